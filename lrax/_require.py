@@ -1,0 +1,113 @@
+"""Requirements on hyperparameters: raised when the value is known, reported by checkify when it is traced.
+
+A condition is always written as what must hold, so that a NaN fails it.
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.core import Tracer
+from jax.experimental import checkify
+
+
+def float_dtype() -> np.dtype:
+    """The dtype of every rate: float32, or float64 under x64."""
+    return np.dtype(np.float64 if jax.config.jax_enable_x64 else np.float32)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def real(**values: Any) -> dict[str, Any]:
+    """Turns numbers into leaves: strongly typed floats, made by NumPy so that no device is touched.
+
+    A weak type or an integer leaf would cost a second trace and break `jax.grad`, so neither is let through. JAX arrays
+    of the right type stay on their device; others come to the host, for under jit a cast would make tracers of them.
+    """
+    return {name: _as_leaf(name, value) for name, value in values.items()}
+
+
+def _as_leaf(name: str, value: Any) -> Any:
+    dtype = float_dtype()
+    if isinstance(value, Tracer):
+        if jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer):
+            return jax.lax.convert_element_type(value, dtype)
+    elif isinstance(value, jax.Array) and value.dtype == dtype and not value.weak_type:
+        return value
+    elif not isinstance(value, (str, bytes)):
+        array = np.asarray(value)
+        # ml_dtypes' bfloat16 has kind "V" and still casts; bool (kind "b") is refused, for True is no rate.
+        if array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating):
+            with np.errstate(over="ignore"):  # 1e300 becomes an infinity here, and an error in `finite`
+                return array.astype(dtype)[()]
+    raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}")
+
+
+def finite(values: Mapping[str, Any], *names: str) -> None:
+    """Requires numbers that are neither infinite nor NaN."""
+    for name in names:
+        _hold(lambda value: abs(value) < np.inf, "finite", name, values[name])
+
+
+def nonnegative(values: Mapping[str, Any], *names: str) -> None:
+    """Requires finite numbers at or above zero."""
+    for name in names:
+        _hold(lambda value: (value >= 0) & (value < np.inf), "finite and non-negative", name, values[name])
+
+
+def positive(values: Mapping[str, Any], *names: str) -> None:
+    """Requires finite numbers above zero."""
+    for name in names:
+        _hold(lambda value: (value > 0) & (value < np.inf), "finite and positive", name, values[name])
+
+
+def at_most(words: str, low: Any, high: Any) -> None:
+    """Requires `low <= high`; `words` says so in the caller's names, as in "`warmup` must be at most `steps`".
+
+    A tuple of values for `low` stands for their sum.
+    """
+    values = (*low, high) if isinstance(low, tuple) else (low, high)
+    traced = any(isinstance(value, Tracer) for value in values)
+    *parts, high = values if traced else map(np.asarray, values)
+    low = sum(parts)
+    holds = low <= high * (1 + 1e-6)  # phases given as fractions of a whole sum to it only up to rounding
+    if traced:
+        message = words + ", got {low} and {high}"
+        checkify.check(jnp.all(holds), message, low=jnp.asarray(low), high=jnp.asarray(high), debug=True)
+    elif not np.all(holds):
+        raise ValueError(f"{words}, got {low} and {high}")
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> None:
+    """Requires one of some words."""
+    options = list(options)
+    if value not in options:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}")
+
+
+def count(name: str, value: Any, low: int) -> int:
+    """Requires a whole number known to Python, such as the length of a loop or the size of a batch."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"`{name}` must be an int, got {value!r}")
+    if value < low:
+        raise ValueError(f"`{name}` must be at least {low}, got {value}")
+    return int(value)
+
+
+def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
+    # The test is of the value, not of the context: under jit, a comparison of a known JAX array is a tracer too.
+    if isinstance(value, Tracer):
+        message = f"`{name}` must be {words}, got " + "{value}"
+        checkify.check(jnp.all(holds(value)), message, value=value, debug=True)
+    elif not np.all(holds(np.asarray(value))):
+        raise ValueError(f"`{name}` must be {words}, got {value}")
+
+
+def extra(module: str, name: str) -> Any:
+    """Imports a package that an extra of lrax brings, or says which extra to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        raise ImportError(f'this needs {package}, which is not installed: pip install "lrax[{name}]"') from error

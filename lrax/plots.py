@@ -1,0 +1,116 @@
+"""Every picture, from plain arrays. Matplotlib is imported only when one is drawn."""
+
+from typing import Any
+
+import numpy as np
+
+from . import _require
+
+_DIVERGED = "#c1272d"
+_BEST = "#1b7837"
+
+
+def sweep(
+    rates: np.ndarray,
+    values: np.ndarray,
+    losses: np.ndarray,
+    diverged: np.ndarray,
+    *,
+    name: str = "learning rate",
+    objective: str = "loss",
+    optimum: tuple[float, float, float] | None = None,
+) -> Any:
+    """A sweep in two panels: the objective against the rate, and the training curves.
+
+    Args:
+      rates: The swept hyperparameter, `[points]`.
+      values: The objective of every lane, `[points, seeds]`.
+      losses: Training losses, `[points, seeds, steps]`.
+      diverged: Which lanes diverged, `[points, seeds]`.
+      name: Name of the swept hyperparameter.
+      objective: Name of the objective.
+      optimum: Best rate and the ends of its interval, or `None`.
+
+    Returns:
+      A matplotlib Figure, not registered with pyplot: `figure.savefig(path)`, or its display in a notebook.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    figure_module = _require.extra("matplotlib.figure", "plot")
+    order = np.argsort(rates)
+    rates, values, losses, diverged = rates[order], values[order], losses[order], diverged[order]
+    figure = figure_module.Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    name = name.replace("_", " ")
+    _against_rate(left, rates, values, diverged, name, objective.replace("_", " "), optimum)
+    _curves(figure, right, rates, losses, diverged, name)
+    return figure
+
+
+def _against_rate(axes, rates, values, diverged, name, objective, optimum):
+    whole = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
+    if whole.any():
+        mean, low, high = (reduce(values[whole], axis=1) for reduce in (np.mean, np.min, np.max))
+        if values.shape[1] > 1:
+            axes.fill_between(rates[whole], low, high, color="C0", alpha=0.25, lw=0, label=f"{values.shape[1]} seeds")
+        axes.plot(rates[whole], mean, "o-", color="C0", ms=3.5, lw=1.2, label="mean" if values.shape[1] > 1 else None)
+        if low.min() > 0 and high.max() > 10 * low.min():
+            axes.set_yscale("log")
+    if diverged.any():
+        lost = rates[diverged.any(axis=1)]
+        top = axes.get_xaxis_transform()  # x in data, y in the panel's height: a diverged lane has no loss to stand at
+        axes.plot(lost, np.full(len(lost), 0.97), "x", color=_DIVERGED, ms=6, transform=top, label="diverged")
+    if optimum is not None:
+        best, low, high = optimum
+        axes.axvspan(low, high, color=_BEST, alpha=0.15, lw=0)
+        axes.axvline(best, color=_BEST, lw=1.2, label=f"best {best:.2g}  [{low:.2g}, {high:.2g}]")
+    if np.all(rates[np.isfinite(rates)] > 0):
+        axes.set_xscale("log")
+    axes.set(xlabel=name, ylabel=objective, title=f"{objective} against {name}")
+    axes.grid(alpha=0.3, which="both", lw=0.5)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, framealpha=0.9)
+
+
+def _curves(figure, axes, rates, losses, diverged, name):
+    import matplotlib.cm
+    import matplotlib.colors
+
+    finite = np.isfinite(rates)
+    logarithmic = np.all(rates[finite] > 0)
+    low, high = rates[finite].min(), rates[finite].max()
+    norm = (matplotlib.colors.LogNorm if logarithmic else matplotlib.colors.Normalize)(low, max(high, low * 1.0001))
+    colors = matplotlib.cm.ScalarMappable(norm, "viridis")
+    steps = losses.shape[-1]
+    window = max(steps // 50, 1)
+    for rate, runs, lost in zip(rates, losses, diverged, strict=True):
+        curve = _running_mean(runs.mean(axis=0), window)
+        axes.plot(
+            curve, color=colors.to_rgba(rate) if np.isfinite(rate) else "0.5", lw=0.9, ls=":" if lost.any() else "-"
+        )
+        if lost.any() and not np.all(np.isfinite(curve)):
+            last = int(np.argmin(np.isfinite(curve))) - 1
+            if last >= 0:
+                axes.plot(last, curve[last], "x", color=_DIVERGED, ms=5, clip_on=False)
+    kept = losses[~diverged]
+    if kept.size:
+        # Diverged lanes would squeeze the others into a line: show what lies below the losses at the start.
+        start = float(np.median(losses[..., 0][np.isfinite(losses[..., 0])]))
+        lowest = min(_running_mean(run, window).min() for run in kept)
+        if lowest > 0:
+            axes.set_yscale("log")
+            axes.set_ylim(lowest / 1.3, 2 * start)
+        else:
+            axes.set_ylim(lowest - 0.05 * (start - lowest), start + 0.3 * (start - lowest))
+    axes.set(
+        xlabel="step", ylabel="training loss", title="training curves" + (", diverged dotted" if diverged.any() else "")
+    )
+    axes.grid(alpha=0.3, which="both", lw=0.5)
+    figure.colorbar(colors, ax=axes, label=name)
+
+
+def _running_mean(curve: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the last `window` steps of a curve, or as many as there are."""
+    sums = np.convolve(curve, np.ones(window))[: len(curve)]
+    return sums / np.minimum(np.arange(1, len(curve) + 1), window)

@@ -1,0 +1,1 @@
+"""The rate as a function of the step count: open loop."""

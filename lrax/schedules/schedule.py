@@ -1,0 +1,289 @@
+"""`Schedule`: a learning-rate schedule as a value.
+
+A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions in one module: the
+formula, named with an underscore, and above all the builder of the same name, which documents, requires and returns
+`Schedule(_formula, {...})`. The shared name is what lets a schedule print itself and be rebuilt by `replace`.
+"""
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from .. import _require
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """A hyperparameter that is structure, not a number: a word, a flag, a function. A pytree without leaves."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Schedule:
+    r"""A learning-rate schedule: a pytree whose leaves are its hyperparameters, step counts included.
+
+    `schedule(count)` is the rate of the optimizer update with the 0-based index `count`, so a `Schedule` serves
+    wherever Optax takes a schedule. As a value it also goes through `jax.jit` without recompiling when a number
+    changes, is mapped by `jax.vmap` over any of its numbers, differentiated, stored in a checkpoint and printed:
+
+    - `schedule.replace(peak=3e-4)`: the same schedule with other numbers, checked as the builder checks them;
+    - `schedule.values(steps)`: the rates of the updates 0 to `steps - 1`;
+    - `schedule * other`, `schedule + other`: schedules again; `other` is a schedule, a number or any function of the
+      count.
+
+    Schedules are made by builders such as `lrax.warmup_cosine`. To make one of your own formula, pass a function at
+    the top level of a module (so that it can be pickled, and compiled once) and the numbers that it takes.
+
+    Args:
+      formula: Function of `(count, **hyperparams)` that returns the rate. `count` is a float array of any shape.
+      hyperparams: Its hyperparameters by name: numbers, arrays, tracers, or schedules.
+
+    Example:
+      >>> schedule = lrax.warmup_cosine(peak=1e-3, steps=1000, warmup=100)
+      >>> schedule
+      warmup_cosine(peak=0.001, steps=1000, warmup=100, init=0, end=0)
+      >>> float(schedule(50))
+      0.0005
+      >>> peaks = lrax.log_grid(1e-4, 1e-2, 3)
+      >>> jax.vmap(lambda peak: schedule.replace(peak=peak)(50))(peaks)
+      Array([5.e-05, 5.e-04, 5.e-03], dtype=float32)
+    """
+
+    # `eq` stays off: a generated hash would hash arrays, and `jax.jit(schedule)` fails on that. There is no
+    # `__post_init__`: unflattening rebuilds the class with whatever a transformation puts in place of the leaves.
+    formula: Callable[..., Any] = dataclasses.field(metadata={"static": True})
+    hyperparams: dict[str, Any]
+
+    __array_ufunc__ = None  # so that `np.float32(2) * schedule` comes to `__rmul__`
+
+    def __call__(self, count: ArrayLike) -> jax.Array:
+        """The rate of the update with this 0-based index; of an array of counts, an array of rates."""
+        count = jnp.asarray(count, _require.float_dtype())
+        return jnp.asarray(self.formula(count, **_plain(self.hyperparams)), count.dtype)
+
+    def replace(self, **hyperparams: Any) -> "Schedule":
+        """The same schedule with other hyperparameters, required as its builder requires them.
+
+        Args:
+          **hyperparams: New values under the builder's argument names.
+
+        Returns:
+          A new `Schedule`; this one is unchanged.
+
+        Raises:
+          TypeError: if a name is not one of this schedule's hyperparameters.
+
+        Example:
+          >>> lrax.cosine(peak=0.1, steps=100).replace(steps=200)
+          cosine(peak=0.1, steps=200, end=0, exponent=1)
+        """
+        unknown = sorted(hyperparams.keys() - self.hyperparams.keys())
+        if unknown:
+            raise TypeError(f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(self.hyperparams)}")
+        merged = {**_plain(self.hyperparams), **hyperparams}
+        builder = _builder(self.formula)
+        if builder is None:
+            return Schedule(self.formula, {**self.hyperparams, **_require.real(**hyperparams)})
+        arguments, keywords = _arguments(builder, merged)
+        return builder(*arguments, **keywords)
+
+    def values(self, steps: int | ArrayLike) -> jax.Array:
+        """The rates of the updates 0 to `steps - 1`, or at the given counts.
+
+        Args:
+          steps: How many updates, or an array of counts of shape `[n]`.
+
+        Returns:
+          Array of shape `[n]`; `[lanes, n]` where the hyperparameters have a lane axis.
+
+        Example:
+          >>> lrax.linear(init=1.0, end=0.0, steps=4).values(6)
+          Array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ], dtype=float32)
+        """
+        counts = np.arange(steps) if isinstance(steps, (int, np.integer)) else steps
+        return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts, _require.float_dtype())), 0, -1)
+
+    def __mul__(self, other: Any) -> "Schedule":
+        return multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Any) -> "Schedule":
+        return add(self, other)
+
+    __radd__ = __add__
+
+    def __repr__(self) -> str:
+        arguments, keywords = _arguments(_builder(self.formula), self.hyperparams)
+        parts = [_text(value) for value in arguments]
+        parts += [f"{name}={_text(value)}" for name, value in keywords.items()]
+        return f"{_name(self.formula)}({', '.join(parts)})"
+
+
+def as_schedule(value: Any, name: str = "schedule") -> Schedule:
+    """A number becomes a `constant`, a function of the count a schedule without leaves, a `Schedule` stays."""
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        return Schedule(_call, {"function": Static(value)})
+    try:
+        return constant(value)
+    except TypeError as error:
+        raise TypeError(f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}") from error
+
+
+def constant(value: ArrayLike) -> Schedule:
+    r"""The same rate at every step.
+
+    $$\eta(t) = \text{value}$$
+
+    Use it as the simplest baseline, and as the stable phase of a composed schedule.
+
+    Args:
+      value: The rate, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if `value` is known and negative, infinite or NaN.
+
+    Example:
+      >>> float(lrax.constant(0.1)(1000))
+      0.1
+    """
+    hyperparams = _require.real(value=value)
+    _require.nonnegative(hyperparams, "value")
+    return Schedule(_constant, hyperparams)
+
+
+def _constant(count, value):
+    return value + jnp.zeros_like(count)
+
+
+def multiply(*schedules: Any) -> Schedule:
+    r"""The product of schedules; `a * b` is the same.
+
+    $$\eta(t) = \prod_i \eta_i(t)$$
+
+    Use it to put a warmup factor, a layer's multiplier or a sweep's peak in front of a shape.
+
+    Args:
+      *schedules: At least one `Schedule`, number or function of the count.
+
+    Returns:
+      A `Schedule` whose leaves are those of all factors.
+
+    Raises:
+      ValueError: if there is no factor, or a known number is negative, infinite or NaN.
+      TypeError: if a factor is none of the three.
+
+    Example:
+      >>> 2.0 * lrax.linear(init=1.0, end=0.0, steps=10)
+      multiply(linear(init=1, end=0, steps=10), constant(value=2))
+    """
+    return Schedule(_multiply, {"schedules": _several("multiply", schedules)})
+
+
+def _multiply(count, schedules):
+    product = schedules[0](count)
+    for schedule in schedules[1:]:
+        product = product * schedule(count)
+    return product
+
+
+def add(*schedules: Any) -> Schedule:
+    r"""The sum of schedules; `a + b` is the same.
+
+    $$\eta(t) = \sum_i \eta_i(t)$$
+
+    Use it to put a floor under a schedule that ends at zero.
+
+    Args:
+      *schedules: At least one `Schedule`, number or function of the count.
+
+    Returns:
+      A `Schedule` whose leaves are those of all terms.
+
+    Raises:
+      ValueError: if there is no term, or a known number is negative, infinite or NaN.
+      TypeError: if a term is none of the three.
+
+    Example:
+      >>> lrax.linear(init=1.0, end=0.0, steps=10) + 0.5
+      add(linear(init=1, end=0, steps=10), constant(value=0.5))
+    """
+    return Schedule(_add, {"schedules": _several("add", schedules)})
+
+
+def _add(count, schedules):
+    total = schedules[0](count)
+    for schedule in schedules[1:]:
+        total = total + schedule(count)
+    return total
+
+
+def _several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
+    if not schedules:
+        raise ValueError(f"`{name}` must be given at least one schedule, got none")
+    return tuple(as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules))
+
+
+def _call(count, function):
+    # Optax calls its schedules with an int32 count, and a user's function may index a table with it.
+    return function(count.astype(jnp.int32))
+
+
+def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.value if isinstance(value, Static) else value for name, value in hyperparams.items()}
+
+
+def _name(formula: Callable[..., Any]) -> str:
+    return getattr(formula, "__name__", repr(formula)).removeprefix("_")
+
+
+def _builder(formula: Callable[..., Any]) -> Callable[..., Schedule] | None:
+    builder = getattr(sys.modules.get(formula.__module__), _name(formula), None)
+    return None if builder is formula else builder
+
+
+def _arguments(builder: Callable[..., Schedule] | None, hyperparams: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """What the builder takes by position (its `*schedules`) and by keyword, in its order: JAX sorts dicts by key."""
+    if builder is None:
+        return (), hyperparams
+    parameters = inspect.signature(builder).parameters
+    keywords = {name: hyperparams[name] for name in parameters if name in hyperparams}
+    several = [name for name in keywords if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL]
+    return tuple(value for name in several for value in keywords.pop(name)), keywords
+
+
+def _text(value: Any) -> str:
+    """A leaf as one would type it; `float32[8]` for what has no value yet, or is too long to read."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        if isinstance(value, Tracer) or value.size > 64:
+            return f"{value.dtype}{list(value.shape)}".replace(" ", "")
+        return _digits(np.asarray(value))
+    return repr(value)
+
+
+def _digits(value: np.ndarray) -> str:
+    if value.ndim:
+        return f"[{', '.join(map(_digits, value))}]"
+    number = float(str(value))  # the shortest decimal that gives this float32 back
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)

@@ -1,0 +1,1 @@
+"""Many rates at once: grids, training as a pure function, sweeps and their results."""

@@ -1,0 +1,60 @@
+"""Compiled programs, kept for reuse, into which data enters as an argument."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+from jax.core import eval_jaxpr
+
+
+class Program:
+    """A pure function with its compiled forms, one for each set of argument shapes.
+
+    `jax.jit` bakes the arrays that a function closes over into the program, a validation set for instance: one copy in
+    the text to compile, another in the executable. Here they are turned into arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], donate: Sequence[int] = ()):
+        self.function = function
+        self._donate = donate
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def lower(self, *args: Any) -> Callable[[], None]:
+        """Traces the function for such arguments, arrays or `jax.ShapeDtypeStruct`s.
+
+        Returns:
+          A function that compiles it, and may run on another thread: XLA lets go of Python meanwhile.
+        """
+        key = _signature(args)
+        if key in self._compiled:
+            return lambda: None
+        closed, shapes = jax.make_jaxpr(self.function, return_shape=True)(*args)
+        structure = jax.tree.structure(shapes)
+        constants = [value if isinstance(value, jax.Array) else jnp.asarray(value) for value in closed.consts]
+
+        def call(constants, *args):
+            leaves = eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(args))
+            return jax.tree.unflatten(structure, leaves)
+
+        lowered = jax.jit(call, donate_argnums=[1 + i for i in self._donate]).lower(constants, *args)
+
+        def compile_() -> None:
+            self._compiled[key] = functools.partial(lowered.compile(), constants)
+
+        return compile_
+
+    def __call__(self, *args: Any) -> Any:
+        """Runs it, compiled for the shapes of these arguments if it was not."""
+        key = _signature(args)
+        if key not in self._compiled:
+            self.lower(*args)()
+        return self._compiled[key](*args)
+
+
+def _signature(args: Any) -> Any:
+    leaves, structure = jax.tree.flatten(args)
+    config = jax.config  # a program compiled under one configuration is none for another
+    settings = (config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_default_device)  # pyright: ignore[reportAttributeAccessIssue]
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), settings

@@ -1,0 +1,76 @@
+"""Classification of small images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.tree_util import Partial
+
+from .. import _require
+from .batches import minibatches
+from .held_out import batch_size as at_most_the_examples, datasets, split
+from .losses import cross_entropy, evaluate_classification, init
+from .networks import CNN, MLP, sizes
+from .task import Task
+
+
+def digits(
+    model: str = "mlp",
+    *,
+    widths: Sequence[int] = (32, 32),
+    channels: Sequence[int] = (8, 8),
+    batch_size: int = 64,
+    held_out: float = 0.2,
+    seed: int = 0,
+) -> Task:
+    """Handwritten digits, scikit-learn's: 1797 images of 8 by 8 pixels in 10 classes, cross-entropy.
+
+    Use it as the first task of an experiment: the MLP of 3466 parameters gets 96 % of the held-out part right after 500
+    steps of Adam at a rate of 0.01, well under a second. `"cnn"` is its counterpart for convolutions.
+
+    Args:
+      model: `"mlp"`, dense layers with ReLU, or `"cnn"`, 3x3 convolutions with ReLU that keep the 8 by 8 pixels, and
+        one dense layer behind them.
+      widths: Hidden layers of the MLP; `()` makes it logistic regression, a convex problem.
+      channels: Channels of the CNN's convolutions; may be `()`, too.
+      batch_size: Examples per step, from 1 to the number of those to train on, 1437 by default.
+      held_out: Fraction of the examples of each class that is kept for `evaluate`, between 0 and 1.
+      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend on the key of a run alone.
+
+    Returns:
+      A `lrax.Task`. A batch is `{"inputs": [batch_size, 64] | [batch_size, 8, 8, 1], "targets": [batch_size]}`, with
+      pixels from 0 to 1. `evaluate` gives `{"val_loss", "val_accuracy"}`.
+
+    Raises:
+      ImportError: without scikit-learn, an extra: `pip install "lrax[demo]"`.
+      ValueError: if `model` is another word or a number is out of its range.
+      TypeError: if an argument is not of its type.
+
+    Example:
+      >>> task = lrax.tasks.digits()
+      >>> train = jax.jit(lrax.train(task, optax.adam, steps=200))
+      >>> losses, params = train({"learning_rate": 0.01}, jax.random.key(0))
+      >>> bool(task.evaluate(params)["val_accuracy"] > 0.9)
+      True
+
+    Reference:
+      Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI Machine Learning Repository, 1998,
+      doi:10.24432/C50P49.
+    """
+    _require.choice("model", model, ("mlp", "cnn"))
+    widths, channels = sizes("widths", widths), sizes("channels", channels)
+    pixels, labels = datasets("digits").load_digits(return_X_y=True)
+    train, test = split(len(labels), held_out, seed, labels=labels)
+    inputs, targets = (pixels / 16).astype(np.float32), labels.astype(np.int32)
+    if model == "mlp":
+        network = MLP((64, *widths, 10))
+    else:
+        inputs = inputs.reshape(-1, 8, 8, 1)
+        network = CNN((8, 8, 1), channels, outputs=10)
+    return Task(
+        init=Partial(init, network),
+        loss=Partial(cross_entropy, network),
+        batch=minibatches(
+            {"inputs": inputs[train], "targets": targets[train]}, at_most_the_examples(batch_size, len(train))
+        ),
+        evaluate=Partial(evaluate_classification, network, {"inputs": inputs[test], "targets": targets[test]}),
+    )

@@ -1,0 +1,41 @@
+"""What every test runs under, and the names that every doctest may use."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import experimental, numpy as jnp
+
+import lrax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+collect_ignore = ["benchmarks"]  # commands, and one of them needs PyTorch; `test_benchmarks.py` runs them
+
+
+class Doctests:
+    @pytest.fixture(autouse=True)
+    def names(self, doctest_namespace):
+        doctest_namespace.update(lrax=lrax, jax=jax, jnp=jnp, np=np, optax=optax)
+
+
+@pytest.fixture
+def x64():
+    """A context in which JAX has float64; jax 0.7 keeps it among its experiments."""
+    return jax.enable_x64(True) if hasattr(jax, "enable_x64") else experimental.enable_x64(True)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_configure(config):
+    # Registered by hand: a fixture of a conftest.py does not reach the docstrings of lrax/ and the README beside it.
+    config.pluginmanager.register(Doctests())
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))

@@ -1,0 +1,127 @@
+"""The house: floors, file sizes, names, and what an import costs."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrax
+
+ROOT = Path(lrax.__file__).parent
+FLOORS = ["_require", "plots", "schedules", "rate", "controllers", "scaling", "tasks", "theory", "sweeps", "probes"]
+FLOORS += ["compat", "__main__"]
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def imports(path):
+    """Modules of lrax that a file imports, as parts below the package: `("schedules", "shapes")`."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level or (node.module or "").split(".")[0] != "lrax", f"{path}: import lrax relatively"
+            if node.level:
+                base = package[: len(package) - node.level + 1] + tuple(
+                    (node.module or "").split(".") if node.module else ()
+                )
+                for name in node.names:
+                    whole = (*base, name.name)
+                    is_module = (ROOT.joinpath(*whole)).with_suffix(".py").exists() or ROOT.joinpath(*whole).is_dir()
+                    target = whole if is_module else base
+                    yield (*target, "__init__") if ROOT.joinpath(*target).is_dir() else target
+        elif isinstance(node, ast.Import):
+            assert all(name.name.split(".")[0] != "lrax" for name in node.names), f"{path}: import lrax relatively"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_from_floors_below(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    for target in imports(path):
+        if target[0] == parts[0]:
+            assert len(parts) > 1, f"{path} imports itself"
+            continue  # within a folder: acyclic, below
+        assert FLOORS.index(target[0]) < FLOORS.index(parts[0]), f"{'.'.join(parts)} imports {'.'.join(target)}"
+
+
+def test_imports_are_acyclic():
+    graph = {path.relative_to(ROOT).with_suffix("").parts: set(imports(path)) for path in FILES}
+    done = set()
+
+    def visit(node, above):
+        assert node not in above, f"cycle: {[*above, node]}"
+        if node not in done:
+            for target in graph.get(node, ()):
+                visit(target, [*above, node])
+            done.add(node)
+
+    for node in graph:
+        visit(node, [])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_small_and_import_lrax_at_the_top(path):
+    assert len(path.read_text().splitlines()) <= 400
+    tree = ast.parse(path.read_text())
+    for function in ast.walk(tree):
+        if isinstance(function, (ast.FunctionDef, ast.ClassDef)):
+            inner = [node for node in ast.walk(function) if isinstance(node, ast.ImportFrom) and node.level]
+            assert not inner, f"{path}: an import of lrax inside {function.name}"
+
+
+def test_floors_are_all_there_is():
+    here = {path.stem for path in ROOT.glob("*.py")} | {
+        path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()
+    }
+    assert here - {"__init__"} <= set(FLOORS)
+
+
+def test_import_touches_no_device_and_brings_no_package_of_its_own():
+    program = """
+import sys, optax
+before = {name.split(".")[0] for name in sys.modules}
+import lrax
+after = {name.split(".")[0] for name in sys.modules}
+print(sorted(after - before - set(sys.stdlib_module_names)))
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['lrax']"
+
+
+FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+QUALIFIED = [name for name in lrax.__all__ if inspect.ismodule(getattr(lrax, name))]  # families such as `lrax.tasks`
+PUBLIC = [name for name in lrax.__all__ if name not in QUALIFIED]
+FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(lrax, name))]
+FUNCTIONS += [f"{family}.{name}" for family in QUALIFIED for name in getattr(getattr(lrax, family), "__all__", ())]
+
+
+def get(name):
+    value = lrax
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_public_functions_are_documented(name):
+    doc = inspect.getdoc(get(name))
+    for section in ("Args:", "Returns:", "Raises:", "Example:", ">>>"):
+        assert section in doc, f"{name} lacks {section}"
+    for parameter in inspect.signature(get(name)).parameters:
+        assert f"{parameter}:" in doc, f"{name} does not say what {parameter} is"
+
+
+def test_one_name_one_path():
+    assert sorted(lrax.__all__) == list(lrax.__all__)
+    public = {name for name in vars(lrax) if not name.startswith("_") and not inspect.ismodule(getattr(lrax, name))}
+    assert public == set(PUBLIC)
+    for folder in FOLDERS:
+        module = getattr(lrax, folder)
+        names = {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
+        assert names == set(getattr(module, "__all__", ())), f"lrax.{folder} exports what its __all__ does not name"
+        assert not names or folder in QUALIFIED, f"lrax.{folder} exports names and is not public itself"
+        assert not names & set(PUBLIC), f"two paths to names of lrax.{folder}"
+    assert all(inspect.getdoc(getattr(lrax, name)) for name in lrax.__all__)

@@ -1,0 +1,313 @@
+"""The rate as state: `scale_by_lr`, `get_lr`, `set_lr`."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+import lrax
+
+PARAMS = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.ones(3)}
+SCHEDULE = lrax.warmup_cosine(peak=0.1, steps=100, warmup=10)
+LABELS = {"w": "body", "b": "head"}
+
+
+def adam(rate):
+    return optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(rate))
+
+
+def trajectory(optimizer, params, steps):
+    """Parameters along the descent of an uneven bowl, in one scan."""
+
+    def body(carry, _):
+        params, state = carry
+        grads = jax.tree.map(lambda p: (p**3 - 0.3 * p + 0.1).astype(p.dtype), params)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (params, updates)
+
+    carry = (params, optimizer.init(params))
+    return jax.jit(lambda carry: jax.lax.scan(body, carry, length=steps))(carry)
+
+
+OPTIMIZERS = {"adam": (optax.scale_by_adam(), optax.adam), "momentum": (optax.trace(0.9), lambda s: optax.sgd(s, 0.9))}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("schedule", [SCHEDULE, lrax.wsd(0.1, 150, 5, 50), optax.linear_schedule(0.1, 0.0, 150)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_bit_identical_to_optax(dtype, schedule, name):
+    params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
+    first, theirs = OPTIMIZERS[name]
+    (_, state), ours = trajectory(optax.chain(first, lrax.scale_by_lr(schedule)), params, 200)
+    _, expected = trajectory(theirs(schedule), params, 200)
+    jax.tree.map(np.testing.assert_array_equal, ours, expected)
+    np.testing.assert_allclose(lrax.get_lr(state), schedule(199), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_bit_identical_to_optax_for_a_constant(dtype, name):
+    # Step by step: XLA folds Optax's constant into Adam's own ones, and rounds in another order within one program.
+    params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
+    first, theirs = OPTIMIZERS[name]
+    pairs = []
+    for optimizer in (optax.chain(first, lrax.scale_by_lr(0.03)), theirs(lrax.constant(0.03))):
+        state, all_updates = optimizer.init(params), []
+        for step in range(5):
+            grads = jax.tree.map(lambda p: p * (step - 2), params)  # noqa: B023 (used at once)
+            updates, state = optimizer.update(grads, state, params)
+            all_updates.append(updates)
+        pairs.append(all_updates)
+    jax.tree.map(np.testing.assert_array_equal, *pairs)
+
+
+def test_update_keeps_its_dtype_and_the_rate_its_own(x64):
+    with x64:
+        for dtype in (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64):
+            optimizer = lrax.scale_by_lr(SCHEDULE)
+            grads = jnp.ones(3, dtype)
+            state = optimizer.init(grads)
+            assert lrax.get_lr(state).dtype == jnp.float64
+            updates, after = optimizer.update(grads, state)
+            assert updates.dtype == dtype
+            assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(
+                lambda a: (a.shape, a.dtype), state
+            )
+    assert lrax.get_lr(lrax.scale_by_lr(SCHEDULE).init(PARAMS)).dtype == jnp.float32
+
+
+def test_sign():
+    for flip_sign, sign in ((True, -1), (False, 1)):
+        optimizer = lrax.scale_by_lr(0.5, flip_sign=flip_sign)
+        updates, _ = optimizer.update(jnp.ones(()), optimizer.init(jnp.ones(())))
+        assert updates == sign * 0.5
+
+
+def test_one_state_tree_so_that_a_run_switches_at_resume():
+    drives = [0.03, np.float32(0.03), jnp.float32(0.03), SCHEDULE, optax.linear_schedule(0.1, 0.0, 150)]
+    states = [adam(drive).init(PARAMS) for drive in drives]
+    describe = lambda state: (
+        jax.tree.structure(state),
+        [(a.shape, a.dtype, a.weak_type) for a in jax.tree.leaves(state)],
+    )
+    assert all(describe(state) == describe(states[0]) for state in states)
+
+    state = states[0]
+    for drive, expected in ((0.03, [0.03] * 3), (SCHEDULE, [0.03, 0.04, 0.05]), (0.2, [0.2] * 3)):
+        for rate in expected:
+            _, state = adam(drive).update(PARAMS, state, PARAMS)
+            assert float(lrax.get_lr(state)) == pytest.approx(rate)
+    assert describe(state) == describe(states[0])
+
+
+NESTINGS = {
+    "bare": lrax.scale_by_lr(SCHEDULE),
+    "chain": adam(SCHEDULE),
+    "chain of chains": optax.chain(optax.clip(1.0), optax.chain(optax.trace(0.9), adam(SCHEDULE))),
+    "named_chain": optax.named_chain(("adam", optax.scale_by_adam()), ("lr", lrax.scale_by_lr(SCHEDULE))),
+    "masked": optax.masked(adam(SCHEDULE), {"w": True, "b": False}),
+    "partition": optax.partition({"body": adam(SCHEDULE), "head": optax.set_to_zero()}, LABELS),
+    "MultiSteps": optax.MultiSteps(adam(SCHEDULE), 1),
+    "apply_if_finite": optax.apply_if_finite(adam(SCHEDULE), 3),
+    "all": optax.MultiSteps(optax.apply_if_finite(optax.partition({"body": adam(SCHEDULE)}, lambda p: "body"), 3), 1),
+}
+
+
+@pytest.mark.parametrize("name", NESTINGS)
+def test_read_and_set_under_any_nesting(name):
+    optimizer = NESTINGS[name]
+    traces = []
+
+    @jax.jit
+    def update(state):
+        traces.append(None)
+        return optimizer.update(PARAMS, state, PARAMS)
+
+    state = optimizer.init(PARAMS)
+    assert lrax.get_lr(state) == 0.0
+    for count in range(3):
+        _, state = update(state)
+        assert float(lrax.get_lr(state)) == pytest.approx(float(SCHEDULE(count)), rel=1e-6)
+    held = lrax.set_lr(state, 0.25)
+    assert lrax.get_lr(held) == 0.25
+    for _ in range(2):
+        updates, held = update(held)
+        assert lrax.get_lr(held) == 0.25
+    assert float(jnp.abs(updates["w"]).max()) == pytest.approx(0.25, rel=0.1)  # Adam's steps, and ones, are of size one
+    _, back = update(lrax.set_lr(held, None))
+    assert float(lrax.get_lr(back)) == pytest.approx(0.05)  # the update with the index 5: it has kept counting
+    assert float(lrax.get_lr(state)) == pytest.approx(0.02)  # and the state that was set is unchanged
+    assert len(traces) == 1
+
+
+def test_groups():
+    optimizer = optax.partition({"body": adam(1e-3), "head": optax.chain(lrax.scale_by_lr(0.5))}, LABELS)
+    state = optimizer.init(PARAMS)
+    assert {group: float(rate) for group, rate in lrax.get_lr(state).items()} == {
+        "body": pytest.approx(1e-3),
+        "head": 0.5,
+    }
+    one = lrax.set_lr(state, {"head": 0.25})
+    assert {group: float(rate) for group, rate in lrax.get_lr(one).items()} == {
+        "body": pytest.approx(1e-3),
+        "head": 0.25,
+    }
+    assert set(map(float, lrax.get_lr(lrax.set_lr(state, 0.125)).values())) == {0.125}
+    updates, _ = optimizer.update({"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, one, PARAMS)
+    np.testing.assert_array_equal(updates["b"], -0.25 * np.ones(3))
+    with pytest.raises(ValueError, match=r"`rate` must name groups of \['body', 'head'\], got \['tail'\]"):
+        lrax.set_lr(state, {"tail": 1.0})
+    with pytest.raises(ValueError, match=r"got \[0, 'tail'\]"):
+        lrax.set_lr(state, {0: 1.0, "tail": 1.0})
+
+    one = lrax.scale_by_lr(0.5).init(PARAMS)
+    assert lrax.get_lr(lrax.set_lr({"body": one, "head": one}, {"body": 0.25})) == {"body": 0.25, "head": 0.5}
+
+
+def test_gradient_accumulation_counts_updates():
+    optimizer = optax.MultiSteps(adam(SCHEDULE), 2)
+    update = jax.jit(optimizer.update)
+    state, rates = optimizer.init(PARAMS), []
+    for _ in range(6):
+        _, state = update(PARAMS, state, PARAMS)
+        rates.append(lrax.get_lr(state))
+    np.testing.assert_allclose(rates, SCHEDULE(np.array([0, 0, 0, 1, 1, 2])), rtol=1e-6)
+
+
+def test_groups_without_names_go_by_their_path():
+    masks = {"w": True, "b": False}, {"w": False, "b": True}
+    optimizer = optax.chain(
+        *(optax.masked(lrax.scale_by_lr(rate), mask) for rate, mask in zip((0.5, 0.25), masks, strict=True))
+    )
+    state = optimizer.init(PARAMS)
+    rates = lrax.get_lr(state)
+    assert sorted(map(float, rates.values())) == [0.25, 0.5]
+    first = min(rates)
+    assert float(lrax.get_lr(lrax.set_lr(state, {first: 0.125}))[first]) == 0.125
+
+    partly_named = optax.chain(optax.partition({"body": lrax.scale_by_lr(0.5)}, lambda _: "body"), lrax.scale_by_lr(1))
+    assert list(lrax.get_lr(partly_named.init(PARAMS))) == ["[0].inner_states['body'].inner_state", "[1]"]
+
+
+def test_inject_hyperparams():
+    injected = optax.inject_hyperparams(optax.adam)(learning_rate=1e-3)
+    state = injected.init(PARAMS)
+    assert float(lrax.get_lr(state)) == pytest.approx(1e-3)
+    updates, state = injected.update(PARAMS, lrax.set_lr(state, 0.25), PARAMS)
+    assert lrax.get_lr(state) == 0.25
+    assert float(jnp.abs(updates["w"]).max()) == pytest.approx(0.25, rel=1e-3)
+
+    scheduled = optax.inject_hyperparams(optax.adam)(learning_rate=SCHEDULE)
+    state = scheduled.init(PARAMS)
+    for _ in range(3):
+        _, state = scheduled.update(PARAMS, state, PARAMS)
+    assert lrax.get_lr(state) == SCHEDULE(2)
+    with pytest.raises(ValueError, match="computes this one from a schedule at every update"):
+        lrax.set_lr(state, 0.25)
+    with pytest.raises(ValueError, match="has no schedule to return to"):
+        lrax.set_lr(injected.init(PARAMS), None)
+
+    ours = optax.inject_hyperparams(adam)(rate=0.5)  # under another name, the state of scale_by_lr is what is found
+    assert lrax.get_lr(lrax.set_lr(ours.init(PARAMS), 0.25)) == 0.25
+    named = optax.inject_hyperparams(lambda learning_rate: adam(learning_rate))(learning_rate=0.5)
+    _, state = named.update(PARAMS, lrax.set_lr(named.init(PARAMS), 0.25), PARAMS)
+    assert lrax.get_lr(state) == 0.25
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.inject_hyperparams(optax.sgd)(learning_rate=0.5),
+        optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5)),
+        optax.lbfgs(),
+    ],
+    ids=["inject_hyperparams", "backtracking", "lbfgs"],
+)
+def test_set_without_recompiling_in_states_of_optax(optimizer):
+    traces = []
+    bowl = lambda params: sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    @jax.jit
+    def update(state):
+        traces.append(None)
+        value, grads = jax.value_and_grad(bowl)(PARAMS)
+        return optimizer.update(grads, state, PARAMS, value=value, grad=grads, value_fn=bowl)[1]
+
+    state = optimizer.init(PARAMS)
+    assert lrax.get_lr(state) == (0.5 if hasattr(state, "hyperparams") else 1.0)
+    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)  # Optax makes weak counters in the search
+    update(state)
+    held = lrax.set_lr(state, 0.25)
+    assert lrax.get_lr(held) == 0.25
+    update(held)
+    assert len(traces) == 1
+
+
+def test_lanes_are_states():
+    optimizer = adam(lrax.constant(1.0))  # built once, outside
+    rates = jnp.array([1e-3, 1e-2, 1e-1])
+    lanes = jax.vmap(lambda _: optimizer.init(PARAMS))(rates)
+    lanes = lrax.set_lr(lanes, rates)
+    np.testing.assert_array_equal(lrax.get_lr(lanes), rates)
+    for _ in range(2):
+        updates, lanes = jax.vmap(optimizer.update, in_axes=(None, 0))(PARAMS, lanes)
+    for lane, rate in enumerate(rates):
+        state = adam(rate).init(PARAMS)
+        for _ in range(2):
+            alone, state = adam(rate).update(PARAMS, state)
+        np.testing.assert_allclose(updates["w"][lane], alone["w"], rtol=1e-6)
+    np.testing.assert_array_equal(lrax.get_lr(lrax.set_lr(lanes, 0.5)), [0.5] * 3)
+    _, back = jax.vmap(optimizer.update, in_axes=(None, 0))(PARAMS, lrax.set_lr(lanes, None))
+    np.testing.assert_array_equal(lrax.get_lr(back), [1.0] * 3)
+    with pytest.raises(ValueError, match=r"`rate` must be a scalar or of the state's shape \(3,\), got \(2,\)"):
+        lrax.set_lr(lanes, rates[:2])
+
+
+def test_state_is_stable_under_cond():
+    optimizer = adam(SCHEDULE)
+    state = optimizer.init(PARAMS)
+    update = lambda state: optimizer.update(PARAMS, state, PARAMS)[1]
+    hold = lambda state: lrax.set_lr(state, 0.25)
+    for skipped, expected in ((True, 0.25), (False, 0.0)):
+        branch = jax.jit(lambda skip, state: jax.lax.cond(skip, hold, update, state))
+        assert lrax.get_lr(branch(skipped, state)) == expected
+
+
+def test_set_lr_is_pure_jax():
+    optimizer = adam(SCHEDULE)
+    state = jax.jit(lambda state, rate: lrax.set_lr(state, rate))(optimizer.init(PARAMS), 0.25)
+    assert lrax.get_lr(state) == 0.25
+    slope = jax.grad(lambda rate: optimizer.update(PARAMS, lrax.set_lr(optimizer.init(PARAMS), rate))[0]["b"].sum())(
+        0.1
+    )
+    assert float(slope) == pytest.approx(-3.0, rel=1e-3)
+
+
+def test_protocol():
+    optimizer = lrax.scale_by_lr(SCHEDULE)
+    assert isinstance(optimizer, optax.GradientTransformationExtraArgs)
+    optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS, value=1.0, unknown="x")
+    shapes = jax.eval_shape(optimizer.init, PARAMS)
+    assert [leaf.shape for leaf in jax.tree.leaves(shapes)] == [(), (), ()]
+    state = optimizer.init(PARAMS)
+    mapped = optax.tree.map_params(optimizer, lambda leaf: leaf, state)
+    assert jax.tree.structure(mapped) == jax.tree.structure(state)
+    assert optax.tree.get(adam(SCHEDULE).init(PARAMS), "learning_rate") == 0.0
+    saturated = state._replace(count=jnp.int32(2**31 - 1))
+    assert optimizer.update(PARAMS, saturated)[1].count == 2**31 - 1
+
+
+def test_bad_rates_are_named():
+    for bad, error in ((-0.1, ValueError), (np.nan, ValueError), ("fast", TypeError), (None, TypeError)):
+        with pytest.raises(error, match=r"`learning_rate`|`value`"):
+            lrax.scale_by_lr(bad)
+    state = adam(0.1).init(PARAMS)
+    with pytest.raises(ValueError, match="`rate` must be finite and non-negative, got -1"):
+        lrax.set_lr(state, -1.0)
+    with pytest.raises(TypeError, match="`rate` must be a real number"):
+        lrax.set_lr(state, "fast")
+    for ask in (lrax.get_lr, lambda state: lrax.set_lr(state, 0.1)):
+        with pytest.raises(ValueError, match=r"`opt_state` must hold a learning rate, .* `lrax.scale_by_lr"):
+            ask(optax.adam(1e-3).init(PARAMS))

@@ -1,0 +1,298 @@
+"""What is particular to `Schedule` and to single builders; `test_laws.py` has what holds for all of them."""
+
+import functools
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings, strategies as st
+from jax import lax, numpy as jnp
+
+import lrax
+
+COSINE = lrax.cosine(peak=0.1, steps=100)
+COUNTS = np.arange(-2, 110)
+
+
+def halving(count):
+    return 0.5 ** (count / 100)
+
+
+def _sawtooth(count, peak, period):
+    return peak * (1 - jnp.mod(count, period) / period)
+
+
+def sawtooth(peak, period):
+    return lrax.Schedule(_sawtooth, {"peak": np.float32(peak), "period": np.float32(period)})
+
+
+def _unnamed(count, rate):
+    return rate + 0 * count
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lrax.linear(0.1, 0.02, 100), optax.linear_schedule(0.1, 0.02, 100)),
+        (COSINE, optax.cosine_decay_schedule(0.1, 100)),
+        (lrax.cosine(0.1, 90, 0.02, exponent=1.5), optax.cosine_decay_schedule(0.1, 90, alpha=0.2, exponent=1.5)),
+        (
+            lrax.warmup_cosine(0.1, 100, 20, init=0.02, end=0.01),
+            optax.warmup_cosine_decay_schedule(0.02, 0.1, 20, 100, end_value=0.01),
+        ),
+        (
+            lrax.exponential(0.1, 0.5, 30, begin=10, end=0.02),
+            optax.exponential_decay(0.1, 30, 0.5, transition_begin=10, end_value=0.02),
+        ),
+        (lrax.exponential(0.1, 0.5, 30, staircase=True), optax.exponential_decay(0.1, 30, 0.5, staircase=True)),
+        (lrax.exponential(0.1, 1.1, 5, end=0.3), optax.exponential_decay(0.1, 5, 1.1, end_value=0.3)),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, lrax.Schedule) else "",
+)
+def test_agrees_with_optax(ours, theirs):
+    counts = COUNTS[COUNTS >= 0]
+    np.testing.assert_allclose(ours(counts), theirs(counts), rtol=1e-5, atol=1e-8)
+
+
+def test_phases_meet_exactly():
+    for shape in ["linear", "cosine", "1-sqrt", "sqrt", "1-square", "square"]:
+        schedule = lrax.wsd(0.1, steps=30, warmup=10, cooldown=10, init=0.03, end=0.07, shape=shape)
+        rates = schedule.values(40)
+        np.testing.assert_array_equal(rates[0], np.float32(0.03))
+        np.testing.assert_array_equal(rates[10:21], np.float32([0.1] * 11))
+        np.testing.assert_array_equal(rates[30:], np.float32([0.07] * 10))
+    plateau = lrax.wsd(0.1, steps=30, warmup=10, cooldown=0)
+    np.testing.assert_allclose(plateau.values([9, 10, 29, 30]), np.float32([0.09, 0.1, 0.1, 0]), rtol=1e-6)
+
+
+def test_the_last_steps_keep_their_digits():
+    left = np.arange(1, 100)
+    for steps in [1e3, 1e5, 1e7, 2**24]:  # where (1 + cos) / 2 has lost all of them, in float64 too
+        wanted = 0.1 * np.sin(np.pi / 2 * left / steps) ** 2
+        np.testing.assert_allclose(lrax.cosine(0.1, steps)(steps - left), wanted, rtol=1e-6, atol=1e-30)
+    # Fractional durations, as a fraction of the horizon gives them, or a gradient step.
+    warmup, cooldown = np.float32(333.3), np.float32(99999.7)
+    for steps in [1e6, 1e7, 1.5e7]:
+        rates = lrax.wsd(0.1, steps, warmup, cooldown)(steps - left)
+        np.testing.assert_allclose(rates, 0.1 * left / np.float64(cooldown), rtol=1e-6, atol=1e-30)
+        rates = lrax.warmup_cosine(0.1, steps, warmup)(steps - left)
+        wanted = 0.1 * np.sin(np.pi / 2 * left / (steps - np.float64(warmup))) ** 2
+        np.testing.assert_allclose(rates, wanted, rtol=1e-6, atol=1e-30)
+
+
+def test_high_powers_keep_their_digits():
+    for rate, steps in [(0.94, 1000), (0.5, 333), (1e-7, 1e5), (0.999, 1), (1.5, 777)]:
+        counts = np.floor(np.linspace(0, 75 / abs(np.log(rate)) * steps, 1000))
+        wanted = np.float64(np.float32(rate)) ** (counts / steps)
+        np.testing.assert_allclose(lrax.exponential(1.0, rate, steps)(counts), wanted, rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
+@pytest.mark.parametrize("end", [None, 10.0])
+@pytest.mark.parametrize(("init", "rate"), [(0.0, 2.0), (1e-7, 10.0), (0.1, 0.5), (0.1, 1.0)])
+def test_powers_out_of_range_are_held(init, rate, end, count):
+    schedule = lrax.exponential(init, rate, 10, end=end)
+    value, gradient = jax.value_and_grad(lambda schedule: schedule(count))(schedule)
+    chex.assert_tree_all_finite((value, gradient))
+    if end is not None and init:
+        assert value == (init if rate == 1 else end)
+
+
+def test_jit_switch_and_scan():
+    assert jax.jit(COSINE)(50) == COSINE(50)
+    schedules = [COSINE, lrax.constant(0.3)]
+    assert jax.jit(lambda i: lax.switch(i, schedules, 7))(1) == np.float32(0.3)
+    _, rates = lax.scan(lambda count, _: (count + 1, COSINE(count)), 0, length=5)
+    np.testing.assert_allclose(rates, COSINE.values(5), rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize(
+    "two", [2, 2.0, np.float32(2), np.float64(2), np.int64(2), jnp.float32(2), jnp.asarray(2), lrax.constant(2)]
+)
+def test_operators_take_numbers_on_both_sides(two):
+    for schedule in [two * COSINE, COSINE * two]:
+        assert isinstance(schedule, lrax.Schedule)
+        np.testing.assert_allclose(schedule(COUNTS), 2 * COSINE(COUNTS), rtol=1e-6, atol=1e-30)
+    for schedule in [two + COSINE, COSINE + two]:
+        assert isinstance(schedule, lrax.Schedule)
+        np.testing.assert_allclose(schedule(COUNTS), 2 + COSINE(COUNTS), rtol=1e-6, atol=1e-30)
+
+
+def test_operators_take_functions_and_tracers():
+    theirs = optax.linear_schedule(1.0, 0.5, 10)
+    for schedule in [theirs * COSINE, COSINE * theirs, lrax.multiply(theirs, COSINE)]:
+        np.testing.assert_allclose(schedule(COUNTS), theirs(COUNTS) * COSINE(COUNTS), rtol=1e-6, atol=1e-30)
+        assert len(jax.tree.leaves(schedule)) == 4  # those of the cosine: a function's are out of sight
+    for function in [theirs * COSINE + halving, halving + theirs * COSINE]:
+        np.testing.assert_allclose(
+            function(COUNTS), theirs(COUNTS) * COSINE(COUNTS) + halving(COUNTS), rtol=1e-6, atol=1e-30
+        )
+    assert jax.jit(lambda two: (two * COSINE)(0) + (COSINE + two)(0))(2.0) == np.float32(2.3)
+    assert sum([COSINE, COSINE])(0) == np.float32(0.2)
+    # Optax counts with an int32, with which a schedule may well index a table.
+    assert lrax.add(lambda count: jnp.arange(5.0)[count])(3) == 3
+    for nonsense in ["0.1", None, object(), True]:
+        with pytest.raises(TypeError, match="`schedules\\[1\\]` must be a number, a Schedule or a function"):
+            COSINE * nonsense
+    with pytest.raises(ValueError, match="`value` must be finite and non-negative, got -1"):
+        COSINE * -1
+
+
+def test_replace():
+    schedule = lrax.wsd(peak=0.1, steps=100, warmup=10, cooldown=20)
+    other = schedule.replace(peak=0.2, shape="cosine")
+    chex.assert_trees_all_equal(other, lrax.wsd(0.2, 100, 10, 20, shape="cosine"), strict=True)
+    assert repr(schedule) == "wsd(peak=0.1, steps=100, warmup=10, cooldown=20, init=0, end=0, shape='linear')"
+    staircase = lrax.exponential(0.1, 0.5, 10).replace(staircase=True, end=0.01)
+    chex.assert_trees_all_equal(staircase, lrax.exponential(0.1, 0.5, 10, staircase=True, end=0.01), strict=True)
+    product = (2 * COSINE).replace(schedules=[COSINE, COSINE])
+    chex.assert_trees_all_equal(product, COSINE * COSINE, strict=True)
+    with pytest.raises(TypeError, match=r"`wsd` has no hyperparameter \['decay', 'top'\]; it has \['peak', 'steps', "):
+        schedule.replace(top=1, decay=2, peak=3)
+    with pytest.raises(ValueError, match=r"`warmup . cooldown` must be at most `steps`, got 30.0 and 25.0"):
+        schedule.replace(steps=25)
+    with pytest.raises(ValueError, match="`shape` must be one of"):
+        schedule.replace(shape="round")
+    traced = jax.jit(lambda peak: schedule.replace(peak=peak))(0.3)
+    chex.assert_trees_all_equal(traced, schedule.replace(peak=0.3), strict=True)
+
+
+def test_values():
+    np.testing.assert_array_equal(COSINE.values(101), COSINE(np.arange(101)))
+    np.testing.assert_array_equal(COSINE.values(np.int64(3)), COSINE.values(3))
+    np.testing.assert_array_equal(COSINE.values([0, 50]), COSINE(np.array([0, 50])))
+    assert COSINE.values(0).shape == (0,)
+    peaks = COSINE.replace(peak=[0.1, 0.2, 0.3])
+    np.testing.assert_allclose(peaks.values(5), np.outer([1, 2, 3], COSINE.values(5)), rtol=1e-6, atol=1e-30)
+
+
+def test_repr():
+    assert repr(lrax.constant(3e-4)) == "constant(value=0.0003)"
+    assert repr(lrax.linear([1e-3, 0.1], 0, 2**24)) == "linear(init=[0.001, 0.1], end=0, steps=16777216)"
+    assert repr(lrax.linear(np.ones(65), 0, 9)) == "linear(init=float32[65], end=0, steps=9)"
+    assert repr(0.5 * COSINE + 1).startswith("add(multiply(cosine(peak=0.1, steps=100, end=0, exponent=1), constant(")
+    assert "function=<function halving" in repr(COSINE * halving)
+    inside = []
+    jax.eval_shape(lambda peak: inside.append(repr(COSINE.replace(peak=peak))), 0.1)
+    assert inside == ["cosine(peak=float32[], steps=100, end=0, exponent=1)"]
+
+
+def test_schedules_of_ones_own():
+    schedule = sawtooth(0.1, 4)
+    assert repr(schedule) == "sawtooth(peak=0.1, period=4)"
+    np.testing.assert_allclose(schedule.values(6), [0.1, 0.075, 0.05, 0.025, 0.1, 0.075], rtol=1e-6, atol=1e-30)
+    chex.assert_trees_all_equal(schedule.replace(period=8), sawtooth(0.1, 8), strict=True)
+    unnamed = lrax.Schedule(_unnamed, {"rate": np.float32(0.5)})  # without a builder
+    assert repr(unnamed) == "unnamed(rate=0.5)"
+    assert unnamed.replace(rate=2)(3) == 2
+    with pytest.raises(TypeError, match="`unnamed` has no hyperparameter"):
+        unnamed.replace(peak=2)
+
+
+def test_a_shape_may_be_a_function():
+    quartic = lrax.wsd(0.1, 100, 10, 50, end=0.02, shape=lambda p: p**4)
+    wanted = 0.1 - 0.08 * np.linspace(0, 1, 51) ** 4
+    np.testing.assert_allclose(quartic.values(np.arange(50, 101)), wanted, rtol=1e-6, atol=1e-30)
+    named = lrax.wsd(0.1, 100, 10, 50, end=0.02, shape=lambda p: p)
+    np.testing.assert_allclose(named(COUNTS), lrax.wsd(0.1, 100, 10, 50, end=0.02)(COUNTS), rtol=1e-6, atol=1e-30)
+
+
+def test_numbers_known_under_jit_stay_known():
+    long, exact = jnp.asarray(100), jnp.float32(100)  # a comparison of either is a tracer under jit
+    build = lambda steps: jax.jit(lambda peak: lrax.warmup_cosine(peak, steps, 20)(10) + lrax.wsd(peak, steps, 9, 9)(9))
+    assert build(long)(0.1) == build(exact)(0.1) == build(100)(0.1)
+    for bad in [lambda: lrax.warmup_cosine(0.1, 10, exact), lambda: lrax.wsd(0.1, 10, long, exact)]:
+        with pytest.raises(ValueError, match="must be at most `steps`"):
+            jax.jit(bad)()
+    for value in [jnp.asarray(-1.0), jnp.float32(-1), jnp.asarray(-1)]:
+        with pytest.raises(ValueError, match="`peak` must be finite and non-negative, got -1"):
+            jax.jit(lambda value=value: lrax.cosine(value, 10)(0))()
+
+
+fractions = st.sampled_from([0.0, 1.0]) | st.floats(2**-10, 1.0, width=32)  # no subnormals: XLA flushes them
+lengths = st.integers(0, 2**22)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def phases(schedule, n):
+    """Rates at `n` counts spread over the warmup and over the rest, before 0, and at and past the end."""
+    steps, warmup = schedule.hyperparams["steps"], schedule.hyperparams["warmup"]
+    along = jnp.linspace(0, 1, n)
+    counts = [warmup * along * (1 - 1e-6), warmup + (steps - warmup) * along]
+    return tuple(map(schedule, (*counts, -along - 1, steps + 2**24 * along)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    *[fractions] * 3,
+    *[lengths] * 3,
+    st.sampled_from([None, "linear", "cosine", "1-sqrt", "sqrt", "1-square", "square"]),
+)
+def test_bounded_monotone_and_held(peak, init, end, warmup, plateau, cooldown, shape):
+    init, end = np.float32(init) * np.float32(peak), np.float32(end) * np.float32(peak)
+    steps = warmup + plateau + cooldown
+    if shape is None:
+        schedule = lrax.warmup_cosine(peak, steps, warmup, init=init, end=end)
+    else:
+        schedule = lrax.wsd(peak, steps, warmup, cooldown, init=init, end=end, shape=shape)
+    up, down, before, after = map(np.asarray, phases(schedule, 33))
+    rounding = 1e-6 * np.float32(peak)
+    assert np.all(np.diff(up) >= -rounding)
+    assert np.all(np.diff(down) <= rounding)
+    for phase, low in [(up, init), (down, end)]:
+        assert np.all((phase >= low - rounding) & (phase <= peak + rounding))
+    np.testing.assert_allclose(after, end, rtol=1e-6, atol=1e-30)
+    if steps > 0:
+        np.testing.assert_allclose(before, init if warmup else peak, rtol=1e-6, atol=1e-30)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(fractions, fractions, st.integers(1, 2**24), st.floats(0.25, 4, width=32))
+def test_one_phase_is_bounded_monotone_and_held(start, end, steps, exponent):
+    end = np.float32(start) * np.float32(end)
+    counts = np.concatenate([[-5, 0], np.linspace(0, steps, 30).round(), [steps, steps + 1, 2**31 - 1]])
+    for schedule in [lrax.linear(start, end, steps), lrax.cosine(start, steps, end, exponent=exponent)]:
+        rates = np.asarray(_rates(schedule, counts))
+        assert np.all(np.diff(rates) <= 1e-6 * np.float32(start))
+        np.testing.assert_allclose(rates[:2], np.float32(start), rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(rates[-3:], end, rtol=1e-6, atol=1e-30)
+
+
+_rates = jax.jit(lambda schedule, counts: schedule(counts))
+
+
+def test_eight_peaks_are_one_program():
+    data = jax.random.normal(jax.random.key(0), (32, 4))
+    traces = []
+
+    @jax.jit
+    def train(schedules):
+        def one(schedule):
+            traces.append(schedule)
+            optimizer = optax.adam(schedule)
+            loss = lambda params: jnp.mean((jnp.tanh(data @ params["w"]) @ params["v"] - data[:, 0]) ** 2)
+
+            def step(carry, _):
+                params, state = carry
+                value, grads = jax.value_and_grad(loss)(params)
+                updates, state = optimizer.update(grads, state, params)
+                return (optax.apply_updates(params, updates), state), value
+
+            params = {"w": jnp.eye(4) / 2, "v": jnp.ones(4) / 4}
+            return lax.scan(step, (params, optimizer.init(params)), length=30)[1]
+
+        return jax.vmap(one)(schedules)
+
+    def lanes(peaks, steps):
+        return jax.vmap(lambda peak: lrax.warmup_cosine(peak, steps=steps, warmup=5))(jnp.asarray(peaks))
+
+    peaks = np.geomspace(1e-4, 1e-1, 8).astype(np.float32)
+    losses = train(lanes(peaks, 30))
+    train(lanes(peaks[::-1], 40))
+    assert len(traces) == 1
+    for i in (0, 5):
+        alone = train(lanes(peaks[[i]], 30))
+        np.testing.assert_allclose(losses[i], alone[0], rtol=1e-5)
+    assert np.argmin(losses[:, -1]) not in (0, 1, 2)

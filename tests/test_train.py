@@ -1,0 +1,184 @@
+"""`lrax.train`: one run as a pure function."""
+
+import jax
+import numpy as np
+import optax
+import problems
+import pytest
+from jax import numpy as jnp
+
+import lrax
+
+KEY = jax.random.key(3)
+
+
+def by_hand(optimizer, steps):
+    """The same run as a user would write it, batch by batch."""
+    task = problems.regression()
+    init_key, data_key, _ = jax.random.split(KEY, 3)
+    params = task.init(init_key)
+    state, losses = optimizer.init(params), []
+    for step in range(steps):
+        batch = task.batch.at(step, data_key)
+        loss, grads = jax.value_and_grad(task.loss)(params, batch)
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        losses.append(loss)
+    return np.array(losses), params
+
+
+def test_is_the_loop_that_one_would_write():
+    losses, params = by_hand(optax.adam(lrax.warmup_cosine(0.1, 12, 3)), 12)
+    train = lrax.train(problems.regression(), lambda peak: optax.adam(lrax.warmup_cosine(peak, 12, 3)), steps=12)
+    for hyperparams in ({"peak": 0.1}, 0.1):
+        trained = jax.jit(train)(hyperparams, KEY)
+        np.testing.assert_allclose(trained.losses, losses, rtol=1e-5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), trained.params, params)
+
+
+def test_is_pure_and_maps_over_rates_and_keys():
+    train = lrax.train(problems.regression(), optax.sgd, steps=5)
+    rates = {"learning_rate": jnp.array([0.01, 0.1])}
+    keys = jax.random.split(KEY, 3)
+    with jax.checking_leaks():
+        losses, params = jax.jit(jax.vmap(jax.vmap(train, in_axes=(0, None)), in_axes=(None, 0)))(rates, keys)
+    assert losses.shape == (3, 2, 5)
+    assert params["w"].shape == (3, 2, 3)
+    alone = train({"learning_rate": 0.1}, keys[2])
+    np.testing.assert_allclose(losses[2, 1], alone.losses, rtol=1e-5)
+
+
+def test_is_differentiable_in_the_rate():
+    train = lrax.train(problems.regression(), optax.sgd, steps=4)
+    last = lambda rate: train(rate, KEY).losses[-1]
+    slope = jax.grad(last)(0.05)
+    np.testing.assert_allclose(slope, (last(0.052) - last(0.048)) / 0.004, rtol=2e-2)
+
+
+def test_batches_from_a_function_have_a_new_key_every_step():
+    def batch(step, key):
+        rows = jax.random.randint(key, (8,), 0, len(problems.X))
+        return {"x": jnp.asarray(problems.X)[rows], "y": jnp.asarray(problems.Y)[rows], "step": step, "key": key}
+
+    def loss(params, batch):
+        return problems.squared_error(params, batch), {"step": batch["step"], "draw": jax.random.uniform(batch["key"])}
+
+    result = lrax.sweep(problems.regression(batch=batch, loss=loss), optax.sgd, 0.1, steps=6)
+    np.testing.assert_array_equal(result.aux["step"][0, 0], np.arange(6))
+    assert len(np.unique(result.aux["draw"])) == 6
+
+
+def test_a_loss_with_a_key_draws_anew_every_step_and_equally_in_every_lane():
+    def loss(params, batch, key):
+        noise = jax.random.normal(key)
+        return problems.squared_error(params, batch) + 0.0 * noise, {"noise": noise, "dropped": batch["x"], "note": "x"}
+
+    task = problems.regression(loss=loss)
+    result = lrax.sweep(task, optax.sgd, [0.01, 0.1], steps=6, seeds=2)
+    assert list(result.aux) == ["noise"]
+    noise = result.aux["noise"]
+    assert noise.shape == (2, 2, 6)
+    np.testing.assert_array_equal(noise[0], noise[1])
+    assert len(np.unique(noise)) == 12
+
+
+def batch_norm_task():
+    """A model with running statistics, the way of Flax's batch norm."""
+
+    def init(key):
+        return problems.init(key), {"mean": jnp.zeros(3), "count": jnp.zeros((), jnp.int32)}
+
+    def loss(params, state, batch):
+        mean = batch["x"].mean(axis=0)
+        state = {"mean": 0.9 * state["mean"] + 0.1 * mean, "count": state["count"] + 1}
+        return problems.squared_error(params, {**batch, "x": batch["x"] - mean[None]}), (
+            state,
+            {"norm": jnp.sum(mean**2)},
+        )
+
+    def evaluate(params, state):
+        return {"val_loss": problems.squared_error(params, {"x": problems.X - state["mean"][None], "y": problems.Y})}
+
+    return problems.regression(init=init, loss=loss, evaluate=evaluate, stateful=True)
+
+
+def test_a_model_with_state():
+    task = batch_norm_task()
+    losses, (params, state) = lrax.train(task, optax.sgd, steps=7)(0.1, jax.random.key(0))
+    assert state["count"] == 7
+    _, data_key, _ = jax.random.split(jax.random.key(0), 3)
+    mean = np.zeros(3)
+    for step in range(7):
+        mean = 0.9 * mean + 0.1 * np.asarray(task.batch.at(step, data_key)["x"]).mean(axis=0)
+    np.testing.assert_allclose(state["mean"], mean, rtol=1e-5)
+
+    result = lrax.sweep(task, optax.sgd, [0.1, 0.01], steps=7, objective="val_loss")
+    np.testing.assert_allclose(result.losses[0, 0], losses, rtol=1e-5)
+    np.testing.assert_allclose(result.metrics["val_loss"][0, 0], task.evaluate(params, state)["val_loss"], rtol=1e-5)
+    assert result.aux["norm"].shape == (2, 1, 7)
+    assert jax.tree.structure(result.best.params) == jax.tree.structure((params, state))
+
+
+def test_state_that_is_a_pair_is_not_taken_for_state_and_aux():
+    def loss(params, state, batch):
+        return problems.squared_error(params, batch), (state[0] + 1, state[1] + 2)
+
+    init = lambda key: (problems.init(key), (jnp.zeros(()), jnp.zeros(())))
+    task = problems.regression(init=init, loss=loss, evaluate=None, stateful=True)
+    _, (_, state) = lrax.train(task, optax.sgd, steps=3)(0.1, KEY)
+    assert [float(part) for part in state] == [3.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda rate: optax.polyak_sgd(max_learning_rate=rate),
+        lambda rate: optax.chain(optax.sgd(rate), optax.contrib.reduce_on_plateau(patience=2)),
+        lambda rate: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5, max_learning_rate=rate)),
+        lambda rate: optax.lbfgs(rate),
+    ],
+    ids=["polyak", "plateau", "backtracking", "lbfgs"],
+)
+def test_rules_that_follow_the_loss_are_given_it(optimizer):
+    losses = jax.jit(lrax.train(problems.regression(), optimizer, steps=15))(0.1, KEY).losses
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        (
+            dict(loss=lambda params, batch: batch["y"]),
+            TypeError,
+            r"scalar or \(scalar, aux\), got a loss of shape \(8,\)",
+        ),
+        (dict(loss=lambda params: 0.0), TypeError, r"`loss` must take \(params, batch\)"),
+        (dict(stateful=True), TypeError, r"`init` of a stateful task must return \(params, state\)"),
+        (dict(init=3), TypeError, "`init` must be a function, got 3"),
+        (dict(loss=None), TypeError, "`loss` must be a function"),
+        (dict(evaluate=3), TypeError, "`evaluate` must be a function or None"),
+        (dict(batch=problems.X), TypeError, "`batch` must be .*minibatches.*, got ndarray"),
+        (dict(stateful=1), TypeError, "`stateful` must be a bool"),
+    ],
+)
+def test_bad_tasks_are_named(fields, error, message):
+    with pytest.raises(error, match=message):
+        lrax.train(problems.regression(**fields), optax.sgd, steps=2)(0.1, KEY)
+
+
+def test_bad_arguments_are_named():
+    task = problems.regression()
+    with pytest.raises(ValueError, match="`steps` must be at least 1, got 0"):
+        lrax.train(task, optax.sgd, steps=0)
+    with pytest.raises(TypeError, match="`steps` must be an int"):
+        lrax.train(task, optax.sgd, steps=2.0)
+    with pytest.raises(TypeError, match=r"`task` must be a lrax.Task, got dict"):
+        lrax.train({}, optax.sgd, steps=2)
+    with pytest.raises(TypeError, match=r"not `optax.adam\(1e-3\)`"):
+        lrax.train(task, optax.adam(1e-3), steps=2)
+    with pytest.raises(TypeError, match=r"`optimizer` must return an optax\.GradientTransformation, got 3"):
+        lrax.train(task, lambda rate: 3, steps=2)(0.1, KEY)
+    wrong_state = lambda params, state, batch: (problems.squared_error(params, batch), {"other": 1.0})
+    stateful = problems.regression(init=lambda key: (problems.init(key), jnp.zeros(2)), loss=wrong_state, stateful=True)
+    with pytest.raises(TypeError, match="with a state like the one of `init`"):
+        lrax.train(stateful, optax.sgd, steps=2)(0.1, KEY)
