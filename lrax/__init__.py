@@ -4,9 +4,18 @@ from importlib.metadata import version as _version
 
 from . import tasks
 from .rate import ScaleByLrState, get_lr, scale_by_lr, set_lr
-from .schedules.decays import cosine, exponential, linear
+from .schedules.combinators import clip, delay, link, maximum, minimum, repeat, scale, shift, stretch
+from .schedules.cycles import cosine_restarts, cyclic, one_cycle
+from .schedules.decays import cosine, linear, polynomial, rex, tanh
+from .schedules.noise import with_noise
+from .schedules.open_ended import exponential, inverse_sqrt, inverse_time, noam, power_law
+from .schedules.phases import cooldown, join, warmup
+from .schedules.pieces import from_values, multistep, piecewise, piecewise_constant, step_decay
+from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
+from .schedules.ramps import ramp
 from .schedules.schedule import Schedule, add, constant, multiply
-from .schedules.warmups import warmup_cosine, wsd
+from .schedules.stacks import stack
+from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from .sweeps.grid import log_grid
 from .sweeps.optimum import Optimum
 from .sweeps.result import SweepResult
@@ -24,19 +33,54 @@ __all__ = [
     "SweepResult",
     "Task",
     "add",
+    "clip",
     "constant",
+    "cooldown",
     "cosine",
+    "cosine_restarts",
+    "cyclic",
+    "delay",
     "exponential",
+    "from_values",
     "get_lr",
+    "infinite",
+    "inverse_sqrt",
+    "inverse_time",
+    "join",
     "linear",
+    "link",
     "log_grid",
+    "maximum",
     "minibatches",
+    "minimum",
     "multiply",
+    "multistep",
+    "noam",
+    "one_cycle",
+    "piecewise",
+    "piecewise_constant",
+    "polynomial",
+    "power_law",
+    "ramp",
+    "repeat",
+    "rex",
+    "scale",
     "scale_by_lr",
     "set_lr",
+    "shift",
+    "stack",
+    "step_decay",
+    "stretch",
     "sweep",
+    "tanh",
     "tasks",
     "train",
+    "tri_stage",
+    "warmup",
+    "warmup_constant",
     "warmup_cosine",
+    "warmup_linear",
+    "with_noise",
     "wsd",
+    "wsd_s",
 ]

@@ -62,6 +62,12 @@ def positive(values: Mapping[str, Any], *names: str) -> None:
         _hold(lambda value: (value > 0) & (value < np.inf), "finite and positive", name, values[name])
 
 
+def at_least(values: Mapping[str, Any], low: float, *names: str) -> None:
+    """Requires finite numbers of at least `low`."""
+    for name in names:
+        _hold(lambda value: (value >= low) & (value < np.inf), f"finite and at least {low}", name, values[name])
+
+
 def at_most(words: str, low: Any, high: Any) -> None:
     """Requires `low <= high`; `words` says so in the caller's names, as in "`warmup` must be at most `steps`".
 
@@ -86,6 +92,31 @@ def choice(name: str, value: Any, options: Iterable[str]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}")
 
 
+def flag(name: str, value: Any) -> bool:
+    """Requires True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a bool, got {value!r}")
+    return value
+
+
+def vector(values: Mapping[str, Any], *names: str) -> int:
+    """Requires arrays of one axis, all of the same length, which is returned."""
+    for name in names:
+        if np.ndim(values[name]) != 1:
+            raise ValueError(f"`{name}` must be a list of numbers, got {values[name]}")
+    lengths = [np.shape(values[name])[0] for name in names]
+    if len(set(lengths)) > 1:
+        words = " and ".join(f"`{name}`" for name in names)
+        raise ValueError(f"{words} must be of the same length, got {' and '.join(map(str, lengths))}")
+    return lengths[0]
+
+
+def ascending(values: Mapping[str, Any], *names: str) -> None:
+    """Requires lists whose numbers never decrease."""
+    for name in names:
+        _hold(lambda value: value[..., 1:] >= value[..., :-1], "in ascending order", name, values[name])
+
+
 def count(name: str, value: Any, low: int) -> int:
     """Requires a whole number known to Python, such as the length of a loop or the size of a batch."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
@@ -105,9 +136,14 @@ def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> Non
 
 
 def extra(module: str, name: str) -> Any:
-    """Imports a package that an extra of lrax brings, or says which extra to install."""
+    """Imports a package that an extra of lrax brings, or says which extra to install.
+
+    What goes wrong inside a package that is installed is raised as it is: to install it again would not help.
+    """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        package = module.split(".")[0]
-        raise ImportError(f'this needs {package}, which is not installed: pip install "lrax[{name}]"') from error
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        message = f'this needs {error.name}, which is not installed: pip install "lrax[{name}]"'
+        raise ImportError(message) from error

@@ -1,5 +1,6 @@
 """Every picture, from plain arrays. Matplotlib is imported only when one is drawn."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,105 @@ from . import _require
 
 _DIVERGED = "#c1272d"
 _BEST = "#1b7837"
+
+
+def schedules(
+    schedules: Sequence[Any],
+    steps: int | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    ax: Any = None,
+    log: bool = False,
+) -> Any:
+    """Schedules in one panel, a curve for each lane of each.
+
+    Args:
+      schedules: One or more: each a `Schedule` or any function of the count, such as Optax's.
+      steps: How many updates to show. By default as many as the longest of the schedules has, and a tenth more.
+      labels: A text for each schedule; by default what it prints.
+      ax: Matplotlib Axes to draw into; by default those of a new Figure.
+      log: Whether the axis of the rates is logarithmic.
+
+    Returns:
+      A matplotlib Figure, not registered with pyplot unless `ax` is: `figure.savefig(path)`, or its display in a
+      notebook.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+      ValueError: if there is no schedule, labels are not one for each, or `steps` is below 1.
+      TypeError: if one is no function of the count.
+
+    Example:
+      >>> figure = lrax.plots.schedules([lrax.cosine(peak=0.1, steps=100), lrax.linear(init=0.1, end=0.0, steps=100)])
+      >>> figure.savefig("schedules.png")  # doctest: +SKIP
+    """
+    figure_module = _require.extra("matplotlib.figure", "plot")
+    schedules = [schedules] if callable(schedules) else list(schedules)
+    if not schedules:
+        raise ValueError("`schedules` must be at least one schedule, got none")
+    for i, schedule in enumerate(schedules):
+        if not callable(schedule):
+            raise TypeError(f"`schedules[{i}]` must be a Schedule or a function of the count, got {schedule!r}")
+    if labels is not None and len(labels) != len(schedules):
+        raise ValueError(f"`labels` must be one for each of {len(schedules)} schedules, got {len(labels)}")
+    if steps is None:
+        spans = [schedule.span() for schedule in schedules if hasattr(schedule, "span")]
+        steps = max((span for span in spans if span is not None), default=100)
+    counts = np.unique(np.linspace(0, steps := _require.count("steps", steps, 1), min(steps, 4000) + 1).round())
+    figure = None
+    if ax is None:
+        figure = figure_module.Figure(figsize=(7, 3.4 + 0.17 * len(schedules)), layout="constrained")
+        ax = figure.subplots()
+    names = list(map(_name, schedules)) if labels is None else labels
+    for i, (schedule, name) in enumerate(zip(schedules, names, strict=True)):
+        lanes = _rates(schedule, counts.astype(np.int32))
+        # Lanes of one schedule share its color, from dark to light.
+        for lane, rates in enumerate(lanes):
+            ax.plot(
+                counts,
+                rates,
+                color=f"C{i % 10}",
+                ls=("-", "--", "-.", ":")[i // 10 % 4],
+                lw=1.4 if len(lanes) == 1 else 1.0,
+                alpha=1 - 0.75 * lane / len(lanes),
+                label=None if lane else name + (f"  ({len(lanes)} lanes)" if len(lanes) > 1 else ""),
+            )
+    if log:
+        ax.set_yscale("log", nonpositive="clip")
+        _floor_at(ax, [line.get_ydata() for line in ax.get_lines()])
+    else:
+        ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4), useMathText=True)
+    ax.set(xlabel="step", ylabel="learning rate")
+    ax.margins(x=0.01)
+    ax.grid(alpha=0.3, which="both", lw=0.5)
+    if figure is None:
+        ax.legend(fontsize=8, framealpha=0.9)
+    else:  # below the panel: the text of schedules is long, and would cover their curves
+        figure.legend(loc="outside lower left", fontsize=8, frameon=False, labelspacing=0.3)
+    return ax.figure
+
+
+def _rates(schedule, counts):
+    """The rates at some counts, `[lanes, n]`."""
+    if hasattr(schedule, "values"):
+        values = np.asarray(schedule.values(counts), np.float64)
+    else:  # a function of one count, perhaps with a Python `if` on it
+        values = np.stack([np.asarray(schedule(count), np.float64) for count in counts], axis=-1)
+    return values.reshape(-1, len(counts))
+
+
+def _floor_at(ax, curves):
+    """Cuts a logarithmic axis five decades below its peak: a decay to zero would go on forever."""
+    rates = np.concatenate(curves)
+    rates = rates[np.isfinite(rates) & (rates > 0)]
+    if rates.size:
+        ax.set_ylim(bottom=max(rates.min() / 1.5, rates.max() * 1e-5))
+
+
+def _name(schedule):
+    text = repr(schedule) if hasattr(schedule, "values") else getattr(schedule, "__qualname__", repr(schedule))
+    text = text.partition(".<locals>")[0]  # Optax's are functions within functions
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def sweep(

@@ -21,7 +21,7 @@ class ScaleByLrState(NamedTuple):
     """
 
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # shape=(), dtype=int32; updates made
-    learning_rate: jax.Array  # shape=(), dtype=float32; rate of the last update, before any that of the first
+    learning_rate: jax.Array  # shape=(), dtype=float32; of the last update, before any of the first, or set since
     held: jax.Array  # shape=(), dtype=bool; whether `set_lr` holds the rate against the schedule
 
 
@@ -38,14 +38,16 @@ def scale_by_lr(
     each update, so bfloat16 updates stay bfloat16.
 
     Args:
-      learning_rate: A number, which may be traced, a `Schedule`, or any function of the count.
+      learning_rate: A number, which may be traced, a `Schedule`, or any function of the count. It is one rate: for
+        several lanes go through `jax.vmap`, for several groups of parameters through `optax.partition`.
       flip_sign: Whether to descend. `False` leaves the sign, for transformations that flip it themselves.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with the state `ScaleByLrState(count, learning_rate, held)`.
 
     Raises:
-      ValueError: if a known rate is negative, infinite or NaN.
+      ValueError: if a known rate is negative, infinite or NaN, or a rate is no scalar: a number's shape is looked at
+        here, that of a schedule's value by `init` and `update`.
       TypeError: if `learning_rate` is none of the three.
 
     Example:
@@ -59,17 +61,19 @@ def scale_by_lr(
       0.05
     """
     schedule = as_schedule(learning_rate, "learning_rate")
+    if not callable(learning_rate):
+        _one_rate(schedule.hyperparams["value"])
 
     def init(params: optax.Params) -> ScaleByLrState:
         del params
         count = jnp.zeros([], jnp.int32)
-        return ScaleByLrState(count, schedule(count), jnp.zeros([], jnp.bool_))
+        return ScaleByLrState(count, _one_rate(schedule(count)), jnp.zeros([], jnp.bool_))
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None, **extra_args: Any
     ) -> tuple[optax.Updates, ScaleByLrState]:
         del params, extra_args
-        rate = jnp.where(state.held, state.learning_rate, schedule(state.count))
+        rate = _one_rate(jnp.where(state.held, state.learning_rate, schedule(state.count)))
         step = -rate if flip_sign else rate
         updates = jax.tree.map(lambda update: step.astype(update.dtype) * update, updates)
         return updates, ScaleByLrState(jnp.asarray(optax.safe_increment(state.count)), rate, state.held)
@@ -77,19 +81,34 @@ def scale_by_lr(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def get_lr(opt_state: optax.OptState) -> jax.Array | dict[str, jax.Array]:
+def _one_rate(rate: Any) -> Any:
+    if jnp.ndim(rate):
+        raise ValueError(
+            f"`learning_rate` must be a scalar, got one of shape {jnp.shape(rate)}. For a rate per lane, go through"
+            " `jax.vmap`; for one per group of parameters, through `optax.partition`."
+        )
+    return rate
+
+
+def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Any, jax.Array]:
     """The learning rate in an optimizer state: the one of the last update, before any update that of the first.
+
+    A rate that `lrax.set_lr` has set since is read at once, before its first update. When it is handed back to a
+    schedule, by `lrax.set_lr(opt_state, None)`, it goes on being read until the next update: a state holds the rate
+    that was in use, and no schedule to tell the coming one.
 
     It is found under any nesting of `chain`, `named_chain`, `masked`, `partition`, `MultiSteps`, `apply_if_finite` and
     the like, in the states of `lrax.scale_by_lr`, of `optax.inject_hyperparams` with a `learning_rate`, and of the
     transformations that keep a `learning_rate`, as Optax's line searches do. (`optax.adam(1e-3)` alone keeps none.)
 
     Args:
-      opt_state: An optimizer state, its leaves of any shape: those of a vmapped state give a rate per lane.
+      opt_state: An optimizer state, its leaves of any shape: those of a vmapped state give a rate per lane, those of
+        `jax.eval_shape(optimizer.init, params)` a `jax.ShapeDtypeStruct`.
 
     Returns:
-      The rate, or `{group: rate}` when the state holds several. Groups are named by the dict keys on the way to them,
-      the labels of `optax.partition` for one; without such names by their whole path.
+      The rate, or `{group: rate}` when the state holds several. A group is named by the dict key on the way to it, such
+      as its label in `optax.partition`, be that a string or not; several keys are joined, as in `"body/head"`. Without
+      such names, or with one name for two, groups go by their whole path.
 
     Raises:
       ValueError: if the state holds no learning rate.
@@ -108,16 +127,17 @@ def get_lr(opt_state: optax.OptState) -> jax.Array | dict[str, jax.Array]:
     return next(iter(rates.values())) if len(rates) == 1 else rates
 
 
-def set_lr(opt_state: optax.OptState, rate: ArrayLike | Mapping[str, ArrayLike | None] | None) -> optax.OptState:
+def set_lr(opt_state: optax.OptState, rate: ArrayLike | Mapping[Any, ArrayLike | None] | None) -> optax.OptState:
     """An optimizer state with another learning rate, used from the next update on.
 
     In a state of `lrax.scale_by_lr` the rate is held, against the schedule too, until another is set; `None` hands it
-    back to the schedule, which has kept counting. Nothing recompiles: shapes and dtypes stay.
+    back to the schedule, which has kept counting, and whose rate `lrax.get_lr` reads from the next update on. Nothing
+    recompiles: shapes and dtypes stay.
 
     Args:
       opt_state: An optimizer state as `lrax.get_lr` reads it. It is not changed.
-      rate: The new rate, at least 0, for all groups, or `{group: rate}` for some. For a vmapped state, one per lane or
-        one for all. `None` in place of a rate ends the holding.
+      rate: The new rate, at least 0, for all groups, or `{group: rate}` for some, named as by `lrax.get_lr`. For a
+        vmapped state, one per lane or one for all. `None` in place of a rate ends the holding.
 
     Returns:
       The new state.
@@ -125,6 +145,7 @@ def set_lr(opt_state: optax.OptState, rate: ArrayLike | Mapping[str, ArrayLike |
     Raises:
       ValueError: if the state holds no learning rate, a group is unknown, a known rate is negative, infinite or NaN,
         or the rate is one that `optax.inject_hyperparams` computes anew from a schedule at every update.
+      TypeError: if a rate is no number, or the state holds shapes in place of values.
 
     Example:
       >>> optimizer = optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))
@@ -150,7 +171,7 @@ def _is_injected(node: Any) -> bool:
     return "learning_rate" in (getattr(node, "hyperparams", None) or ())
 
 
-def _groups(opt_state: optax.OptState) -> tuple[list[Any], Any, dict[str, int]]:
+def _groups(opt_state: optax.OptState) -> tuple[list[Any], Any, dict[Any, int]]:
     """A state taken apart into nodes, and which of them hold a rate, by the names of `get_lr`."""
     flat, structure = jax.tree_util.tree_flatten_with_path(opt_state, is_leaf=_holds_rate)
     paths = {i: path for i, (path, node) in enumerate(flat) if _holds_rate(node)}
@@ -159,17 +180,25 @@ def _groups(opt_state: optax.OptState) -> tuple[list[Any], Any, dict[str, int]]:
             "`opt_state` must hold a learning rate, got a state without one. End the optimizer's chain with"
             " `lrax.scale_by_lr(rate)`, as in `optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))`."
         )
-    labels = ["/".join(str(key.key) for key in path if isinstance(key, DictKey)) for path in paths.values()]
-    if len(set(labels)) < len(labels) or "" in labels:
+    keys = [[key.key for key in path if isinstance(key, DictKey)] for path in paths.values()]
+    labels = [names[0] if len(names) == 1 else "/".join(map(str, names)) for names in keys]
+    if len(set(labels)) < len(labels) or not all(keys):
         labels = [keystr(path) for path in paths.values()]
     return [node for _, node in flat], structure, dict(zip(labels, paths, strict=True))
 
 
-def _read(node: Any) -> jax.Array:
-    return jnp.asarray(node.hyperparams["learning_rate"] if _is_injected(node) else node.learning_rate)
+def _read(node: Any) -> Any:
+    rate = node.hyperparams["learning_rate"] if _is_injected(node) else node.learning_rate
+    return rate if isinstance(rate, jax.ShapeDtypeStruct) else jnp.asarray(rate)
 
 
 def _write(node: Any, rate: ArrayLike | None) -> Any:
+    old = _read(node)
+    if isinstance(old, jax.ShapeDtypeStruct):
+        raise TypeError(
+            f"`opt_state` must hold values for a rate to be set, got {old}. For the shapes of the new state, use"
+            " `jax.eval_shape(lrax.set_lr, opt_state, rate)`."
+        )
     if rate is None:
         if not isinstance(node, ScaleByLrState):
             raise ValueError(f"`rate` must be a number for a {type(node).__name__}, which has no schedule to return to")
@@ -181,7 +210,6 @@ def _write(node: Any, rate: ArrayLike | None) -> Any:
         )
     values = _require.real(rate=rate)
     _require.nonnegative(values, "rate")
-    old = _read(node)
     try:
         new = jnp.broadcast_to(jnp.asarray(values["rate"], old.dtype), old.shape)
     except ValueError as error:

@@ -21,6 +21,7 @@ import lrax
 
 # Every step and half step of the table's horizon, and counts before and far past it.
 COUNTS = np.concatenate([[-1, -0.5], np.arange(0, 103, 0.5), [2**24 + 1, 2**31 - 1]]).astype(np.float32)
+SMOOTH = np.arange(103, dtype=np.float32) + np.float32(0.3125)  # between the joins
 FAR = [-1, 0, 1, 99, 100, 101, 2**24 + 1, 2**31 - 1]  # as the integers that an optimizer counts
 HORIZONS = np.array([10**3, 10**5, 10**7, 2**24])
 LONG_HORIZONS = np.array([2**25, 2**28])
@@ -44,6 +45,14 @@ mapped = jax.jit(jax.vmap(rate))  # several lanes, each a schedule at its own co
 gradients = jax.jit(jax.vmap(jax.grad(rate), in_axes=(None, 0)))
 
 
+# What may be below zero.
+SIGNED = {("shift", "steps"), ("tanh", "low"), ("tanh", "high"), ("power_law", "b")}
+# Of which the rate is no continuous function: another key is other noise, and no warmup another timescale.
+JUMPS = {("with_noise", "key"), ("inverse_sqrt", "warmup"), ("cosine_restarts", "cycles")}
+# Valid values of hyperparameters for which 2 is none.
+VALID = {"steps": 9, "pct_start": 0, "gamma": 1, "limit": 1, "low": 1, "first": 9}
+
+
 def lanes(schedules):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *schedules)
 
@@ -55,11 +64,18 @@ def lane(schedules, i):
 def changed(schedule):
     """The schedule with one hyperparameter changed, for each of them; the phases still fit into `steps`."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(schedule)
-    factors = [1.5 if path[-1].key == "steps" else 0.5 if path[-1].key in DURATIONS else 0.75 for path, _ in leaves]
+    enlarged = {"steps": 1.5, "mult": 1.5, "times": 2, "cycles": 2}
+    factors = [enlarged.get(name := path[-1].key, 0.5 if name in DURATIONS else 0.75) for path, _ in leaves]
     return [
         structure.unflatten([np.float32(leaf * factor) if i == j else leaf for j, (_, leaf) in enumerate(leaves)])
         for i, factor in enumerate(factors)
     ]
+
+
+def with_entry(array, at, value):
+    array = np.array(array, np.float64)
+    array[at] = value
+    return array
 
 
 def stretched(schedule, horizon):
@@ -75,7 +91,8 @@ def test_the_table_lists_every_public_builder():
     functions = {name: value for name, value in vars(lrax).items() if inspect.isfunction(value)}
     returns = {name: inspect.signature(function).return_annotation for name, function in functions.items()}
     builders = {name for name, value in returns.items() if value in (lrax.Schedule, "Schedule")}
-    assert builders == {case.builder for case in CASES} == FORMULAS.keys()
+    # `stack` has an axis of lanes, which no law here is about: its tests are in `test_schedule.py`.
+    assert builders == {case.builder for case in CASES} | {"stack"} == FORMULAS.keys() | {"stack"}
 
 
 @every_case
@@ -83,9 +100,10 @@ def test_the_rate_is_that_of_the_formula(case):
     schedule = case.build()
     close = dict(rtol=1e-6, atol=1e-8)
     wanted = reference(schedule, COUNTS)
+    far = np.array(FAR, np.float32)  # which is what a count is held in
     np.testing.assert_allclose(schedule(COUNTS), wanted, **close)
     np.testing.assert_allclose(compiled(schedule, COUNTS), wanted, **close)
-    np.testing.assert_allclose([schedule(count) for count in FAR], reference(schedule, FAR), **close)
+    np.testing.assert_allclose(jnp.stack([schedule(count) for count in FAR], -1), reference(schedule, far), **close)
     np.testing.assert_allclose(schedule.values(102), reference(schedule, np.arange(102)), **close)
 
 
@@ -119,28 +137,36 @@ def test_precision(case):
         # What is not relative is the formula's own rounding in float64: of 1 + cos, where the cosine is nearly -1.
         holds = np.abs(result[i] - wanted) <= 1e-6 * wanted + 4e-16 * peak
         if horizon > 2**24:  # where the count itself is rounded, and may so fall on the other side of a stair
-            for shift in [-1, 0, 1]:
-                near = reference(schedule, counts[i] + shift * np.spacing(counts[i]))
-                holds |= np.abs(result[i] - near) <= 1e-6 * peak
+            near = [reference(schedule, counts[i] + shift * np.spacing(counts[i])) for shift in [-1, 0, 1]]
+            holds |= (result[i] >= np.min(near, axis=0) - 1e-6 * peak) & (
+                result[i] <= np.max(near, axis=0) + 1e-6 * peak
+            )
         assert np.all(holds), f"steps={horizon}"
 
 
 @every_case
 def test_gradients_are_those_of_the_formula(case):
     schedule = case.build()
-    leaves, structure = jax.tree.flatten(schedule)
+    paths, structure = jax.tree_util.tree_flatten_with_path(schedule)
+    leaves = [leaf for _, leaf in paths]
     result = jax.tree.leaves(gradients(schedule, COUNTS))
-    smooth = (COUNTS % 1 == 0.5) & (COUNTS > 0)  # between the joins, which are at integers
-    for i, leaf in enumerate(leaves):
-        assert np.all(np.isfinite(result[i]))
-        small = 1e-6 * max(leaf, 1e-2)
-        high, low = leaf + np.float64(small), max(leaf - np.float64(small), 0)  # no formula takes a negative number
-        above, below = (
-            reference(structure.unflatten([value if i == j else leaf for j, leaf in enumerate(leaves)]), COUNTS[smooth])
-            for value in (high, low)
-        )
-        wanted = (above - below) / (high - low)
-        np.testing.assert_allclose(result[i][smooth], wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max() + 1e-9)
+    assert all(np.all(np.isfinite(gradient)) for gradient in result)
+    result = jax.tree.leaves(gradients(schedule, SMOOTH))
+    for i, (path, leaf) in enumerate(paths):
+        if (case.builder, path[-1].key) in JUMPS:
+            continue
+        for at in np.ndindex(np.shape(leaf)):
+            value = np.float64(leaf[at])
+            small = 1e-6 * max(abs(value), 1e-2)
+            high, low = value + small, value - small
+            low = max(low, 0) if value >= 0 else low  # most formulas take no negative number
+            above, below = (
+                reference(structure.unflatten([*leaves[:i], with_entry(leaf, at, new), *leaves[i + 1 :]]), SMOOTH)
+                for new in (high, low)
+            )
+            wanted = (above - below) / (high - low)
+            close = dict(rtol=1e-4, atol=1e-5 * np.abs(wanted).max() + 1e-8)
+            np.testing.assert_allclose(result[i][(slice(None), *at)], wanted, **close)
 
 
 def test_one_trace_for_all_types_of_numbers_and_for_all_their_values():
@@ -162,7 +188,7 @@ def test_one_trace_for_all_types_of_numbers_and_for_all_their_values():
         jnp.asarray,
         lambda number: jnp.asarray(float(number)),
     ]:
-        numbers = [{name: of_type(9 if name == "steps" else 2) for name in case.numbers} for case in CASES]
+        numbers = [{name: of_type(VALID.get(name, 2)) for name in case.numbers} for case in CASES]
         rates([case.build(**changes) for case, changes in zip(CASES, numbers, strict=True)], 3)
     assert len(traces) == 1
 
@@ -248,21 +274,23 @@ def test_it_is_trained_as_parameters(case):
     optimizer = optax.adam(1e-3)
     state = optimizer.init(schedule)
     chex.assert_trees_all_equal(state[0].mu, jax.tree.map(jnp.zeros_like, schedule), strict=True)
-    grads = jax.grad(lambda schedule: schedule(5))(schedule)
+    grads = jax.grad(lambda schedule: schedule(5) + schedule(25))(schedule)
     updates, state = optimizer.update(grads, state, schedule)
     trained = optax.apply_updates(schedule, updates)
     chex.assert_trees_all_equal_structs(trained, schedule)
     for before, after, gradient in zip(*map(jax.tree.leaves, (schedule, trained, grads)), strict=True):
-        assert np.sign(before - after) == np.sign(gradient)
+        much = np.abs(gradient) > 1e-6
+        np.testing.assert_array_equal(np.sign(before - after)[much], np.sign(gradient)[much])
 
 
 @pytest.mark.parametrize(("case", "name"), [(case, name) for case in BUILDERS for name in case.numbers], ids=str)
 def test_bad_numbers_are_named(case, name):
-    for bad in [-1, -1e-3, np.nan, np.inf, 1e300, np.array([1.0, -1.0], np.float32), jnp.float32(np.nan)]:
+    negative = [] if (case.builder, name) in SIGNED else [-1, -1e-3, np.array([1.0, -1.0], np.float32)]
+    for bad in [*negative, np.nan, np.inf, 1e300, jnp.float32(np.nan)]:
         with pytest.raises(ValueError, match=f"`{name}` must be .*, got "):
             case.build(**{name: bad})
     for bad in ["0.1", None, True, 1j, object()]:
-        if not (bad is None and name == "end"):
+        if bad is not None or inspect.signature(getattr(lrax, case.builder)).parameters[name].default is not None:
             with pytest.raises(TypeError, match=f"`{name}` must be a real number"):
                 case.build(**{name: bad})
 
@@ -270,7 +298,7 @@ def test_bad_numbers_are_named(case, name):
         return jax.tree.leaves(case.build(**{name: value}))
 
     checked = checkify.checkify(jax.jit(build))
-    assert f"`{name}` must be " in checked(-1.0)[0].get()
+    assert f"`{name}` must be " in checked(np.inf)[0].get()
     assert checked(float(case.numbers[name]))[0].get() is None
     jax.jit(build)(-1.0)  # silent
 

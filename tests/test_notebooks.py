@@ -1,5 +1,6 @@
 """Every notebook of the folder runs, and is stored as it should be."""
 
+import base64
 import json
 import os
 import subprocess
@@ -43,6 +44,10 @@ def test_is_stored_as_it_should_be(path):
     assert all(cell["execution_count"] is None for cell in code)
     assert all(output["output_type"] in ("stream", "display_data") for cell in code for output in cell["outputs"])
     assert "widget" not in path.read_text()
-    assert any("image/png" in output.get("data", {}) for cell in code for output in cell["outputs"])
+    outputs = [output.get("data", {}) for cell in code for output in cell["outputs"]]
+    pictures = [base64.b64decode(data["image/png"]) for data in outputs if "image/png" in data]
+    assert pictures
+    widths = [int.from_bytes(picture[16:20], "big") for picture in pictures]  # in the header of a PNG
+    assert min(widths) >= 1000, "too coarse to read: see the dpi in run_notebook.py"
     assert notebook["metadata"]["lrax"]["code_hash"] == code_hash(notebook), "code and outputs differ: run_notebook.py"
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < 400_000

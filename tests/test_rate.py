@@ -166,6 +166,54 @@ def test_groups():
     assert lrax.get_lr(lrax.set_lr({"body": one, "head": one}, {"body": 0.25})) == {"body": 0.25, "head": 0.5}
 
 
+@pytest.mark.parametrize("labels", [(0, 1), ("0", "1")], ids=repr)
+def test_groups_go_by_the_labels_themselves(labels):
+    body, head = labels
+    optimizer = optax.partition({body: adam(0.5), head: lrax.scale_by_lr(0.25)}, {"w": [body], "b": [head]})
+    params = {name: [leaf] for name, leaf in PARAMS.items()}
+    state = optimizer.init(params)
+    assert lrax.get_lr(state) == {body: 0.5, head: 0.25}
+    state = lrax.set_lr(state, {head: 0.125})
+    assert lrax.get_lr(state) == {body: 0.5, head: 0.125}
+    updates, _ = jax.jit(optimizer.update)(params, state, params)
+    np.testing.assert_array_equal(updates["b"][0], -0.125 * PARAMS["b"])
+
+
+def test_groups_within_groups_join_their_labels():
+    inner = optax.partition({"a": lrax.scale_by_lr(0.5), "b": lrax.scale_by_lr(0.25)}, {"w": "a", "b": "b"})
+    state = optax.partition({7: inner}, {"w": 7, "b": 7}).init(PARAMS)
+    assert lrax.get_lr(state) == {"7/a": 0.5, "7/b": 0.25}
+
+
+def test_structure_in_structure_out():
+    rate = jax.ShapeDtypeStruct((), jnp.float32)
+    assert lrax.get_lr(jax.eval_shape(adam(SCHEDULE).init, PARAMS)) == rate
+    assert lrax.get_lr(jax.eval_shape(optax.inject_hyperparams(optax.adam)(learning_rate=1e-3).init, PARAMS)) == rate
+    lanes = jax.eval_shape(jax.vmap(lambda rate: adam(rate).init(PARAMS)), jnp.ones(3))
+    assert lrax.get_lr(lanes) == jax.ShapeDtypeStruct((3,), jnp.float32)
+    groups = optax.partition({"body": adam(SCHEDULE), "head": lrax.scale_by_lr(0.5)}, LABELS)
+    shapes = jax.eval_shape(groups.init, PARAMS)
+    assert lrax.get_lr(shapes) == {"body": rate, "head": rate}
+
+    for new in (0.25, {"head": 0.25}, None):
+        with pytest.raises(TypeError, match=r"`opt_state` must hold values .*, got ShapeDtypeStruct.*`jax.eval_shape"):
+            lrax.set_lr(shapes, new)
+        assert jax.eval_shape(lrax.set_lr, shapes, new) == shapes
+
+
+@pytest.mark.parametrize("updates", [0, 2])
+def test_a_rate_handed_back_is_read_until_the_next_update(updates):
+    optimizer = adam(SCHEDULE)
+    state = lrax.set_lr(optimizer.init(PARAMS), 0.25)
+    for _ in range(updates):
+        _, state = optimizer.update(PARAMS, state, PARAMS)
+    back = lrax.set_lr(state, None)
+    assert lrax.get_lr(back) == 0.25  # the one of the last update, or the one set since
+    _, after = optimizer.update(PARAMS, back, PARAMS)
+    assert lrax.get_lr(after) == SCHEDULE(updates)
+    assert lrax.get_lr(lrax.set_lr(after, None)) == SCHEDULE(updates)  # where nothing is held, nothing changes
+
+
 def test_gradient_accumulation_counts_updates():
     optimizer = optax.MultiSteps(adam(SCHEDULE), 2)
     update = jax.jit(optimizer.update)
@@ -297,6 +345,32 @@ def test_protocol():
     assert optax.tree.get(adam(SCHEDULE).init(PARAMS), "learning_rate") == 0.0
     saturated = state._replace(count=jnp.int32(2**31 - 1))
     assert optimizer.update(PARAMS, saturated)[1].count == 2**31 - 1
+
+
+def test_it_is_one_rate():
+    words = r"`learning_rate` must be a scalar, got one of shape \((2|1),\)\. For a rate per lane"
+    for several in ([0.1, 0.2], np.ones(2), jnp.array([0.1, 0.2]), jnp.ones(1)):
+        with pytest.raises(ValueError, match=words):
+            lrax.scale_by_lr(several)
+    with pytest.raises(ValueError, match=words):
+        jax.jit(lambda rates: lrax.scale_by_lr(rates).init(PARAMS))(jnp.ones(2))
+
+    one = adam(0.1).init(PARAMS)
+    for schedule in (lrax.constant([0.1, 0.2]), SCHEDULE.replace(peak=np.ones(2)), lambda _: jnp.ones(2)):
+        optimizer = adam(schedule)  # building computes nothing, and cannot know
+        for init in (optimizer.init, lambda params: jax.eval_shape(optimizer.init, params)):  # noqa: B023 (used at once)
+            with pytest.raises(ValueError, match=words):
+                init(PARAMS)
+        with pytest.raises(ValueError, match=words):
+            optimizer.update(PARAMS, one)
+
+    lanes = jax.vmap(lambda rate: lrax.scale_by_lr(rate).init(PARAMS))(jnp.ones(2))
+    with pytest.raises(ValueError, match=words):
+        lrax.scale_by_lr(0.1).update(PARAMS, lanes)
+    peaks = jnp.array([0.5, 0.25])
+    lanes = jax.vmap(lambda schedule: adam(schedule).init(PARAMS))(lrax.constant(peaks))
+    np.testing.assert_array_equal(lrax.get_lr(lanes), peaks)
+    np.testing.assert_array_equal(lrax.get_lr(lrax.set_lr(lanes, peaks[::-1])), peaks[::-1])
 
 
 def test_bad_rates_are_named():

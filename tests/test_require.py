@@ -98,6 +98,27 @@ def test_a_missing_package_is_named_with_its_extra():
     assert _require.extra("numpy", "plot") is np
     with pytest.raises(ImportError, match=r'this needs no_such_package, .*: pip install "lrax\[plot\]"'):
         _require.extra("no_such_package.figure", "plot")
+    with pytest.raises(ImportError, match=r"this needs numpy\.no_such_module, which is not installed"):
+        _require.extra("numpy.no_such_module", "plot")
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        ("import no_such_package", ModuleNotFoundError, "No module named 'no_such_package'"),
+        ("from . import figures_of_old", ImportError, "cannot import name 'figures_of_old'"),
+        ("raise ModuleNotFoundError('built for another machine')", ModuleNotFoundError, "built for another machine"),
+        ("1 / 0", ZeroDivisionError, "division by zero"),
+    ],
+)
+def test_a_package_that_is_installed_and_broken_says_itself_what_is_wrong(code, error, words, tmp_path, monkeypatch):
+    package = tmp_path / "a_broken_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error, match=words) as raised:
+        _require.extra("a_broken_package.figure", "plot")
+    assert "pip install" not in str(raised.value)
 
 
 def test_words_and_counts():

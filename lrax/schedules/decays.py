@@ -1,11 +1,11 @@
 """Schedules of one phase: from a first rate to a last one, then held."""
 
-from jax import lax, numpy as jnp
+from jax import nn, numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
-from .schedule import Schedule, Static
-from .shapes import between, power, progress
+from .schedule import Schedule
+from .shapes import between, power, power_and_rest, progress
 
 
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -45,10 +45,73 @@ def _linear(count, init, end, steps):
     return between(init, end, count, steps - count, steps)
 
 
-def cosine(peak: ArrayLike, steps: ArrayLike, end: ArrayLike = 0.0, *, exponent: ArrayLike = 1.0) -> Schedule:
+def polynomial(
+    init: ArrayLike, end: ArrayLike, steps: ArrayLike, power: ArrayLike = 1.0, *, k: ArrayLike | None = None
+) -> Schedule:
+    r"""A power of the part left, from `init` to `end` over `steps` steps, then `end`.
+
+    $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, (1 - p^k)^{\text{power}},
+    \quad p = \min(t / \text{steps}, 1)$$
+
+    Use it with a power of 0.9 as in semantic segmentation, of 2 for a decay that falls early and lands softly.
+
+    Args:
+      init: Rate at the start, at least 0.
+      end: Rate at the end, at least 0.
+      steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
+      power: Exponent of the part left, above 0; 1 is `lrax.linear`.
+      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for longer.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN, or `power` or `k` is 0.
+
+    Example:
+      >>> lrax.polynomial(init=1.0, end=0.0, steps=4, power=2.0).values(6)
+      Array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ], dtype=float32)
+
+    Reference:
+      Zhang, Li. k-decay: A New Method for Learning Rate Schedule. 2020, arXiv:2004.05909.
+    """
+    hyperparams = _require.real(init=init, end=end, steps=steps, power=power)
+    _require.nonnegative(hyperparams, "init", "end", "steps")
+    _require.positive(hyperparams, "power")
+    return Schedule(_polynomial, {**hyperparams, "k": _exponent(k)})
+
+
+def _polynomial(count, init, end, steps, power, k):
+    # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
+    done, left = _clock(*progress(count, steps - count, steps), k)
+    weight, rest = power_and_rest(left, done, power)
+    return init * weight + end * rest
+
+
+def _exponent(k):
+    if k is None:
+        return None
+    hyperparams = _require.real(k=k)
+    _require.positive(hyperparams, "k")
+    return hyperparams["k"]
+
+
+def _clock(p, q, k):
+    """The parts done and left by the clock of k-decay."""
+    return (p, q) if k is None else power_and_rest(p, q, k)
+
+
+def cosine(
+    peak: ArrayLike,
+    steps: ArrayLike,
+    end: ArrayLike = 0.0,
+    *,
+    exponent: ArrayLike = 1.0,
+    k: ArrayLike | None = None,
+) -> Schedule:
     r"""Half a cosine wave from `peak` down to `end`, then `end`.
 
-    $$\eta(t) = \text{end} + (\text{peak} - \text{end}) \left(\frac{1 + \cos(\pi p)}{2}\right)^{\text{exponent}},
+    $$\eta(t) = \text{end} + (\text{peak} - \text{end}) \left(\frac{1 + \cos(\pi p^k)}{2}\right)^{\text{exponent}},
     \quad p = \min(t / \text{steps}, 1)$$
 
     Use it when the length of training is known; `end` at 0 to 0.1 of `peak`. With a warmup in front it is
@@ -59,94 +122,110 @@ def cosine(peak: ArrayLike, steps: ArrayLike, end: ArrayLike = 0.0, *, exponent:
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
       end: Rate at the end, at least 0, absolute (Optax's `alpha` is `end / peak`).
       exponent: Power of the cosine shape, above 0; larger falls sooner.
+      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for longer.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `exponent` is 0.
+      ValueError: if a known number is negative, infinite or NaN, or `exponent` or `k` is 0.
 
     Example:
-      >>> lrax.cosine(peak=0.1, steps=4).values(5).round(3)
-      Array([0.1  , 0.085, 0.05 , 0.015, 0.   ], dtype=float32)
+      >>> print(lrax.cosine(peak=0.1, steps=4).values(5).round(3))
+      [0.1 0.085 0.05 0.015 0. ]
 
     Reference:
       Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016, arXiv:1608.03983.
+      Zhang, Li. k-decay: A New Method for Learning Rate Schedule. 2020, arXiv:2004.05909.
     """
     hyperparams = _require.real(peak=peak, steps=steps, end=end, exponent=exponent)
     _require.nonnegative(hyperparams, "peak", "steps", "end")
     _require.positive(hyperparams, "exponent")
-    return Schedule(_cosine, hyperparams)
+    return Schedule(_cosine, {**hyperparams, "k": _exponent(k)})
 
 
-def _cosine(count, peak, steps, end, exponent):
+def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as Optax does.
-    _, left = progress(count, steps - count, steps)
+    _, left = _clock(*progress(count, steps - count, steps), k)
     weight = power(jnp.sin(jnp.pi / 2 * left) ** 2, exponent)
     return peak * weight + end * (1 - weight)
 
 
-def exponential(
-    init: ArrayLike,
-    rate: ArrayLike,
-    steps: ArrayLike = 1,
-    *,
-    staircase: bool = False,
-    begin: ArrayLike = 0,
-    end: ArrayLike | None = None,
+def tanh(
+    init: ArrayLike, end: ArrayLike, steps: ArrayLike, *, low: ArrayLike = -7.0, high: ArrayLike = 3.0
 ) -> Schedule:
-    r"""Multiplies the rate by `rate` every `steps` steps.
+    r"""A hyperbolic tangent from near `init` to near `end` over `steps` steps, then `end`.
 
-    $$\eta(t) = \text{init} \cdot \text{rate}^{\,u}, \quad u = \max(t - \text{begin}, 0) / \text{steps}$$
+    $$\eta(t) = \text{end} + (\text{init} - \text{end}) \,
+    \frac{1 - \tanh(\text{low} \, (1 - p) + \text{high} \, p)}{2}, \quad p = t / \text{steps}$$
 
-    with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training is open; a factor of
-    0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a range test. From a change by $e^{80}$ on
-    the rate is held, since float32 ends soon after.
+    Use it as a decay that keeps the first rate for about half of the steps. As in timm, the curve is cut from the
+    tangent and meets its ends only nearly: with the defaults, it comes down to within 0.25 % of the way from `end`.
 
     Args:
       init: Rate at the start, at least 0.
-      rate: Factor per `steps` updates, above 0.
-      steps: Updates per factor, above 0.
-      staircase: Whether the rate falls at once after every `steps` updates instead of smoothly.
-      begin: Updates before the decay begins, at least 0.
-      end: Bound, at least 0: a floor when `rate` is below 1, a ceiling when above. `None` for none.
+      end: Rate from the update with the index `steps` on, at least 0.
+      steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
+      low: Where the curve is cut on the left, any number; timm's `lb`.
+      high: Where it is cut on the right, any number; timm's `ub`.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
-      TypeError: if `staircase` is not a bool.
+      ValueError: if a known number is infinite or NaN, or negative where it must not be.
 
     Example:
-      >>> lrax.exponential(init=1.0, rate=0.5, steps=2, end=0.25).values(6)
-      Array([1.        , 0.70710677, 0.5       , 0.35355338, 0.25      ,
-             0.25      ], dtype=float32)
-      >>> lrax.exponential(init=1.0, rate=0.5, steps=2, staircase=True).values(6)
-      Array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25], dtype=float32)
+      >>> print(lrax.tanh(init=1.0, end=0.0, steps=10).values(12).round(2))
+      [1. 1. 1. 1. 1. 0.98 0.88 0.5 0.12 0.02 0. 0. ]
+
+    Reference:
+      Hsueh, Li, Wu. Stochastic Gradient Descent with Hyperbolic-Tangent Decay on Classification. 2018,
+      arXiv:1806.01593.
     """
-    hyperparams = _require.real(init=init, rate=rate, steps=steps, begin=begin)
-    _require.nonnegative(hyperparams, "init", "begin")
-    _require.positive(hyperparams, "rate", "steps")
-    if end is not None:
-        hyperparams |= _require.real(end=end)
-        _require.nonnegative(hyperparams, "end")
-    if not isinstance(staircase, bool):
-        raise TypeError(f"`staircase` must be a bool, got {staircase!r}")
-    return Schedule(_exponential, {**hyperparams, "end": hyperparams.get("end"), "staircase": Static(staircase)})
+    hyperparams = _require.real(init=init, end=end, steps=steps, low=low, high=high)
+    _require.nonnegative(hyperparams, "init", "end", "steps")
+    _require.finite(hyperparams, "low", "high")
+    return Schedule(_tanh, hyperparams)
 
 
-def _exponential(count, init, rate, steps, begin, end, staircase):
-    # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
-    last = lax.stop_gradient(80 * steps / jnp.abs(jnp.log(rate)))
-    since = jnp.minimum(jnp.maximum(count - begin, 0), last)
-    # Whole powers and the rest apart: the quotient since / steps, rounded, would lose digits of a high power, and its
-    # floor could be the next stair. The remainder is exact.
-    whole, rest = jnp.divmod(since, steps)
-    value = init * rate ** lax.stop_gradient(whole)
-    if not staircase:
-        value = value * rate ** (rest / steps)
-    if end is None:
-        return value
-    bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
-    return jnp.where(rate == 1, value, bounded)
+def _tanh(count, init, end, steps, low, high):
+    p, q = progress(count, steps - count, steps)
+    x = 2 * (low * q + high * p)
+    # (1 - tanh(x)) / 2 is the sigmoid of -2 x, which keeps its digits where the tangent is nearly 1.
+    return jnp.where(count < steps, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
+
+
+def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
+    r"""Reflected exponential decay: from `init` to `end`, holding the rate up at first and falling fast at last.
+
+    $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, \frac{1 - p}{1 - p / 2},
+    \quad p = \min(t / \text{steps}, 1)$$
+
+    Use it in place of `lrax.linear` where training is short: the reference found it best over many budgets.
+
+    Args:
+      init: Rate at the start, at least 0.
+      end: Rate at the end, at least 0.
+      steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN.
+
+    Example:
+      >>> print(lrax.rex(init=1.0, end=0.0, steps=4).values(6).round(3))
+      [1. 0.857 0.667 0.4 0. 0. ]
+
+    Reference:
+      Chen, Wolfe, Kyrillidis. REX: Revisiting Budgeted Training with an Improved Schedule. 2021, arXiv:2107.04197.
+    """
+    hyperparams = _require.real(init=init, end=end, steps=steps)
+    _require.nonnegative(hyperparams, "init", "end", "steps")
+    return Schedule(_rex, hyperparams)
+
+
+def _rex(count, init, end, steps):
+    return between(init, end, count, steps - count, steps, "rex")

@@ -91,10 +91,11 @@ class Schedule:
           >>> lrax.cosine(peak=0.1, steps=100).replace(steps=200)
           cosine(peak=0.1, steps=200, end=0, exponent=1)
         """
-        unknown = sorted(hyperparams.keys() - self.hyperparams.keys())
+        known = self._shown()
+        unknown = sorted(hyperparams.keys() - known.keys())
         if unknown:
-            raise TypeError(f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(self.hyperparams)}")
-        merged = {**_plain(self.hyperparams), **hyperparams}
+            raise TypeError(f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(known)}")
+        merged = {**_plain(known), **hyperparams}
         builder = _builder(self.formula)
         if builder is None:
             return Schedule(self.formula, {**self.hyperparams, **_require.real(**hyperparams)})
@@ -128,10 +129,24 @@ class Schedule:
     __radd__ = __add__
 
     def __repr__(self) -> str:
-        arguments, keywords = _arguments(_builder(self.formula), self.hyperparams)
+        arguments, keywords = _arguments(_builder(self.formula), self._shown())
         parts = [_text(value) for value in arguments]
-        parts += [f"{name}={_text(value)}" for name, value in keywords.items()]
+        # None stands for what is not there, and is everywhere the default.
+        parts += [f"{name}={_text(value)}" for name, value in keywords.items() if value is not None]
         return f"{_name(self.formula)}({', '.join(parts)})"
+
+    def _shown(self) -> dict[str, Any]:
+        """The builder's arguments; for most formulas they are the hyperparameters."""
+        return _SHOWN.get(self.formula, dict)(self.hyperparams)
+
+
+# How the builder's arguments come out of the hyperparameters, where they are not the same.
+_SHOWN: dict[Callable[..., Any], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def shown_as(formula: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Declares a function that gives the builder's arguments, for `repr` and `replace`, from the hyperparameters."""
+    return lambda arguments: _SHOWN.setdefault(formula, arguments)
 
 
 def as_schedule(value: Any, name: str = "schedule") -> Schedule:
@@ -196,7 +211,7 @@ def multiply(*schedules: Any) -> Schedule:
       >>> 2.0 * lrax.linear(init=1.0, end=0.0, steps=10)
       multiply(linear(init=1, end=0, steps=10), constant(value=2))
     """
-    return Schedule(_multiply, {"schedules": _several("multiply", schedules)})
+    return Schedule(_multiply, {"schedules": several("multiply", schedules)})
 
 
 def _multiply(count, schedules):
@@ -227,7 +242,7 @@ def add(*schedules: Any) -> Schedule:
       >>> lrax.linear(init=1.0, end=0.0, steps=10) + 0.5
       add(linear(init=1, end=0, steps=10), constant(value=0.5))
     """
-    return Schedule(_add, {"schedules": _several("add", schedules)})
+    return Schedule(_add, {"schedules": several("add", schedules)})
 
 
 def _add(count, schedules):
@@ -237,7 +252,8 @@ def _add(count, schedules):
     return total
 
 
-def _several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
+def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
+    """At least one number, function of the count or `Schedule`, each made a `Schedule`."""
     if not schedules:
         raise ValueError(f"`{name}` must be given at least one schedule, got none")
     return tuple(as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules))
@@ -253,11 +269,13 @@ def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(formula: Callable[..., Any]) -> str:
-    return getattr(formula, "__name__", repr(formula)).removeprefix("_")
+    """The builder's public name, such as `cosine` or `compat.timm.TanhLRScheduler`."""
+    module, name = formula.__module__.split("."), getattr(formula, "__name__", repr(formula)).removeprefix("_")
+    return ".".join([*module[1:], name]) if module[:2] == ["lrax", "compat"] else name
 
 
 def _builder(formula: Callable[..., Any]) -> Callable[..., Schedule] | None:
-    builder = getattr(sys.modules.get(formula.__module__), _name(formula), None)
+    builder = getattr(sys.modules.get(formula.__module__), _name(formula).split(".")[-1], None)
     return None if builder is formula else builder
 
 

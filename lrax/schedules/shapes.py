@@ -8,8 +8,10 @@ end of a long phase, and `p = 1 - q` near its start. For the same reason a shape
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
+from jax.tree_util import Partial
 
 from .. import _require
 from .schedule import Static
@@ -35,48 +37,95 @@ def between(
 ) -> Any:
     """The value in a phase from `start` to `end`: exact at both ends, held outside."""
     p, q = progress(done, left, steps)
-    of_start, of_end = SHAPES[shape](p, q) if isinstance(shape, str) else _of_function(shape, p)
+    if not isinstance(shape, str):
+        way = shape(p)
+        return start * (1 - way) + end * way
+    if shape in CURVES:
+        return CURVES[shape](start, end, p, q)
+    of_start, of_end = SHAPES[shape](p, q, jnp.maximum(steps, 0))
     return start * of_start + end * of_end
 
 
-def as_shape(name: str, shape: Any) -> Static:
-    """A shape as a hyperparameter: one of `SHAPES`, or a function from the part done to the part of the way made."""
+def as_shape(name: str, shape: Any) -> Any:
+    """A shape as a hyperparameter: one of the words, or a function from the part done to the part of the way made.
+
+    The numbers that a `jax.tree_util.Partial` holds become leaves.
+    """
+    if isinstance(shape, Partial):
+        return jax.tree.map(lambda leaf: _require.real(**{name: leaf})[name], shape)
     if not callable(shape):
-        _require.choice(name, shape, SHAPES)
+        _require.choice(name, shape, [*SHAPES, *CURVES])
     return Static(shape)
 
 
-def _linear(p, q):
+def _linear(p, q, _):
     return q, p
 
 
-def _cosine(p, q):
+def _cosine(p, q, _):
     # (1 + cos(pi p)) / 2 = sin^2(pi q / 2), which keeps its digits where the cosine form cancels.
     return jnp.sin(np.pi / 2 * q) ** 2, jnp.sin(np.pi / 2 * p) ** 2
 
 
-def _one_minus_sqrt(p, q):
+def _one_minus_sqrt(p, q, _):
     # 1 - sqrt(p) = q / (1 + sqrt(p)), for its digits near the end.
     root = sqrt(p)
     return q / (1 + root), root
 
 
-def _sqrt(p, q):
+def _sqrt(p, q, _):
     root = sqrt(q)
     return root, p / (1 + root)
 
 
-def _one_minus_square(p, q):
+def _one_minus_square(p, q, _):
     return q * (1 + p), p**2
 
 
-def _square(p, q):
+def _square(p, q, _):
     return q**2, p * (1 + q)
 
 
-def _of_function(shape, p):
-    way = shape(p)
-    return 1 - way, way
+def _exp2(p, q, _):
+    return _falling(p, q, 2)
+
+
+def _exp10(p, q, _):
+    return _falling(p, q, 10)
+
+
+def _falling(p, q, base):
+    # (r^p - r) / (1 - r) for r = 1 / base: an exponential moved and scaled to end at zero.
+    rate = np.log(base)
+    return jnp.expm1(rate * q) / (base - 1), -jnp.expm1(-rate * p) * (base / (base - 1))
+
+
+def _rex(p, q, _):
+    return q / (q + p / 2), p / 2 / (q + p / 2)
+
+
+def _log(p, q, steps):
+    # 1 - log(1 + p s) / log(1 + s), its numerator as one logarithm for the digits near the end.
+    whole = jnp.where(steps > 0, jnp.log1p(steps), 1)
+    done = p * steps
+    return (
+        jnp.where(steps > 0, jnp.log1p(q * steps / (1 + done)) / whole, q),
+        jnp.where(steps > 0, jnp.log1p(done) / whole, p),
+    )
+
+
+def _geometric(start, end, p, q):
+    # From the nearer end: the exponent's rounding is multiplied by the logarithm of the ratio. A ramp from or to zero
+    # is zero in between.
+    falls = start * power(end / jnp.where(start > 0, start, 1), p)
+    rises = end * power(start / jnp.where(end > 0, end, 1), q)
+    return jnp.where(p <= 0, start, jnp.where(p <= 0.5, jnp.where(start > 0, falls, 0), jnp.where(end > 0, rises, 0)))
+
+
+def _inverse(start, end, p, q):
+    whole = start * p + end * q
+    inside = start * end / jnp.where(whole > 0, whole, 1)
+    return jnp.where(p <= 0, start, jnp.where(q <= 0, end, inside))
 
 
 def sqrt(x: Any) -> Any:
@@ -89,12 +138,49 @@ def power(x: Any, exponent: Any) -> Any:
     return jnp.where(x > 0, jnp.where(x > 0, x, 1) ** exponent, jnp.where(exponent > 0, 0.0, 1.0))
 
 
+def reached(count: Any, boundaries: Any) -> Any:
+    """Which boundaries lie at or before each count; shape `[*counts, boundaries]`."""
+    boundaries = jnp.asarray(boundaries)
+    return count[..., None] >= boundaries.reshape((1,) * count.ndim + boundaries.shape)
+
+
+def whole_power(x: Any, n: Any) -> Any:
+    """`x ** n` for `x >= 0` and whole `n >= 0`, without a gradient in `n`.
+
+    Held from a change by e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
+    """
+    base = jnp.where(n > 0, x, 1)
+    most = jnp.floor(80 / jnp.maximum(jnp.abs(jnp.log(jnp.where(base > 0, base, 2))), 1e-30))
+    return base ** lax.stop_gradient(jnp.minimum(n, most))
+
+
+def power_and_rest(x: Any, rest: Any, exponent: Any) -> Weights:
+    """`x ** exponent` and `1 - x ** exponent`, of `x` in [0, 1] and its `rest`, `1 - x`."""
+    raised = power(x, exponent)
+    # Near 1 the difference cancels; the logarithm of 1 - rest does not.
+    near = -jnp.expm1(exponent * jnp.log1p(-jnp.where(x > 0.5, rest, 0)))
+    return raised, jnp.where(x > 0.5, near, 1 - raised)
+
+
 # The weight of the start value over the part done p; the names are those of the wsd literature.
-SHAPES: dict[str, Callable[[Any, Any], Weights]] = {
+SHAPES: dict[str, Callable[[Any, Any, Any], Weights]] = {
     "linear": _linear,  # 1 - p
     "cosine": _cosine,  # (1 + cos(pi p)) / 2
     "1-sqrt": _one_minus_sqrt,  # 1 - sqrt(p)
     "sqrt": _sqrt,  # sqrt(1 - p)
     "1-square": _one_minus_square,  # 1 - p^2
     "square": _square,  # (1 - p)^2
+    "exp2": _exp2,  # 2 * 2^-p - 1, Megatron's "exponential"
+    "exp10": _exp10,  # (10^-p - 1/10) / (9/10), timm's "exp"
+    "rex": _rex,  # (1 - p) / (1 - p / 2)
+    "log": _log,  # 1 - log(1 + p * steps) / log(1 + steps): as a warmup, the steps of DeepSpeed's
 }
+
+# Shapes that depend on the two values themselves.
+CURVES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "geometric": _geometric,  # start^(1 - p) * end^p: the logarithm is a straight line
+    "inverse": _inverse,  # 1 / ((1 - p) / start + p / end): the reciprocal is one
+}
+
+# What each word for `inclusive` adds to the steps done, and to the length.
+INCLUSIVE = {"left": (0, 0), "both": (0, -1), "right": (1, 0), "neither": (1, 1)}

@@ -49,10 +49,11 @@ def loop_of_steps(problem):
     step = jax.jit(lambda *args: update(problem.task, *args), donate_argnums=(1, 2))
     init = jax.jit(lambda rate, params: optax.adam(rate).init(params))
     batches = [jax.tree.map(lambda leaf, i=i: leaf[i], problem.batches) for i in range(problem.steps)]
+    rates = list(jnp.asarray(problem.rates))  # on the device once, and not at every step
 
     def run():
         losses = []
-        for rate in problem.rates:
+        for rate in rates:
             params, state = jax.tree.map(jnp.copy, problem.params), init(rate, problem.params)
             for batch in batches:
                 params, state, loss = step(rate, params, state, batch)

@@ -1,0 +1,219 @@
+"""Schedules that go up and down: cyclic rates, warm restarts, one cycle."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax import lax, numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from .schedule import Schedule, Static
+from .shapes import as_shape, between, power, progress, reached, whole_power
+
+# Cycles of a schedule of restarts that may differ in length. The later ones are as long as the last of them.
+GROWING = 64
+
+
+def cyclic(
+    low: ArrayLike,
+    high: ArrayLike,
+    up: ArrayLike,
+    down: ArrayLike | None = None,
+    *,
+    mode: str = "triangular",
+    gamma: ArrayLike = 1.0,
+) -> Schedule:
+    r"""Triangles between `low` and `high`, for as long as training goes on.
+
+    $$\eta(t) = \text{low} + (\text{high} - \text{low}) \, x(t) \, k(t) \, \text{gamma}^t$$
+
+    where $x$ climbs from 0 to 1 in `up` steps and falls back in `down`, and $k$ is $2^{-c}$ in the cycle
+    $c = 0, 1, \dots$ by `mode="triangular2"` and 1 otherwise. Use it with the bounds of a range test, and `up` at 2 to
+    10 epochs.
+
+    Args:
+      low: Lowest rate, at least 0.
+      high: Highest rate, at least `low`.
+      up: Steps of the climb, at least 0.
+      down: Steps of the fall, at least 0; `None` is `up`. `up + down` is above 0.
+      mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or `"exp_range"`, which is
+        `"triangular"` by the name that it has with a `gamma` below 1.
+      gamma: Factor on the amplitude per step, from 0 to 1.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or `mode` is unknown.
+
+    Example:
+      >>> lrax.cyclic(low=0.0, high=1.0, up=2, mode="triangular2").values(9)
+      Array([0.  , 0.5 , 1.  , 0.5 , 0.  , 0.25, 0.5 , 0.25, 0.  ], dtype=float32)
+
+    Reference:
+      Smith. Cyclical Learning Rates for Training Neural Networks. 2015, arXiv:1506.01186.
+    """
+    hyperparams = _require.real(low=low, high=high, up=up, gamma=gamma)
+    if down is not None:
+        hyperparams |= _require.real(down=down)
+        _require.nonnegative(hyperparams, "down")
+    _require.nonnegative(hyperparams, "low", "high", "up", "gamma")
+    _require.at_most("`low` must be at most `high`", hyperparams["low"], hyperparams["high"])
+    _require.at_most("`gamma` must be at most 1", hyperparams["gamma"], np.ones((), _require.float_dtype()))
+    _require.positive({"up + down": hyperparams["up"] + hyperparams.get("down", hyperparams["up"])}, "up + down")
+    _require.choice("mode", mode, ("triangular", "triangular2", "exp_range"))
+    return Schedule(_cyclic, {**hyperparams, "down": hyperparams.get("down"), "mode": Static(mode)})
+
+
+def _cyclic(count, low, high, up, down, mode, gamma):
+    down = up if down is None else down
+    count = jnp.maximum(count, 0)
+    cycle, step = jnp.divmod(count, up + down)
+    climb, _ = progress(step, up - step, up)
+    _, fall = progress(step - up, up + down - step, down)
+    amplitude = jnp.where(step < up, climb, fall) * power(gamma, count)
+    if mode == "triangular2":
+        amplitude = amplitude * 0.5 ** lax.stop_gradient(cycle)
+    return low + (high - low) * amplitude
+
+
+def cosine_restarts(
+    peak: ArrayLike,
+    first: ArrayLike,
+    *,
+    mult: ArrayLike = 1.0,
+    end: ArrayLike = 0.0,
+    decay: ArrayLike = 1.0,
+    cycles: ArrayLike | None = None,
+) -> Schedule:
+    r"""Warm restarts: half cosine waves from the peak to `end`, one after the other, each longer than the last.
+
+    $$\eta(t) = \text{end} + (\text{peak} \cdot \text{decay}^i - \text{end}) \, \frac{1 + \cos(\pi p)}{2}, \quad
+    p = \frac{t - t_i}{\text{first} \cdot \text{mult}^i}$$
+
+    in the cycle $i = 0, 1, \dots$ that begins at $t_i$. Use it to have a good model at the end of every cycle, or for
+    snapshot ensembles; `mult` of 2 is common.
+
+    Args:
+      peak: Rate at the start of the first cycle, at least 0.
+      first: Length of the first cycle in optimizer updates, above 0.
+      mult: Length of a cycle in lengths of the one before, at least 1. After 64 cycles they grow no further.
+      end: Rate that each cycle falls to, at least 0.
+      decay: Peak of a cycle in peaks of the one before, at least 0. (Keras' `m_mul` scales the distance to `end`:
+        `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
+      cycles: Number of cycles, at least 1, after which the rate stays at `end`; `None` is without limit.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> print(lrax.cosine_restarts(peak=1.0, first=2, mult=2.0).values(8).round(3))
+      [1. 0.5 1. 0.854 0.5 0.146 1. 0.962 ]
+
+    Reference:
+      Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016, arXiv:1608.03983.
+    """
+    hyperparams = _require.real(peak=peak, first=first, mult=mult, end=end, decay=decay)
+    _require.nonnegative(hyperparams, "peak", "end", "decay")
+    _require.positive(hyperparams, "first")
+    _require.at_least(hyperparams, 1, "mult")
+    if cycles is not None:
+        hyperparams |= _require.real(cycles=cycles)
+        _require.at_least(hyperparams, 1, "cycles")
+    return Schedule(_cosine_restarts, {**hyperparams, "cycles": hyperparams.get("cycles")})
+
+
+def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
+    # The restarts are looked up in a table of sums of lengths: a floor of a logarithm, as elsewhere, misses them by one
+    # step or by a cycle. The powers stop before they leave float32.
+    count = jnp.maximum(count, 0)
+    grows = mult > 1
+    last = jnp.where(grows, (28 - jnp.log(first)) / jnp.log(jnp.where(grows, mult, 2)), GROWING)
+    i = np.arange(GROWING, dtype=count.dtype)
+    lengths = first * jnp.cumprod(jnp.where((i > 0) & (i <= lax.stop_gradient(last)), mult, 1))
+    ends = jnp.cumsum(lengths)
+    starts = ends - lengths
+    cycle = jnp.sum(reached(count, ends[:-1]), axis=-1)
+    number = cycle.astype(count.dtype)
+    length, start = lengths[cycle], starts[cycle]
+    # Past the table, and in cycles of one length, by remainders: they are exact in floats, and long sums are not.
+    beyond, equal = cycle == GROWING - 1, mult == 1
+    offset = jnp.mod(start, length)
+    offset = offset - lax.stop_gradient(jnp.where(equal, offset, 0))
+    rest = jnp.mod(jnp.mod(count, length) - offset, length)
+    done, left = count - start, ends[cycle] - count
+    done = jnp.where(beyond, rest, done + lax.stop_gradient(jnp.where(equal, rest - done, 0)))
+    left = jnp.where(beyond, length - rest, left + lax.stop_gradient(jnp.where(equal, length - rest - left, 0)))
+    more = jnp.where(beyond, jnp.round((count - start - rest) / length), 0)
+    index = lax.stop_gradient(jnp.where(equal, jnp.round((count - rest) / length), number + more))
+    rate = between(peak * whole_power(decay, index), end, done, left, length, "cosine")
+    return rate if cycles is None else jnp.where(index < cycles, rate, end)
+
+
+def one_cycle(
+    peak: ArrayLike,
+    steps: ArrayLike,
+    *,
+    pct_start: ArrayLike = 0.3,
+    div: ArrayLike = 25.0,
+    final_div: ArrayLike = 1e4,
+    phases: int = 2,
+    shape: str | Callable[[Any], Any] = "cosine",
+) -> Schedule:
+    r"""One cycle: up from `peak / div` to `peak`, and down to `peak / (div * final_div)`.
+
+    With `phases=2` the rate climbs for `pct_start * steps` updates and falls for the rest; with `phases=3` it falls in
+    as many to where it began, as the reference has it, and goes to its end in what is left. Use it with a peak near the
+    largest stable rate, for fast training; `lrax.link` gives the momentum that runs the other way.
+
+    Args:
+      peak: Highest rate, at the update with the index `pct_start * steps`; at least 0.
+      steps: Length of the whole in optimizer updates, at least 0.
+      pct_start: Fraction of `steps` on the way up, from 0 to 1; to 0.5 with three phases.
+      div: `peak` in rates at the start, above 0.
+      final_div: The rate at the start in rates at the end, above 0.
+      phases: 2 or 3.
+      shape: Of each phase, as under `lrax.ramp`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, `phases` is neither 2 nor 3, or `shape` is no known word.
+
+    Example:
+      >>> print(lrax.one_cycle(peak=1.0, steps=10, div=10.0, shape="linear").values(12).round(2))
+      [0.1 0.4 0.7 1. 0.86 0.71 0.57 0.43 0.29 0.14 0. 0. ]
+
+    Reference:
+      Smith, Topin. Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates. 2017,
+      arXiv:1708.07120.
+    """
+    hyperparams = _require.real(peak=peak, steps=steps, pct_start=pct_start, div=div, final_div=final_div)
+    _require.nonnegative(hyperparams, "peak", "steps", "pct_start")
+    _require.positive(hyperparams, "div", "final_div")
+    if phases not in (2, 3):
+        raise ValueError(f"`phases` must be 2 or 3, got {phases!r}")
+    limit = np.asarray(1 if phases == 2 else 0.5, _require.float_dtype())
+    _require.at_most(f"`pct_start` must be at most {limit} with {phases} phases", hyperparams["pct_start"], limit)
+    words = {"phases": Static(phases), "shape": as_shape("shape", shape)}
+    return Schedule(_one_cycle, {**hyperparams, **words})
+
+
+def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
+    # PyTorch's peak comes one update earlier, at pct_start * steps - 1, and its end at steps - 1; Optax has both as
+    # here.
+    init = peak / div
+    top = pct_start * steps
+    foot = top if phases == 2 else 2 * top
+    up = between(init, peak, count, top - count, top, shape)
+    down = between(peak if phases == 2 else init, init / final_div, count - foot, steps - count, steps - foot, shape)
+    rate = jnp.where(count < top, up, down)
+    if phases == 3:
+        middle = between(peak, init, count - top, foot - count, top, shape)
+        rate = jnp.where((count >= top) & (count < foot), middle, rate)
+    return rate

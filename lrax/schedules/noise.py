@@ -1,0 +1,106 @@
+"""Schedules with random noise, which is a function of the key and the count alone."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp, random
+from jax.lax import erf, erf_inv
+from jax.typing import ArrayLike
+
+from .. import _require
+from .schedule import Schedule, Static, as_schedule
+
+
+def with_noise(
+    schedule: Any,
+    key: ArrayLike,
+    *,
+    std: ArrayLike = 1.0,
+    limit: ArrayLike = 0.67,
+    kind: str = "normal",
+    begin: ArrayLike = 0,
+    until: ArrayLike | None = None,
+) -> Schedule:
+    r"""A schedule times a random factor, drawn anew at every step.
+
+    $$\eta(t) = \eta_0(t) \, (1 + n_t), \quad \text{begin} \le t < \text{until}$$
+
+    with $n_t$ normal of deviation `std`, cut at `±limit`, or uniform between the two. Use it to escape sharp minima in
+    small-data training. It depends on the key and the count alone, so a resumed run sees the noise of the
+    uninterrupted one, and lanes of a sweep may have keys of their own.
+
+    Args:
+      schedule: A `Schedule`, number or function of the count.
+      key: A seed, or a key of `jax.random`. It is kept as four numbers of 16 bits, so that it is a leaf like others.
+      std: Standard deviation of the normal noise before it is cut, above 0. Other kinds take none.
+      limit: Largest change of the rate in parts of it, from 0 to 1.
+      kind: `"normal"` or `"uniform"`.
+      begin: Index of the first update with noise, at least 0.
+      until: Index of the first update without noise again, at least 0; `None` is never.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or `kind` is unknown.
+      TypeError: if `key` is neither a seed nor a key.
+
+    Example:
+      >>> schedule = lrax.with_noise(lrax.linear(init=1.0, end=0.0, steps=10), 0, limit=0.1, begin=2)
+      >>> noisy = schedule.values(10) / lrax.linear(init=1.0, end=0.0, steps=10).values(10)
+      >>> noisy[:2], bool(jnp.all(abs(noisy - 1) <= 0.1 + 1e-6)), len(set(noisy[2:].tolist()))
+      (Array([1., 1.], dtype=float32), True, 8)
+
+    Reference:
+      Neelakantan et al. Adding Gradient Noise Improves Learning for Very Deep Networks. 2015, arXiv:1511.06807 (of the
+      gradient; of the rate it is known from timm).
+    """
+    hyperparams = _require.real(std=std, limit=limit, begin=begin)
+    _require.positive(hyperparams, "std")
+    _require.nonnegative(hyperparams, "limit", "begin")
+    _require.at_most("`limit` must be at most 1", hyperparams["limit"], np.ones((), _require.float_dtype()))
+    _require.choice("kind", kind, ("normal", "uniform"))
+    if until is not None:
+        hyperparams |= _require.real(until=until)
+        _require.nonnegative(hyperparams, "until")
+    hyperparams |= {"key": _words(key), "until": hyperparams.get("until"), "kind": Static(kind)}
+    return Schedule(_with_noise, {"schedule": as_schedule(schedule), **hyperparams})
+
+
+def _with_noise(count, schedule, key, std, limit, kind, begin, until):
+    # timm draws normal numbers anew until one falls between the limits; the inverse of the error function takes one
+    # number to the same distribution.
+    x = _uniform(jnp.maximum(count, 0), key)
+    noise = limit * x if kind == "uniform" else std * np.sqrt(2) * erf_inv(x * erf(limit / (std * np.sqrt(2))))
+    noisy = count >= begin if until is None else (count >= begin) & (count < until)
+    return schedule(count) * (1 + jnp.where(noisy, noise, 0))
+
+
+def _uniform(count, key):
+    """Numbers strictly between -1 and 1, one per count; the same under x64."""
+    words = jnp.asarray(key).astype(jnp.uint32)
+    whole = random.wrap_key_data((words[0::2] << 16) | words[1::2], impl="threefry2x32")
+    keys = jax.vmap(random.fold_in, in_axes=(None, 0))(whole, count.ravel().astype(jnp.uint32))
+    drawn = jax.vmap(lambda key: random.uniform(key, (), jnp.float32))(keys).reshape(count.shape)
+    return (2 * drawn - (1 - 2.0**-23)).astype(count.dtype)
+
+
+def _words(key):
+    """A key as four floats of 16 bits each: a leaf that can be stored, mapped, and (with gradient 0) differentiated."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if "threefry" not in str(random.key_impl(key)):
+            raise ValueError(f"`key` must be a threefry key, got {random.key_impl(key)}")
+        key = random.key_data(key)
+    elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        if not 0 <= key < 2**64:
+            raise ValueError(f"`key` must be a seed from 0 to 2^64 - 1, got {key}")
+        key = np.array([key >> 32, key & 0xFFFFFFFF], np.uint32)
+    dtype = getattr(key, "dtype", None)
+    if dtype == np.uint32 and np.shape(key) == (2,):
+        halves = key[0] >> 16, key[0] & 0xFFFF, key[1] >> 16, key[1] & 0xFFFF
+        return (np if isinstance(key, np.ndarray) else jnp).stack(halves).astype(_require.float_dtype())
+    words = _require.real(key=key)["key"]
+    if np.shape(words) != (4,):
+        raise TypeError(f"`key` must be a seed or a key of jax.random, got {key!r}")
+    return words

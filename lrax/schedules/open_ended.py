@@ -1,0 +1,255 @@
+"""Schedules without an end: they decay for as long as training goes on."""
+
+from jax import lax, numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from .schedule import Schedule, Static
+from .shapes import between
+
+
+def exponential(
+    init: ArrayLike,
+    rate: ArrayLike,
+    steps: ArrayLike = 1,
+    *,
+    staircase: bool = False,
+    begin: ArrayLike = 0,
+    end: ArrayLike | None = None,
+) -> Schedule:
+    r"""Multiplies the rate by `rate` every `steps` steps.
+
+    $$\eta(t) = \text{init} \cdot \text{rate}^{\,u}, \quad u = \max(t - \text{begin}, 0) / \text{steps}$$
+
+    with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training is open; a factor of
+    0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a range test. From a change by $e^{80}$ on
+    the rate is held, since float32 ends soon after.
+
+    Args:
+      init: Rate at the start, at least 0.
+      rate: Factor per `steps` updates, above 0.
+      steps: Updates per factor, above 0.
+      staircase: Whether the rate falls at once after every `steps` updates instead of smoothly.
+      begin: Updates before the decay begins, at least 0.
+      end: Bound, at least 0: a floor when `rate` is below 1, a ceiling when above. `None` for none.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+      TypeError: if `staircase` is not a bool.
+
+    Example:
+      >>> lrax.exponential(init=1.0, rate=0.5, steps=2, end=0.25).values(6)
+      Array([1.        , 0.70710677, 0.5       , 0.35355338, 0.25      ,
+             0.25      ], dtype=float32)
+      >>> lrax.exponential(init=1.0, rate=0.5, steps=2, staircase=True).values(6)
+      Array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25], dtype=float32)
+    """
+    hyperparams = _require.real(init=init, rate=rate, steps=steps, begin=begin)
+    _require.nonnegative(hyperparams, "init", "begin")
+    _require.positive(hyperparams, "rate", "steps")
+    if end is not None:
+        hyperparams |= _require.real(end=end)
+        _require.nonnegative(hyperparams, "end")
+    words = {"staircase": Static(_require.flag("staircase", staircase))}
+    return Schedule(_exponential, {**hyperparams, "end": hyperparams.get("end"), **words})
+
+
+def _exponential(count, init, rate, steps, begin, end, staircase):
+    # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
+    last = lax.stop_gradient(80 * steps / jnp.abs(jnp.log(rate)))
+    since = jnp.minimum(jnp.maximum(count - begin, 0), last)
+    # Whole powers and the rest apart: the quotient since / steps, rounded, would lose digits of a high power, and its
+    # floor could be the next stair. The remainder is exact.
+    whole, rest = jnp.divmod(since, steps)
+    value = init * rate ** lax.stop_gradient(whole)
+    if not staircase:
+        value = value * rate ** (rest / steps)
+    if end is None:
+        return value
+    bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
+    return jnp.where(rate == 1, value, bounded)
+
+
+def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, staircase: bool = False) -> Schedule:
+    r"""Divides the rate by a number that grows with time.
+
+    $$\eta(t) = \frac{\text{init}}{1 + \text{rate} \cdot t / \text{steps}}$$
+
+    with $\lfloor t / \text{steps} \rfloor$ when `staircase`. Use it where theory asks for steps that sum to infinity
+    while their squares do not, as in stochastic approximation.
+
+    Args:
+      init: Rate at the start, at least 0.
+      rate: What is added to the divisor every `steps` updates, at least 0.
+      steps: Updates per `rate`, above 0.
+      staircase: Whether the rate falls at once after every `steps` updates instead of smoothly.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+      TypeError: if `staircase` is not a bool.
+
+    Example:
+      >>> print(lrax.inverse_time(init=1.0, rate=1.0, steps=2).values(5).round(3))
+      [1. 0.667 0.5 0.4 0.333 ]
+
+    Reference:
+      Robbins, Monro. A Stochastic Approximation Method. The Annals of Mathematical Statistics, 1951.
+    """
+    hyperparams = _require.real(init=init, rate=rate, steps=steps)
+    _require.nonnegative(hyperparams, "init", "rate")
+    _require.positive(hyperparams, "steps")
+    return Schedule(_inverse_time, {**hyperparams, "staircase": Static(_require.flag("staircase", staircase))})
+
+
+def _inverse_time(count, init, rate, steps, staircase):
+    since = jnp.maximum(count, 0)
+    return init / (1 + rate * (lax.stop_gradient(jnp.floor_divide(since, steps)) if staircase else since / steps))
+
+
+def inverse_sqrt(
+    peak: ArrayLike, warmup: ArrayLike, timescale: ArrayLike | None = None, *, end: ArrayLike = 0.0
+) -> Schedule:
+    r"""A linear warmup from 0 to `peak`, then a decay with the square root of time.
+
+    $$\eta(t) = \begin{cases}
+      \text{peak} \cdot t / \text{warmup} & t < \text{warmup} \\
+      \max\!\left(\text{peak} \sqrt{\frac{\tau}{\tau + t - \text{warmup}}}, \text{end}\right) & \text{otherwise}
+    \end{cases} \quad \tau = \text{timescale}$$
+
+    Use it when the length of training is open; a `lrax.cooldown` gives a final model at any time.
+
+    Args:
+      peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
+      warmup: Length of the warmup in optimizer updates, at least 0.
+      timescale: Updates after the warmup until the rate has fallen to 0.71 of `peak`, above 0. `None` is `warmup`, or
+        10000 without a warmup, as in transformers.
+      end: Floor of the decay, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> print(lrax.inverse_sqrt(peak=1.0, warmup=2).values(9).round(3))
+      [0. 0.5 1. 0.816 0.707 0.632 0.577 0.535 0.5 ]
+
+    Reference:
+      Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer. 2019,
+      arXiv:1910.10683.
+    """
+    hyperparams = _require.real(peak=peak, warmup=warmup, end=end)
+    _require.nonnegative(hyperparams, "peak", "warmup", "end")
+    if timescale is not None:
+        hyperparams |= _require.real(timescale=timescale)
+        _require.positive(hyperparams, "timescale")
+    return Schedule(_inverse_sqrt, {**hyperparams, "timescale": hyperparams.get("timescale")})
+
+
+def _inverse_sqrt(count, peak, warmup, timescale, end):
+    # Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from 1.
+    tau = jnp.where(warmup > 0, warmup, 10_000) if timescale is None else timescale
+    decay = jnp.maximum(peak * jnp.sqrt(tau / (tau + jnp.maximum(count - warmup, 0))), end)
+    return jnp.where(count < warmup, between(0, peak, count, warmup - count, warmup), decay)
+
+
+def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
+    r"""The schedule of the first transformer: a linear warmup, then the inverse square root of the step.
+
+    $$\eta(t) = \text{scale} \cdot d_{\text{model}}^{-1/2} \min\left(s^{-1/2},\; s \cdot \text{warmup}^{-3/2}\right),
+    \quad s = t + 1$$
+
+    Use it to rerun published recipes; `lrax.inverse_sqrt` says the same in terms of the peak rate, which is
+    `scale / sqrt(d_model * warmup)` here.
+
+    Args:
+      d_model: Width of the model, above 0.
+      warmup: Length of the warmup in optimizer updates, at least 0; the peak is at the index `warmup - 1`.
+      scale: Factor on the whole, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.noam(d_model=512, warmup=4000).values([0, 1999, 3999, 15999])
+      Array([1.746928e-07, 3.4938563e-04, 6.9877127e-04, 3.4938563e-04],      dtype=float32)
+
+    Reference:
+      Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762.
+    """
+    hyperparams = _require.real(d_model=d_model, warmup=warmup, scale=scale)
+    _require.positive(hyperparams, "d_model")
+    _require.nonnegative(hyperparams, "warmup", "scale")
+    return Schedule(_noam, hyperparams)
+
+
+def _noam(count, d_model, warmup, scale):
+    # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0 and 1.
+    step = jnp.maximum(count, 0) + 1
+    peak = scale / jnp.sqrt(d_model)
+    some = warmup > 0
+    up = step / jnp.where(some, warmup, 1) / jnp.sqrt(jnp.where(some, warmup, 1))
+    return peak * jnp.where(some & (step < warmup), up, 1 / jnp.sqrt(step))
+
+
+def power_law(
+    peak: ArrayLike,
+    batch_size: ArrayLike,
+    tokens_per_step: ArrayLike,
+    *,
+    a: ArrayLike = 4.6,
+    b: ArrayLike = -0.51,
+) -> Schedule:
+    r"""The power scheduler: a power law in the tokens seen, bounded by `peak`, that transfers over batch and horizon.
+
+    $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch_size} \cdot n^{b}\right), \quad
+    n = t \cdot \text{tokens_per_step}$$
+
+    Use it for language models in the maximal update parametrisation, behind `lrax.warmup` and before `lrax.cooldown`
+    as in the reference; `a` and `b` were fitted there on small models.
+
+    Args:
+      peak: Highest rate, at least 0.
+      batch_size: Sequences per optimizer update, above 0.
+      tokens_per_step: Tokens per optimizer update, above 0.
+      a: Amplitude of the law, at least 0.
+      b: Exponent of the law, any number; negative for a decay.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> schedule = lrax.power_law(peak=0.02, batch_size=128, tokens_per_step=128 * 4096)
+      >>> schedule.values([0, 1000, 100_000])
+      Array([0.02      , 0.02      , 0.00200...], dtype=float32)
+
+    Reference:
+      Shen et al. Power Scheduler: A Batch Size and Token Number Agnostic Learning Rate Scheduler. 2024,
+      arXiv:2408.13359.
+    """
+    hyperparams = _require.real(peak=peak, batch_size=batch_size, tokens_per_step=tokens_per_step, a=a, b=b)
+    _require.nonnegative(hyperparams, "peak", "a")
+    _require.positive(hyperparams, "batch_size", "tokens_per_step")
+    _require.finite(hyperparams, "b")
+    return Schedule(_power_law, hyperparams)
+
+
+def _power_law(count, peak, batch_size, tokens_per_step, a, b):
+    # The powers of the count and of the tokens of a step apart: their product outgrows float32's integers, and in
+    # integers it overflows.
+    some = jnp.where(count > 0, count, 1)
+    law = a * batch_size * some**b * tokens_per_step**b
+    return jnp.where(count > 0, jnp.minimum(peak, law), jnp.where(b < 0, peak, 0 * peak))

@@ -1,0 +1,164 @@
+"""Schedules one after the other: joined, warmed up, cooled down."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from .schedule import Schedule, Static, as_schedule, several
+from .shapes import as_shape, between
+
+
+def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local") -> Schedule:
+    r"""One schedule after the other, each from its boundary on.
+
+    $$\eta(t) = \eta_i(t - b_i), \quad i = \#\{k: \text{boundaries}_k \le t\}, \quad b = (0, \text{boundaries})$$
+
+    Use it for any sequence of phases. The boundaries may be traced, and no phase is evaluated outside its own steps,
+    where some formulas are NaN.
+
+    Args:
+      schedules: Two or more: each a `Schedule`, number or function of the count.
+      boundaries: Index of the first update of each schedule but the first, at least 0, in ascending order; shape
+        `[schedules - 1]`.
+      clock: `"local"`, each schedule counts from its own start, or `"global"`, all count from 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if there are not two schedules or more, or not one more than boundaries, or these are not in
+        ascending order.
+
+    Example:
+      >>> phases = [lrax.linear(init=0.0, end=1.0, steps=2), 1.0, lrax.rex(init=1.0, end=0.0, steps=2)]
+      >>> print(lrax.join(phases, boundaries=[2, 4]).values(7).round(2))
+      [0.   0.5  1.   1.   1.   0.67 0.  ]
+    """
+    pieces = several("join", tuple(schedules))
+    hyperparams = _require.real(boundaries=boundaries)
+    joins = _require.vector(hyperparams, "boundaries")
+    if not len(pieces) == joins + 1 > 1:
+        raise ValueError(
+            f"`schedules` must be one more than `boundaries`, which must be one or more, got {len(pieces)} and {joins}"
+        )
+    _require.nonnegative(hyperparams, "boundaries")
+    _require.ascending(hyperparams, "boundaries")
+    _require.choice("clock", clock, ("local", "global"))
+    return Schedule(_join, {"schedules": pieces, **hyperparams, "clock": Static(clock)})
+
+
+def _join(count, schedules, boundaries, clock):
+    rate = schedules[0](jnp.minimum(count, boundaries[0]))
+    for i, schedule in enumerate(schedules[1:]):
+        begin = boundaries[i]
+        at = count if i + 1 == len(boundaries) else jnp.minimum(count, boundaries[i + 1])
+        at = jnp.maximum(at - begin, 0) if clock == "local" else jnp.maximum(at, begin)
+        rate = jnp.where(count >= begin, schedule(at), rate)
+    return rate
+
+
+def warmup(
+    schedule: Any,
+    steps: ArrayLike,
+    init: ArrayLike = 0.0,
+    *,
+    shape: str | Callable[[Any], Any] = "linear",
+    anchor: str = "shift",
+) -> Schedule:
+    r"""A warmup in front of any schedule.
+
+    $$\eta(t) = \begin{cases}
+      \text{init} \cdot s(p) + \eta_0(0) \, (1 - s(p)) & t < \text{steps} \\
+      \eta_0(t - \text{steps}) & \text{otherwise}
+    \end{cases} \quad p = t / \text{steps}$$
+
+    That is `anchor="shift"`: the schedule begins when the warmup has ended. By `"overlay"` its clock runs from the
+    start, and the warmup leads to $\eta_0(\text{steps})$, so the whole is no longer than the schedule; by `"scale"` the
+    clock runs too, and the rate is $\eta_0(t) \, (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a factor.
+
+    Args:
+      schedule: A `Schedule`, number or function of the count.
+      steps: Length of the warmup in optimizer updates, at least 0.
+      init: Rate at the start, at least 0; with `anchor="scale"` a factor on the schedule's.
+      shape: As under `lrax.ramp`, with `init` as the start.
+      anchor: `"shift"`, `"overlay"` or `"scale"`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN, or a word is unknown.
+
+    Example:
+      >>> decay = lrax.linear(init=1.0, end=0.0, steps=4)
+      >>> for anchor in ["shift", "overlay", "scale"]:
+      ...     print(lrax.warmup(decay, 2, anchor=anchor).values(7))
+      [0.   0.5  1.   0.75 0.5  0.25 0.  ]
+      [0.   0.25 0.5  0.25 0.   0.   0.  ]
+      [0.    0.375 0.5   0.25  0.    0.    0.   ]
+    """
+    hyperparams = _require.real(steps=steps, init=init)
+    _require.nonnegative(hyperparams, "steps", "init")
+    _require.choice("anchor", anchor, ("shift", "overlay", "scale"))
+    words = {"shape": as_shape("shape", shape), "anchor": Static(anchor)}
+    return Schedule(_warmup, {"schedule": as_schedule(schedule), **hyperparams, **words})
+
+
+def _warmup(count, schedule, steps, init, shape, anchor):
+    if anchor == "scale":
+        return schedule(count) * between(init, 1, count, steps - count, steps, shape)
+    shifted = anchor == "shift"
+    peak = schedule(jnp.zeros_like(steps) if shifted else steps)
+    after = schedule(jnp.maximum(count - steps, 0) if shifted else count)
+    return jnp.where(count < steps, between(init, peak, count, steps - count, steps, shape), after)
+
+
+def cooldown(
+    schedule: Any,
+    at: ArrayLike,
+    steps: ArrayLike,
+    end: ArrayLike = 0.0,
+    *,
+    shape: str | Callable[[Any], Any] = "1-sqrt",
+) -> Schedule:
+    r"""Any schedule, cooled down to `end` from the step `at` on.
+
+    $$\eta(t) = \begin{cases}
+      \eta_0(t) & t < \text{at} \\
+      \text{end} + (\eta_0(\text{at}) - \text{end}) \, s(p) & \text{otherwise}
+    \end{cases} \quad p = \min\left(\frac{t - \text{at}}{\text{steps}}, 1\right)$$
+
+    Use it to branch a final model off a run whose length was open. `at` may be traced: one compiled program, or one
+    batch of lanes, cools down at any step.
+
+    Args:
+      schedule: A `Schedule`, number or function of the count.
+      at: Index of the first update of the cooldown, still at the schedule's own rate; at least 0.
+      steps: Length of the cooldown in optimizer updates, at least 0; 10 % to 20 % of the whole is a good choice.
+      end: Rate from the update with the index `at + steps` on, at least 0.
+      shape: As under `lrax.ramp`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN, or `shape` is no known word.
+
+    Example:
+      >>> lrax.cooldown(0.4, at=2, steps=4, shape="linear").values(8)
+      Array([0.4, 0.4, 0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
+
+    Reference:
+      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024, arXiv:2405.18392.
+    """
+    hyperparams = _require.real(at=at, steps=steps, end=end)
+    _require.nonnegative(hyperparams, "at", "steps", "end")
+    return Schedule(_cooldown, {"schedule": as_schedule(schedule), **hyperparams, "shape": as_shape("shape", shape)})
+
+
+def _cooldown(count, schedule, at, steps, end, shape):
+    down = between(schedule(at), end, count - at, steps - (count - at), steps, shape)
+    return jnp.where(count < at, schedule(jnp.minimum(count, at)), down)

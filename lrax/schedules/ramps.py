@@ -1,0 +1,76 @@
+"""The atom of all phases: a ramp from one rate to another."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from .schedule import Schedule, Static
+from .shapes import INCLUSIVE, as_shape, between
+
+
+def ramp(
+    start: ArrayLike,
+    end: ArrayLike,
+    steps: ArrayLike,
+    *,
+    shape: str | Callable[[Any], Any] = "linear",
+    inclusive: str = "left",
+    begin: ArrayLike = 0,
+) -> Schedule:
+    r"""A ramp from `start` to `end` over `steps` steps, of any shape, on any grid of points; held before and after.
+
+    $$\eta(t) = \text{start} \cdot s(p) + \text{end} \cdot (1 - s(p)), \quad
+    p = \frac{t - \text{begin} + a}{\text{steps} + b} \in [0, 1]$$
+
+    Frameworks differ most in which ends of a phase its steps touch, so that is one argument here, in pandas' words:
+
+    | `inclusive` | (a, b) | first step | last step | as in |
+    |---|---|---|---|---|
+    | `"left"` | (0, 0) | `start` | one short of `end` | Optax, most of PyTorch, transformers, timm, Keras |
+    | `"both"` | (0, -1) | `start` | `end` | MaxText, PyTorch's one-cycle |
+    | `"right"` | (1, 0) | one in | `end` | transformers' `cosine_warmup_with_min_lr` |
+    | `"neither"` | (1, 1) | one in | one short of `end` | torchtitan, NeMo's warmup |
+
+    Use it for a phase that no other builder has, and join phases with `lrax.join`. As a warmup, `inclusive="right"` or
+    `"neither"` does not waste the first update on a rate of 0.
+
+    Args:
+      start: Rate at the start, at least 0.
+      end: Rate at the end, at least 0.
+      steps: Length in optimizer updates, at least 0; with 0 the rate jumps to `end` at `begin`.
+      shape: `"linear"`, `"cosine"`, `"1-sqrt"`, `"sqrt"`, `"1-square"`, `"square"`, `"exp2"`, `"exp10"`, `"rex"` or
+        `"log"`, as under `lrax.wsd`; `"geometric"`, a straight line of the logarithm; `"inverse"`, one of the
+        reciprocal; or a function from p in [0, 1] to the part of the way to `end` that is made. The numbers in a
+        `jax.tree_util.Partial` are leaves of the schedule.
+      inclusive: `"left"`, `"both"`, `"right"` or `"neither"`.
+      begin: Updates before the ramp, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN, or a word is unknown.
+
+    Example:
+      >>> for inclusive in ["left", "both", "right", "neither"]:
+      ...     print(lrax.ramp(start=0.0, end=1.0, steps=4, inclusive=inclusive).values(6).round(2))
+      [0.   0.25 0.5  0.75 1.   1.  ]
+      [0.   0.33 0.67 1.   1.   1.  ]
+      [0.25 0.5  0.75 1.   1.   1.  ]
+      [0.2 0.4 0.6 0.8 1.  1. ]
+    """
+    hyperparams = _require.real(start=start, end=end, steps=steps, begin=begin)
+    _require.nonnegative(hyperparams, "start", "end", "steps", "begin")
+    _require.choice("inclusive", inclusive, INCLUSIVE)
+    words = {"shape": as_shape("shape", shape), "inclusive": Static(inclusive)}
+    return Schedule(_ramp, {**hyperparams, **words})
+
+
+def _ramp(count, start, end, steps, shape, inclusive, begin):
+    before, longer = INCLUSIVE[inclusive]
+    left = steps - (count - begin) + (longer - before)
+    left = jnp.where(steps > 0, left, begin - count)  # a ramp without steps jumps at `begin`, on every grid
+    return between(start, end, count - begin + before, left, steps + longer, shape)
