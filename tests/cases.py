@@ -252,7 +252,7 @@ WEIGHTS = {
     "exp2": lambda p, n: 2 * 2**-p - 1,
     "exp10": lambda p, n: (10**-p - 0.1) / 0.9,
     "rex": lambda p, n: (1 - p) / (1 - p / 2),
-    "log": lambda p, n: 1 - np.log(1 + p * n) / np.log(1 + n),
+    "log": lambda p, n: 1 - (np.log(1 + p * n) / np.log(1 + n) if n > 0 else p),
 }
 
 

@@ -99,11 +99,11 @@ def _multiples(low: float, high: float, step: float) -> tuple[float, ...]:
 
 def number(value: float) -> str:
     """A rate in few characters: `0`, `0.05`, `3e-4`."""
-    text = f"{value:.6g}"
+    if value == 0 or 1e-3 * (1 - 1e-6) <= abs(value) < 1e5:
+        return f"{value:.6g}"
     mantissa, _, exponent = f"{value:.5e}".partition("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    short = f"{mantissa}e{int(exponent)}"
-    return text if value == 0 or ("e" not in text and len(text) <= len(short) + 1) else short
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def counts_text(counts: tuple[float, ...]) -> tuple[str, ...]:

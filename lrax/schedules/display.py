@@ -1,13 +1,15 @@
-"""What is drawn of a schedule: which counts, which curves, and the picture that a notebook shows."""
+"""What is shown of schedules: which counts, which curves, the rates that matter, and the picture in a notebook."""
 
 import html as markup
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jax.core import Tracer
 
-from .span import span
+from .axes import number
+from .span import Landmarks, landmarks, span
 from .svg import svg
 
 _POINTS = 2001
@@ -26,9 +28,9 @@ def html(schedule: Any) -> str | None:
     if steps is None:
         return None
     counts = sampled(steps)
-    curves = rates(schedule, counts)
-    if curves is None:
+    if isinstance(schedule.values(counts[:1]), Tracer):
         return None
+    curves = rates(schedule, counts)
     text = repr(schedule)
     labels = [text] if len(curves) == 1 else [f"lane {lane}" for lane in range(len(curves))]
     picture = svg(counts, list(curves), labels)
@@ -41,7 +43,73 @@ def sampled(steps: int, also: Sequence[float] = ()) -> np.ndarray:
     return np.unique([*counts, *(count for count in also if 0 <= count <= steps)]).astype(np.int64)
 
 
-def rates(schedule: Any, counts: np.ndarray) -> np.ndarray | None:
-    """The rates at some counts, `[lanes, n]`; `None` under a transformation."""
-    values = schedule.values(counts)
-    return None if isinstance(values, Tracer) else np.asarray(values, np.float64).reshape(-1, len(counts))
+def rates(schedule: Any, counts: np.ndarray) -> np.ndarray:
+    """The rates at some counts, `[lanes, n]`."""
+    return np.asarray(schedule.values(counts), np.float64).reshape(-1, len(counts))
+
+
+def marked(schedule: Any) -> list[int]:
+    """The counts at which something happens."""
+    return [math.ceil(count - 1e-6) for count, _ in (landmarks(schedule) or Landmarks()).marks]
+
+
+def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: int) -> str:
+    """A table of the rates where something happens: at the ends, the boundaries and the peaks.
+
+    Args:
+      schedules: Schedules whose values are known.
+      keys: For each, the heading of each of its lanes.
+      steps: How many updates are looked at; where a schedule has no end, they are taken for it.
+
+    Returns:
+      Lines of text: the count, the rate of each lane, and what happens there.
+    """
+    notes: dict[int, dict[str, list[str]]] = {}
+    alone = not any((landmarks(schedule) or Landmarks()).settled for schedule in schedules)
+    for schedule, lanes in zip(schedules, keys, strict=True):
+        for count, words in _events(schedule, steps, alone=alone):
+            heard = notes.setdefault(count, {}).setdefault(words, [])
+            heard += [key for key in lanes if key not in heard]
+        for key, count in zip(lanes, _peaks(schedule, steps), strict=True):
+            if count is not None:
+                notes.setdefault(count, {}).setdefault("peak", []).append(key)
+    counts = np.array(sorted(notes))
+    columns = [lane for schedule in schedules for lane in rates(schedule, counts)]
+    every = [key for lanes in keys for key in lanes]
+    header = ["step", *(every if len(every) > 1 else ["rate"]), ""]
+    rows = [header]
+    for i, count in enumerate(counts.tolist()):
+        said = [
+            words if len(who) == len(every) else f"{words} of {', '.join(who)}" for words, who in notes[count].items()
+        ]
+        rows.append([str(count), *(number(float(column[i])) for column in columns), "; ".join(said)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([*(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    )
+
+
+def _events(schedule: Any, steps: int, *, alone: bool) -> list[tuple[int, str]]:
+    found = landmarks(schedule) or Landmarks()
+    marks = [(math.ceil(count - 1e-6), words) for count, words in found.marks]
+    events = [(0, "first"), (1, "second"), *marks]
+    if found.end is not None and found.settled:
+        end = max(math.ceil(found.end - 1e-6), 1)
+        return [*events, (end - 1, "last"), (end, "end"), (2 * end, "beyond")]
+    return [*events, (steps, "last shown")] if alone else events
+
+
+def _peaks(schedule: Any, steps: int) -> list[int | None]:
+    """The first count with the highest rate, of each lane; `None` for one whose rate is the same all along."""
+    counts = sampled(steps, marked(schedule))
+    peaks: list[int | None] = []
+    values = rates(schedule, counts)
+    for lane, coarse in enumerate(values):
+        i = int(np.argmax(coarse >= coarse.max() * (1 - 1e-6)))
+        near = np.arange(counts[max(i - 1, 0)], counts[min(i + 1, len(counts) - 1)] + 1)
+        near = near if len(near) <= _POINTS else counts[i : i + 1]
+        fine = rates(schedule, near)[lane]
+        flat = coarse.max() - coarse.min() <= 1e-6 * abs(coarse.max())
+        peaks.append(None if flat else int(near[np.argmax(fine >= fine.max() * (1 - 1e-6))]))
+    return peaks

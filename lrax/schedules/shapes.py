@@ -97,7 +97,13 @@ def _exp10(p, q, _):
 def _falling(p, q, base):
     # (r^p - r) / (1 - r) for r = 1 / base: an exponential moved and scaled to end at zero.
     rate = np.log(base)
-    return jnp.expm1(rate * q) / (base - 1), -jnp.expm1(-rate * p) * (base / (base - 1))
+    return _exact(p, q, jnp.expm1(rate * q) / (base - 1), -jnp.expm1(-rate * p) * (base / (base - 1)))
+
+
+def _exact(p, q, of_start, of_end):
+    """Weights whose own arithmetic misses 0 and 1 at the ends by its rounding."""
+    of_start = jnp.where(p <= 0, 1, jnp.where(q <= 0, 0, of_start))
+    return of_start, jnp.where(p <= 0, 0, jnp.where(q <= 0, 1, of_end))
 
 
 def _rex(p, q, _):
@@ -108,10 +114,7 @@ def _log(p, q, steps):
     # 1 - log(1 + p s) / log(1 + s), its numerator as one logarithm for the digits near the end.
     whole = jnp.where(steps > 0, jnp.log1p(steps), 1)
     done = p * steps
-    return (
-        jnp.where(steps > 0, jnp.log1p(q * steps / (1 + done)) / whole, q),
-        jnp.where(steps > 0, jnp.log1p(done) / whole, p),
-    )
+    return _exact(p, q, jnp.log1p(q * steps / (1 + done)) / whole, jnp.log1p(done) / whole)
 
 
 def _geometric(start, end, p, q):
