@@ -296,3 +296,64 @@ def test_eight_peaks_are_one_program():
         alone = train(lanes(peaks[[i]], 30))
         np.testing.assert_allclose(losses[i], alone[0], rtol=1e-5)
     assert np.argmin(losses[:, -1]) not in (0, 1, 2)
+
+
+def _powered(power, p):
+    return p**power
+
+
+def test_a_shape_of_ones_own_keeps_its_numbers_as_leaves():
+    plain = lrax.ramp(0.1, 0.02, 40, shape=lambda p: p**1.5)
+    partial = lrax.ramp(0.1, 0.02, 40, shape=jax.tree_util.Partial(_powered, 1.5))
+    p = np.clip(np.arange(50) / 40, 0, 1)
+    for schedule in (plain, partial):
+        np.testing.assert_allclose(schedule.values(50), 0.1 - 0.08 * p**1.5, rtol=1e-6)
+    assert len(jax.tree.leaves(partial)) == len(jax.tree.leaves(plain)) + 1
+    powers = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), partial)
+    np.testing.assert_allclose(jax.vmap(lambda schedule: schedule(20))(powers), [plain(20)] * 2, rtol=1e-6)
+    slope = jax.grad(lambda power: partial.replace(shape=jax.tree_util.Partial(_powered, power))(20))(1.5)
+    np.testing.assert_allclose(slope, -0.08 * 0.5**1.5 * np.log(0.5), rtol=1e-5)
+
+
+def test_a_momentum_is_driven_by_one_cycle():
+    # One-cycle's momentum runs the other way, between 0.95 and 0.85, by the weights of the rate's own phases.
+    cycle = lrax.one_cycle(peak=1.0, steps=100, div=1e9, final_div=1e9)
+    optimizer = optax.inject_hyperparams(optax.sgd)(
+        learning_rate=lrax.scale(cycle, 0.1), momentum=lrax.link(cycle, at_low=0.95, at_high=0.85)
+    )
+    state, momenta = optimizer.init(jnp.ones(2)), []
+    for _ in range(100):
+        _, state = optimizer.update(jnp.ones(2), state)
+        momenta.append(state.hyperparams["momentum"])
+    t = np.arange(100)
+    weight = np.where(t < 30, np.sin(np.pi / 2 * t / 30) ** 2, np.sin(np.pi / 2 * (100 - t) / 70) ** 2)
+    np.testing.assert_allclose(momenta, 0.95 - 0.1 * weight, rtol=1e-6)
+
+
+def test_cooldowns_of_all_lanes_begin_at_steps_that_are_traced():
+    base, ats = lrax.inverse_sqrt(peak=0.1, warmup=10), jnp.array([20.0, 40.0, 80.0])
+    traces = []
+
+    @jax.jit
+    def rates(ats):
+        traces.append(ats)
+        return jax.vmap(lambda at: lrax.cooldown(base, at, 10).values(100))(ats)
+
+    for moved in (ats, ats + 5):
+        result = rates(moved)
+        for lane, at in zip(result, moved, strict=True):
+            np.testing.assert_allclose(lane[: int(at) + 1], base.values(int(at) + 1), rtol=1e-6)
+            np.testing.assert_array_equal(lane[int(at) + 10 :], 0)
+    assert len(traces) == 1
+
+
+def test_a_phase_is_not_evaluated_outside_its_steps():
+    # Optax's join evaluates later pieces at negative steps, where a fractional power is NaN, and its gradient too.
+    pole = lambda count: jnp.sqrt(count.astype(jnp.float32)) * 1e-2
+    joined = lrax.join([lambda count: jnp.sqrt(10.0 - count) * 1e-2, pole], boundaries=[10])
+    rates, gradients = jax.vmap(jax.value_and_grad(lambda boundary: joined.replace(boundaries=boundary[None])(5)))(
+        jnp.array([3.0, 10.0])
+    )
+    assert np.all(np.isfinite(rates))
+    assert np.all(np.isfinite(gradients))
+    np.testing.assert_allclose(joined.values(12), [*np.sqrt(10 - np.arange(10)) * 1e-2, 0, 1e-2], rtol=1e-6)
