@@ -2,11 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from . import tasks
+from . import plots, tasks
 from .rate import ScaleByLrState, get_lr, scale_by_lr, set_lr
 from .schedules.combinators import clip, delay, link, maximum, minimum, repeat, scale, shift, stretch
 from .schedules.cycles import cosine_restarts, cyclic, one_cycle
 from .schedules.decays import cosine, linear, polynomial, rex, tanh
+from .schedules.horizon import Horizon
 from .schedules.noise import with_noise
 from .schedules.open_ended import exponential, inverse_sqrt, inverse_time, noam, power_law
 from .schedules.phases import cooldown, join, warmup
@@ -27,6 +28,7 @@ from .tasks.task import Task
 __version__ = _version("lrax")
 
 __all__ = [
+    "Horizon",
     "Optimum",
     "ScaleByLrState",
     "Schedule",
@@ -59,6 +61,7 @@ __all__ = [
     "one_cycle",
     "piecewise",
     "piecewise_constant",
+    "plots",
     "polynomial",
     "power_law",
     "ramp",

@@ -7,6 +7,8 @@ import numpy as np
 
 from . import _require
 
+__all__ = ["schedules"]  # the others are reached through the results that they show
+
 _DIVERGED = "#c1272d"
 _BEST = "#1b7837"
 

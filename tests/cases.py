@@ -70,6 +70,7 @@ CASES = [
     case("linear", init=0.1, end=0.0, steps=100),
     case("linear", init=0.02, end=0.1, steps=7),
     case("linear", init=0.1, end=0.02, steps=0),
+    case("cosine", peak=0.1, steps=100, exponent=1.0),
     case("cosine", peak=0.1, steps=100),
     case("cosine", peak=0.1, steps=100, end=0.01, exponent=2.5),
     case("cosine", peak=0.1, steps=33, end=0.01, exponent=0.5),
@@ -276,6 +277,7 @@ def polynomial(t, init, end, steps, power, k):
 
 
 def cosine(t, peak, steps, end, exponent, k):
+    exponent = 1 if exponent is None else exponent
     p = part(t, steps) ** (1 if k is None else k)
     return end + (peak - end) * ((1 + np.cos(np.pi * p)) / 2) ** exponent
 

@@ -52,9 +52,8 @@ def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
     if low == high:
         high = 1.0
     step = _step(low, high, ticks)
-    low, high = math.floor(low / step + 1e-6) * step, math.ceil(high / step - 1e-6) * step
-    at = _multiples(low, high, step)
-    return Axis(low, high, False, at, tuple(map(number, at)))
+    at = _multiples(math.floor(low / step + 1e-6) * step, math.ceil(high / step - 1e-6) * step, step)
+    return Axis(at[0], at[-1], False, at, tuple(map(number, at)))
 
 
 def _step(low: float, high: float, ticks: int) -> float:

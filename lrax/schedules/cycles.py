@@ -9,10 +9,10 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule, Static
-from .shapes import as_shape, between, power, progress, reached, whole_power
+from .shapes import as_shape, between, power, progress, whole_power
 
-# Cycles of a schedule of restarts that may differ in length. The later ones are as long as the last of them.
-GROWING = 64
+LEVELS = 6  # the first 2^6 - 1 cycles of restarts may grow
+FAR = 2.0**40  # no schedule has as many steps
 
 
 def cyclic(
@@ -98,7 +98,7 @@ def cosine_restarts(
     Args:
       peak: Rate at the start of the first cycle, at least 0.
       first: Length of the first cycle in optimizer updates, above 0.
-      mult: Length of a cycle in lengths of the one before, at least 1. After 64 cycles they grow no further.
+      mult: Length of a cycle in lengths of the one before, at least 1. After 63 cycles they grow no further.
       end: Rate that each cycle falls to, at least 0.
       decay: Peak of a cycle in peaks of the one before, at least 0. (Keras' `m_mul` scales the distance to `end`:
         `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
@@ -128,29 +128,26 @@ def cosine_restarts(
 
 
 def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
-    # The restarts are looked up in a table of sums of lengths: a floor of a logarithm, as elsewhere, misses them by one
-    # step or by a cycle. The powers stop before they leave float32.
+    # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those that still fit
+    # before the count. A floor of a logarithm, as elsewhere, misses a restart by a step or a cycle.
     count = jnp.maximum(count, 0)
-    grows = mult > 1
-    last = jnp.where(grows, (28 - jnp.log(first)) / jnp.log(jnp.where(grows, mult, 2)), GROWING)
-    i = np.arange(GROWING, dtype=count.dtype)
-    lengths = first * jnp.cumprod(jnp.where((i > 0) & (i <= lax.stop_gradient(last)), mult, 1))
-    ends = jnp.cumsum(lengths)
-    starts = ends - lengths
-    cycle = jnp.sum(reached(count, ends[:-1]), axis=-1)
-    number = cycle.astype(count.dtype)
-    length, start = lengths[cycle], starts[cycle]
-    # Past the table, and in cycles of one length, by remainders: they are exact in floats, and long sums are not.
-    beyond, equal = cycle == GROWING - 1, mult == 1
-    offset = jnp.mod(start, length)
-    offset = offset - lax.stop_gradient(jnp.where(equal, offset, 0))
-    rest = jnp.mod(jnp.mod(count, length) - offset, length)
-    done, left = count - start, ends[cycle] - count
-    done = jnp.where(beyond, rest, done + lax.stop_gradient(jnp.where(equal, rest - done, 0)))
-    left = jnp.where(beyond, length - rest, left + lax.stop_gradient(jnp.where(equal, length - rest - left, 0)))
-    more = jnp.where(beyond, jnp.round((count - start - rest) / length), 0)
-    index = lax.stop_gradient(jnp.where(equal, jnp.round((count - rest) / length), number + more))
-    rate = between(peak * whole_power(decay, index), end, done, left, length, "cosine")
+    powers, sums = [mult], [jnp.ones_like(mult)]  # of 1, 2, 4, ... cycles
+    for _ in range(LEVELS - 1):
+        sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))
+        powers.append(jnp.minimum(powers[-1] ** 2, FAR))
+    index, start, length = jnp.zeros_like(count), jnp.zeros_like(count), first + jnp.zeros_like(count)
+    for i in reversed(range(LEVELS)):
+        after = start + length * sums[i]
+        fits = count >= after
+        index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
+        length = jnp.where(fits, length * powers[i], length)
+    # Cycles of one length by the remainder, which is exact at every count, and those that grow no more by theirs.
+    done = count - start
+    rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
+    more = lax.stop_gradient(jnp.round((done - rest) / length))
+    done = done - more * length
+    done, index = done + lax.stop_gradient(rest - done), index + more
+    rate = between(peak * whole_power(decay, index), end, done, length - done, length, "cosine")
     return rate if cycles is None else jnp.where(index < cycles, rate, end)
 
 
@@ -210,10 +207,10 @@ def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
     init = peak / div
     top = pct_start * steps
     foot = top if phases == 2 else 2 * top
-    up = between(init, peak, count, top - count, top, shape)
-    down = between(peak if phases == 2 else init, init / final_div, count - foot, steps - count, steps - foot, shape)
-    rate = jnp.where(count < top, up, down)
-    if phases == 3:
-        middle = between(peak, init, count - top, foot - count, top, shape)
-        rate = jnp.where((count >= top) & (count < foot), middle, rate)
-    return rate
+    # The phase is chosen first, so that the shape is evaluated once.
+    up, middle = count < top, (count >= top) & (count < foot)
+    start = jnp.where(up, init, jnp.where(middle, peak, peak if phases == 2 else init))
+    end = jnp.where(up, peak, jnp.where(middle, init, init / final_div))
+    begin = jnp.where(up, 0, jnp.where(middle, top, foot))
+    close = jnp.where(up, top, jnp.where(middle, foot, steps))
+    return between(start, end, count - begin, close - count, close - begin, shape)

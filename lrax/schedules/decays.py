@@ -5,7 +5,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import between, power, power_and_rest, progress
+from .shapes import between, power as _power, progress, rest_of_power
 
 
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -78,27 +78,32 @@ def polynomial(
     hyperparams = _require.real(init=init, end=end, steps=steps, power=power)
     _require.nonnegative(hyperparams, "init", "end", "steps")
     _require.positive(hyperparams, "power")
-    return Schedule(_polynomial, {**hyperparams, "k": _exponent(k)})
+    return Schedule(_polynomial, {**hyperparams, **_exponents(k=k)})
 
 
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
     done, left = _clock(*progress(count, steps - count, steps), k)
-    weight, rest = power_and_rest(left, done, power)
+    # A rising rate begins with the digits of the weight of `end`, which the power of the part left has lost.
+    falls, rises = _power(left, power), jnp.where(left > 0, rest_of_power(done, power), 1)
+    weight, rest = jnp.where(init < end, 1 - rises, falls), jnp.where(init < end, rises, 1 - falls)
     return init * weight + end * rest
 
 
-def _exponent(k):
-    if k is None:
-        return None
-    hyperparams = _require.real(k=k)
-    _require.positive(hyperparams, "k")
-    return hyperparams["k"]
+def _exponents(**given):
+    """Exponents that may be left out; those that are would cost a power at each step for nothing."""
+    kept = {name: value for name, value in given.items() if value is not None}
+    hyperparams = _require.real(**kept)
+    _require.positive(hyperparams, *kept)
+    return {**given, **hyperparams}
 
 
 def _clock(p, q, k):
     """The parts done and left by the clock of k-decay."""
-    return (p, q) if k is None else power_and_rest(p, q, k)
+    if k is None:
+        return p, q
+    done = _power(p, k)
+    return done, jnp.where(p > 0.5, rest_of_power(q, k), 1 - done)
 
 
 def cosine(
@@ -106,7 +111,7 @@ def cosine(
     steps: ArrayLike,
     end: ArrayLike = 0.0,
     *,
-    exponent: ArrayLike = 1.0,
+    exponent: ArrayLike | None = None,
     k: ArrayLike | None = None,
 ) -> Schedule:
     r"""Half a cosine wave from `peak` down to `end`, then `end`.
@@ -121,7 +126,7 @@ def cosine(
       peak: Rate at the start, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
       end: Rate at the end, at least 0, absolute (Optax's `alpha` is `end / peak`).
-      exponent: Power of the cosine shape, above 0; larger falls sooner.
+      exponent: Power of the cosine shape, above 0; larger falls sooner. `None` is 1.
       k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for longer.
 
     Returns:
@@ -138,16 +143,17 @@ def cosine(
       Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016, arXiv:1608.03983.
       Zhang, Li. k-decay: A New Method for Learning Rate Schedule. 2020, arXiv:2004.05909.
     """
-    hyperparams = _require.real(peak=peak, steps=steps, end=end, exponent=exponent)
+    hyperparams = _require.real(peak=peak, steps=steps, end=end)
     _require.nonnegative(hyperparams, "peak", "steps", "end")
-    _require.positive(hyperparams, "exponent")
-    return Schedule(_cosine, {**hyperparams, "k": _exponent(k)})
+    return Schedule(_cosine, {**hyperparams, **_exponents(exponent=exponent, k=k)})
 
 
 def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as Optax does.
     _, left = _clock(*progress(count, steps - count, steps), k)
-    weight = power(jnp.sin(jnp.pi / 2 * left) ** 2, exponent)
+    weight = jnp.sin(jnp.pi / 2 * left) ** 2
+    if exponent is not None:
+        weight = _power(weight, exponent)
     return peak * weight + end * (1 - weight)
 
 

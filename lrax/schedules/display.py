@@ -28,9 +28,12 @@ def html(schedule: Any) -> str | None:
     if steps is None:
         return None
     counts = sampled(steps)
-    if isinstance(schedule.values(counts[:1]), Tracer):
+    try:
+        if isinstance(schedule.values(counts[:1]), Tracer):
+            return None
+        curves = rates(schedule, counts)
+    except Exception:  # of a user's function, or of leaves that a transformation put there: the text remains
         return None
-    curves = rates(schedule, counts)
     text = repr(schedule)
     labels = [text] if len(curves) == 1 else [f"lane {lane}" for lane in range(len(curves))]
     picture = svg(counts, list(curves), labels)

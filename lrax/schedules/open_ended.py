@@ -5,7 +5,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule, Static
-from .shapes import between
+from .shapes import between, split
 
 
 def exponential(
@@ -61,12 +61,14 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
     last = lax.stop_gradient(80 * steps / jnp.abs(jnp.log(rate)))
     since = jnp.minimum(jnp.maximum(count - begin, 0), last)
-    # Whole powers and the rest apart: the quotient since / steps, rounded, would lose digits of a high power, and its
-    # floor could be the next stair. The remainder is exact.
-    whole, rest = jnp.divmod(since, steps)
-    value = init * rate ** lax.stop_gradient(whole)
-    if not staircase:
-        value = value * rate ** (rest / steps)
+    whole, rest = split(since, steps)
+    if staircase:
+        value = init * rate**whole
+    else:
+        # The exponent whole + part is rounded, by what a high power shows: make up for what it lost.
+        part = rest / steps
+        exponent = whole + part
+        value = init * rate**exponent * (1 + lax.stop_gradient(part - (exponent - whole)) * jnp.log(rate))
     if end is None:
         return value
     bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
@@ -109,7 +111,7 @@ def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, stai
 
 def _inverse_time(count, init, rate, steps, staircase):
     since = jnp.maximum(count, 0)
-    return init / (1 + rate * (lax.stop_gradient(jnp.floor_divide(since, steps)) if staircase else since / steps))
+    return init / (1 + rate * (split(since, steps)[0] if staircase else since / steps))
 
 
 def inverse_sqrt(

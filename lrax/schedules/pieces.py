@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import as_shape, between, reached, whole_power
+from .shapes import as_shape, between, reached, split, whole_power
 
 
 def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -44,7 +44,7 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
 
 
 def _step_decay(count, init, step_size, factor):
-    return init * whole_power(factor, jnp.floor_divide(jnp.maximum(count, 0), step_size))
+    return init * whole_power(factor, split(jnp.maximum(count, 0), step_size)[0])
 
 
 def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:

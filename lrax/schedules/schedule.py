@@ -18,6 +18,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import display
+from .span import span
 
 
 @jax.tree_util.register_static
@@ -89,7 +91,7 @@ class Schedule:
 
         Example:
           >>> lrax.cosine(peak=0.1, steps=100).replace(steps=200)
-          cosine(peak=0.1, steps=200, end=0, exponent=1)
+          cosine(peak=0.1, steps=200, end=0)
         """
         known = self._shown()
         unknown = sorted(hyperparams.keys() - known.keys())
@@ -117,6 +119,13 @@ class Schedule:
         """
         counts = np.arange(steps) if isinstance(steps, (int, np.integer)) else steps
         return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts, _require.float_dtype())), 0, -1)
+
+    def span(self) -> int | None:
+        """How many updates a picture shows: all, and a tenth more; `None` while its values are not known."""
+        return span(self)
+
+    def _repr_html_(self) -> str | None:
+        return display.html(self)
 
     def __mul__(self, other: Any) -> "Schedule":
         return multiply(self, other)

@@ -25,11 +25,9 @@ def progress(done: Any, left: Any, steps: Any) -> Weights:
     The steps `left` are asked for, though they are `steps - done`, because a caller has them exactly: `end - count`.
     Of a phase that begins at a fractional step, `done` is already rounded where `count` is large.
     """
-    some = steps > 0
-    length = jnp.where(some, steps, 1)
-    p = jnp.where(some, jnp.clip(done, 0, steps) / length, jnp.where(left > 0, 0, 1))
-    q = jnp.where(some, jnp.clip(left, 0, steps) / length, jnp.where(left > 0, 1, 0))
-    return p, q
+    inside = left > 0
+    length = jnp.maximum(steps, 2.0**-30)
+    return jnp.where(inside, jnp.maximum(done / length, 0), 1), jnp.where(inside, jnp.minimum(left / length, 1), 0)
 
 
 def between(
@@ -63,8 +61,10 @@ def _linear(p, q, _):
 
 
 def _cosine(p, q, _):
-    # (1 + cos(pi p)) / 2 = sin^2(pi q / 2), which keeps its digits where the cosine form cancels.
-    return jnp.sin(np.pi / 2 * q) ** 2, jnp.sin(np.pi / 2 * p) ** 2
+    # (1 + cos(pi p)) / 2 = sin^2(pi q / 2), which keeps its digits where the cosine form cancels. The smaller of the
+    # two weights is computed, and the larger, which has no digits to lose, is what it leaves.
+    less = jnp.sin(np.pi / 2 * jnp.minimum(p, q)) ** 2
+    return jnp.where(p < q, 1 - less, less), jnp.where(p < q, less, 1 - less)
 
 
 def _one_minus_sqrt(p, q, _):
@@ -157,12 +157,18 @@ def whole_power(x: Any, n: Any) -> Any:
     return base ** lax.stop_gradient(jnp.minimum(n, most))
 
 
-def power_and_rest(x: Any, rest: Any, exponent: Any) -> Weights:
-    """`x ** exponent` and `1 - x ** exponent`, of `x` in [0, 1] and its `rest`, `1 - x`."""
-    raised = power(x, exponent)
-    # Near 1 the difference cancels; the logarithm of 1 - rest does not.
-    near = -jnp.expm1(exponent * jnp.log1p(-jnp.where(x > 0.5, rest, 0)))
-    return raised, jnp.where(x > 0.5, near, 1 - raised)
+def rest_of_power(rest: Any, exponent: Any) -> Any:
+    """`1 - x ** exponent`, of the `rest` that is `1 - x`: where `x` is near 1, the power has not its digits."""
+    return -jnp.expm1(exponent * jnp.log1p(-jnp.where(rest < 1, rest, 0.5)))
+
+
+def split(count: Any, steps: Any) -> tuple[Any, Any]:
+    """How many whole times `steps` goes into a count, without a gradient, and what is left: exact below 2^24."""
+    whole = jnp.floor(count / steps)
+    rest = count - whole * steps
+    # The quotient is rounded, and may so be the next whole number.
+    whole = lax.stop_gradient(whole + jnp.where(rest < 0, -1, jnp.where(rest >= steps, 1, 0)).astype(whole.dtype))
+    return whole, count - whole * steps
 
 
 # The weight of the start value over the part done p; the names are those of the wsd literature.

@@ -101,9 +101,10 @@ def _path(across: np.ndarray, down: np.ndarray) -> str:
         piece = piece[np.isfinite(piece[:, 1])]
         if len(piece):
             kept = [piece[0]]
-            for point, after in zip(piece[1:], [*piece[2:], None], strict=True):
-                if after is None or not _between(kept[-1], point, after):
+            for point, after in itertools.pairwise(piece[1:]):
+                if not _between(kept[-1], point, after):
                     kept.append(point)
+            kept += [piece[-1]] if len(piece) > 1 else []
             text = "L".join(f"{a:g} {b:g}" for a, b in kept)
             pieces.append(f"M{text}" if len(kept) > 1 else f"M{text}h.1")
     return "".join(pieces)

@@ -59,6 +59,11 @@ def chart(
     return "\n".join([*lines, *_legend(labels, width, color=color, several=several, ascii=ascii)])
 
 
+def keys(n: int) -> list[str]:
+    """The letters that stand for so many curves."""
+    return [_KEYS[i % len(_KEYS)] for i in range(n)]
+
+
 def _dots(x: np.ndarray, y: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """Which dots a curve covers, `[4 * rows, 2 * columns]`, from places between 0 and 1."""
     dots = np.zeros((4 * rows, 2 * columns), bool)
@@ -154,7 +159,7 @@ def _legend(labels: Sequence[str], width: int, *, color: bool, several: bool, as
         key = _KEYS[i % len(_KEYS)] if several else ("*" if ascii else "⠒⠒")
         if color:
             key = "━━"
-        wrapped = textwrap.wrap(label, max(width - len(key) - 4, 16), break_long_words=True) or [""]
+        wrapped = textwrap.wrap(label, max(width - len(key) - 5, 10), break_long_words=True) or [""]
         lines.append(f"  {_colored(key, i) if color else key} {wrapped[0]}")
         lines += [" " * (len(key) + 5) + line for line in wrapped[1:]]
     return lines

@@ -1,0 +1,181 @@
+"""The cost of evaluating schedules beside Optax's of the same shape: `python -m tests.benchmarks.schedules`.
+
+Each shape is evaluated at `lanes x steps` counts in three ways, the same for both where both can:
+- one: a schedule with Python's numbers at all counts, as an optimizer closes over it;
+- peaks: lanes with different peaks, by `vmap` of the builder over the peak, at `steps` counts each;
+- all: lanes that differ in every number; lrax's by `vmap` over the schedule as a value, Optax's, which cannot be traced in
+  them, closure after closure in one program.
+The time is the best of several runs per value. `ops` are the instructions of the optimised program for one schedule at one
+count, as a training step holds it, and `ms` its best time to compile. Below 1 is in lrax's favour.
+"""
+
+import argparse
+import os
+import platform
+import time
+
+import jax
+import numpy as np
+import optax
+from jax import numpy as jnp
+
+import lrax
+
+# By name, in lrax and in Optax: the schedule for a peak, its durations stretched.
+SHAPES = {
+    "constant": (lambda peak, by: lrax.constant(peak), lambda peak, by: optax.constant_schedule(peak)),
+    "linear": (
+        lambda peak, by: lrax.linear(peak, 0.0, 10_000 * by),
+        lambda peak, by: optax.linear_schedule(peak, 0.0, 10_000 * by),
+    ),
+    "polynomial": (
+        lambda peak, by: lrax.polynomial(peak, 0.0, 10_000 * by, 2.5),
+        lambda peak, by: optax.polynomial_schedule(peak, 0.0, 2.5, 10_000 * by),
+    ),
+    "cosine": (
+        lambda peak, by: lrax.cosine(peak, 10_000 * by),
+        lambda peak, by: optax.cosine_decay_schedule(peak, 10_000 * by),
+    ),
+    "exponential": (
+        lambda peak, by: lrax.exponential(peak, 0.5, 1000 * by),
+        lambda peak, by: optax.exponential_decay(peak, 1000 * by, 0.5),
+    ),
+    "staircase": (
+        lambda peak, by: lrax.exponential(peak, 0.5, 1000 * by, staircase=True),
+        lambda peak, by: optax.exponential_decay(peak, 1000 * by, 0.5, staircase=True),
+    ),
+    "multistep": (
+        lambda peak, by: lrax.multistep(peak, by * np.array([3000, 6000, 9000])),
+        lambda peak, by: optax.piecewise_constant_schedule(peak, {by * 3000: 0.1, by * 6000: 0.1, by * 9000: 0.1}),
+    ),
+    "piecewise": (
+        lambda peak, by: lrax.piecewise(peak * np.array([0.1, 1, 0.5, 0]), by * np.array([1000, 5000, 9000])),
+        lambda peak, by: optax.piecewise_interpolate_schedule(
+            "linear", 0.1 * peak, {by * 1000: 10.0, by * 5000: 0.5, by * 9000: 0.0}
+        ),
+    ),
+    "warmup_cosine": (
+        lambda peak, by: lrax.warmup_cosine(peak, 10_000 * by, 500 * by),
+        lambda peak, by: optax.warmup_cosine_decay_schedule(0.0, peak, 500 * by, 10_000 * by),
+    ),
+    "warmup_constant": (
+        lambda peak, by: lrax.warmup_constant(peak, 500 * by),
+        lambda peak, by: optax.warmup_constant_schedule(0.0, peak, 500 * by),
+    ),
+    "one_cycle": (
+        lambda peak, by: lrax.one_cycle(peak, 10_000 * by),
+        lambda peak, by: optax.cosine_onecycle_schedule(10_000 * by, peak),
+    ),
+    "restarts": (
+        lambda peak, by: lrax.cosine_restarts(peak, 1000 * by, mult=2.0, cycles=4),
+        lambda peak, by: optax.join_schedules(
+            [optax.cosine_decay_schedule(peak, 1000 * by * 2**i) for i in range(4)],
+            [1000 * by, 3000 * by, 7000 * by],
+        ),
+    ),
+    "join": (
+        lambda peak, by: lrax.join([lrax.linear(0.0, peak, 500 * by), lrax.cosine(peak, 9500 * by)], [500 * by]),
+        lambda peak, by: optax.join_schedules(
+            [optax.linear_schedule(0.0, peak, 500 * by), optax.cosine_decay_schedule(peak, 9500 * by)], [500 * by]
+        ),
+    ),
+}
+
+
+def at_all(schedule, counts):
+    """The rates at an array of counts, which some of Optax's schedules do not take."""
+    return jax.vmap(lambda count: jnp.asarray(schedule(count), float))(counts)
+
+
+# Each way gives a function of something and the counts, and that something.
+def one(build, lanes):
+    return lambda _, counts: at_all(build(0.1, 1), counts.ravel()), lanes
+
+
+def peaks(build, lanes):
+    return lambda lanes, counts: jax.vmap(lambda peak: at_all(build(peak, 1), counts[0]))(lanes[0]), lanes
+
+
+def every_number(build, lanes):
+    schedules = [build(float(peak), float(stretch)) for peak, stretch in zip(*lanes, strict=True)]
+    if isinstance(schedules[0], lrax.Schedule):
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *schedules)
+        return lambda stacked, counts: jax.vmap(at_all, in_axes=(0, None))(stacked, counts[0]), stacked
+    return lambda _, counts: jnp.stack([at_all(schedule, counts[0]) for schedule in schedules]), lanes
+
+
+def a_step(build, lanes):
+    return lambda _, counts: build(0.1, 1)(counts[0, 0]), lanes
+
+
+WAYS = {"one": one, "peaks": peaks, "all": every_number, "step": a_step}
+
+
+def compiled(function, *arguments):
+    """The program, and its best ms to compile."""
+    seconds = []
+    for _ in range(3):
+        lowered = jax.jit(lambda *arguments: function(*arguments)).lower(*arguments)
+        begin = time.perf_counter()
+        program = lowered.compile()
+        seconds.append(time.perf_counter() - begin)
+    return program, 1e3 * min(seconds)
+
+
+def measure(build, lanes, counts, repeats):
+    """For each way, best ns per value, instructions and ms to compile, and the values; None where it cannot be traced."""
+    results = {}
+    for name, way in WAYS.items():
+        function, argument = way(build, lanes)
+        arguments = jax.device_put((argument, counts))
+        try:
+            program, ms = compiled(function, *arguments)
+        except jax.errors.ConcretizationTypeError:
+            continue
+        values, seconds = jax.block_until_ready(program(*arguments)), []
+        for _ in range(repeats):
+            begin = time.perf_counter()
+            jax.block_until_ready(program(*arguments))
+            seconds.append(time.perf_counter() - begin)
+        ops = sum(" = " in line for line in program.as_text().splitlines())
+        results[name] = 1e9 * min(seconds) / values.size, ops, ms, np.asarray(values)
+    return results
+
+
+def row(name, ours, theirs):
+    cells = []
+    for way in ("one", "peaks", "all"):
+        a, b = ours[way][0], theirs[way][0] if way in theirs else np.nan
+        cells.append(f"{a:7.2f} /{b:6.2f} ={a / b:5.2f}" if way in theirs else f"{a:7.2f} /{'-':>6}{'':7}")
+    (_, ops, ms, _), (_, their_ops, their_ms, _) = ours["step"], theirs["step"]
+    cells += [f"{ops:4} /{their_ops:4}", f"{ms:6.1f} /{their_ms:5.1f}"]
+    differs = max(np.max(np.abs(ours[way][3] - theirs[way][3])) for way in theirs)
+    return f"{name:16}" + "  ".join(cells) + f"  {differs:.0e}"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--lanes", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=30)
+    options = parser.parse_args(arguments)
+
+    versions = {"python": platform.python_version(), "jax": jax.__version__, "optax": optax.__version__}
+    device, load = jax.devices()[0], os.getloadavg()[0]
+    print(f"{device.platform} ({device.device_kind}), {os.cpu_count()} cores, load {load:.2f};", versions)
+    print(
+        f"{options.lanes} lanes x {options.steps} steps; lrax / Optax; ns per value by one, peaks, all; ops; ms; differs"
+    )
+    lanes = np.geomspace(1e-4, 1e-1, options.lanes), np.linspace(0.5, 1.5, options.lanes)
+    lanes = tuple(lane.astype(np.float32) for lane in lanes)
+    counts = np.broadcast_to(np.arange(options.steps), (options.lanes, options.steps))
+    results = {}
+    for name in options.shapes:
+        results[name] = [measure(build, lanes, counts, options.repeats) for build in SHAPES[name]]
+        print(row(name, *results[name]), flush=True)
+    return results
+
+
+if __name__ == "__main__":
+    main()
