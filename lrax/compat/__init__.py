@@ -3,3 +3,5 @@
 Each function returns a `Schedule` whose value at `count` is the rate that the framework's optimizer uses in its update
 number `count`. Where a framework's schedule is one of lrax's, that is what is returned, so its `repr` is the translation.
 """
+
+from . import transformers
