@@ -9,7 +9,7 @@ from .schedules.cycles import cosine_restarts, cyclic, one_cycle
 from .schedules.decays import cosine, linear, polynomial, rex, tanh
 from .schedules.horizon import Horizon
 from .schedules.noise import with_noise
-from .schedules.open_ended import exponential, inverse_sqrt, inverse_time, noam, power_law
+from .schedules.open_ended import cosine_inverse_sqrt, exponential, inverse_sqrt, inverse_time, noam, power_law
 from .schedules.phases import cooldown, join, warmup
 from .schedules.pieces import from_values, multistep, piecewise, piecewise_constant, step_decay
 from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
@@ -39,6 +39,7 @@ __all__ = [
     "constant",
     "cooldown",
     "cosine",
+    "cosine_inverse_sqrt",
     "cosine_restarts",
     "cyclic",
     "delay",

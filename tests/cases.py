@@ -17,7 +17,7 @@ import lrax
 
 # The hyperparameters that are numbers of steps. The settings below all have a horizon of at most 100.
 DURATIONS = {
-    *("steps", "warmup", "cooldown", "hold", "begin", "until", "at", "up", "down", "first", "step_size"),
+    *("steps", "warmup", "cooldown", "hold", "begin", "until", "at", "up", "down", "first", "step_size", "wave"),
     *("milestones", "boundaries", "timescale"),
 }
 
@@ -125,6 +125,8 @@ CASES = [
     case("inverse_sqrt", peak=0.1, warmup=10),
     case("inverse_sqrt", peak=0.1, warmup=10, timescale=30, end=0.06),
     case("inverse_sqrt", peak=0.1, warmup=0),
+    case("cosine_inverse_sqrt", peak=0.1, warmup=10, wave=30),
+    case("cosine_inverse_sqrt", peak=0.1, warmup=0, wave=20, end=0.02),
     case("noam", d_model=512, warmup=40, scale=2.0),
     case("noam", d_model=64, warmup=0),
     case("power_law", peak=0.02, batch_size=128, tokens_per_step=500_000),
@@ -308,6 +310,16 @@ def inverse_sqrt(t, peak, warmup, timescale, end):
     tau = timescale if timescale is not None else warmup if warmup > 0 else 10_000
     decay = np.maximum(peak * np.sqrt(tau / (tau + np.maximum(t - warmup, 0))), end)
     return np.where(t < warmup, linear(t, 0, peak, warmup), decay)
+
+
+def cosine_inverse_sqrt(t, peak, warmup, wave, init, end):
+    gamma = (peak + end) / 2
+    slope = -(peak - end) / 2 * np.pi / 2 / wave
+    # gamma sqrt(tau / (tau + u)) falls at first by gamma / (2 tau) per step.
+    tau = -gamma / (2 * slope)
+    cosine = end + (peak - end) / 2 * (1 + np.cos(np.pi / 2 * (t - warmup) / wave))
+    root = gamma * np.sqrt(tau / (tau + np.maximum(t - warmup - wave, 0)))
+    return np.where(t < warmup, linear(t, init, peak, warmup), np.where(t < warmup + wave, cosine, root))
 
 
 def noam(t, d_model, warmup, scale):

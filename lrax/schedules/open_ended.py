@@ -162,6 +162,60 @@ def _inverse_sqrt(count, peak, warmup, timescale, end):
     return jnp.where(count < warmup, between(0, peak, count, warmup - count, warmup), decay)
 
 
+def cosine_inverse_sqrt(
+    peak: ArrayLike, warmup: ArrayLike, wave: ArrayLike, *, init: ArrayLike = 0.0, end: ArrayLike = 0.0
+) -> Schedule:
+    r"""A linear warmup to `peak`, a cosine half of the way to `end`, and from there the inverse square root of time.
+
+    $$\eta(t) = \begin{cases}
+      \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
+      \text{end} + \frac{\text{peak} - \text{end}}{2} \left(1 + \cos\frac{\pi u}{2 \, \text{wave}}\right)
+        & u < \text{wave} \\
+      \frac{\text{peak} + \text{end}}{2} \sqrt{\frac{\tau}{\tau + u - \text{wave}}} & \text{otherwise}
+    \end{cases} \quad u = t - \text{warmup}, \quad
+    \tau = \frac{\text{wave}}{\pi} \, \frac{\text{peak} + \text{end}}{\text{peak} - \text{end}}$$
+
+    with $\tau$ such that the slope has no jump. Use it for long pretraining of open length, with a `lrax.cooldown` at
+    its end, as StableLM 2 and ModernBERT do.
+
+    Args:
+      peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
+      warmup: Length of the warmup in optimizer updates, at least 0.
+      wave: Length of the cosine's part in optimizer updates, a quarter of its period, above 0.
+      init: Rate at the start, at least 0.
+      end: Rate that the cosine heads for, and does not reach; from 0 to `peak`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> print(lrax.cosine_inverse_sqrt(peak=1.0, warmup=2, wave=4).values([0, 2, 4, 6, 10]).round(3))
+      [0. 1. 0.854 0.5 0.246 ]
+
+    Reference:
+      Bellagente et al. Stable LM 2 1.6B Technical Report. 2024, arXiv:2402.17834.
+    """
+    hyperparams = _require.real(peak=peak, warmup=warmup, wave=wave, init=init, end=end)
+    _require.nonnegative(hyperparams, "peak", "warmup", "init", "end")
+    _require.positive(hyperparams, "wave")
+    _require.at_most("`end` must be at most `peak`", hyperparams["end"], hyperparams["peak"])
+    return Schedule(_cosine_inverse_sqrt, hyperparams)
+
+
+def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
+    since = jnp.clip(count - warmup, 0, wave)
+    cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
+    some = peak + end > 0
+    # The time since the wave in units of tau, which is infinite where the two rates are equal.
+    beyond = jnp.maximum(count - warmup - wave, 0) / wave * (jnp.pi * (peak - end) / jnp.where(some, peak + end, 1))
+    decay = (peak + end) / 2 / jnp.sqrt(1 + beyond)
+    down = jnp.where(count - warmup < wave, cosine, decay)
+    return jnp.where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
+
+
 def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
     r"""The schedule of the first transformer: a linear warmup, then the inverse square root of the step.
 

@@ -287,6 +287,7 @@ _RULES: dict[str, Callable[[_Known], Landmarks]] = {
     "inverse_time": _inverse_time,
     "step_decay": _step_decay,
     "inverse_sqrt": _after_warmup(10, "timescale"),
+    "cosine_inverse_sqrt": _after_warmup(6, "wave"),
     "noam": _after_warmup(10),
     "warmup_constant": _after_warmup(0.5),
     "infinite": _open,
