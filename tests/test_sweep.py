@@ -130,9 +130,13 @@ def compiled(task, points):
     parts, data = lanes.programs(task, optax.adam)
     hyperparams, keys = {"learning_rate": jnp.ones((1, points))}, jax.random.key(0)[None]
     first = np.int32(0)
-    running, split_keys = jax.eval_shape(parts.begin.function, data, hyperparams, keys)
-    parts.train.lower(data, hyperparams, split_keys, running, first, first)()
-    parts.evaluate.lower(data, running)()
+    (running, split_keys), _ = parts.begin.lower(data, hyperparams, keys)
+    rows, _ = parts.draw.lower(data, split_keys, first)
+    for part, arguments in (
+        (parts.train, (hyperparams, split_keys, rows, running, first, first)),
+        (parts.evaluate, (running,)),
+    ):
+        part.lower(data, *arguments)[1]()
     return [next(reversed(part._compiled.values())).func for part in (parts.train, parts.evaluate)]
 
 

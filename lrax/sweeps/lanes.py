@@ -15,14 +15,15 @@ from ..tasks.task import Task
 from .program import Program
 from .train import Lane, Optimizer, begin, draw, loss_key, rows, split, step
 
-SEGMENT = 256  # steps of one call at most: it bounds the buffers of the losses and of the indices drawn ahead
+BLOCK = 256  # steps whose shuffled indices are drawn together, and of one call at most: it bounds both their buffers
 
 
 class Programs(NamedTuple):
     """The compiled parts of a sweep. `data` holds the arrays of the task's pytrees."""
 
     begin: Program  # (data, hyperparams, keys) -> (lanes, keys); the keys of a group become those of its parts
-    train: Program  # (data, hyperparams, keys, lanes, first, count) -> (lanes, records); the lanes are donated
+    draw: Program  # (data, keys, block) -> rows, the indices of the batches of a block's steps
+    train: Program  # (data, hyperparams, keys, rows, lanes, first, count) -> (lanes, records); the lanes are donated
     evaluate: Program  # (data, lanes) -> (metrics, finite)
 
 
@@ -60,9 +61,12 @@ def _programs(
         # A loop, not a vmap: it runs once, and XLA takes twice as long to compile random draws from a batch of keys.
         return lax.map(lambda arguments: group(*arguments), (hyperparams, keys))
 
-    def train_all(data, hyperparams, keys, lanes, first, count):
+    def draw_all(data, keys, block):
         task = with_data(data)
-        ahead = jax.vmap(lambda keys: rows(task, keys, first, SEGMENT), out_axes=1)(keys)
+        return jax.vmap(lambda keys: rows(task, keys, block * BLOCK, BLOCK), out_axes=1)(keys)
+
+    def train_all(data, hyperparams, keys, drawn, lanes, first, count):
+        task = with_data(data)
 
         def group(index, row, hyperparams, keys, lanes):
             batch = draw(task, keys, index, row)
@@ -71,7 +75,7 @@ def _programs(
             return lanes, {"loss": loss, "aux": aux}
 
         def all_groups(i, lanes):
-            row = jax.tree.map(lambda rows: rows[i], ahead)
+            row = jax.tree.map(lambda rows: rows[(first + i) % BLOCK], drawn)
             return jax.vmap(group, in_axes=(None, 0, 0, 0, 0))(first + i, row, hyperparams, keys, lanes)
 
         def body(i, carry):
@@ -80,7 +84,7 @@ def _programs(
             return lanes, jax.tree.map(lambda record, value: record.at[i].set(value), records, values)
 
         _, values = jax.eval_shape(all_groups, 0, lanes)
-        records = jax.tree.map(lambda value: jnp.zeros((SEGMENT, *value.shape), value.dtype), values)
+        records = jax.tree.map(lambda value: jnp.zeros((BLOCK, *value.shape), value.dtype), values)
         # `count` is traced: segments of every length are one program.
         return lax.fori_loop(0, count, body, (lanes, records))
 
@@ -88,7 +92,12 @@ def _programs(
         task = with_data(data)
         return jax.vmap(jax.vmap(lambda lane: _evaluate(task, lane)))(lanes)
 
-    return Programs(Program(begin_all), Program(train_all, donate=[3]), Program(evaluate_all))
+    return Programs(
+        Program(begin_all, hasty=True),
+        Program(draw_all, hasty=True),
+        Program(train_all, donate=[4]),
+        Program(evaluate_all),
+    )
 
 
 def _evaluate(task: Task, lane: Lane) -> tuple[dict[str, jax.Array], jax.Array]:

@@ -16,20 +16,30 @@ class Program:
     the text to compile, another in the executable. Here they are turned into arguments.
     """
 
-    def __init__(self, function: Callable[..., Any], donate: Sequence[int] = ()):
+    def __init__(self, function: Callable[..., Any], donate: Sequence[int] = (), *, hasty: bool = False):
+        """A program of a function, which may be overwritten its arguments `donate`.
+
+        Args:
+          function: A pure function.
+          donate: The positions of arguments whose buffers the results may take.
+          hasty: Whether it runs so seldom that its compilation is to be quick rather than its code.
+        """
         self.function = function
         self._donate = donate
+        self._hasty = hasty
         self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._shapes: dict[Any, Any] = {}
 
-    def lower(self, *args: Any) -> Callable[[], None]:
-        """Traces the function for such arguments, arrays or `jax.ShapeDtypeStruct`s.
+    def lower(self, *args: Any) -> tuple[Any, Callable[[], None]]:
+        """Traces the function for such arguments, arrays or `jax.ShapeDtypeStruct`s, if it was not.
 
         Returns:
-          A function that compiles it, and may run on another thread: XLA lets go of Python meanwhile.
+          The shapes of its results, and a function that compiles it, and may run on another thread: XLA lets go of
+          Python meanwhile.
         """
         key = _signature(args)
         if key in self._compiled:
-            return lambda: None
+            return self._shapes[key], lambda: None
         closed, shapes = jax.make_jaxpr(self.function, return_shape=True)(*args)
         structure = jax.tree.structure(shapes)
         constants = [value if isinstance(value, jax.Array) else jnp.asarray(value) for value in closed.consts]
@@ -39,17 +49,21 @@ class Program:
             return jax.tree.unflatten(structure, leaves)
 
         lowered = jax.jit(call, donate_argnums=[1 + i for i in self._donate]).lower(constants, *args)
+        # What draws random numbers takes LLVM longer to optimise than all else, for code that runs once. XLA's other
+        # backends have no such setting, or do not heed it.
+        options = {"xla_backend_optimization_level": 0} if self._hasty and jax.default_backend() == "cpu" else None
 
         def compile_() -> None:
-            self._compiled[key] = functools.partial(lowered.compile(), constants)
+            self._compiled[key] = functools.partial(lowered.compile(compiler_options=options), constants)
 
-        return compile_
+        self._shapes[key] = shapes
+        return shapes, compile_
 
     def __call__(self, *args: Any) -> Any:
         """Runs it, compiled for the shapes of these arguments if it was not."""
         key = _signature(args)
         if key not in self._compiled:
-            self.lower(*args)()
+            self.lower(*args)[1]()
         return self._compiled[key](*args)
 
 

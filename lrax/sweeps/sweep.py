@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .. import _require
 from ..tasks.task import Task
 from .grid import as_points
-from .lanes import SEGMENT, Programs, programs
+from .lanes import BLOCK, Programs, programs
 from .progress import Interrupt, Progress
 from .result import SweepResult, statuses
 from .train import Optimizer, check_task, trained
@@ -175,18 +175,15 @@ def _keys(seeds: int | Sequence[int] | jax.Array) -> tuple[list[str], jax.Array]
 
 def _lower(parts: Programs, data: Any, hyperparams: Any, keys: jax.Array) -> tuple[Callable[[], None], list[str]]:
     """Traces the programs; returns what compiles them, side by side, and the names of the metrics."""
-    lanes, parts_of_keys = jax.eval_shape(parts.begin.function, data, hyperparams, keys)
-    metrics, _ = jax.eval_shape(parts.evaluate.function, data, lanes)
     zero = np.int32(0)
-    lowered = [
-        parts.train.lower(data, hyperparams, parts_of_keys, lanes, zero, zero),
-        parts.begin.lower(data, hyperparams, keys),
-        parts.evaluate.lower(data, lanes),
-    ]
+    (lanes, parts_of_keys), begin = parts.begin.lower(data, hyperparams, keys)
+    rows, draw = parts.draw.lower(data, parts_of_keys, zero)
+    _, train = parts.train.lower(data, hyperparams, parts_of_keys, rows, lanes, zero, zero)
+    (metrics, _), evaluate = parts.evaluate.lower(data, lanes)
 
     def compile_all() -> None:
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            list(pool.map(lambda compile_: compile_(), lowered))
+            list(pool.map(lambda compile_: compile_(), (train, begin, draw, evaluate)))
 
     return compile_all, list(metrics)
 
@@ -202,11 +199,13 @@ def _run(
     """Steps all lanes, segment by segment; returns them, what was recorded at each step, and the evaluations."""
     data, hyperparams, keys = arguments
     lanes, keys = parts.begin(data, hyperparams, keys)
-    done, length, records, evaluations = 0, 1.0, [], []
+    done, length, rows, records, evaluations = 0, 1.0, None, [], []
     read_at = time.perf_counter()
     while done < steps and not (done and interrupt.requested):
-        count = min(int(length), SEGMENT, steps - done, interval - done % interval)
-        lanes, record = parts.train(data, hyperparams, keys, lanes, np.int32(done), np.int32(count))
+        if done % BLOCK == 0:
+            rows = parts.draw(data, keys, np.int32(done // BLOCK))
+        count = min(int(length), BLOCK - done % BLOCK, steps - done, interval - done % interval)
+        lanes, record = parts.train(data, hyperparams, keys, rows, lanes, np.int32(done), np.int32(count))
         done += count
         records.append((count, record))
         if done % interval == 0 and interval < steps:
