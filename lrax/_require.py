@@ -4,6 +4,7 @@ A condition is always written as what must hold, so that a NaN fails it.
 """
 
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -115,6 +116,20 @@ def ascending(values: Mapping[str, Any], *names: str) -> None:
     """Requires lists whose numbers never decrease."""
     for name in names:
         _hold(lambda value: value[..., 1:] >= value[..., :-1], "in ascending order", name, values[name])
+
+
+def seconds(name: str, value: Any) -> float:
+    """Requires a duration of at least zero: a number of seconds, or a text such as "90s", "10min" or "2h"."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([\d.]+)\s*(s|min|h)\s*", value)
+        if not match or match[1].count(".") > 1 or not match[1].strip("."):
+            raise ValueError(f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}')
+        return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}')
+    if not value >= 0:
+        raise ValueError(f"`{name}` must be at least 0, got {value}")
+    return float(value)
 
 
 def count(name: str, value: Any, low: int) -> int:

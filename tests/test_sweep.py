@@ -14,7 +14,7 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
-from lrax.sweeps import lanes, sweep as engine
+from lrax.sweeps import lanes, progress, run as engine
 
 RATES = lrax.log_grid(1e-3, 1e-1, 4)
 TASK = problems.regression()
@@ -171,14 +171,14 @@ def test_memory_is_linear_in_lanes_and_lanes_are_donated():
 def test_ctrl_c_returns_what_is_done(monkeypatch):
     monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
     previous = signal.getsignal(signal.SIGINT)
-    advance = engine.Progress.advance
+    advance = progress.Progress.advance
 
     def advance_and_interrupt(self, steps, **facts):
         advance(self, steps, **facts)
         if self._done == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(engine.Progress, "advance", advance_and_interrupt)
+    monkeypatch.setattr(progress.Progress, "advance", advance_and_interrupt)
     result = lrax.sweep(TASK, optax.adam, [1e-3, 1e-1, np.nan], steps=30)
     assert 5 <= result.losses.shape[-1] <= 7
     assert result.status[:, 0].tolist() == ["interrupted", "interrupted", "diverged"]
@@ -194,7 +194,7 @@ def test_a_second_ctrl_c_raises(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(engine.Progress, "advance", interrupt_twice)
+    monkeypatch.setattr(progress.Progress, "advance", interrupt_twice)
     with pytest.raises(KeyboardInterrupt):
         lrax.sweep(TASK, optax.adam, RATES, steps=30)
 

@@ -29,6 +29,7 @@ class Program:
         self._hasty = hasty
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._shapes: dict[Any, Any] = {}
+        self._closed: dict[Any, Any] = {}
 
     def lower(self, *args: Any) -> tuple[Any, Callable[[], None]]:
         """Traces the function for such arguments, arrays or `jax.ShapeDtypeStruct`s, if it was not.
@@ -57,7 +58,13 @@ class Program:
             self._compiled[key] = functools.partial(lowered.compile(compiler_options=options), constants)
 
         self._shapes[key] = shapes
+        self._closed[key] = closed
         return shapes, compile_
+
+    def contents(self, *args: Any) -> tuple[str, list[Any]]:
+        """What it computes for such arguments, as text, and the arrays that it closes over; after `lower`."""
+        closed = self._closed[_signature(args)]
+        return str(closed.jaxpr), closed.consts
 
     def __call__(self, *args: Any) -> Any:
         """Runs it, compiled for the shapes of these arguments if it was not."""

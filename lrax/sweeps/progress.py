@@ -11,9 +11,9 @@ from typing import Any
 class Progress:
     """One line: a tqdm bar where tqdm is installed, else a plain one. Nothing where nobody would see it."""
 
-    def __init__(self, total: int, show: bool | None):
+    def __init__(self, total: int, show: bool | None, done: int = 0):
         self._total = total
-        self._done = 0
+        self._done = self._first = done
         self._bar: Any = None
         self._show = _is_watched() if show is None else show
         self._start = self._drawn = time.monotonic()
@@ -22,7 +22,7 @@ class Progress:
                 from tqdm.auto import tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=total, unit="step", dynamic_ncols=True, desc="sweep")
+            self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, desc="sweep")
 
     def advance(self, steps: int, **facts: Any) -> None:
         """Counts steps done, and shows some facts beside them."""
@@ -34,7 +34,7 @@ class Progress:
             self._bar.update(steps)
         elif time.monotonic() - self._drawn > 0.2 or self._done == self._total:
             self._drawn = time.monotonic()
-            rate = self._done / max(self._drawn - self._start, 1e-9)
+            rate = (self._done - self._first) / max(self._drawn - self._start, 1e-9)
             words = ", ".join(f"{name}={value}" for name, value in facts.items())
             sys.stderr.write(f"\rsweep: step {self._done}/{self._total}, {rate:.0f} steps/s, {words}   ")
             sys.stderr.flush()

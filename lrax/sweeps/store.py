@@ -1,8 +1,7 @@
-"""Results on disk: one `.npz` of arrays and a JSON text. Loading one runs no code."""
+"""Arrays and facts on disk: one `.npz` with a JSON text in it. Loading one runs no code."""
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +9,54 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-FORMAT = "lrax.SweepResult/1"
+RESULT = "lrax.SweepResult/1"
 
 
-def save(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Path:
+def save(
+    path: str | os.PathLike[str],
+    arrays: dict[str, np.ndarray],
+    facts: dict[str, Any],
+    format: str = RESULT,
+    *,
+    compressed: bool = True,
+) -> Path:
     """Writes arrays and facts to one file, whole or not at all; `.npz` is added to a path without a suffix."""
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".npz")
     # NumPy stores dtypes that are not its own, such as bfloat16, as raw bytes: their names go into the JSON.
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
-    text = json.dumps({"format": FORMAT, **facts, "dtypes": dtypes})
+    text = json.dumps({"format": format, **facts, "dtypes": dtypes})
     plain = {f"array/{name}": array if array.dtype.kind in "biufcU" else _raw(array) for name, array in arrays.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, facts=np.array(text), **plain)  # pyright: ignore[reportArgumentType]
+            write = np.savez_compressed if compressed else np.savez
+            write(file, facts=np.array(text), **plain)  # pyright: ignore[reportArgumentType]
+            file.flush()
+            os.fsync(file.fileno())  # or a loss of power could leave the new name with nothing behind it
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(path: str | os.PathLike[str], format: str = RESULT) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads what `save` wrote."""
     path = Path(path)
+    what = format.split("/")[0]
     try:
         # Opened here, for NumPy leaves a file open that it cannot read.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             facts = json.loads(str(file["facts"]))
             stored = {name.removeprefix("array/"): file[name] for name in file.files if name.startswith("array/")}
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"`path` must be a whole file written by SweepResult.save, got {path}: {error}") from error
-    if (written := facts.pop("format", None)) != FORMAT:
-        raise ValueError(f"`path` must hold {FORMAT}, got {written!r} in {path}")
+        if facts["dtypes"].keys() != stored.keys():
+            raise ValueError(f"it lacks {sorted(facts['dtypes'].keys() - stored.keys())}")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of a spoiled file, NumPy, zipfile and zlib raise nearly anything
+        raise ValueError(f"`path` must be a whole file of a {what}, got {path}: {error}") from error
+    if (written := facts.pop("format", None)) != format:
+        raise ValueError(f"`path` must hold {format}, got {written!r} in {path}")
     dtypes = facts.pop("dtypes")
     return {name: _from_raw(array, dtypes[name]) for name, array in stored.items()}, facts
 

@@ -1,9 +1,9 @@
 """`lrax.sweep`: trains every point of a grid with every seed at once, and lets the host in between segments."""
 
-import concurrent.futures
 import dataclasses
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,14 +14,13 @@ from numpy.typing import ArrayLike
 
 from .. import _require
 from ..tasks.task import Task
+from .checkpoint import Checkpoint, digest
 from .grid import as_points
-from .lanes import BLOCK, Programs, programs
+from .lanes import programs
 from .progress import Interrupt, Progress
 from .result import SweepResult, statuses
+from .run import Run
 from .train import Optimizer, check_task, trained
-
-# Between two looks at the progress, and between a Ctrl-C and its answer.
-SECONDS_PER_SEGMENT = 0.3
 
 
 def sweep(
@@ -35,6 +34,9 @@ def sweep(
     mode: str = "min",
     eval_every: int | None = None,
     rng: str = "common",
+    budget: float | str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
     progress: bool | None = None,
 ) -> SweepResult:
     r"""Trains with every point of a grid, and every seed, side by side in one program.
@@ -45,7 +47,8 @@ def sweep(
     Another sweep of the same task and optimizer, of the same size, recompiles nothing.
 
     A lane that diverges is labelled and ranked last, and changes no other lane. Ctrl-C ends the sweep between two
-    segments and returns what is done; a second Ctrl-C raises.
+    segments and returns what is done; a second Ctrl-C raises. With a `checkpoint`, a sweep that was ended or killed
+    goes on where it was when the same call is made again, and ends with the same result to the last bit.
 
     Args:
       task: What is trained.
@@ -63,6 +66,12 @@ def sweep(
       eval_every: Evaluate all lanes every so many steps too, and not only at the end. At least 1.
       rng: `"common"` shares each seed's initial parameters, batches and random numbers among all points;
         `"independent"` draws them anew for each.
+      budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`, `"2h"`; compiling is
+        part of it.
+      checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is added to a path
+        without a suffix. It is saved at intervals, at Ctrl-C and at the end, and replaced whole or not at all. It holds
+        arrays and JSON, so loading one can run no code, and is refused if it belongs to another sweep.
+      checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches: in a terminal or a notebook.
 
     Returns:
@@ -71,6 +80,7 @@ def sweep(
     Raises:
       ValueError: if an argument is out of its range, or a name of the grid or the objective is unknown.
       TypeError: if an argument is not as described.
+      OSError: if the checkpoint cannot be written; the one saved before is kept.
 
     Example:
       >>> task = lrax.tasks.diabetes()
@@ -92,13 +102,28 @@ def sweep(
     arguments = (data, {name: layout.spread(values) for name, values in points.items()}, layout.split(keys))
 
     start = time.perf_counter()
-    compile_all, metric_names = _lower(parts, *arguments)
-    _require.choice("objective", objective, ["train_loss", *metric_names])
-    compile_all()
+    deadline = None if budget is None else start + _require.seconds("budget", budget)
+    run = Run(parts, arguments, steps, interval)
+    _require.choice("objective", objective, ["train_loss", *run.metrics])
+    saved = None
+    if checkpoint is not None:
+        configuration = {
+            "hyperparams": {name: values.tolist() for name, values in points.items()},
+            "seeds": [names, digest(jax.random.key_data(keys))],
+            **dict(steps=steps, eval_every=interval, rng=rng),
+            "task and optimizer": digest(*run.contents()),
+            "data": digest(data),
+            "jax": jax.__version__,
+        }
+        saved = Checkpoint(checkpoint, _require.seconds("checkpoint_every", checkpoint_every), configuration)
+        run.resume(saved.load())
+    run.compile()
     compiled = time.perf_counter()
-    with Interrupt() as interrupt, Progress(steps, progress) as bar:
+    with Interrupt() as interrupt, Progress(steps, progress, run.done) as bar:
         report = lambda losses, count: bar.advance(count, **_standing(points, layout.gather(losses)))
-        lanes, records, evaluations = _run(parts, arguments, steps, interval, interrupt, report)
+        stop = lambda: interrupt.requested or (deadline is not None and time.perf_counter() > deadline)
+        run.advance(stop, report, saved)
+    lanes, records, evaluations = run.lanes, run.records, run.evaluations
     metrics, finite = jax.device_get(parts.evaluate(data, lanes))
     ran = time.perf_counter()
 
@@ -171,63 +196,6 @@ def _keys(seeds: int | Sequence[int] | jax.Array) -> tuple[list[str], jax.Array]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"`seeds` must be at least one seed and all different, got {numbers}")
     return list(map(str, numbers)), jnp.stack([jax.random.key(seed, impl="threefry2x32") for seed in numbers])
-
-
-def _lower(parts: Programs, data: Any, hyperparams: Any, keys: jax.Array) -> tuple[Callable[[], None], list[str]]:
-    """Traces the programs; returns what compiles them, side by side, and the names of the metrics."""
-    zero = np.int32(0)
-    (lanes, parts_of_keys), begin = parts.begin.lower(data, hyperparams, keys)
-    rows, draw = parts.draw.lower(data, parts_of_keys, zero)
-    _, train = parts.train.lower(data, hyperparams, parts_of_keys, rows, lanes, zero, zero)
-    (metrics, _), evaluate = parts.evaluate.lower(data, lanes)
-
-    def compile_all() -> None:
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            list(pool.map(lambda compile_: compile_(), (train, begin, draw, evaluate)))
-
-    return compile_all, list(metrics)
-
-
-def _run(
-    parts: Programs,
-    arguments: tuple[Any, Any, jax.Array],
-    steps: int,
-    interval: int,
-    interrupt: Interrupt,
-    report: Callable[[np.ndarray, int], None],
-) -> tuple[Any, Any, list[tuple[int, Any]]]:
-    """Steps all lanes, segment by segment; returns them, what was recorded at each step, and the evaluations."""
-    data, hyperparams, keys = arguments
-    lanes, keys = parts.begin(data, hyperparams, keys)
-    done, length, rows, records, evaluations = 0, 1.0, None, [], []
-    read_at = time.perf_counter()
-    while done < steps and not (done and interrupt.requested):
-        if done % BLOCK == 0:
-            rows = parts.draw(data, keys, np.int32(done // BLOCK))
-        count = min(int(length), BLOCK - done % BLOCK, steps - done, interval - done % interval)
-        lanes, record = parts.train(data, hyperparams, keys, rows, lanes, np.int32(done), np.int32(count))
-        done += count
-        records.append((count, record))
-        if done % interval == 0 and interval < steps:
-            evaluations.append((done, parts.evaluate(data, lanes)[0]))
-        if len(records) > 1:  # read the segment before, while the device works on this one
-            count = _read(records, -2, report)
-            now = time.perf_counter()
-            # Aim at equal times, but grow slowly: the first segments also pay for what happens once.
-            length = np.clip(count * SECONDS_PER_SEGMENT / (now - read_at), 1, 4 * count)
-            read_at = now
-    _read(records, -1, report)
-    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *(record for _, record in records))
-    return lanes, joined, jax.device_get(evaluations)
-
-
-def _read(records: list[tuple[int, Any]], i: int, report: Callable[[np.ndarray, int], None]) -> int:
-    """Fetches a segment's records to the host, in place."""
-    count, record = records[i]
-    record = jax.tree.map(lambda values: np.asarray(values)[:count], record)
-    records[i] = (count, record)
-    report(record["loss"], count)
-    return count
 
 
 def _standing(points: dict[str, np.ndarray], losses: np.ndarray) -> dict[str, str]:
