@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from . import plots, tasks
+from . import compat, plots, tasks
 from .rate import ScaleByLrState, get_lr, scale_by_lr, set_lr
 from .schedules.combinators import clip, delay, link, maximum, minimum, repeat, scale, shift, stretch
 from .schedules.cycles import cosine_restarts, cyclic, one_cycle
@@ -36,6 +36,7 @@ __all__ = [
     "Task",
     "add",
     "clip",
+    "compat",
     "constant",
     "cooldown",
     "cosine",

@@ -271,15 +271,13 @@ def repeat(schedule: Any, steps: ArrayLike, times: ArrayLike | None = None, *, m
 
 def _repeat(count, schedule, steps, times, mirror):
     count = jnp.maximum(count, 0)
-    if times is not None:
-        ends = count >= times * steps
-        count = jnp.minimum(count, times * steps)
+    within = count if times is None else jnp.minimum(count, times * steps)
     # A remainder is exact in floats.
-    step = jnp.mod(count, 2 * steps if mirror else steps)
+    step = jnp.mod(within, 2 * steps if mirror else steps)
     if mirror:
         step = jnp.minimum(step, 2 * steps - step)
     elif times is not None:
-        step = jnp.where(ends, steps, step)
+        step = jnp.where(count >= times * steps, steps, step)
     return schedule(step)
 
 

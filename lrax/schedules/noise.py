@@ -86,21 +86,25 @@ def _uniform(count, key):
     return (2 * drawn - (1 - 2.0**-23)).astype(count.dtype)
 
 
-def _words(key):
+def _words(key: Any) -> Any:
     """A key as four floats of 16 bits each: a leaf that can be stored, mapped, and (with gradient 0) differentiated."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if "threefry" not in str(random.key_impl(key)):
             raise ValueError(f"`key` must be a threefry key, got {random.key_impl(key)}")
-        key = random.key_data(key)
-    elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        return _halves(jnp, random.key_data(key))
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
         if not 0 <= key < 2**64:
             raise ValueError(f"`key` must be a seed from 0 to 2^64 - 1, got {key}")
-        key = np.array([key >> 32, key & 0xFFFFFFFF], np.uint32)
-    dtype = getattr(key, "dtype", None)
-    if dtype == np.uint32 and np.shape(key) == (2,):
-        halves = key[0] >> 16, key[0] & 0xFFFF, key[1] >> 16, key[1] & 0xFFFF
-        return (np if isinstance(key, np.ndarray) else jnp).stack(halves).astype(_require.float_dtype())
+        return _halves(np, np.array([int(key) >> 32, int(key) & 0xFFFFFFFF], np.uint32))
+    if getattr(key, "dtype", None) == np.uint32 and np.shape(key) == (2,):  # a key of JAX's old style
+        return _halves(jnp if isinstance(key, jax.Array) else np, key)
     words = _require.real(key=key)["key"]
     if np.shape(words) != (4,):
         raise TypeError(f"`key` must be a seed or a key of jax.random, got {key!r}")
     return words
+
+
+def _halves(of: Any, words: Any) -> Any:
+    return of.stack([words[0] >> 16, words[0] & 0xFFFF, words[1] >> 16, words[1] & 0xFFFF]).astype(
+        _require.float_dtype()
+    )
