@@ -33,6 +33,41 @@ def test_every_scheduler_is_there():
         assert shown == public
 
 
+# What the frameworks have, of the versions in `golden/`, that is no function of the step count: controllers, base
+# classes, and transformers' view into its Adafactor.
+ELSE = {
+    ("torch.optim.lr_scheduler", "torch"): {"LRScheduler", "ReduceLROnPlateau"},
+    ("timm.scheduler", "timm"): {"PlateauLRScheduler", "Scheduler"},
+    ("keras.optimizers.schedules", "keras"): {"LearningRateSchedule", "serialize", "deserialize"},
+    ("optax.schedules", "optax"): {
+        *(
+            "Schedule",
+            "StatefulSchedule",
+            "WrappedSchedule",
+            "InjectHyperparamsState",
+            "InjectStatefulHyperparamsState",
+        ),
+        *("inject_hyperparams", "inject_stateful_hyperparams"),
+    },
+    ("transformers.optimization", "transformers"): {
+        *("get_adafactor_schedule", "get_greedy_schedule", "get_reduce_on_plateau_schedule")
+    },
+}
+
+
+@pytest.mark.parametrize(("path", "framework"), ELSE)
+def test_there_is_no_other_scheduler(path, framework):
+    theirs = pytest.importorskip(path, exc_type=ImportError)
+    public = {name for name in dir(theirs) if name[0] != "_" and callable(getattr(theirs, name))}
+    if framework == "torch":
+        public = set(theirs.__all__)
+    elif framework == "timm":
+        public = {name for name in public if name.endswith("Scheduler")}
+    elif framework == "transformers":
+        public = {name for name in public if name.startswith("get_")}
+    assert public - ELSE[path, framework] <= set(getattr(lrax.compat, framework).__all__)
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row[2].startswith("`") and "..." not in row[2]], ids=str)
 def test_both_sides_are_equal(row):
     framework, theirs, ours = row

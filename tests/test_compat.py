@@ -66,6 +66,17 @@ taken = [pair for pair in SETTINGS if pair[1]["rates"] and pair not in refused]
 every_setting = pytest.mark.parametrize("recording", taken, ids=shown)
 
 
+def test_every_scheduler_is_recorded_in_many_settings():
+    assert len(taken) >= 500
+    for framework, module in MODULES.items():
+        names = {setting["name"] for name, setting in taken if name == framework}
+        if framework == "transformers":  # by the words of its training configuration
+            names = {setting["keywords"]["name"] for name, setting in taken if name == framework}
+            assert names == module.FUNCTIONS.keys()
+        else:  # the momentum is recorded with the rate, under the rate's name
+            assert names == {name for name in module.__all__ if not name.endswith("Momentum")}
+
+
 @pytest.mark.parametrize("recording", refused, ids=shown)
 def test_what_has_no_formula_is_refused(recording):
     with pytest.raises(ValueError, match="has no closed form"):

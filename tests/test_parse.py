@@ -17,6 +17,7 @@ from lrax.schedules.parse import parse
 CALLS = []
 NAMES = {name: value for name, value in vars(lrax).items() if inspect.isfunction(value) and name in lrax.__all__}
 NAMES["torch.OneCycleLR"] = lambda max_lr, total_steps: lrax.one_cycle(max_lr, total_steps)
+NAMES["optax.piecewise_constant_schedule"] = lrax.compat.optax.piecewise_constant_schedule
 
 
 def recorded(*arguments, **keywords):
@@ -38,6 +39,7 @@ NAMES["recorded"] = recorded
         ("multistep(0.1, [30, 60], factor=.5)", lrax.multistep(0.1, [30, 60], 0.5)),
         ("wsd(0.1, 100, 10, 20, shape='1-sqrt')", lrax.wsd(0.1, 100, 10, 20, shape="1-sqrt")),
         ("\n cosine(0.1,\n   100)\n", lrax.cosine(0.1, 100)),
+        ("optax.piecewise_constant_schedule(0.1, {30: 0.5})", lrax.multistep(0.1, [30], [0.5])),
         ("0.1", lrax.constant(0.1)),
     ],
 )
@@ -88,7 +90,7 @@ def test_literals():
         ("None", "`None` must be a schedule, is None"),
         ("cosine(1, 9) * 'x'", "`*` takes schedules and numbers, got `'x'`, a str"),
         ("-cosine(1, 9)", "a sign must stand before a number, got `-cosine(1, 9)`"),
-        ("recorded({1: 2})", "the keys of a dict must be strings, got `1`"),
+        ("recorded({True: 2})", "the keys of a dict must be strings or numbers, got `True`"),
     ],
 )
 def test_errors_name_the_part(text, message):

@@ -13,7 +13,7 @@ from cases import CASES
 from jax import numpy as jnp
 
 import lrax
-from lrax.__main__ import main
+from lrax.__main__ import _names, main
 from lrax.schedules import axes, display, terminal
 from lrax.schedules.schedule import as_schedule
 from lrax.schedules.span import landmarks, span
@@ -315,6 +315,32 @@ def test_bad_text_is_one_line(capsys, text, message):
     assert captured.out == ""
     assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.OneCycleLR(max_lr=0.1, total_steps=100)",
+        "compat.torch.OneCycleLR(max_lr=0.1, total_steps=100)",  # as it prints itself
+        "lrax.cosine(0.1, 100)",  # as code has it
+        "optax.piecewise_constant_schedule(0.1, {30: 0.5, 60: 0.1})",
+        "deepspeed.WarmupDecayLR(total_num_steps=100, warmup_max_lr=0.1, warmup_num_steps=10)",
+        "multiply(0.5, keras.CosineDecay(0.1, 100))",
+    ],
+)
+def test_what_code_and_prints_say_is_shown(capsys, text):
+    assert main(["show", text, "--width", "60"]) == 0
+    printed = " ".join(re.split(r"\n +", re.search(r"  ⠒⠒ (.*?)\n\n", capsys.readouterr().out, re.DOTALL)[1]))
+    assert main(["show", printed, "--width", "60"]) == 0  # and what that prints is read back
+
+
+def test_the_names_are_all_that_is_public_and_nothing_else():
+    frameworks = {name: module for name, module in vars(lrax.compat).items() if hasattr(module, "__all__")}
+    trainers = {"deepspeed", "megatron", "nemo", "maxtext", "big_vision", "t5x", "levanter", "composer"}
+    assert frameworks.keys() == trainers | {"torch", "transformers", "timm", "keras", "optax"}
+    public = {f"{family}.{name}" for family, module in frameworks.items() for name in module.__all__}
+    assert {name for name in _names() if "." in name} == public
+    assert {name for name in _names() if "." not in name} == {case.builder for case in CASES} | {"stack"}
 
 
 def test_help(capsys):

@@ -4,7 +4,21 @@ Each function returns a `Schedule` whose value at `count` is the rate that the f
 number `count`. Where a framework's schedule is one of lrax's, that is what is returned: its `repr` is the translation.
 """
 
-from . import keras as keras, optax as optax, timm as timm, torch as torch, transformers as transformers
+from . import (
+    big_vision as big_vision,
+    composer as composer,
+    deepspeed as deepspeed,
+    keras as keras,
+    levanter as levanter,
+    maxtext as maxtext,
+    megatron as megatron,
+    nemo as nemo,
+    optax as optax,
+    t5x as t5x,
+    timm as timm,
+    torch as torch,
+    transformers as transformers,
+)
 from .config import from_config
 
 __all__ = ["from_config"]

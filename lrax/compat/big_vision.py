@@ -13,6 +13,8 @@ from ..schedules.pieces import piecewise_constant
 from ..schedules.schedule import Schedule, constant, multiply
 from .arrays import listed, most, nonnegative, rounded, where
 
+__all__ = ["cooldown_factor", "create_learning_rate_schedule"]
+
 _SUFFIXES = ("steps", "examples", "epochs", "percent")
 _OWN = ("power", "end", "linear_end", "timescale", "shift", "steps", "mults")
 

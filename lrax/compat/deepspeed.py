@@ -17,6 +17,8 @@ from ..schedules.schedule import Schedule, Static
 from ..schedules.shapes import progress
 from .arrays import is_given, listed, most, nonnegative, where
 
+__all__ = ["LRRangeTest", "OneCycle", "WarmupCosineLR", "WarmupDecayLR", "WarmupLR"]
+
 
 def WarmupLR(
     lr: ArrayLike | None = None,

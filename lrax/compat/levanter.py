@@ -13,6 +13,8 @@ from ..schedules.schedule import Schedule, constant
 from .arrays import least, most, nonnegative, numbers, where, whole
 from .optax import cosine_decay_schedule, join_schedules, linear_schedule
 
+__all__ = ["lr_scheduler"]
+
 _SCHEDULES = ("constant", "cosine", "linear", "inv_sqrt", "inv", "power")
 
 

@@ -10,6 +10,8 @@ from ..schedules.ramps import ramp
 from ..schedules.schedule import Schedule, constant
 from .arrays import is_given, listed, most, nonnegative, where, whole
 
+__all__ = ["create_learning_rate_schedule"]
+
 _VERSIONS = ("current", "closed_warmup", "open_decay")
 
 

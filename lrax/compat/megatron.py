@@ -16,6 +16,8 @@ from ..schedules.schedule import Schedule, constant
 from ..schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from .arrays import listed, most, nonnegative
 
+__all__ = ["OptimizerParamScheduler", "weight_decay"]
+
 _WSD = {"linear": "linear", "cosine": "cosine", "exponential": "exp2", "minus_sqrt": "1-sqrt"}
 
 

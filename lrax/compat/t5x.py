@@ -11,6 +11,8 @@ from ..schedules.pieces import step_decay
 from ..schedules.schedule import Schedule, constant, multiply
 from .arrays import is_given, listed, nonnegative, numbers, where
 
+__all__ = ["create_learning_rate_scheduler"]
+
 
 def create_learning_rate_scheduler(
     factors: str = "constant * linear_warmup * rsqrt_decay",

@@ -5,7 +5,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import between, power as _power, progress, rest_of_power
+from .shapes import between, half_wave, power as _power, progress, rest_of_power
 
 
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -151,7 +151,7 @@ def cosine(
 def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as Optax does.
     _, left = _clock(*progress(count, steps - count, steps), k)
-    weight = jnp.sin(jnp.pi / 2 * left) ** 2
+    weight = half_wave(left)
     if exponent is not None:
         weight = _power(weight, exponent)
     return peak * weight + end * (1 - weight)

@@ -59,16 +59,17 @@ def exponential(
 
 def _exponential(count, init, rate, steps, begin, end, staircase):
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
-    last = lax.stop_gradient(80 * steps / jnp.abs(jnp.log(rate)))
+    # One period is always made, by which a stair of any height is reached.
+    last = lax.stop_gradient(steps * jnp.maximum(80 / jnp.abs(jnp.log(rate)), 1))
     since = jnp.minimum(jnp.maximum(count - begin, 0), last)
-    whole, rest = split(since, steps)
     if staircase:
-        value = init * rate**whole
+        value = init * rate ** split(since, steps)[0]
     else:
-        # The exponent whole + part is rounded, by what a high power shows: make up for what it lost.
-        part = rest / steps
-        exponent = whole + part
-        value = init * rate**exponent * (1 + lax.stop_gradient(part - (exponent - whole)) * jnp.log(rate))
+        # The exponent is rounded, by what a high power shows: make up for what it lost.
+        exponent = since / steps
+        whole = jnp.floor(exponent)
+        lost = lax.stop_gradient((since - whole * steps) / steps - (exponent - whole))
+        value = init * rate**exponent * (1 + lost * jnp.log(rate))
     if end is None:
         return value
     bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))

@@ -16,8 +16,8 @@ def parse(text: str, names: Mapping[str, Callable[..., Any]]) -> Schedule:
     """A schedule from text in Python's syntax, without running any of it.
 
     The text may call the names given, add and multiply, and write literals: numbers (`inf` too), strings, `True`,
-    `False`, `None`, lists, tuples, and dicts with strings for keys. Nothing else: so text from a configuration file, a
-    command line or a web form can do no more than build schedules.
+    `False`, `None`, lists, tuples, and dicts whose keys are strings or numbers. Nothing else: so text from a
+    configuration file, a command line or a web form can do no more than build schedules.
 
     Args:
       text: Such as `"0.5 * cosine(peak=0.1, steps=1000) + 1e-5"`. A number is a constant schedule.
@@ -127,10 +127,12 @@ class _Reader:
         except (TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"in `{self.part(node)}`: {error}") from error
 
-    def key(self, node: ast.AST | None) -> str:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            return node.value
-        raise ValueError(f"the keys of a dict must be strings, got `{'**' if node is None else self.part(node)}`")
+    def key(self, node: ast.AST | None) -> str | int | float:
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):  # numbers, as Optax has boundaries
+            return value
+        given = "**" if node is None else self.part(node)
+        raise ValueError(f"the keys of a dict must be strings or numbers, got `{given}`")
 
     def unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.names, n=3)

@@ -196,7 +196,7 @@ def constant(value: ArrayLike) -> Schedule:
 
 
 def _constant(count, value):
-    return value + jnp.zeros_like(count)
+    return jnp.broadcast_to(value, count.shape)
 
 
 def multiply(*schedules: Any) -> Schedule:

@@ -3,13 +3,17 @@
 Each shape is evaluated at `lanes x steps` counts in three ways, the same for both where both can:
 - one: a schedule with Python's numbers at all counts, as an optimizer closes over it;
 - peaks: lanes with different peaks, by `vmap` of the builder over the peak, at `steps` counts each;
-- all: lanes that differ in every number; lrax's by `vmap` over the schedule as a value, Optax's, which cannot be traced in
-  them, closure after closure in one program.
-The time is the best of several runs per value. `ops` are the instructions of the optimised program for one schedule at one
-count, as a training step holds it, and `ms` its best time to compile. Below 1 is in lrax's favour.
+- all: lanes that differ in every number; lrax's by `vmap` over the schedule as a value, Optax's, which cannot be traced
+  in them, closure after closure in one program.
+The time is per value, the best of several runs, the two libraries' in turn. `ops` are the instructions of the optimised
+program for one schedule at one count, as a training step holds it, and `ms` its best time to trace and compile. Below 1
+is in lrax's favour. `differs` is how far apart the values are: 1e-5 where a phase ends between two steps, and one
+rounds it.
 """
 
 import argparse
+import contextlib
+import functools
 import os
 import platform
 import time
@@ -111,35 +115,46 @@ def a_step(build, lanes):
 WAYS = {"one": one, "peaks": peaks, "all": every_number, "step": a_step}
 
 
-def compiled(function, *arguments):
-    """The program, and its best ms to compile."""
-    seconds = []
-    for _ in range(3):
-        lowered = jax.jit(lambda *arguments: function(*arguments)).lower(*arguments)
-        begin = time.perf_counter()
-        program = lowered.compile()
-        seconds.append(time.perf_counter() - begin)
-    return program, 1e3 * min(seconds)
+def compiled(function, arguments):
+    return jax.jit(lambda *arguments: function(*arguments)).lower(*arguments).compile()  # anew, by another function
 
 
-def measure(build, lanes, counts, repeats):
-    """For each way, best ns per value, instructions and ms to compile, and the values; None where it cannot be traced."""
-    results = {}
-    for name, way in WAYS.items():
-        function, argument = way(build, lanes)
-        arguments = jax.device_put((argument, counts))
-        try:
-            program, ms = compiled(function, *arguments)
-        except jax.errors.ConcretizationTypeError:
-            continue
-        values, seconds = jax.block_until_ready(program(*arguments)), []
-        for _ in range(repeats):
+def alternately(functions, repeats):
+    """The best seconds of each function, all run in turn, so that what else the machine does falls on each alike."""
+    seconds = [[] for _ in functions]
+    for _ in range(repeats):
+        for function, of in zip(functions, seconds, strict=True):
             begin = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
-            seconds.append(time.perf_counter() - begin)
-        ops = sum(" = " in line for line in program.as_text().splitlines())
-        results[name] = 1e9 * min(seconds) / values.size, ops, ms, np.asarray(values)
+            function()
+            of.append(time.perf_counter() - begin)
+    return [min(of) for of in seconds]
+
+
+def measure(builds, lanes, counts, repeats):
+    """For each builder and way that can be traced: best ns per value, instructions, ms to compile, and the values."""
+    results = [{} for _ in builds]
+    for name, way in WAYS.items():
+        calls = {}
+        for i, build in enumerate(builds):
+            function, argument = way(build, lanes)
+            arguments = jax.device_put((argument, counts))
+            with contextlib.suppress(jax.errors.ConcretizationTypeError):
+                jax.eval_shape(function, *arguments)
+                calls[i] = function, arguments
+        build_seconds = alternately([functools.partial(compiled, *call) for call in calls.values()], min(repeats, 5))
+        programs = [(compiled(*call), call[1]) for call in calls.values()]
+        runs = [functools.partial(lambda run, given: jax.block_until_ready(run(*given)), *one) for one in programs]
+        values = [np.asarray(run()) for run in runs]
+        run_seconds = alternately(runs, repeats)
+        for i, (program, _), value, run, build in zip(calls, programs, values, run_seconds, build_seconds, strict=True):
+            results[i][name] = 1e9 * run / value.size, instructions(program), 1e3 * build, value
     return results
+
+
+def instructions(program):
+    """How many instructions a program computes with: all but its constants, its arguments and the calls of parts."""
+    lines = [line for line in program.as_text().splitlines() if " = " in line]
+    return sum(not any(word in line for word in (" constant(", " parameter(", " fusion(", " call(")) for line in lines)
 
 
 def row(name, ours, theirs):
@@ -164,15 +179,14 @@ def main(arguments=None):
     versions = {"python": platform.python_version(), "jax": jax.__version__, "optax": optax.__version__}
     device, load = jax.devices()[0], os.getloadavg()[0]
     print(f"{device.platform} ({device.device_kind}), {os.cpu_count()} cores, load {load:.2f};", versions)
-    print(
-        f"{options.lanes} lanes x {options.steps} steps; lrax / Optax; ns per value by one, peaks, all; ops; ms; differs"
-    )
+    print(f"{options.lanes} lanes x {options.steps} steps; lrax / Optax")
+    print(f"{'':16}{'ns, one':^22}  {'ns, peaks':^22}  {'ns, all':^22}  {'ops':^10}  {'ms':^13}  differs")
     lanes = np.geomspace(1e-4, 1e-1, options.lanes), np.linspace(0.5, 1.5, options.lanes)
     lanes = tuple(lane.astype(np.float32) for lane in lanes)
     counts = np.broadcast_to(np.arange(options.steps), (options.lanes, options.steps))
     results = {}
     for name in options.shapes:
-        results[name] = [measure(build, lanes, counts, options.repeats) for build in SHAPES[name]]
+        results[name] = measure(SHAPES[name], lanes, counts, options.repeats)
         print(row(name, *results[name]), flush=True)
     return results
 
