@@ -2,10 +2,11 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .batches import Minibatches
+from .streams import is_source
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,8 +21,10 @@ class Task:
       loss: `loss(params, batch) -> scalar`, or `loss(params, batch, key)` when it draws random numbers, as dropout
         does; `key` is new in every step. It may return `(scalar, aux)` instead: of a dict `aux`, the scalars are
         recorded at every step, and the rest is dropped.
-      batch: `lrax.minibatches(arrays, size=...)`, or a pure function `batch(step, key) -> batch` whose `key` is new in
-        every step.
+      batch: `lrax.minibatches(arrays, size=...)`; or a pure function `batch(step, key) -> batch` whose `key` is new in
+        every step; or batches from the host, for `lrax.sweep`: any iterable of them, such as a list, a PyTorch
+        `DataLoader` or a grain iterator, or a generator function without arguments. They are read ahead while the
+        device works, in their own order and the same for all lanes; `lrax.Stream` says more.
       evaluate: `evaluate(params) -> {name: scalar}`, such as the loss and accuracy on held-out data, or `None`.
       stateful: Whether the model has state that training updates without a gradient, such as the running statistics of
         batch norm. Then `init(key) -> (params, state)`, `loss(params, state, batch[, key]) -> (scalar, state)` or
@@ -45,7 +48,7 @@ class Task:
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
-    batch: Minibatches | Callable[..., Any]
+    batch: Minibatches | Callable[..., Any] | Iterable[Any]
     evaluate: Callable[..., Any] | None = None
     _: dataclasses.KW_ONLY
     stateful: bool = False
@@ -56,10 +59,10 @@ class Task:
                 raise TypeError(f"`{name}` must be a function, got {getattr(self, name)!r}")
         if self.evaluate is not None and not callable(self.evaluate):
             raise TypeError(f"`evaluate` must be a function or None, got {self.evaluate!r}")
-        if not isinstance(self.batch, Minibatches) and not callable(self.batch):
+        if not isinstance(self.batch, Minibatches) and not callable(self.batch) and not is_source(self.batch):
             raise TypeError(
-                "`batch` must be `lrax.minibatches(arrays, size=...)` or a function of (step, key), got"
-                f" {type(self.batch).__name__}"
+                "`batch` must be `lrax.minibatches(arrays, size=...)`, a function of (step, key) or an iterable of"
+                f" batches, got {type(self.batch).__name__}"
             )
         if not isinstance(self.stateful, bool):
             raise TypeError(f"`stateful` must be a bool, got {self.stateful!r}")

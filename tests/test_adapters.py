@@ -1,0 +1,441 @@
+"""Models of Flax Linen, Flax NNX and Equinox: a sweep through an adapter is the training written by hand."""
+
+import functools
+import sys
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+import lrax
+from lrax.sweeps import train
+from lrax.tasks import models
+
+linen = pytest.importorskip("flax.linen", exc_type=ImportError)
+nnx = pytest.importorskip("flax.nnx", exc_type=ImportError)
+eqx = pytest.importorskip("equinox", exc_type=ImportError)
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(48, 5)).astype(np.float32)
+Y = np.sin(X.sum(axis=1, keepdims=True)).astype(np.float32)
+HELD_OUT = {"inputs": X[32:], "targets": Y[32:]}
+BATCH = lrax.minibatches({"inputs": X[:32], "targets": Y[:32]}, size=8)
+RATES, STEPS = [0.01, 0.3], 8
+
+
+def squared_error(outputs, batch):
+    return jnp.mean((outputs - batch["targets"]) ** 2)
+
+
+class LinenPlain(linen.Module):
+    width: int = 6
+
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(1)(jax.nn.relu(linen.Dense(self.width)(x)))
+
+
+class LinenFull(linen.Module):
+    """Batch norm and dropout."""
+
+    width: int = 6
+
+    @linen.compact
+    def __call__(self, x, train):
+        x = linen.BatchNorm(use_running_average=not train, momentum=0.9)(linen.Dense(self.width, use_bias=False)(x))
+        x = linen.Dropout(0.5, deterministic=not train)(jax.nn.relu(x))
+        return linen.Dense(1)(x)
+
+
+class NnxPlain(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.last = nnx.Linear(5, 6, rngs=rngs), nnx.Linear(6, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(jax.nn.relu(self.first(x)))
+
+
+class NnxFull(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.last = nnx.Linear(5, 6, use_bias=False, rngs=rngs), nnx.Linear(6, 1, rngs=rngs)
+        self.norm = nnx.BatchNorm(6, momentum=0.9, rngs=rngs)
+        self.drop, self.drop_too = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.drop_too(self.drop(jax.nn.relu(self.norm(self.first(x))))))
+
+
+class EqxFull(eqx.Module):
+    first: eqx.nn.Linear
+    last: eqx.nn.Linear
+    norm: eqx.nn.BatchNorm
+    drop: eqx.nn.Dropout
+
+    def __init__(self, key):
+        one, two = jax.random.split(key)
+        self.first, self.last = eqx.nn.Linear(5, 6, use_bias=False, key=one), eqx.nn.Linear(6, 1, key=two)
+        self.norm, self.drop = eqx.nn.BatchNorm(6, "batch", mode="batch"), eqx.nn.Dropout(0.5)
+
+    def __call__(self, x, state, *, key):
+        x, state = self.norm(self.first(x), state)
+        return self.last(self.drop(jax.nn.relu(x), key=key)), state
+
+
+def eqx_plain(key):
+    return eqx.nn.MLP(5, 1, 6, 1, key=key)
+
+
+def eqx_full(key):
+    return eqx.nn.make_with_state(EqxFull)(key)
+
+
+FULL = dict(training={"train": True}, evaluation={"train": False})
+TASKS = {
+    "linen plain": lambda **kw: lrax.tasks.from_linen(LinenPlain(), squared_error, BATCH, held_out=HELD_OUT, **kw),
+    "linen full": lambda **kw: lrax.tasks.from_linen(
+        LinenFull(), squared_error, BATCH, held_out=HELD_OUT, **{**FULL, **kw}
+    ),
+    "nnx plain": lambda **kw: lrax.tasks.from_nnx(NnxPlain, squared_error, BATCH, held_out=HELD_OUT, **kw),
+    "nnx full": lambda **kw: lrax.tasks.from_nnx(NnxFull, squared_error, BATCH, held_out=HELD_OUT, **kw),
+    "eqx plain": lambda **kw: lrax.tasks.from_equinox(eqx_plain, squared_error, BATCH, held_out=HELD_OUT, **kw),
+    "eqx full": lambda **kw: lrax.tasks.from_equinox(eqx_full, squared_error, BATCH, held_out=HELD_OUT, **kw),
+}
+
+
+def batches_and_keys(seed):
+    """What a run with this seed sees: its first key, and the batch and key of each step."""
+    keys = train.split(jax.random.key(seed))
+    rows = np.asarray(BATCH.rows(0, STEPS, keys.data))
+    return keys.init, [(BATCH.take(row), train.loss_key(keys, i)) for i, row in enumerate(rows)]
+
+
+def by_hand_linen(model, rate, seed, **kw):
+    key, steps = batches_and_keys(seed)
+    variables = model.init(key, X[:8], **kw)
+    params, state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
+    optimizer = optax.adam(rate)
+    opt_state, losses = optimizer.init(params), []
+
+    @jax.jit
+    def step(params, state, opt_state, batch, key):
+        def loss(params):
+            out, new = model.apply(
+                {"params": params, **state}, batch["inputs"], rngs={"dropout": key}, mutable=list(state), **kw
+            )
+            return squared_error(out, batch), new
+
+        (value, state), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), state, opt_state, value
+
+    for batch, key in steps:
+        params, state, opt_state, value = step(params, state, opt_state, batch, key)
+        losses.append(value)
+    evaluation = {name: False for name in kw}
+    return losses, squared_error(model.apply({"params": params, **state}, X[32:], **evaluation), HELD_OUT)
+
+
+def by_hand_nnx(constructor, rate, seed):
+    """In the words of NNX's guides: one mutable model, one nnx.Optimizer."""
+    key, steps = batches_and_keys(seed)
+    model = constructor(nnx.Rngs(key))
+    optimizer = nnx.Optimizer(model, optax.adam(rate), wrt=nnx.Param)
+    model.train()
+    losses = []
+
+    @nnx.jit
+    def step(model, optimizer, batch):
+        value, grads = nnx.value_and_grad(lambda model: squared_error(model(batch["inputs"]), batch))(model)
+        optimizer.update(model, grads)
+        return value
+
+    for batch, key in steps:
+        for i, name in enumerate(name for name in ("drop", "drop_too") if hasattr(model, name)):
+            getattr(model, name).rngs = nnx.Rngs(jax.random.fold_in(key, i)).default
+        losses.append(step(model, optimizer, batch))
+    model.eval()
+    return losses, squared_error(model(X[32:]), HELD_OUT)
+
+
+def by_hand_eqx(constructor, rate, seed):
+    key, steps = batches_and_keys(seed)
+    built = constructor(key)
+    has_state = isinstance(built, tuple)
+    model, state = built if has_state else (built, None)
+    optimizer = optax.adam(rate)
+    opt_state, losses = optimizer.init(eqx.filter(model, eqx.is_inexact_array)), []
+
+    def forward(model, state, x, key):
+        if not has_state:
+            return jax.vmap(model)(x), None
+        call = lambda x, state, key: model(x, state, key=key)
+        mapped = jax.vmap(call, in_axes=(0, None, 0), out_axes=(0, None), axis_name="batch")
+        return mapped(x, state, jax.random.split(key, len(x)))
+
+    @eqx.filter_jit
+    def step(model, state, opt_state, batch, key):
+        def loss(model, state):
+            out, state = forward(model, state, batch["inputs"], key)
+            return squared_error(out, batch), state
+
+        (value, state), grads = eqx.filter_value_and_grad(loss, has_aux=True)(model, state)
+        updates, opt_state = optimizer.update(grads, opt_state, eqx.filter(model, eqx.is_inexact_array))
+        return eqx.apply_updates(model, updates), state, opt_state, value
+
+    for batch, key in steps:
+        model, state, opt_state, value = step(model, state, opt_state, batch, key)
+        losses.append(value)
+    out, _ = forward(eqx.nn.inference_mode(model), state, jnp.asarray(X[32:]), jax.random.key(7))
+    return losses, squared_error(out, HELD_OUT)
+
+
+BY_HAND = {
+    "linen plain": lambda rate, seed: by_hand_linen(LinenPlain(), rate, seed),
+    "linen full": lambda rate, seed: by_hand_linen(LinenFull(), rate, seed, train=True),
+    "nnx plain": lambda rate, seed: by_hand_nnx(NnxPlain, rate, seed),
+    "nnx full": lambda rate, seed: by_hand_nnx(NnxFull, rate, seed),
+    "eqx plain": lambda rate, seed: by_hand_eqx(eqx_plain, rate, seed),
+    "eqx full": lambda rate, seed: by_hand_eqx(eqx_full, rate, seed),
+}
+
+
+TRACES = []
+
+
+def adam(learning_rate):
+    TRACES.append(0)
+    return optax.adam(learning_rate)
+
+
+@functools.cache
+def swept(name):
+    return lrax.sweep(TASKS[name](), adam, RATES, steps=STEPS, seeds=[1], objective="val_loss")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_sweep_is_the_training_by_hand(name):
+    result = swept(name)
+    for point, rate in enumerate(RATES):
+        losses, val_loss = BY_HAND[name](rate, seed=1)
+        np.testing.assert_allclose(result.losses[point, 0], losses, rtol=1e-5)
+        np.testing.assert_allclose(result.metrics["val_loss"][point, 0], val_loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_equal_calls_share_a_program(name):
+    swept(name)
+    before = len(TRACES)
+    lrax.sweep(TASKS[name](), adam, RATES, steps=STEPS, seeds=[1], objective="val_loss")
+    assert len(TRACES) == before
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_data_are_leaves_and_a_key_changes_what_is_drawn(name):
+    task = TASKS[name]()
+    assert task.stateful == ("full" in name)
+    held_out = [leaf for leaf in jax.tree.leaves(task.evaluate) if hasattr(leaf, "dtype")]
+    chex.assert_trees_all_equal(held_out, jax.tree.leaves(HELD_OUT))
+    start = task.init(jax.random.key(0))
+    arguments = start if task.stateful else (start,)
+    first = lambda output: output[0] if task.stateful else output
+    one, two = (first(task.loss(*arguments, BATCH.take(np.arange(8)), jax.random.key(i))) for i in range(2))
+    assert bool(one == two) == ("plain" in name)
+    again = task.evaluate(*arguments)
+    chex.assert_trees_all_equal(again, task.evaluate(*arguments))  # no dropout, and nothing consumed
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_state_is_updated_and_line_searches_may_call_the_loss_again(name):
+    task = TASKS[name]()
+    search = lambda scale: optax.chain(
+        optax.sgd(scale), optax.scale_by_backtracking_linesearch(max_backtracking_steps=3)
+    )
+    losses, trained = lrax.train(task, search, steps=3)({"scale": 0.1}, jax.random.key(0))
+    assert np.all(np.isfinite(losses))
+    if task.stateful:
+        _, before = task.init(train.split(jax.random.key(0)).init)
+        assert jax.tree.structure(trained[1]) == jax.tree.structure(before)
+        moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before, trained[1])
+        assert any(jax.tree.leaves(moved))
+
+
+def test_what_is_found_goes_back_into_the_models(tmp_path):
+    result = swept("linen full")
+    params, state = result.best.params
+    outputs = LinenFull().apply({"params": params, **state}, X[32:], train=False)
+    best = result.metrics["val_loss"].min()
+    np.testing.assert_allclose(squared_error(outputs, HELD_OUT), best, rtol=1e-5)
+
+    result, task = swept("nnx full"), TASKS["nnx full"]()
+    model = NnxFull(nnx.Rngs(0))
+    nnx.update(model, *result.best.params)
+    model.eval()
+    np.testing.assert_allclose(squared_error(model(X[32:]), HELD_OUT), result.metrics["val_loss"].min(), rtol=1e-5)
+    result.save(tmp_path / "nnx.npz")
+    loaded = lrax.SweepResult.load(tmp_path / "nnx.npz", like=task.init(jax.random.key(0)))
+    chex.assert_trees_all_equal(loaded.best.params, result.best.params)
+
+    result, task = swept("eqx plain"), TASKS["eqx plain"]()
+    model = eqx.combine(result.best.params, eqx_plain(jax.random.key(1)))
+    outputs = jax.vmap(model)(jnp.asarray(X[32:]))
+    np.testing.assert_allclose(squared_error(outputs, HELD_OUT), result.metrics["val_loss"].min(), rtol=1e-5)
+    result.save(tmp_path / "eqx.npz")
+    loaded = lrax.SweepResult.load(tmp_path / "eqx.npz", like=task.init(jax.random.key(0)))
+    chex.assert_trees_all_equal(loaded.best.params, result.best.params)
+
+
+def test_evaluate_aux_and_inputs():
+    def loss(outputs, batch):
+        _, y = batch
+        return jnp.mean((outputs - y) ** 2), {"size": jnp.mean(outputs**2), "outputs": outputs}
+
+    pairs, key = lrax.minibatches((X, Y), size=8), jax.random.key(0)
+    builders = {
+        lrax.tasks.from_linen: LinenPlain(),
+        lrax.tasks.from_nnx: NnxPlain,
+        lrax.tasks.from_equinox: eqx_plain,
+    }
+    for adapter, model in builders.items():
+        task = adapter(model, loss, pairs, held_out=(X, Y))
+        params = task.init(key)
+        _, aux = task.loss(params, (X, Y), key)
+        assert set(aux) == {"size", "outputs"}
+        assert set(task.evaluate(params)) == {"val_loss", "val_size"}
+        twice = adapter(
+            model,
+            loss,
+            pairs,
+            inputs=lambda batch: 2 * batch[0],
+            held_out=(X, Y),
+            evaluate=lambda out, batch: {"n": out.size},
+        )
+        chex.assert_trees_all_close(twice.loss(params, (X, Y), key), task.loss(params, (2 * X, Y), key), rtol=1e-5)
+        assert twice.evaluate(params) == {"n": 48}
+        drawn = adapter(model, loss, lambda step, key: (jax.random.normal(key, (4, 5)), jnp.zeros((4, 1))))
+        assert drawn.evaluate is None
+        losses, _ = lrax.train(drawn, optax.adam, steps=2)({"learning_rate": 0.1}, key)
+        assert np.all(np.isfinite(losses))
+    result = lrax.sweep(task, optax.adam, RATES, steps=2)
+    assert list(result.aux) == ["size"]
+    assert set(result.metrics) == {"val_loss", "val_size"}
+
+
+def test_equinox_models_of_whole_batches_and_frozen_arrays():
+    class Whole(eqx.Module):
+        weight: jax.Array
+        order: jax.Array  # integers: carried along, not trained
+
+        def __call__(self, x):
+            return x[:, self.order] @ self.weight
+
+    build = lambda key: Whole(jax.random.normal(key, (5, 1)), jax.random.permutation(jax.random.fold_in(key, 1), 5))
+    task = lrax.tasks.from_equinox(build, squared_error, BATCH, held_out=HELD_OUT, batched=True)
+    assert task.stateful
+    result = lrax.sweep(task, optax.adam, RATES, steps=STEPS)
+    params, state = result.best.params
+    model = eqx.combine(params, state["arrays"])
+    at = int(np.argmin(result.final_losses))
+    np.testing.assert_allclose(squared_error(model(X[32:]), HELD_OUT), result.metrics["val_loss"][at, 0], rtol=1e-5)
+
+
+def test_nnx_wrt_trains_some_variables_alone():
+    build = lambda rngs: nnx.LoRA(5, 2, 1, base_module=nnx.Linear(5, 1, rngs=rngs), rngs=rngs)
+    task = lrax.tasks.from_nnx(build, squared_error, BATCH, wrt=nnx.LoRAParam)
+    assert task.stateful
+    _, before = task.init(train.split(jax.random.key(0)).init)
+    params, after = lrax.sweep(task, optax.adam, RATES, steps=STEPS).best.params
+    chex.assert_trees_all_close(jax.tree.leaves(before), jax.tree.leaves(after), rtol=1e-6)
+    assert sorted(leaf.shape for leaf in jax.tree.leaves(params)) == [(2, 1), (5, 2)]
+
+
+def test_nnx_streams_of_two_layers_draw_different_masks():
+    class Masks(nnx.Module):
+        def __init__(self, rngs):
+            self.drop, self.drop_too = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+            self.scale = nnx.Param(jnp.ones(()))
+
+        def __call__(self, x):
+            return self.scale[...] * jnp.stack([self.drop(x), self.drop_too(x)])
+
+    same = lambda outputs, batch: jnp.mean(outputs[0] == outputs[1])
+    task = lrax.tasks.from_nnx(Masks, same, BATCH, inputs=lambda batch: jnp.ones((100,)))
+    share = task.loss(task.init(jax.random.key(0)), None, jax.random.key(0))
+    assert 0.2 < share < 0.8
+
+
+def test_a_source_that_is_read_once_needs_an_example():
+    batch = {"inputs": X[:8], "targets": Y[:8]}
+    chex.assert_trees_all_equal(models.example([batch], None), batch)
+    chex.assert_trees_all_equal(models.example(iter([batch]), batch), batch)
+    with pytest.raises(ValueError, match="`example` must be a batch"):
+        models.example(iter([batch]), None)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "model"),
+    [
+        (lrax.tasks.from_linen, LinenPlain()),
+        (lrax.tasks.from_nnx, NnxPlain),
+        (lrax.tasks.from_equinox, eqx_plain),
+    ],
+)
+def test_bad_arguments_are_named(adapter, model):
+    with pytest.raises(TypeError, match="`model` must be"):
+        adapter(7, squared_error, BATCH)
+    with pytest.raises(TypeError, match="`loss` must be a function"):
+        adapter(model, None, BATCH)
+    with pytest.raises(TypeError, match="`evaluate` must be a function"):
+        adapter(model, squared_error, BATCH, evaluate=3, held_out=HELD_OUT)
+    with pytest.raises(ValueError, match="`held_out` must be a batch"):
+        adapter(model, squared_error, BATCH, evaluate=lambda outputs, batch: {})
+    with pytest.raises(TypeError, match="`inputs` must be a key"):
+        adapter(model, squared_error, BATCH, inputs=1.5)
+    with pytest.raises(TypeError, match="`training` must be a dict"):
+        adapter(model, squared_error, BATCH, training=True)
+    with pytest.raises(TypeError, match="`batch` must be"):
+        adapter(model, squared_error, 7, **({"example": HELD_OUT} if adapter is lrax.tasks.from_linen else {}))
+    with pytest.raises(ValueError, match=r"'image' is not in it; it has \['inputs', 'targets'\]"):
+        lrax.sweep(adapter(model, squared_error, BATCH, inputs="image"), optax.adam, RATES, steps=1)
+
+
+def test_bad_models_are_named():
+    with pytest.raises(TypeError, match=r"see `from_nnx` for models of flax\.nnx"):
+        lrax.tasks.from_linen(NnxPlain(nnx.Rngs(0)), squared_error, BATCH)
+    with pytest.raises(TypeError, match=r"`model` must return a flax\.nnx\.Module"):
+        lrax.tasks.from_nnx(lambda rngs: 3, squared_error, BATCH)
+    with pytest.raises(TypeError, match=r"`model` must return an equinox\.Module"):
+        lrax.tasks.from_equinox(lambda key: 3, squared_error, BATCH)
+    with pytest.raises(TypeError, match="`rngs` must be a list of names"):
+        lrax.tasks.from_linen(LinenPlain(), squared_error, BATCH, rngs="dropout")
+    with pytest.raises(TypeError, match="`axis_name` must be a str"):
+        lrax.tasks.from_equinox(eqx_plain, squared_error, BATCH, axis_name=0)
+    with pytest.raises(ValueError, match="must have floating-point arrays"):
+        lrax.tasks.from_equinox(lambda key: eqx.nn.Identity(), squared_error, BATCH)
+    with pytest.raises(ValueError, match="must have variables of the kind `wrt`"):
+        lrax.tasks.from_nnx(NnxPlain, squared_error, BATCH, wrt=nnx.LoRAParam)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "module", "extra"),
+    [("from_linen", "flax", "flax"), ("from_nnx", "flax", "flax"), ("from_equinox", "equinox", "equinox")],
+)
+def test_what_to_install_is_said(monkeypatch, adapter, module, extra):
+    for name in [name for name in sys.modules if name.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Absent(module), *sys.meta_path])
+    with pytest.raises(ImportError, match=rf'needs {module}.*pip install "lrax\[{extra}\]"'):
+        getattr(lrax.tasks, adapter)(None, squared_error, BATCH)
+
+
+class Absent:
+    """An importer that finds no such module."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == self.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=self.name)
