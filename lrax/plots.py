@@ -1,6 +1,6 @@
 """Every picture, from plain arrays. Matplotlib is imported only when one is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,8 @@ from . import _require
 
 __all__ = ["schedules"]  # the others are reached through the results that they show
 
-_DIVERGED = "#c1272d"
-_BEST = "#1b7837"
+DIVERGED = "#c1272d"
+BEST = "#1b7837"
 
 
 def schedules(
@@ -121,6 +121,8 @@ def sweep(
     name: str = "learning rate",
     objective: str = "loss",
     optimum: tuple[float, float, float] | None = None,
+    at: Mapping[str, float] | None = None,
+    joined: bool = True,
 ) -> Any:
     """A sweep in two panels: the objective against the rate, and the training curves.
 
@@ -131,7 +133,9 @@ def sweep(
       diverged: Which lanes diverged, `[points, seeds]`.
       name: Name of the swept hyperparameter.
       objective: Name of the objective.
-      optimum: Best rate and the ends of its interval, or `None`.
+      optimum: Best rate and the ends of its interval, 0 or infinity where it is open; or `None`.
+      at: Values of the other hyperparameters, for the title.
+      joined: Whether a line goes through the points, which then differ in the rate alone.
 
     Returns:
       A matplotlib Figure, not registered with pyplot: `figure.savefig(path)`, or its display in a notebook.
@@ -145,64 +149,109 @@ def sweep(
     figure = figure_module.Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     name = name.replace("_", " ")
-    _against_rate(left, rates, values, diverged, name, objective.replace("_", " "), optimum)
-    _curves(figure, right, rates, losses, diverged, name)
+    _against_rate(left, rates, values, diverged, name, objective.replace("_", " "), optimum, at or {}, joined)
+    _curves(figure, right, rates, losses, diverged, name, optimum[0] if optimum is not None else None)
     return figure
 
 
-def _against_rate(axes, rates, values, diverged, name, objective, optimum):
+def curves(rates: np.ndarray, losses: np.ndarray, diverged: np.ndarray, *, name: str = "learning rate") -> Any:
+    """The training curves of a sweep in one panel, averaged over seeds and coloured by the rate.
+
+    Args:
+      rates: The swept hyperparameter, `[points]`.
+      losses: Training losses, `[points, seeds, steps]`.
+      diverged: Which lanes diverged, `[points, seeds]`.
+      name: Name of the swept hyperparameter.
+
+    Returns:
+      A matplotlib Figure, not registered with pyplot.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    figure_module = _require.extra("matplotlib.figure", "plot")
+    order = np.argsort(rates)
+    figure = figure_module.Figure(figsize=(7.5, 4.5), layout="constrained")
+    _curves(figure, figure.subplots(), rates[order], losses[order], diverged[order], name.replace("_", " "))
+    return figure
+
+
+def _against_rate(axes, rates, values, diverged, name, objective, optimum, at, joined):
     whole = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
     if whole.any():
         mean, low, high = (reduce(values[whole], axis=1) for reduce in (np.mean, np.min, np.max))
-        if values.shape[1] > 1:
-            axes.fill_between(rates[whole], low, high, color="C0", alpha=0.25, lw=0, label=f"{values.shape[1]} seeds")
-        axes.plot(rates[whole], mean, "o-", color="C0", ms=3.5, lw=1.2, label="mean" if values.shape[1] > 1 else None)
+        seeds = values.shape[1]
+        if seeds > 1 and joined:
+            axes.fill_between(rates[whole], low, high, color="C0", alpha=0.25, lw=0, label=f"range of {seeds} seeds")
+        elif seeds > 1:
+            axes.vlines(rates[whole], low, high, color="C0", alpha=0.35, lw=1.5, label=f"range of {seeds} seeds")
+        label = "mean" if seeds > 1 else None
+        axes.plot(rates[whole], mean, "o-" if joined else "o", color="C0", ms=3.5, lw=1.2, label=label)
         if low.min() > 0 and high.max() > 10 * low.min():
             axes.set_yscale("log")
+            plain_numbers(axes.yaxis)
     if diverged.any():
         lost = rates[diverged.any(axis=1)]
         top = axes.get_xaxis_transform()  # x in data, y in the panel's height: a diverged lane has no loss to stand at
-        axes.plot(lost, np.full(len(lost), 0.97), "x", color=_DIVERGED, ms=6, transform=top, label="diverged")
-    if optimum is not None:
-        best, low, high = optimum
-        axes.axvspan(low, high, color=_BEST, alpha=0.15, lw=0)
-        axes.axvline(best, color=_BEST, lw=1.2, label=f"best {best:.2g}  [{low:.2g}, {high:.2g}]")
+        axes.plot(lost, np.full(len(lost), 0.97), "x", color=DIVERGED, ms=6, transform=top, label="diverged")
     if np.all(rates[np.isfinite(rates)] > 0):
         axes.set_xscale("log")
-    axes.set(xlabel=name, ylabel=objective, title=f"{objective} against {name}")
+    elif threshold := _threshold(rates[np.isfinite(rates)]):
+        axes.set_xscale("symlog", linthresh=threshold)
+    if optimum is not None:
+        best, low, high = optimum
+        ends = axes.get_xlim()
+        axes.axvspan(max(low, ends[0]), min(high, ends[1]), color=BEST, alpha=0.15, lw=0)
+        if low == 0 or high == np.inf:
+            text = f"best {best:.2g}, at the {'low' if low == 0 else 'high'} edge: extend"
+        else:
+            text = f"best {best:.2g}  [{low:.2g}, {high:.2g}]"
+        axes.axvline(best, color=BEST, lw=1.2, label=text)
+        axes.set_xlim(*ends)
+    others = ", ".join(f"{other.replace('_', ' ')} {value:.3g}" for other, value in at.items())
+    axes.set(xlabel=name, ylabel=objective, title=f"{objective} against {name}" + (f", at {others}" if others else ""))
     axes.grid(alpha=0.3, which="both", lw=0.5)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, framealpha=0.9)
 
 
-def _curves(figure, axes, rates, losses, diverged, name):
+def _curves(figure, axes, rates, losses, diverged, name, best=None):
     import matplotlib.cm
     import matplotlib.colors
 
-    finite = np.isfinite(rates)
-    logarithmic = np.all(rates[finite] > 0)
-    low, high = rates[finite].min(), rates[finite].max()
-    norm = (matplotlib.colors.LogNorm if logarithmic else matplotlib.colors.Normalize)(low, max(high, low * 1.0001))
-    colors = matplotlib.cm.ScalarMappable(norm, "viridis")
-    steps = losses.shape[-1]
-    window = max(steps // 50, 1)
-    for rate, runs, lost in zip(rates, losses, diverged, strict=True):
+    finite = rates[np.isfinite(rates)]
+    low, high = (finite.min(), finite.max()) if finite.size else (1.0, 1.0)
+    if low > 0:
+        norm = matplotlib.colors.LogNorm(low, max(high, low * 1.0001))
+    elif threshold := _threshold(finite):
+        norm = matplotlib.colors.SymLogNorm(threshold, vmin=low, vmax=high)
+    else:
+        norm = matplotlib.colors.Normalize(low, max(high, low + 1e-12))
+    # Without the brightest tenth, which is hard to see on white.
+    colors = matplotlib.cm.ScalarMappable(norm, matplotlib.colors.ListedColormap(_viridis(np.linspace(0, 0.9, 256))))
+    window = max(losses.shape[-1] // 50, 1)
+    lowest, nearest = np.inf, None
+    if best is not None:
+        nearest = int(np.nanargmin(np.where(diverged.any(axis=1), np.inf, np.abs(np.log(rates / best)))))
+    for point, (rate, runs, lost) in enumerate(zip(rates, losses, diverged, strict=True)):
         curve = _running_mean(runs.mean(axis=0), window)
-        axes.plot(
-            curve, color=colors.to_rgba(rate) if np.isfinite(rate) else "0.5", lw=0.9, ls=":" if lost.any() else "-"
-        )
-        if lost.any() and not np.all(np.isfinite(curve)):
-            last = int(np.argmin(np.isfinite(curve))) - 1
-            if last >= 0:
-                axes.plot(last, curve[last], "x", color=_DIVERGED, ms=5, clip_on=False)
-    kept = losses[~diverged]
-    if kept.size:
+        color = colors.to_rgba(rate) if np.isfinite(rate) else "0.5"
+        (line,) = axes.plot(curve, color=color, lw=0.9, ls=":" if lost.any() else "-")
+        if point == nearest:  # stands out from the crowd
+            line.set(color=BEST, linewidth=2.2, zorder=3, label=f"{name} {rate:.2g}")
+            axes.legend(handles=[line], fontsize=8, framealpha=0.9, loc="lower left")
+        if not lost.any():
+            lowest = min(lowest, curve.min())
+        elif not np.all(np.isfinite(curve)) and (last := int(np.argmin(np.isfinite(curve))) - 1) >= 0:
+            axes.plot(last, curve[last], "x", color=DIVERGED, ms=5, clip_on=False)
+    if np.isfinite(lowest):
         # Diverged lanes would squeeze the others into a line: show what lies below the losses at the start.
         start = float(np.median(losses[..., 0][np.isfinite(losses[..., 0])]))
-        lowest = min(_running_mean(run, window).min() for run in kept)
         if lowest > 0:
             axes.set_yscale("log")
-            axes.set_ylim(lowest / 1.3, 2 * start)
+            margin = np.clip((start / lowest) ** 0.15, 1.02, 1.3)
+            axes.set_ylim(lowest / margin, max(start, lowest) * margin**2)
+            plain_numbers(axes.yaxis)
         else:
             axes.set_ylim(lowest - 0.05 * (start - lowest), start + 0.3 * (start - lowest))
     axes.set(
@@ -210,6 +259,36 @@ def _curves(figure, axes, rates, losses, diverged, name):
     )
     axes.grid(alpha=0.3, which="both", lw=0.5)
     figure.colorbar(colors, ax=axes, label=name)
+
+
+def _viridis(places: np.ndarray) -> np.ndarray:
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"](places)
+
+
+def _threshold(values: np.ndarray) -> float | None:
+    """The least positive of values that are zero or spread over more than a factor of ten, if they are such."""
+    positive = values[values > 0]
+    if np.any(values < 0) or not positive.size or positive.max() <= 10 * positive.min():
+        return None
+    return float(positive.min())
+
+
+def plain_numbers(axis: Any) -> None:
+    """Writes 0.2 rather than 2 x 10^-1 on a logarithmic axis of losses.
+
+    Args:
+      axis: A matplotlib Axis.
+    """
+    import matplotlib.ticker
+
+    class Plain(matplotlib.ticker.LogFormatter):
+        def __call__(self, x, pos=None):
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
 
 
 def _running_mean(curve: np.ndarray, window: int) -> np.ndarray:

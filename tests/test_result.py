@@ -14,7 +14,8 @@ from jax import numpy as jnp
 
 import lrax
 from lrax.sweeps.optimum import optimum
-from lrax.sweeps.result import SweepResult, statuses
+from lrax.sweeps.result import SweepResult
+from lrax.sweeps.status import statuses
 
 RATES = lrax.log_grid(1e-3, 1e-1, 5)
 
@@ -33,7 +34,8 @@ def made(final, first=2.0, metrics=None, params=None, **fields):
         metrics={name: np.asarray(values, np.float32) for name, values in (metrics or {}).items()},
         evaluations={},
         evaluated_at=np.array([], int),
-        status=statuses(losses, np.ones(final.shape, bool), whole=True),
+        status=statuses(losses, np.ones(final.shape, bool), np.full(points, 40), whole=True),
+        stopped_at=np.full(points, 40),
         objective="train_loss",
         mode="min",
         info={"device": "cpu (cpu)", "steps": 40, "versions": {"jax": "0"}},
@@ -79,10 +81,28 @@ def test_statuses():
     losses = np.stack([falls, spike, recovers, grows, noisy, falls, -grows, np.where(steps < 99, falls, np.inf)])
     finite = np.array([True] * 5 + [False] + [True] * 2)
     expected = ["done", "diverged", "done", "diverged", "done", "diverged", "done", "diverged"]
-    assert statuses(losses, finite, whole=True).tolist() == expected
-    assert statuses(losses, finite, whole=False).tolist() == [word.replace("done", "interrupted") for word in expected]
+    whole = np.full(8, 100)
+    assert statuses(losses[:, None], finite[:, None], whole, whole=True)[:, 0].tolist() == expected
+    words = statuses(losses[:, None], finite[:, None], whole, whole=False)[:, 0].tolist()
+    assert words == [word.replace("done", "interrupted") for word in expected]
     overflow = np.array([[2.0, 1e38, np.inf, 3.0]], np.float32)
-    assert statuses(overflow, np.ones(1, bool), whole=True).tolist() == ["diverged"]
+    assert statuses(overflow[None], np.ones((1, 1), bool), np.array([4]), whole=True)[:, 0].tolist() == ["diverged"]
+    losses[:, 60:] = np.nan  # which is what is there of a point that was stopped
+    words = statuses(losses[:4, None], finite[:4, None], np.array([60, 60, 60, 100]), whole=True)[:, 0].tolist()
+    assert words == ["pruned", "diverged", "diverged", "diverged"]
+
+
+def test_pruned_points_rank_between_the_others_and_the_diverged():
+    result = made([[1.0], [2.0], [0.1], [0.2], [np.nan]])
+    status = np.array([["done"], ["done"], ["pruned"], ["pruned"], ["diverged"]])
+    losses = result.losses.copy()
+    for point, at in ((2, 10), (3, 20)):
+        losses[point, :, at:] = np.nan
+    result = made(result.final_losses, losses=losses, status=status, stopped_at=np.array([40, 40, 10, 20, 40]))
+    assert result.ranking.tolist() == [0, 1, 3, 2, 4]
+    assert np.isinf(result.scores[2:]).all()
+    assert np.isfinite(result.final_losses[2:4]).all()  # over the last tenth of the steps that they had
+    assert "2 pruned" in repr(result)
 
 
 def test_optimum_is_the_vertex_of_a_parabola():
@@ -205,7 +225,7 @@ def test_files_are_read_without_pickle_and_without_lrax(tmp_path):
     made([[1.0], [0.1]]).save(tmp_path / "r.npz")
     with np.load(tmp_path / "r.npz", allow_pickle=False) as file:
         assert file["array/losses"].shape == (2, 1, 40)
-        assert json.loads(str(file["facts"]))["format"] == "lrax.SweepResult/1"
+        assert json.loads(str(file["facts"]))["format"] == "lrax.SweepResult/2"
 
 
 def test_bad_files_are_named(tmp_path):
@@ -214,7 +234,7 @@ def test_bad_files_are_named(tmp_path):
     whole = path.read_bytes()
     for broken in (b"", b"not a file", whole[: len(whole) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"`path` must be a whole file written by SweepResult\.save, got .*r.npz"):
+        with pytest.raises(ValueError, match=r"`path` must be a whole file of a lrax\.SweepResult, got .*r.npz"):
             SweepResult.load(path)
     np.savez(path, other=np.ones(3))
     with pytest.raises(ValueError, match="`path` must be a whole file"):

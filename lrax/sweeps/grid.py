@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _require
+from .points import Points, axis
 
 
-def log_grid(low: float, high: float, n: int) -> np.ndarray:
+def log_grid(low: float, high: float, n: int | None = None, *, per_decade: float | None = None) -> np.ndarray:
     r"""Rates at equal ratios from `low` to `high`, both included.
 
     $$\eta_i = \text{low} \cdot (\text{high} / \text{low})^{i / (n - 1)}$$
@@ -22,29 +23,41 @@ def log_grid(low: float, high: float, n: int) -> np.ndarray:
       low: Smallest rate, above 0.
       high: Largest rate, at least `low`.
       n: How many, at least 1; with 1 it is `low`.
+      per_decade: In place of `n`, how many steps to a factor of ten, above 0; rounded so that they fit.
 
     Returns:
       NumPy array of shape `[n]`, ascending.
 
     Raises:
-      ValueError: if a bound is not positive and finite, they are in the wrong order, or `n` is below 1.
-      TypeError: if `n` is not an int.
+      ValueError: if a bound or `per_decade` is not positive and finite, the bounds are in the wrong order, or `n` is
+        below 1.
+      TypeError: if `n` is not an int, or both or neither of `n` and `per_decade` are given.
 
     Example:
       >>> lrax.log_grid(1e-3, 1e-1, 5)
       array([0.001     , 0.00316228, 0.01      , 0.03162278, 0.1       ])
+      >>> lrax.log_grid(1e-3, 1e-1, per_decade=2)
+      array([0.001     , 0.00316228, 0.01      , 0.03162278, 0.1       ])
     """
-    n = _require.count("n", n, 1)
     bounds = _require.real(low=low, high=high)
+    if (n is None) == (per_decade is None):
+        raise TypeError(f"either `n` or `per_decade` must be given, got {n!r} and {per_decade!r}")
+    if n is not None:
+        n = _require.count("n", n, 1)
     _require.positive(bounds, "low", "high")
     _require.at_most("`low` must be at most `high`", low, high)
+    if n is None:
+        _require.positive(_require.real(per_decade=per_decade), "per_decade")
+        steps = float(np.log10(float(high) / float(low))) * float(per_decade)  # pyright: ignore[reportArgumentType]
+        n = max(round(steps), 1) + 1 if high > low else 1
     return np.geomspace(low, high, n)
 
 
 def as_points(grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[..., Any]) -> dict[str, np.ndarray]:
     """The points of a grid: for every hyperparameter its value at each point, in the order of the product.
 
-    A bare array of values is for the first parameter of the optimizer, its learning rate.
+    `Points` are what they are, and of everything else the product is taken. A bare array of values is for the first
+    parameter of the optimizer, its learning rate.
     """
     parameters = _parameters(optimizer)
     if not isinstance(grid, Mapping):
@@ -53,7 +66,7 @@ def as_points(grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[...
         grid = {next(iter(parameters)): grid}
     if not grid:
         raise ValueError("`grid` must name at least one hyperparameter, got {}")
-    axes = {name: _axis(name, values) for name, values in grid.items()}
+    axes = {name: axis(f"grid[{name!r}]", values) for name, values in grid.items()}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     unknown = [name for name in axes if name not in parameters]
     if unknown and parameters and not takes_any:
@@ -64,6 +77,8 @@ def as_points(grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[...
         raise ValueError(
             f"`grid` must give values to every parameter of the optimizer without a default, not {missing}"
         )
+    if isinstance(grid, Points):
+        return dict(axes)
     product = np.array(list(itertools.product(*axes.values())))
     return {name: product[:, i] for i, name in enumerate(axes)}
 
@@ -89,11 +104,19 @@ def _parameters(optimizer: Callable[..., Any]) -> Mapping[str, inspect.Parameter
     return {name: p for name, p in parameters.items() if p.kind is not p.VAR_POSITIONAL}
 
 
-def _axis(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"`grid[{name!r}]` must hold real numbers, got {values!r}")
-    array = np.atleast_1d(array).astype(np.float64)
-    if array.ndim != 1 or not array.size:
-        raise ValueError(f"`grid[{name!r}]` must be a number or a list of them, got shape {array.shape}")
-    return array  # NaN and infinity may be tried: a lane that diverges is data
+def beyond(rates: np.ndarray, edge: str, n: int) -> np.ndarray:
+    """The next `n` rates past the least or the greatest, at the ratio of the last two; ascending."""
+    rates = np.unique(rates)
+    ratio = rates[1] / rates[0] if edge == "low" else rates[-1] / rates[-2]
+    if edge == "low":
+        return rates[0] / ratio ** np.arange(n, 0, -1)
+    return rates[-1] * ratio ** np.arange(1, n + 1)
+
+
+def between(rates: np.ndarray, low: float, high: float, n: int) -> np.ndarray:
+    """`n` rates at equal ratios inside every gap between neighbouring ones that touches `[low, high]`; ascending."""
+    rates = np.unique(rates)
+    first = max(int(np.searchsorted(rates, low, "right")) - 1, 0)
+    last = min(int(np.searchsorted(rates, high, "left")), len(rates) - 1)
+    gaps = [np.geomspace(rates[i], rates[i + 1], n + 2)[1:-1] for i in range(first, last)]
+    return np.concatenate(gaps)

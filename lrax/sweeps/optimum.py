@@ -4,68 +4,170 @@ from typing import NamedTuple
 
 import numpy as np
 
-RESAMPLES = 200
+RESAMPLES = 400
+CONFIDENCE = 0.95
+# The parabola looks at what lies within a third of a decade of the optimum, or within two grid steps if these are
+# longer: less would follow the noise, more the asymmetry of the curve, which rises more steeply above its optimum.
+REACH = np.log(10) / 3
+STEPS = 2.2
+ROUNDS = 3
 
 
 class Optimum(NamedTuple):
     """The best rate, an interval around it, and whether the curve may go on falling beyond the grid."""
 
     rate: float
-    interval: tuple[float, float]
+    interval: tuple[float, float]  # open, with 0 or infinity, on the side where the grid ends at its best rate
     at_edge: str | None  # "low" or "high" when the best rate is the grid's first or last
+
+    def __str__(self) -> str:
+        if self.at_edge is None:
+            low, high = self.interval
+            return f"{self.rate:.3g}, between {low:.2g} and {high:.2g}"
+        word, where = ("lowest", "below") if self.at_edge == "low" else ("highest", "above")
+        return f"{self.rate:.3g} is the {word} of the grid: the optimum may lie {where}, extend the grid that way"
 
 
 def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
-    """The minimum of scores over rates, between grid points where the curve allows.
+    r"""The minimum of scores over rates, between grid points where the curve allows.
 
-    The scores are averaged over seeds, and a parabola in the logarithm of the rate is fitted to the best rate and up to
-    two finite neighbours on either side; its lowest point counts if it lies between the best rate's neighbours. The
-    interval holds 95 % of the optima of resampled seeds, and is never narrower than the grid is coarse: it reaches at
-    least half way to the neighbours, since no grid says more.
+    The scores are averaged over seeds, and a parabola in the logarithm of the rate is fitted around the best one,
+
+    $$\min_{a, b, c} \sum_i w_i (a + b x_i + c x_i^2 - \bar s_i)^2, \qquad w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
+
+    where $x_i$ is the distance from the vertex, found in a few rounds, and $e_i$ the excess over the least score in
+    units of its median near there, so that the cliff before divergence has no say.
+
+    The interval holds 95 % of the vertices of resampled seeds, each seed's curve a whole, for lanes of a seed share
+    their noise; widened by the factor by which such an interval is too narrow for few seeds,
+    $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the parabola take the place of the seeds, and how
+    seeds differ stays unknown. It reaches at least half way to the best rate's neighbours, since no grid says more.
 
     Args:
       rates: Positive rates, shape `[points]`.
       scores: What is minimised, infinite where a lane diverged; shape `[points, seeds]`.
 
     Returns:
-      The `Optimum`. At the edge of the grid, `rate` is the edge itself: the true optimum may lie beyond.
+      The `Optimum`. At the edge of the grid, `rate` is the edge itself and the interval is open: the true optimum may
+      lie beyond.
 
     Raises:
       ValueError: if no rate has a finite score, or a rate is not positive.
+
+    Reference:
+      Hesterberg, What Teachers Should Know about the Bootstrap (2015), arXiv:1411.5279, for the widening.
     """
     usable = np.isfinite(rates)
-    rates, scores = rates[usable], scores[usable]
+    rates, scores = np.asarray(rates, np.float64)[usable], np.asarray(scores, np.float64)[usable]
     if not np.all(rates > 0):
         raise ValueError(f"`rates` must be positive for an optimum on their logarithmic scale, got {rates.min()}")
-    order = np.argsort(rates)
+    order = np.argsort(rates, kind="stable")
     log_rates, scores = np.log(rates[order]), scores[order]
     means = scores.mean(axis=1)
     if not np.any(np.isfinite(means)):
         raise ValueError("every rate diverged with some seed: there is no optimum; try lower rates")
     best = int(np.argmin(means))
-    center = _lowest(log_rates, means)
-
-    seeds = scores.shape[1]
-    draws = np.random.default_rng(0).integers(seeds, size=(RESAMPLES if seeds > 1 else 0, seeds))
-    resampled = [scores[:, draw].mean(axis=1) for draw in draws]
-    centers = [_lowest(log_rates, mean) for mean in resampled if np.any(np.isfinite(mean))] + [center]
-    low, high = np.quantile(centers, [0.025, 0.975])
-    below, above = log_rates[max(best - 1, 0)], log_rates[min(best + 1, len(means) - 1)]
+    if best in (0, len(means) - 1):
+        return _at_edge(log_rates, best)
+    center = float(_vertices(log_rates, means[None])[0])
+    low, high = _interval(log_rates, scores, center)
+    below, above = log_rates[best - 1], log_rates[best + 1]
     low, high = min(low, (center + below) / 2), max(high, (center + above) / 2)
+    low, high = max(low, log_rates[0]), min(high, log_rates[-1])
+    return Optimum(float(np.exp(center)), (float(np.exp(low)), float(np.exp(high))), None)
 
-    edge = "low" if best == 0 else "high" if best == len(means) - 1 else None
-    return Optimum(float(np.exp(center)), (float(np.exp(low)), float(np.exp(high))), edge)
+
+def _at_edge(log_rates: np.ndarray, best: int) -> Optimum:
+    rate = float(np.exp(log_rates[best]))
+    if best == 0:
+        return Optimum(rate, (0.0, float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf), "low")
+    return Optimum(rate, (float(np.exp(log_rates[-2])), np.inf), "high")
 
 
-def _lowest(log_rates: np.ndarray, means: np.ndarray) -> float:
-    best = int(np.argmin(means))
-    if 0 < best < len(means) - 1:
-        near = np.arange(max(best - 2, 0), min(best + 3, len(means)))
-        near = near[np.isfinite(means[near])]
-        x = log_rates[near] - log_rates[best]
-        if x.min() < 0 < x.max():
-            curvature, slope, _ = np.polyfit(x, means[near], 2)
-            lowest = log_rates[best] - slope / (2 * curvature) if curvature > 0 else np.inf
-            if log_rates[best - 1] < lowest < log_rates[best + 1]:
-                return float(lowest)
-    return float(log_rates[best])
+def _interval(x: np.ndarray, scores: np.ndarray, center: float) -> tuple[float, float]:
+    """The ends between which 95 % of the vertices of resampled curves lie, widened for their small number."""
+    from scipy import stats
+
+    generator = np.random.default_rng(0)
+    seeds = scores.shape[1]
+    if seeds > 1:
+        freedom, inflation = seeds - 1, np.sqrt(seeds / (seeds - 1))
+        draws = np.sort(generator.integers(seeds, size=(RESAMPLES, seeds)), axis=1)
+        draws, again = np.unique(draws, axis=0, return_inverse=True)  # of two seeds, for one, there are three
+        curves = scores.T[draws].mean(axis=1)
+    else:
+        fitted = _fit(x, scores.T)
+        near, again = fitted.near[0], np.arange(RESAMPLES)
+        freedom, inflation = int(near.sum()) - 3, 1.0
+        if not fitted.opens[0] or freedom < 1:  # too few residuals to tell how large they are
+            return center, center
+        size = np.sqrt(np.average(fitted.residuals[0] ** 2, weights=fitted.weights[0]) * near.sum() / freedom)
+        noise = size * near * generator.normal(size=(RESAMPLES, len(x)))
+        curves = scores[:, 0] - fitted.residuals[0] + noise
+    vertices = _vertices(x, curves)[again.ravel()]
+    vertices = vertices[np.isfinite(vertices)]
+    tail = (1 - CONFIDENCE) / 2
+    widening = inflation * stats.t.ppf(1 - tail, freedom) / stats.norm.ppf(1 - tail)
+    low, high = np.quantile(vertices, [tail, 1 - tail])
+    return center + widening * min(low - center, 0.0), center + widening * max(high - center, 0.0)
+
+
+class _Parabolas(NamedTuple):
+    """A parabola for each curve, and the points that it was fitted to."""
+
+    opens: np.ndarray  # [curves], whether it opens up; otherwise the rest means nothing
+    vertex: np.ndarray  # [curves]
+    near: np.ndarray  # [curves, points]
+    weights: np.ndarray  # [curves, points], 0 where not near
+    residuals: np.ndarray  # [curves, points], 0 where not near
+
+
+def _vertices(x: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """Where the parabola of each curve is lowest, or its best point if there is none; NaN if no score is finite."""
+    fitted = _fit(x, curves)
+    vertices = np.where(fitted.opens, fitted.vertex, x[np.argmin(curves, axis=1)])
+    return np.where(np.any(np.isfinite(curves), axis=1), vertices, np.nan)
+
+
+def _fit(x: np.ndarray, curves: np.ndarray) -> _Parabolas:
+    """The parabolas around the best points of all curves `[curves, points]`, found in a few rounds."""
+    known, places = np.isfinite(curves), np.arange(len(x))
+    best = np.argmin(curves, axis=1)[:, None]
+    below = np.where(known & (places < best), x, -np.inf).max(axis=1)
+    above = np.where(known & (places > best), x, np.inf).min(axis=1)
+    # Without neighbours it is the edge, or a cliff right beside the best point: nothing to fit on one side.
+    opens = np.isfinite(above - below)
+    y = np.where(known, curves - np.where(opens, np.min(curves, axis=1), 0.0)[:, None], np.inf)
+    reach = np.maximum(REACH, STEPS * np.where(opens, above - below, 0.0) / 2)
+    center = x[best[:, 0]]
+    # A vertex outside the data that made it is an extrapolation.
+    lowest = np.maximum(np.where(known, x, np.inf).min(axis=1), center - reach)
+    highest = np.minimum(np.where(known, x, -np.inf).max(axis=1), center + reach)
+    fitted = _parabolas(x, y, center, reach)
+    for _ in range(ROUNDS):
+        opens = opens & fitted.opens
+        center = np.where(opens, np.clip(fitted.vertex, lowest, highest), center)
+        fitted = _parabolas(x, y, center, reach)
+    return fitted._replace(opens=opens & fitted.opens, vertex=center)
+
+
+def _parabolas(x: np.ndarray, y: np.ndarray, center: np.ndarray, reach: np.ndarray) -> _Parabolas:
+    """The parabolas through excesses `y`, infinite where not known, within reach of a center."""
+    u = x - center[:, None]
+    near = (np.abs(u) < reach[:, None]) & np.isfinite(y)
+    count = near.sum(axis=1)
+    middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)
+    y = np.where(near, y, np.inf)
+    unit = 2 * np.take_along_axis(np.sort(y, axis=1), np.minimum(middle, len(x) - 1), axis=1).mean(axis=1)
+    opens = (count >= 3) & (unit > 0) & np.isfinite(unit)
+    unit = np.where(opens, unit, 1.0)[:, None]
+    u, excess = np.where(near, u, 0.0), np.where(near, y, 0.0) / unit
+    weights = near * (1 - np.abs(u / reach[:, None]) ** 3) ** 3 / (1 + excess**2)
+    powers, root = np.stack([np.ones_like(u), u, u**2], axis=2), np.sqrt(weights)
+    rcond = len(x) * np.finfo(np.float64).eps
+    coefficients = np.einsum("cip,cp->ci", np.linalg.pinv(powers * root[:, :, None], rcond), excess * root)
+    slope, curvature = coefficients[:, 1], coefficients[:, 2]
+    opens = opens & (curvature > 1e-9)
+    vertex = center - slope / np.where(opens, 2 * curvature, 1.0)
+    residuals = near * (excess - np.einsum("cpi,ci->cp", powers, coefficients)) * unit
+    return _Parabolas(opens, vertex, near, weights, residuals)

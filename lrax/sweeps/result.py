@@ -2,30 +2,20 @@
 
 import dataclasses
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from .. import _require, plots
-from . import store
-from .optimum import Optimum, optimum
-
-# A lane has diverged, finite or not, when its loss once rose above four times its first, where the range tests of
-# fastai and Lightning stop, and ended above four fifths of it: a lane that recovers from a spike has not.
-BLOWN_UP = 4.0
-RECOVERED = 0.8
-
-
-class Best(NamedTuple):
-    """The best point of a sweep."""
-
-    hyperparams: dict[str, float]
-    params: Any  # at the end of its best seed's run, as the task's `init` returns them
+from .. import _require
+from . import grid, merging, statistics, store
+from .merging import GROUPS
+from .statistics import Paired
+from .views import Views
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class SweepResult:
+class SweepResult(Views):
     """What a sweep found: curves, metrics and a status for every lane; made by `lrax.sweep`.
 
     Arrays are NumPy's. `points` counts the points of the grid in the order of the product, its first name outermost.
@@ -39,149 +29,240 @@ class SweepResult:
       evaluations: `{name: [points, seeds, evaluations]}`, what it gave along the way, when `eval_every` was set.
       evaluated_at: `[evaluations]`, after how many updates.
       status: `[points, seeds]`: `"done"`; `"diverged"` for a lane whose loss or parameters ceased to be finite, or
-        whose loss rose above four times its first and did not come back; `"interrupted"`.
+        whose loss rose above four times its first and did not come back; `"pruned"` for one of a point that `stop`
+        gave up; `"interrupted"`.
+      stopped_at: `[points]`, after how many updates a point was stopped, or how many it had; later losses are NaN.
       objective: Name of what ranks the points, `"train_loss"` or one of `metrics`.
       mode: Whether the objective is to be `"min"` or `"max"`.
       info: Device, versions, steps, and the seconds that compiling and running took.
       best_params: The parameters at the end of the best lane, or `None` if every point diverged.
     """
 
-    hyperparams: dict[str, np.ndarray]
-    seeds: list[str]
-    losses: np.ndarray
-    aux: dict[str, np.ndarray]
-    metrics: dict[str, np.ndarray]
-    evaluations: dict[str, np.ndarray]
-    evaluated_at: np.ndarray
-    status: np.ndarray
-    objective: str
-    mode: str
-    info: dict[str, Any]
-    best_params: Any
+    def one_standard_error(self, name: str | None = None, *, paired: bool = False) -> float:
+        r"""The smallest value whose mean score is within one standard error of the best one's.
 
-    @property
-    def final_losses(self) -> np.ndarray:
-        """Training loss over the last tenth of the steps, `[points, seeds]`."""
-        return final_losses(self.losses)
+        $$\min \{ \eta_p : \bar s_p \le \bar s_b + \mathrm{sd}(s_b) / \sqrt n \}$$
 
-    @property
-    def values(self) -> np.ndarray:
-        """The objective of every lane, `[points, seeds]`."""
-        return self.final_losses if self.objective == "train_loss" else self.metrics[self.objective]
-
-    @property
-    def scores(self) -> np.ndarray:
-        """What ranks the lanes, lower being better, with infinity for diverged ones; `[points, seeds]`."""
-        return scores(self.values, self.status, self.mode)
-
-    @property
-    def ranking(self) -> np.ndarray:
-        """Indices of the points from best to worst by their score over seeds; diverged points come last, `[points]`."""
-        # Among the diverged, those with fewer diverged seeds come first.
-        return np.lexsort((np.sum(self.status == "diverged", axis=1), np.mean(self.scores, axis=1)))
-
-    @property
-    def best_lane(self) -> tuple[int, int]:
-        """Point and seed of the run whose parameters are kept: the best point's best seed."""
-        point = int(self.ranking[0])
-        return point, int(np.argmin(self.scores[point]))
-
-    @property
-    def best(self) -> Best:
-        """Hyperparameters of the best point over all seeds, and the final parameters of its best seed.
-
-        Raises:
-          ValueError: if every point diverged with some seed.
-        """
-        point = self.ranking[0]
-        if not np.all(np.isfinite(self.scores[point])):
-            raise ValueError("every point diverged with some seed, so there is no best one; try lower rates")
-        return Best({name: float(values[point]) for name, values in self.hyperparams.items()}, self.best_params)
-
-    def optimum(self, name: str | None = None) -> Optimum:
-        """The best value of one hyperparameter between the grid's points, with an interval.
-
-        The mean score over seeds is fitted by a parabola in the logarithm of the value, around the best point and with
-        the other hyperparameters at their best.
+        Use it for a cautious choice among rates that the seeds do not tell apart: losses rise more steeply above the
+        optimum than below it. The other hyperparameters are at their best.
 
         Args:
           name: The hyperparameter; by default the first of the grid.
+          paired: Whether to take the standard error of the difference to the best one by seed in place of the best
+            one's own. With common random numbers it is the smaller by far, and so the choice closer to the best.
 
         Returns:
-          `Optimum(rate, interval, at_edge)`. The interval covers 95 % of resampled seeds and never claims more than
-          half the grid's spacing. `at_edge` is `"low"` or `"high"` when the best point is the grid's first or last:
-          extend the grid that way; else `None`.
+          One of the grid's values.
 
         Raises:
-          ValueError: if `name` is unknown, a value is not positive, or every point diverged.
+          ValueError: if `name` is unknown, there are fewer than two seeds, or every point diverged.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep(task, optax.adam, lrax.log_grid(1e-4, 1e-1, 7), steps=50, seeds=3)
+          >>> bool(result.one_standard_error() <= result.best.hyperparams["learning_rate"])
+          True
+
+        Reference:
+          Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3.
         """
-        name = next(iter(self.hyperparams)) if name is None else name
-        _require.choice("name", name, self.hyperparams)
-        best = self.ranking[0]
-        others = [values == values[best] for other, values in self.hyperparams.items() if other != name]
-        line = np.all([np.ones(len(self.status), bool), *others], axis=0)
-        return optimum(self.hyperparams[name][line], self.scores[line])
+        name, line = self._line(name)
+        return statistics.one_standard_error(self.hyperparams[name][line], self.scores[line], pair=paired)
 
-    def table(self) -> str:
-        """A text table of the points: hyperparameters, training loss, metrics and status.
+    def sensitivity(
+        self, name: str | None = None, *, initial: float | None = None, low: float = 0.0, high: float = np.inf
+    ) -> float:
+        r"""How much is lost, in units of the objective, by a rate picked blindly from the grid.
 
-        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the best point.
-        """
-        columns = {"train loss": self.final_losses, **self.metrics}
-        header = ["", *self.hyperparams, "train loss", *self.metrics, "status"]
-        best = int(self.ranking[0])
-        rows = []
-        for point in range(len(self.status)):
-            row = ["*" if point == best and np.all(np.isfinite(self.scores[point])) else ""]
-            row += [f"{values[point]:.3g}" for values in self.hyperparams.values()]
-            row += [_spread(values[point]) for values in columns.values()]
-            rows.append([*row, _summary(self.status[point])])
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+        $$\mathbb{E}_\eta [\min(\ell(\eta), \ell_0) - \min_\eta \ell(\eta)]$$
 
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame with one row for every lane: hyperparameters, seed, loss, metrics, status.
-
-        Raises:
-          ImportError: if pandas is not installed.
-        """
-        pandas = _require.extra("pandas", "sweep")
-        points, seeds = self.status.shape
-        columns: dict[str, Any] = {name: np.repeat(values, seeds) for name, values in self.hyperparams.items()}
-        columns["seed"] = np.tile(self.seeds, points)
-        columns["train_loss"] = self.final_losses.ravel()
-        columns |= {name: values.ravel() for name, values in self.metrics.items()}
-        columns["status"] = self.status.ravel()
-        return pandas.DataFrame(columns)
-
-    def plot(self, name: str | None = None) -> Any:
-        """A matplotlib Figure: the objective against one hyperparameter, and the training curves.
-
-        The spread over seeds is shaded, the optimum and its interval are marked, and so are diverged lanes.
+        with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update, which a diverged lane counts
+        for too. Use it to compare optimizers, warmups or models over the same range: the less, the less tuning.
+        Rates count by their share of the logarithmic scale; the other hyperparameters are at their best.
 
         Args:
-          name: The hyperparameter of the horizontal axis; by default the first of the grid.
+          name: The hyperparameter; by default the first of the grid.
+          initial: The objective before the first update. By default the first training losses, or for a metric what
+            `evaluate` gave at step 0 if the result has that.
+          low: The least value that counts, at least 0.
+          high: The greatest value that counts.
+
+        Returns:
+          The sensitivity, at least 0.
 
         Raises:
-          ImportError: if matplotlib is not installed.
+          ValueError: if `name` is unknown, a value is not positive, none lies from `low` to `high`, or the initial
+            objective is not known.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep(task, optax.adam, lrax.log_grid(1e-4, 1e-1, 7), steps=50, seeds=3)
+          >>> bool(0 < result.sensitivity() < result.losses[:, :, 0].mean())
+          True
+
+        Reference:
+          Wortsman et al., Small-scale proxies for large-scale Transformer training instabilities (2023),
+          arXiv:2309.14322, section 2.2, with rates from 3e-4 to 3e-1.
         """
-        name = next(iter(self.hyperparams)) if name is None else name
-        _require.choice("name", name, self.hyperparams)
-        found = None
-        if np.any(np.all(np.isfinite(self.scores), axis=1)) and np.all(self.hyperparams[name] > 0):
-            found = self.optimum(name)
-        return plots.sweep(
-            self.hyperparams[name],
-            self.values,
-            self.losses,
-            self.status == "diverged",
-            name=name,
-            objective=self.objective,
-            optimum=found and (found.rate, *found.interval),
+        name, line = self._line(name)
+        rates = self.hyperparams[name][line]
+        kept = (rates >= low) & (rates <= high)
+        if not kept.any():
+            raise ValueError(f"`low` and `high` must hold values of {name!r} between them, got {low} and {high}")
+        line, start = line[kept], self._initial(initial)
+        start = start if self.mode == "min" else -start
+        return statistics.sensitivity(rates[kept], self.reached[line], start[line])
+
+    def _initial(self, given: float | None) -> np.ndarray:
+        """The objective of every lane before its first update."""
+        if given is not None:
+            return np.full(self.status.shape, given, np.float64)
+        if self.objective == "train_loss":
+            first = self.losses[..., 0].astype(np.float64)
+            return np.where(np.isfinite(first), first, self.starts)
+        if self.objective in self.evaluations and np.any(self.evaluated_at == 0):
+            return self.evaluations[self.objective][..., int(np.argmax(self.evaluated_at == 0))]
+        raise ValueError(
+            f"`initial` must be given for the objective {self.objective!r}, of which the sweep kept no value before the"
+            f" first update: `task.evaluate(task.init(key))[{self.objective!r}]`"
         )
+
+    def paired(self, reference: int | None = None, *, confidence: float = 0.95) -> Paired:
+        r"""Every point against the best one, seed by seed.
+
+        $$d_{ps} = s_{ps} - s_{bs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
+
+        Use it to see which points the seeds tell apart. With common random numbers, what the points of a seed share
+        cancels, and the intervals are much narrower than those of the points' own means. Positive is worse. The p-value
+        is Fisher's exact one, by all changes of sign: with n seeds never below $2^{1-n}$, so take six or more to get
+        below 0.05. Neither it nor the interval knows that the best point was picked for being best: `lrax.confirm`
+        trains the first ones again.
+
+        Args:
+          reference: Index of the point to compare to; by default the best one.
+          confidence: Coverage of the intervals, in (0, 1).
+
+        Returns:
+          `Paired(reference, differences, mean, standard_error, interval, p_value)`, arrays over the points.
+
+        Raises:
+          ValueError: if there are fewer than two seeds, or a lane of the reference diverged.
+          TypeError: if `reference` is not an int.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep(task, optax.adam, lrax.log_grid(1e-4, 1e-1, 4), steps=50, seeds=3)
+          >>> pairs = result.paired()
+          >>> bool(pairs.mean.argmin() == pairs.reference)
+          True
+
+        Reference:
+          Fisher, The Design of Experiments (1935), section 21.
+        """
+        if reference is None:
+            reference = int(self.ranking[0])
+        elif _require.count("reference", reference, 0) >= len(self.status):
+            raise ValueError(f"`reference` must be an index of one of {len(self.status)} points, got {reference}")
+        return statistics.paired(self.scores, reference, confidence)
+
+    def extend(self, n: int = 4, *, name: str | None = None, edge: str | None = None) -> dict[str, np.ndarray]:
+        """The grid to try next where the best point is at the edge: values beyond it, at the same ratio.
+
+        `result | lrax.sweep(task, optimizer, result.extend(), steps=..., seeds=...)` is the whole picture.
+
+        Args:
+          n: How many values, at least 1.
+          name: The hyperparameter; by default the first of the grid.
+          edge: `"low"` or `"high"`; by default that of the best point.
+
+        Returns:
+          A grid for `lrax.sweep`, with all values of the other hyperparameters.
+
+        Raises:
+          ValueError: if the best point is inside the grid and `edge` is not given, `name` or `edge` is unknown, or
+            there are not two positive values that tell the ratio.
+          TypeError: if `n` is not an int.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep(task, optax.adam, [1e-5, 1e-4], steps=50, seeds=2)
+          >>> result.extend(2)
+          {'learning_rate': array([0.001, 0.01 ])}
+          >>> result | lrax.sweep(task, optax.adam, result.extend(2), steps=50, seeds=2)
+          SweepResult(4 points x 2 seeds x 50 steps; best learning_rate=0.01)
+        """
+        n = _require.count("n", n, 1)
+        name, line = self._line(name)
+        rates = np.unique(self.hyperparams[name][line])
+        if len(rates) < 2 or not 0 < rates[0] <= rates[-1] < np.inf:
+            raise ValueError(
+                f"the grid must have two values of {name!r}, positive and finite, to extend it, got {rates}"
+            )
+        if edge is None:
+            edge = self.optimum(name).at_edge
+            if edge is None:
+                raise ValueError(
+                    f"the best {name!r} is inside the grid; `zoom()` refines it, and `edge=` extends it anyway"
+                )
+        _require.choice("edge", edge, ("low", "high"))
+        others = {other: np.unique(values) for other, values in self.hyperparams.items()}
+        return {**others, name: grid.beyond(rates, edge, n)}
+
+    def zoom(self, n: int = 1, *, name: str | None = None) -> dict[str, np.ndarray]:
+        """The grid to try next where the optimum is inside the grid: values between those around it.
+
+        The gaps that the interval of `optimum()` touches are divided. Where it spans many gaps, the seeds differ by
+        more than the grid is coarse: more seeds say more than more values.
+
+        Args:
+          n: How many values to put into each gap, at least 1.
+          name: The hyperparameter; by default the first of the grid.
+
+        Returns:
+          A grid for `lrax.sweep`, with the other hyperparameters at their best.
+
+        Raises:
+          ValueError: if the best point is at the edge of the grid, `name` is unknown, or a value is not positive.
+          TypeError: if `n` is not an int.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep(task, optax.adam, lrax.log_grid(1e-4, 1.0, 5), steps=50, seeds=5)
+          >>> result.zoom()  # not between 1e-4 and 1e-3
+          {'learning_rate': array([0.00316228, 0.03162278, 0.31622777])}
+        """
+        n = _require.count("n", n, 1)
+        name, line = self._line(name)
+        found = self.optimum(name)
+        if found.at_edge is not None:
+            raise ValueError(f"the best {name!r} is at the {found.at_edge} edge of the grid: `extend()` it first")
+        best = {other: values[line[:1]] for other, values in self.hyperparams.items()}
+        return {**best, name: grid.between(self.hyperparams[name][line], *found.interval, n)}
+
+    def merge(self, *others: "SweepResult") -> "SweepResult":
+        """One result of several, of the same task, optimizer, seeds and steps; `a | b` is `a.merge(b)`.
+
+        With common random numbers, the first losses tell whether the tasks and seeds are indeed the same.
+
+        Args:
+          others: Results of other points. Points that are there already are left out.
+
+        Returns:
+          A `SweepResult` with the points of all, this one's first; seconds are added up, other facts are this one's.
+
+        Raises:
+          ValueError: if they differ in what they must have in common, with the difference named.
+          TypeError: if one is not a `SweepResult`.
+        """
+        merged = self
+        for i, other in enumerate(others):
+            if not isinstance(other, SweepResult):
+                raise TypeError(f"`others[{i}]` must be a SweepResult, got {type(other).__name__}")
+            merged = merging.merged(merged, other)
+        return merged
+
+    def __or__(self, other: Any) -> "SweepResult":
+        return self.merge(other) if isinstance(other, SweepResult) else NotImplemented
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to one `.npz` file of arrays and a JSON text, whole or not at all.
@@ -196,11 +277,12 @@ class SweepResult:
         """
         leaves, structure = store.flatten(self.best_params)
         arrays = {"losses": self.losses, "status": self.status, "evaluated_at": self.evaluated_at}
-        for group in ("hyperparams", "aux", "metrics", "evaluations"):
+        arrays["stopped_at"] = self.stopped_at
+        for group in GROUPS:
             arrays |= {f"{group}/{name}": values for name, values in getattr(self, group).items()}
         arrays |= {f"best_params/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         facts = {name: getattr(self, name) for name in ("seeds", "objective", "mode", "info")}
-        order = {group: list(getattr(self, group)) for group in ("hyperparams", "aux", "metrics", "evaluations")}
+        order = {group: list(getattr(self, group)) for group in GROUPS}
         store.save(path, arrays, {**facts, "order": order, "best_params": structure})
 
     @classmethod
@@ -231,54 +313,16 @@ class SweepResult:
             if wanted.num_leaves != len(leaves):
                 raise ValueError(f"`like` must have the {len(leaves)} leaves of the file, got {wanted.num_leaves}")
             params = jax.tree.unflatten(wanted, leaves)
-        plain = {name: arrays[name] for name in ("losses", "status", "evaluated_at")}
+        plain = {name: arrays[name] for name in ("losses", "status", "stopped_at", "evaluated_at")}
         return cls(**groups, **plain, **facts, best_params=params)
 
     def __repr__(self) -> str:
         points, seeds, steps = self.losses.shape
-        counts = {word: int(np.sum(self.status == word)) for word in ("diverged", "interrupted")}
+        counts = {word: int(np.sum(self.status == word)) for word in ("diverged", "pruned", "interrupted")}
         words = "".join(f", {count} {word}" for word, count in counts.items() if count)
         first = self.ranking[0]
         best = ", ".join(f"{name}={values[first]:.3g}" for name, values in self.hyperparams.items())
         return f"SweepResult({points} points x {seeds} seeds x {steps} steps{words}; best {best})"
-
-
-def final_losses(losses: np.ndarray) -> np.ndarray:
-    """Mean loss over the last tenth of the steps."""
-    return losses[..., -max(losses.shape[-1] // 10, 1) :].mean(axis=-1)
-
-
-def statuses(losses: np.ndarray, finite: np.ndarray, *, whole: bool) -> np.ndarray:
-    """The status of every lane, from its losses and whether its last parameters are finite."""
-    # Means of twenty stretches, for a single batch's loss may well be four times another's.
-    stretches = np.array_split(losses, min(20, losses.shape[-1]), axis=-1)
-    with np.errstate(invalid="ignore", over="ignore"):
-        means = np.stack([stretch.mean(axis=-1, dtype=np.float64) for stretch in stretches], axis=-1)
-        first = losses[..., :1].astype(np.float64)
-        ratios = 1 + (means - first) / np.maximum(np.abs(first), 1e-30)
-        lost = (ratios.max(axis=-1) > BLOWN_UP) & (ratios[..., -1] > RECOVERED)
-    diverged = ~np.all(np.isfinite(losses), axis=-1) | ~finite | lost
-    return np.where(diverged, "diverged", "done" if whole else "interrupted")
-
-
-def scores(values: np.ndarray, status: np.ndarray, mode: str) -> np.ndarray:
-    """The objective with the sign that makes lower better, infinite where a lane diverged or has no number."""
-    values = values if mode == "min" else -values
-    return np.where((status == "diverged") | np.isnan(values), np.inf, values)
-
-
-def _spread(values: np.ndarray) -> str:
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return "-"
-    return f"{known.mean():.4g}" + (f" ±{np.ptp(known) / 2:.2g}" if len(values) > 1 else "")
-
-
-def _summary(status: np.ndarray) -> str:
-    words, counts = np.unique(status, return_counts=True)
-    if len(words) == 1:
-        return str(words[0])
-    return ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))
 
 
 def _index(name: str) -> int:

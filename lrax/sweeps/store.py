@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-RESULT = "lrax.SweepResult/1"
+RESULT = "lrax.SweepResult/2"
 
 
 def save(
@@ -26,7 +26,7 @@ def save(
     # NumPy stores dtypes that are not its own, such as bfloat16, as raw bytes: their names go into the JSON.
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     text = json.dumps({"format": format, **facts, "dtypes": dtypes})
-    plain = {f"array/{name}": array if array.dtype.kind in "biufcU" else _raw(array) for name, array in arrays.items()}
+    plain = {f"array/{name}": raw(array) for name, array in arrays.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -58,7 +58,7 @@ def load(path: str | os.PathLike[str], format: str = RESULT) -> tuple[dict[str, 
     if (written := facts.pop("format", None)) != format:
         raise ValueError(f"`path` must hold {format}, got {written!r} in {path}")
     dtypes = facts.pop("dtypes")
-    return {name: _from_raw(array, dtypes[name]) for name, array in stored.items()}, facts
+    return {name: from_raw(array, dtypes[name]) for name, array in stored.items()}, facts
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
@@ -101,13 +101,21 @@ def _key(entry: Any) -> Any:
     return str(entry)
 
 
-def _raw(array: np.ndarray) -> np.ndarray:
+def raw(array: np.ndarray) -> np.ndarray:
+    """An array as one of NumPy's own types."""
     if array.dtype.hasobject:
         raise TypeError(f"an array of Python objects cannot be stored without pickle, got {array!r}")
-    return array.view(f"u{array.dtype.itemsize}")
+    return array if array.dtype.kind in "biufcU" else array.view(raw_dtype(array.dtype.name))
 
 
-def _from_raw(array: np.ndarray, name: str) -> np.ndarray:
+def raw_dtype(name: str) -> np.dtype:
+    """The type of NumPy as which one of that name is stored."""
+    dtype = jnp.dtype(name)
+    return dtype if dtype.kind in "biufcU" else np.dtype(f"u{dtype.itemsize}")
+
+
+def from_raw(array: np.ndarray, name: str) -> np.ndarray:
+    """What `raw` made of an array of that type."""
     if array.dtype.kind == "U":
         return array
     dtype = jnp.dtype(name)

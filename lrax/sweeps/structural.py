@@ -1,0 +1,286 @@
+"""`sweep_over`: sweeps over what changes the program itself, such as the width of a model or the batch size."""
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _require
+from ..tasks.task import Task
+from .optimum import Optimum
+from .result import SweepResult
+from .sweep import sweep
+from .tables import aligned, spread, summary
+from .train import Optimizer
+
+FORMAT = "lrax.StructuralResult/1"
+
+
+class BestChoice(NamedTuple):
+    """The best point of all choices."""
+
+    choice: dict[str, Any]  # of the structure
+    hyperparams: dict[str, float]
+    params: Any  # at the end of its best seed's run, as the task's `init` returns them
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class StructuralResult:
+    """What a sweep over structural choices found: a `SweepResult` for each; made by `lrax.sweep_over`.
+
+    Attributes:
+      choices: `{name: value}` for each choice that was swept, in the order of the product.
+      results: The `SweepResult` of each.
+    """
+
+    choices: list[dict[str, Any]]
+    results: list[SweepResult]
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], SweepResult]]:
+        return iter(zip(self.choices, self.results, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @property
+    def ranking(self) -> list[tuple[int, int]]:
+        """Choice and point of every row of the table, from best to worst by score over seeds, diverged ones last."""
+        keys = []
+        for i, result in enumerate(self.results):
+            diverged = np.sum(result.status == "diverged", axis=1)
+            means = np.mean(result.scores, axis=1)
+            keys += [(float(means[point]), int(diverged[point]), i, point) for point in range(len(means))]
+        return [(i, point) for *_, i, point in sorted(keys)]
+
+    @property
+    def best(self) -> BestChoice:
+        """The best choice, its best hyperparameters over all seeds, and the final parameters of their best seed.
+
+        Raises:
+          ValueError: if every point of every choice diverged with some seed.
+        """
+        choice, _ = self.ranking[0]
+        hyperparams, params = self.results[choice].best
+        return BestChoice(dict(self.choices[choice]), hyperparams, params)
+
+    def where(self, **choice: Any) -> "StructuralResult":
+        """The choices with these values, as in `result.where(width=64)`.
+
+        Args:
+          choice: Values of structural names.
+
+        Raises:
+          ValueError: if a name is unknown, or no choice has these values.
+        """
+        for name in choice:
+            _require.choice("name", name, self.choices[0])
+        rows = [i for i, own in enumerate(self.choices) if all(own[name] == value for name, value in choice.items())]
+        if not rows:
+            raise ValueError(f"`choice` must be among those that were swept, got {_words(choice)}")
+        return StructuralResult([self.choices[i] for i in rows], [self.results[i] for i in rows])
+
+    def optima(self, name: str | None = None) -> list[tuple[dict[str, Any], Optimum | None]]:
+        """The best value of one hyperparameter for each choice, with its interval, or `None` where all diverged.
+
+        Use it to see what the best rate does as a model grows, or how it follows the batch size.
+
+        Args:
+          name: The hyperparameter; by default the first of each grid.
+        """
+        finite = lambda result: np.any(np.all(np.isfinite(result.scores), axis=1))
+        return [(dict(choice), result.optimum(name) if finite(result) else None) for choice, result in self]
+
+    def table(self) -> str:
+        """A text table of all points: structure, hyperparameters, training loss, metrics and status.
+
+        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the best point.
+        """
+        structure = list(self.choices[0])
+        hyperparams = list(dict.fromkeys(name for result in self.results for name in result.hyperparams))
+        metrics = list(dict.fromkeys(name for result in self.results for name in result.metrics))
+        best = self.ranking[0]
+        rows = [["", *structure, *hyperparams, "train loss", *metrics, "status"]]
+        for i, (choice, result) in enumerate(self):
+            losses = result.final_losses
+            for point in range(len(result.status)):
+                marked = (i, point) == best and np.all(np.isfinite(result.scores[point]))
+                row = ["*" if marked else "", *(_label(choice[name]) for name in structure)]
+                own = result.hyperparams
+                row += [f"{own[name][point]:.3g}" if name in own else "" for name in hyperparams]
+                row.append(spread(losses[point]))
+                row += [spread(result.metrics[name][point]) if name in result.metrics else "" for name in metrics]
+                rows.append([*row, summary(result.status[point])])
+        return aligned(rows)
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with one row for every lane: that of each result, with the structure's columns before.
+
+        Raises:
+          ImportError: if pandas is not installed.
+        """
+        pandas = _require.extra("pandas", "sweep")
+        frames = []
+        for choice, result in self:
+            frame = result.to_pandas()
+            for i, (name, value) in enumerate(choice.items()):
+                frame.insert(i, name, [_plain(value)] * len(frame))
+            frames.append(frame)
+        return pandas.concat(frames, ignore_index=True)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the results to a folder: an `.npz` file for each choice, and the choices as JSON.
+
+        Functions and other objects among the choices are stored by name.
+
+        Args:
+          path: The folder; made if it is not there.
+
+        Raises:
+          OSError: if it cannot be written there.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, result in enumerate(self.results):
+            result.save(folder / f"{i:04d}.npz")
+        choices = [{name: _plain(value) for name, value in choice.items()} for choice in self.choices]
+        temporary = folder / f".choices.{os.getpid()}"
+        temporary.write_text(json.dumps({"format": FORMAT, "choices": choices}))
+        temporary.replace(folder / "choices.json")  # last, so that a folder with it is whole
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "StructuralResult":
+        """Reads a folder that `save` wrote. Loading can run no code: it holds arrays and JSON.
+
+        Args:
+          path: The folder.
+
+        Raises:
+          ValueError: if it is not a whole folder that `save` wrote.
+          FileNotFoundError: if there is no such folder.
+        """
+        text = (Path(path) / "choices.json").read_text()
+        try:
+            facts = json.loads(text)
+            choices = facts["choices"] if facts["format"] == FORMAT else None
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"`path` must be a folder written by StructuralResult.save, got {path}: {error}"
+            ) from error
+        if choices is None:
+            raise ValueError(f"`path` must hold {FORMAT}, got {facts['format']!r} in {path}")
+        return cls(choices, [SweepResult.load(Path(path) / f"{i:04d}.npz") for i in range(len(choices))])
+
+    def __repr__(self) -> str:
+        choice, point = self.ranking[0]
+        points = sum(len(result.status) for result in self.results)
+        values = {name: f"{values[point]:.3g}" for name, values in self.results[choice].hyperparams.items()}
+        best = ", ".join([_words(self.choices[choice]), *(f"{name}={value}" for name, value in values.items())])
+        return f"StructuralResult({len(self)} choices, {points} points; best {best})"
+
+
+def sweep_over(
+    structure: Mapping[str, Sequence[Any]],
+    build: Callable[..., tuple[Task, Optimizer]],
+    grid: Mapping[str, ArrayLike] | ArrayLike | Callable[..., Any],
+    *,
+    steps: int | Callable[..., int],
+    **options: Any,
+) -> StructuralResult:
+    """Sweeps over structural choices too: those that change shapes or code, and so the program.
+
+    Use it for width, depth, batch size or the choice of an optimizer, and `lrax.sweep` alone for everything that is a
+    number inside one program. Each choice is one sweep, of all points and seeds at once; one after the other. All
+    choices are built, and their grids checked, before the first is trained. Ctrl-C ends it with what is done.
+
+    Args:
+      structure: `{name: values}`, of which the product is tried: numbers, words, functions.
+      build: `build(**choice) -> (task, optimizer)`, the arguments of `lrax.sweep` for one choice. Choices for which it
+        returns the same functions share a compiled program.
+      grid: As in `lrax.sweep`, or a function `grid(**choice)` that returns one, for optimizers with other
+        hyperparameters or widths with other rates.
+      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns them, as for batch sizes that
+        shall see the same number of examples.
+      options: Further arguments of `lrax.sweep`, the same for all.
+
+    Returns:
+      A `StructuralResult`: `.best`, `.table()`, `.optima()`, `.to_pandas()` over all choices, and `.results`.
+
+    Raises:
+      ValueError: if `structure` is empty or one of its names is a hyperparameter's too, and as `lrax.sweep` does.
+      TypeError: if an argument is not as described, and as `lrax.sweep` does.
+
+    Example:
+      >>> result = lrax.sweep_over(
+      ...     {"width": [8, 32], "optimizer": [optax.sgd, optax.adam]},
+      ...     lambda width, optimizer: (lrax.tasks.digits(widths=(width,)), optimizer),
+      ...     {"learning_rate": lrax.log_grid(1e-3, 1.0, 4)},
+      ...     steps=30,
+      ...     objective="val_loss",
+      ... )
+      >>> result
+      StructuralResult(4 choices, 16 points; best width=32, optimizer=adam, learning_rate=0.1)
+    """
+    choices = product(structure)
+    if not callable(build):
+        raise TypeError(f"`build` must be a function from a choice to (task, optimizer), got {build!r}")
+    planned = []
+    for choice in choices:
+        built = build(**choice)
+        if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], Task) and callable(built[1])):
+            raise TypeError(f"`build` must return (task, optimizer), got {built!r} for {_words(choice)}")
+        own = grid(**choice) if callable(grid) else grid
+        if isinstance(own, Mapping) and (twice := [name for name in own if name in choice]):
+            raise ValueError(f"`structure` and `grid` must have different names, got {twice} in both")
+        count = _require.count("steps", steps(**choice) if callable(steps) else steps, 1)
+        planned.append((*built, own, count))
+    results: list[SweepResult] = []
+    for choice, (task, optimizer, own, count) in zip(choices, planned, strict=True):
+        try:
+            results.append(sweep(task, optimizer, own, steps=count, **options))
+        except KeyboardInterrupt:  # between two sweeps, or a second Ctrl-C: what is done is kept
+            if not results:
+                raise
+            break
+        except Exception as error:
+            error.add_note(f"in the sweep over {_words(choice)}, after {len(results)} of {len(choices)} choices")
+            raise
+        if np.any(results[-1].status == "interrupted"):
+            break
+    return StructuralResult(choices[: len(results)], results)
+
+
+def product(structure: Any) -> list[dict[str, Any]]:
+    """The choices of a structure, its first name outermost."""
+    if not isinstance(structure, Mapping):
+        raise TypeError(f"`structure` must be {{name: values}}, got {type(structure).__name__}")
+    if not structure:
+        raise ValueError("`structure` must name at least one choice, got {}")
+    values = {}
+    for name, options in structure.items():
+        if isinstance(options, (str, bytes)) or not np.iterable(options):
+            raise TypeError(f"`structure[{name!r}]` must be a list of values, got {options!r}")
+        values[name] = [value.item() if isinstance(value, np.generic) else value for value in options]
+        if not values[name]:
+            raise ValueError(f"`structure[{name!r}]` must hold at least one value, got none")
+    return [dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())]
+
+
+def _plain(value: Any) -> Any:
+    """A value as a table or JSON has it."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else _label(value)
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(getattr(value, "__name__", value))
+
+
+def _words(choice: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_label(value)}" for name, value in choice.items())

@@ -1,0 +1,229 @@
+"""Sweeps over structure: every choice is the sweep of its own, and the best is the best of all."""
+
+import dataclasses
+import json
+
+import numpy as np
+import optax
+import problems
+import pytest
+from jax import numpy as jnp
+
+import lrax
+from lrax.sweeps.structural import product
+
+RATES = {"learning_rate": [0.01, 0.1, 1e6]}
+
+
+def build(batch_size, optimizer):
+    return regression(batch_size), optimizer
+
+
+def regression(batch_size):
+    return problems.regression(batch=lrax.minibatches({"x": problems.X, "y": problems.Y}, size=batch_size))
+
+
+STRUCTURE = {"batch_size": [4, 8], "optimizer": [optax.sgd, optax.adam]}
+
+
+@pytest.fixture(scope="module")
+def result():
+    return lrax.sweep_over(STRUCTURE, build, RATES, steps=10, seeds=2, objective="val_loss")
+
+
+def test_every_choice_is_its_own_sweep(result):
+    assert [tuple(choice.values()) for choice, _ in result] == [
+        (4, optax.sgd), (4, optax.adam), (8, optax.sgd), (8, optax.adam)
+    ]  # fmt: skip
+    for choice, own in result:
+        wanted = lrax.sweep(*build(**choice), RATES, steps=10, seeds=2, objective="val_loss")
+        np.testing.assert_array_equal(own.losses, wanted.losses)
+        np.testing.assert_array_equal(own.status, wanted.status)
+
+
+def test_the_best_is_the_best_of_all(result):
+    scores = [own.scores.mean(axis=1).min() for own in result.results]
+    at = int(np.argmin(scores))
+    assert result.best.choice == result.choices[at]
+    assert result.best.hyperparams == result.results[at].best.hyperparams
+    assert result.best.params is result.results[at].best_params
+    ranked = [result.results[i].scores[point].mean() for i, point in result.ranking]
+    assert ranked == sorted(ranked)
+    assert len(ranked) == 12
+
+
+def test_choices_may_be_looked_up(result):
+    part = result.where(batch_size=8)
+    assert len(part) == 2
+    assert part.results[1] is result.results[3]
+    assert result.where(batch_size=8, optimizer=optax.adam).results == [result.results[3]]
+    with pytest.raises(ValueError, match="`choice` must be among those that were swept, got batch_size=5"):
+        result.where(batch_size=5)
+    with pytest.raises(ValueError, match="`name` must be one of 'batch_size', 'optimizer', got 'width'"):
+        result.where(width=5)
+
+
+def test_optima_for_each_choice(result):
+    optima = result.optima()
+    assert [choice for choice, _ in optima] == result.choices
+    assert optima[0][1] == result.results[0].optimum()
+
+
+def test_table_and_repr(result):
+    lines = result.table().splitlines()
+    assert lines[0].split() == [*STRUCTURE, "learning_rate", "train", "loss", "val_loss", "status"]
+    assert len(lines) == 13
+    starred = [line for line in lines if line.startswith("*")]
+    assert len(starred) == 1
+    choice, hyperparams, _ = result.best
+    assert starred[0].split()[1:4] == [
+        str(choice["batch_size"]), choice["optimizer"].__name__, f"{hyperparams['learning_rate']:.3g}"
+    ]  # fmt: skip
+    assert sum("diverged" in line for line in lines) >= 2
+    assert repr(result).startswith("StructuralResult(4 choices, 12 points; best batch_size=")
+
+
+def test_pandas(result):
+    pytest.importorskip("pandas", exc_type=ImportError)
+    frame = result.to_pandas()
+    assert list(frame.columns[:4]) == ["batch_size", "optimizer", "learning_rate", "seed"]
+    assert len(frame) == 4 * 3 * 2
+    assert frame["batch_size"].tolist() == [4] * 12 + [8] * 12
+    assert set(frame["optimizer"]) == {"sgd", "adam"}
+
+
+def test_save_and_load(result, tmp_path):
+    path = tmp_path / "new" / "folder"
+    result.save(path)
+    loaded = lrax.StructuralResult.load(path)
+    assert loaded.table() == result.table()
+    assert loaded.choices[1] == {"batch_size": 4, "optimizer": "adam"}
+    (path / "choices.json").write_text(json.dumps({"format": "another", "choices": []}))
+    with pytest.raises(ValueError, match=r"must hold lrax\.StructuralResult/1, got 'another'"):
+        lrax.StructuralResult.load(path)
+    (path / "choices.json").write_text("{")
+    with pytest.raises(ValueError, match=r"`path` must be a folder written by StructuralResult\.save"):
+        lrax.StructuralResult.load(path)
+    with pytest.raises(FileNotFoundError):
+        lrax.StructuralResult.load(tmp_path / "nowhere")
+
+
+def test_grids_and_steps_may_depend_on_the_choice():
+    def grid(batch_size, optimizer):
+        return {"learning_rate": [0.1]} if optimizer == "adam" else {"learning_rate": [0.01, 0.1], "momentum": [0.9]}
+
+    result = lrax.sweep_over(
+        {"batch_size": np.array([4, 8]), "optimizer": ["sgd", "adam"]},
+        lambda batch_size, optimizer: (regression(batch_size), getattr(optax, optimizer)),
+        grid,
+        steps=lambda batch_size, optimizer: 80 // batch_size,
+    )
+    assert [own.losses.shape for own in result.results] == [(2, 1, 20), (1, 1, 20), (2, 1, 10), (1, 1, 10)]
+    assert [type(choice["batch_size"]) for choice in result.choices] == [int] * 4
+    lines = result.table().splitlines()
+    assert lines[0].split() == [
+        "batch_size",
+        "optimizer",
+        "learning_rate",
+        "momentum",
+        "train",
+        "loss",
+        "val_loss",
+        "status",
+    ]
+    cells = [line.lstrip("* ").split() for line in lines]
+    assert len(cells[3]) == len(cells[1]) - 1  # adam has no momentum
+
+
+def test_choices_of_the_same_functions_share_a_program():
+    traces = []
+
+    def sgd(learning_rate):
+        traces.append(0)
+        return optax.sgd(learning_rate)
+
+    def count(names):
+        traces.clear()
+        lrax.sweep_over({"again": names}, lambda again: (problems.regression(), sgd), RATES, steps=2)
+        return len(traces)
+
+    once = count([1])
+    assert once > 0
+    assert count([1, 2, 3]) == 0
+
+
+def test_when_everything_diverges_there_is_no_best():
+    result = lrax.sweep_over(
+        {"batch_size": [4]}, lambda batch_size: (regression(batch_size), optax.sgd), [1e9], steps=5
+    )
+    with pytest.raises(ValueError, match="every point diverged"):
+        _ = result.best
+    assert result.optima() == [({"batch_size": 4}, None)]
+    assert "*" not in result.table()
+
+
+def interrupting(monkeypatch, at, how):
+    whole, calls = lrax.sweeps.structural.sweep, []
+
+    def sweep(*args, **kwargs):
+        calls.append(0)
+        if len(calls) == at and how == "raised":
+            raise KeyboardInterrupt
+        result = whole(*args, **kwargs)
+        if len(calls) == at:
+            return dataclasses.replace(result, status=np.full(result.status.shape, "interrupted"))
+        return result
+
+    monkeypatch.setattr(lrax.sweeps.structural, "sweep", sweep)
+
+
+@pytest.mark.parametrize(("how", "kept"), [("raised", 1), ("returned", 2)])
+def test_ctrl_c_keeps_what_is_done(monkeypatch, how, kept):
+    interrupting(monkeypatch, 2, how)
+    result = lrax.sweep_over(STRUCTURE, build, RATES, steps=2)
+    assert len(result) == len(result.choices) == kept
+
+
+def test_ctrl_c_in_the_first_is_raised(monkeypatch):
+    interrupting(monkeypatch, 1, "raised")
+    with pytest.raises(KeyboardInterrupt):
+        lrax.sweep_over(STRUCTURE, build, RATES, steps=2)
+
+
+def test_errors_say_which_choice():
+    def bad(width):
+        loss = lambda params, batch: jnp.zeros(width if width > 1 else ())
+        return problems.regression(loss=loss), optax.sgd
+
+    with pytest.raises(TypeError, match="`loss` must return a scalar") as raised:
+        lrax.sweep_over({"width": [1, 2]}, bad, [0.1], steps=1)
+    assert "in the sweep over width=2, after 1 of 2 choices" in raised.value.__notes__  # beside JAX's own, if any
+
+
+def test_the_product():
+    assert product({"a": [1, 2], "b": ("xy",)}) == [{"a": 1, "b": "xy"}, {"a": 2, "b": "xy"}]
+
+
+def test_bad_arguments_are_named():
+    trained = []
+
+    def make(width):
+        trained.append(width)
+        return problems.regression(), optax.sgd
+
+    for arguments, error, message in [
+        (([4, 8], make, RATES), TypeError, "`structure` must be {name: values}, got list"),
+        (({}, make, RATES), ValueError, "`structure` must name at least one choice"),
+        (({"width": 4}, make, RATES), TypeError, r"`structure\['width'\]` must be a list of values"),
+        (({"width": "ab"}, make, RATES), TypeError, r"`structure\['width'\]` must be a list of values"),
+        (({"width": []}, make, RATES), ValueError, r"`structure\['width'\]` must hold at least one value"),
+        (({"width": [4]}, 3, RATES), TypeError, "`build` must be a function"),
+        (({"width": [4]}, lambda width: 3, RATES), TypeError, r"`build` must return \(task, optimizer\).* for width=4"),
+        (({"width": [4]}, make, {"width": [1.0]}), ValueError, r"different names, got \['width'\] in both"),
+    ]:
+        with pytest.raises(error, match=message):
+            lrax.sweep_over(*arguments, steps=1)
+    with pytest.raises(ValueError, match="`steps` must be at least 1"):
+        lrax.sweep_over({"width": [4]}, make, RATES, steps=0)
+    with pytest.raises(ValueError, match="`objective` must be one of"):
+        lrax.sweep_over({"width": [4]}, make, RATES, steps=1, objective="speed")
