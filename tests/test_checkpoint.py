@@ -68,6 +68,7 @@ def interrupt_at(monkeypatch):
 def test_an_interrupted_sweep_goes_on_to_the_same_bits(reports, tmp_path, whole, interrupt_at, monkeypatch):
     path = tmp_path / "sweep"
     with monkeypatch.context():
+        monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one step long
         interrupt_at(reports)
         part = swept(checkpoint=path)
     assert 0 < part.losses.shape[-1] < 40
@@ -81,8 +82,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(reports, tmp_path, whole,
 
 def test_it_goes_on_through_blocks_of_drawn_batches(tmp_path, monkeypatch):
     wanted = swept(eval_every=None)
-    monkeypatch.setattr(engine, "BLOCK", 16)
-    monkeypatch.setattr("lrax.sweeps.lanes.BLOCK", 16)
+    monkeypatch.setattr("lrax.sweeps.feed.BLOCK", 16)
     optimizer = lambda learning_rate: optax.adam(lrax.cosine(learning_rate, 40))
     for _ in range(12):
         result = swept(optimizer=optimizer, eval_every=None, checkpoint=tmp_path / "sweep", budget=0)
@@ -157,7 +157,7 @@ def test_a_spoiled_file_is_named_and_never_half_read(tmp_path):
         with pytest.raises(ValueError, match=r"`path` must be a whole file of a lrax\.Checkpoint, got .*sweep\.npz"):
             swept(checkpoint=path, steps=3)
     swept(steps=3).save(path)
-    with pytest.raises(ValueError, match=r"must hold lrax\.Checkpoint/1, got 'lrax\.SweepResult/1'"):
+    with pytest.raises(ValueError, match=r"must hold lrax\.Checkpoint/2, got 'lrax\.SweepResult/2'"):
         swept(checkpoint=path, steps=3)
 
 
@@ -171,6 +171,7 @@ def test_a_file_can_run_no_code(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_at):
     path = tmp_path / "sweep.npz"
+    monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
     interrupt_at(1)
     swept(checkpoint=path)
     interrupt_at(-1)

@@ -14,7 +14,8 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
-from lrax.sweeps import lanes, progress, run as engine
+from lrax.sweeps import progress, run as engine
+from lrax.sweeps.engine import Engine
 
 RATES = lrax.log_grid(1e-3, 1e-1, 4)
 TASK = problems.regression()
@@ -113,7 +114,7 @@ def test_other_rates_of_equal_size_recompile_nothing(compilations):
     lrax.sweep(task(), adam, RATES, steps=20, **options)
     before = len(compilations())
     assert before > 0
-    lrax.sweep(task(), adam, 2 * RATES, steps=33, **options)
+    lrax.sweep(task(), adam, 2 * RATES, steps=31, **options)
     assert len(compilations()) == before
 
 
@@ -126,18 +127,14 @@ def test_segments_do_not_show(result, monkeypatch):
     np.testing.assert_array_equal(long.losses, result.losses)
 
 
-def compiled(task, points):
-    parts, data = lanes.programs(task, optax.adam)
-    hyperparams, keys = {"learning_rate": jnp.ones((1, points))}, jax.random.key(0)[None]
-    first = np.int32(0)
-    (running, split_keys), _ = parts.begin.lower(data, hyperparams, keys)
-    rows, _ = parts.draw.lower(data, split_keys, first)
-    for part, arguments in (
-        (parts.train, (hyperparams, split_keys, rows, running, first, first)),
-        (parts.evaluate, (running,)),
-    ):
-        part.lower(data, *arguments)[1]()
-    return [next(reversed(part._compiled.values())).func for part in (parts.train, parts.evaluate)]
+def compiled(task, points, **options):
+    """The programs that train and evaluate a chunk of so many points."""
+    bits = np.zeros((1, 2), np.uint32)
+    rates = {"learning_rate": np.linspace(0.1, 1.0, points)}
+    options = {"steps": 300, "rng": "common", "execution": "vmap", **options}
+    engine = Engine(task, optax.adam, rates, bits, **options)
+    engine.compile()
+    return [getattr(engine._parts, name).lower(*engine._arguments[name])() for name in ("train", "evaluate")]
 
 
 def test_the_program_holds_no_data_and_calls_no_host():
@@ -221,7 +218,7 @@ def test_progress_without_tqdm(capsys, monkeypatch):
     lrax.sweep(TASK, optax.adam, [1e-3, np.nan], steps=30, progress=True)
     shown = capsys.readouterr().err
     assert "sweep: step 30/30" in shown
-    assert "diverged=1" in shown
+    assert "alive=1/2" in shown
 
 
 def test_no_evaluate_and_a_single_step():

@@ -10,42 +10,45 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from . import store
+from . import orbax, store
 
-FORMAT = "lrax.Checkpoint/1"
+FORMAT = "lrax.Checkpoint/2"
 
 
 class State(NamedTuple):
-    """A sweep under way, on the host."""
+    """A sweep under way, on the host: what `Run` makes of it, and takes back."""
 
-    done: int  # updates made by every lane
-    lanes: list[np.ndarray]  # leaves
-    records: list[np.ndarray]  # leaves, each [done, groups, members]
-    evaluations: list[tuple[int, dict[str, np.ndarray]]]
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
 
 
 class Checkpoint:
-    """Saves a sweep's state to one file every so many seconds, and gives it back to the same call.
+    """Saves a sweep's state to one place every so many seconds, and gives it back to the same call.
 
-    A file is replaced whole or not at all, so there is one good state at any moment. What the state belongs to, its
-    configuration, is stored beside it: a state of another one is refused.
+    It is a file, or a directory that Orbax keeps, and is replaced whole or not at all, so there is one good state at
+    any moment. What the state belongs to, its configuration, is stored beside it: a state of another one is refused.
     """
 
     def __init__(self, path: str | os.PathLike[str], every: float, configuration: dict[str, Any]):
-        path = Path(path)
-        self.path = path if path.suffix else path.with_suffix(".npz")
+        self._in_orbax = orbax.names(path)
+        if self._in_orbax:
+            self.path = orbax.location(path)
+        else:
+            path = Path(path)
+            self.path = str(path if path.suffix else path.with_suffix(".npz"))
         self._every = every
         self._configuration = configuration
         self._saved_at = time.monotonic()
+        self._saved = False  # or loaded
 
     def load(self) -> State | None:
-        """The state to go on from, or `None` where there is no file yet.
+        """The state to go on from, or `None` where there is none yet.
 
         Raises:
-          ValueError: if the file is no whole checkpoint, or one of another configuration.
+          ValueError: if it is no whole checkpoint, or one of another configuration.
         """
         try:
-            arrays, facts = store.load(self.path, FORMAT)
+            arrays, facts = (orbax if self._in_orbax else store).load(self.path, FORMAT)
         except FileNotFoundError:
             return None
         differences = _differences(facts["configuration"], self._configuration)
@@ -55,45 +58,35 @@ class Checkpoint:
                 + "\n  ".join(differences)
                 + "\nGive the arguments of that sweep again to go on with it, or another path to begin anew."
             )
-        of = lambda group: [arrays[f"{group}/{i}"] for i in range(facts[group])]
-        names = facts["metrics"]
-        evaluations = [
-            (at, {name: arrays[f"evaluations/{i}/{name}"] for name in names})
-            for i, at in enumerate(facts["evaluated_at"])
-        ]
-        return State(facts["done"], of("lanes"), of("records"), evaluations)
+        self._saved = True
+        return State(facts, arrays)
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to save again."""
         return time.monotonic() - self._saved_at >= self._every
 
-    def save(self, state: State) -> None:
-        """Replaces the file.
+    def save(self, state: State, *, write: bool = True) -> None:
+        """Replaces the state that is there; only marks the time unless `write`.
 
         Raises:
-          OSError: if it cannot be written; the file that was there is kept.
+          OSError: if it cannot be written; the one that was there is kept.
         """
-        arrays = {
-            f"{group}/{i}": leaf for group in ("lanes", "records") for i, leaf in enumerate(getattr(state, group))
-        }
-        for i, (_, metrics) in enumerate(state.evaluations):
-            arrays |= {f"evaluations/{i}/{name}": values for name, values in metrics.items()}
-        facts = {
-            "configuration": self._configuration,
-            "done": state.done,
-            "lanes": len(state.lanes),
-            "records": len(state.records),
-            "evaluated_at": [at for at, _ in state.evaluations],
-            "metrics": sorted({name for _, metrics in state.evaluations for name in metrics}),
-        }
+        self._saved_at = time.monotonic()
+        if not write:
+            return
+        facts = {"configuration": self._configuration, **state.facts}
         try:
-            store.save(self.path, arrays, facts, FORMAT, compressed=False)
+            if self._in_orbax:
+                orbax.save(self.path, state.arrays, facts, FORMAT)
+            else:
+                store.save(self.path, state.arrays, facts, FORMAT, compressed=False)
         except OSError as error:
-            kept = " The one saved before is kept." if self.path.exists() else ""
+            kept = " The one saved before is kept." if self._saved else ""
             raise OSError(
-                error.errno, f"the checkpoint could not be written: {error.strerror}.{kept}", str(self.path)
+                error.errno, f"the checkpoint could not be written: {error.strerror}.{kept}", self.path
             ) from error
+        self._saved = True
         self._saved_at = time.monotonic()
 
 

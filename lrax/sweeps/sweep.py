@@ -1,10 +1,11 @@
 """`lrax.sweep`: trains every point of a grid with every seed at once, and lets the host in between segments."""
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,14 +16,19 @@ from numpy.typing import ArrayLike
 from .. import _require
 from ..tasks.task import Task
 from .checkpoint import Checkpoint, digest
+from .engine import Engine
 from .grid import as_points
-from .lanes import programs
-from .progress import Interrupt, Progress
-from .result import SweepResult, statuses
+from .hosts import Hosts, together
+from .progress import Interrupt, Progress, Standing, guarded, words
+from .result import SweepResult
 from .run import Run
-from .train import Optimizer, check_task, trained
+from .status import statuses
+from .stopping import Stopping
+from .train import Optimizer, check_task
+from .tuning import tune
 
 
+@together
 def sweep(
     task: Task,
     optimizer: Optimizer,
@@ -34,21 +40,46 @@ def sweep(
     mode: str = "min",
     eval_every: int | None = None,
     rng: str = "common",
+    stop: str | Stopping | None = "diverged",
+    execution: str | int = "auto",
+    convolutions: str = "auto",
+    devices: str | int | Sequence[Any] | None = None,
     budget: float | str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
     progress: bool | None = None,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> SweepResult:
     r"""Trains with every point of a grid, and every seed, side by side in one program.
 
-    Use it to find a learning rate: half a decade around the best guess with three seeds, or five decades with one. All
-    lanes are mapped by `jax.vmap` and stepped together, the data is stored once, and for each seed all points see the
-    same initial parameters, batches and random numbers, so that their differences are those of the hyperparameters.
-    Another sweep of the same task and optimizer, of the same size, recompiles nothing.
+    Use it to find a learning rate: half a decade around the best guess with three seeds, or five decades with one. The
+    lanes are mapped by `jax.vmap`, as many to a call as suits the device, on all cores or devices; the data is stored
+    once. For each seed all points see the same initial parameters, batches and random numbers, so that their
+    differences are those of the hyperparameters. Another sweep of the same task and optimizer, of the same size,
+    recompiles nothing.
 
     A lane that diverges is labelled and ranked last, and changes no other lane. Ctrl-C ends the sweep between two
     segments and returns what is done; a second Ctrl-C raises. With a `checkpoint`, a sweep that was ended or killed
     goes on where it was when the same call is made again, and ends with the same result to the last bit.
+
+    Under `jax.distributed`, every process makes the same call and trains its own part of the points; all get the whole
+    result, and only the first one shows and writes anything.
+
+    The events of `on_event`, each with its facts, of which `done` is after how many updates:
+
+    - `"start"`: `points` as `{name: [points]}`, `seeds`, `steps`, `done`, and the `plan` in words. With a checkpoint
+      `done` is where the sweep goes on; earlier events are not repeated.
+    - `"segment"`, after some more updates: `done`, their `losses` as `[points, seeds, updates]`, NaN for stopped
+      points; the `best` point so far as `{name: value}` and its `loss`, by the training loss over the last tenth of the
+      updates; how many lanes are `alive`, of how many `lanes`.
+    - `"evaluate"`, after each evaluation and at the end: `done`, and `metrics` as `{name: [points, seeds]}`.
+    - `"stop"`: `done`, indices of the points that were `stopped`, and how many are `alive`.
+    - `"checkpoint"`, when it was saved: `done` and its `path`.
+    - `"end"`: the `result`.
+
+    It is called in the first process alone, where losses and metrics are those of its own points, the grid's first. An
+    exception in it is a `RuntimeWarning` that names it, and the sweep goes on: hours of training are worth more than a
+    line in a log. `KeyboardInterrupt` and the like go through.
 
     Args:
       task: What is trained.
@@ -66,13 +97,27 @@ def sweep(
       eval_every: Evaluate all lanes every so many steps too, and not only at the end. At least 1.
       rng: `"common"` shares each seed's initial parameters, batches and random numbers among all points;
         `"independent"` draws them anew for each.
+      stop: Which points are not trained to the end: `"diverged"`, those whose lanes have all diverged; `lrax.Halving()`
+        or `lrax.Median()`, also those that are worse than others at some time, by the objective over seeds; or `None`.
+        Points that are stopped keep their curves, and rank behind those that were trained to the end.
+      execution: How the sweep is run: `"auto"`; `"vmap"`, all lanes in one call; `"loop"`, one lane to a call; a
+        number of lanes to a call; or `"steps"`, all lanes in a call for each step. `result.explain()` says what was
+        done, and why.
+      convolutions: `"products"` computes them as slices and matrix products, equal but for the order of additions;
+        `"xla"` leaves them to XLA; `"auto"` takes products on CPUs, where they are several times faster.
+      devices: Over which of this process's devices lanes are spread: `None`, all of them or
+        `jax.config.jax_default_device`; a number of them; or a list.
       budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`, `"2h"`; compiling is
         part of it.
       checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is added to a path
         without a suffix. It is saved at intervals, at Ctrl-C and at the end, and replaced whole or not at all. It holds
-        arrays and JSON, so loading one can run no code, and is refused if it belongs to another sweep.
+        arrays and JSON, so loading one can run no code, and is refused if it belongs to another sweep. A URL, such as
+        `gs://bucket/sweep`, or a path that ends in `.orbax` is a directory that Orbax keeps, with the same promises.
+        Batches from the host must come in the same order again: those already taken are read once more and passed
+        over, and another first batch is refused.
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches: in a terminal or a notebook.
+      on_event: Called between segments as `on_event(kind, facts)`, for loggers; see below.
 
     Returns:
       A `SweepResult`: `.losses`, `.best`, `.optimum()`, `.table()`, `.plot()` and more.
@@ -96,129 +141,173 @@ def sweep(
     interval = steps if eval_every is None else _require.count("eval_every", eval_every, 1)
     _require.choice("rng", rng, ("common", "independent"))
     _require.choice("mode", mode, ("min", "max"))
-    names, keys = _keys(seeds)
-    layout = _Layout(len(names), len(next(iter(points.values()))), rng)
-    parts, data = programs(task, optimizer)
-    arguments = (data, {name: layout.spread(values) for name, values in points.items()}, layout.split(keys))
+    rule = _rule(stop)
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
+    names, bits = _keys(seeds)
+    count, hosts = len(next(iter(points.values()))), Hosts()
+    facts = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
+    hosts.check("grid, seeds or other arguments", digest(*points.values(), bits, facts))
+    own = hosts.own(count)
+    notify = guarded(on_event if hosts.is_first else None)
 
     start = time.perf_counter()
     deadline = None if budget is None else start + _require.seconds("budget", budget)
-    run = Run(parts, arguments, steps, interval)
-    _require.choice("objective", objective, ["train_loss", *run.metrics])
-    saved = None
-    if checkpoint is not None:
-        configuration = {
-            "hyperparams": {name: values.tolist() for name, values in points.items()},
-            "seeds": [names, digest(jax.random.key_data(keys))],
-            **dict(steps=steps, eval_every=interval, rng=rng),
-            "task and optimizer": digest(*run.contents()),
-            "data": digest(data),
-            "jax": jax.__version__,
-        }
-        saved = Checkpoint(checkpoint, _require.seconds("checkpoint_every", checkpoint_every), configuration)
-        run.resume(saved.load())
-    run.compile()
-    compiled = time.perf_counter()
-    with Interrupt() as interrupt, Progress(steps, progress, run.done) as bar:
-        report = lambda losses, count: bar.advance(count, **_standing(points, layout.gather(losses)))
-        stop = lambda: interrupt.requested or (deadline is not None and time.perf_counter() > deadline)
-        run.advance(stop, report, saved)
-    lanes, records, evaluations = run.lanes, run.records, run.evaluations
-    metrics, finite = jax.device_get(parts.evaluate(data, lanes))
-    ran = time.perf_counter()
-
-    records = jax.tree.map(layout.gather, records)
-    metrics = {name: layout.gather(values) for name, values in metrics.items()}
-    losses = records["loss"]
-    status = statuses(losses, layout.gather(finite), whole=losses.shape[-1] == steps)
-    result = SweepResult(
-        hyperparams=points,
-        seeds=names,
-        losses=losses,
-        aux=records["aux"],
-        metrics=metrics,
-        evaluations={
-            name: layout.gather(np.stack([e[name] for _, e in evaluations])) for name in metrics if evaluations
-        },
-        evaluated_at=np.array([at for at, _ in evaluations], int),
-        status=status,
-        objective=objective,
-        mode=mode,
-        info=_info(steps, rng, compile_seconds=compiled - start, run_seconds=ran - compiled),
-        best_params=None,
+    engine = Engine(
+        task,
+        optimizer,
+        {name: values[own] for name, values in points.items()},
+        _folded(bits, own) if rng == "independent" else bits,
+        steps=steps,
+        rng=rng,
+        execution=execution,
+        convolutions=convolutions,
+        devices=devices,
     )
-    lane = layout.lane(*result.best_lane)
-    return dataclasses.replace(result, best_params=jax.device_get(_pick(trained(task, lanes), *lane)))
+    with contextlib.closing(engine):
+        _require.choice("objective", objective, ["train_loss", *engine.metrics])
+        run = Run(
+            engine,
+            steps=steps,
+            interval=interval,
+            rule=rule,
+            drop=stop is not None,
+            objective=objective,
+            sign=1.0 if mode == "min" else -1.0,
+            coordinates=np.stack(list(points.values()), axis=1),
+            hosts=hosts,
+            on_event=notify,
+        )
+        saved = None
+        if checkpoint is not None:
+            configuration = {
+                "hyperparams": {name: values.tolist() for name, values in points.items()},
+                "seeds": [names, digest(bits)],
+                **dict(steps=steps, eval_every=interval, rng=rng, stop=repr(stop), execution=execution),
+                **dict(objective=objective, mode=mode, processes=hosts.count),
+                "task and optimizer": digest(*engine.contents()),
+                "data": digest(engine.data),
+                "first batch": digest(engine.feed.first),
+                "jax": jax.__version__,
+            }
+            saved = Checkpoint(checkpoint, _require.seconds("checkpoint_every", checkpoint_every), configuration)
+            run.resume(hosts.of_first(saved.load))
+        standing, bar = Standing(points, steps), Progress(steps, progress if hosts.is_first else False, run.done)
+        if resumed_at := run.done:
+            standing.take(hosts.gather(run.losses, count))
+        bar.say(f"compiling for {count} points x {len(names)} seeds ...")
+        engine.compile()
+        tune(engine, steps)
+        _follow(engine, hosts)
+        compiled = time.perf_counter()
+        notify("start", {"points": points, "seeds": names, "steps": steps, "done": run.done, "plan": str(engine.plan)})
+        with Interrupt() as interrupt, bar:
+
+            def report(losses: np.ndarray, taken: int) -> None:
+                losses, alive, finite = hosts.gather((losses, run.alive, run.finite), count)
+                standing.take(losses)
+                facts = standing.facts(alive, finite)
+                bar.advance(taken, **words(facts))
+                notify("segment", {"done": standing.done, "losses": losses, **facts})
+
+            halt = lambda: interrupt.requested or (deadline is not None and time.perf_counter() > deadline)
+            run.advance(halt, report, saved)
+        everywhere = lambda tree, axis=0: hosts.gather(tree, count, axis)
+        metrics = everywhere(run.metrics())
+        if metrics and not (run.evaluations and run.evaluations[-1][0] == run.done):
+            notify("evaluate", {"done": run.done, "metrics": dict(metrics)})
+        ran = time.perf_counter()
+        records = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), everywhere(run.records, 1))
+        evaluated = [everywhere(values) for _, values in run.evaluations]
+        alive, stopped_at = everywhere((run.alive, run.stopped_at))
+        losses = np.ascontiguousarray(records["loss"])
+        stopped_at = np.minimum(stopped_at, losses.shape[-1])
+        result = SweepResult(
+            hyperparams=points,
+            seeds=names,
+            losses=losses,
+            aux={name: np.ascontiguousarray(values) for name, values in records["aux"].items()},
+            metrics=metrics,
+            evaluations={name: np.stack([e[name] for e in evaluated], -1) for name in metrics if evaluated},
+            evaluated_at=np.array([at for at, _ in run.evaluations], int),
+            status=statuses(losses, everywhere(run.finite), stopped_at, whole=run.done == steps),
+            stopped_at=stopped_at,
+            objective=objective,
+            mode=mode,
+            info=_info(engine, steps, rng, hosts, compile_seconds=compiled - start, run_seconds=ran - compiled)
+            | {"resumed_at": resumed_at},
+            best_params=None,
+        )
+        point, seed = result.best_lane
+        if alive[point]:
+            owner = point // len(own)
+            lane = run.lane(point - hosts.index * len(own), seed)
+            result = dataclasses.replace(result, best_params=hosts.given(engine.params(lane), owner))
+        notify("end", {"result": result})
+        return result
 
 
-class _Layout(NamedTuple):
-    """Where the lanes of `[points, seeds]` stand in the programs' `[groups, members]`.
-
-    With common random numbers a group is a seed; otherwise every lane is a group of its own.
-    """
-
-    seeds: int
-    points: int
-    rng: str
-
-    def spread(self, values: np.ndarray) -> jax.Array:
-        every = np.broadcast_to(values, (self.seeds, self.points))
-        return jnp.asarray(every if self.rng == "common" else every.reshape(-1, 1), _require.float_dtype())
-
-    def split(self, keys: jax.Array) -> jax.Array:
-        if self.rng == "common":
-            return keys
-        fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
-        return fold(keys, jnp.arange(self.points)).reshape(-1)
-
-    def gather(self, values: Any) -> np.ndarray:
-        """`[..., groups, members]` to `[points, seeds, ...]`."""
-        values = np.asarray(values)
-        lanes = values.reshape(*values.shape[:-2], self.seeds, self.points)
-        return np.ascontiguousarray(np.moveaxis(lanes, (-1, -2), (0, 1)))
-
-    def lane(self, point: int, seed: int) -> tuple[int, int]:
-        return (seed, point) if self.rng == "common" else (seed * self.points + point, 0)
+def _follow(engine: Engine, hosts: Hosts) -> None:
+    """Takes the first process's plan, which all resume with: other plans add in another order."""
+    own = engine.plan
+    width, products, scanned = hosts.tell(own.width, own.products, own.scanned)[0]
+    plan = dataclasses.replace(own, width=int(width), products=bool(products), scanned=bool(scanned))
+    if plan != own:
+        engine.adopt(plan.because("as the first process found"))
+        engine.compile()
 
 
-def _keys(seeds: int | Sequence[int] | jax.Array) -> tuple[list[str], jax.Array]:
-    """The seeds' names and keys."""
+def _rule(stop: Any) -> Stopping | None:
+    if stop is None or isinstance(stop, str):
+        if stop is not None:
+            _require.choice("stop", stop, ("diverged",))
+        return None
+    if not isinstance(stop, Stopping):
+        raise TypeError(f"`stop` must be 'diverged', lrax.Halving(), lrax.Median() or None, got {stop!r}")
+    return stop
+
+
+def _folded(bits: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The keys of every lane, `[seeds, points, 2]`."""
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    keys = fold(jax.random.wrap_key_data(jnp.asarray(bits), impl="threefry2x32"), jnp.asarray(points))
+    return np.asarray(jax.random.key_data(keys))
+
+
+def _keys(seeds: int | Sequence[int] | jax.Array) -> tuple[list[str], np.ndarray]:
+    """The seeds' names and their keys' data, `[seeds, 2]`."""
     if isinstance(seeds, jax.Array) and jnp.issubdtype(seeds.dtype, jax.dtypes.prng_key):
         if seeds.ndim != 1 or not seeds.size:
             raise ValueError(f"`seeds` must be an array of at least one key, got shape {seeds.shape}")
         if "threefry" not in str(jax.random.key_impl(seeds)):
             # Under vmap, rbg draws for all lanes from the first lane's key.
             raise ValueError(f"`seeds` must be threefry keys, got {jax.random.key_impl(seeds)}")
-        return [f"key {i}" for i in range(len(seeds))], seeds
+        return [f"key {i}" for i in range(len(seeds))], np.asarray(jax.random.key_data(seeds))
     if isinstance(seeds, (int, np.integer)):
         seeds = range(_require.count("seeds", seeds, 1))
     numbers = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(np.asarray(seeds))]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"`seeds` must be at least one seed and all different, got {numbers}")
-    return list(map(str, numbers)), jnp.stack([jax.random.key(seed, impl="threefry2x32") for seed in numbers])
+    return list(map(str, numbers)), np.stack([_bits(number) for number in numbers])
 
 
-def _standing(points: dict[str, np.ndarray], losses: np.ndarray) -> dict[str, str]:
-    """Who leads after a segment with these losses, `[points, seeds, steps]`."""
-    last = losses.mean(axis=(1, 2))
-    lost = int(np.sum(~np.isfinite(losses[..., -1])))
-    best = int(np.argmin(np.where(np.isfinite(last), last, np.inf)))
-    facts = {f"best {name}": f"{values[best]:.2g}" for name, values in points.items()}
-    return {**facts, "loss": f"{last[best]:.3g}", **({"diverged": str(lost)} if lost else {})}
+def _bits(seed: int) -> np.ndarray:
+    """The data of `jax.random.key(seed)`: for a small seed itself, without a program for it."""
+    if seed < 2**31:
+        return np.array([0, seed], np.uint32)
+    return np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))
 
 
-@jax.jit
-def _pick(tree: Any, group: Any, member: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[group, member], tree)
-
-
-def _info(steps: int, rng: str, **seconds: float) -> dict[str, Any]:
-    (device,) = jnp.zeros(()).devices()
+def _info(engine: Engine, steps: int, rng: str, hosts: Hosts, **seconds: float) -> dict[str, Any]:
+    device = engine.devices[0]
     versions = {module.__name__: module.__version__ for module in (jax, optax, np)}
     return {
         "device": f"{device.platform} ({device.device_kind})",
+        "devices": len(engine.devices) * hosts.count,
         "steps": steps,
         "rng": rng,
+        "plan": str(engine.plan),
+        "reasons": list(engine.plan.reasons),
         **{name: round(value, 3) for name, value in seconds.items()},
         "versions": versions,
     }

@@ -9,7 +9,9 @@ from jax import lax, numpy as jnp
 
 from .. import _require
 from ..tasks.batches import Minibatches
+from ..tasks.streams import from_host, is_source
 from ..tasks.task import Task, takes_key
+from .convolutions import as_products
 from .grid import first_parameter
 
 Optimizer = Callable[..., optax.GradientTransformation]
@@ -68,13 +70,18 @@ def train(task: Task, optimizer: Optimizer, *, steps: int) -> Callable[..., Trai
     """
     steps = _require.count("steps", steps, 1)
     check_task(task)
+    if is_source(task.batch):
+        raise TypeError(
+            "`task` must have batches that a pure function draws, `lrax.minibatches` or a function of (step, key), got"
+            f" a {type(task.batch).__name__}: batches from the host are for `lrax.sweep`"
+        )
     first = first_parameter(optimizer)
 
     def run(hyperparams: Mapping[str, Any] | Any, key: jax.Array) -> Trained:
         if not isinstance(hyperparams, Mapping):
             hyperparams = {first: hyperparams}
         keys = split(key)
-        lane = begin(task, optimizer, hyperparams, keys)
+        lane = start(optimizer, hyperparams, *initial(task, keys.init))
 
         def body(lane, xs):
             index, row = xs
@@ -113,42 +120,62 @@ def draw(task: Task, keys: Keys, index: Any, row: jax.Array | None) -> Any:
     """The batch of one step."""
     if isinstance(task.batch, Minibatches):
         return task.batch.take(row)
+    if task.batch is from_host:
+        return row
+    assert callable(task.batch)
     return task.batch(index, jax.random.fold_in(keys.data, index))
 
 
-def begin(task: Task, optimizer: Optimizer, hyperparams: Mapping[str, Any], keys: Keys) -> Lane:
+def initial(task: Task, key: jax.Array) -> tuple[Any, Any]:
+    """The parameters of a run, and the state of a stateful model or `None`."""
+    params = task.init(key)
+    if not task.stateful:
+        return params, None
+    if not (isinstance(params, tuple) and len(params) == 2):
+        raise TypeError("`init` of a stateful task must return (params, state)")
+    return params
+
+
+def start(optimizer: Optimizer, hyperparams: Mapping[str, Any], params: Any, state: Any) -> Lane:
     """A run before its first step."""
-    params, state = task.init(keys.init), None
-    if task.stateful:
-        if not (isinstance(params, tuple) and len(params) == 2):
-            raise TypeError("`init` of a stateful task must return (params, state)")
-        params, state = params
     return Lane(params, state, _build(optimizer, hyperparams).init(params))
 
 
 def step(
-    task: Task, optimizer: Optimizer, hyperparams: Mapping[str, Any], lane: Lane, batch: Any, key: jax.Array
+    task: Task,
+    optimizer: Optimizer,
+    hyperparams: Mapping[str, Any],
+    lane: Lane,
+    batch: Any,
+    key: jax.Array,
+    *,
+    products: bool = False,
 ) -> tuple[Lane, jax.Array, dict[str, jax.Array]]:
-    """One update of one run: its loss before the update, and the scalars of the loss's `aux`."""
+    """One update of one run: its loss before the update, and the scalars of the loss's `aux`.
+
+    With `products`, convolutions are computed as matrix products, forward and backward.
+    """
     arguments = (batch, key) if takes_key(task.loss, stateful=task.stateful) else (batch,)
+    rewritten = as_products if products else lambda function: function
 
     def loss_fn(params):
         if not task.stateful:
-            return _loss_and_aux(task.loss(params, *arguments))
+            loss, aux = _loss_and_aux(task.loss(params, *arguments))
+            return loss, (None, _scalars(aux))
         loss, rest = _loss_and_aux(task.loss(params, lane.state, *arguments))
-        return loss, _state_and_aux(lane.state, rest)
+        state, aux = _state_and_aux(lane.state, rest)
+        return loss, (state, _scalars(aux))
 
     def value_fn(params, **_):
-        return loss_fn(params)[0]
+        return rewritten(loss_fn)(params)[0]
 
-    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(lane.params)
-    state, aux = aux if task.stateful else (None, aux)
+    (loss, (state, aux)), grads = rewritten(jax.value_and_grad(loss_fn, has_aux=True))(lane.params)
     # Rules that follow the loss, and line searches, take these by Optax's names; the others ignore them.
     updates, opt_state = _build(optimizer, hyperparams).update(
         grads, lane.opt_state, lane.params, value=loss, grad=grads, value_fn=value_fn
     )
     lane = Lane(optax.apply_updates(lane.params, updates), state, opt_state)
-    return lane, loss.astype(_require.float_dtype()), _scalars(aux)
+    return lane, loss.astype(_require.float_dtype()), aux
 
 
 def trained(task: Task, lane: Lane) -> Any:

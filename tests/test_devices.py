@@ -1,0 +1,353 @@
+"""Lanes spread over several devices of one process are those of one device.
+
+The checks run in a process of their own that has 8 devices of a CPU.
+"""
+
+import os
+import re
+
+import pytest
+
+if __name__ == "__main__":  # before JAX starts
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import children
+import jax
+import numpy as np
+import optax
+import problems
+
+import lrax
+from lrax.sweeps import engine, plan, run
+
+TASK = problems.regression()
+SLOW = {"check_convolutions", "check_digits"}
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
+
+
+def swept(task=TASK, rates=(1e-3, 1e-2, 3e-2, 1e-1, 0.3), *, optimizer=optax.adam, **options):
+    options = dict(steps=20, seeds=2) | options
+    return lrax.sweep(task, optimizer, {"learning_rate": list(rates)}, progress=False, **options)
+
+
+def assert_close(result, wanted, rtol=1e-5):
+    np.testing.assert_allclose(result.losses, wanted.losses, rtol=rtol, atol=1e-3 * rtol)
+    np.testing.assert_array_equal(result.status, wanted.status)
+    np.testing.assert_array_equal(result.stopped_at, wanted.stopped_at)
+    np.testing.assert_array_equal(result.evaluated_at, wanted.evaluated_at)
+    for group in ("metrics", "evaluations", "aux"):
+        jax.tree.map(
+            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=10 * rtol, atol=rtol),
+            getattr(result, group),
+            getattr(wanted, group),
+        )
+    best = wanted.scores[wanted.best_lane]
+    if np.isfinite(best):  # which of two equal ones leads may hang on the last bit
+        np.testing.assert_allclose(result.scores[result.best_lane], best, rtol=10 * rtol, atol=rtol)
+    if result.best_lane == wanted.best_lane and wanted.best_params is not None:
+        jax.tree.map(
+            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e3 * rtol, atol=1e2 * rtol),
+            result.best_params,
+            wanted.best_params,
+        )
+
+
+def assert_equal(result, wanted):
+    np.testing.assert_array_equal(result.losses, wanted.losses)
+    np.testing.assert_array_equal(result.status, wanted.status)
+    for group in ("metrics", "evaluations", "aux", "best_params"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(result, group), getattr(wanted, group))
+
+
+def check_lanes_of_every_number_of_devices(folder):
+    assert jax.local_device_count() == 8
+    for rng in ("common", "independent"):
+        for points, seeds in ((1, 1), (5, 3), (9, 1)):
+            rates = lrax.log_grid(1e-3, 0.3, points) if points > 1 else [0.01]
+            options = dict(rates=rates, seeds=seeds, rng=rng, eval_every=7, objective="val_loss")
+            one = swept(devices=1, **options)
+            for devices in (8, 3):
+                assert_close(swept(devices=devices, **options), one)
+
+
+def check_widths(folder):
+    one = swept(devices=1)
+    for execution in ("loop", 2, 9, "vmap", "steps"):
+        for devices in (8, 3, 1):
+            result = swept(devices=devices, execution=execution)
+            assert_close(result, one)
+            assert (f"spread over {devices} devices" in result.info["plan"]) == (devices > 1)
+
+
+def check_digits(folder):
+    task = lrax.tasks.digits()
+    for rng in ("common", "independent"):
+        options = dict(rates=lrax.log_grid(1e-3, 1e-1, 6), seeds=2, steps=30, eval_every=15, objective="val_loss")
+        one = swept(task, devices=1, rng=rng, **options)
+        for devices in (8, 3):
+            assert_close(swept(task, devices=devices, rng=rng, **options), one)
+
+
+def check_convolutions(folder):
+    task = lrax.tasks.digits("cnn", batch_size=16)
+    options = dict(rates=lrax.log_grid(1e-3, 3e-2, 5), seeds=2, steps=8, objective="val_loss")
+    one = swept(task, devices=1, convolutions="xla", **options)
+    for convolutions in ("xla", "products"):
+        assert_close(swept(task, devices=8, convolutions=convolutions, **options), one)
+        assert_close(swept(task, devices=3, convolutions=convolutions, **options), one)
+    options["rng"] = "independent"
+    one = swept(task, devices=1, convolutions="xla", **options)
+    for convolutions in ("xla", "products"):
+        assert_close(swept(task, devices=8, convolutions=convolutions, **options), one)
+
+
+def programs(task, *, points=8, **options):
+    """The compiled programs of a sweep."""
+    bits = np.zeros((2, 2), np.uint32)
+    if options.get("rng") == "independent":
+        bits = np.zeros((2, points, 2), np.uint32)
+    rates = {"learning_rate": np.linspace(0.1, 1.0, points)}
+    made = engine.Engine(task, optax.adam, rates, bits, **{"steps": 300, "rng": "common", **options})
+    made.compile()
+    return {name: getattr(made._parts, name).lower(*shapes)() for name, shapes in made._arguments.items()}
+
+
+def check_no_collective(folder):
+    cnn = lrax.tasks.digits("cnn", batch_size=8, channels=(4,))
+    for task, options in (
+        (TASK, {}),
+        (TASK, {"rng": "independent"}),
+        (cnn, {"convolutions": "xla"}),
+        (cnn, {"convolutions": "products"}),
+        (cnn, {"convolutions": "xla", "rng": "independent"}),
+    ):
+        found = programs(task, devices=8, **options)
+        assert found.keys() == {"init", "draw", "start", "train", "evaluate"}
+        for name, program in found.items():
+            for collective in COLLECTIVES:
+                assert collective not in program.as_text(), (name, options, collective)
+        # Each device has its own part of the lanes alone, and their buffers are taken over.
+        train = found["train"].memory_analysis()
+        one = programs(task, devices=1, points=1, execution=1, **options)["train"].memory_analysis()
+        lanes = 2 if options.get("rng") == "independent" else 1
+        assert train.alias_size_in_bytes == lanes * one.alias_size_in_bytes > 0
+
+
+def check_data_is_no_constant(folder):
+    held_out = np.random.default_rng(1).normal(size=(6000, 3)).astype(np.float32)
+    closing = problems.regression(
+        evaluate=lambda params: {"val_loss": problems.squared_error(params, {"x": held_out, "y": held_out[:, 0]})}
+    )
+    on_one = jax.device_put(held_out, jax.devices()[2])  # where its owner put it is nothing to us
+    committed = problems.regression(
+        evaluate=lambda params: {"val_loss": problems.squared_error(params, {"x": on_one, "y": on_one[:, 0]})}
+    )
+    for program in programs(closing, devices=8).values():
+        assert not re.search(r"f32\[6000,3\]\S* constant\(", program.as_text())
+    assert_close(swept(committed, devices=8), swept(closing, devices=1))
+
+
+def check_a_lane_of_nan_changes_no_bit_of_the_others(folder):
+    for rng in ("common", "independent"):
+        sane = swept(devices=8, rng=rng)
+        for bad in (np.nan, np.inf, 1e30):
+            result = swept(rates=(1e-3, bad, 3e-2, 1e-1, 0.3), devices=8, rng=rng)
+            others = [0, 2, 3, 4]
+            np.testing.assert_array_equal(result.losses[others], sane.losses[others])
+            np.testing.assert_array_equal(result.metrics["val_loss"][others], sane.metrics["val_loss"][others])
+            np.testing.assert_array_equal(result.status[others], sane.status[others])
+            assert (result.status[1] == "diverged").all()
+
+
+def check_stopping(folder):
+    rates = [*lrax.log_grid(1e-3, 0.3, 9), 1e30, np.inf, np.nan]
+    for stop in ("diverged", lrax.Halving(), lrax.Median(), None):
+        for rng in ("common", "independent"):
+            options = dict(rates=rates, steps=320, seeds=2, stop=stop, rng=rng, objective="val_loss")
+            one = swept(devices=1, **options)
+            result = swept(devices=8, **options)
+            assert_close(result, one, rtol=1e-4)
+            assert (result.stopped_at < 320).any() == (stop is not None)
+
+
+def check_compaction(folder):
+    """Also into chunks so small that some devices train copies alone."""
+    rates = [*lrax.log_grid(1e-3, 0.3, 20), *[np.inf] * 17]
+    options = dict(rates=rates, steps=320, objective="val_loss", stop=lrax.Halving(eta=4, margin=0))
+    wanted = swept(devices=1, **options)
+    before, engine.PAYS = engine.PAYS, 0.0
+    try:
+        for devices in (8, 3, 1):
+            result = swept(devices=devices, **options)
+            assert "points are left" in " ".join(result.info["reasons"])
+            assert_close(result, wanted, rtol=1e-4)
+    finally:
+        engine.PAYS = before
+
+
+def check_everything_diverges(folder):
+    result = swept(rates=[np.inf, np.nan, 1e30], steps=300, devices=8)
+    assert np.all(result.status == "diverged")
+    assert result.losses.shape == (3, 2, 300)
+
+
+def check_resume(folder):
+    options = dict(steps=40, eval_every=15, objective="val_loss", devices=8)
+    for rng in ("common", "independent"):
+        whole = swept(rng=rng, **options)
+        segment, run.SECONDS_PER_SEGMENT = run.SECONDS_PER_SEGMENT, 0.0  # every segment is one step long
+        try:
+            path = folder / f"resume-{rng}"
+            part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
+            assert 0 < part.losses.shape[-1] < 40
+            part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
+        finally:
+            run.SECONDS_PER_SEGMENT = segment
+        assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
+        assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
+        # On another number of devices it goes on too, to the same numbers up to their order of additions.
+        path = folder / f"moved-{rng}"
+        swept(rng=rng, checkpoint=path, budget=0, **options)
+        assert_close(swept(rng=rng, checkpoint=path, **{**options, "devices": 3}), whole)
+
+
+def check_resume_after_points_were_stopped(folder):
+    rates = [np.inf, *lrax.log_grid(1e-3, 0.3, 5), 1e30]
+    for devices in (1, 8):
+        options = dict(rates=rates, steps=320, devices=devices, checkpoint_every=0)
+        whole, path = swept(**options), folder / f"stopped-{devices}"
+
+        class Stop(Exception):
+            pass
+
+        saved = run.Checkpoint.save
+        seen = []
+
+        def save(self, state, saved=saved, seen=seen, **options):
+            saved(self, state, **options)
+            seen.append(state.facts["done"])
+            if state.facts["done"] >= 200:
+                raise Stop
+
+        run.Checkpoint.save = save
+        try:
+            with pytest.raises(Stop):
+                swept(checkpoint=path, **options)
+        finally:
+            run.Checkpoint.save = saved
+        assert seen[-1] < 320
+        result = swept(checkpoint=path, **options)
+        assert_close(result, whole, rtol=1e-4)
+        assert (result.stopped_at[[0, -1]] < 320).all()
+
+
+def check_best_params(folder):
+    task = lrax.tasks.digits(widths=(8,))
+    for devices in (8, 3):
+        result = swept(task, devices=devices, objective="val_loss", steps=30)
+        again = task.evaluate(result.best.params)["val_loss"]
+        np.testing.assert_allclose(again, result.metrics["val_loss"][result.best_lane], rtol=1e-5)
+
+
+def check_which_devices(folder):
+    here = jax.devices()
+    for bad in (0, 9, -1, True, 1.5, "gpu", [], ["cpu"], [here[0], here[0]], here[0]):
+        with pytest.raises((ValueError, TypeError), match="`devices` must be"):
+            swept(devices=bad)
+    assert plan.devices(None) == plan.devices("all") == here
+    assert plan.devices(3) == here[:3]
+    assert plan.devices([here[5], here[2]]) == [here[5], here[2]]
+    assert_close(swept(devices=[here[5], here[2]]), swept(devices=1))
+    for program in programs(TASK, devices=[here[5]]).values():
+        assert {device for s in jax.tree.leaves(program.output_shardings) for device in s.device_set} == {here[5]}
+    assert_close(swept(devices=[here[5]], execution=2), swept(devices=1))
+
+
+def check_the_default_device(folder):
+    one = swept(devices=1)
+    for default in (jax.devices()[3], "cpu"):
+        jax.config.update("jax_default_device", default)
+        try:
+            assert plan.devices(None) == [default if default != "cpu" else jax.devices()[0]]
+            assert "spread" not in swept().info["plan"]
+            assert_close(swept(), one)
+            assert "spread over 8 devices" in swept(devices="all").info["plan"]
+            for program in programs(TASK).values():
+                places = {device for s in jax.tree.leaves(program.output_shardings) for device in s.device_set}
+                assert places == set(plan.devices(None))
+        finally:
+            jax.config.update("jax_default_device", None)
+    with jax.default_device(jax.devices()[3]):  # a setting of this thread, which those that train do not have
+        assert_close(swept(execution=2), one)
+
+
+def check_the_settings_of_the_caller_hold_on_all_threads(folder):
+    x64 = jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64(True)
+    with x64:
+        for devices in (1, 8):
+            assert swept(devices=devices, execution=2).losses.dtype == np.float64
+
+
+def check_batches_from_the_host(folder):
+    batches = [{"x": problems.X[i : i + 8], "y": problems.Y[i : i + 8]} for i in range(0, 40, 8)]
+    task = problems.regression(batch=batches)
+    for rng in ("common", "independent"):
+        assert_close(swept(task, devices=8, rng=rng), swept(task, devices=1, rng=rng))
+
+
+def check_a_model_with_state(folder):
+    def init(key):
+        return problems.init(key), {"mean": jax.numpy.zeros(())}
+
+    def loss(params, state, batch, key):
+        value = problems.squared_error(params, batch) + 1e-3 * jax.random.normal(key)
+        return value, ({"mean": 0.9 * state["mean"] + 0.1 * value}, {"twice": 2 * value})
+
+    task = lrax.Task(init, loss, TASK.batch, lambda params, state: {"mean": state["mean"]}, stateful=True)
+    for rng in ("common", "independent"):
+        one = swept(task, devices=1, rng=rng)
+        result = swept(task, devices=8, rng=rng)
+        assert_close(result, one)
+        np.testing.assert_allclose(result.aux["twice"], 2 * result.losses, rtol=1e-6)
+
+
+def check_another_sweep_recompiles_nothing(folder):
+    import logging
+
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = logging.getLogger("jax")
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        adam = lambda rate: optax.adam(rate)
+        with jax.log_compiles():
+            for rates in ((0.1, 0.01, 0.02), (0.3, 0.03, 0.04)):
+                compilations = len([words for words in records if "Compiling" in words])
+                lrax.sweep(TASK, adam, list(rates), steps=20, seeds=2, devices=8, progress=False)
+        assert compilations > 0
+        assert len([words for words in records if "Compiling" in words]) == compilations
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+CHECKS = children.names(globals())
+
+
+@pytest.fixture(scope="module")
+def child():
+    child = children.Children(__file__)
+    yield child
+    child.close()
+
+
+@pytest.mark.parametrize("check", [pytest.param(c, marks=[pytest.mark.slow] if c in SLOW else []) for c in CHECKS])
+def test_on_eight_devices(check, child):
+    child.run(check, timeout=600)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    children.serve(globals())
