@@ -1,15 +1,19 @@
-"""The command line: `python -m lrax demo`, `python -m lrax show "..."`."""
+"""The command line: `python -m lrax demo`, `sweep module:task`, `show "..."`."""
 
 import argparse
-import importlib
+import contextlib
 import inspect
+import math
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import optax
 
 from . import _require, plots, tasks
@@ -18,8 +22,9 @@ from .schedules.parse import parse
 from .schedules.schedule import Schedule
 from .schedules.span import span
 from .schedules.warmups import warmup_cosine
-from .sweeps.grid import log_grid
-from .sweeps.result import SweepResult
+from .sweeps import shell
+from .sweeps.grid import first_parameter, log_grid
+from .sweeps.report import report, write
 from .sweeps.sweep import sweep
 
 _EXAMPLES = """\
@@ -31,11 +36,14 @@ _COLUMNS = 8  # of rates in a table
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return options.command(options)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        if not isinstance(error, OSError) and not shell.is_refusal(error):
+            raise
         print(f"lrax: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, shell.Mistake) else 1
     except KeyboardInterrupt:
         print("lrax: interrupted before there was anything to show", file=sys.stderr)
         return 130
@@ -51,14 +59,26 @@ def _parser() -> argparse.ArgumentParser:
         " warmup-cosine schedule, and shows which is best. Ctrl-C ends it early and shows what is done.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument("--rates", type=_at_least(3), default=48, metavar="N", help="learning rates to try")
-    demo.add_argument("--low", type=_positive, default=1e-3, metavar="RATE", help="the smallest of them")
-    demo.add_argument("--high", type=_positive, default=100.0, metavar="RATE", help="the largest of them")
-    demo.add_argument("--seeds", type=_at_least(1), default=2, metavar="N", help="runs of each rate")
-    demo.add_argument("--steps", type=_at_least(10), default=400, metavar="N", help="updates of each run")
+    demo.add_argument("--rates", type=shell.at_least(3), default=48, metavar="N", help="learning rates to try")
+    demo.add_argument("--low", type=shell.positive, default=1e-3, metavar="RATE", help="the smallest of them")
+    demo.add_argument("--high", type=shell.positive, default=100.0, metavar="RATE", help="the largest of them")
+    demo.add_argument("--seeds", type=shell.at_least(1), default=2, metavar="N", help="runs of each rate")
+    demo.add_argument("--steps", type=shell.at_least(10), default=400, metavar="N", help="updates of each run")
     demo.add_argument("--out", default="lrax-demo.png", metavar="FILE", help="where to write the picture")
     demo.add_argument("--no-progress", action="store_true", help="show no progress bar")
     demo.set_defaults(command=_demo)
+    of_task = commands.add_parser(
+        "sweep",
+        help="find the learning rate of a task of your own",
+        description="Trains a task with many learning rates, and other hyperparameters, side by side, and says which is"
+        " best.\nCtrl-C ends it early and shows what is done.",
+        epilog=shell.EPILOG,
+        usage="%(prog)s TASK [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # the command that goes on at an edge of the grid is made of this one's words
+    )
+    shell.add_options(of_task)
+    of_task.set_defaults(command=_sweep)
     names = _names()
     show = commands.add_parser(
         "show",
@@ -72,17 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("schedules", nargs="+", metavar="SCHEDULE", help="such as 'cosine(peak=0.1, steps=1000)'")
     show.add_argument(
-        "--steps", type=_at_least(1), metavar="N", help="updates to show (default: all, and a tenth more)"
+        "--steps", type=shell.at_least(1), metavar="N", help="updates to show (default: all, and a tenth more)"
     )
     show.add_argument("--log", action="store_true", help="make the axis of the rates logarithmic")
     show.add_argument("--out", metavar="FILE", help="also write a picture, such as schedule.png")
-    show.add_argument("--width", type=_at_least(20), metavar="N", help="characters in a line (default: the terminal's)")
+    show.add_argument(
+        "--width", type=shell.at_least(20), metavar="N", help="characters in a line (default: the terminal's)"
+    )
     show.set_defaults(command=_show)
     return parser
 
 
 def _demo(options: argparse.Namespace) -> int:
     _require.extra("matplotlib", "demo")  # before the work, not after it
+    if not Path(options.out).parent.is_dir():
+        raise FileNotFoundError(f"--out must be a file in a folder that is there, got {options.out!r}")
     task = tasks.digits()
     warmup = options.steps // 10
 
@@ -91,7 +115,9 @@ def _demo(options: argparse.Namespace) -> int:
 
     rates = log_grid(options.low, options.high, options.rates)
     lanes = options.rates * options.seeds
-    print(f"digits: {options.rates} rates x {options.seeds} seeds = {lanes} runs of {options.steps} steps, all at once")
+    print(
+        f"digits: {options.rates} rates x {options.seeds} seeds = {lanes} runs of {options.steps} steps, side by side"
+    )
     result = sweep(
         task,
         adam,
@@ -101,31 +127,75 @@ def _demo(options: argparse.Namespace) -> int:
         objective="val_loss",
         progress=not options.no_progress,
     )
-    _report(result)
+
+    def extension(_: str, edge: str) -> str:
+        further = options.low / 100 if edge == "low" else 100 * options.high
+        return shell.again(options.arguments, {f"--{edge}": f"{further:.4g}"})
+
+    print(f"\n{report(result, extension)}")
     result.plot().savefig(options.out, dpi=120)
     print(f"picture: {options.out}")
     return 0
 
 
-def _report(result: SweepResult) -> None:
-    print(f"\n{result.table()}\n")
-    info, done = result.info, result.losses.shape[-1]
-    if done < info["steps"]:
-        print(f"interrupted after {done} of {info['steps']} steps")
-    versions = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
-    print(f"device:  {info['device']}; {versions}")
-    print(f"time:    {info['compile_seconds']:.1f} s to compile, {info['run_seconds']:.1f} s to run")
-    best = result.optimum()
-    low, high = best.interval
-    print(f"best:    learning rate {best.rate:.2g}, between {low:.2g} and {high:.2g}")
-    if best.at_edge:
-        print(f"         at the {best.at_edge} edge of the grid: the best rate may lie beyond, extend it that way")
+def _sweep(options: argparse.Namespace) -> int:
+    _set_up_devices(options)
+    task = shell.task(options.task)
+    optimizer, words = shell.optimizer(
+        options.optimizer, steps=options.steps, warmup=options.warmup, decay=options.decay
+    )
+    axes = shell.grid(options.lr, options.grid, optimizer)
+    points = math.prod(len(axis.values) for axis in axes.values())
+    is_first = jax.process_index() == 0
+    if is_first:
+        seeds = f" x {options.seeds} seeds = {points * options.seeds} runs" if options.seeds > 1 else ""
+        lanes = f"{points} points{seeds} of {options.steps} steps"
+        print(f"{options.task}: {lanes}, by {words}")
+    result = sweep(
+        task,
+        optimizer,
+        {name: axis.values for name, axis in axes.items()},
+        steps=options.steps,
+        seeds=options.seeds,
+        objective=options.objective,
+        mode=options.mode,
+        eval_every=options.eval_every,
+        stop=shell.STOPS[options.stop],
+        execution=options.execution,
+        devices=options.devices,
+        budget=options.budget,
+        checkpoint=options.checkpoint,
+        progress=False if options.no_progress else None,
+    )
+    if is_first:
+        first = first_parameter(optimizer)
+        print(f"\n{report(result, lambda *edge: shell.extended(options.arguments, axes, first, *edge))}")
+        for line in write(result, options.out) if options.out else []:
+            print(line)
+    return 0 if np.all(np.isfinite(result.scores[result.ranking[0]])) else 1
+
+
+def _set_up_devices(options: argparse.Namespace) -> None:
+    """Before JAX looks at what there is."""
+    if options.devices is not None and options.devices > 1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+        with contextlib.suppress(RuntimeError):  # it has looked: `sweep` says how many there are
+            jax.config.update("jax_num_cpu_devices", options.devices)
+    given = (options.coordinator, options.processes, options.process_id)
+    if not options.distributed and given == (None, None, None):
+        return
+    try:
+        jax.distributed.initialize(*given)
+    except (RuntimeError, ValueError) as error:
+        raise shell.Mistake(
+            f"the processes did not come together: {error}\n"
+            "Give --coordinator HOST:PORT --processes N --process-id I where the environment does not tell."
+        ) from error
 
 
 def _show(options: argparse.Namespace) -> int:
     if options.out:
         _require.extra("matplotlib", "plot")  # before the work, not after it
-    names = _names()
+    names = _with_prefixes(_names())
     try:
         schedules = [parse(text, names) for text in options.schedules]
         steps = options.steps or max(span(schedule) or 1 for schedule in schedules)
@@ -170,40 +240,22 @@ def _rates(text: str, schedule: Schedule, counts: Any) -> Any:
 def _names() -> dict[str, Callable[..., Any]]:
     """What `show` may call: the builders and combinators, and other frameworks' schedules under their names."""
     package = sys.modules[__package__ or "lrax"]
-    public = {name: getattr(package, name) for name in package.__all__}
-    names = {name: value for name, value in public.items() if _makes_schedule(value)}
-    try:
-        compat = importlib.import_module(".compat", package.__name__)
-    except ModuleNotFoundError:
-        return names
-    for family, module in sorted(vars(compat).items()):
-        if inspect.ismodule(module) and module.__name__ == f"{compat.__name__}.{family}":
-            own = {name: value for name, value in vars(module).items() if name[0] != "_" and callable(value)}
-            listed = getattr(module, "__all__", [name for name in own if own[name].__module__ == module.__name__])
-            names |= {f"{family}.{name}": own[name] for name in sorted(listed) if name in own}
+    names = {name: getattr(package, name) for name in package.__all__ if _makes_schedule(getattr(package, name))}
+    # What has `__all__` is a framework; the other modules of `compat` are its own.
+    families = {name: module for name, module in sorted(vars(package.compat).items()) if hasattr(module, "__all__")}
+    for family, module in families.items():
+        names |= {f"{family}.{name}": getattr(module, name) for name in module.__all__}
     return names
+
+
+def _with_prefixes(names: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """The names also as a schedule prints them, `compat.torch.OneCycleLR`, and as code has them, `lrax.cosine`."""
+    printed = {f"compat.{name}": value for name, value in names.items() if "." in name}
+    return names | printed | {f"lrax.{name}": value for name, value in (names | printed).items()}
 
 
 def _makes_schedule(value: Any) -> bool:
     return inspect.isfunction(value) and inspect.signature(value).return_annotation in (Schedule, "Schedule")
-
-
-def _at_least(low: int):
-    def number(text: str) -> int:
-        value = int(text)
-        if value < low:
-            raise argparse.ArgumentTypeError(f"must be at least {low}, got {value}")
-        return value
-
-    number.__name__ = "number"  # as argparse names it in "invalid number value: 'x'"
-    return number
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
-    return value
 
 
 if __name__ == "__main__":

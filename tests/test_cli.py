@@ -1,22 +1,72 @@
 """The command line, as a person meets it."""
 
+import importlib
+import re
+import shlex
+import socket
 import subprocess
 import sys
 
+import numpy as np
+import optax
 import pytest
 
+import lrax
 from lrax.__main__ import main
+from lrax.sweeps import report, shell
+
+MODULE = """
+import jax
+import lrax
+import numpy as np
+import optax
+from jax import numpy as jnp
+
+x = np.linspace(-1.0, 1.0, 64, dtype=np.float32)
+task = lrax.Task(
+    init=lambda key: {"w": jax.random.normal(key)},
+    loss=lambda params, batch: jnp.mean((params["w"] * batch["x"] - batch["y"]) ** 2),
+    batch=lrax.minibatches({"x": x, "y": 3 * x}, size=16),
+    evaluate=lambda params: {"error": abs(params["w"] - 3)},
+)
+number = 3
+
+
+def make():
+    return task
+
+
+def broken():
+    raise ValueError("a mistake of my own")
+
+
+def sgd(lr, momentum=0.0):
+    return optax.sgd(lr, momentum=momentum)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a module of a task, as the current one."""
+    (tmp_path / "of_mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("of_mine", None)
+    shell._file.cache_clear()
 
 
 def test_demo(tmp_path):
     command = [sys.executable, "-m", "lrax", "demo", "--rates", "5", "--steps", "30", "--out", "a.png", "--no-progress"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert lines[0] == "digits: 5 rates x 2 seeds = 10 runs of 30 steps, all at once"
+    assert lines[0] == "digits: 5 rates x 2 seeds = 10 runs of 30 steps, side by side"
     header = next(line for line in lines if "status" in line)
     assert header.split() == ["learning_rate", "train", "loss", "val_accuracy", "val_loss", "status"]
     assert sum(line.endswith(("done", "diverged")) for line in lines) == 5
-    for word in ("device:", "time:", "to compile", "best:    learning rate", "between", "picture: a.png"):
+    for word in ("device:", "time:", "to compile", "plan:", "best:    learning rate", "between", "picture: a.png"):
         assert word in done.stdout
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert done.stderr == ""
@@ -44,3 +94,214 @@ def test_failures_are_one_line(capsys):
     assert capsys.readouterr().err == "lrax: `low` must be at most `high`, got 1.0 and 0.1\n"
     assert main(["demo", "--out", "no_such_folder/a.png", "--rates", "3", "--steps", "10"]) == 1
     assert "no_such_folder" in capsys.readouterr().err
+
+
+def sweep(capsys, *words):
+    status = main(["sweep", *words])
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+def test_sweep_end_to_end(folder):
+    command = "sweep of_mine.py:task --optimizer of_mine.py:sgd --lr 1e-3:10:5 --grid momentum=0,0.5 --seeds 2"
+    command += " --steps 40 --warmup 10% --decay cosine --objective error --out found"
+    done = subprocess.run([sys.executable, "-m", "lrax", *command.split()], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0] == (
+        "of_mine.py:task: 10 points x 2 seeds = 20 runs of 40 steps, by of_mine.py:sgd under warmup_cosine(lr, 40, 4)"
+    )
+    assert sum(line.endswith(("done", "diverged")) for line in lines) == 10
+    for word in ("device:", "time:", "plan:", "lowest error", "files:   found.csv, found.npz, found.png"):
+        assert word in done.stdout
+    assert re.search(r"^best:    lr \S+, between \S+ and \S+, with momentum", done.stdout, re.MULTILINE)
+    result = lrax.SweepResult.load("found.npz")
+    assert result.losses.shape == (10, 2, 40)
+    assert result.objective == "error"
+    assert list(result.hyperparams) == ["lr", "momentum"]
+    assert (folder / "found.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((folder / "found.csv").read_text().splitlines()) == 21
+
+
+def test_sweep_is_the_sweep(folder, capsys):
+    status, shown, err = sweep(capsys, "of_mine:make", "--lr", "0.01,0.1,1", "--steps", "30", "--out", "a.npz")
+    assert (status, err) == (0, "")
+    assert shown.startswith("of_mine:make: 3 points of 30 steps, by optax:adam\n")
+    found = lrax.SweepResult.load("a.npz")
+    task = sys.modules["of_mine"].task
+    np.testing.assert_array_equal(found.losses, lrax.sweep(task, optax.adam, [0.01, 0.1, 1], steps=30).losses)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "decay", "words", "schedule"),
+    [
+        ("0", "constant", "optax:sgd", lrax.constant(0.5)),
+        ("10%", "constant", "optax:sgd under warmup_constant(learning_rate, 2)", lrax.warmup_constant(0.5, 2)),
+        ("4", "linear", "optax:sgd under warmup_linear(learning_rate, 20, 4)", lrax.warmup_linear(0.5, 20, 4)),
+        ("0%", "cosine", "optax:sgd under warmup_cosine(learning_rate, 20, 0)", lrax.warmup_cosine(0.5, 20, 0)),
+    ],
+)
+def test_optimizers_under_a_schedule(warmup, decay, words, schedule):
+    optimizer, said = shell.optimizer("optax:sgd", steps=20, warmup=warmup, decay=decay)
+    assert said == words
+    found = optimizer(learning_rate=0.5)
+    gradient, rates = np.float32(1.0), []
+    state = found.init(gradient)
+    for _ in range(20):
+        update, state = found.update(gradient, state)
+        rates.append(-float(update))
+    np.testing.assert_allclose(rates, schedule.values(20), rtol=1e-6)
+
+
+def test_sweep_at_an_edge_prints_the_command_that_goes_on(folder, capsys):
+    words = ["of_mine.py:task", "--lr=1e-4:1e-3:5", "--steps", "20", "--out", "a", "--no-progress", "--checkpoint", "c"]
+    status, shown, _ = sweep(capsys, *words)
+    assert status == 0
+    assert "the highest learning rate of the grid: a higher one may be better" in shown
+    command = re.search(r"^next:    python -m lrax sweep (.*)$", shown, re.MULTILINE)[1]
+    assert command == ("of_mine.py:task --steps 20 --out a-2 --no-progress --checkpoint c-2 --lr 0.0005623:0.003162:4")
+    assert sweep(capsys, *shlex.split(command))[0] == 0
+    assert {"a.npz", "a-2.npz", "c.npz", "c-2.npz"} <= {path.name for path in folder.iterdir()}
+    status, shown, _ = sweep(capsys, *words)  # once more, from its checkpoint
+    assert "from the checkpoint's step 20 on" in shown
+
+
+def test_sweep_where_everything_diverges(folder, capsys):
+    words = ["of_mine:task", "--optimizer", "of_mine:sgd", "--lr", "1e10:1e20:3", "--steps", "40"]
+    status, shown, _ = sweep(capsys, *words)
+    assert status == 1
+    assert "best:    none, for every point diverged" in shown
+    assert shown.endswith("--steps 40 --lr 1:1e+15:4\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("nothing_here:task", "there is no module 'nothing_here' in the current folder or among the installed pack"),
+        ("nothing.py:task", "there is no file "),
+        ("of_mine", "the task must be module:attribute or path/to/file.py:attribute, got 'of_mine'"),
+        ("of_mine:tusk", "of_mine has no 'tusk'; it has broken, make, number, sgd, task, x"),
+        ("of_mine:number", "of_mine:number must be a lrax.Task or a function that returns one, but is a int"),
+        ("of_mine:task --optimizer optax:adm", "optax has no 'adm'; it has ada"),
+        ("of_mine:task --optimizer of_mine:number", "must be a function that returns an optax optimizer, but is a int"),
+        ("of_mine:task --warmup 101%", "--warmup must be steps or percent of the 1000 steps, such as 100 or 10%, got"),
+        ("of_mine:task --lr 1,2 --grid learning_rate=3", "'learning_rate' has values twice; --lr is for the optimizer"),
+        ("of_mine:task --grid b1=0,1 --grid b1=0.5", "'b1' has values twice"),
+    ],
+)
+def test_what_is_not_there_is_named(folder, capsys, words, message):
+    status, shown, err = sweep(capsys, *words.split())
+    assert (status, shown) == (2, "")
+    assert err.startswith("lrax: ")
+    assert message in err
+
+
+def test_what_a_sweep_refuses_is_one_line(folder, capsys):
+    for words, message in (
+        ("--objective accuracy", "lrax: `objective` must be one of 'train_loss', 'error', got 'accuracy'\n"),
+        ("--grid b7=1,2", "lrax: `grid` must name parameters of the optimizer"),
+        ("--execution fast", "lrax: `execution` must be one of 'auto'"),
+        ("--devices 99", "lrax: `devices` must be at most the "),
+    ):
+        status, _, err = sweep(capsys, "of_mine:task", *words.split())
+        assert (status, err.count("\n")) == (1, 1)
+        assert err.startswith(message)
+    with pytest.raises(ValueError, match="a mistake of my own"):  # is shown with its traceback
+        main(["sweep", "of_mine:broken"])
+
+
+def test_help_of_sweep(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["sweep", "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 120
+    for word in ("TASK [options]", "--distributed", "examples:", "exit status:", "low:high:n:linear"):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1e-3:1e-1:3", [1e-3, 1e-2, 1e-1]),
+        ("1e-3:1e-1:3:log", [1e-3, 1e-2, 1e-1]),
+        ("0:1:3:linear", [0, 0.5, 1]),
+        ("1e-3,1e-2", [1e-3, 1e-2]),
+        ("0.1", [0.1]),
+    ],
+)
+def test_values(text, values):
+    np.testing.assert_allclose(shell.axis(text).values, values)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--lr 1:2", "must be low:high:n, low:high:n:linear or a list, such as 1e-5:1:48 or 1e-3,1e-2, got '1:2'"),
+        ("--lr 1:2:3:cubic", "must be low:high:n, low:high:n:linear or a list"),
+        ("--lr a,b", "must be low:high:n or a list of numbers"),
+        ("--lr 1:2:3.5", "must be two numbers and a count"),
+        ("--lr 2:1:3", "must go from a lower to a higher finite number"),
+        ("--lr 1:2:1", "must have at least 2 values"),
+        ("--lr 0:1:3", "is at equal ratios and must begin above 0; at equal distances it is 0:1:3:linear"),
+        ("--grid 1e-3:1:3", "must be name=values"),
+        ("--budget soon", "must be seconds, or such as 90s, 10min or 2h, got 'soon'"),
+        ("--out no_such_folder/a", "must be a name in a folder that is there"),
+        ("--decay sine", "invalid choice: 'sine'"),
+        ("--steps 0", "must be at least 1, got 0"),
+    ],
+)
+def test_values_that_cannot_be_read(capsys, option, message):
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", "lrax.tasks:digits", *option.split()])
+    assert message in capsys.readouterr().err
+
+
+def test_commands_that_go_on():
+    axes = {"lr": shell.axis("1,2,4"), "wd": shell.axis("1e-3:1:4"), "m": shell.axis("0:1:5:linear")}
+    words = ["sweep", "a:task", "--grid", "wd=1e-3:1:4", "--grid", "m=0:1:5:linear", "--out", "r/a-9"]
+    for name, edge, tail in (
+        ("lr", "high", "--grid wd=1e-3:1:4 --grid m=0:1:5:linear --out r/a-10 --lr 2,4,8,16"),
+        ("lr", "low", "--grid wd=1e-3:1:4 --grid m=0:1:5:linear --out r/a-10 --lr 0.25,0.5,1,2"),
+        ("wd", "low", "--grid m=0:1:5:linear --out r/a-10 --grid wd=1e-05:0.01:4"),
+    ):
+        assert shell.extended(words, axes, "lr", name, edge) == f"python -m lrax sweep a:task {tail}"
+    assert shell.extended(words, axes, "lr", "m", "high") is None  # a momentum of 1.25 is nothing to try
+    axes = {"lr": shell.axis("1:3:5:linear")}
+    assert shell.extended(["--grid=lr=1:3:5:linear"], axes, "lr", "lr", "high").endswith("lrax --lr 2.5:4:4:linear")
+    assert shell.extended([], {"lr": shell.axis("1:4:4:linear")}, "lr", "lr", "low") is None  # would go below 0
+    assert shell.extended([], {"lr": shell.axis("3")}, "lr", "lr", "low") is None  # no ratio is known
+
+
+def test_long_tables_are_cut_to_the_best(folder, capsys, monkeypatch):
+    monkeypatch.setattr(report, "ROWS", 3)
+    shown = sweep(capsys, "of_mine:task", "--lr", "1e-2:1:9", "--steps", "30")[1]
+    rows = shown.split("status\n")[1].split("\n\n")[0].splitlines()
+    assert len(rows) == 4
+    assert rows[-1] == "(the best 3 of 9 points)"
+    assert sum(row.startswith("*") for row in rows) == 1
+    rates = [float(row.strip("* ").split()[0]) for row in rows[:-1]]
+    assert rates == sorted(rates)
+
+
+def test_files_that_need_a_package_that_is_not_there(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    shown = sweep(capsys, "of_mine:task", "--lr", "1e-2:1:9", "--steps", "30", "--out", "lr0.1")[1]
+    assert "files:   lr0.1.npz, lr0.1.png\n" in shown
+    assert "no lr0.1.csv: this needs pandas, which is not installed" in shown
+
+
+def test_two_processes(folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = f"sweep of_mine:task --lr 1e-3:1:9 --steps 30 --out both --coordinator 127.0.0.1:{port} --processes 2"
+    command = [sys.executable, "-m", "lrax", *words.split(), "--process-id"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = [subprocess.Popen([*command, str(i)], **pipes) for i in range(2)]
+    (first, _), (second, _) = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert "best:    learning rate" in first
+    assert "best:" not in second  # nor anything else of lrax's
+    assert lrax.SweepResult.load("both.npz").losses.shape == (9, 1, 30)
+    alone = lrax.sweep(shell.task("of_mine:task"), optax.adam, lrax.log_grid(1e-3, 1, 9), steps=30)
+    np.testing.assert_allclose(lrax.SweepResult.load("both.npz").losses, alone.losses, rtol=1e-5)
