@@ -1,5 +1,6 @@
 """The benchmarks run, and their strategies train the same."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,14 +10,71 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("task", ["mlp", pytest.param("char_lm", marks=pytest.mark.slow)])
-def test_strategies_agree(task, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
-    from tests.benchmarks import sweeps
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("mlp", "mlp256", "cnn", "char_lm")]
 
-    results = sweeps.main(["--tasks", task, "--lanes", "2", "--steps", "4", "--repeats", "1"])
-    shown = capsys.readouterr().out
-    for name in ("(a) loop of jitted steps", "(b) loop of scans", "(c) jit(vmap(scan))", "(d) lrax.sweep"):
-        np.testing.assert_allclose(results[task][name][2], results[task]["(b) loop of scans"][2], rtol=1e-5)
+
+@pytest.fixture
+def benchmark_path(monkeypatch):
+    """The commands are run from the repository's root."""
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+
+
+@pytest.mark.parametrize("task", ["diabetes", *SLOW])
+def test_strategies_agree(task, benchmark_path, capsys, tmp_path):
+    from tests.benchmarks import alternatives, sweeps
+
+    options = ["--lanes", "2", "--steps", "4", "--rounds", "1", "--repeats", "1", "--no-torch"]
+    results = sweeps.main(["--tasks", task, *options, "--json", str(tmp_path / "results.json")])
+    shown, measured = capsys.readouterr().out, results[task, 2]
+    assert set(measured) == {"lrax.sweep", *alternatives.STRATEGIES}
+    for name, found in measured.items():
         assert name in shown
-    assert "run / lrax" in shown
+        np.testing.assert_allclose(found.losses, measured["loop of scans"].losses, rtol=1e-5)
+        assert 0 < found.run < found.first
+    summary = json.loads((tmp_path / "results.json").read_text())["summary"]
+    assert summary == [{"task": task, "lanes": 2, **sweeps.ratios(measured)}]
+
+
+def test_ratios_are_against_the_fastest(benchmark_path):
+    from tests.benchmarks import alternatives, sweeps
+
+    of = lambda first, run: sweeps.Measured(first, run, np.ones(2), "")
+    measured = {name: of(4.0 + i, 2.0 + i) for i, name in enumerate(alternatives.STRATEGIES)}
+    measured |= {"lrax.sweep": of(2.0, 1.0), "PyTorch loop": of(9.0, 9.0), "PyTorch ensemble": of(3.0, 3.0)}
+    assert sweeps.ratios(measured) == {"run": 2.0, "answer": 0.5, "torch": 3.0}
+
+
+def test_time_to_the_answer_is_measured_with_and_without_stopping(benchmark_path, capsys, tmp_path):
+    from tests.benchmarks import stopping
+
+    options = ["--rates", "4", "--seeds", "1", "--steps", "18", "--widths", "--json", str(tmp_path / "results.json")]
+    full, halved = stopping.main(options)
+    assert full.result.metrics["val_loss"].shape == (4, 1)
+    assert stopping.compare(full, full, full.result.hyperparams["peak"])["excess"] == pytest.approx(0, abs=1e-6)
+    assert "full grid" in capsys.readouterr().out
+    if halved is not None:
+        assert "speedup" in json.loads((tmp_path / "results.json").read_text())
+
+
+def test_memory_grows_by_lanes_and_nothing_is_compiled_twice(benchmark_path, capsys):
+    from tests.benchmarks import memory
+
+    rows = memory.main(["--lanes", "1", "8", "--steps", "2", "--megabytes", "2", "--here"])
+    assert [row.recompiled for row in rows] == [0, 0]
+    assert rows[0].compiled > 0
+    (added,) = memory.growth(rows, "program")
+    assert 0 < added < 1 or np.isnan(added)  # no copy of the data
+    assert "compiled by second sweeps: 0" in capsys.readouterr().out
+
+
+def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    from tests.benchmarks import schedules
+
+    shapes = ["linear", "multistep", "warmup_cosine", "restarts"]
+    results = schedules.main(["--shapes", *shapes, "--lanes", "2", "--steps", "40", "--repeats", "1"])
+    assert all(shape in capsys.readouterr().out for shape in shapes[:1])
+    for ours, theirs in results.values():
+        for way in theirs:
+            np.testing.assert_allclose(ours[way][3], theirs[way][3], rtol=1e-4, atol=1e-8)
+    assert "peaks" not in results["warmup_cosine"][1]  # Optax's cannot be traced in its peak
