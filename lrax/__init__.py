@@ -17,26 +17,42 @@ from .schedules.ramps import ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
+from .sweeps.ask_tell import AskTell, Outcome
+from .sweeps.confirm import Confirmation, confirm
 from .sweeps.grid import log_grid
 from .sweeps.optimum import Optimum
+from .sweeps.points import points, random_points, sobol
 from .sweeps.result import SweepResult
+from .sweeps.statistics import Paired
+from .sweeps.stopping import Halving, Median
+from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
 from .sweeps.train import train
 from .tasks.batches import minibatches
+from .tasks.streams import Stream
 from .tasks.task import Task
 
 __version__ = _version("lrax")
 
 __all__ = [
+    "AskTell",
+    "Confirmation",
+    "Halving",
     "Horizon",
+    "Median",
     "Optimum",
+    "Outcome",
+    "Paired",
     "ScaleByLrState",
     "Schedule",
+    "Stream",
+    "StructuralResult",
     "SweepResult",
     "Task",
     "add",
     "clip",
     "compat",
+    "confirm",
     "constant",
     "cooldown",
     "cosine",
@@ -64,19 +80,23 @@ __all__ = [
     "piecewise",
     "piecewise_constant",
     "plots",
+    "points",
     "polynomial",
     "power_law",
     "ramp",
+    "random_points",
     "repeat",
     "rex",
     "scale",
     "scale_by_lr",
     "set_lr",
     "shift",
+    "sobol",
     "stack",
     "step_decay",
     "stretch",
     "sweep",
+    "sweep_over",
     "tanh",
     "tasks",
     "train",
