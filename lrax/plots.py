@@ -118,6 +118,7 @@ def sweep(
     losses: np.ndarray,
     diverged: np.ndarray,
     *,
+    pruned: np.ndarray | None = None,
     name: str = "learning rate",
     objective: str = "loss",
     optimum: tuple[float, float, float] | None = None,
@@ -131,6 +132,7 @@ def sweep(
       values: The objective of every lane, `[points, seeds]`.
       losses: Training losses, `[points, seeds, steps]`.
       diverged: Which lanes diverged, `[points, seeds]`.
+      pruned: Which points were stopped early, whose values are what they had reached then, `[points]`; by default none.
       name: Name of the swept hyperparameter.
       objective: Name of the objective.
       optimum: Best rate and the ends of its interval, 0 or infinity where it is open; or `None`.
@@ -146,10 +148,11 @@ def sweep(
     figure_module = _require.extra("matplotlib.figure", "plot")
     order = np.argsort(rates)
     rates, values, losses, diverged = rates[order], values[order], losses[order], diverged[order]
+    pruned = np.zeros(len(rates), bool) if pruned is None else pruned[order]
     figure = figure_module.Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     name = name.replace("_", " ")
-    _against_rate(left, rates, values, diverged, name, objective.replace("_", " "), optimum, at or {}, joined)
+    _against_rate(left, rates, values, diverged, pruned, name, objective.replace("_", " "), optimum, at or {}, joined)
     _curves(figure, right, rates, losses, diverged, name, optimum[0] if optimum is not None else None)
     return figure
 
@@ -176,8 +179,12 @@ def curves(rates: np.ndarray, losses: np.ndarray, diverged: np.ndarray, *, name:
     return figure
 
 
-def _against_rate(axes, rates, values, diverged, name, objective, optimum, at, joined):
-    whole = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
+def _against_rate(axes, rates, values, diverged, pruned, name, objective, optimum, at, joined):
+    known = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
+    whole, early = known & ~pruned, known & pruned
+    if early.any():
+        means = values[early].mean(axis=1)
+        axes.plot(rates[early], means, "o", color="0.6", mfc="none", ms=4, label="stopped early")
     if whole.any():
         mean, low, high = (reduce(values[whole], axis=1) for reduce in (np.mean, np.min, np.max))
         seeds = values.shape[1]

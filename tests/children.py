@@ -3,6 +3,7 @@
 For what a process must be started for: several devices of a CPU, and several processes.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -47,7 +48,7 @@ class Children:
             self._logs.append(log)
 
     def run(self, check, timeout):
-        """Runs a check in all processes; raises what any of them raised, and kills all after a time that is too long."""
+        """Runs a check in all processes; raises what any of them raised, and kills all if they take too long."""
         for process in self._processes:
             process.stdin.write(json.dumps({"check": check, "folder": self._folder.name}) + "\n")
             process.stdin.flush()
@@ -55,10 +56,8 @@ class Children:
         replies = [b"" for _ in self._processes]
         while not all(reply.endswith(b"\n") for reply in replies):
             for i, process in enumerate(self._processes):
-                try:
+                with contextlib.suppress(BlockingIOError):
                     replies[i] += os.read(self._pipes[i], 1 << 20)
-                except BlockingIOError:
-                    pass
                 if not replies[i].endswith(b"\n") and process.poll() is not None:
                     self._fail(f"process {i} ended with {process.returncode} in {check}")
             if time.monotonic() > ends:

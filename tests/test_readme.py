@@ -51,7 +51,7 @@ def test_the_source_names_extras_that_exist():
             named[name] = path.name
     assert {"plot", "sweep", "flax", "equinox", "optuna", "orbax", "xarray"} <= named.keys() <= extras.keys()
     tested = re.search(r"lrax\[(.*)\]", extras["tests"][0])[1].split(",")
-    assert tested == ["all", "flax", "equinox", "optuna", "orbax", "xarray"]  # the adapters are tested with the real ones
+    assert tested == ["all", "flax", "equinox", "optuna", "orbax", "xarray"]  # tested with the real ones
 
 
 def test_version():

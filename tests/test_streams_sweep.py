@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -43,6 +46,18 @@ def assert_close(result, wanted):
     for group in ("metrics", "evaluations", "best_params"):
         close = lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
         jax.tree.map(close, getattr(result, group), getattr(wanted, group))
+
+
+def interrupting(done):
+    """Ctrl-C, once, after so many updates."""
+    left = [done]
+
+    def on_event(kind, facts):
+        if left and kind == "segment" and facts["done"] >= left[0]:
+            left.clear()
+            signal.raise_signal(signal.SIGINT)
+
+    return on_event
 
 
 def generate():
@@ -165,7 +180,7 @@ def test_batches_are_read_while_the_device_works(short_blocks, monkeypatch):
     def source():
         for i in range(64):
             with change:
-                made[0] = i + 1
+                made[0] += 1
                 change.notify_all()
             yield BATCHES[i % 7]
 
@@ -174,9 +189,8 @@ def test_batches_are_read_while_the_device_works(short_blocks, monkeypatch):
 
     def train_after_the_next_block_was_read(self, inputs, running, first, count):
         # Nobody asks for a batch until this returns.
-        wanted = min((first // 8 + 2) * 8, 64)
         with change:
-            ahead.append(change.wait_for(lambda: made[0] >= wanted, timeout=60))
+            ahead.append(change.wait_for(lambda: made[0] >= (first // 8 + 2) * 8, timeout=10 if all(ahead) else 0))
         return train(self, inputs, running, first, count)
 
     monkeypatch.setattr(engine.Engine, "train", train_after_the_next_block_was_read)
@@ -222,16 +236,16 @@ def test_a_source_that_ends_too_early_is_named(short_blocks):
         assert threads() == []
     with pytest.raises(ValueError, match="`source` must hold at least one batch in every epoch"):
         swept([])
-    with pytest.raises(ValueError, match="`source` must hold batches of the same shapes.*drop a smaller last batch"):
+    with pytest.raises(ValueError, match=r"`source` must hold batches of the same shapes.*drop a smaller last batch"):
         swept([*BATCHES, jax.tree.map(lambda leaf: leaf[:3], BATCHES[0])])
     assert_close(swept(iter(BATCHES), steps=7), swept(drawn(), steps=7))  # as many as there are
 
 
 def test_the_thread_ends_with_a_sweep_that_cannot_begin():
     caught = []
-    for options in (dict(objective="other"), dict(convolutions="some"), dict(execution="quickly")):
-        with pytest.raises(ValueError) as error:
-            swept(BATCHES, **options)
+    for name in ("objective", "convolutions", "execution"):
+        with pytest.raises(ValueError, match=name) as error:
+            swept(BATCHES, **{name: "other"})
         caught.append(error)
     for changes in (dict(loss=lambda params, batch: batch["z"]), dict(loss=lambda params, batch: batch["x"])):
         with pytest.raises((KeyError, TypeError)) as error:
@@ -243,45 +257,52 @@ def test_the_thread_ends_with_a_sweep_that_cannot_begin():
 def test_ctrl_c_returns_what_is_done_and_ends_the_thread(short_blocks, monkeypatch, whole):
     monkeypatch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
 
-    def on_event(kind, facts):
-        if kind == "segment" and facts["done"] == 11:
-            signal.raise_signal(signal.SIGINT)
-
-    part = swept(generate, on_event=on_event)
+    part = swept(generate, on_event=interrupting(11))
     assert threads() == []
     done = part.losses.shape[-1]
     assert 11 <= done < 40
     np.testing.assert_allclose(part.losses, whole.losses[..., :done], rtol=1e-5, atol=1e-7)
 
 
+HANGING = """
+import signal, sys, threading, time
+sys.path[:0] = [{tests!r}]
+import test_streams_sweep as test
+test.feed.BLOCK = 8
+take = test.feed.Stream.take
+def take_and_tell(self, n):
+    if self.position == 16:
+        print("waiting", flush=True)
+    return take(self, n)
+test.feed.Stream.take = take_and_tell
+def source():
+    yield from test.BATCHES + test.BATCHES + test.BATCHES[:6]
+    time.sleep(3600)
+try:
+    test.swept(source)
+except KeyboardInterrupt:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("interrupted", flush=True)
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
-def test_a_second_ctrl_c_ends_the_wait_for_a_source_that_hangs(short_blocks):
-    hanging, over = threading.Event(), threading.Event()
-
-    def source():
-        yield from BATCHES
-        hanging.set()
-        over.wait(60)
-        yield from BATCHES
-
-    def interrupt():
-        hanging.wait(60)
-        for _ in range(2):
-            time.sleep(0.3)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    interrupting = threading.Thread(target=interrupt)
-    interrupting.start()
-    with pytest.raises(KeyboardInterrupt):
-        swept(source)
-        time.sleep(5)  # the second one may come late
-    over.set()
-    interrupting.join()
+def test_a_second_ctrl_c_ends_the_wait_for_a_source_that_hangs():
+    program = HANGING.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "waiting\n"
+    ends = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < ends:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)  # a thread that did not end would hold the process
+    assert output == "interrupted\n"
+    assert process.returncode == 0
 
 
 def test_one_run_takes_no_source():
     for source, kind in ((BATCHES, "list"), (generate, "function"), (iter(BATCHES), "list_iterator")):
-        with pytest.raises(TypeError, match=rf"`task` must have batches .*got a {kind}: `lrax\.sweep` takes batches"):
+        with pytest.raises(TypeError, match=rf"`task` must have batches .*got a {kind}: .*`lrax\.sweep`"):
             lrax.train(problems.regression(batch=source), adam, steps=3)
 
 
@@ -294,19 +315,10 @@ def test_a_resumed_sweep_sees_the_same_batches(make, suffix, tmp_path, short_blo
     if suffix == ".orbax":
         pytest.importorskip("orbax.checkpoint", exc_type=ImportError)
     wanted, path = swept(make()), tmp_path / f"sweep{suffix}"
-    ends = iter([3, 8, 9, 21])  # within a block, at its end, after it, and some blocks and epochs on
-
-    def interrupted_at(done):
-        def on_event(kind, facts):
-            if kind == "segment" and facts["done"] >= done:
-                signal.raise_signal(signal.SIGINT)
-
-        return on_event
-
     with monkeypatch.context() as patch:
         patch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
-        for end in ends:
-            part = swept(make(), checkpoint=path, on_event=interrupted_at(end))
+        for end in (3, 7, 8, 9, 21):  # within a block, at its end and about it, and some blocks and epochs on
+            part = swept(make(), checkpoint=path, on_event=interrupting(end))
             assert end <= part.losses.shape[-1] < 40
     assert_equal(swept(make(), checkpoint=path), wanted)
 
@@ -316,16 +328,17 @@ def test_a_fresh_iterator_goes_on_and_a_used_one_is_refused(tmp_path, short_bloc
         return (BATCHES[i % 7] for i in range(40))
 
     wanted, path = swept(once()), tmp_path / "sweep"
-    used = once()
+    used, spent = once(), iter([BATCHES[i % 7] for i in range(60)])
     with monkeypatch.context() as patch:
         patch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
-        part = swept(used, checkpoint=path, on_event=lambda *_: signal.raise_signal(signal.SIGINT))
+        part = swept(used, checkpoint=path, on_event=interrupting(1))
         while part.losses.shape[-1] < 18:
             part = swept(once(), checkpoint=path, budget=0)
-    with pytest.raises(ValueError, match=r"must be of the same sweep(.|\n)*first batch: '\w+' there, '\w+' here"):
+    with pytest.raises(ValueError, match="none are left in it, and a generator cannot be read again: give a new one"):
         swept(used, checkpoint=path)
-    with pytest.raises(ValueError, match="must hold at least one batch in every epoch, got none after 0 batches"):
-        swept(iter([]), checkpoint=path)
+    next(spent)
+    with pytest.raises(ValueError, match=r"must be of the same sweep(.|\n)*first batch: '\w+' there, '\w+' here"):
+        swept(spent, checkpoint=path)
     with pytest.raises(ValueError, match="`source` ended after 9 batches"):
         swept(iter((BATCHES * 2)[:9]), checkpoint=path)
     with pytest.raises(ValueError, match="first batch: "):

@@ -72,20 +72,24 @@ class Engine:
         self._mesh = planning.mesh(self.devices)
         self.plan = planning.plan(execution, self.devices, params=lambda: jax.eval_shape(task.init, jax.random.key(0)))
         self.feed = Feed(task, hyperparams, bits, steps=steps, rng=rng, device=self.devices[0], mesh=self._mesh)
-        self._names, self._optimizer = list(hyperparams), optimizer
-        self._task = dataclasses.replace(task, batch=from_host) if self.feed.streamed else task
-        self._shape = self._shape_for(self.points)
-        self._trace()
-        on_cpu = self.devices[0].platform == "cpu"
-        self.has_convolutions = self._parts.train.has_convolutions()
-        if planning.rewrites(convolutions, on_cpu=on_cpu, has_any=self.has_convolutions):
-            words = "as asked for" if convolutions != "auto" else planning.SLOW_CONVOLUTIONS
-            self.plan = self.plan.because(words, products=True)
+        try:
+            self._names, self._optimizer = list(hyperparams), optimizer
+            self._task = dataclasses.replace(task, batch=from_host) if self.feed.streamed else task
+            self._shape = self._shape_for(self.points)
             self._trace()
-        self.is_open, self.may_rewrite = execution == "auto", convolutions == "auto"
-        self._first = self._parts
-        if self.is_open and (remembered := self._first.known.get(self._question())) is not None:
-            self.adopt(remembered)
+            on_cpu = self.devices[0].platform == "cpu"
+            self.has_convolutions = self._parts.train.has_convolutions()
+            if planning.rewrites(convolutions, on_cpu=on_cpu, has_any=self.has_convolutions):
+                words = "as asked for" if convolutions != "auto" else planning.SLOW_CONVOLUTIONS
+                self.plan = self.plan.because(words, products=True)
+                self._trace()
+            self.is_open, self.may_rewrite = execution == "auto", convolutions == "auto"
+            self._first = self._parts
+            if self.is_open and (remembered := self._first.known.get(self._question())) is not None:
+                self.adopt(remembered)
+        except BaseException:
+            self.close()  # or the thread of a source would live as long as this error is kept
+            raise
 
     @property
     def points(self) -> int:
@@ -169,9 +173,10 @@ class Engine:
         return layout if len(layout.chunks) < len(before.chunks) else before
 
     def narrow(self, groups: int, members: int) -> None:
-        """Goes on with chunks of another shape."""
-        if (groups, members) != self._shape:
-            self._shape = groups, members
+        """Goes on with chunks of another shape, if it has a part for each device."""
+        shape = groups, members
+        if shape != self._shape and shape[spread_axis(shape)] % len(self.devices) == 0:
+            self._shape = shape
             self._trace()
             self._compile()
 

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Callable
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 HEAD = 512  # bytes of what every exchange begins with: a word on how it goes, how much is to come, and its beginning
 PIECE = 4 * 2**20  # bytes that a process sends at once; every device has the pieces of all processes for a moment
-PATIENCE = 20  # times half a minute that the processes may be apart when they begin
+PATIENCE = 3600  # seconds that the processes may be apart when they begin
 
 
 class HostError(RuntimeError):
@@ -125,15 +125,24 @@ class Hosts:
     def _gathered(self, piece: bytes) -> list[bytes]:
         from jax.experimental import multihost_utils
 
-        for patience in reversed(range(PATIENCE)):
-            try:
-                parts = multihost_utils.process_allgather(np.frombuffer(piece, np.uint8))
-                return [part.tobytes() for part in np.asarray(parts)]
-            except Exception as error:
-                # For the first exchange of all, gloo waits half a minute, which loading data may take longer than.
-                if "Gloo context initialization failed" not in str(error) or not patience:
-                    raise HostError(f"a process cannot be reached: {error}") from error
-        raise AssertionError("unreachable")
+        try:
+            parts = multihost_utils.process_allgather(np.frombuffer(piece, np.uint8))
+        except Exception as error:
+            raise HostError(f"a process cannot be reached: {error}") from error
+        return [part.tobytes() for part in np.asarray(parts)]
+
+
+@functools.cache
+def _meet() -> None:
+    """Waits for all, once: gloo, which CPUs talk by, fails for good if they begin half a minute apart."""
+    from jax._src import distributed  # has no public name; without it, that half a minute is what there is
+
+    wait = getattr(getattr(distributed.global_state, "client", None), "wait_at_barrier", None)
+    if wait is not None:
+        try:
+            wait("lrax.sweeps.hosts", PATIENCE * 1000)
+        except Exception as error:
+            raise HostError(f"a process cannot be reached: {error}") from error
 
 
 _calls = 0  # of functions that all processes call together, one within another
@@ -146,12 +155,6 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     process, comes at the next exchange.
     """
 
-    def failed(hosts: Hosts, error: BaseException) -> NoReturn:
-        if not isinstance(error, HostError):
-            with contextlib.suppress(HostError):  # nobody is left to hear of it
-                hosts.leave(f"{type(error).__name__}: {error}")
-        raise error
-
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         global _calls
@@ -160,12 +163,16 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         hosts = Hosts()
         _calls += 1
         try:
+            _meet()
             result = function(*args, **kwargs)
-        except BaseException as error:
-            failed(hosts, error)
-        else:
             hosts.leave()
             return result
+        except HostError:
+            raise  # which the others have heard of
+        except BaseException as error:
+            with contextlib.suppress(HostError):  # if nobody is left to hear of it
+                hosts.leave(f"{type(error).__name__}: {error}")
+            raise
         finally:
             _calls -= 1
 

@@ -73,7 +73,10 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     low, high = _interval(log_rates, scores, center)
     below, above = log_rates[best - 1], log_rates[best + 1]
     low, high = min(low, (center + below) / 2), max(high, (center + above) / 2)
-    low, high = max(low, log_rates[0]), min(high, log_rates[-1])
+    # Not beyond the grid, nor beyond the nearest rates that diverged or were given up.
+    lost = log_rates[~np.isfinite(means)]
+    low = max(low, log_rates[0], *lost[lost < log_rates[best]])
+    high = min(high, log_rates[-1], *lost[lost > log_rates[best]])
     return Optimum(float(np.exp(center)), (float(np.exp(low)), float(np.exp(high))), None)
 
 

@@ -19,8 +19,9 @@ def statuses(losses: np.ndarray, finite: np.ndarray, stopped_at: np.ndarray, *, 
 
 
 def _have_diverged(losses: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    # Means of twenty stretches, for a single batch's loss may well be four times another's.
-    stretches = np.array_split(losses, min(20, losses.shape[-1]), axis=-1)
+    # Means of twenty stretches, or of fewer that have five steps each: a single batch's loss may well be four times
+    # another's.
+    stretches = np.array_split(losses, np.clip(losses.shape[-1] // 5, 1, 20), axis=-1)
     with np.errstate(invalid="ignore", over="ignore"):
         means = np.stack([stretch.mean(axis=-1, dtype=np.float64) for stretch in stretches], axis=-1)
         first = losses[..., :1].astype(np.float64)

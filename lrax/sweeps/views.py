@@ -109,6 +109,7 @@ class Views(Record):
             self.values[line],
             self.losses[line],
             self.status[line] == "diverged",
+            pruned=np.any(self.status[line] == "pruned", axis=1),
             name=name,
             objective=self.objective,
             optimum=found and (found.rate, *found.interval),
@@ -178,6 +179,6 @@ class Views(Record):
         return pictures.parallel(self.hyperparams, self._means(), objective=self.objective, mode=self.mode)
 
     def _means(self) -> np.ndarray:
-        """The objective of every point, NaN where a lane diverged."""
-        whole = np.all(np.isfinite(self.scores), axis=1)
+        """The objective of every point, or what it had reached when it was stopped; NaN where a lane diverged."""
+        whole = np.all(np.isfinite(self.reached), axis=1)
         return np.where(whole, np.where(whole[:, None], self.values, 0).mean(axis=1, dtype=np.float64), np.nan)

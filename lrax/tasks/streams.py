@@ -195,18 +195,20 @@ def _forever(source: Any) -> Generator[Any, None, None]:
         finally:
             if inspect.isgenerator(iterator):
                 iterator.close()
+        if epoch is source and iterator is source:
+            held = f"ended after {index} batches" if index else "has no batches, or none are left in it"
+            raise ValueError(
+                f"`source` {held}, and a {type(source).__name__} cannot be read again: give a new one with as many"
+                " batches as there are steps, or an iterable that starts anew, such as a list, a DataLoader or a"
+                " generator function"
+            )
         if index == start:
             raise ValueError(f"`source` must hold at least one batch in every epoch, got none after {index} batches")
-        if epoch is source and iterator is source:
-            raise ValueError(
-                f"`source` ended after {index} batches, and a {type(source).__name__} cannot be read again: give one"
-                " with as many batches as there are steps, or an iterable that starts anew, such as a list, a"
-                " DataLoader or a generator function"
-            )
 
 
 def _as_arrays(batch: Any, index: int) -> Any:
-    arrays = jax.tree.map(np.array, batch)  # copies, for a source may fill the same buffer again
+    # Copies, for a source may fill the same buffer again; in two steps, for PyTorch's tensors know no other way.
+    arrays = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)), batch)
     unfit = [str(leaf.dtype) for leaf in jax.tree.leaves(arrays) if leaf.dtype.kind in "OSUMm"]
     if unfit or not jax.tree.leaves(arrays):
         raise TypeError(f"`source` must hold pytrees of numbers, got dtypes {unfit} in batch {index}")
