@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax import lax, numpy as jnp
+from jax.core import eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..tasks.task import Task
@@ -132,8 +133,7 @@ def _programs(
         """
         if build.mesh is None:
             return Program(function, **options)
-        function = jax.shard_map(function, mesh=build.mesh, in_specs=into, out_specs=out, check_vma=False)
-        return Program(function, shardings=_on(build.mesh, (into, out)), **options)
+        return Program(_on_each(build.mesh, function, into, out), shardings=_on(build.mesh, (into, out)), **options)
 
     return Programs(
         spread(init_all, (none, group), group, hasty=True),
@@ -155,6 +155,29 @@ def specs(spread: int) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
     if spread == 0:
         return PartitionSpec(LANE), PartitionSpec(LANE), PartitionSpec()
     return PartitionSpec(None, LANE), PartitionSpec(), PartitionSpec()
+
+
+def _on_each(mesh: Mesh, function: Callable[..., Any], into: tuple[PartitionSpec, ...], out: Any) -> Callable[..., Any]:
+    """`jax.shard_map` of a function traced outside of it, for jax 0.7 cannot batch convolutions' gradients inside."""
+
+    def part(leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+        axes = (*spec, *[None] * (leaf.ndim - len(spec)))
+        sizes = [size if axis is None else size // mesh.size for size, axis in zip(leaf.shape, axes, strict=True)]
+        return jax.ShapeDtypeStruct(sizes, leaf.dtype)
+
+    def call(*args: Any) -> Any:
+        parts = [jax.tree.map(functools.partial(part, spec=spec), arg) for arg, spec in zip(args, into, strict=True)]
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*parts)
+        structure = jax.tree.structure(shapes)
+
+        def each(constants: Any, *args: Any) -> Any:
+            return jax.tree.unflatten(structure, eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(args)))
+
+        specs = PartitionSpec(), *into
+        mapped = jax.shard_map(each, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
+        return mapped(closed.consts, *args)
+
+    return call
 
 
 def _on(mesh: Mesh, specs: Any) -> Any:
