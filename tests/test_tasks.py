@@ -50,7 +50,7 @@ def functions(task):
 
 
 def test_public_names():
-    assert lrax.tasks.__all__ == ["char_lm", "diabetes", "digits"]
+    assert lrax.tasks.__all__ == ["char_lm", "diabetes", "digits", "from_equinox", "from_linen", "from_nnx"]
 
 
 def test_shapes():

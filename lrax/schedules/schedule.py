@@ -196,7 +196,7 @@ def constant(value: ArrayLike) -> Schedule:
 
 
 def _constant(count, value):
-    return jnp.broadcast_to(value, count.shape)
+    return jnp.broadcast_to(value, jnp.broadcast_shapes(jnp.shape(value), count.shape))
 
 
 def multiply(*schedules: Any) -> Schedule:
