@@ -44,6 +44,7 @@ def test_ratios_are_against_the_fastest(benchmark_path):
     assert sweeps.ratios(measured) == {"run": 2.0, "answer": 0.5, "torch": 3.0}
 
 
+@pytest.mark.slow
 def test_time_to_the_answer_is_measured_with_and_without_stopping(benchmark_path, capsys, tmp_path):
     from tests.benchmarks import stopping
 
@@ -56,6 +57,7 @@ def test_time_to_the_answer_is_measured_with_and_without_stopping(benchmark_path
         assert "speedup" in json.loads((tmp_path / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_memory_grows_by_lanes_and_nothing_is_compiled_twice(benchmark_path, capsys):
     from tests.benchmarks import memory
 

@@ -27,6 +27,11 @@ SLOW = {
     "check_digits",
     "check_widths",
     "check_lanes_of_every_number_of_devices",
+    "check_the_default_device",
+    "check_a_model_with_state",
+    "check_compaction",
+    "check_which_devices",
+    "check_batches_from_the_host",
 }
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
 

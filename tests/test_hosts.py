@@ -308,6 +308,7 @@ def check_one_is_slow(folder):
 
 
 CHECKS = children.names(globals())
+EVERYDAY = {"check_uneven_points", "check_halving", "check_checkpoint"}
 WITH_TWO_DEVICES = ["check_uneven_points", "check_halving", "check_one_has_nothing_left", "check_checkpoint"]
 
 
@@ -330,7 +331,7 @@ def processes_of_two_devices():
     yield from pair(2)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", [pytest.param(c, marks=[] if c in EVERYDAY else pytest.mark.slow) for c in CHECKS])
 def test_two_processes(check, processes):
     processes.run(check, timeout=300)
 
