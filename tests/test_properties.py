@@ -91,7 +91,8 @@ def test_warmup_cosine_rises_then_falls(peak, steps, warm, low):
     monotone(result[1 + warmup :], up=False)
     assert np.all(result[steps <= COUNTS] == end)
     if warmup < steps:
-        assert result[1 + warmup] == np.float32(peak) == np.max(result)
+        assert result[1 + warmup] == np.float32(peak)
+        assert np.max(result) <= np.float32(peak) * (1 + 2e-7)  # a digit, where a sum of both ends is rounded up
 
 
 @short
