@@ -120,6 +120,12 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
     assert swept(checkpoint=path, steps=3).losses.shape == (3, 2, 3)  # nothing of this has touched it
 
 
+def test_a_rate_of_nan_is_the_same_again(tmp_path):
+    for _ in range(2):
+        result = swept(rates=(1e-3, np.nan, np.inf), steps=3, checkpoint=tmp_path / "sweep")
+        assert result.status[:2, 0].tolist() == ["done", "diverged"]
+
+
 def test_a_closed_over_array_is_part_of_the_sweep(tmp_path):
     def task(shift):
         offset = shift * np.ones((1, 3), np.float32)

@@ -108,7 +108,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [
         f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} here"
         for name in names
-        if old.get(name) != new.get(name)
+        if repr(old.get(name)) != repr(new.get(name))  # for a NaN of the grid is unequal to itself
     ]
 
 
