@@ -150,6 +150,8 @@ def cosine(
 
 def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as Optax does.
+    if exponent is None and k is None:
+        return between(peak, end, count, steps - count, steps, "cosine")
     _, left = _clock(*progress(count, steps - count, steps), k)
     weight = half_wave(left)
     if exponent is not None:

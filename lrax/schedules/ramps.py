@@ -71,6 +71,7 @@ def ramp(
 
 def _ramp(count, start, end, steps, shape, inclusive, begin):
     before, longer = INCLUSIVE[inclusive]
-    left = steps - (count - begin) + (longer - before)
-    left = jnp.where(steps > 0, left, begin - count)  # a ramp without steps jumps at `begin`, on every grid
-    return between(start, end, count - begin + before, left, steps + longer, shape)
+    some = steps > 0  # a ramp without steps jumps at `begin`, on every grid
+    before, longer = jnp.where(some, before, 0), jnp.where(some, longer, 0)
+    since = count - begin
+    return between(start, end, since + before, steps - since + (longer - before), steps + longer, shape)
