@@ -84,10 +84,13 @@ def polynomial(
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
     done, left = _clock(*progress(count, steps - count, steps), k)
-    # A rising rate begins with the digits of the weight of `end`, which the power of the part left has lost.
-    falls, rises = _power(left, power), jnp.where(left > 0, rest_of_power(done, power), 1)
-    weight, rest = jnp.where(init < end, 1 - rises, falls), jnp.where(init < end, rises, 1 - falls)
-    return init * weight + end * rest
+    # The value is the lower of the two and a part of what lies between. A rising rate begins with the digits of the
+    # weight of `end`, which the power of the part left has lost.
+    rises = init < end
+    low, high = jnp.where(rises, init, end), jnp.where(rises, end, init)
+    weight = jnp.where(rises, rest_of_power(done, power), _power(left, power))
+    at_high = jnp.where(rises, left <= 0, left >= 1)
+    return jnp.where(at_high, high, low + (high - low) * weight)
 
 
 def _exponents(**given):

@@ -4,6 +4,7 @@ from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from .growth import growth
 from .schedule import Schedule, Static
 from .shapes import between, split
 
@@ -41,9 +42,8 @@ def exponential(
       TypeError: if `staircase` is not a bool.
 
     Example:
-      >>> lrax.exponential(init=1.0, rate=0.5, steps=2, end=0.25).values(6)
-      Array([1.        , 0.70710677, 0.5       , 0.35355338, 0.25      ,
-             0.25      ], dtype=float32)
+      >>> print(lrax.exponential(init=1.0, rate=0.5, steps=2, end=0.25).values(6).round(3))
+      [1. 0.707 0.5 0.354 0.25 0.25 ]
       >>> lrax.exponential(init=1.0, rate=0.5, steps=2, staircase=True).values(6)
       Array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25], dtype=float32)
     """
@@ -62,14 +62,7 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
     # One period is always made, by which a stair of any height is reached.
     last = lax.stop_gradient(steps * jnp.maximum(80 / jnp.abs(jnp.log(rate)), 1))
     since = jnp.minimum(jnp.maximum(count - begin, 0), last)
-    if staircase:
-        value = init * rate ** split(since, steps)[0]
-    else:
-        # The exponent is rounded, by what a high power shows: make up for what it lost.
-        exponent = since / steps
-        whole = jnp.floor(exponent)
-        lost = lax.stop_gradient((since - whole * steps) / steps - (exponent - whole))
-        value = init * rate**exponent * (1 + lost * jnp.log(rate))
+    value = init * (rate ** split(since, steps)[0] if staircase else growth(rate, since, steps))
     if end is None:
         return value
     bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))

@@ -32,6 +32,11 @@ def progress(done: Any, left: Any, steps: Any) -> Weights:
     return jnp.where(inside, jnp.maximum(done / length, 0), 1), _part(left, length)
 
 
+def _unit(x):
+    """`x` held from 0 to 1, by one instruction."""
+    return lax.clamp(np.zeros((), x.dtype), x, np.ones((), x.dtype))
+
+
 def _part(steps, length):
     """`steps / length`, exactly 0 and 1 at its ends and outside."""
     # Many divisions by one number may be made as multiplications by its reciprocal, and 41 * (1 / 41) is not 1.
@@ -51,7 +56,7 @@ def between(
         if shape == "linear":
             inside = low + jnp.maximum(x, 0) * ((high - low) / length)
         else:
-            inside = low + half_wave(unit(x / length)) * (high - low)
+            inside = low + half_wave(_unit(x / length)) * (high - low)
         return jnp.where(x < length, inside, high)  # and there, no sum's rounding
     p, q = progress(done, left, steps)
     if not isinstance(shape, str):
@@ -154,9 +159,19 @@ def sqrt(x: Any) -> Any:
     return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
 
 
+@jax.custom_jvp
 def power(x: Any, exponent: Any) -> Any:
     """`x ** exponent` for `x >= 0`, with gradient 0 at `x == 0`."""
-    return jnp.where(x > 0, jnp.where(x > 0, x, 1) ** exponent, jnp.where(exponent > 0, 0.0, 1.0))
+    return x**exponent
+
+
+@power.defjvp
+def _power_jvp(primals, tangents):
+    x, exponent = primals
+    value, some = power(x, exponent), x > 0
+    base = jnp.where(some, x, 1)
+    of_x = jnp.where(some, exponent * base ** (exponent - 1), 0)
+    return value, of_x * tangents[0] + value * jnp.log(base) * tangents[1]
 
 
 def reached(count: Any, boundaries: Any) -> Any:
@@ -183,10 +198,9 @@ def rest_of_power(rest: Any, exponent: Any) -> Any:
 
 def split(count: Any, steps: Any) -> tuple[Any, Any]:
     """How many whole times `steps` goes into a count, without a gradient, and what is left: exact below 2^24."""
-    whole = jnp.floor(count / steps)
-    rest = count - whole * steps
-    # The quotient is rounded, and may so be the next whole number.
-    whole = lax.stop_gradient(whole + jnp.where(rest < 0, -1, jnp.where(rest >= steps, 1, 0)).astype(whole.dtype))
+    near = jnp.round(count / steps)
+    # The quotient is rounded, but not so far that another whole number were nearest.
+    whole = lax.stop_gradient(near - (count < near * steps).astype(near.dtype))
     return whole, count - whole * steps
 
 
@@ -211,12 +225,6 @@ def _wave(degree):
 
 
 WAVE = _wave(3), _wave(8)  # off by 2e-7 of the value, and by 2e-15: for float32 and float64
-
-
-def unit(x: Any) -> Any:
-    """`x` held from 0 to 1."""
-    zero, one = np.zeros((), x.dtype), np.ones((), x.dtype)
-    return lax.clamp(zero, x, one)  # one instruction, of jnp's clip two
 
 
 # The weight of the start value over the part done p; the names are those of the wsd literature.
