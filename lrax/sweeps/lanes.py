@@ -15,6 +15,7 @@ from jax.core import eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..tasks.task import Task
+from .convolutions import as_products
 from .program import Program
 from .train import Lane, Optimizer, draw, initial, loss_key, rows, split, start, step
 
@@ -121,7 +122,7 @@ def _programs(
 
     def evaluate_all(data, lanes):
         task = with_data(data)
-        return _each(_each(lambda lane: _evaluate(task, lane), (0,)), (0,))(lanes)
+        return _each(_each(lambda lane: _evaluate(task, lane, products=build.products), (0,)), (0,))(lanes)
 
     lane, group, none = specs(build.spread)
     within = lambda spec: PartitionSpec(None, *spec)
@@ -207,9 +208,10 @@ def _is_finite(lane: Lane) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(array)) for array in arrays]))
 
 
-def _evaluate(task: Task, lane: Lane) -> dict[str, jax.Array]:
+def _evaluate(task: Task, lane: Lane, *, products: bool) -> dict[str, jax.Array]:
     assert task.evaluate is not None
-    metrics = task.evaluate(lane.params, lane.state) if task.stateful else task.evaluate(lane.params)
+    evaluate = as_products(task.evaluate) if products else task.evaluate
+    metrics = evaluate(lane.params, lane.state) if task.stateful else evaluate(lane.params)
     if not isinstance(metrics, dict) or any(jnp.shape(value) for value in metrics.values()):
         raise TypeError(f"`evaluate` must return a dict of scalars, got {metrics!r}")
     return {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
