@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule, Static
-from .shapes import as_shape, between, power, progress, whole_power
+from .shapes import as_shape, between, divided, power, progress, whole_power
 
 LEVELS = 6  # the first 2^6 - 1 cycles of restarts may grow
 FAR = 2.0**40  # no schedule has as many steps
@@ -135,18 +135,19 @@ def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
     for _ in range(LEVELS - 1):
         sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))
         powers.append(jnp.minimum(powers[-1] ** 2, FAR))
-    index, start, length = jnp.zeros_like(count), jnp.zeros_like(count), first + jnp.zeros_like(count)
+    done, length, index = count, first, jnp.zeros_like(count)
     for i in reversed(range(LEVELS)):
-        after = start + length * sums[i]
-        fits = count >= after
-        index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
+        after = length * sums[i]
+        fits = done >= after
+        done = jnp.where(fits, done - after, done)
         length = jnp.where(fits, length * powers[i], length)
-    # Cycles of one length by the remainder, which is exact at every count, and those that grow no more by theirs.
-    done = count - start
-    rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
-    more = lax.stop_gradient(jnp.round((done - rest) / length))
-    done = done - more * length
-    done, index = done + lax.stop_gradient(rest - done), index + more
+        index = jnp.where(fits, index + 2.0**i, index)
+    # Cycles of one length by the remainder from the start, which is exact at every count, and those that grow no more
+    # by theirs. The values are the remainder's, and the gradient that of the count less the lengths before.
+    even = mult == 1
+    more, rest = map(lax.stop_gradient, divided(jnp.where(even, count, done), length))
+    done = done - (more - jnp.where(even, index, 0)) * length
+    done, index = done + lax.stop_gradient(rest - done), more + jnp.where(even, 0, index)
     rate = between(peak * whole_power(decay, index), end, done, length - done, length, "cosine")
     return rate if cycles is None else jnp.where(index < cycles, rate, end)
 

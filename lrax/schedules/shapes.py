@@ -186,9 +186,8 @@ def whole_power(x: Any, n: Any) -> Any:
     Held from a change by e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one. The
     first power is always `x` itself.
     """
-    base = jnp.where(n > 0, x, 1)
-    most = jnp.maximum(jnp.floor(80 / jnp.maximum(jnp.abs(jnp.log(jnp.where(base > 0, base, 2))), 1e-30)), 1)
-    return base ** lax.stop_gradient(jnp.minimum(n, most))
+    most = jnp.maximum(jnp.floor(80 / jnp.maximum(jnp.abs(jnp.log(jnp.where(x > 0, x, 2))), 1e-30)), 1)
+    return jnp.where(n > 0, x, 1) ** lax.stop_gradient(jnp.minimum(n, most))  # JAX's gradient of 0^0 is NaN
 
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
@@ -202,6 +201,25 @@ def split(count: Any, steps: Any) -> tuple[Any, Any]:
     # The quotient is rounded, but not so far that another whole number were nearest.
     whole = lax.stop_gradient(near - (count < near * steps).astype(near.dtype))
     return whole, count - whole * steps
+
+
+def divided(count: Any, steps: Any) -> tuple[Any, Any]:
+    """As `split`, of any count: above 2^24 too the rest is exact, as by `lax.rem`, which takes ten times as long."""
+    near = jnp.round(count / steps)
+    if np.dtype(count.dtype) == np.float32:
+        # Products of 12 bits by 12 bits are exact.
+        many, large = coarse(near), coarse(steps)
+        few, small = near - many, steps - large
+        rest = count - many * large - many * small - few * large - few * small
+    else:
+        rest = count - near * steps
+    whole, rest = split(rest, steps)  # of a quotient above 2^24, what is nearest is some off
+    return near + whole, rest
+
+
+def coarse(x: Any) -> Any:
+    """A float32 rounded to 12 bits."""
+    return lax.reduce_precision(x, 8, 11)
 
 
 def half_wave(x: Any) -> Any:
