@@ -18,6 +18,8 @@ from jax import lax
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from .equations import equations
+
 MAX_SLICES = 128  # a convolution that takes more is left to XLA: a large window over a large picture
 
 _DTYPES = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
@@ -63,17 +65,7 @@ def has_convolutions(function: Callable[..., Any], *args: Any, **kwargs: Any) ->
 
 def convolutions(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     """The convolutions of a jaxpr and of all jaxprs inside it, loop bodies for instance."""
-    for equation in jaxpr.eqns:
-        if equation.primitive is lax.conv_general_dilated_p:
-            yield equation
-        for value in equation.params.values():
-            for item in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(item, (Jaxpr, ClosedJaxpr)):
-                    yield from convolutions(_open(item))
-
-
-def _open(jaxpr: Jaxpr | ClosedJaxpr) -> Jaxpr:
-    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+    return (equation for equation in equations(jaxpr) if equation.primitive is lax.conv_general_dilated_p)
 
 
 # What is compiled is kept by the identity of a jaxpr, and those of jitted functions and loop bodies outlive a trace. So

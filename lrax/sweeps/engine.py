@@ -2,9 +2,10 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -70,7 +71,7 @@ class Engine:
         """
         self.devices = planning.devices(devices)
         self._mesh = planning.mesh(self.devices)
-        self.plan = planning.plan(execution, self.devices, params=lambda: jax.eval_shape(task.init, jax.random.key(0)))
+        self.plan = planning.plan(execution, self.devices, params=lambda: _params(task.init))
         self.feed = Feed(task, hyperparams, bits, steps=steps, rng=rng, device=self.devices[0], mesh=self._mesh)
         try:
             self._names, self._optimizer = list(hyperparams), optimizer
@@ -100,6 +101,13 @@ class Engine:
     def seeds(self) -> int:
         """How many seeds."""
         return self.feed.seeds
+
+    @property
+    def described(self) -> str:
+        """The plan in words, with the lanes that a call and the calls that a moment have in the end."""
+        lanes, chunks = self._shape[0] * self._shape[1], len(self.arrange(np.arange(self.points)).chunks)
+        width = 0 if chunks == 1 else lanes
+        return str(dataclasses.replace(self.plan, width=width, threads=min(self.plan.threads, chunks)))
 
     @property
     def block(self) -> int:
@@ -140,7 +148,7 @@ class Engine:
 
     def flops(self) -> float | None:
         """Floating-point operations of a step of one lane, as XLA counts them, or `None`."""
-        analysis = self._parts.train.lower(*self._arguments["train"])().cost_analysis()
+        analysis = self._parts.train.costs(*self._arguments["train"])
         analysis = analysis[0] if isinstance(analysis, list) and analysis else analysis
         flops = analysis.get("flops") if isinstance(analysis, dict) else None
         return flops / (self._shape[0] * self._shape[1] / len(self.devices)) if flops and flops > 0 else None
@@ -201,6 +209,12 @@ class Engine:
             return [np.zeros((0, self.seeds, *leaf.shape[2:]), leaf.dtype) for leaf in jax.tree.leaves(self._lanes)]
         parts = [jax.tree.leaves(jax.device_get(chunk)) for chunk in running]
         return [layout.collect(leaves) for leaves in zip(*parts, strict=True)]
+
+    def member(self, running: Any, group: int, member: int) -> Any:
+        """A lane of a chunk, on the host."""
+        if self.devices[0].platform == "cpu":  # whose memory is the host's
+            return jax.tree.map(lambda leaf: np.array(np.asarray(leaf)[group, member]), running)
+        return jax.tree.map(lambda leaf: np.asarray(leaf[group, member]), running)
 
     def blank(self) -> Any:
         """A lane of zeros, on the host."""
@@ -276,11 +290,13 @@ class Engine:
     def _compile(self) -> None:
         begin = time.perf_counter()
         order = sorted(self._arguments, key=lambda name: name != "train")  # the longest first
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            # Each is compiled while the next is lowered, which must be on this thread, for the settings are its own.
-            running = [pool.submit(getattr(self._parts, name).lower(*self._arguments[name])) for name in order]
-            for future in running:
-                future.result()
+        missing = [name for name in order if not getattr(self._parts, name).is_ready(*self._arguments[name])]
+        if missing:
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                # Each is compiled while the next is lowered, which must be on this thread: the settings are its own.
+                running = [pool.submit(getattr(self._parts, name).lower(*self._arguments[name])) for name in missing]
+                for future in running:
+                    future.result()
         self._train = self._parts.train.ready(*self._arguments["train"])
         # Of the first time, for later ones find the programs compiled, and are to decide in the same way.
         self.compile_seconds = self._parts.known.setdefault("compile_seconds", time.perf_counter() - begin)
@@ -288,7 +304,7 @@ class Engine:
     def _fitting(self) -> int:
         """Lanes of a call that fit the memory of a device."""
         cells = self._shape[0] * self._shape[1]
-        analysis = self._parts.train.lower(*self._arguments["train"])().memory_analysis()
+        analysis = self._parts.train.memory(*self._arguments["train"])
         size = lambda tree: sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         return len(self.devices) * planning.fitting(
             math.ceil(cells / len(self.devices)),
@@ -306,3 +322,9 @@ class Engine:
 
     def _pace_key(self) -> Any:
         return "pace", self._shape, self.plan.threads
+
+
+@functools.lru_cache(maxsize=32)
+def _params(init: Callable[..., Any]) -> Any:
+    """The shapes of a task's parameters."""
+    return jax.eval_shape(init, jax.random.key(0))

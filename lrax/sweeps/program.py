@@ -9,6 +9,7 @@ from jax import numpy as jnp
 from jax.core import eval_jaxpr
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .compiling import compiler_options
 from .convolutions import convolutions
 
 
@@ -41,6 +42,7 @@ class Program:
         self._shardings = shardings
         self._traced: dict[Any, tuple[Any, Any, Any]] = {}
         self._compiled: dict[Any, functools.partial[Any]] = {}
+        self._analyses: dict[Any, Any] = {}
 
     def trace(self, *args: Any) -> Any:
         """Traces the function for such arguments, arrays or `jax.ShapeDtypeStruct`s, and gives its results' shapes."""
@@ -77,14 +79,10 @@ class Program:
             constants = [jax.device_put(value, everywhere) for value in constants]
         jitted = jax.jit(call, donate_argnums=[1 + i for i in self._donate], **options)
         lowered = jitted.lower(constants, *abstract)
-        # What draws random numbers takes LLVM longer to optimise than all else, for code that runs once. XLA's other
-        # backends have no such setting, or do not heed it.
-        settings: Any = (
-            {"xla_backend_optimization_level": 0} if self._hasty and jax.default_backend() == "cpu" else None
-        )
+        settings = compiler_options(closed.jaxpr, hasty=self._hasty) if jax.default_backend() == "cpu" else {}
 
         def compile_() -> Any:
-            self._compiled[key] = functools.partial(lowered.compile(compiler_options=settings), constants)
+            self._compiled[key] = functools.partial(lowered.compile(compiler_options=settings or None), constants)
             return self._compiled[key].func
 
         return compile_
@@ -92,6 +90,24 @@ class Program:
     def ready(self, *args: Any) -> Callable[..., Any]:
         """Its compiled form for such arguments, which any thread may call: it heeds no settings of a thread."""
         return self._compiled[_signature(args)]
+
+    def is_ready(self, *args: Any) -> bool:
+        """Whether it is compiled for such arguments."""
+        return _signature(args) in self._compiled
+
+    def memory(self, *args: Any) -> Any:
+        """XLA's account of the memory that its compiled form for such arguments takes."""
+        return self._analysis("memory_analysis", args)
+
+    def costs(self, *args: Any) -> Any:
+        """XLA's account of what its compiled form for such arguments computes."""
+        return self._analysis("cost_analysis", args)
+
+    def _analysis(self, name: str, args: Any) -> Any:
+        key = name, _signature(args)
+        if key not in self._analyses:  # making one out takes milliseconds
+            self._analyses[key] = getattr(self._compiled[key[1]].func, name)()
+        return self._analyses[key]
 
     def contents(self, *args: Any) -> tuple[str, list[Any]]:
         """What it computes for such arguments, as text, and the arrays that it closes over; after `trace`."""

@@ -161,7 +161,7 @@ class Run:
         if not (0 <= point < len(self.alive) and self.alive[point]):
             return self._engine.blank()
         chunk, group, member = self._layout.where(point, seed)
-        return jax.tree.map(lambda leaf: np.asarray(leaf[group, member]), self._lanes[chunk])
+        return self._engine.member(self._lanes[chunk], group, member)
 
     def _begin(self) -> list[Any]:
         if self._saved is None:

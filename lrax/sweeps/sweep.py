@@ -200,7 +200,7 @@ def sweep(
         tune(engine, steps)
         _follow(engine, hosts)
         compiled = time.perf_counter()
-        notify("start", {"points": points, "seeds": names, "steps": steps, "done": run.done, "plan": str(engine.plan)})
+        notify("start", {"points": points, "seeds": names, "steps": steps, "done": run.done, "plan": engine.described})
         with Interrupt() as interrupt, bar:
 
             def report(losses: np.ndarray, taken: int) -> None:
@@ -306,7 +306,7 @@ def _info(engine: Engine, steps: int, rng: str, hosts: Hosts, **seconds: float) 
         "devices": len(engine.devices) * hosts.count,
         "steps": steps,
         "rng": rng,
-        "plan": str(engine.plan),
+        "plan": engine.described,
         "reasons": list(engine.plan.reasons),
         **{name: round(value, 3) for name, value in seconds.items()},
         "versions": versions,

@@ -1,0 +1,15 @@
+"""What a traced function computes, loops and branches included."""
+
+from collections.abc import Iterator
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+
+def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """The equations of a jaxpr and of all jaxprs inside it, loop bodies for instance."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(item, (Jaxpr, ClosedJaxpr)):
+                    yield from equations(item.jaxpr if isinstance(item, ClosedJaxpr) else item)
