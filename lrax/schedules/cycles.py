@@ -8,6 +8,7 @@ from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import as_shape, between, divided, power, progress, whole_power
 
@@ -207,11 +208,6 @@ def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
     # here.
     init = peak / div
     top = pct_start * steps
-    foot = top if phases == 2 else 2 * top
-    # The phase is chosen first, so that the shape is evaluated once.
-    up, middle = count < top, (count >= top) & (count < foot)
-    start = jnp.where(up, init, jnp.where(middle, peak, peak if phases == 2 else init))
-    end = jnp.where(up, peak, jnp.where(middle, init, init / final_div))
-    begin = jnp.where(up, 0, jnp.where(middle, top, foot))
-    close = jnp.where(up, top, jnp.where(middle, foot, steps))
-    return between(start, end, count - begin, close - count, close - begin, shape)
+    back, foot = ([init], [2 * top]) if phases == 3 else ([], [])
+    rates, ends = jnp.stack([init, peak, *back, init / final_div]), jnp.stack([top, *foot, steps])
+    return along(count, rates, ends, shape)

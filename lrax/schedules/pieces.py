@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import as_shape, between, reached, split, whole_power
+from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, split, upwards, whole_power
 
 
 def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -109,7 +109,7 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
 
 
 def _piecewise_constant(count, values, boundaries):
-    return jnp.asarray(values)[jnp.sum(reached(count, boundaries), axis=-1)]
+    return pick(count, jnp.asarray(boundaries), jnp.asarray(values))[0]
 
 
 def piecewise(values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[Any], Any] = "linear") -> Schedule:
@@ -144,10 +144,24 @@ def piecewise(values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[A
 
 
 def _piecewise(count, values, boundaries, shape):
-    values, boundaries = jnp.asarray(values), jnp.asarray(boundaries)
-    i = jnp.minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
-    start = jnp.where(i > 0, boundaries[i - 1], 0)
-    return between(values[i], values[i + 1], count - start, boundaries[i] - count, boundaries[i] - start, shape)
+    return along(count, jnp.asarray(values), jnp.asarray(boundaries), shape)
+
+
+def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
+    """The value on the way along `values`, which are met at 0 and at the boundaries."""
+    start, end, joins = values[:-1], values[1:], boundaries[:-1]
+    begin = jnp.concatenate([jnp.zeros_like(boundaries[:1]), joins])
+    steps = boundaries - begin
+    if shape not in STRAIGHT:
+        start, end, begin, close = pick(count, joins, start, end, begin, boundaries)
+        return between(start, end, count - begin, close - count, close - begin, shape)
+    rises, low, high, length = sides(start, end, steps)
+    # A piece without length is at its end once it begins, and at its start before, which only the first is asked for.
+    some = (steps > 0) | (begin <= 0)
+    low, high = jnp.where(some, low, end), jnp.where(some, high, end)
+    origin, sign = jnp.where(rises, begin - (length - steps), boundaries), jnp.where(rises, 1.0, -1.0)
+    low, high, length, origin, sign = pick(count, joins, low, high, length, origin, sign)
+    return upwards(low, high, (count - origin) * sign, length, shape)
 
 
 def from_values(values: ArrayLike) -> Schedule:

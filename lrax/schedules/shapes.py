@@ -19,6 +19,8 @@ from .schedule import Static
 Weights = tuple[Any, Any]
 
 SHORTEST = 2.0**-30  # for a phase without length, to divide by
+FEW = 8  # boundaries
+STRAIGHT = ("linear", "cosine")  # the same shape upwards and downwards
 
 
 def progress(done: Any, left: Any, steps: Any) -> Weights:
@@ -47,17 +49,10 @@ def between(
     start: Any, end: Any, done: Any, left: Any, steps: Any, shape: str | Callable[[Any], Any] = "linear"
 ) -> Any:
     """The value in a phase from `start` to `end`: exact at both ends, held outside."""
-    if shape in ("linear", "cosine"):
-        # The value is the lower of the two and a part of what lies between, by the steps from the lower one: it has so
-        # all its digits at either end, for one division. Which one is lower is known before any count is.
-        rises, length = end > start, jnp.maximum(steps, SHORTEST)
-        low, high = jnp.where(rises, start, end), jnp.where(rises, end, start)
+    if shape in STRAIGHT:
+        rises, low, high, length = sides(start, end, steps)
         x = jnp.where(rises, done + jnp.where(steps > 0, 0, length), left)  # without length, it jumps at its end
-        if shape == "linear":
-            inside = low + jnp.maximum(x, 0) * ((high - low) / length)
-        else:
-            inside = low + half_wave(_unit(x / length)) * (high - low)
-        return jnp.where(x < length, inside, high)  # and there, no sum's rounding
+        return upwards(low, high, x, length, shape)
     p, q = progress(done, left, steps)
     if not isinstance(shape, str):
         way = shape(p)
@@ -66,6 +61,25 @@ def between(
         return CURVES[shape](start, end, p, q)
     of_start, of_end = SHAPES[shape](p, q, jnp.maximum(steps, 0))
     return start * of_start + end * of_end
+
+
+def sides(start: Any, end: Any, steps: Any) -> tuple[Any, Any, Any, Any]:
+    """Of a phase: whether it rises, its lower and its higher value, and a length to divide by."""
+    # Known before any count is, so that it costs nothing.
+    rises = end > start
+    return rises, jnp.where(rises, start, end), jnp.where(rises, end, start), jnp.maximum(steps, SHORTEST)
+
+
+def upwards(low: Any, high: Any, x: Any, length: Any, shape: str) -> Any:
+    """The value `x` steps from the lower end of a phase, by a shape that is the same from either end.
+
+    As the lower value and a part of what lies between, it has all its digits at both ends, for one division.
+    """
+    if shape == "linear":
+        inside = low + jnp.maximum(x, 0) * ((high - low) / length)
+    else:
+        inside = low + half_wave(_unit(x / length)) * (high - low)
+    return jnp.where(x < length, inside, high)  # and there, no sum's rounding
 
 
 def as_shape(name: str, shape: Any) -> Any:
@@ -178,6 +192,18 @@ def reached(count: Any, boundaries: Any) -> Any:
     """Which boundaries lie at or before each count; shape `[*counts, boundaries]`."""
     boundaries = jnp.asarray(boundaries)
     return count[..., None] >= boundaries.reshape((1,) * count.ndim + boundaries.shape)
+
+
+def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
+    """Of each row, the entry with the number of the boundaries that lie at or before the count."""
+    if len(boundaries) > FEW:
+        i = jnp.sum(reached(count, boundaries), axis=-1)
+        return [row[i] for row in rows]
+    picked = [row[0] for row in rows]  # by comparisons, of which a few take less than a look into a table
+    for k in range(len(boundaries)):
+        past = count >= boundaries[k]
+        picked = [jnp.where(past, row[k + 1], so_far) for row, so_far in zip(rows, picked, strict=True)]
+    return picked
 
 
 def whole_power(x: Any, n: Any) -> Any:
