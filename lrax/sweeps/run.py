@@ -16,8 +16,9 @@ from .layout import Layout
 from .plan import Plan
 from .stopping import Stopping
 
-# Between two looks at the progress, and between a Ctrl-C and its answer.
-SECONDS_PER_SEGMENT = 0.3
+# Between two looks at the progress, and between a Ctrl-C and its answer. With many calls for a step it is longer, up to
+# so many times: a call gets its memory anew, which takes milliseconds, and should be at work for a fifth of this time.
+SECONDS_PER_SEGMENT, LONGEST = 0.3, 6
 # Diverged points leave at every eighth of a run whose eighths are at least so many steps.
 LOOKS, LOOK_STEPS = 8, 32
 
@@ -110,7 +111,7 @@ class Run:
         engine = self._engine
         with concurrent.futures.ThreadPoolExecutor(max(engine.plan.threads, 1)) as pool:
             self._lanes = self._begin()
-            length, read_at, begun = engine.length(SECONDS_PER_SEGMENT), time.perf_counter(), self.done
+            length, read_at, begun = engine.length(self._seconds()), time.perf_counter(), self.done
             pending: Segment | None = None
             while self.done < self._steps and self.alive_anywhere:
                 # One that is to stop stops all, the first one's clock says when to save, the slowest how far to go.
@@ -186,13 +187,18 @@ class Run:
         ends += [look for look in self._looks if look > done][:1]
         return max(min(done + length, *ends) - done, 1)
 
+    def _seconds(self) -> float:
+        """How long a segment is to take."""
+        calls = len(self._layout.chunks) / max(self._engine.plan.threads, 1)
+        return SECONDS_PER_SEGMENT * min(max(calls / 5, 1), LONGEST)
+
     def _length(self, count: int, length: float, seconds: float) -> tuple[float, float]:
         """How many steps to take next, and from when on to time them."""
         if not self._layout.chunks:  # other processes train, and say how far to go
             return np.inf, time.perf_counter()
         self._engine.paced(count, seconds, self._layout.cells)
         # Aim at equal times, but grow slowly: the first segments also pay for what happens once.
-        return float(np.clip(count * SECONDS_PER_SEGMENT / seconds, 1, 8 * max(count, length / 8))), time.perf_counter()
+        return float(np.clip(count * self._seconds() / seconds, 1, 8 * max(count, length / 8))), time.perf_counter()
 
     def _step(self, count: int, pool: concurrent.futures.ThreadPoolExecutor) -> Segment:
         first = self.done
