@@ -41,10 +41,11 @@ def halving(losses, eta):
 
 def share_of_work(rule, history_at, coordinates, steps):
     """The share of the full grid's updates that are made, and the points left at the end."""
-    alive, work, before = np.arange(len(coordinates)), 0, 0
-    for rung in rule.rungs(steps):
+    points = len(coordinates)
+    alive, work, before = np.arange(points), 0, 0
+    for i, rung in enumerate(rule.rungs(steps)):
         work, before = work + len(alive) * (rung - before), rung
-        alive = alive[rule.keep(history_at(rung)[alive], coordinates[alive])]
+        alive = alive[rule.keep(history_at(rung)[alive], coordinates[alive], rung=i, points=points)]
     return (work + len(alive) * (steps - before)) / (len(coordinates) * steps), alive
 
 
@@ -103,6 +104,12 @@ def test_halving_without_margins_is_that_of_the_paper(eta, points):
         if protected <= wanted:
             assert kept == wanted
         assert len(kept) == max(len(wanted), len(protected) + 1)
+
+
+def test_whom_a_margin_spared_is_none_of_whom_the_next_rung_keeps_a_share():
+    history = np.repeat(np.arange(24.0), 3).reshape(24, 1, 3)
+    keep = lambda **rung: Halving(margin=0).keep(history, line(24), **rung).sum()
+    assert [keep(), keep(rung=0, points=48), keep(rung=1, points=48), keep(rung=2, points=48)] == [8, 16, 6, 3]
 
 
 @pytest.mark.parametrize("seeds", SEEDS)

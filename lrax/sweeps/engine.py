@@ -238,9 +238,12 @@ class Engine:
             parts.append(records)
         return running, jax.tree.map(lambda *leaves: np.concatenate(leaves), *jax.device_get(parts)), finite
 
-    def evaluate(self, running: Any) -> dict[str, Any]:
-        """The metrics of a chunk."""
-        return self._parts.evaluate(self.feed.data, running)
+    def evaluate(self, running: Sequence[Any]) -> list[dict[str, Any]]:
+        """The metrics of chunks."""
+        evaluate = self._parts.evaluate.ready(*self._arguments["evaluate"])
+        one = lambda lanes: jax.block_until_ready(evaluate(self.feed.data, lanes))
+        with concurrent.futures.ThreadPoolExecutor(self.plan.threads) as pool:
+            return list(pool.map(one, running))
 
     def params(self, lane: Any) -> Any:
         """The parameters of a lane, as the task's `init` returns them."""

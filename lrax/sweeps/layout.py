@@ -14,6 +14,11 @@ class Chunk(NamedTuple):
     seeds: np.ndarray  # [groups, members], indices
     own: np.ndarray  # [groups, members], whether a lane is not the copy of another that fills up the chunk
 
+    @property
+    def content(self) -> bytes:
+        """What tells its lanes from others, if their number is the same."""
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in self)
+
 
 class Layout:
     """The chunks of some points with every seed.
@@ -58,6 +63,14 @@ class Layout:
     def distribute(self, whole: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
         """What `collect` of the layout of `points`, of which this one has some, gave; for each chunk of this one."""
         return [whole[np.searchsorted(points, chunk.points), chunk.seeds] for chunk in self.chunks]
+
+    def among(self, other: "Layout") -> list[int] | None:
+        """Which chunks of another layout this one's are, if they all are: as where a chunk is a lane."""
+        if self.shape != other.shape:
+            return None
+        index = {chunk.content: i for i, chunk in enumerate(other.chunks)}
+        found = [index.get(chunk.content) for chunk in self.chunks]
+        return None if None in found else found  # pyright: ignore[reportReturnType]
 
     def where(self, point: int, seed: int) -> tuple[int, int, int]:
         """Chunk, group and member of a lane."""

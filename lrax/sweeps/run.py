@@ -130,7 +130,7 @@ class Run:
                 if evaluating or looking or due:
                     pending = self._settle(pending, report)
                     length, read_at = self._length(segment.steps, length, time.perf_counter() - read_at)
-                if evaluating or (looking and engine.metrics):
+                if evaluating or (self.done in self._rungs and self._objective != "train_loss"):
                     self._evaluate()
                 if looking:
                     self._look()
@@ -250,7 +250,7 @@ class Run:
         if not self._layout.chunks:
             missing = np.full((len(self.alive), self._seeds), np.nan, np.float32)
             return {name: missing.copy() for name in self._engine.metrics}
-        parts = [self._engine.evaluate(lanes) for lanes in self._lanes]
+        parts = self._engine.evaluate(self._lanes)
         found = jax.tree.map(lambda *leaves: self._layout.gather(leaves, len(self.alive)), *jax.device_get(parts))
         for values in found.values():
             values[~self.alive] = np.nan
@@ -271,9 +271,11 @@ class Run:
         leaving = self.alive & np.all(lost, axis=1)
         if self.done in self._rungs and self._rule is not None:
             leaving |= self._pruned(leaving)
+        stopped, alive = self._hosts.gather((leaving, self.alive & ~leaving), len(self._coordinates))
+        if stopped.any():
+            self._evaluate()  # once more, who leaves
         self.stopped_at[leaving] = self.done
         self.alive &= ~leaving
-        stopped, alive = self._hosts.gather((leaving, self.alive), len(self._coordinates))
         if stopped.any():
             words = {"stopped": np.flatnonzero(stopped).tolist(), "alive": int(alive.sum()), "done": self.done}
             self._on_event("stop", words)
@@ -282,11 +284,15 @@ class Run:
         before = self._layout
         layout = self._engine.compacted(before, np.flatnonzero(self.alive), self._steps - self.done)
         if layout is not before:
-            leaves = self._engine.fetch(before, self._lanes)
-            self._lanes = []  # before the new ones are there
+            same = layout.among(before)
             self._layout = layout
-            keep = np.isin(before.points, layout.points)
-            self._lanes = self._engine.place(layout, [leaf[keep] for leaf in leaves], layout.points)
+            if same is not None:
+                self._lanes = [self._lanes[i] for i in same]
+            else:
+                leaves = self._engine.fetch(before, self._lanes)
+                self._lanes = []  # before the new ones are there
+                keep = np.isin(before.points, layout.points)
+                self._lanes = self._engine.place(layout, [leaf[keep] for leaf in leaves], layout.points)
 
     def _pruned(self, lost: np.ndarray) -> np.ndarray:
         """The points of this process that the rule gives up."""
@@ -300,7 +306,8 @@ class Run:
         history, alive = self._hosts.gather((history, self.alive & ~lost), points)
         kept = np.zeros(points, bool)
         if alive.any() and self._rule is not None:
-            kept[alive] = self._rule.keep(history[alive], self._coordinates[alive])
+            rung = self._rungs.index(self.done)
+            kept[alive] = self._rule.keep(history[alive], self._coordinates[alive], rung=rung, points=points)
         return self.alive & ~lost & ~kept[self._hosts.own(points)]
 
     def _pad(self) -> None:

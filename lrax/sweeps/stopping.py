@@ -28,7 +28,7 @@ LEAST = 3
 class Halving:
     r"""Successive halving: at the updates `first * steps * eta**i` the best `1 / eta` of the points go on.
 
-    $$t_i = \text{first} \cdot \eta^i \cdot T < T, \qquad n_{i+1} = \lceil n_i / \eta \rceil$$
+    $$t_i = \text{first} \cdot \eta^i \cdot T < T, \qquad n_{i+1} = \lceil n_0 / \eta^{i+1} \rceil$$
 
     Use it for grids of a dozen points or more: it costs a third of the work. `Halving(eta=2, first=1/8)` costs 0.4 and
     misses the best point less often. Points are ranked by their mean score over seeds, smoothed over the last tenth of
@@ -76,7 +76,9 @@ class Halving:
         count = math.ceil(math.log(1 / self.first) / math.log(self.eta)) + 1
         return _between(steps, [self.first * self.eta**i for i in range(count)])
 
-    def keep(self, history: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    def keep(
+        self, history: np.ndarray, coordinates: np.ndarray, *, rung: int = 0, points: int | None = None
+    ) -> np.ndarray:
         """Which points go on.
 
         Args:
@@ -84,13 +86,16 @@ class Halving:
             evaluations of the objective so far; `[points, seeds, count]`, of the points still running. It ends in NaN
             or infinity where a lane diverged.
           coordinates: The points' hyperparameters, `[points, names]`.
+          rung: Which of the rungs it is, from 0.
+          points: How many points there were at the start; `None` if all are still running.
 
         Returns:
           A mask, `[points]`, true for one point at least.
         """
         scores = smoothed(history)
         order, sound = _ranking(scores)
-        count = math.ceil(len(order) / self.eta - 1e-9)
+        # Of those at the start: who went on by a margin is none of whom the next rung leaves its share.
+        count = math.ceil((points or len(order)) / self.eta ** (rung + 1) - 1e-9)
         if not np.any(sound):
             return _mask(len(order), order[:count])
         order = order[: int(sound.sum())]  # the diverged come last
@@ -144,8 +149,11 @@ class Median:
         count = math.ceil((1 - self.first) / self.every) + 1
         return _between(steps, [self.first + i * self.every for i in range(count)])
 
-    def keep(self, history: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    def keep(
+        self, history: np.ndarray, coordinates: np.ndarray, *, rung: int = 0, points: int | None = None
+    ) -> np.ndarray:
         """Which points go on; see `Halving.keep`."""
+        del rung, points
         scores = smoothed(history)
         order, sound = _ranking(scores)
         if not np.any(sound):

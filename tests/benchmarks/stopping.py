@@ -59,7 +59,7 @@ def main(arguments=None):
     parser.add_argument("--rates", type=int, default=48)
     parser.add_argument("--range", type=float, nargs=2, default=(1e-5, 1.0), metavar=("LOW", "HIGH"))
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--widths", type=int, nargs="*", default=(128, 128), help="hidden layers of the MLP")
     parser.add_argument("--eta", type=int, default=3)
     parser.add_argument("--first", type=float, default=1 / 9, help="fraction of the steps before the first decision")
