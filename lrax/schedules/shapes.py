@@ -70,7 +70,7 @@ def sides(start: Any, end: Any, steps: Any) -> tuple[Any, Any, Any, Any]:
     return rises, jnp.where(rises, start, end), jnp.where(rises, end, start), jnp.maximum(steps, SHORTEST)
 
 
-def upwards(low: Any, high: Any, x: Any, length: Any, shape: str) -> Any:
+def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
     """The value `x` steps from the lower end of a phase, by a shape that is the same from either end.
 
     As the lower value and a part of what lies between, it has all its digits at both ends, for one division.

@@ -7,8 +7,8 @@ Each shape is evaluated at `lanes x steps` counts in three ways, the same for bo
   in them, closure after closure in one program.
 The time is per value, the best of several runs, the two libraries' in turn. `ops` are the instructions of the optimised
 program for one schedule at one count, as a training step holds it, and `ms` its best time to trace and compile. Below 1
-is in lrax's favour. `differs` is how far apart the values are: 1e-5 where a phase ends between two steps, and one
-rounds it.
+is in lrax's favour. `differs` is how far apart the values are: more than 1e-7 where a phase ends, or a stair falls,
+within a rounding of a step, which one of the two then takes for the step and the other does not.
 """
 
 import argparse
