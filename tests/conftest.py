@@ -19,6 +19,20 @@ class Doctests:
         doctest_namespace.update(lrax=lrax, jax=jax, jnp=jnp, np=np, optax=optax)
 
 
+# Where the last digit counts, or what the compiler makes of a program.
+OPTIMISED = ("laws", "properties", "schedule", "compat", "rate", "compiling", "benchmarks")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation(request):
+    """Most of the tests' time is LLVM's, which need not optimise programs that run for milliseconds."""
+    optimised = request.config.getoption("--slow") or any(word in request.module.__name__ for word in OPTIMISED)
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", not optimised)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def x64():
     """A context in which JAX has float64; jax 0.7 keeps it among its experiments."""

@@ -215,7 +215,9 @@ def swept(name):
     return lrax.sweep(TASKS[name](), adam, RATES, steps=STEPS, seeds=[1], objective="val_loss")
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "plain" in name else []) for name in TASKS]
+)
 def test_a_sweep_is_the_training_by_hand(name):
     result = swept(name)
     for point, rate in enumerate(RATES):

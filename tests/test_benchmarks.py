@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("mlp", "mlp256", "cnn", "char_lm")]
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("diabetes", "mlp", "mlp256", "cnn", "char_lm")]
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def benchmark_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
 
 
-@pytest.mark.parametrize("task", ["diabetes", *SLOW])
+@pytest.mark.parametrize("task", SLOW)
 def test_strategies_agree(task, benchmark_path, capsys, tmp_path):
     from tests.benchmarks import alternatives, sweeps
 

@@ -233,8 +233,9 @@ def test_close_does_not_wait_for_a_slow_source():
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
 def test_ctrl_c_ends_the_wait_and_the_thread():
     program = """
-import itertools, sys, threading, time, numpy as np
+import signal, time, numpy as np
 from lrax.tasks.streams import Stream
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 def source():
     yield np.ones(1)
     print("waiting", flush=True)

@@ -50,8 +50,7 @@ def lrax_sweep(problem):
 
     def run():
         result = lrax.sweep(problem.task, adam, grid, steps=problem.steps, progress=False)
-        if hasattr(result, "explain"):
-            run.note = " ".join(str(result.explain()).split())
+        run.note = " ".join(str(result.explain()).split())
         return result.losses[:, 0, -1]
 
     return run
@@ -192,7 +191,7 @@ def main(arguments=None):
         make, steps, few = TASKS[name]
         for lanes in options.lanes or few:
             # Sane rates: lanes near divergence are chaotic, and no two programs agree on them.
-            rates = lrax.log_grid(1e-4, 3e-3 if name == "mlp256" else 1e-2, lanes)
+            rates = lrax.log_grid(1e-4, 3e-3, lanes)
             problem = alternatives.problem(make(), rates, options.steps or steps)
             made = strategies(problem, with_torch)
             results[name, lanes] = measure(problem, made, options.rounds, options.repeats)
