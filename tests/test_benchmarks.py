@@ -53,8 +53,8 @@ def test_time_to_the_answer_is_measured_with_and_without_stopping(benchmark_path
     assert full.result.metrics["val_loss"].shape == (4, 1)
     assert stopping.compare(full, full, full.result.hyperparams["peak"])["excess"] == pytest.approx(0, abs=1e-6)
     assert "full grid" in capsys.readouterr().out
-    if halved is not None:
-        assert "speedup" in json.loads((tmp_path / "results.json").read_text())
+    assert halved.result.steps == 18
+    assert "speedup" in json.loads((tmp_path / "results.json").read_text())
 
 
 @pytest.mark.slow
@@ -67,6 +67,18 @@ def test_memory_grows_by_lanes_and_nothing_is_compiled_twice(benchmark_path, cap
     (added,) = memory.growth(rows, "program")
     assert 0 < added < 1 or np.isnan(added)  # no copy of the data
     assert "compiled by second sweeps: 0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_widths_are_those_asked_for(benchmark_path, capsys):
+    from tests.benchmarks import widths
+
+    results = widths.main(
+        ["--tasks", "diabetes", "--lanes", "4", "--steps", "2", "--widths", "1", "2", "--repeats", "1"]
+    )
+    assert [width for _, width in results] == ["auto", 1, 2]
+    assert [plan.split(" to a call")[0] for _, plan in list(results.values())[1:]] == ["one lane", "2 lanes"]
+    assert "one lane to a call" in capsys.readouterr().out
 
 
 def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
