@@ -84,9 +84,9 @@ class Stream:
         self.close()
 
     def _read(self, n: int, *, remove: bool) -> list[Any]:
-        if self._thread.ident is None and not self._buffer.closed:
-            self._thread.start()
         try:
+            if self._thread.ident is None and not self._buffer.closed:
+                self._thread.start()
             return self._buffer.read(n, max(n, self._prefetch), remove=remove)
         except KeyboardInterrupt:
             self.close()
