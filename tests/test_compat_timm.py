@@ -108,6 +108,7 @@ def test_one_trace_for_all_values(name, keywords, translated):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @every_setting
 def test_gradients_are_finite(name, keywords, translated):
     schedule = build(name, keywords)

@@ -129,6 +129,7 @@ def test_it_is_compiled_mapped_and_traced_once(build):
     np.testing.assert_array_equal(one_by_one[:, 0], one_by_one[:, 1])
 
 
+@pytest.mark.slow
 @every_setting
 def test_gradients_are_finite(build):
     gradients = jax.jit(jax.vmap(jax.grad(rate), in_axes=(None, 0)))(build(0.1), COUNTS)

@@ -568,6 +568,7 @@ def test_the_rates_are_those_of_the_formula(build, rate, length, known, keywords
     np.testing.assert_allclose(double, expected, rtol=0, atol=1e-12 * peak)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(arguments, FIRST)
 def test_laws_of_every_function(build, rate, length, known, keywords, formula):
     compat_laws.check(build, rate, length, known, **keywords)

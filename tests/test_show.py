@@ -74,6 +74,7 @@ def test_every_builder_can_be_shown(case):
     assert all(np.isfinite(count) and words for count, words in landmarks(schedule).marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", {case.builder: case for case in CASES}.values(), ids=str)
 def test_every_builder_has_a_picture(case):
     ElementTree.fromstring(case.build()._repr_html_().replace("<br>", "<br/>"))
