@@ -90,5 +90,5 @@ def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
     assert all(shape in capsys.readouterr().out for shape in shapes[:1])
     for ours, theirs in results.values():
         for way in theirs:
-            np.testing.assert_allclose(ours[way][3], theirs[way][3], rtol=1e-4, atol=1e-8)
+            np.testing.assert_allclose(ours[way].values, theirs[way].values, rtol=1e-4, atol=1e-8)
     assert "peaks" not in results["warmup_cosine"][1]  # Optax's cannot be traced in its peak

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule, Static, as_schedule, several
+from .staging import where
 
 
 def minimum(*schedules: Any) -> Schedule:
@@ -199,7 +200,7 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
 
 def _delay(count, schedule, steps, before):
     after = schedule(jnp.maximum(count - steps, 0))
-    return after if before is None else jnp.where(count < steps, before(count), after)
+    return after if before is None else where(count < steps, before(count), after)
 
 
 def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
@@ -277,7 +278,7 @@ def _repeat(count, schedule, steps, times, mirror):
     if mirror:
         step = jnp.minimum(step, 2 * steps - step)
     elif times is not None:
-        step = jnp.where(count >= times * steps, steps, step)
+        step = where(count >= times * steps, steps, step)
     return schedule(step)
 
 

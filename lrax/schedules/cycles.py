@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jax import lax, numpy as jnp
+from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
 from .pieces import along
 from .schedule import Schedule, Static
-from .shapes import as_shape, between, divided, power, progress, whole_power
+from .shapes import FEW, as_shape, between, divided, pick, power, progress, whole_power
+from .staging import held, known, maximum, minimum, stack, where
 
 LEVELS = 6  # the first 2^6 - 1 cycles of restarts may grow
 FAR = 2.0**40  # no schedule has as many steps
@@ -69,13 +70,13 @@ def cyclic(
 
 def _cyclic(count, low, high, up, down, mode, gamma):
     down = up if down is None else down
-    count = jnp.maximum(count, 0)
+    count = maximum(count, 0)
     cycle, step = jnp.divmod(count, up + down)
     climb, _ = progress(step, up - step, up)
     _, fall = progress(step - up, up + down - step, down)
-    amplitude = jnp.where(step < up, climb, fall) * power(gamma, count)
+    amplitude = where(step < up, climb, fall) * power(gamma, count)
     if mode == "triangular2":
-        amplitude = amplitude * 0.5 ** lax.stop_gradient(cycle)
+        amplitude = amplitude * 0.5 ** held(cycle)
     return low + (high - low) * amplitude
 
 
@@ -131,26 +132,39 @@ def cosine_restarts(
 def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
     # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those that still fit
     # before the count. A floor of a logarithm, as elsewhere, misses a restart by a step or a cycle.
-    count = jnp.maximum(count, 0)
-    powers, sums = [mult], [jnp.ones_like(mult)]  # of 1, 2, 4, ... cycles
+    if known(mult, cycles) and np.ndim(cycles) == 0 and cycles <= FEW:
+        return _few_restarts(count, peak, first, mult, end, decay, int(np.ceil(cycles)))
+    count = maximum(count, 0)
+    powers, sums = [mult], [1 + 0 * mult]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
-        sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))
-        powers.append(jnp.minimum(powers[-1] ** 2, FAR))
+        sums.append(minimum(sums[-1] * (1 + powers[-1]), FAR))
+        powers.append(minimum(powers[-1] ** 2, FAR))
     done, length, index = count, first, jnp.zeros_like(count)
     for i in reversed(range(LEVELS)):
         after = length * sums[i]
         fits = done >= after
-        done = jnp.where(fits, done - after, done)
-        length = jnp.where(fits, length * powers[i], length)
-        index = jnp.where(fits, index + 2.0**i, index)
+        done = where(fits, done - after, done)
+        length = where(fits, length * powers[i], length)
+        index = where(fits, index + 2.0**i, index)
     # Cycles of one length by the remainder from the start, which is exact at every count, and those that grow no more
     # by theirs. The values are the remainder's, and the gradient that of the count less the lengths before.
     even = mult == 1
-    more, rest = map(lax.stop_gradient, divided(jnp.where(even, count, done), length))
-    done = done - (more - jnp.where(even, index, 0)) * length
-    done, index = done + lax.stop_gradient(rest - done), more + jnp.where(even, 0, index)
+    more, rest = map(held, divided(where(even, count, done), length))
+    done = done - (more - where(even, index, 0)) * length
+    done, index = done + held(rest - done), more + where(even, 0, index)
     rate = between(peak * whole_power(decay, index), end, done, length - done, length, "cosine")
-    return rate if cycles is None else jnp.where(index < cycles, rate, end)
+    return rate if cycles is None else where(index < cycles, rate, end)
+
+
+def _few_restarts(count, peak, first, mult, end, decay, cycles):
+    lengths, ends, peaks = [first], [first], [peak]
+    for _ in range(cycles - 1):
+        lengths.append(lengths[-1] * mult)
+        ends.append(ends[-1] + lengths[-1])
+        peaks.append(peaks[-1] if known(decay) and np.all(decay == 1) else peaks[-1] * decay)
+    length, close, peak = pick(count, ends[:-1], lengths, ends, peaks)
+    left = close - count
+    return between(peak, end, length - left, left, length, "cosine")
 
 
 def one_cycle(
@@ -209,5 +223,4 @@ def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
     init = peak / div
     top = pct_start * steps
     back, foot = ([init], [2 * top]) if phases == 3 else ([], [])
-    rates, ends = jnp.stack([init, peak, *back, init / final_div]), jnp.stack([top, *foot, steps])
-    return along(count, rates, ends, shape)
+    return along(count, stack(init, peak, *back, init / final_div), stack(top, *foot, steps), shape)

@@ -1,11 +1,13 @@
 """Schedules of one phase: from a first rate to a last one, then held."""
 
-from jax import nn, numpy as jnp
+import numpy as np
+from jax import nn
 from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import between, half_wave, power as _power, progress, rest_of_power
+from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power
+from .staging import either, plus, where
 
 
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -87,10 +89,12 @@ def _polynomial(count, init, end, steps, power, k):
     # The value is the lower of the two and a part of what lies between. A rising rate begins with the digits of the
     # weight of `end`, which the power of the part left has lost.
     rises = init < end
-    low, high = jnp.where(rises, init, end), jnp.where(rises, end, init)
-    weight = jnp.where(rises, rest_of_power(done, power), _power(left, power))
-    at_high = jnp.where(rises, left <= 0, left >= 1)
-    return jnp.where(at_high, high, low + (high - low) * weight)
+    low, high = where(rises, init, end), where(rises, end, init)
+    weight = either(rises, lambda: rest_of_power(done, power), lambda: _power(left, power))
+    rate = plus((high - low) * weight, low)
+    if meets(low, high) and not np.any(rises):
+        return rate
+    return where(either(rises, lambda: left <= 0, lambda: left >= 1), high, rate)
 
 
 def _exponents(**given):
@@ -106,7 +110,7 @@ def _clock(p, q, k):
     if k is None:
         return p, q
     done = _power(p, k)
-    return done, jnp.where(p > 0.5, rest_of_power(q, k), 1 - done)
+    return done, where(p > 0.5, rest_of_power(q, k), 1 - done)
 
 
 def cosine(
@@ -204,7 +208,7 @@ def _tanh(count, init, end, steps, low, high):
     p, q = progress(count, steps - count, steps)
     x = 2 * (low * q + high * p)
     # (1 - tanh(x)) / 2 is the sigmoid of -2 x, which keeps its digits where the tangent is nearly 1.
-    return jnp.where(count < steps, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
+    return where(count < steps, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
 
 
 def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:

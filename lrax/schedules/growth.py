@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 from jax import lax, numpy as jnp
 
 from .shapes import coarse
+from .staging import held, known
 
 
-@jax.custom_jvp
 def growth(factor: Any, count: Any, steps: Any) -> Any:
     """`factor ** (count / steps)`, for a factor above 0 and what is less than e^80, with all digits of float32.
 
@@ -20,23 +19,22 @@ def growth(factor: Any, count: Any, steps: Any) -> Any:
     if np.dtype(count.dtype) == np.float64:
         return factor ** (count / steps)  # which has digits to lose
     large, small = _slope(factor, steps)
-    many = coarse(count)
+    many = held(coarse(count))
     near = jnp.exp(many * large)
-    # Not the product of two exponentials, of which XLA makes that of the sum.
-    return near + near * jnp.expm1(many * small + (count - many) * (large + small))
-
-
-@growth.defjvp
-def _growth_jvp(primals, tangents):
-    factor, count, steps = primals
-    of_factor, of_count, of_steps = tangents
-    value, exponent = growth(*primals), count / steps
-    slope = exponent * (of_factor / factor) + jnp.log(factor) * ((of_count - exponent * of_steps) / steps)
-    return value, value * slope
+    # Not the product of two exponentials, of which XLA makes that of the sum; and of this one, at most 0.04, a series.
+    rest = many * small + (count - many) * (large + small)
+    return near + near * (rest * (1 + rest * (1 / 2 + rest * (1 / 6))))
 
 
 def _slope(factor, steps):
     """`log(factor) / steps` as the sum of a number of 12 bits and a small one. All this is done once, not per count."""
+    if known(factor, steps):
+        slope = np.log(np.float64(factor)) / np.float64(steps)
+        large = coarse(slope)
+        return large, np.float32(slope - large)
+    # The gradient is that of the small one alone, to which that of the plain quotient is given.
+    slope = jnp.log(factor) / steps
+    factor, steps = held(factor), held(steps)
     # The digits of the logarithm are those of a power that is nearly as large as floats go: log(f) = log(f^k) / k, of
     # which exp gives back what log has rounded. By a power of 2 as the k, nothing else is.
     k = lax.reduce_precision(50 / jnp.maximum(jnp.abs(jnp.log(factor)), 1e-9), 8, 0)
@@ -46,4 +44,5 @@ def _slope(factor, steps):
     length = k * steps
     large = coarse(log / length)
     some = coarse(length)
-    return large, ((log - large * some) - large * (length - some) + rounded) / length
+    small = ((log - large * some) - large * (length - some) + rounded) / length
+    return large, small + (slope - held(slope))

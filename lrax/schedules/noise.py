@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule, Static, as_schedule
+from .staging import maximum, where
 
 
 def with_noise(
@@ -71,10 +72,10 @@ def with_noise(
 def _with_noise(count, schedule, key, std, limit, kind, begin, until):
     # timm draws normal numbers anew until one falls between the limits; the inverse of the error function takes one
     # number to the same distribution.
-    x = _uniform(jnp.maximum(count, 0), key)
+    x = _uniform(maximum(count, 0), key)
     noise = limit * x if kind == "uniform" else std * np.sqrt(2) * erf_inv(x * erf(limit / (std * np.sqrt(2))))
     noisy = count >= begin if until is None else (count >= begin) & (count < until)
-    return schedule(count) * (1 + jnp.where(noisy, noise, 0))
+    return schedule(count) * (1 + where(noisy, noise, 0))
 
 
 def _uniform(count, key):

@@ -1,12 +1,13 @@
 """Schedules without an end: they decay for as long as training goes on."""
 
-from jax import lax, numpy as jnp
+from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
 from .growth import growth
 from .schedule import Schedule, Static
 from .shapes import between, split
+from .staging import held, log, maximum, minimum, plus, where
 
 
 def exponential(
@@ -60,13 +61,13 @@ def exponential(
 def _exponential(count, init, rate, steps, begin, end, staircase):
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
     # One period is always made, by which a stair of any height is reached.
-    last = lax.stop_gradient(steps * jnp.maximum(80 / jnp.abs(jnp.log(rate)), 1))
-    since = jnp.minimum(jnp.maximum(count - begin, 0), last)
-    value = init * (rate ** split(since, steps)[0] if staircase else growth(rate, since, steps))
+    last = held(steps * maximum(80 / abs(log(rate)), 1))
+    since = minimum(maximum(plus(count, -begin), 0), last)
+    value = init * (growth(rate, split(since, steps)[0], 1.0) if staircase else growth(rate, since, steps))
     if end is None:
         return value
-    bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
-    return jnp.where(rate == 1, value, bounded)
+    bounded = where(rate < 1, maximum(value, end), minimum(value, end))
+    return where(rate == 1, value, bounded)
 
 
 def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, staircase: bool = False) -> Schedule:
@@ -104,7 +105,7 @@ def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, stai
 
 
 def _inverse_time(count, init, rate, steps, staircase):
-    since = jnp.maximum(count, 0)
+    since = maximum(count, 0)
     return init / (1 + rate * (split(since, steps)[0] if staircase else since / steps))
 
 
@@ -151,9 +152,9 @@ def inverse_sqrt(
 
 def _inverse_sqrt(count, peak, warmup, timescale, end):
     # Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from 1.
-    tau = jnp.where(warmup > 0, warmup, 10_000) if timescale is None else timescale
-    decay = jnp.maximum(peak * jnp.sqrt(tau / (tau + jnp.maximum(count - warmup, 0))), end)
-    return jnp.where(count < warmup, between(0, peak, count, warmup - count, warmup), decay)
+    tau = where(warmup > 0, warmup, 10_000) if timescale is None else timescale
+    decay = maximum(peak * jnp.sqrt(tau / (tau + maximum(count - warmup, 0))), end)
+    return where(count < warmup, between(0, peak, count, warmup - count, warmup), decay)
 
 
 def cosine_inverse_sqrt(
@@ -204,10 +205,10 @@ def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
     some = peak + end > 0
     # The time since the wave in units of tau, which is infinite where the two rates are equal.
-    beyond = jnp.maximum(count - warmup - wave, 0) / wave * (jnp.pi * (peak - end) / jnp.where(some, peak + end, 1))
+    beyond = maximum(count - warmup - wave, 0) / wave * (jnp.pi * (peak - end) / where(some, peak + end, 1))
     decay = (peak + end) / 2 / jnp.sqrt(1 + beyond)
-    down = jnp.where(count - warmup < wave, cosine, decay)
-    return jnp.where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
+    down = where(count - warmup < wave, cosine, decay)
+    return where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
 
 
 def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
@@ -245,11 +246,11 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
 
 def _noam(count, d_model, warmup, scale):
     # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0 and 1.
-    step = jnp.maximum(count, 0) + 1
+    step = maximum(count, 0) + 1
     peak = scale / jnp.sqrt(d_model)
     some = warmup > 0
-    up = step / jnp.where(some, warmup, 1) / jnp.sqrt(jnp.where(some, warmup, 1))
-    return peak * jnp.where(some & (step < warmup), up, 1 / jnp.sqrt(step))
+    up = step / where(some, warmup, 1) / jnp.sqrt(where(some, warmup, 1))
+    return peak * where(some & (step < warmup), up, 1 / jnp.sqrt(step))
 
 
 def power_law(
@@ -300,6 +301,6 @@ def power_law(
 def _power_law(count, peak, batch_size, tokens_per_step, a, b):
     # The powers of the count and of the tokens of a step apart: their product outgrows float32's integers, and in
     # integers it overflows.
-    some = jnp.where(count > 0, count, 1)
+    some = where(count > 0, count, 1)
     law = a * batch_size * some**b * tokens_per_step**b
-    return jnp.where(count > 0, jnp.minimum(peak, law), jnp.where(b < 0, peak, 0 * peak))
+    return where(count > 0, minimum(peak, law), where(b < 0, peak, 0 * peak))

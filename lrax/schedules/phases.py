@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from .schedule import Schedule, Static, as_schedule, several
 from .shapes import as_shape, between
+from .staging import maximum, minimum, where
 
 
 def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local") -> Schedule:
@@ -51,12 +52,12 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
 
 
 def _join(count, schedules, boundaries, clock):
-    rate = schedules[0](jnp.minimum(count, boundaries[0]))
+    rate = schedules[0](minimum(count, boundaries[0]))
     for i, schedule in enumerate(schedules[1:]):
         begin = boundaries[i]
-        at = count if i + 1 == len(boundaries) else jnp.minimum(count, boundaries[i + 1])
-        at = jnp.maximum(at - begin, 0) if clock == "local" else jnp.maximum(at, begin)
-        rate = jnp.where(count >= begin, schedule(at), rate)
+        at = count if i + 1 == len(boundaries) else minimum(count, boundaries[i + 1])
+        at = maximum(at - begin, 0) if clock == "local" else maximum(at, begin)
+        rate = where(count >= begin, schedule(at), rate)
     return rate
 
 
@@ -112,8 +113,8 @@ def _warmup(count, schedule, steps, init, shape, anchor):
         return schedule(count) * between(init, 1, count, steps - count, steps, shape)
     shifted = anchor == "shift"
     peak = schedule(jnp.zeros_like(steps) if shifted else steps)
-    after = schedule(jnp.maximum(count - steps, 0) if shifted else count)
-    return jnp.where(count < steps, between(init, peak, count, steps - count, steps, shape), after)
+    after = schedule(maximum(count - steps, 0) if shifted else count)
+    return where(count < steps, between(init, peak, count, steps - count, steps, shape), after)
 
 
 def cooldown(
@@ -161,4 +162,4 @@ def cooldown(
 
 def _cooldown(count, schedule, at, steps, end, shape):
     down = between(schedule(at), end, count - at, steps - (count - at), steps, shape)
-    return jnp.where(count < at, schedule(jnp.minimum(count, at)), down)
+    return where(count < at, schedule(minimum(count, at)), down)

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from .schedule import Schedule
 from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, split, upwards, whole_power
+from .staging import after_zero, maximum, where
 
 
 def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -44,7 +45,7 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
 
 
 def _step_decay(count, init, step_size, factor):
-    return init * whole_power(factor, split(jnp.maximum(count, 0), step_size)[0])
+    return init * whole_power(factor, split(maximum(count, 0), step_size)[0])
 
 
 def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -79,7 +80,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
 
 def _multistep(count, init, milestones, factor):
     fallen = reached(count, milestones)
-    return init * jnp.prod(jnp.where(fallen, jnp.broadcast_to(factor, fallen.shape), 1), axis=-1)
+    return init * jnp.prod(where(fallen, jnp.broadcast_to(factor, fallen.shape), 1), axis=-1)
 
 
 def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
@@ -109,7 +110,7 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
 
 
 def _piecewise_constant(count, values, boundaries):
-    return pick(count, jnp.asarray(boundaries), jnp.asarray(values))[0]
+    return pick(count, boundaries, values)[0]
 
 
 def piecewise(values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[Any], Any] = "linear") -> Schedule:
@@ -144,13 +145,13 @@ def piecewise(values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[A
 
 
 def _piecewise(count, values, boundaries, shape):
-    return along(count, jnp.asarray(values), jnp.asarray(boundaries), shape)
+    return along(count, values, boundaries, shape)
 
 
 def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
     """The value on the way along `values`, which are met at 0 and at the boundaries."""
     start, end, joins = values[:-1], values[1:], boundaries[:-1]
-    begin = jnp.concatenate([jnp.zeros_like(boundaries[:1]), joins])
+    begin = after_zero(boundaries)[:-1]
     steps = boundaries - begin
     if shape not in STRAIGHT:
         start, end, begin, close = pick(count, joins, start, end, begin, boundaries)
@@ -158,8 +159,8 @@ def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
     rises, low, high, length = sides(start, end, steps)
     # A piece without length is at its end once it begins, and at its start before, which only the first is asked for.
     some = (steps > 0) | (begin <= 0)
-    low, high = jnp.where(some, low, end), jnp.where(some, high, end)
-    origin, sign = jnp.where(rises, begin - (length - steps), boundaries), jnp.where(rises, 1.0, -1.0)
+    low, high = where(some, low, end), where(some, high, end)
+    origin, sign = where(rises, begin - (length - steps), boundaries), where(rises, 1.0, -1.0)
     low, high, length, origin, sign = pick(count, joins, low, high, length, origin, sign)
     return upwards(low, high, (count - origin) * sign, length, shape)
 

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from .schedule import Schedule
 from .shapes import CURVES, as_shape, between, reached
+from .staging import minimum, where
 
 
 def wsd(
@@ -72,7 +73,7 @@ def _wsd(count, peak, steps, warmup, cooldown, init, end, shape):
     left = steps - count
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, end, cooldown - left, left, cooldown, shape)
-    return jnp.where(count < warmup, up, down)
+    return where(count < warmup, up, down)
 
 
 def tri_stage(
@@ -128,7 +129,7 @@ def _tri_stage(count, peak, warmup, hold, cooldown, init_scale, final_scale):
     begin = warmup + hold
     up = between(init_scale, 1, count, warmup - count, warmup)
     down = between(1, final_scale, count - begin, cooldown - (count - begin), cooldown, "geometric")
-    return peak * jnp.where(count < warmup, up, down)
+    return peak * where(count < warmup, up, down)
 
 
 def wsd_s(
@@ -189,11 +190,11 @@ def wsd_s(
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
     # The checkpoint of a boundary is made by its last update, and the next one is at the peak again.
     boundaries = jnp.asarray(boundaries)
-    i = jnp.minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
+    i = minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
     length = jnp.broadcast_to(cooldown, boundaries.shape)[i]
     left = boundaries[i] - count
     down = between(peak, end, length - left, left, length, shape)
-    return jnp.where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
+    return where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
 
 
 def infinite(
@@ -246,4 +247,4 @@ def infinite(
 def _infinite(count, peak, stable, warmup, cooldown, init, shape):
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, stable, count - warmup, cooldown - (count - warmup), cooldown, shape)
-    return jnp.where(count < warmup, up, down)
+    return where(count < warmup, up, down)

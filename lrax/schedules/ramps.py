@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule, Static
 from .shapes import INCLUSIVE, as_shape, between
+from .staging import where
 
 
 def ramp(
@@ -72,6 +72,6 @@ def ramp(
 def _ramp(count, start, end, steps, shape, inclusive, begin):
     before, longer = INCLUSIVE[inclusive]
     some = steps > 0  # a ramp without steps jumps at `begin`, on every grid
-    before, longer = jnp.where(some, before, 0), jnp.where(some, longer, 0)
+    before, longer = where(some, before, 0.0), where(some, longer, 0.0)
     since = count - begin
     return between(start, end, since + before, steps - since + (longer - before), steps + longer, shape)

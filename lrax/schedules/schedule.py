@@ -75,7 +75,9 @@ class Schedule:
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; of an array of counts, an array of rates."""
         count = jnp.asarray(count, _require.float_dtype())
-        return jnp.asarray(self.formula(count, **_plain(self.hyperparams)), count.dtype)
+        with np.errstate(all="ignore"):  # in a branch that is not taken, a number may be out of its range
+            rate = jnp.asarray(self.formula(count, **_plain(self.hyperparams)), count.dtype)
+        return jnp.broadcast_to(rate, count.shape) if count.ndim and not rate.ndim else rate
 
     def replace(self, **hyperparams: Any) -> "Schedule":
         """The same schedule with other hyperparameters, required as its builder requires them.
@@ -195,8 +197,8 @@ def constant(value: ArrayLike) -> Schedule:
     return Schedule(_constant, hyperparams)
 
 
-def _constant(count, value):
-    return jnp.broadcast_to(value, jnp.broadcast_shapes(jnp.shape(value), count.shape))
+def _constant(_, value):
+    return value
 
 
 def multiply(*schedules: Any) -> Schedule:

@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 
 from .. import _require
 from .schedule import Static
+from .staging import either, held, known, log, maximum, minimum, plus, where
 
 Weights = tuple[Any, Any]
 
@@ -30,8 +31,8 @@ def progress(done: Any, left: Any, steps: Any) -> Weights:
     Of a phase that begins at a fractional step, `done` is already rounded where `count` is large.
     """
     inside = left > 0
-    length = jnp.maximum(steps, SHORTEST)
-    return jnp.where(inside, jnp.maximum(done / length, 0), 1), _part(left, length)
+    length = maximum(steps, SHORTEST)
+    return where(inside, maximum(done / length, 0), 1), _part(left, length)
 
 
 def _unit(x):
@@ -42,7 +43,7 @@ def _unit(x):
 def _part(steps, length):
     """`steps / length`, exactly 0 and 1 at its ends and outside."""
     # Many divisions by one number may be made as multiplications by its reciprocal, and 41 * (1 / 41) is not 1.
-    return jnp.where(steps < length, jnp.maximum(steps / length, 0), 1)
+    return where(steps < length, maximum(steps / length, 0), 1)
 
 
 def between(
@@ -51,7 +52,7 @@ def between(
     """The value in a phase from `start` to `end`: exact at both ends, held outside."""
     if shape in STRAIGHT:
         rises, low, high, length = sides(start, end, steps)
-        x = jnp.where(rises, done + jnp.where(steps > 0, 0, length), left)  # without length, it jumps at its end
+        x = either(rises, lambda: plus(done, where(steps > 0, 0, length)), lambda: left)  # no length: a jump at its end
         return upwards(low, high, x, length, shape)
     p, q = progress(done, left, steps)
     if not isinstance(shape, str):
@@ -59,7 +60,7 @@ def between(
         return start * (1 - way) + end * way
     if shape in CURVES:
         return CURVES[shape](start, end, p, q)
-    of_start, of_end = SHAPES[shape](p, q, jnp.maximum(steps, 0))
+    of_start, of_end = SHAPES[shape](p, q, maximum(steps, 0))
     return start * of_start + end * of_end
 
 
@@ -67,7 +68,7 @@ def sides(start: Any, end: Any, steps: Any) -> tuple[Any, Any, Any, Any]:
     """Of a phase: whether it rises, its lower and its higher value, and a length to divide by."""
     # Known before any count is, so that it costs nothing.
     rises = end > start
-    return rises, jnp.where(rises, start, end), jnp.where(rises, end, start), jnp.maximum(steps, SHORTEST)
+    return rises, where(rises, start, end), where(rises, end, start), maximum(steps, SHORTEST)
 
 
 def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
@@ -76,10 +77,14 @@ def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
     As the lower value and a part of what lies between, it has all its digits at both ends, for one division.
     """
     if shape == "linear":
-        inside = low + jnp.maximum(x, 0) * ((high - low) / length)
-    else:
-        inside = low + half_wave(_unit(x / length)) * (high - low)
-    return jnp.where(x < length, inside, high)  # and there, no sum's rounding
+        return where(x < length, plus(maximum(x, 0) * ((high - low) / length), low), high)
+    inside = plus(half_wave(_unit(x / length)) * (high - low), low)
+    return inside if meets(low, high) else where(x < length, inside, high)
+
+
+def meets(low: Any, high: Any) -> bool:
+    """Whether it is known that no rounding keeps the sum of `low` and the whole way from it from being `high`."""
+    return known(low, high) and bool(np.all(low + (high - low) == high))
 
 
 def as_shape(name: str, shape: Any) -> Any:
@@ -100,8 +105,8 @@ def _linear(p, q, _):
 
 def _cosine(p, q, _):
     # The smaller of the two weights is computed, and the larger, which has no digits to lose, is what it leaves.
-    less = half_wave(jnp.where(p < q, p, q))
-    return jnp.where(p < q, 1 - less, less), jnp.where(p < q, less, 1 - less)
+    less = half_wave(minimum(p, q))
+    return where(p < q, 1 - less, less), where(p < q, less, 1 - less)
 
 
 def _one_minus_sqrt(p, q, _):
@@ -139,8 +144,8 @@ def _falling(p, q, base):
 
 def _exact(p, q, of_start, of_end):
     """Weights whose own arithmetic misses 0 and 1 at the ends by its rounding."""
-    of_start = jnp.where(p <= 0, 1, jnp.where(q <= 0, 0, of_start))
-    return of_start, jnp.where(p <= 0, 0, jnp.where(q <= 0, 1, of_end))
+    of_start = where(p <= 0, 1, where(q <= 0, 0, of_start))
+    return of_start, where(p <= 0, 0, where(q <= 0, 1, of_end))
 
 
 def _rex(p, q, _):
@@ -149,7 +154,7 @@ def _rex(p, q, _):
 
 def _log(p, q, steps):
     # 1 - log(1 + p s) / log(1 + s), its numerator as one logarithm for the digits near the end.
-    whole = jnp.where(steps > 0, jnp.log1p(steps), 1)
+    whole = where(steps > 0, jnp.log1p(steps), 1)
     done = p * steps
     return _exact(p, q, jnp.log1p(q * steps / (1 + done)) / whole, jnp.log1p(done) / whole)
 
@@ -157,20 +162,20 @@ def _log(p, q, steps):
 def _geometric(start, end, p, q):
     # From the nearer end: the exponent's rounding is multiplied by the logarithm of the ratio. A ramp from or to zero
     # is zero in between.
-    falls = start * power(end / jnp.where(start > 0, start, 1), p)
-    rises = end * power(start / jnp.where(end > 0, end, 1), q)
-    return jnp.where(p <= 0, start, jnp.where(p <= 0.5, jnp.where(start > 0, falls, 0), jnp.where(end > 0, rises, 0)))
+    falls = start * power(end / where(start > 0, start, 1), p)
+    rises = end * power(start / where(end > 0, end, 1), q)
+    return where(p <= 0, start, where(p <= 0.5, where(start > 0, falls, 0), where(end > 0, rises, 0)))
 
 
 def _inverse(start, end, p, q):
     whole = start * p + end * q
-    inside = start * end / jnp.where(whole > 0, whole, 1)
-    return jnp.where(p <= 0, start, jnp.where(q <= 0, end, inside))
+    inside = start * end / where(whole > 0, whole, 1)
+    return where(p <= 0, start, where(q <= 0, end, inside))
 
 
 def sqrt(x: Any) -> Any:
     """Square root with gradient 0 at 0, where the true one is infinite and turns a clipped phase into NaN."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+    return where(x > 0, jnp.sqrt(where(x > 0, x, 1)), 0)
 
 
 @jax.custom_jvp
@@ -183,8 +188,8 @@ def power(x: Any, exponent: Any) -> Any:
 def _power_jvp(primals, tangents):
     x, exponent = primals
     value, some = power(x, exponent), x > 0
-    base = jnp.where(some, x, 1)
-    of_x = jnp.where(some, exponent * base ** (exponent - 1), 0)
+    base = where(some, x, 1)
+    of_x = where(some, exponent * base ** (exponent - 1), 0)
     return value, of_x * tangents[0] + value * jnp.log(base) * tangents[1]
 
 
@@ -198,12 +203,16 @@ def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
     """Of each row, the entry with the number of the boundaries that lie at or before the count."""
     if len(boundaries) > FEW:
         i = jnp.sum(reached(count, boundaries), axis=-1)
-        return [row[i] for row in rows]
+        return [jnp.asarray(row)[i] for row in rows]
     picked = [row[0] for row in rows]  # by comparisons, of which a few take less than a look into a table
     for k in range(len(boundaries)):
         past = count >= boundaries[k]
-        picked = [jnp.where(past, row[k + 1], so_far) for row, so_far in zip(rows, picked, strict=True)]
+        picked = [_after(past, row[k + 1], so_far) for row, so_far in zip(rows, picked, strict=True)]
     return picked
+
+
+def _after(past, x, y):
+    return y if x is y or (known(x, y) and not np.ndim(x) and x == y) else where(past, x, y)
 
 
 def whole_power(x: Any, n: Any) -> Any:
@@ -212,20 +221,21 @@ def whole_power(x: Any, n: Any) -> Any:
     Held from a change by e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one. The
     first power is always `x` itself.
     """
-    most = jnp.maximum(jnp.floor(80 / jnp.maximum(jnp.abs(jnp.log(jnp.where(x > 0, x, 2))), 1e-30)), 1)
-    return jnp.where(n > 0, x, 1) ** lax.stop_gradient(jnp.minimum(n, most))  # JAX's gradient of 0^0 is NaN
+    times = 80 / maximum(abs(log(where(x > 0, x, 2.0))), 1e-30)
+    most = held(maximum(times - times % 1, 1))
+    return where(n > 0, x, 1) ** held(minimum(n, most))  # JAX's gradient of 0^0 is NaN
 
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
     """`1 - x ** exponent`, of the `rest` that is `1 - x`: where `x` is near 1, the power has not its digits."""
-    return -jnp.expm1(exponent * jnp.log1p(-jnp.where(rest < 1, rest, 0.5)))
+    return -jnp.expm1(exponent * jnp.log1p(-where(rest < 1, rest, 0.5)))
 
 
 def split(count: Any, steps: Any) -> tuple[Any, Any]:
     """How many whole times `steps` goes into a count, without a gradient, and what is left: exact below 2^24."""
     near = jnp.round(count / steps)
     # The quotient is rounded, but not so far that another whole number were nearest.
-    whole = lax.stop_gradient(near - (count < near * steps).astype(near.dtype))
+    whole = held(near - (count < near * steps).astype(near.dtype))
     return whole, count - whole * steps
 
 
@@ -244,7 +254,9 @@ def divided(count: Any, steps: Any) -> tuple[Any, Any]:
 
 
 def coarse(x: Any) -> Any:
-    """A float32 rounded to 12 bits."""
+    """A float32 of 12 bits, near to this one."""
+    if known(x):
+        return (np.float32(x).view(np.int32) & -(2**12)).view(np.float32)
     return lax.reduce_precision(x, 8, 11)
 
 
@@ -292,4 +304,4 @@ CURVES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 }
 
 # What each word for `inclusive` adds to the steps done, and to the length.
-INCLUSIVE = {"left": (0, 0), "both": (0, -1), "right": (1, 0), "neither": (1, 1)}
+INCLUSIVE = {"left": (0.0, 0.0), "both": (0.0, -1.0), "right": (1.0, 0.0), "neither": (1.0, 1.0)}

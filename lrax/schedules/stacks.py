@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from .. import _require
 from .schedule import Schedule, several, shown_as
+from .staging import where
 
 
 def stack(schedules: Sequence[Any]) -> Schedule:
@@ -60,7 +61,7 @@ def _stack(count, schedules, index):
         return jax.vmap(lambda index, schedules: _stack(count, schedules, index))(index, schedules)
     rate = schedules[0](count)
     for i, schedule in enumerate(schedules[1:], 1):
-        rate = jnp.where(index == i, schedule(count), rate)
+        rate = where(index == i, schedule(count), rate)
     return rate
 
 

@@ -1,11 +1,11 @@
 """Schedules that begin with a linear warmup to the peak."""
 
-from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
 from .shapes import between
+from .staging import where
 
 
 def warmup_cosine(
@@ -57,7 +57,7 @@ def warmup_cosine(
 def _warmup_cosine(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, end, count - warmup, steps - count, steps - warmup, "cosine")
-    return jnp.where(count < warmup, up, down)
+    return where(count < warmup, up, down)
 
 
 def warmup_linear(
@@ -108,7 +108,7 @@ def warmup_linear(
 def _warmup_linear(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, end, count - warmup, steps - count, steps - warmup)
-    return jnp.where(count < warmup, up, down)
+    return where(count < warmup, up, down)
 
 
 def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0) -> Schedule:

@@ -5,10 +5,11 @@ Each shape is evaluated at `lanes x steps` counts in three ways, the same for bo
 - peaks: lanes with different peaks, by `vmap` of the builder over the peak, at `steps` counts each;
 - all: lanes that differ in every number; lrax's by `vmap` over the schedule as a value, Optax's, which cannot be traced
   in them, closure after closure in one program.
-The time is per value, the best of several runs, the two libraries' in turn. `ops` are the instructions of the optimised
-program for one schedule at one count, as a training step holds it, and `ms` its best time to trace and compile. Below 1
-is in lrax's favour. `differs` is how far apart the values are: more than 1e-7 where a phase ends, or a stair falls,
-within a rounding of a step, which one of the two then takes for the step and the other does not.
+The time is that of each value more, the best of several runs, the two libraries' in turn; `start` is what a call of the
+jitted function takes for the first, by peaks. Of one schedule at one count, as a training step holds it, `given` are
+the instructions that XLA is given and `left` those that it leaves, and `ms` is the best time to trace and compile them.
+Below 1 is in lrax's favour. `differs` is how far apart the values are: more than 1e-7 where a phase ends, or a stair
+falls, within a rounding of a step, which one of the two then takes for the step and the other does not.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import functools
 import os
 import platform
 import time
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -112,11 +114,26 @@ def a_step(build, lanes):
     return lambda _, counts: build(0.1, 1)(counts[0, 0]), lanes
 
 
+class Measured(NamedTuple):
+    """What one way to evaluate takes."""
+
+    ns: float
+    start: float  # in microseconds
+    ms: float
+    values: np.ndarray
+    given: int
+    left: int
+
+
 WAYS = {"one": one, "peaks": peaks, "all": every_number, "step": a_step}
 
 
-def compiled(function, arguments):
-    return jax.jit(lambda *arguments: function(*arguments)).lower(*arguments).compile()  # anew, by another function
+def lowered(function, *arguments):
+    return jax.jit(lambda *arguments: function(*arguments)).lower(*arguments)  # anew, by another function
+
+
+def compiled(*call):
+    return lowered(*call).compile()
 
 
 def alternately(functions, repeats):
@@ -133,41 +150,65 @@ def alternately(functions, repeats):
 
 
 def measure(builds, lanes, counts, repeats):
-    """For each builder and way that can be traced: best ns per value, instructions, ms to compile, and the values."""
+    """For each builder and way that can be traced, what it takes."""
     results = [{} for _ in builds]
+    counts, first = jax.device_put((counts, counts[:, :1]))
     for name, way in WAYS.items():
         calls = {}
         for i, build in enumerate(builds):
             function, argument = way(build, lanes)
-            arguments = jax.device_put((argument, counts))
+            argument = jax.device_put(argument)
             with contextlib.suppress(jax.errors.ConcretizationTypeError):
-                jax.eval_shape(function, *arguments)
-                calls[i] = function, arguments
-        build_seconds = alternately([functools.partial(compiled, *call) for call in calls.values()], min(repeats, 5))
-        programs = [(compiled(*call), call[1]) for call in calls.values()]
-        runs = [functools.partial(lambda run, given: jax.block_until_ready(run(*given)), *one) for one in programs]
-        values = [np.asarray(run()) for run in runs]
-        run_seconds = alternately(runs, repeats)
-        for i, (program, _), value, run, build in zip(calls, programs, values, run_seconds, build_seconds, strict=True):
-            results[i][name] = 1e9 * run / value.size, instructions(program), 1e3 * build, value
+                jax.eval_shape(function, argument, counts)
+                calls[i] = function, argument
+        jitted = [(jax.jit(function), argument) for function, argument in calls.values()]
+        runs = [functools.partial(finished, *call, counts) for call in jitted]
+        starts = [functools.partial(finished, *call, first) for call in jitted]
+        compilations = [functools.partial(compiled, *call, counts) for call in calls.values()]
+        values = [np.asarray(run()) for run in [*runs, *starts]]
+        seconds = np.split(np.array(alternately([*runs, *starts], repeats)), 2)
+        seconds.append(alternately(compilations, min(repeats, 5)))
+        for i, value, run, start, compilation in zip(calls, values, *seconds, strict=False):
+            program = lowered(*calls[i], counts)
+            results[i][name] = Measured(
+                1e9 * (run - start) / (counts.size - first.size),
+                1e6 * start,
+                1e3 * compilation,
+                value,
+                instructions(program.as_text("hlo")),
+                instructions(program.compile().as_text()),
+            )
     return results
 
 
-def instructions(program):
+def finished(run, *arguments):
+    return jax.block_until_ready(run(*arguments))
+
+
+def instructions(text):
     """How many instructions a program computes with: all but its constants, its arguments and the calls of parts."""
-    lines = [line for line in program.as_text().splitlines() if " = " in line]
+    lines = [line for line in text.splitlines() if " = " in line]
     return sum(not any(word in line for word in (" constant(", " parameter(", " fusion(", " call(")) for line in lines)
 
 
-def row(name, ours, theirs):
+COLUMNS = {  # the way, what of it, its digits and width
+    "ns, one": ("one", "ns", 2, 6),
+    "ns, peaks": ("peaks", "ns", 2, 6),
+    "ns, all": ("all", "ns", 2, 6),
+    "us, start": ("peaks", "start", 0, 4),
+    "given": ("step", "given", 0, 3),
+    "left": ("step", "left", 0, 3),
+    "ms": ("step", "ms", 1, 5),
+}
+
+
+def row(ours, theirs):
     cells = []
-    for way in ("one", "peaks", "all"):
-        a, b = ours[way][0], theirs[way][0] if way in theirs else np.nan
-        cells.append(f"{a:7.2f} /{b:6.2f} ={a / b:5.2f}" if way in theirs else f"{a:7.2f} /{'-':>6}{'':7}")
-    (_, ops, ms, _), (_, their_ops, their_ms, _) = ours["step"], theirs["step"]
-    cells += [f"{ops:4} /{their_ops:4}", f"{ms:6.1f} /{their_ms:5.1f}"]
-    differs = max(np.max(np.abs(ours[way][3] - theirs[way][3])) for way in theirs)
-    return f"{name:16}" + "  ".join(cells) + f"  {differs:.0e}"
+    for way, of, digits, width in COLUMNS.values():
+        a, b = (getattr(of_way[way], of) if way in of_way else np.nan for of_way in (ours, theirs))
+        cells.append(f"{a:{width}.{digits}f} /{b:{width}.{digits}f} {f'={a / b:5.2f}' if b else '':6}")
+    differs = max(np.max(np.abs(ours[way].values - theirs[way].values)) for way in theirs)
+    return "  ".join(cells) + f"  {differs:.0e}"
 
 
 def main(arguments=None):
@@ -182,14 +223,14 @@ def main(arguments=None):
     device, load = jax.devices()[0], os.getloadavg()[0]
     print(f"{device.platform} ({device.device_kind}), {os.cpu_count()} cores, load {load:.2f};", versions)
     print(f"{options.lanes} lanes x {options.steps} steps; lrax / Optax")
-    print(f"{'':16}{'ns, one':^22}  {'ns, peaks':^22}  {'ns, all':^22}  {'ops':^10}  {'ms':^13}  differs")
+    print(f"{'':15}", "  ".join(f"{name:^{2 * column[-1] + 9}}" for name, column in COLUMNS.items()), " differs")
     lanes = np.geomspace(1e-4, 1e-1, options.lanes), np.linspace(0.5, 1.5, options.lanes)
     lanes = tuple(lane.astype(np.float32) for lane in lanes)
     counts = np.broadcast_to(np.arange(options.steps), (options.lanes, options.steps))
     results = {}
     for name in options.shapes:
         results[name] = measure(SHAPES[name], lanes, counts, options.repeats)
-        print(row(name, *results[name]), flush=True)
+        print(f"{name:15}", row(*results[name]), flush=True)
     return results
 
 
