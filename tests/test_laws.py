@@ -16,6 +16,7 @@ import pytest
 from cases import CASES, DURATIONS, FORMULAS, reference
 from jax import numpy as jnp
 from jax.experimental import checkify
+from jax.extend.core import Literal
 
 import lrax
 
@@ -203,6 +204,20 @@ def test_rates_are_float32_scalars_or_arrays_like_the_count(case):
         assert jax.eval_shape(schedule, np.zeros(shape, int)).shape == shape
     with jax.numpy_dtype_promotion("strict"):
         assert jax.eval_shape(jax.grad(lambda schedule: case.build()(3) * schedule(3)), schedule)
+
+
+@every_structure
+def test_what_is_known_before_any_count_is_computed_at_once(case):
+    schedule = case.build()
+    parts = jax.tree.leaves(schedule.hyperparams, is_leaf=lambda part: isinstance(part, lrax.Schedule))
+    if any(isinstance(part, lrax.Schedule) for part in parts):
+        pytest.skip("another schedule may be asked for its rate at a known step")
+    jaxpr = jax.make_jaxpr(schedule)(3).jaxpr
+    known = set(jaxpr.constvars)
+    for equation in jaxpr.eqns:
+        if all(isinstance(value, Literal) or value in known for value in equation.invars):
+            assert equation.primitive.name == "broadcast_in_dim"
+            known |= set(equation.outvars)
 
 
 @every_structure

@@ -14,7 +14,7 @@ from jax import lax, numpy as jnp
 from .. import _require
 from ..schedules import combinators, cycles, decays, open_ended, phases, pieces, ramps, schedule as values
 from ..schedules.schedule import Schedule
-from ..schedules.shapes import reached, split, whole_power
+from ..schedules.shapes import reached, times, whole_power
 from ._torch_phases import known
 
 Formula = Callable[..., Any]
@@ -34,7 +34,7 @@ def _exponential(schedule, after, count):
 
 def _step_decay(schedule, after, count):
     size = schedule.hyperparams["step_size"]
-    return whole_power(schedule.hyperparams["factor"], split(count, size)[0] - split(after, size)[0])
+    return whole_power(schedule.hyperparams["factor"], times(count, size) - times(after, size))
 
 
 def _multistep(schedule, after, count):

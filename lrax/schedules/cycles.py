@@ -139,7 +139,7 @@ def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
     for _ in range(LEVELS - 1):
         sums.append(minimum(sums[-1] * (1 + powers[-1]), FAR))
         powers.append(minimum(powers[-1] ** 2, FAR))
-    done, length, index = count, first, jnp.zeros_like(count)
+    done, length, index = count, first, 0.0
     for i in reversed(range(LEVELS)):
         after = length * sums[i]
         fits = done >= after

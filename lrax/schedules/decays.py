@@ -6,8 +6,8 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power
-from .staging import either, plus, where
+from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power, sides
+from .staging import either, known, plus, where
 
 
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -88,11 +88,10 @@ def _polynomial(count, init, end, steps, power, k):
     done, left = _clock(*progress(count, steps - count, steps), k)
     # The value is the lower of the two and a part of what lies between. A rising rate begins with the digits of the
     # weight of `end`, which the power of the part left has lost.
-    rises = init < end
-    low, high = where(rises, init, end), where(rises, end, init)
+    rises, low, high, _ = sides(init, end, steps)
     weight = either(rises, lambda: rest_of_power(done, power), lambda: _power(left, power))
     rate = plus((high - low) * weight, low)
-    if meets(low, high) and not np.any(rises):
+    if meets(low, high) and known(rises) and not np.any(rises):
         return rate
     return where(either(rises, lambda: left <= 0, lambda: left >= 1), high, rate)
 

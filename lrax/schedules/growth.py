@@ -23,7 +23,7 @@ def growth(factor: Any, count: Any, steps: Any) -> Any:
     near = jnp.exp(many * large)
     # Not the product of two exponentials, of which XLA makes that of the sum; and of this one, at most 0.04, a series.
     rest = many * small + (count - many) * (large + small)
-    return near + near * (rest * (1 + rest * (1 / 2 + rest * (1 / 6))))
+    return near / (1 - rest * (1 - rest * (1 / 2 - rest * (1 / 6))))
 
 
 def _slope(factor, steps):

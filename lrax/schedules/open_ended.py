@@ -6,8 +6,8 @@ from jax.typing import ArrayLike
 from .. import _require
 from .growth import growth
 from .schedule import Schedule, Static
-from .shapes import between, split
-from .staging import held, log, maximum, minimum, plus, where
+from .shapes import between, times
+from .staging import clip, held, log, maximum, minimum, plus, where
 
 
 def exponential(
@@ -62,8 +62,8 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
     # One period is always made, by which a stair of any height is reached.
     last = held(steps * maximum(80 / abs(log(rate)), 1))
-    since = minimum(maximum(plus(count, -begin), 0), last)
-    value = init * (growth(rate, split(since, steps)[0], 1.0) if staircase else growth(rate, since, steps))
+    since = clip(plus(count, -begin), 0, last)
+    value = init * (growth(rate, times(since, steps), 1.0) if staircase else growth(rate, since, steps))
     if end is None:
         return value
     bounded = where(rate < 1, maximum(value, end), minimum(value, end))
@@ -106,7 +106,7 @@ def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, stai
 
 def _inverse_time(count, init, rate, steps, staircase):
     since = maximum(count, 0)
-    return init / (1 + rate * (split(since, steps)[0] if staircase else since / steps))
+    return init / (1 + rate * (times(since, steps) if staircase else since / steps))
 
 
 def inverse_sqrt(
@@ -247,9 +247,9 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
 def _noam(count, d_model, warmup, scale):
     # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0 and 1.
     step = maximum(count, 0) + 1
-    peak = scale / jnp.sqrt(d_model)
+    peak = scale / d_model**0.5
     some = warmup > 0
-    up = step / where(some, warmup, 1) / jnp.sqrt(where(some, warmup, 1))
+    up = step / where(some, warmup, 1) ** 1.5
     return peak * where(some & (step < warmup), up, 1 / jnp.sqrt(step))
 
 

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .schedule import Schedule
-from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, split, upwards, whole_power
+from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, times, upwards, whole_power
 from .staging import after_zero, maximum, where
 
 
@@ -45,7 +45,7 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
 
 
 def _step_decay(count, init, step_size, factor):
-    return init * whole_power(factor, split(maximum(count, 0), step_size)[0])
+    return init * whole_power(factor, times(maximum(count, 0), step_size))
 
 
 def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:

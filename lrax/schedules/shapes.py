@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 
 from .. import _require
 from .schedule import Static
-from .staging import either, held, known, log, maximum, minimum, plus, where
+from .staging import clip, either, held, known, log, log1p, maximum, minimum, plus, where
 
 Weights = tuple[Any, Any]
 
@@ -33,11 +33,6 @@ def progress(done: Any, left: Any, steps: Any) -> Weights:
     inside = left > 0
     length = maximum(steps, SHORTEST)
     return where(inside, maximum(done / length, 0), 1), _part(left, length)
-
-
-def _unit(x):
-    """`x` held from 0 to 1, by one instruction."""
-    return lax.clamp(np.zeros((), x.dtype), x, np.ones((), x.dtype))
 
 
 def _part(steps, length):
@@ -67,8 +62,14 @@ def between(
 def sides(start: Any, end: Any, steps: Any) -> tuple[Any, Any, Any, Any]:
     """Of a phase: whether it rises, its lower and its higher value, and a length to divide by."""
     # Known before any count is, so that it costs nothing.
-    rises = end > start
+    rises = upward(start, end)
     return rises, where(rises, start, end), where(rises, end, start), maximum(steps, SHORTEST)
+
+
+def upward(start: Any, end: Any) -> Any:
+    """Whether the way from `start` to `end` goes up: from 0 it does, and to 0 it does not, for no rate is below."""
+    zeros = [known(value) and not np.any(value) for value in (start, end)]
+    return zeros[0] or (False if zeros[1] else end > start)
 
 
 def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
@@ -78,13 +79,15 @@ def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
     """
     if shape == "linear":
         return where(x < length, plus(maximum(x, 0) * ((high - low) / length), low), high)
-    inside = plus(half_wave(_unit(x / length)) * (high - low), low)
+    inside = plus(half_wave(clip(x / length, 0, 1)) * (high - low), low)
     return inside if meets(low, high) else where(x < length, inside, high)
 
 
 def meets(low: Any, high: Any) -> bool:
     """Whether it is known that no rounding keeps the sum of `low` and the whole way from it from being `high`."""
-    return known(low, high) and bool(np.all(low + (high - low) == high))
+    if known(low, high):
+        return bool(np.all(low + (high - low) == high))
+    return known(low) and not np.any(low)
 
 
 def as_shape(name: str, shape: Any) -> Any:
@@ -154,7 +157,7 @@ def _rex(p, q, _):
 
 def _log(p, q, steps):
     # 1 - log(1 + p s) / log(1 + s), its numerator as one logarithm for the digits near the end.
-    whole = where(steps > 0, jnp.log1p(steps), 1)
+    whole = where(steps > 0, log1p(steps), 1)
     done = p * steps
     return _exact(p, q, jnp.log1p(q * steps / (1 + done)) / whole, jnp.log1p(done) / whole)
 
@@ -221,8 +224,8 @@ def whole_power(x: Any, n: Any) -> Any:
     Held from a change by e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one. The
     first power is always `x` itself.
     """
-    times = 80 / maximum(abs(log(where(x > 0, x, 2.0))), 1e-30)
-    most = held(maximum(times - times % 1, 1))
+    most = 80 / maximum(abs(log(where(x > 0, x, 2.0))), 1e-30)
+    most = held(maximum(most - most % 1, 1))
     return where(n > 0, x, 1) ** held(minimum(n, most))  # JAX's gradient of 0^0 is NaN
 
 
@@ -231,16 +234,15 @@ def rest_of_power(rest: Any, exponent: Any) -> Any:
     return -jnp.expm1(exponent * jnp.log1p(-where(rest < 1, rest, 0.5)))
 
 
-def split(count: Any, steps: Any) -> tuple[Any, Any]:
-    """How many whole times `steps` goes into a count, without a gradient, and what is left: exact below 2^24."""
+def times(count: Any, steps: Any) -> Any:
+    """How many whole times `steps` goes into a count, without a gradient: exact below 2^24."""
     near = jnp.round(count / steps)
     # The quotient is rounded, but not so far that another whole number were nearest.
-    whole = held(near - (count < near * steps).astype(near.dtype))
-    return whole, count - whole * steps
+    return held(near - (count < near * steps).astype(near.dtype))
 
 
 def divided(count: Any, steps: Any) -> tuple[Any, Any]:
-    """As `split`, of any count: above 2^24 too the rest is exact, as by `lax.rem`, which takes ten times as long."""
+    """The `times` and the rest, of any count: above 2^24 too exact, as by `lax.rem`, which takes ten times as long."""
     near = jnp.round(count / steps)
     if np.dtype(count.dtype) == np.float32:
         # Products of 12 bits by 12 bits are exact.
@@ -249,8 +251,8 @@ def divided(count: Any, steps: Any) -> tuple[Any, Any]:
         rest = count - many * large - many * small - few * large - few * small
     else:
         rest = count - near * steps
-    whole, rest = split(rest, steps)  # of a quotient above 2^24, what is nearest is some off
-    return near + whole, rest
+    more = times(rest, steps)  # of a quotient above 2^24, what is nearest is some off
+    return near + more, rest - more * steps
 
 
 def coarse(x: Any) -> Any:

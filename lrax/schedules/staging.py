@@ -48,9 +48,21 @@ def minimum(x: Any, y: Any) -> Any:
     return np.minimum(x, y) if known(x, y) else jnp.minimum(x, y)
 
 
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """`jnp.clip` of what is not known."""
+    if not known(low, high) or np.ndim(high):
+        return minimum(maximum(x, low), high)  # `lax.clamp` of a mapped bound and another number is not mapped
+    return lax.clamp(np.asarray(low, x.dtype), x, np.asarray(high, x.dtype))
+
+
 def log(x: Any) -> Any:
     """`jnp.log`."""
     return np.log(x) if known(x) else jnp.log(x)
+
+
+def log1p(x: Any) -> Any:
+    """`jnp.log1p`."""
+    return np.log1p(x) if known(x) else jnp.log1p(x)
 
 
 def stack(*values: Any) -> Any:

@@ -5,11 +5,12 @@ Each shape is evaluated at `lanes x steps` counts in three ways, the same for bo
 - peaks: lanes with different peaks, by `vmap` of the builder over the peak, at `steps` counts each;
 - all: lanes that differ in every number; lrax's by `vmap` over the schedule as a value, Optax's, which cannot be traced
   in them, closure after closure in one program.
-The time is that of each value more, the best of several runs, the two libraries' in turn; `start` is what a call of the
-jitted function takes for the first, by peaks. Of one schedule at one count, as a training step holds it, `given` are
-the instructions that XLA is given and `left` those that it leaves, and `ms` is the best time to trace and compile them.
-Below 1 is in lrax's favour. `differs` is how far apart the values are: more than 1e-7 where a phase ends, or a stair
-falls, within a rounding of a step, which one of the two then takes for the step and the other does not.
+The time is per value, of a program that evaluates all of them again and again, the best of several runs, the two
+libraries' in turn; `start` is what a call takes with one step, by peaks. Of one schedule at one count, as a training
+step holds it, `given` are the instructions that XLA is given, `left` those that it leaves, and `ms` is the best time to
+trace and compile them. Below 1 is in lrax's favour. `differs` is how far apart the values are: more than 1e-7 where a
+phase ends, or a stair falls, within a rounding of a step, which one of the two then takes for the step and the other
+does not.
 """
 
 import argparse
@@ -88,6 +89,9 @@ SHAPES = {
 }
 
 
+TIMES = 10
+
+
 def at_all(schedule, counts):
     """The rates at an array of counts, which some of Optax's schedules do not take."""
     return jax.vmap(lambda count: jnp.asarray(schedule(count), float))(counts)
@@ -161,17 +165,16 @@ def measure(builds, lanes, counts, repeats):
             with contextlib.suppress(jax.errors.ConcretizationTypeError):
                 jax.eval_shape(function, argument, counts)
                 calls[i] = function, argument
-        jitted = [(jax.jit(function), argument) for function, argument in calls.values()]
-        runs = [functools.partial(finished, *call, counts) for call in jitted]
-        starts = [functools.partial(finished, *call, first) for call in jitted]
+        runs = [functools.partial(finished, jax.jit(again(of)), argument, counts) for of, argument in calls.values()]
+        starts = [functools.partial(finished, jax.jit(of), argument, first) for of, argument in calls.values()]
         compilations = [functools.partial(compiled, *call, counts) for call in calls.values()]
-        values = [np.asarray(run()) for run in [*runs, *starts]]
-        seconds = np.split(np.array(alternately([*runs, *starts], repeats)), 2)
-        seconds.append(alternately(compilations, min(repeats, 5)))
-        for i, value, run, start, compilation in zip(calls, values, *seconds, strict=False):
-            program = lowered(*calls[i], counts)
+        for run in [*runs, *starts]:
+            run()
+        each = alternately(runs, repeats), alternately(starts, repeats), alternately(compilations, min(repeats, 9))
+        for (i, call), run, start, compilation in zip(calls.items(), *each, strict=True):
+            value, program = np.asarray(jax.jit(call[0])(call[1], counts)), lowered(*call, counts)
             results[i][name] = Measured(
-                1e9 * (run - start) / (counts.size - first.size),
+                1e9 * run / (TIMES * value.size),
                 1e6 * start,
                 1e3 * compilation,
                 value,
@@ -179,6 +182,13 @@ def measure(builds, lanes, counts, repeats):
                 instructions(program.compile().as_text()),
             )
     return results
+
+
+def again(function):
+    """The function of later and later counts, in one program, by which a call's own time does not matter."""
+    first = lambda argument, counts: jnp.zeros_like(function(argument, counts))
+    later = lambda argument, counts: lambda i, _: function(argument, counts + i)
+    return lambda *given: jax.lax.fori_loop(0, TIMES, later(*given), first(*given))
 
 
 def finished(run, *arguments):
