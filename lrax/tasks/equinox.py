@@ -97,11 +97,14 @@ def from_equinox(
     static = models.Static(
         (structure, tuple(leaves), calls, with_key, with_state, None if batched else axis_name, stateful)
     )
-    return Task(
+    return models.as_task(
+        _forward,
+        static,
         init=Partial(_init, static, model),
-        loss=Partial(_stateful_loss if stateful else _loss, static, loss),
+        loss=loss,
         batch=batch,
-        evaluate=None if held_out is None else Partial(_evaluate, static, loss, evaluate, models.as_data(held_out)),
+        held_out=held_out,
+        evaluate=evaluate,
         stateful=stateful,
     )
 
@@ -134,17 +137,18 @@ def _init(static: models.Static, build: Any, key: jax.Array) -> Any:
     return (params, {"arrays": others, "state": strong(state)}) if static.value[-1] else params
 
 
-def _call(static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, inference: bool) -> Any:
-    """Outputs and the state behind them."""
+def _forward(
+    static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, training: bool
+) -> tuple[Any, Any]:
     import equinox
 
     structure, leaves, calls, with_key, with_state, axis_name, _ = static.value
     others, held = (None, None) if state is None else (state["arrays"], state["state"])
     module = equinox.combine(params, jax.tree.unflatten(structure, leaves), *(() if others is None else (others,)))
-    module = equinox.nn.inference_mode(module, value=inference)
+    module = equinox.nn.inference_mode(module, value=not training)
     # A `State` may be used once, and a line search comes back to it: each call works on a copy.
     held = jax.tree.map(lambda leaf: leaf, held)
-    keywords = dict(calls.evaluation if inference else calls.training)
+    keywords = dict(calls.training if training else calls.evaluation)
     arguments = calls.take(batch)
 
     def call(arguments, key, held):
@@ -158,18 +162,3 @@ def _call(static: models.Static, params: Any, state: Any, batch: Any, key: jax.A
         mapped = jax.vmap(call, in_axes=(0, 0, None), out_axes=(0, None), axis_name=axis_name)
         outputs, held = mapped(arguments, keys, held)
     return outputs, None if state is None else {"arrays": others, "state": held}
-
-
-def _loss(static: models.Static, loss: Any, params: Any, batch: Any, key: jax.Array) -> Any:
-    outputs, _ = _call(static, params, None, batch, key, inference=False)
-    return models.loss_and_rest(loss(outputs, batch), None, stateful=False)
-
-
-def _stateful_loss(static: models.Static, loss: Any, params: Any, state: Any, batch: Any, key: jax.Array) -> Any:
-    outputs, state = _call(static, params, state, batch, key, inference=False)
-    return models.loss_and_rest(loss(outputs, batch), state, stateful=True)
-
-
-def _evaluate(static: models.Static, loss: Any, evaluate: Any, held_out: Any, params: Any, state: Any = None) -> Any:
-    outputs, _ = _call(static, params, state, held_out, jax.random.key(0), inference=True)
-    return models.metrics(loss, evaluate, outputs, held_out)

@@ -81,11 +81,14 @@ def from_linen(
         raise ValueError(f"`model` must have parameters to train, got the collections {list(shapes)}")
     stateful = len(shapes) > 1
     static = models.Static((model, calls, tuple(rngs), stateful))
-    return Task(
+    return models.as_task(
+        _forward,
+        static,
         init=Partial(_init, static, first),
-        loss=Partial(_stateful_loss if stateful else _loss, static, loss),
+        loss=loss,
         batch=batch,
-        evaluate=None if held_out is None else Partial(_evaluate, static, loss, evaluate, models.as_data(held_out)),
+        held_out=held_out,
+        evaluate=evaluate,
         stateful=stateful,
     )
 
@@ -101,26 +104,16 @@ def _init(static: models.Static, first: Any, key: jax.Array) -> Any:
     return (params, variables) if stateful else params
 
 
-def _loss(static: models.Static, loss: Any, params: Any, batch: Any, key: jax.Array) -> Any:
+def _forward(
+    static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, training: bool
+) -> tuple[Any, Any]:
     model, calls, rngs, _ = static.value
-    outputs = model.apply({"params": params}, *calls.take(batch), rngs=_keys(rngs, key), **dict(calls.training))
-    return models.loss_and_rest(loss(outputs, batch), None, stateful=False)
-
-
-def _stateful_loss(static: models.Static, loss: Any, params: Any, state: Any, batch: Any, key: jax.Array) -> Any:
-    model, calls, rngs, _ = static.value
-    variables, arguments = {"params": params, **state}, calls.take(batch)
-    outputs, changed = model.apply(
-        variables, *arguments, rngs=_keys(rngs, key), mutable=list(state), **dict(calls.training)
-    )
-    return models.loss_and_rest(loss(outputs, batch), {**state, **changed}, stateful=True)
-
-
-def _evaluate(static: models.Static, loss: Any, evaluate: Any, held_out: Any, params: Any, state: Any = None) -> Any:
-    model, calls, rngs, _ = static.value
-    variables, arguments = {"params": params, **(state or {})}, calls.take(held_out)
-    outputs = model.apply(variables, *arguments, rngs=_keys(rngs, jax.random.key(0)), **dict(calls.evaluation))
-    return models.metrics(loss, evaluate, outputs, held_out)
+    variables, arguments = {"params": params, **(state or {})}, calls.take(batch)
+    keywords = {**dict(calls.training if training else calls.evaluation), "rngs": _keys(rngs, key)}
+    if state is None or not training:
+        return model.apply(variables, *arguments, **keywords), state
+    outputs, changed = model.apply(variables, *arguments, mutable=list(state), **keywords)
+    return outputs, {**state, **changed}
 
 
 def _keys(names: tuple[str, ...], key: jax.Array) -> dict[str, jax.Array]:

@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax import numpy as jnp
+from jax.tree_util import Partial
 
 from .batches import Minibatches
+from .task import Task
 
 
 @jax.tree_util.register_static
@@ -104,20 +106,61 @@ def example(batch: Any, given: Any) -> Any:
     return as_data(next(iter(batch)))
 
 
-def loss_and_rest(output: Any, state: Any, *, stateful: bool) -> Any:
-    """What the loss of a `Task` returns: the scalar, and behind it the state and the `aux` where there are such."""
-    loss, aux = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
-    if not stateful:
-        return loss if aux is None else (loss, aux)
-    return loss, state if aux is None else (state, aux)
+def as_task(
+    forward: Callable[..., tuple[Any, Any]],
+    static: Static,
+    *,
+    init: Callable[..., Any],
+    loss: Callable[..., Any],
+    batch: Any,
+    held_out: Any,
+    evaluate: Callable[..., Any] | None,
+    stateful: bool,
+) -> Task:
+    """The task of a model.
+
+    Args:
+      forward: `forward(static, params, state, batch, key, training=) -> (outputs, state)`, with `None` for no state.
+      static: What `forward` knows of the model.
+      init: The task's.
+      loss: Of the outputs and the batch.
+      batch: The task's.
+      held_out: A batch, or `None`.
+      evaluate: Of the outputs on it, or `None`.
+      stateful: Whether there is a state.
+    """
+    return Task(
+        init=init,
+        loss=Partial(_stateful_loss if stateful else _loss, forward, static, loss),
+        batch=batch,
+        evaluate=None if held_out is None else Partial(_evaluate, forward, static, loss, evaluate, as_data(held_out)),
+        stateful=stateful,
+    )
 
 
-def metrics(
-    loss: Callable[..., Any], evaluate: Callable[..., Any] | None, outputs: Any, held_out: Any
+def _loss(forward: Any, static: Static, loss: Any, params: Any, batch: Any, key: jax.Array) -> Any:
+    value, aux = _split(loss(forward(static, params, None, batch, key, training=True)[0], batch))
+    return value if aux is None else (value, aux)
+
+
+def _stateful_loss(forward: Any, static: Static, loss: Any, params: Any, state: Any, batch: Any, key: jax.Array) -> Any:
+    outputs, state = forward(static, params, state, batch, key, training=True)
+    value, aux = _split(loss(outputs, batch))
+    return value, state if aux is None else (state, aux)
+
+
+def _evaluate(
+    forward: Any, static: Static, loss: Any, evaluate: Any, held_out: Any, params: Any, state: Any = None
 ) -> dict[str, Any]:
-    """What `evaluate` says of the outputs on held-out data; by default the loss and its scalars, with `val_` before."""
+    """The user's metrics; by default the loss and the scalars of its `aux`, with `val_` before."""
+    outputs, _ = forward(static, params, state, held_out, jax.random.key(0), training=False)
     if evaluate is not None:
         return evaluate(outputs, held_out)
-    value, aux = loss_and_rest(loss(outputs, held_out), None, stateful=True)
-    scalars = aux[1] if isinstance(aux, tuple) and isinstance(aux[1], Mapping) else {}
+    value, aux = _split(loss(outputs, held_out))
+    scalars = aux if isinstance(aux, Mapping) else {}
     return {"val_loss": value} | {f"val_{name}": x for name, x in scalars.items() if jnp.ndim(x) == 0}
+
+
+def _split(output: Any) -> tuple[Any, Any]:
+    """The scalar of a loss and its `aux`, or `None`."""
+    return output if isinstance(output, tuple) and len(output) == 2 else (output, None)

@@ -90,11 +90,14 @@ def from_nnx(
         raise ValueError(f"`model` must have variables of the kind `wrt` to train, got none of {filters[0]}")
     stateful = bool(jax.tree.leaves(others))
     static = models.Static((graphs[0], filters, models.Static(_description(streams)), calls, stateful))
-    return Task(
+    return models.as_task(
+        _forward,
+        static,
         init=Partial(_init, static, model),
-        loss=Partial(_stateful_loss if stateful else _loss, static, loss),
+        loss=loss,
         batch=batch,
-        evaluate=None if held_out is None else Partial(_evaluate, static, loss, evaluate, models.as_data(held_out)),
+        held_out=held_out,
+        evaluate=evaluate,
         stateful=stateful,
     )
 
@@ -138,26 +141,13 @@ def _merged(static: models.Static, params: Any, state: Any, key: jax.Array) -> A
     return nnx.merge(graph, params, _seeded(streams.value, key), *(() if state is None else (state,)))
 
 
-def _loss(static: models.Static, loss: Any, params: Any, batch: Any, key: jax.Array) -> Any:
-    return _train(static, loss, params, None, batch, key)
-
-
-def _stateful_loss(static: models.Static, loss: Any, params: Any, state: Any, batch: Any, key: jax.Array) -> Any:
-    return _train(static, loss, params, state, batch, key)
-
-
-def _train(static: models.Static, loss: Any, params: Any, state: Any, batch: Any, key: jax.Array) -> Any:
+def _forward(
+    static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, training: bool
+) -> tuple[Any, Any]:
     from flax import nnx
 
-    _, filters, _, calls, stateful = static.value
+    _, filters, _, calls, _ = static.value
     model = _merged(static, params, state, key)
-    model.train()
-    output = loss(model(*calls.take(batch), **dict(calls.training)), batch)
-    return models.loss_and_rest(output, nnx.split(model, *filters)[-1] if stateful else None, stateful=stateful)
-
-
-def _evaluate(static: models.Static, loss: Any, evaluate: Any, held_out: Any, params: Any, state: Any = None) -> Any:
-    calls = static.value[3]
-    model = _merged(static, params, state, jax.random.key(0))
-    model.eval()
-    return models.metrics(loss, evaluate, model(*calls.take(held_out), **dict(calls.evaluation)), held_out)
+    model.train() if training else model.eval()
+    outputs = model(*calls.take(batch), **dict(calls.training if training else calls.evaluation))
+    return outputs, None if state is None else nnx.split(model, *filters)[-1]
