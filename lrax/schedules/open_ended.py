@@ -232,8 +232,8 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
       ValueError: if a known number is out of its range.
 
     Example:
-      >>> lrax.noam(d_model=512, warmup=4000).values([0, 1999, 3999, 15999])
-      Array([1.746928e-07, 3.4938563e-04, 6.9877127e-04, 3.4938563e-04],      dtype=float32)
+      >>> print((1e4 * lrax.noam(d_model=512, warmup=4000).values([0, 1999, 3999, 15999])).round(3))
+      [0.002 3.494 6.988 3.494]
 
     Reference:
       Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762.
