@@ -216,7 +216,7 @@ def test_what_is_known_before_any_count_is_computed_at_once(case):
     known = set(jaxpr.constvars)
     for equation in jaxpr.eqns:
         if all(isinstance(value, Literal) or value in known for value in equation.invars):
-            assert equation.primitive.name == "broadcast_in_dim"
+            assert equation.primitive.name in ("broadcast_in_dim", "device_put")  # no arithmetic
             known |= set(equation.outvars)
 
 
