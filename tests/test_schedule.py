@@ -357,3 +357,57 @@ def test_a_phase_is_not_evaluated_outside_its_steps():
     assert np.all(np.isfinite(rates))
     assert np.all(np.isfinite(gradients))
     np.testing.assert_allclose(joined.values(12), [*np.sqrt(10 - np.arange(10)) * 1e-2, 0, 1e-2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 12])
+def test_lines_from_and_to_a_known_zero(pieces):
+    boundaries = 10 * np.arange(1, pieces + 1)
+    for last, shape in [(1.0, "linear"), (1.0, "cosine"), (0.0, "linear")]:
+        values = [0.0] * pieces + [last]
+        for these in (values, values[::-1]):
+            known = lrax.piecewise(these, boundaries, shape)
+            traced = jax.jit(lambda schedule: schedule.values(120))(known)
+            np.testing.assert_allclose(known.values(120), traced, rtol=1e-6)
+    for phases in (2, 3):
+        np.testing.assert_array_equal(lrax.one_cycle(0.0, 10, phases=phases).values(12), 0)
+
+
+def test_few_known_restarts_are_as_exact_as_many():
+    first = 4194287
+    for cycles in (8, 9):
+        assert lrax.cosine_restarts(1.0, first, cycles=cycles)(6 * first) == 1
+    huge = lrax.cosine_restarts(1.0, 10, cycles=8, decay=1e10)
+    assert np.isfinite(huge.values(100)).all()
+    for mult in (1.0, 1.1, 2.0):
+        restarts = lrax.cosine_restarts(1.0, 10, mult=mult, decay=0.5, end=0.01, cycles=5)
+        traced = jax.jit(lambda schedule: schedule.values(400))(restarts)
+        np.testing.assert_allclose(restarts.values(400), traced, rtol=1e-5)
+
+
+def test_rates_have_the_axes_of_leaves_and_counts():
+    three = lrax.constant(np.arange(1.0, 4))
+    assert three(np.zeros((5, 1))).shape == lrax.scale(three, 2.0)(np.zeros((5, 1))).shape == (5, 3)
+    assert lrax.constant(np.ones(1))(np.zeros(5)).shape == (5,)
+
+
+def test_gradients_of_growth_do_not_overflow():
+    slope = jax.grad(lambda rate: lrax.exponential(1.0, rate, 12345.0)(10**8))(jnp.float32(2))
+    exponent = 10**8 / 12345
+    most = 80 / np.log(2)  # where the growth is held
+    np.testing.assert_allclose(slope, most * 2 ** (min(exponent, most) - 1), rtol=1e-4)
+
+
+def test_warnings_are_those_of_the_users_function():
+    def logarithm(count):
+        return np.log(np.zeros(1))[0] ** 0 * count
+
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        lrax.scale(logarithm, 1.0)(3)
+
+
+def test_the_middle_of_a_cosine_has_its_gradient():
+    decay = lrax.compat.timm.WSDLRScheduler(
+        lr=0.1, t_initial=100, decay_t=50, decay_fn="cosine", stable_fn="rsqrt", stable_timescale=50
+    )
+    before, middle, after = jax.vmap(jax.grad(decay))(np.array([74, 75, 76], np.float32))
+    assert before < middle < after < 0

@@ -130,10 +130,16 @@ def cosine_restarts(
 
 
 def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
+    table = _lengths_and_ends(first, mult, cycles)
+    if table is not None:
+        lengths, ends = table
+        peaks = [
+            peak if known(decay) and np.all(decay == 1) else peak * whole_power(decay, k) for k in range(len(ends))
+        ]
+        length, close, peak = pick(count, ends[:-1], lengths, ends, peaks)
+        return between(peak, end, length - (close - count), close - count, length, "cosine")
     # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those that still fit
     # before the count. A floor of a logarithm, as elsewhere, misses a restart by a step or a cycle.
-    if known(mult, cycles) and np.ndim(cycles) == 0 and cycles <= FEW:
-        return _few_restarts(count, peak, first, mult, end, decay, int(np.ceil(cycles)))
     count = maximum(count, 0)
     powers, sums = [mult], [1 + 0 * mult]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
@@ -156,15 +162,14 @@ def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
     return rate if cycles is None else where(index < cycles, rate, end)
 
 
-def _few_restarts(count, peak, first, mult, end, decay, cycles):
-    lengths, ends, peaks = [first], [first], [peak]
-    for _ in range(cycles - 1):
-        lengths.append(lengths[-1] * mult)
-        ends.append(ends[-1] + lengths[-1])
-        peaks.append(peaks[-1] if known(decay) and np.all(decay == 1) else peaks[-1] * decay)
-    length, close, peak = pick(count, ends[:-1], lengths, ends, peaks)
-    left = close - count
-    return between(peak, end, length - left, left, length, "cosine")
+def _lengths_and_ends(first, mult, cycles):
+    """Of known and few cycles; `None` of others, and of those whose ends floats do not hold."""
+    if not known(first, mult, cycles) or any(map(np.ndim, (first, mult, cycles))) or cycles > FEW:
+        return None
+    lengths = np.float64(first) * np.float64(mult) ** np.arange(np.ceil(cycles))
+    ends = np.cumsum(lengths)
+    table = lengths.astype(np.asarray(first).dtype), ends.astype(np.asarray(first).dtype)
+    return table if all(np.array_equal(*pair) for pair in zip(table, (lengths, ends), strict=True)) else None
 
 
 def one_cycle(

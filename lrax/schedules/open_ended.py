@@ -7,7 +7,7 @@ from .. import _require
 from .growth import growth
 from .schedule import Schedule, Static
 from .shapes import between, times
-from .staging import clip, held, log, maximum, minimum, plus, where
+from .staging import held, log, maximum, minimum, plus, where
 
 
 def exponential(
@@ -62,7 +62,7 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
     # One period is always made, by which a stair of any height is reached.
     last = held(steps * maximum(80 / abs(log(rate)), 1))
-    since = clip(plus(count, -begin), 0, last)
+    since = minimum(maximum(plus(count, -begin), 0), last)
     value = init * (growth(rate, times(since, steps), 1.0) if staircase else growth(rate, since, steps))
     if end is None:
         return value
@@ -201,7 +201,7 @@ def cosine_inverse_sqrt(
 
 
 def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
-    since = jnp.clip(count - warmup, 0, wave)
+    since = minimum(maximum(count - warmup, 0), wave)
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
     some = peak + end > 0
     # The time since the wave in units of tau, which is infinite where the two rates are equal.

@@ -77,7 +77,8 @@ class Schedule:
         count = jnp.asarray(count, _require.float_dtype())
         with np.errstate(all="ignore"):  # in a branch that is not taken, a number may be out of its range
             rate = jnp.asarray(self.formula(count, **_plain(self.hyperparams)), count.dtype)
-        return jnp.broadcast_to(rate, count.shape) if count.ndim and not rate.ndim else rate
+        shape = np.broadcast_shapes(rate.shape, count.shape)
+        return rate if rate.shape == shape else jnp.broadcast_to(rate, shape)
 
     def replace(self, **hyperparams: Any) -> "Schedule":
         """The same schedule with other hyperparameters, required as its builder requires them.
@@ -271,8 +272,10 @@ def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
 
 
 def _call(count, function):
-    # Optax calls its schedules with an int32 count, and a user's function may index a table with it.
-    return function(count.astype(jnp.int32))
+    # Optax calls its schedules with an int32 count, and a user's function may index a table with it. What NumPy warns
+    # of in it is the user's.
+    with np.errstate(divide="warn", over="warn", invalid="warn"):
+        return function(count.astype(jnp.int32))
 
 
 def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 
 from .. import _require
 from .schedule import Static
-from .staging import clip, either, held, known, log, log1p, maximum, minimum, plus, where
+from .staging import either, held, known, log, log1p, maximum, minimum, plus, where
 
 Weights = tuple[Any, Any]
 
@@ -67,9 +67,14 @@ def sides(start: Any, end: Any, steps: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def upward(start: Any, end: Any) -> Any:
-    """Whether the way from `start` to `end` goes up: from 0 it does, and to 0 it does not, for no rate is below."""
-    zeros = [known(value) and not np.any(value) for value in (start, end)]
-    return zeros[0] or (False if zeros[1] else end > start)
+    """Whether the way from `start` to `end` goes up; of several ways, for each.
+
+    From a known 0 one way does, and to it does not, for no rate is below; where one is, this costs it but digits.
+    """
+    zeros = [known(value) and np.ndim(value) == 0 and value == 0 for value in (start, end)]
+    if any(zeros) and np.ndim(start) == np.ndim(end) == 0:
+        return zeros[0]
+    return end > start
 
 
 def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
@@ -79,8 +84,13 @@ def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
     """
     if shape == "linear":
         return where(x < length, plus(maximum(x, 0) * ((high - low) / length), low), high)
-    inside = plus(half_wave(clip(x / length, 0, 1)) * (high - low), low)
+    inside = plus(half_wave(_unit(x / length)) * (high - low), low)
     return inside if meets(low, high) else where(x < length, inside, high)
+
+
+def _unit(x):
+    """`x` held from 0 to 1, by one instruction."""
+    return lax.clamp(np.zeros((), x.dtype), x, np.ones((), x.dtype))
 
 
 def meets(low: Any, high: Any) -> bool:
@@ -108,7 +118,7 @@ def _linear(p, q, _):
 
 def _cosine(p, q, _):
     # The smaller of the two weights is computed, and the larger, which has no digits to lose, is what it leaves.
-    less = half_wave(minimum(p, q))
+    less = half_wave(where(p < q, p, q))  # of a minimum, the gradient in the middle would be shared, and so be zero
     return where(p < q, 1 - less, less), where(p < q, less, 1 - less)
 
 
@@ -215,6 +225,7 @@ def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
 
 
 def _after(past, x, y):
+    """`x` after a boundary and `y` before it, which take no instruction where they are one and the same."""
     return y if x is y or (known(x, y) and not np.ndim(x) and x == y) else where(past, x, y)
 
 
@@ -258,7 +269,7 @@ def divided(count: Any, steps: Any) -> tuple[Any, Any]:
 def coarse(x: Any) -> Any:
     """A float32 of 12 bits, near to this one."""
     if known(x):
-        return (np.float32(x).view(np.int32) & -(2**12)).view(np.float32)
+        return ((np.float32(x).view(np.int32) + 2**11) & -(2**12)).view(np.float32)
     return lax.reduce_precision(x, 8, 11)
 
 

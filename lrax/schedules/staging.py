@@ -17,7 +17,7 @@ def known(*values: Any) -> bool:
 
 
 def where(which: Any, x: Any, y: Any) -> Any:
-    """`jnp.where`; of two that are not known, the one that is meant where that is."""
+    """`jnp.where`; where it is known which is meant, and that has the shape of the result, that one as it is."""
     shapes = [np.shape(value) for value in (which, x, y)]
     if known(which) and (np.all(which) or not np.any(which)):
         value, shape = (x, shapes[1]) if np.all(which) else (y, shapes[2])
@@ -46,13 +46,6 @@ def maximum(x: Any, y: Any) -> Any:
 def minimum(x: Any, y: Any) -> Any:
     """`jnp.minimum`."""
     return np.minimum(x, y) if known(x, y) else jnp.minimum(x, y)
-
-
-def clip(x: Any, low: Any, high: Any) -> Any:
-    """`jnp.clip` of what is not known."""
-    if not known(low, high) or np.ndim(high):
-        return minimum(maximum(x, low), high)  # `lax.clamp` of a mapped bound and another number is not mapped
-    return lax.clamp(np.asarray(low, x.dtype), x, np.asarray(high, x.dtype))
 
 
 def log(x: Any) -> Any:
