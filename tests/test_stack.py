@@ -51,10 +51,11 @@ def test_lanes_do_not_touch_each_other():
     def of_lane(stacked, i):
         return jnp.sum(stacked(jnp.asarray(COUNTS))[i])
 
+    gradients = jax.jit(jax.grad(of_lane))
     for i, schedule in enumerate(DIFFERENT):
-        grads = jax.grad(of_lane)(stacked, i)
+        grads = gradients(stacked, i)
         total = sum(float(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(grads))
-        own = jax.grad(lambda schedule: jnp.sum(schedule(jnp.asarray(COUNTS))))(schedule)
+        own = jax.jit(jax.grad(lambda schedule: jnp.sum(schedule(jnp.asarray(COUNTS)))))(schedule)
         wanted = sum(float(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(own))
         np.testing.assert_allclose(total, wanted, rtol=1e-4)
 
