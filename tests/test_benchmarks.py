@@ -85,7 +85,7 @@ def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     from tests.benchmarks import schedules
 
-    shapes = ["linear", "multistep", "warmup_cosine", "restarts"]
+    shapes = ["multistep", "warmup_cosine"]
     results = schedules.main(["--shapes", *shapes, "--lanes", "2", "--steps", "40", "--repeats", "1"])
     assert all(shape in capsys.readouterr().out for shape in shapes[:1])
     for ours, theirs in results.values():

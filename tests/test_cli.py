@@ -290,6 +290,7 @@ def test_files_that_need_a_package_that_is_not_there(folder, capsys, monkeypatch
     assert "no lr0.1.csv: this needs pandas, which is not installed" in shown
 
 
+@pytest.mark.slow  # the library's own two processes are in test_hosts.py
 def test_two_processes(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

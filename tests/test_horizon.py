@@ -176,7 +176,7 @@ def test_wrong_types():
         lrax.Horizon(steps=10, accumulate=None)
 
 
-@pytest.mark.parametrize("k", [1, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("k", [3, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 4))])
 def test_updates_under_gradient_accumulation(k):
     """Under MultiSteps the schedule advances once in k batches; a Horizon with `accumulate=k` counts those updates."""
     batches = 26

@@ -123,7 +123,11 @@ def test_every_leaf_is_mapped(case):
         assert jax.eval_shape(jax.vmap(rate, in_axes=(axes, None)), partly, 3).shape == (len(leaves),)
 
 
-@every_case
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] if case.builder == "with_noise" else []) for case in CASES],
+    ids=str,
+)
 def test_precision(case):
     # In float32 the textbook cosine is off by 100 % in the last steps of 1e5, and 1 - t / steps by 0.6 %.
     horizons = np.concatenate([HORIZONS, LONG_HORIZONS])
