@@ -2,14 +2,31 @@
 
 from importlib.metadata import version as _version
 
-from . import compat, plots, tasks
-from .rate import ScaleByLrState, get_lr, scale_by_lr, set_lr
-from .schedules.combinators import clip, delay, link, maximum, minimum, repeat, scale, shift, stretch
+from . import compat, display, tasks
+from .rate.scale import ScaleByLrState, get_lr, scale_by_lr, set_lr
+from .schedules.combinators import (
+    clip,
+    delay,
+    link,
+    maximum,
+    minimum,
+    repeat,
+    scale,
+    shift,
+    stretch,
+)
 from .schedules.cycles import cosine_restarts, cyclic, one_cycle
 from .schedules.decays import cosine, linear, polynomial, rex, tanh
 from .schedules.horizon import Horizon
 from .schedules.noise import with_noise
-from .schedules.open_ended import cosine_inverse_sqrt, exponential, inverse_sqrt, inverse_time, noam, power_law
+from .schedules.open_ended import (
+    cosine_inverse_sqrt,
+    exponential,
+    inverse_sqrt,
+    inverse_time,
+    noam,
+    power_law,
+)
 from .schedules.phases import cooldown, join, warmup
 from .schedules.pieces import from_values, multistep, piecewise, piecewise_constant, step_decay
 from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
@@ -27,10 +44,10 @@ from .sweeps.statistics import Paired
 from .sweeps.stopping import Halving, Median
 from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
-from .sweeps.train import train
-from .tasks.batches import minibatches
-from .tasks.streams import Stream
-from .tasks.task import Task
+from .training.batches import minibatches
+from .training.run import train
+from .training.streams import Stream
+from .training.task import Task
 
 __version__ = _version("lrax")
 
@@ -60,6 +77,7 @@ __all__ = [
     "cosine_restarts",
     "cyclic",
     "delay",
+    "display",
     "exponential",
     "from_values",
     "get_lr",
@@ -79,7 +97,6 @@ __all__ = [
     "one_cycle",
     "piecewise",
     "piecewise_constant",
-    "plots",
     "points",
     "polynomial",
     "power_law",

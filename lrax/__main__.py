@@ -16,16 +16,18 @@ import jax
 import numpy as np
 import optax
 
-from . import _require, plots, tasks
-from .schedules import display, terminal
+from . import _require, tasks
+from .cli import shell
+from .cli.report import report, write
+from .display import figures, terminal
+from .schedules import display
 from .schedules.parse import parse
 from .schedules.schedule import Schedule
 from .schedules.span import span
 from .schedules.warmups import warmup_cosine
-from .sweeps import shell
-from .sweeps.grid import first_parameter, log_grid
-from .sweeps.report import report, write
+from .sweeps.grid import log_grid
 from .sweeps.sweep import sweep
+from .training.optimizer import first_parameter
 
 _EXAMPLES = """\
   python -m lrax show "warmup_cosine(peak=3e-4, steps=10_000, warmup=500)"
@@ -50,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lrax", description="Everything about the learning rate, in JAX.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lrax", description="Everything about the learning rate, in JAX."
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo = commands.add_parser(
         "demo",
@@ -59,12 +63,24 @@ def _parser() -> argparse.ArgumentParser:
         " warmup-cosine schedule, and shows which is best. Ctrl-C ends it early and shows what is done.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument("--rates", type=shell.at_least(3), default=48, metavar="N", help="learning rates to try")
-    demo.add_argument("--low", type=shell.positive, default=1e-3, metavar="RATE", help="the smallest of them")
-    demo.add_argument("--high", type=shell.positive, default=100.0, metavar="RATE", help="the largest of them")
-    demo.add_argument("--seeds", type=shell.at_least(1), default=2, metavar="N", help="runs of each rate")
-    demo.add_argument("--steps", type=shell.at_least(10), default=400, metavar="N", help="updates of each run")
-    demo.add_argument("--out", default="lrax-demo.png", metavar="FILE", help="where to write the picture")
+    demo.add_argument(
+        "--rates", type=shell.at_least(3), default=48, metavar="N", help="learning rates to try"
+    )
+    demo.add_argument(
+        "--low", type=shell.positive, default=1e-3, metavar="RATE", help="the smallest of them"
+    )
+    demo.add_argument(
+        "--high", type=shell.positive, default=100.0, metavar="RATE", help="the largest of them"
+    )
+    demo.add_argument(
+        "--seeds", type=shell.at_least(1), default=2, metavar="N", help="runs of each rate"
+    )
+    demo.add_argument(
+        "--steps", type=shell.at_least(10), default=400, metavar="N", help="updates of each run"
+    )
+    demo.add_argument(
+        "--out", default="lrax-demo.png", metavar="FILE", help="where to write the picture"
+    )
     demo.add_argument("--no-progress", action="store_true", help="show no progress bar")
     demo.set_defaults(command=_demo)
     of_task = commands.add_parser(
@@ -87,17 +103,27 @@ def _parser() -> argparse.ArgumentParser:
         "something happens. The text is Python's syntax, parsed and never run: calls of the names below,\n"
         "numbers, strings, lists, * and +.",
         epilog=f"examples:\n{_EXAMPLES}\n\nnames:\n"
-        + textwrap.fill(" ".join(names), 96, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False),
+        + textwrap.fill(
+            " ".join(names), 96, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    show.add_argument("schedules", nargs="+", metavar="SCHEDULE", help="such as 'cosine(peak=0.1, steps=1000)'")
     show.add_argument(
-        "--steps", type=shell.at_least(1), metavar="N", help="updates to show (default: all, and a tenth more)"
+        "schedules", nargs="+", metavar="SCHEDULE", help="such as 'cosine(peak=0.1, steps=1000)'"
+    )
+    show.add_argument(
+        "--steps",
+        type=shell.at_least(1),
+        metavar="N",
+        help="updates to show (default: all, and a tenth more)",
     )
     show.add_argument("--log", action="store_true", help="make the axis of the rates logarithmic")
     show.add_argument("--out", metavar="FILE", help="also write a picture, such as schedule.png")
     show.add_argument(
-        "--width", type=shell.at_least(20), metavar="N", help="characters in a line (default: the terminal's)"
+        "--width",
+        type=shell.at_least(20),
+        metavar="N",
+        help="characters in a line (default: the terminal's)",
     )
     show.set_defaults(command=_show)
     return parser
@@ -106,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> int:
     _require.extra("matplotlib", "demo")  # before the work, not after it
     if not Path(options.out).parent.is_dir():
-        raise FileNotFoundError(f"--out must be a file in a folder that is there, got {options.out!r}")
+        raise FileNotFoundError(
+            f"--out must be a file in a folder that is there, got {options.out!r}"
+        )
     task = tasks.digits()
     warmup = options.steps // 10
 
@@ -148,7 +176,9 @@ def _sweep(options: argparse.Namespace) -> int:
     points = math.prod(len(axis.values) for axis in axes.values())
     is_first = jax.process_index() == 0
     if is_first:
-        seeds = f" x {options.seeds} seeds = {points * options.seeds} runs" if options.seeds > 1 else ""
+        seeds = (
+            f" x {options.seeds} seeds = {points * options.seeds} runs" if options.seeds > 1 else ""
+        )
         lanes = f"{points} points{seeds} of {options.steps} steps"
         print(f"{options.task}: {lanes}, by {words}")
     result = sweep(
@@ -169,7 +199,9 @@ def _sweep(options: argparse.Namespace) -> int:
     )
     if is_first:
         first = first_parameter(optimizer)
-        print(f"\n{report(result, lambda *edge: shell.extended(options.arguments, axes, first, *edge))}")
+        print(
+            f"\n{report(result, lambda *edge: shell.extended(options.arguments, axes, first, *edge))}"
+        )
         for line in write(result, options.out) if options.out else []:
             print(line)
     return 0 if np.all(np.isfinite(result.scores[result.ranking[0]])) else 1
@@ -177,7 +209,11 @@ def _sweep(options: argparse.Namespace) -> int:
 
 def _set_up_devices(options: argparse.Namespace) -> None:
     """Before JAX looks at what there is."""
-    if options.devices is not None and options.devices > 1 and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if (
+        options.devices is not None
+        and options.devices > 1
+        and "device_count" not in os.environ.get("XLA_FLAGS", "")
+    ):
         with contextlib.suppress(RuntimeError):  # it has looked: `sweep` says how many there are
             jax.config.update("jax_num_cpu_devices", options.devices)
     given = (options.coordinator, options.processes, options.process_id)
@@ -199,7 +235,9 @@ def _show(options: argparse.Namespace) -> int:
     try:
         schedules = [parse(text, names) for text in options.schedules]
         steps = options.steps or max(span(schedule) or 1 for schedule in schedules)
-        counts = display.sampled(steps, [count for schedule in schedules for count in display.marked(schedule)])
+        counts = display.sampled(
+            steps, [count for schedule in schedules for count in display.marked(schedule)]
+        )
         lanes = [_rates(*pair, counts) for pair in zip(options.schedules, schedules, strict=True)]
     except ValueError as error:
         print(f"lrax: {' '.join(str(error).split())}", file=sys.stderr)
@@ -218,14 +256,16 @@ def _show(options: argparse.Namespace) -> int:
             labels,
             width=options.width or min(shutil.get_terminal_size((80, 24)).columns, 120),
             log=options.log,
-            color=sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+            color=sys.stdout.isatty()
+            and "NO_COLOR" not in os.environ
+            and os.environ.get("TERM") != "dumb",
             ascii=not (sys.stdout.encoding or "").lower().startswith("utf"),
         )
     )
     if len(labels) <= _COLUMNS:
         print(f"\n{display.key_rates(schedules, keys, steps)}")
     if options.out:
-        plots.schedules(schedules, steps, log=options.log).savefig(options.out, dpi=150)
+        figures.schedules(schedules, steps, log=options.log).savefig(options.out, dpi=150)
         print(f"\npicture: {options.out}")
     return 0
 
@@ -240,9 +280,17 @@ def _rates(text: str, schedule: Schedule, counts: Any) -> Any:
 def _names() -> dict[str, Callable[..., Any]]:
     """What `show` may call: the builders and combinators, and other frameworks' schedules under their names."""
     package = sys.modules[__package__ or "lrax"]
-    names = {name: getattr(package, name) for name in package.__all__ if _makes_schedule(getattr(package, name))}
+    names = {
+        name: getattr(package, name)
+        for name in package.__all__
+        if _makes_schedule(getattr(package, name))
+    }
     # What has `__all__` is a framework; the other modules of `compat` are its own.
-    families = {name: module for name, module in sorted(vars(package.compat).items()) if hasattr(module, "__all__")}
+    families = {
+        name: module
+        for name, module in sorted(vars(package.compat).items())
+        if hasattr(module, "__all__")
+    }
     for family, module in families.items():
         names |= {f"{family}.{name}": getattr(module, name) for name in module.__all__}
     return names
@@ -255,7 +303,10 @@ def _with_prefixes(names: dict[str, Callable[..., Any]]) -> dict[str, Callable[.
 
 
 def _makes_schedule(value: Any) -> bool:
-    return inspect.isfunction(value) and inspect.signature(value).return_annotation in (Schedule, "Schedule")
+    return inspect.isfunction(value) and inspect.signature(value).return_annotation in (
+        Schedule,
+        "Schedule",
+    )
 
 
 if __name__ == "__main__":

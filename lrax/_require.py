@@ -1,4 +1,5 @@
-"""Requirements on hyperparameters: raised when the value is known, reported by checkify when it is traced.
+"""Requirements on hyperparameters: raised when the value is known, reported by checkify when it is
+traced.
 
 A condition is always written as what must hold, so that a NaN fails it.
 """
@@ -23,8 +24,9 @@ def float_dtype() -> np.dtype:
 def real(**values: Any) -> dict[str, Any]:
     """Turns numbers into leaves: strongly typed floats, made by NumPy so that no device is touched.
 
-    A weak type or an integer leaf would cost a second trace and break `jax.grad`, so neither is let through. JAX arrays
-    of the right type stay on their device; others come to the host, for under jit a cast would make tracers of them.
+    A weak type or an integer leaf would cost a second trace and break `jax.grad`, so neither is let
+    through. JAX arrays of the right type stay on their device; others come to the host, for under
+    jit a cast would make tracers of them.
     """
     return {name: _as_leaf(name, value) for name, value in values.items()}
 
@@ -38,9 +40,12 @@ def _as_leaf(name: str, value: Any) -> Any:
         return value
     elif not isinstance(value, (str, bytes)):
         array = np.asarray(value)
-        # ml_dtypes' bfloat16 has kind "V" and still casts; bool (kind "b") is refused, for True is no rate.
+        # ml_dtypes' bfloat16 has kind "V" and still casts; bool (kind "b") is refused, for True is
+        # no rate.
         if array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating):
-            with np.errstate(over="ignore"):  # 1e300 becomes an infinity here, and an error in `finite`
+            with np.errstate(
+                over="ignore"
+            ):  # 1e300 becomes an infinity here, and an error in `finite`
                 return array.astype(dtype)[()]
     raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}")
 
@@ -54,23 +59,36 @@ def finite(values: Mapping[str, Any], *names: str) -> None:
 def nonnegative(values: Mapping[str, Any], *names: str) -> None:
     """Requires finite numbers at or above zero."""
     for name in names:
-        _hold(lambda value: (value >= 0) & (value < np.inf), "finite and non-negative", name, values[name])
+        _hold(
+            lambda value: (value >= 0) & (value < np.inf),
+            "finite and non-negative",
+            name,
+            values[name],
+        )
 
 
 def positive(values: Mapping[str, Any], *names: str) -> None:
     """Requires finite numbers above zero."""
     for name in names:
-        _hold(lambda value: (value > 0) & (value < np.inf), "finite and positive", name, values[name])
+        _hold(
+            lambda value: (value > 0) & (value < np.inf), "finite and positive", name, values[name]
+        )
 
 
 def at_least(values: Mapping[str, Any], low: float, *names: str) -> None:
     """Requires finite numbers of at least `low`."""
     for name in names:
-        _hold(lambda value: (value >= low) & (value < np.inf), f"finite and at least {low}", name, values[name])
+        _hold(
+            lambda value: (value >= low) & (value < np.inf),
+            f"finite and at least {low}",
+            name,
+            values[name],
+        )
 
 
 def at_most(words: str, low: Any, high: Any) -> None:
-    """Requires `low <= high`; `words` says so in the caller's names, as in "`warmup` must be at most `steps`".
+    """Requires `low <= high`; `words` says so in the caller's names, as in "`warmup` must be at
+    most `steps`".
 
     A tuple of values for `low` stands for their sum.
     """
@@ -78,10 +96,14 @@ def at_most(words: str, low: Any, high: Any) -> None:
     traced = any(isinstance(value, Tracer) for value in values)
     *parts, high = values if traced else map(np.asarray, values)
     low = sum(parts)
-    holds = low <= high * (1 + 1e-6)  # phases given as fractions of a whole sum to it only up to rounding
+    holds = low <= high * (
+        1 + 1e-6
+    )  # phases given as fractions of a whole sum to it only up to rounding
     if traced:
         message = words + ", got {low} and {high}"
-        checkify.check(jnp.all(holds), message, low=jnp.asarray(low), high=jnp.asarray(high), debug=True)
+        checkify.check(
+            jnp.all(holds), message, low=jnp.asarray(low), high=jnp.asarray(high), debug=True
+        )
     elif not np.all(holds):
         raise ValueError(f"{words}, got {low} and {high}")
 
@@ -108,14 +130,21 @@ def vector(values: Mapping[str, Any], *names: str) -> int:
     lengths = [np.shape(values[name])[0] for name in names]
     if len(set(lengths)) > 1:
         words = " and ".join(f"`{name}`" for name in names)
-        raise ValueError(f"{words} must be of the same length, got {' and '.join(map(str, lengths))}")
+        raise ValueError(
+            f"{words} must be of the same length, got {' and '.join(map(str, lengths))}"
+        )
     return lengths[0]
 
 
 def ascending(values: Mapping[str, Any], *names: str) -> None:
     """Requires lists whose numbers never decrease."""
     for name in names:
-        _hold(lambda value: value[..., 1:] >= value[..., :-1], "in ascending order", name, values[name])
+        _hold(
+            lambda value: value[..., 1:] >= value[..., :-1],
+            "in ascending order",
+            name,
+            values[name],
+        )
 
 
 def seconds(name: str, value: Any) -> float:
@@ -123,10 +152,14 @@ def seconds(name: str, value: Any) -> float:
     if isinstance(value, str):
         match = re.fullmatch(r"\s*([\d.]+)\s*(s|min|h)\s*", value)
         if not match or match[1].count(".") > 1 or not match[1].strip("."):
-            raise ValueError(f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}')
+            raise ValueError(
+                f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}'
+            )
         return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}')
+        raise TypeError(
+            f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}'
+        )
     if not value >= 0:
         raise ValueError(f"`{name}` must be at least 0, got {value}")
     return float(value)
@@ -142,7 +175,8 @@ def count(name: str, value: Any, low: int) -> int:
 
 
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
-    # The test is of the value, not of the context: under jit, a comparison of a known JAX array is a tracer too.
+    # The test is of the value, not of the context: under jit, a comparison of a known JAX array is
+    # a tracer too.
     if isinstance(value, Tracer):
         message = f"`{name}` must be {words}, got " + "{value}"
         checkify.check(jnp.all(holds(value)), message, value=value, debug=True)
@@ -153,7 +187,8 @@ def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> Non
 def extra(module: str, name: str) -> Any:
     """Imports a package that an extra of lrax brings, or says which extra to install.
 
-    What goes wrong inside a package that is installed is raised as it is: to install it again would not help.
+    What goes wrong inside a package that is installed is raised as it is: to install it again would
+    not help.
     """
     try:
         return importlib.import_module(module)

@@ -1,8 +1,10 @@
-"""The one table of schedules: every public builder in several settings, and its formula in float64 NumPy.
+"""The one table of schedules: every public builder in several settings, and its formula in float64
+NumPy.
 
-The formulas stand as the papers and Optax's documentation print them, with none of the rearrangements that lrax makes
-for float32's sake, and share no code with it. A new builder needs a formula here and its settings in `CASES`; the laws
-of `test_laws.py` then hold it to everything else.
+The formulas stand as the papers and Optax's documentation print them, with none of the
+rearrangements that lrax makes for float32's sake, and share no code with it. A new builder needs a
+formula here and its settings in `CASES`; the laws of `test_laws.py` then hold it to everything
+else.
 """
 
 import dataclasses
@@ -15,9 +17,23 @@ from scipy import special
 
 import lrax
 
-# The hyperparameters that are numbers of steps. The settings below all have a horizon of at most 100.
+# The hyperparameters that are numbers of steps. The settings below all have a horizon of at most
+# 100.
 DURATIONS = {
-    *("steps", "warmup", "cooldown", "hold", "begin", "until", "at", "up", "down", "first", "step_size", "wave"),
+    *(
+        "steps",
+        "warmup",
+        "cooldown",
+        "hold",
+        "begin",
+        "until",
+        "at",
+        "up",
+        "down",
+        "first",
+        "step_size",
+        "wave",
+    ),
     *("milestones", "boundaries", "timescale"),
 }
 
@@ -31,7 +47,9 @@ class Case:
     keywords: dict[str, Any]
 
     def build(self, **changes) -> lrax.Schedule:
-        return getattr(lrax, self.builder)(*_built(self.arguments), **_built({**self.keywords, **changes}))
+        return getattr(lrax, self.builder)(
+            *_built(self.arguments), **_built({**self.keywords, **changes})
+        )
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -40,7 +58,10 @@ class Case:
         return {name: value for name, value in kept.items() if name not in ("phases", "key")}
 
     def __str__(self):
-        parts = [*map(_shown, self.arguments), *(f"{name}={_shown(value)}" for name, value in self.keywords.items())]
+        parts = [
+            *map(_shown, self.arguments),
+            *(f"{name}={_shown(value)}" for name, value in self.keywords.items()),
+        ]
         return f"{self.builder}({', '.join(parts)})"
 
 
@@ -150,8 +171,19 @@ CASES = [
     case("cosine_restarts", peak=0.1, first=8, mult=1.5, decay=0.8, cycles=3),
     case("cosine_restarts", peak=0.1, first=1, end=0.01),
     case("one_cycle", peak=0.1, steps=100),
-    case("one_cycle", peak=0.1, steps=80, pct_start=0.25, div=10.0, final_div=100.0, shape="linear"),
-    case("one_cycle", peak=0.1, steps=100, pct_start=0.375, div=10.0, final_div=100.0, phases=3, shape="linear"),
+    case(
+        "one_cycle", peak=0.1, steps=80, pct_start=0.25, div=10.0, final_div=100.0, shape="linear"
+    ),
+    case(
+        "one_cycle",
+        peak=0.1,
+        steps=100,
+        pct_start=0.375,
+        div=10.0,
+        final_div=100.0,
+        phases=3,
+        shape="linear",
+    ),
     case("one_cycle", peak=0.1, steps=0),
     case("warmup_constant", peak=0.1, warmup=30),
     case("warmup_constant", peak=0.1, warmup=0, init=0.05),
@@ -180,13 +212,30 @@ CASES = [
     case("tri_stage", peak=0.1, warmup=10, hold=40, cooldown=50),
     case("tri_stage", peak=0.1, warmup=0, hold=0, cooldown=40, init_scale=0.5, final_scale=0.1),
     case("wsd_s", peak=0.1, warmup=10, boundaries=[40, 100], cooldown=10, end=0.01),
-    case("wsd_s", peak=0.1, warmup=10, boundaries=[30, 60], cooldown=[5, 20], end=0.0, init=0.02, shape="linear"),
+    case(
+        "wsd_s",
+        peak=0.1,
+        warmup=10,
+        boundaries=[30, 60],
+        cooldown=[5, 20],
+        end=0.0,
+        init=0.02,
+        shape="linear",
+    ),
     case("infinite", peak=0.1, stable=0.03, warmup=10, cooldown=40),
     case("infinite", peak=0.1, stable=0.03, warmup=0, cooldown=0, shape="1-sqrt"),
     case("multiply", case("cosine", peak=0.1, steps=100, end=0.01), 0.5),
-    case("multiply", case("linear", init=0.0, end=1.0, steps=10), case("exponential", init=0.1, rate=0.5, steps=20)),
+    case(
+        "multiply",
+        case("linear", init=0.0, end=1.0, steps=10),
+        case("exponential", init=0.1, rate=0.5, steps=20),
+    ),
     case("add", case("linear", init=0.1, end=0.0, steps=80), 0.02),
-    case("add", case("multiply", case("cosine", peak=0.1, steps=100), 0.5), case("cosine", peak=0.1, steps=30)),
+    case(
+        "add",
+        case("multiply", case("cosine", peak=0.1, steps=100), 0.5),
+        case("cosine", peak=0.1, steps=30),
+    ),
     case("minimum", DECAY, case("linear", init=0.0, end=0.2, steps=100)),
     case("maximum", DECAY, 0.04),
     case("clip", DECAY, low=0.03, high=0.08),
@@ -203,14 +252,26 @@ CASES = [
     case("repeat", DECAY, steps=30, times=2.0, mirror=True),
     case("link", DECAY, at_low=0.95, at_high=0.85, low=0.02, high=0.09),
     case("join", [case("linear", init=0.0, end=0.1, steps=20), 0.1, DECAY], boundaries=[20, 40]),
-    case("join", [case("linear", init=0.0, end=0.1, steps=20), DECAY], boundaries=[20], clock="global"),
+    case(
+        "join",
+        [case("linear", init=0.0, end=0.1, steps=20), DECAY],
+        boundaries=[20],
+        clock="global",
+    ),
     case("warmup", DECAY, steps=20),
     case("warmup", DECAY, steps=20, init=0.01, shape="cosine", anchor="overlay"),
     case("warmup", DECAY, steps=20, init=0.1, shape="linear", anchor="scale"),
     case("warmup", DECAY, steps=0),
     case("cooldown", DECAY, at=40, steps=40),
     case("cooldown", DECAY, at=40, steps=0, end=0.005),
-    case("cooldown", case("inverse_sqrt", peak=0.1, warmup=10), at=60, steps=40, end=0.01, shape="cosine"),
+    case(
+        "cooldown",
+        case("inverse_sqrt", peak=0.1, warmup=10),
+        at=60,
+        steps=40,
+        end=0.01,
+        shape="cosine",
+    ),
     case("with_noise", DECAY, key=3, std=0.3, limit=0.5),
     case("with_noise", DECAY, key=2**40 + 3, limit=0.25, kind="uniform", begin=10, until=60),
 ]
@@ -269,7 +330,9 @@ def phase(start, end, p, shape, steps):
 
 
 def ramp(t, start, end, steps, shape, inclusive, begin):
-    before, longer = {"left": (0, 0), "both": (0, -1), "right": (1, 0), "neither": (1, 1)}[inclusive]
+    before, longer = {"left": (0, 0), "both": (0, -1), "right": (1, 0), "neither": (1, 1)}[
+        inclusive
+    ]
     p = part(t - begin + before, steps + longer) if steps > 0 else np.where(t < begin, 0.0, 1.0)
     return phase(start, end, p, shape, steps + longer)
 
@@ -286,7 +349,9 @@ def cosine(t, peak, steps, end, exponent, k):
 
 def tanh(t, init, end, steps, low, high):
     p = part(t, steps)
-    return np.where(t < steps, end + (init - end) * (1 - np.tanh(low * (1 - p) + high * p)) / 2, end)
+    return np.where(
+        t < steps, end + (init - end) * (1 - np.tanh(low * (1 - p) + high * p)) / 2, end
+    )
 
 
 def rex(t, init, end, steps):
@@ -319,7 +384,9 @@ def cosine_inverse_sqrt(t, peak, warmup, wave, init, end):
     tau = -gamma / (2 * slope)
     cosine = end + (peak - end) / 2 * (1 + np.cos(np.pi / 2 * (t - warmup) / wave))
     root = gamma * np.sqrt(tau / (tau + np.maximum(t - warmup - wave, 0)))
-    return np.where(t < warmup, linear(t, init, peak, warmup), np.where(t < warmup + wave, cosine, root))
+    return np.where(
+        t < warmup, linear(t, init, peak, warmup), np.where(t < warmup + wave, cosine, root)
+    )
 
 
 def noam(t, d_model, warmup, scale):
@@ -339,7 +406,9 @@ def step_decay(t, init, step_size, factor):
 
 def multistep(t, init, milestones, factor):
     factors = np.broadcast_to(factor, milestones.shape)
-    return init * np.prod([np.where(t >= at, by, 1) for at, by in zip(milestones, factors, strict=True)], axis=0)
+    return init * np.prod(
+        [np.where(t >= at, by, 1) for at, by in zip(milestones, factors, strict=True)], axis=0
+    )
 
 
 def piecewise_constant(t, values, boundaries):
@@ -349,7 +418,9 @@ def piecewise_constant(t, values, boundaries):
 def piecewise(t, values, boundaries, shape):
     rate, begin = np.full_like(t, values[-1]), np.array([0, *boundaries])
     for i in reversed(range(len(boundaries))):
-        piece = phase(values[i], values[i + 1], part(t - begin[i], begin[i + 1] - begin[i]), shape, None)
+        piece = phase(
+            values[i], values[i + 1], part(t - begin[i], begin[i + 1] - begin[i]), shape, None
+        )
         rate = np.where(t < boundaries[i], piece, rate)
     return rate
 
@@ -379,7 +450,9 @@ def cosine_restarts(t, peak, first, mult, end, decay, cycles):
 def one_cycle(t, peak, steps, pct_start, div, final_div, phases, shape):
     top = pct_start * steps
     points = [peak / div, peak, *([peak / div] if phases == 3 else []), peak / div / final_div]
-    return piecewise(t, np.array(points), np.array([top, *([2 * top] if phases == 3 else []), steps]), shape)
+    return piecewise(
+        t, np.array(points), np.array([top, *([2 * top] if phases == 3 else []), steps]), shape
+    )
 
 
 def warmup_constant(t, peak, warmup, init):
@@ -387,7 +460,9 @@ def warmup_constant(t, peak, warmup, init):
 
 
 def warmup_linear(t, peak, steps, warmup, init, end):
-    return np.where(t < warmup, linear(t, init, peak, warmup), linear(t - warmup, peak, end, steps - warmup))
+    return np.where(
+        t < warmup, linear(t, init, peak, warmup), linear(t - warmup, peak, end, steps - warmup)
+    )
 
 
 def warmup_cosine(t, peak, steps, warmup, init, end):
@@ -407,8 +482,12 @@ def tri_stage(t, peak, warmup, hold, cooldown, init_scale, final_scale):
 
 def wsd_s(t, peak, warmup, boundaries, cooldown, init, end, shape):
     rate = np.full_like(t, end)
-    for at, length in reversed(list(zip(boundaries, np.broadcast_to(cooldown, boundaries.shape), strict=True))):
-        rate = np.where(t < at, phase(peak, end, part(t - (at - length), length), shape, length), rate)
+    for at, length in reversed(
+        list(zip(boundaries, np.broadcast_to(cooldown, boundaries.shape), strict=True))
+    ):
+        rate = np.where(
+            t < at, phase(peak, end, part(t - (at - length), length), shape, length), rate
+        )
     return np.where(t < warmup, linear(t, init, peak, warmup), rate)
 
 
@@ -446,7 +525,9 @@ def shift(t, schedule, steps):
 
 
 def delay(t, schedule, steps, before):
-    return np.where(t < steps, schedule(0) if before is None else before(t), schedule(np.maximum(t - steps, 0)))
+    return np.where(
+        t < steps, schedule(0) if before is None else before(t), schedule(np.maximum(t - steps, 0))
+    )
 
 
 def stretch(t, schedule, factor):
@@ -457,7 +538,10 @@ def repeat(t, schedule, steps, times, mirror):
     t = np.maximum(t, 0)
     time, step = np.floor(t / steps), np.mod(t, steps)
     if times is not None:
-        time, step = np.where(t >= times * steps, times - 1, time), np.where(t >= times * steps, steps, step)
+        time, step = (
+            np.where(t >= times * steps, times - 1, time),
+            np.where(t >= times * steps, steps, step),
+        )
     return schedule(np.where(time % 2 == 1, steps - step, step) if mirror else step)
 
 
@@ -477,19 +561,26 @@ def warmup(t, schedule, steps, init, shape, anchor):
     if anchor == "scale":
         return schedule(t) * phase(init, 1, p, shape, steps)
     if anchor == "shift":
-        return np.where(t < steps, phase(init, schedule(0), p, shape, steps), schedule(np.maximum(t - steps, 0)))
+        return np.where(
+            t < steps, phase(init, schedule(0), p, shape, steps), schedule(np.maximum(t - steps, 0))
+        )
     return np.where(t < steps, phase(init, schedule(steps), p, shape, steps), schedule(t))
 
 
 def cooldown(t, schedule, at, steps, end, shape):
-    return np.where(t < at, schedule(t), phase(schedule(at), end, part(t - at, steps), shape, steps))
+    return np.where(
+        t < at, schedule(t), phase(schedule(at), end, part(t - at, steps), shape, steps)
+    )
 
 
 def with_noise(t, schedule, key, std, limit, kind, begin, until):
     high, low = (int(key[0]) << 16) + int(key[1]), (int(key[2]) << 16) + int(key[3])
     whole = jax.random.wrap_key_data(np.array([high, low], np.uint32), impl="threefry2x32")
     counts = np.maximum(t, 0).ravel().astype(np.uint32)
-    drawn = [float(jax.random.uniform(jax.random.fold_in(whole, count), (), np.float32)) for count in counts]
+    drawn = [
+        float(jax.random.uniform(jax.random.fold_in(whole, count), (), np.float32))
+        for count in counts
+    ]
     x = np.reshape(2 * np.array(drawn) - 1 + 2.0**-23, t.shape)
     normal = special.ndtri(0.5 + x * (special.ndtr(limit / std) - 0.5)) * std
     noisy = (t >= begin) & (t < (np.inf if until is None else until))

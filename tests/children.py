@@ -61,14 +61,19 @@ class Children:
                 if not replies[i].endswith(b"\n") and process.poll() is not None:
                     self._fail(f"process {i} ended with {process.returncode} in {check}")
             if time.monotonic() > ends:
-                self._fail(f"{check} took more than {timeout} s; done: {[reply[-2000:] for reply in replies]}")
+                self._fail(
+                    f"{check} took more than {timeout} s; done: {[reply[-2000:] for reply in replies]}"
+                )
             time.sleep(0.005)
         errors = [json.loads(reply) for reply in replies]
         said = [f"process {i}:\n{error}" for i, error in enumerate(errors) if error]
         assert not said, "\n".join(said)
 
     def _fail(self, words):
-        tails = [f"process {i}:\n{log.read_text(errors='replace')[-4000:]}" for i, log in enumerate(self._logs)]
+        tails = [
+            f"process {i}:\n{log.read_text(errors='replace')[-4000:]}"
+            for i, log in enumerate(self._logs)
+        ]
         self.close()
         raise AssertionError("\n".join([words, *tails]))
 

@@ -45,13 +45,14 @@ def check(build, rate, length, known=(), /, **keywords):
     assert len(traces) == 1
 
     leaves = [
-        jax.tree.structure(build(**{**keywords, rate: value})) for value in (keywords[rate], keywords[rate] * 0.75)
+        jax.tree.structure(build(**{**keywords, rate: value}))
+        for value in (keywords[rate], keywords[rate] * 0.75)
     ]
     assert leaves[0] == leaves[1]
 
-    gradients = jax.jit(jax.vmap(jax.grad(lambda schedule, count: schedule(count)), in_axes=(None, 0)))(
-        schedule, counts
-    )
+    gradients = jax.jit(
+        jax.vmap(jax.grad(lambda schedule, count: schedule(count)), in_axes=(None, 0))
+    )(schedule, counts)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.all(np.isfinite(gradient)), path
 

@@ -10,7 +10,9 @@ import lrax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-collect_ignore = ["benchmarks"]  # commands, and one of them needs PyTorch; `test_benchmarks.py` runs them
+collect_ignore = [
+    "benchmarks"
+]  # commands, and one of them needs PyTorch; `test_benchmarks.py` runs them
 
 
 class Doctests:
@@ -26,7 +28,9 @@ OPTIMISED = ("laws", "properties", "schedule", "compat", "rate", "compiling", "b
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation(request):
     """Most of the tests' time is LLVM's, which need not optimise programs that run for milliseconds."""
-    optimised = request.config.getoption("--slow") or any(word in request.module.__name__ for word in OPTIMISED)
+    optimised = request.config.getoption("--slow") or any(
+        word in request.module.__name__ for word in OPTIMISED
+    )
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", not optimised)
     yield
@@ -44,7 +48,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # Registered by hand: a fixture of a conftest.py does not reach the docstrings of lrax/ and the README beside it.
+    # Registered by hand: a fixture of a conftest.py does not reach the docstrings of lrax/ and the
+    # README beside it.
     config.pluginmanager.register(Doctests())
 
 

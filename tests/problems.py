@@ -24,5 +24,10 @@ def evaluate(params):
 
 def regression(**fields):
     """Linear regression on 40 examples, in batches of 8."""
-    defaults = dict(init=init, loss=squared_error, batch=lrax.minibatches({"x": X, "y": Y}, size=8), evaluate=evaluate)
+    defaults = dict(
+        init=init,
+        loss=squared_error,
+        batch=lrax.minibatches({"x": X, "y": Y}, size=8),
+        evaluate=evaluate,
+    )
     return lrax.Task(**{**defaults, **fields})

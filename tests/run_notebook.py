@@ -1,8 +1,10 @@
-"""Runs a notebook without Jupyter: `python tests/run_notebook.py notebooks/01_quickstart.ipynb` stores its outputs.
+"""Runs a notebook without Jupyter: `python tests/run_notebook.py notebooks/01_quickstart.ipynb`
+stores its outputs.
 
-Cells run in order in one namespace. Lines that begin with `%` or `!` are for Colab and are left out. Printed text and
-the value of a cell's last expression become its outputs, a matplotlib Figure as a picture; counts and times are not
-kept, so that a rerun changes only what differs. `--smoke` only runs, small, and stores nothing.
+Cells run in order in one namespace. Lines that begin with `%` or `!` are for Colab and are left
+out. Printed text and the value of a cell's last expression become its outputs, a matplotlib Figure
+as a picture; counts and times are not kept, so that a rerun changes only what differs. `--smoke`
+only runs, small, and stores nothing.
 """
 
 import ast

@@ -11,8 +11,8 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
-from lrax.sweeps import train
-from lrax.tasks import models
+from lrax.tasks.adapters import models
+from lrax.training import run as train
 
 linen = pytest.importorskip("flax.linen", exc_type=ImportError)
 nnx = pytest.importorskip("flax.nnx", exc_type=ImportError)
@@ -45,7 +45,9 @@ class LinenFull(linen.Module):
 
     @linen.compact
     def __call__(self, x, train):
-        x = linen.BatchNorm(use_running_average=not train, momentum=0.9)(linen.Dense(self.width, use_bias=False)(x))
+        x = linen.BatchNorm(use_running_average=not train, momentum=0.9)(
+            linen.Dense(self.width, use_bias=False)(x)
+        )
         x = linen.Dropout(0.5, deterministic=not train)(jax.nn.relu(x))
         return linen.Dense(1)(x)
 
@@ -60,7 +62,10 @@ class NnxPlain(nnx.Module):
 
 class NnxFull(nnx.Module):
     def __init__(self, rngs):
-        self.first, self.last = nnx.Linear(5, 6, use_bias=False, rngs=rngs), nnx.Linear(6, 1, rngs=rngs)
+        self.first, self.last = (
+            nnx.Linear(5, 6, use_bias=False, rngs=rngs),
+            nnx.Linear(6, 1, rngs=rngs),
+        )
         self.norm = nnx.BatchNorm(6, momentum=0.9, rngs=rngs)
         self.drop, self.drop_too = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
 
@@ -76,7 +81,10 @@ class EqxFull(eqx.Module):
 
     def __init__(self, key):
         one, two = jax.random.split(key)
-        self.first, self.last = eqx.nn.Linear(5, 6, use_bias=False, key=one), eqx.nn.Linear(6, 1, key=two)
+        self.first, self.last = (
+            eqx.nn.Linear(5, 6, use_bias=False, key=one),
+            eqx.nn.Linear(6, 1, key=two),
+        )
         self.norm, self.drop = eqx.nn.BatchNorm(6, "batch", mode="batch"), eqx.nn.Dropout(0.5)
 
     def __call__(self, x, state, *, key):
@@ -94,14 +102,24 @@ def eqx_full(key):
 
 FULL = dict(training={"train": True}, evaluation={"train": False})
 TASKS = {
-    "linen plain": lambda **kw: lrax.tasks.from_linen(LinenPlain(), squared_error, BATCH, held_out=HELD_OUT, **kw),
+    "linen plain": lambda **kw: lrax.tasks.from_linen(
+        LinenPlain(), squared_error, BATCH, held_out=HELD_OUT, **kw
+    ),
     "linen full": lambda **kw: lrax.tasks.from_linen(
         LinenFull(), squared_error, BATCH, held_out=HELD_OUT, **{**FULL, **kw}
     ),
-    "nnx plain": lambda **kw: lrax.tasks.from_nnx(NnxPlain, squared_error, BATCH, held_out=HELD_OUT, **kw),
-    "nnx full": lambda **kw: lrax.tasks.from_nnx(NnxFull, squared_error, BATCH, held_out=HELD_OUT, **kw),
-    "eqx plain": lambda **kw: lrax.tasks.from_equinox(eqx_plain, squared_error, BATCH, held_out=HELD_OUT, **kw),
-    "eqx full": lambda **kw: lrax.tasks.from_equinox(eqx_full, squared_error, BATCH, held_out=HELD_OUT, **kw),
+    "nnx plain": lambda **kw: lrax.tasks.from_nnx(
+        NnxPlain, squared_error, BATCH, held_out=HELD_OUT, **kw
+    ),
+    "nnx full": lambda **kw: lrax.tasks.from_nnx(
+        NnxFull, squared_error, BATCH, held_out=HELD_OUT, **kw
+    ),
+    "eqx plain": lambda **kw: lrax.tasks.from_equinox(
+        eqx_plain, squared_error, BATCH, held_out=HELD_OUT, **kw
+    ),
+    "eqx full": lambda **kw: lrax.tasks.from_equinox(
+        eqx_full, squared_error, BATCH, held_out=HELD_OUT, **kw
+    ),
 }
 
 
@@ -115,7 +133,10 @@ def batches_and_keys(seed):
 def by_hand_linen(model, rate, seed, **kw):
     key, steps = batches_and_keys(seed)
     variables = model.init(key, X[:8], **kw)
-    params, state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
+    params, state = (
+        variables["params"],
+        {name: v for name, v in variables.items() if name != "params"},
+    )
     optimizer = optax.adam(rate)
     opt_state, losses = optimizer.init(params), []
 
@@ -123,7 +144,11 @@ def by_hand_linen(model, rate, seed, **kw):
     def step(params, state, opt_state, batch, key):
         def loss(params):
             out, new = model.apply(
-                {"params": params, **state}, batch["inputs"], rngs={"dropout": key}, mutable=list(state), **kw
+                {"params": params, **state},
+                batch["inputs"],
+                rngs={"dropout": key},
+                mutable=list(state),
+                **kw,
             )
             return squared_error(out, batch), new
 
@@ -135,7 +160,9 @@ def by_hand_linen(model, rate, seed, **kw):
         params, state, opt_state, value = step(params, state, opt_state, batch, key)
         losses.append(value)
     evaluation = {name: False for name in kw}
-    return losses, squared_error(model.apply({"params": params, **state}, X[32:], **evaluation), HELD_OUT)
+    return losses, squared_error(
+        model.apply({"params": params, **state}, X[32:], **evaluation), HELD_OUT
+    )
 
 
 def by_hand_nnx(constructor, rate, seed):
@@ -148,7 +175,9 @@ def by_hand_nnx(constructor, rate, seed):
 
     @nnx.jit
     def step(model, optimizer, batch):
-        value, grads = nnx.value_and_grad(lambda model: squared_error(model(batch["inputs"]), batch))(model)
+        value, grads = nnx.value_and_grad(
+            lambda model: squared_error(model(batch["inputs"]), batch)
+        )(model)
         optimizer.update(model, grads)
         return value
 
@@ -182,7 +211,9 @@ def by_hand_eqx(constructor, rate, seed):
             return squared_error(out, batch), state
 
         (value, state), grads = eqx.filter_value_and_grad(loss, has_aux=True)(model, state)
-        updates, opt_state = optimizer.update(grads, opt_state, eqx.filter(model, eqx.is_inexact_array))
+        updates, opt_state = optimizer.update(
+            grads, opt_state, eqx.filter(model, eqx.is_inexact_array)
+        )
         return eqx.apply_updates(model, updates), state, opt_state, value
 
     for batch, key in steps:
@@ -216,7 +247,8 @@ def swept(name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if "plain" in name else []) for name in TASKS]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "plain" in name else []) for name in TASKS],
 )
 def test_a_sweep_is_the_training_by_hand(name):
     result = swept(name)
@@ -243,10 +275,14 @@ def test_data_are_leaves_and_a_key_changes_what_is_drawn(name):
     start = task.init(jax.random.key(0))
     arguments = start if task.stateful else (start,)
     first = lambda output: output[0] if task.stateful else output
-    one, two = (first(task.loss(*arguments, BATCH.take(np.arange(8)), jax.random.key(i))) for i in range(2))
+    one, two = (
+        first(task.loss(*arguments, BATCH.take(np.arange(8)), jax.random.key(i))) for i in range(2)
+    )
     assert bool(one == two) == ("plain" in name)
     again = task.evaluate(*arguments)
-    chex.assert_trees_all_equal(again, task.evaluate(*arguments))  # no dropout, and nothing consumed
+    chex.assert_trees_all_equal(
+        again, task.evaluate(*arguments)
+    )  # no dropout, and nothing consumed
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -275,7 +311,9 @@ def test_what_is_found_goes_back_into_the_models(tmp_path):
     model = NnxFull(nnx.Rngs(0))
     nnx.update(model, *result.best.params)
     model.eval()
-    np.testing.assert_allclose(squared_error(model(X[32:]), HELD_OUT), result.metrics["val_loss"].min(), rtol=1e-5)
+    np.testing.assert_allclose(
+        squared_error(model(X[32:]), HELD_OUT), result.metrics["val_loss"].min(), rtol=1e-5
+    )
     result.save(tmp_path / "nnx.npz")
     loaded = lrax.SweepResult.load(tmp_path / "nnx.npz", like=task.init(jax.random.key(0)))
     chex.assert_trees_all_equal(loaded.best.params, result.best.params)
@@ -283,7 +321,9 @@ def test_what_is_found_goes_back_into_the_models(tmp_path):
     result, task = swept("eqx plain"), TASKS["eqx plain"]()
     model = eqx.combine(result.best.params, eqx_plain(jax.random.key(1)))
     outputs = jax.vmap(model)(jnp.asarray(X[32:]))
-    np.testing.assert_allclose(squared_error(outputs, HELD_OUT), result.metrics["val_loss"].min(), rtol=1e-5)
+    np.testing.assert_allclose(
+        squared_error(outputs, HELD_OUT), result.metrics["val_loss"].min(), rtol=1e-5
+    )
     result.save(tmp_path / "eqx.npz")
     loaded = lrax.SweepResult.load(tmp_path / "eqx.npz", like=task.init(jax.random.key(0)))
     chex.assert_trees_all_equal(loaded.best.params, result.best.params)
@@ -314,9 +354,13 @@ def test_evaluate_aux_and_inputs():
             held_out=(X, Y),
             evaluate=lambda out, batch: {"n": out.size},
         )
-        chex.assert_trees_all_close(twice.loss(params, (X, Y), key), task.loss(params, (2 * X, Y), key), rtol=1e-5)
+        chex.assert_trees_all_close(
+            twice.loss(params, (X, Y), key), task.loss(params, (2 * X, Y), key), rtol=1e-5
+        )
         assert twice.evaluate(params) == {"n": 48}
-        drawn = adapter(model, loss, lambda step, key: (jax.random.normal(key, (4, 5)), jnp.zeros((4, 1))))
+        drawn = adapter(
+            model, loss, lambda step, key: (jax.random.normal(key, (4, 5)), jnp.zeros((4, 1)))
+        )
         assert drawn.evaluate is None
         losses, _ = lrax.train(drawn, optax.adam, steps=2)({"learning_rate": 0.1}, key)
         assert np.all(np.isfinite(losses))
@@ -333,14 +377,18 @@ def test_equinox_models_of_whole_batches_and_frozen_arrays():
         def __call__(self, x):
             return x[:, self.order] @ self.weight
 
-    build = lambda key: Whole(jax.random.normal(key, (5, 1)), jax.random.permutation(jax.random.fold_in(key, 1), 5))
+    build = lambda key: Whole(
+        jax.random.normal(key, (5, 1)), jax.random.permutation(jax.random.fold_in(key, 1), 5)
+    )
     task = lrax.tasks.from_equinox(build, squared_error, BATCH, held_out=HELD_OUT, batched=True)
     assert task.stateful
     result = lrax.sweep(task, optax.adam, RATES, steps=STEPS)
     params, state = result.best.params
     model = eqx.combine(params, state["arrays"])
     at = int(np.argmin(result.final_losses))
-    np.testing.assert_allclose(squared_error(model(X[32:]), HELD_OUT), result.metrics["val_loss"][at, 0], rtol=1e-5)
+    np.testing.assert_allclose(
+        squared_error(model(X[32:]), HELD_OUT), result.metrics["val_loss"][at, 0], rtol=1e-5
+    )
 
 
 def test_nnx_wrt_trains_some_variables_alone():
@@ -398,7 +446,12 @@ def test_bad_arguments_are_named(adapter, model):
     with pytest.raises(TypeError, match="`training` must be a dict"):
         adapter(model, squared_error, BATCH, training=True)
     with pytest.raises(TypeError, match="`batch` must be"):
-        adapter(model, squared_error, 7, **({"example": HELD_OUT} if adapter is lrax.tasks.from_linen else {}))
+        adapter(
+            model,
+            squared_error,
+            7,
+            **({"example": HELD_OUT} if adapter is lrax.tasks.from_linen else {}),
+        )
     with pytest.raises(ValueError, match=r"'image' is not in it; it has \['inputs', 'targets'\]"):
         lrax.sweep(adapter(model, squared_error, BATCH, inputs="image"), optax.adam, RATES, steps=1)
 
@@ -422,7 +475,11 @@ def test_bad_models_are_named():
 
 @pytest.mark.parametrize(
     ("adapter", "module", "extra"),
-    [("from_linen", "flax", "flax"), ("from_nnx", "flax", "flax"), ("from_equinox", "equinox", "equinox")],
+    [
+        ("from_linen", "flax", "flax"),
+        ("from_nnx", "flax", "flax"),
+        ("from_equinox", "equinox", "equinox"),
+    ],
 )
 def test_what_to_install_is_said(monkeypatch, adapter, module, extra):
     for name in [name for name in sys.modules if name.split(".")[0] == module]:

@@ -44,17 +44,34 @@ def valley():
 
 def test_values_are_those_of_a_sweep_and_no_later_batch_compiles():
     optimizer, traces = traced(optax.sgd)
-    search = lrax.AskTell(problems.regression(), optimizer, steps=STEPS, size=4, seeds=2, objective="val_loss")
-    points = [point(0.01), point(0.1), point(0.05, 0.9), point(0.1, 0.0), point(0.02), point(0.2), point(0.03)]
+    search = lrax.AskTell(
+        problems.regression(), optimizer, steps=STEPS, size=4, seeds=2, objective="val_loss"
+    )
+    points = [
+        point(0.01),
+        point(0.1),
+        point(0.05, 0.9),
+        point(0.1, 0.0),
+        point(0.02),
+        point(0.2),
+        point(0.03),
+    ]
     outcomes = search.evaluate(points[:3])
     first = len(traces)
     outcomes += search.evaluate(points[3:4]) + search.evaluate(points[4:])
     assert len(traces) == first
     wanted = lrax.sweep(
-        problems.regression(), optax.sgd, lrax.points(points), steps=STEPS, seeds=2, objective="val_loss"
+        problems.regression(),
+        optax.sgd,
+        lrax.points(points),
+        steps=STEPS,
+        seeds=2,
+        objective="val_loss",
     )
     # Near zero, a loss of float32 depends on the order of sums, and so on the size of the program.
-    np.testing.assert_allclose([o.value for o in outcomes], wanted.values.mean(axis=1), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        [o.value for o in outcomes], wanted.values.mean(axis=1), rtol=1e-5, atol=1e-7
+    )
     assert [o.status for o in outcomes] == ["done"] * 7
     assert [hyperparams for hyperparams, _ in search.history] == points
     assert search.best.hyperparams == pytest.approx(wanted.best.hyperparams)
@@ -73,13 +90,17 @@ def test_diverged_points_are_worth_the_worst_value_known():
     (first,) = search.evaluate([point(1e9)])
     assert first.status == "diverged"
     start = lrax.sweep(problems.regression(), optax.sgd, [0.1], steps=1).losses[0, 0, 0]
-    np.testing.assert_allclose(first.value, start, rtol=1e-6)  # of its own loss before the first update
+    np.testing.assert_allclose(
+        first.value, start, rtol=1e-6
+    )  # of its own loss before the first update
     good, bad = search.evaluate([point(0.1), point(math.nan)])
     assert good.status == "done"
     assert good.value < bad.value == pytest.approx(first.value)
     assert bad.status == "diverged"
 
-    search = lrax.AskTell(problems.regression(), optax.sgd, steps=STEPS, size=3, objective="val_loss")
+    search = lrax.AskTell(
+        problems.regression(), optax.sgd, steps=STEPS, size=3, objective="val_loss"
+    )
     (first,) = search.evaluate([point(1e9)])
     assert math.isnan(first.value)  # nothing is known yet
     with pytest.raises(ValueError, match="none of 1 points has finished"):
@@ -117,7 +138,9 @@ def test_any_study_with_ask_and_tell_will_do():
     study = Study([0.1, 0.5, 0.9, 1.0, 1.1])
     search = lrax.AskTell(valley(), optax.sgd, steps=1, size=2, objective="error")
     search.optimize(study, lambda trial: {"learning_rate": study.proposals[trial]}, trials=5)
-    np.testing.assert_allclose(list(study.told.values()), (1 - np.array(study.proposals)) ** 2 / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        list(study.told.values()), (1 - np.array(study.proposals)) ** 2 / 2, atol=1e-6
+    )
     assert search.best.hyperparams == {"learning_rate": 1.0}
 
 
@@ -126,7 +149,9 @@ def test_no_trial_is_left_running():
     study = Study([0.1, 0.5])
     search = lrax.AskTell(valley(), optax.sgd, steps=1, size=2)
     with pytest.raises(TypeError, match=r"`points\[1\]\['learning_rate'\]` must be a real number"):
-        search.optimize(study, lambda trial: {"learning_rate": 0.1 if trial == 0 else "high"}, trials=4)
+        search.optimize(
+            study, lambda trial: {"learning_rate": 0.1 if trial == 0 else "high"}, trials=4
+        )
     assert study.told == {0: "FAIL", 1: "FAIL"}
 
 
@@ -147,7 +172,12 @@ def test_after_an_interrupt_unfinished_points_are_failed_and_the_rest_is_kept(mo
     monkeypatch.setattr(lrax.sweeps.ask_tell, "sweep", interrupted)
     search.optimize(study, lambda trial: {"learning_rate": study.proposals[trial]}, trials=6)
     assert [type(value) for value in study.told.values()] == [float, float, str, str]
-    assert [outcome.status for _, outcome in search.history] == ["done", "done", "interrupted", "interrupted"]
+    assert [outcome.status for _, outcome in search.history] == [
+        "done",
+        "done",
+        "interrupted",
+        "interrupted",
+    ]
     calls.clear()
     calls.append(None)
     outcomes = search.evaluate([{"learning_rate": rate} for rate in study.proposals])
@@ -172,11 +202,15 @@ def test_optuna_finds_the_known_optimum(optuna):
     study = optuna.create_study(direction="minimize", sampler=tpe(optuna))
     search = lrax.AskTell(valley(), optax.sgd, steps=1, size=8, objective="error")
     search.optimize(
-        study, lambda t: {"learning_rate": t.suggest_float("learning_rate", 1e-4, 1e4, log=True)}, trials=60
+        study,
+        lambda t: {"learning_rate": t.suggest_float("learning_rate", 1e-4, 1e4, log=True)},
+        trials=60,
     )
     assert len(study.trials) == len(search.history) == 60
     assert study.best_params["learning_rate"] == pytest.approx(1.0, rel=0.15)
-    assert search.best.hyperparams["learning_rate"] == pytest.approx(study.best_params["learning_rate"])
+    assert search.best.hyperparams["learning_rate"] == pytest.approx(
+        study.best_params["learning_rate"]
+    )
     told = [trial.value for trial in study.trials]
     np.testing.assert_allclose(told, [outcome.value for _, outcome in search.history])
 
@@ -202,13 +236,17 @@ def test_optuna_in_two_dimensions_with_lanes_that_diverge(optuna, diverged):
     best = lrax.sweep(problems.regression(), optax.sgd, grid, steps=STEPS)
     initial = best.losses[0, 0, 0]
     assert study.best_value - np.min(best.scores) < 0.02 * initial
-    losses, _ = lrax.train(problems.regression(), optax.sgd, steps=STEPS)(study.best_params, jax.random.key(0))
+    losses, _ = lrax.train(problems.regression(), optax.sgd, steps=STEPS)(
+        study.best_params, jax.random.key(0)
+    )
     np.testing.assert_allclose(np.mean(losses[-2:]), study.best_value, rtol=1e-4, atol=1e-7)
 
 
 def test_optunas_direction_must_agree(optuna):
     search = lrax.AskTell(valley(), optax.sgd, steps=1, objective="score", mode="max")
-    with pytest.raises(ValueError, match="`study` must have the direction of `mode`, 'max', got minimize"):
+    with pytest.raises(
+        ValueError, match="`study` must have the direction of `mode`, 'max', got minimize"
+    ):
         search.optimize(optuna.create_study(), lambda trial: {}, trials=1)
 
 
@@ -228,8 +266,16 @@ def test_bad_arguments_are_named():
         ({"learning_rate": 0.1}, TypeError, "`points` must be a dict for each point"),
         ([], ValueError, "`points` must hold at least one point"),
         ([0.1], TypeError, r"`points\[0\]` must be a dict of hyperparameters"),
-        ([{"learning_rate": 0.1}, {"lr": 0.1}], ValueError, r"`points\[1\]` must name \['learning_rate'\]"),
-        ([{"learning_rate": [0.1]}], TypeError, r"`points\[0\]\['learning_rate'\]` must be a real number"),
+        (
+            [{"learning_rate": 0.1}, {"lr": 0.1}],
+            ValueError,
+            r"`points\[1\]` must name \['learning_rate'\]",
+        ),
+        (
+            [{"learning_rate": [0.1]}],
+            TypeError,
+            r"`points\[0\]\['learning_rate'\]` must be a real number",
+        ),
         ([{"rate": 0.1}], ValueError, "`grid` must name parameters of the optimizer"),
     ]:
         with pytest.raises(error, match=message):

@@ -8,7 +8,8 @@ import pytest
 import lrax
 
 KEY = jax.random.key(0)
-# Examples and batch sizes: batches that straddle epochs, that divide them, of everything, and of one.
+# Examples and batch sizes: batches that straddle epochs, that divide them, of everything, and of
+# one.
 SIZES = [(10, 4), (12, 4), (7, 7), (9, 1), (11, 10)]
 
 
@@ -22,14 +23,18 @@ def order(key, epoch: int, examples: int):
 
 @pytest.mark.parametrize(("examples", "size"), SIZES)
 def test_each_epoch_is_a_permutation(examples, size):
-    stream = np.asarray(source(examples, size).rows(0, 3 * examples, KEY)).reshape(3 * size, examples)
+    stream = np.asarray(source(examples, size).rows(0, 3 * examples, KEY)).reshape(
+        3 * size, examples
+    )
     np.testing.assert_array_equal(np.sort(stream), np.tile(np.arange(examples), (3 * size, 1)))
     np.testing.assert_array_equal(stream[0], order(KEY, 0, examples))
     assert not np.array_equal(stream[0], stream[1])
 
 
 KEYS_AND_SIZES = [
-    pytest.param(kind, sizes, marks=[pytest.mark.slow] if i % 2 or (i and kind != "threefry2x32") else [])
+    pytest.param(
+        kind, sizes, marks=[pytest.mark.slow] if i % 2 or (i and kind != "threefry2x32") else []
+    )
     for kind in ("threefry2x32", "rbg", "unsafe_rbg")
     for i, sizes in enumerate(SIZES)
 ]
@@ -37,10 +42,13 @@ KEYS_AND_SIZES = [
 
 @pytest.mark.parametrize(("kind", "examples_and_size"), KEYS_AND_SIZES)
 def test_segments_equal_the_whole(examples_and_size, kind):
-    # Of `rbg` keys, a vmap draws all numbers from the first: orders drawn so would depend on where a segment begins.
+    # Of `rbg` keys, a vmap draws all numbers from the first: orders drawn so would depend on where
+    # a segment begins.
     batches, key = source(*examples_and_size), jax.random.key(1, impl=kind)
     whole = batches.rows(0, 10, key)
-    np.testing.assert_array_equal(whole, np.concatenate([batches.rows(0, 4, key), batches.rows(4, 6, key)]))
+    np.testing.assert_array_equal(
+        whole, np.concatenate([batches.rows(0, 4, key), batches.rows(4, 6, key)])
+    )
     for step in (0, 3, 9):
         np.testing.assert_array_equal(whole[step], batches.at(step, key))
     assert batches.rows(4, 0, key).shape == (0, examples_and_size[1])
@@ -48,7 +56,9 @@ def test_segments_equal_the_whole(examples_and_size, kind):
 
 def test_a_batch_reaches_into_the_next_epoch():
     first, second = order(KEY, 0, 10), order(KEY, 1, 10)
-    np.testing.assert_array_equal(source(10, 4).rows(2, 1, KEY)[0], np.concatenate([first[8:], second[:2]]))
+    np.testing.assert_array_equal(
+        source(10, 4).rows(2, 1, KEY)[0], np.concatenate([first[8:], second[:2]])
+    )
 
 
 def test_unshuffled_is_the_order_given():
@@ -64,7 +74,9 @@ def test_keys_differ_and_repeat():
 
 
 @pytest.mark.parametrize("first", [2**31 - 1, 2**31 - 2, 2**30 + 7])
-@pytest.mark.parametrize(("examples", "size"), [(10, 4), (1000, 999), (46_000, 46_000), (2_000_000, 1000)])
+@pytest.mark.parametrize(
+    ("examples", "size"), [(10, 4), (1000, 999), (46_000, 46_000), (2_000_000, 1000)]
+)
 def test_long_runs_do_not_overflow(examples, size, first):
     rows = source(examples, size, shuffle=False).rows(first, 2, KEY)
     expected = (first * size + np.arange(2 * size)) % examples
@@ -75,7 +87,10 @@ def test_long_runs_do_not_overflow(examples, size, first):
 def test_long_runs_keep_their_epochs(examples, size):
     first = 2**31 - 1
     position = first * size + np.arange(2 * size)
-    expected = [order(KEY, epoch, examples)[row] for epoch, row in zip(*divmod(position, examples), strict=True)]
+    expected = [
+        order(KEY, epoch, examples)[row]
+        for epoch, row in zip(*divmod(position, examples), strict=True)
+    ]
     np.testing.assert_array_equal(source(examples, size).rows(first, 2, KEY).reshape(-1), expected)
 
 
@@ -100,7 +115,9 @@ def test_x64(x64):
         batches = source(10, 4)
         rows = batches.rows(3, 2, jax.random.key(0))
         assert rows.dtype == np.int32
-        np.testing.assert_array_equal(rows, np.concatenate([batches.rows(s, 1, jax.random.key(0)) for s in (3, 4)]))
+        np.testing.assert_array_equal(
+            rows, np.concatenate([batches.rows(s, 1, jax.random.key(0)) for s in (3, 4)])
+        )
 
 
 def test_lanes_of_keys_and_of_steps():
@@ -113,11 +130,16 @@ def test_lanes_of_keys_and_of_steps():
 def test_is_a_pytree_of_the_arrays_given():
     arrays = {"x": np.zeros((6, 2), np.float32), "y": (np.zeros(6, np.int32),)}
     batches = lrax.minibatches(arrays, 2)
-    assert all(leaf is array for leaf, array in zip(jax.tree.leaves(batches), jax.tree.leaves(arrays), strict=True))
+    assert all(
+        leaf is array
+        for leaf, array in zip(jax.tree.leaves(batches), jax.tree.leaves(arrays), strict=True)
+    )
     assert batches.examples == 6
     assert jax.tree.structure(batches) == jax.tree.structure(lrax.minibatches(arrays, 2))
     assert jax.tree.structure(batches) != jax.tree.structure(lrax.minibatches(arrays, 3))
-    assert jax.tree.structure(batches) != jax.tree.structure(lrax.minibatches(arrays, 2, shuffle=False))
+    assert jax.tree.structure(batches) != jax.tree.structure(
+        lrax.minibatches(arrays, 2, shuffle=False)
+    )
     batch = batches.at(0, KEY)
     chex.assert_shape([batch["x"], batch["y"][0]], [(2, 2), (2,)])
 
@@ -141,7 +163,11 @@ def test_keeps_examples_together():
         ((np.zeros(3), 0), ValueError, "`size` must be at least 1, got 0"),
         ((np.zeros(3), 4), ValueError, "`size` must be at most the number of examples, 3, got 4"),
         ((np.zeros(3), 2.0), TypeError, "`size` must be an int, got 2.0"),
-        ((np.broadcast_to(np.int8(0), 2**20), 2**11), ValueError, r"must be below 2\^31, got 2048 times 1048576"),
+        (
+            (np.broadcast_to(np.int8(0), 2**20), 2**11),
+            ValueError,
+            r"must be below 2\^31, got 2048 times 1048576",
+        ),
     ],
 )
 def test_errors(arguments, error, message):

@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("diabetes", "mlp", "mlp256", "cnn", "char_lm")]
+SLOW = [
+    pytest.param(task, marks=pytest.mark.slow)
+    for task in ("diabetes", "mlp", "mlp256", "cnn", "char_lm")
+]
 
 
 @pytest.fixture
@@ -40,7 +43,11 @@ def test_ratios_are_against_the_fastest(benchmark_path):
 
     of = lambda first, run: sweeps.Measured(first, run, np.ones(2), "")
     measured = {name: of(4.0 + i, 2.0 + i) for i, name in enumerate(alternatives.STRATEGIES)}
-    measured |= {"lrax.sweep": of(2.0, 1.0), "PyTorch loop": of(9.0, 9.0), "PyTorch ensemble": of(3.0, 3.0)}
+    measured |= {
+        "lrax.sweep": of(2.0, 1.0),
+        "PyTorch loop": of(9.0, 9.0),
+        "PyTorch ensemble": of(3.0, 3.0),
+    }
     assert sweeps.ratios(measured) == {"run": 2.0, "answer": 0.5, "torch": 3.0}
 
 
@@ -48,10 +55,22 @@ def test_ratios_are_against_the_fastest(benchmark_path):
 def test_time_to_the_answer_is_measured_with_and_without_stopping(benchmark_path, capsys, tmp_path):
     from tests.benchmarks import stopping
 
-    options = ["--rates", "4", "--seeds", "1", "--steps", "18", "--widths", "--json", str(tmp_path / "results.json")]
+    options = [
+        "--rates",
+        "4",
+        "--seeds",
+        "1",
+        "--steps",
+        "18",
+        "--widths",
+        "--json",
+        str(tmp_path / "results.json"),
+    ]
     full, halved = stopping.main(options)
     assert full.result.metrics["val_loss"].shape == (4, 1)
-    assert stopping.compare(full, full, full.result.hyperparams["peak"])["excess"] == pytest.approx(0, abs=1e-6)
+    assert stopping.compare(full, full, full.result.hyperparams["peak"])["excess"] == pytest.approx(
+        0, abs=1e-6
+    )
     assert "full grid" in capsys.readouterr().out
     assert halved.result.losses.shape == (4, 1, 18)
     assert "speedup" in json.loads((tmp_path / "results.json").read_text())
@@ -74,10 +93,25 @@ def test_widths_are_those_asked_for(benchmark_path, capsys):
     from tests.benchmarks import widths
 
     results = widths.main(
-        ["--tasks", "diabetes", "--lanes", "4", "--steps", "2", "--widths", "1", "2", "--repeats", "1"]
+        [
+            "--tasks",
+            "diabetes",
+            "--lanes",
+            "4",
+            "--steps",
+            "2",
+            "--widths",
+            "1",
+            "2",
+            "--repeats",
+            "1",
+        ]
     )
     assert [width for _, width in results] == ["auto", 1, 2]
-    assert [plan.split(" to a call")[0] for _, plan in list(results.values())[1:]] == ["one lane", "2 lanes"]
+    assert [plan.split(" to a call")[0] for _, plan in list(results.values())[1:]] == [
+        "one lane",
+        "2 lanes",
+    ]
     assert "one lane to a call" in capsys.readouterr().out
 
 
@@ -86,7 +120,9 @@ def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
     from tests.benchmarks import schedules
 
     shapes = ["multistep", "warmup_cosine"]
-    results = schedules.main(["--shapes", *shapes, "--lanes", "2", "--steps", "40", "--repeats", "1"])
+    results = schedules.main(
+        ["--shapes", *shapes, "--lanes", "2", "--steps", "40", "--repeats", "1"]
+    )
     shown = capsys.readouterr().out
     assert all(shape in shown for shape in shapes)
     for ours, theirs in results.values():

@@ -17,7 +17,9 @@ import problems
 import pytest
 
 import lrax
-from lrax.sweeps import progress, run as engine, store
+from lrax.sweeps import progress
+from lrax.sweeps.engine import loop as engine
+from lrax.sweeps.storage import store
 
 TASK = problems.regression()
 OPTIONS = dict(steps=40, seeds=2, eval_every=15, objective="val_loss", checkpoint_every=0)
@@ -65,7 +67,9 @@ def interrupt_at(monkeypatch):
 
 
 @pytest.mark.parametrize("reports", [1, 2, 3])
-def test_an_interrupted_sweep_goes_on_to_the_same_bits(reports, tmp_path, whole, interrupt_at, monkeypatch):
+def test_an_interrupted_sweep_goes_on_to_the_same_bits(
+    reports, tmp_path, whole, interrupt_at, monkeypatch
+):
     path = tmp_path / "sweep"
     with monkeypatch.context():
         monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one step long
@@ -85,20 +89,30 @@ def test_it_goes_on_through_blocks_of_drawn_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("lrax.sweeps.feed.BLOCK", 16)
     optimizer = lambda learning_rate: optax.adam(lrax.cosine(learning_rate, 40))
     for _ in range(12):
-        result = swept(optimizer=optimizer, eval_every=None, checkpoint=tmp_path / "sweep", budget=0)
+        result = swept(
+            optimizer=optimizer, eval_every=None, checkpoint=tmp_path / "sweep", budget=0
+        )
     np.testing.assert_array_equal(result.losses[..., :1], wanted.losses[..., :1])
-    np.testing.assert_allclose(result.losses, wanted.losses[..., : result.losses.shape[-1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        result.losses, wanted.losses[..., : result.losses.shape[-1]], rtol=1e-6
+    )
     final = swept(optimizer=optimizer, eval_every=None, checkpoint=tmp_path / "sweep")
     np.testing.assert_allclose(final.losses, wanted.losses, rtol=1e-6)
 
 
 def test_models_with_state_and_aux_go_on(tmp_path, interrupt_at):
-    task = problems.stateful() if hasattr(problems, "stateful") else lrax.tasks.digits(batch_size=16)
+    task = (
+        problems.stateful() if hasattr(problems, "stateful") else lrax.tasks.digits(batch_size=16)
+    )
     wanted = lrax.sweep(task, optax.adam, [1e-3, 1e-2], steps=12)
     interrupt_at(1)
-    lrax.sweep(task, optax.adam, [1e-3, 1e-2], steps=12, checkpoint=tmp_path / "a", checkpoint_every=0)
+    lrax.sweep(
+        task, optax.adam, [1e-3, 1e-2], steps=12, checkpoint=tmp_path / "a", checkpoint_every=0
+    )
     interrupt_at(-1)
-    assert_equal(lrax.sweep(task, optax.adam, [1e-3, 1e-2], steps=12, checkpoint=tmp_path / "a"), wanted)
+    assert_equal(
+        lrax.sweep(task, optax.adam, [1e-3, 1e-2], steps=12, checkpoint=tmp_path / "a"), wanted
+    )
 
 
 def test_another_sweep_is_refused_with_the_difference(tmp_path):
@@ -112,12 +126,21 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
         (dict(rng="independent"), "rng: 'common' there, 'independent' here"),
         (dict(eval_every=2), "eval_every: 15 there, 2 here"),
         (dict(optimizer=optax.sgd), "task and optimizer: "),
-        (dict(optimizer=lambda learning_rate: optax.adam(learning_rate, b1=0.8)), "task and optimizer: "),
+        (
+            dict(optimizer=lambda learning_rate: optax.adam(learning_rate, b1=0.8)),
+            "task and optimizer: ",
+        ),
         (dict(task=problems.regression(batch=lrax.minibatches(data, size=8))), "data: "),
     ]:
-        with pytest.raises(ValueError, match=f"`checkpoint` must be of the same sweep(.|\n)*{message}"):
+        with pytest.raises(
+            ValueError, match=f"`checkpoint` must be of the same sweep(.|\n)*{message}"
+        ):
             swept(checkpoint=path, **{"steps": 3, **changes})
-    assert swept(checkpoint=path, steps=3).losses.shape == (3, 2, 3)  # nothing of this has touched it
+    assert swept(checkpoint=path, steps=3).losses.shape == (
+        3,
+        2,
+        3,
+    )  # nothing of this has touched it
 
 
 def test_a_rate_of_nan_is_the_same_again(tmp_path):
@@ -129,7 +152,9 @@ def test_a_rate_of_nan_is_the_same_again(tmp_path):
 def test_a_closed_over_array_is_part_of_the_sweep(tmp_path):
     def task(shift):
         offset = shift * np.ones((1, 3), np.float32)
-        loss = lambda params, batch: problems.squared_error(params, {**batch, "x": batch["x"] + offset})
+        loss = lambda params, batch: problems.squared_error(
+            params, {**batch, "x": batch["x"] + offset}
+        )
         return dataclasses.replace(TASK, loss=loss)
 
     lrax.sweep(task(0.0), optax.adam, [0.1], steps=3, checkpoint=tmp_path / "a")
@@ -160,10 +185,14 @@ def test_a_spoiled_file_is_named_and_never_half_read(tmp_path):
             assert_equal(result, swept(checkpoint=path, steps=3))
     for content in (b"", b"not a checkpoint"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"`path` must be a whole file of a lrax\.Checkpoint, got .*sweep\.npz"):
+        with pytest.raises(
+            ValueError, match=r"`path` must be a whole file of a lrax\.Checkpoint, got .*sweep\.npz"
+        ):
             swept(checkpoint=path, steps=3)
     swept(steps=3).save(path)
-    with pytest.raises(ValueError, match=r"must hold lrax\.Checkpoint/2, got 'lrax\.SweepResult/2'"):
+    with pytest.raises(
+        ValueError, match=r"must hold lrax\.Checkpoint/2, got 'lrax\.SweepResult/2'"
+    ):
         swept(checkpoint=path, steps=3)
 
 
@@ -188,7 +217,8 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_a
 
     monkeypatch.setattr(store.os, "fsync", full)
     with pytest.raises(
-        OSError, match=r"the checkpoint could not be written: No space left .* saved before is kept.*sweep"
+        OSError,
+        match=r"the checkpoint could not be written: No space left .* saved before is kept.*sweep",
     ):
         swept(checkpoint=path)
     monkeypatch.setattr(store.os, "fsync", fsync)

@@ -13,7 +13,7 @@ import pytest
 
 import lrax
 from lrax.__main__ import main
-from lrax.sweeps import report, shell
+from lrax.cli import report, shell
 
 MODULE = """
 import jax
@@ -59,14 +59,41 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_demo(tmp_path):
-    command = [sys.executable, "-m", "lrax", "demo", "--rates", "5", "--steps", "30", "--out", "a.png", "--no-progress"]
+    command = [
+        sys.executable,
+        "-m",
+        "lrax",
+        "demo",
+        "--rates",
+        "5",
+        "--steps",
+        "30",
+        "--out",
+        "a.png",
+        "--no-progress",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0] == "digits: 5 rates x 2 seeds = 10 runs of 30 steps, side by side"
     header = next(line for line in lines if "status" in line)
-    assert header.split() == ["learning_rate", "train", "loss", "val_accuracy", "val_loss", "status"]
+    assert header.split() == [
+        "learning_rate",
+        "train",
+        "loss",
+        "val_accuracy",
+        "val_loss",
+        "status",
+    ]
     assert sum(line.endswith(("done", "diverged")) for line in lines) == 5
-    for word in ("device:", "time:", "to compile", "plan:", "best:    learning rate", "between", "picture: a.png"):
+    for word in (
+        "device:",
+        "time:",
+        "to compile",
+        "plan:",
+        "best:    learning rate",
+        "between",
+        "picture: a.png",
+    ):
         assert word in done.stdout
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert done.stderr == ""
@@ -105,16 +132,26 @@ def sweep(capsys, *words):
 def test_sweep_end_to_end(folder):
     command = "sweep of_mine.py:task --optimizer of_mine.py:sgd --lr 1e-3:10:5 --grid momentum=0,0.5 --seeds 2"
     command += " --steps 40 --warmup 10% --decay cosine --objective error --out found"
-    done = subprocess.run([sys.executable, "-m", "lrax", *command.split()], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lrax", *command.split()], capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0] == (
         "of_mine.py:task: 10 points x 2 seeds = 20 runs of 40 steps, by of_mine.py:sgd under warmup_cosine(lr, 40, 4)"
     )
     assert sum(line.endswith(("done", "diverged")) for line in lines) == 10
-    for word in ("device:", "time:", "plan:", "lowest error", "files:   found.csv, found.npz, found.png"):
+    for word in (
+        "device:",
+        "time:",
+        "plan:",
+        "lowest error",
+        "files:   found.csv, found.npz, found.png",
+    ):
         assert word in done.stdout
-    assert re.search(r"^best:    lr \S+, between \S+ and \S+, with momentum", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^best:    lr \S+, between \S+ and \S+, with momentum", done.stdout, re.MULTILINE
+    )
     result = lrax.SweepResult.load("found.npz")
     assert result.losses.shape == (10, 2, 40)
     assert result.objective == "error"
@@ -124,21 +161,40 @@ def test_sweep_end_to_end(folder):
 
 
 def test_sweep_is_the_sweep(folder, capsys):
-    status, shown, err = sweep(capsys, "of_mine:make", "--lr", "0.01,0.1,1", "--steps", "30", "--out", "a.npz")
+    status, shown, err = sweep(
+        capsys, "of_mine:make", "--lr", "0.01,0.1,1", "--steps", "30", "--out", "a.npz"
+    )
     assert (status, err) == (0, "")
     assert shown.startswith("of_mine:make: 3 points of 30 steps, by optax:adam\n")
     found = lrax.SweepResult.load("a.npz")
     task = sys.modules["of_mine"].task
-    np.testing.assert_array_equal(found.losses, lrax.sweep(task, optax.adam, [0.01, 0.1, 1], steps=30).losses)
+    np.testing.assert_array_equal(
+        found.losses, lrax.sweep(task, optax.adam, [0.01, 0.1, 1], steps=30).losses
+    )
 
 
 @pytest.mark.parametrize(
     ("warmup", "decay", "words", "schedule"),
     [
         ("0", "constant", "optax:sgd", lrax.constant(0.5)),
-        ("10%", "constant", "optax:sgd under warmup_constant(learning_rate, 2)", lrax.warmup_constant(0.5, 2)),
-        ("4", "linear", "optax:sgd under warmup_linear(learning_rate, 20, 4)", lrax.warmup_linear(0.5, 20, 4)),
-        ("0%", "cosine", "optax:sgd under warmup_cosine(learning_rate, 20, 0)", lrax.warmup_cosine(0.5, 20, 0)),
+        (
+            "10%",
+            "constant",
+            "optax:sgd under warmup_constant(learning_rate, 2)",
+            lrax.warmup_constant(0.5, 2),
+        ),
+        (
+            "4",
+            "linear",
+            "optax:sgd under warmup_linear(learning_rate, 20, 4)",
+            lrax.warmup_linear(0.5, 20, 4),
+        ),
+        (
+            "0%",
+            "cosine",
+            "optax:sgd under warmup_cosine(learning_rate, 20, 0)",
+            lrax.warmup_cosine(0.5, 20, 0),
+        ),
     ],
 )
 def test_optimizers_under_a_schedule(warmup, decay, words, schedule):
@@ -154,12 +210,24 @@ def test_optimizers_under_a_schedule(warmup, decay, words, schedule):
 
 
 def test_sweep_at_an_edge_prints_the_command_that_goes_on(folder, capsys):
-    words = ["of_mine.py:task", "--lr=1e-4:1e-3:5", "--steps", "20", "--out", "a", "--no-progress", "--checkpoint", "c"]
+    words = [
+        "of_mine.py:task",
+        "--lr=1e-4:1e-3:5",
+        "--steps",
+        "20",
+        "--out",
+        "a",
+        "--no-progress",
+        "--checkpoint",
+        "c",
+    ]
     status, shown, _ = sweep(capsys, *words)
     assert status == 0
     assert "the highest learning rate of the grid: a higher one may be better" in shown
     command = re.search(r"^next:    python -m lrax sweep (.*)$", shown, re.MULTILINE)[1]
-    assert command == ("of_mine.py:task --steps 20 --out a-2 --no-progress --checkpoint c-2 --lr 0.0005623:0.003162:4")
+    assert command == (
+        "of_mine.py:task --steps 20 --out a-2 --no-progress --checkpoint c-2 --lr 0.0005623:0.003162:4"
+    )
     assert sweep(capsys, *shlex.split(command))[0] == 0
     assert {"a.npz", "a-2.npz", "c.npz", "c-2.npz"} <= {path.name for path in folder.iterdir()}
     status, shown, _ = sweep(capsys, *words)  # once more, from its checkpoint
@@ -177,15 +245,33 @@ def test_sweep_where_everything_diverges(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("nothing_here:task", "there is no module 'nothing_here' in the current folder or among the installed pack"),
+        (
+            "nothing_here:task",
+            "there is no module 'nothing_here' in the current folder or among the installed pack",
+        ),
         ("nothing.py:task", "there is no file "),
-        ("of_mine", "the task must be module:attribute or path/to/file.py:attribute, got 'of_mine'"),
+        (
+            "of_mine",
+            "the task must be module:attribute or path/to/file.py:attribute, got 'of_mine'",
+        ),
         ("of_mine:tusk", "of_mine has no 'tusk'; it has broken, make, number, sgd, task, x"),
-        ("of_mine:number", "of_mine:number must be a lrax.Task or a function that returns one, but is a int"),
+        (
+            "of_mine:number",
+            "of_mine:number must be a lrax.Task or a function that returns one, but is a int",
+        ),
         ("of_mine:task --optimizer optax:adm", "optax has no 'adm'; it has ada"),
-        ("of_mine:task --optimizer of_mine:number", "must be a function that returns an optax optimizer, but is a int"),
-        ("of_mine:task --warmup 101%", "--warmup must be steps or percent of the 1000 steps, such as 100 or 10%, got"),
-        ("of_mine:task --lr 1,2 --grid learning_rate=3", "'learning_rate' has values twice; --lr is for the optimizer"),
+        (
+            "of_mine:task --optimizer of_mine:number",
+            "must be a function that returns an optax optimizer, but is a int",
+        ),
+        (
+            "of_mine:task --warmup 101%",
+            "--warmup must be steps or percent of the 1000 steps, such as 100 or 10%, got",
+        ),
+        (
+            "of_mine:task --lr 1,2 --grid learning_rate=3",
+            "'learning_rate' has values twice; --lr is for the optimizer",
+        ),
         ("of_mine:task --grid b1=0,1 --grid b1=0.5", "'b1' has values twice"),
     ],
 )
@@ -198,7 +284,10 @@ def test_what_is_not_there_is_named(folder, capsys, words, message):
 
 def test_what_a_sweep_refuses_is_one_line(folder, capsys):
     for words, message in (
-        ("--objective accuracy", "lrax: `objective` must be one of 'train_loss', 'error', got 'accuracy'\n"),
+        (
+            "--objective accuracy",
+            "lrax: `objective` must be one of 'train_loss', 'error', got 'accuracy'\n",
+        ),
         ("--grid b7=1,2", "lrax: `grid` must name parameters of the optimizer"),
         ("--execution fast", "lrax: `execution` must be one of 'auto'"),
         ("--devices 99", "lrax: `devices` must be at most the "),
@@ -215,7 +304,13 @@ def test_help_of_sweep(capsys):
         main(["sweep", "--help"])
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 120
-    for word in ("TASK [options]", "--distributed", "examples:", "exit status:", "low:high:n:linear"):
+    for word in (
+        "TASK [options]",
+        "--distributed",
+        "examples:",
+        "exit status:",
+        "low:high:n:linear",
+    ):
         assert word in shown
 
 
@@ -236,13 +331,19 @@ def test_values(text, values):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--lr 1:2", "must be low:high:n, low:high:n:linear or a list, such as 1e-5:1:48 or 1e-3,1e-2, got '1:2'"),
+        (
+            "--lr 1:2",
+            "must be low:high:n, low:high:n:linear or a list, such as 1e-5:1:48 or 1e-3,1e-2, got '1:2'",
+        ),
         ("--lr 1:2:3:cubic", "must be low:high:n, low:high:n:linear or a list"),
         ("--lr a,b", "must be low:high:n or a list of numbers"),
         ("--lr 1:2:3.5", "must be two numbers and a count"),
         ("--lr 2:1:3", "must go from a lower to a higher finite number"),
         ("--lr 1:2:1", "must have at least 2 values"),
-        ("--lr 0:1:3", "is at equal ratios and must begin above 0; at equal distances it is 0:1:3:linear"),
+        (
+            "--lr 0:1:3",
+            "is at equal ratios and must begin above 0; at equal distances it is 0:1:3:linear",
+        ),
         ("--grid 1e-3:1:3", "must be name=values"),
         ("--budget soon", "must be seconds, or such as 90s, 10min or 2h, got 'soon'"),
         ("--out no_such_folder/a", "must be a name in a folder that is there"),
@@ -257,19 +358,42 @@ def test_values_that_cannot_be_read(capsys, option, message):
 
 
 def test_commands_that_go_on():
-    axes = {"lr": shell.axis("1,2,4"), "wd": shell.axis("1e-3:1:4"), "m": shell.axis("0:1:5:linear")}
-    words = ["sweep", "a:task", "--grid", "wd=1e-3:1:4", "--grid", "m=0:1:5:linear", "--out", "r/a-9"]
+    axes = {
+        "lr": shell.axis("1,2,4"),
+        "wd": shell.axis("1e-3:1:4"),
+        "m": shell.axis("0:1:5:linear"),
+    }
+    words = [
+        "sweep",
+        "a:task",
+        "--grid",
+        "wd=1e-3:1:4",
+        "--grid",
+        "m=0:1:5:linear",
+        "--out",
+        "r/a-9",
+    ]
     for name, edge, tail in (
         ("lr", "high", "--grid wd=1e-3:1:4 --grid m=0:1:5:linear --out r/a-10 --lr 2,4,8,16"),
         ("lr", "low", "--grid wd=1e-3:1:4 --grid m=0:1:5:linear --out r/a-10 --lr 0.25,0.5,1,2"),
         ("wd", "low", "--grid m=0:1:5:linear --out r/a-10 --grid wd=1e-05:0.01:4"),
     ):
-        assert shell.extended(words, axes, "lr", name, edge) == f"python -m lrax sweep a:task {tail}"
-    assert shell.extended(words, axes, "lr", "m", "high") is None  # a momentum of 1.25 is nothing to try
+        assert (
+            shell.extended(words, axes, "lr", name, edge) == f"python -m lrax sweep a:task {tail}"
+        )
+    assert (
+        shell.extended(words, axes, "lr", "m", "high") is None
+    )  # a momentum of 1.25 is nothing to try
     axes = {"lr": shell.axis("1:3:5:linear")}
-    assert shell.extended(["--grid=lr=1:3:5:linear"], axes, "lr", "lr", "high").endswith("lrax --lr 2.5:4:4:linear")
-    assert shell.extended([], {"lr": shell.axis("1:4:4:linear")}, "lr", "lr", "low") is None  # would go below 0
-    assert shell.extended([], {"lr": shell.axis("3")}, "lr", "lr", "low") is None  # no ratio is known
+    assert shell.extended(["--grid=lr=1:3:5:linear"], axes, "lr", "lr", "high").endswith(
+        "lrax --lr 2.5:4:4:linear"
+    )
+    assert (
+        shell.extended([], {"lr": shell.axis("1:4:4:linear")}, "lr", "lr", "low") is None
+    )  # would go below 0
+    assert (
+        shell.extended([], {"lr": shell.axis("3")}, "lr", "lr", "low") is None
+    )  # no ratio is known
 
 
 def test_long_tables_are_cut_to_the_best(folder, capsys, monkeypatch):
@@ -305,4 +429,6 @@ def test_two_processes(folder):
     assert "best:" not in second  # nor anything else of lrax's
     assert lrax.SweepResult.load("both.npz").losses.shape == (9, 1, 30)
     alone = lrax.sweep(shell.task("of_mine:task"), optax.adam, lrax.log_grid(1e-3, 1, 9), steps=30)
-    np.testing.assert_allclose(lrax.SweepResult.load("both.npz").losses, alone.losses, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        lrax.SweepResult.load("both.npz").losses, alone.losses, rtol=1e-5, atol=1e-6
+    )

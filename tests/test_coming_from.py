@@ -10,7 +10,9 @@ import lrax
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 FRAMEWORKS = ("torch", "transformers", "timm", "keras", "optax")
-NAMES = dict(lr=0.1, low=0.01, T=100, W=10, step=20, gamma=0.5, factor=0.25, power=2.0, milestones=[30, 60])
+NAMES = dict(
+    lr=0.1, low=0.01, T=100, W=10, step=20, gamma=0.5, factor=0.25, power=2.0, milestones=[30, 60]
+)
 NAMES["f"] = lambda count: 1 / (1 + count)
 
 
@@ -29,12 +31,16 @@ def test_every_scheduler_is_there():
     for framework in FRAMEWORKS:
         shown = {re.match(r"\w+", theirs)[0] for name, theirs, _ in ROWS if name == framework}
         module = getattr(lrax.compat, framework)
-        public = {name for name in module.__all__ if not name.startswith("get_") or name == "get_scheduler"}
+        public = {
+            name
+            for name in module.__all__
+            if not name.startswith("get_") or name == "get_scheduler"
+        }
         assert shown == public
 
 
-# What the frameworks have, of the versions in `golden/`, that is no function of the step count: controllers, base
-# classes, and transformers' view into its Adafactor.
+# What the frameworks have, of the versions in `golden/`, that is no function of the step count:
+# controllers, base classes, and transformers' view into its Adafactor.
 ELSE = {
     ("torch.optim.lr_scheduler", "torch"): {"LRScheduler", "ReduceLROnPlateau"},
     ("timm.scheduler", "timm"): {"PlateauLRScheduler", "Scheduler"},
@@ -68,7 +74,9 @@ def test_there_is_no_other_scheduler(path, framework):
     assert public - ELSE[path, framework] <= set(getattr(lrax.compat, framework).__all__)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row[2].startswith("`") and "..." not in row[2]], ids=str)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row[2].startswith("`") and "..." not in row[2]], ids=str
+)
 def test_both_sides_are_equal(row):
     framework, theirs, ours = row
     form = re.match(r"`([^`]*)`", ours)[1]

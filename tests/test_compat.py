@@ -14,18 +14,24 @@ SETTINGS = [(name, setting) for name in MODULES for setting in golden.read(name)
 
 def build(framework, setting, **changes):
     """The schedule of a recorded setting."""
-    return getattr(MODULES[framework], setting["name"])(**resolved(framework, {**setting["keywords"], **changes}))
+    return getattr(MODULES[framework], setting["name"])(
+        **resolved(framework, {**setting["keywords"], **changes})
+    )
 
 
 def resolved(framework, value, lr=None):
     """Keywords with the schedulers and functions that they stand for."""
     if isinstance(value, dict) and value.keys() == {"scheduler", "keywords"}:
         base = {} if lr is None else {"lr": lr}
-        return getattr(MODULES[framework], value["scheduler"])(**resolved(framework, {**base, **value["keywords"]}))
+        return getattr(MODULES[framework], value["scheduler"])(
+            **resolved(framework, {**base, **value["keywords"]})
+        )
     if isinstance(value, dict):
         lr = value.get("lr", lr)
         return {
-            name: golden.function(child) if name in ("lr_lambda", "scale_fn") else resolved(framework, child, lr)
+            name: golden.function(child)
+            if name in ("lr_lambda", "scale_fn")
+            else resolved(framework, child, lr)
             for name, child in value.items()
         }
     return [resolved(framework, child, lr) for child in value] if isinstance(value, list) else value
@@ -39,7 +45,11 @@ def compiled(schedule, counts):
 def recorded(setting):
     """The counts and rates of a setting, without those that the framework's own rounding spoils."""
     counts = setting.get("counts", range(len(setting["rates"])))
-    pairs = [pair for pair in zip(counts, setting["rates"], strict=True) if pair[0] not in setting.get("faults", [])]
+    pairs = [
+        pair
+        for pair in zip(counts, setting["rates"], strict=True)
+        if pair[0] not in setting.get("faults", [])
+    ]
     counts, rates = np.array(pairs, np.float64).reshape(-1, 2).T
     return counts, rates
 
@@ -51,18 +61,31 @@ def shown(value):
     return str(value)
 
 
-# Schedulers of PyTorch, one in another, that make each rate from the one before it, so that no formula gives that of a
-# count alone: a sum over all earlier steps is left. They are refused when they are built.
+# Schedulers of PyTorch, one in another, that make each rate from the one before it, so that no
+# formula gives that of a count alone: a sum over all earlier steps is left. They are refused when
+# they are built.
 REFUSED = {
-    ("ChainedScheduler", "ExponentialLR", "CosineAnnealingLR"),  # a floor, and a factor that never ends
+    (
+        "ChainedScheduler",
+        "ExponentialLR",
+        "CosineAnnealingLR",
+    ),  # a floor, and a factor that never ends
     ("ChainedScheduler", "ExponentialLR", "SWALR"),  # the same, of the rate that SWALR leads to
-    ("SequentialLR", "ChainedScheduler", "ExponentialLR", "CosineAnnealingLR", "CosineAnnealingLR"),  # the first again
+    (
+        "SequentialLR",
+        "ChainedScheduler",
+        "ExponentialLR",
+        "CosineAnnealingLR",
+        "CosineAnnealingLR",
+    ),  # the first again
 }
 
 
 def names(setting):
     """The names of a scheduler and of all that are in it."""
-    inside = [names({"name": s["scheduler"], **s}) for s in setting["keywords"].get("schedulers", [])]
+    inside = [
+        names({"name": s["scheduler"], **s}) for s in setting["keywords"].get("schedulers", [])
+    ]
     return (setting["name"], *(name for several in inside for name in several))
 
 
@@ -99,4 +122,6 @@ def test_the_rates_are_the_frameworks(recording, x64):
     np.testing.assert_allclose(single[: len(counts)], rates, rtol=0, atol=1e-6 * peak)
     with x64:
         double = compiled(build(framework, setting), padded)
-    np.testing.assert_allclose(double[: len(counts)], rates, rtol=0, atol=setting.get("precision", 1e-12) * peak)
+    np.testing.assert_allclose(
+        double[: len(counts)], rates, rtol=0, atol=setting.get("precision", 1e-12) * peak
+    )

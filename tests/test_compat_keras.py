@@ -15,14 +15,20 @@ SETTINGS = [
     ("CosineDecay", DECAY | {"alpha": 0.1}),
     ("CosineDecay", DECAY | {"alpha": 0.1, "warmup_target": 0.2, "warmup_steps": 10}),
     ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 10, "alpha": 0.1}),
-    ("CosineDecayRestarts", {"initial_learning_rate": 0.1, "first_decay_steps": 10, "m_mul": 0.5, "alpha": 0.1}),
+    (
+        "CosineDecayRestarts",
+        {"initial_learning_rate": 0.1, "first_decay_steps": 10, "m_mul": 0.5, "alpha": 0.1},
+    ),
     ("ExponentialDecay", DECAY | {"decay_rate": 0.5}),
     ("ExponentialDecay", DECAY | {"decay_rate": 0.5, "staircase": True}),
     ("ExponentialDecay", DECAY | {"decay_rate": 0.0}),
     ("InverseTimeDecay", DECAY | {"decay_rate": 0.5}),
     ("PolynomialDecay", DECAY | {"end_learning_rate": 0.01, "power": 2.0}),
     ("PolynomialDecay", DECAY | {"power": 0.0}),
-    ("PolynomialDecay", DECAY | {"decay_steps": 17, "end_learning_rate": 0.01, "power": 0.5, "cycle": True}),
+    (
+        "PolynomialDecay",
+        DECAY | {"decay_steps": 17, "end_learning_rate": 0.01, "power": 0.5, "cycle": True},
+    ),
     ("PolynomialDecay", DECAY | {"decay_steps": 17, "power": 0.0, "cycle": True}),
 ]
 every_setting = pytest.mark.parametrize(("name", "keywords"), SETTINGS)
@@ -49,7 +55,9 @@ def test_live(name, keywords):
     if name == "CosineDecayRestarts":
         counts = np.setdiff1d(counts, [10, 30, 70])  # restarts, where the logarithm may miss
     rates = [float(theirs(int(count))) for count in counts]
-    np.testing.assert_allclose(getattr(keras, name)(**keywords)(counts), rates, rtol=0, atol=2e-6 * np.max(rates))
+    np.testing.assert_allclose(
+        getattr(keras, name)(**keywords)(counts), rates, rtol=0, atol=2e-6 * np.max(rates)
+    )
     ours = getattr(keras, name)(**theirs.get_config())
     assert repr(ours) == repr(getattr(keras, name)(**keywords))
 
@@ -63,7 +71,9 @@ def _has(module):
 
 
 def test_the_first_tooth_is_the_polynomial():
-    plain, cycled = (keras.PolynomialDecay(0.1, 17, 0.01, 2.0, cycle=cycle).values(18) for cycle in (False, True))
+    plain, cycled = (
+        keras.PolynomialDecay(0.1, 17, 0.01, 2.0, cycle=cycle).values(18) for cycle in (False, True)
+    )
     np.testing.assert_allclose(plain, cycled, rtol=1e-6)
 
 
@@ -79,8 +89,14 @@ def test_teeth_far_out(t):
     [
         (lambda: keras.CosineDecay(0.1, 0), "`decay_steps` must be finite and positive"),
         (lambda: keras.CosineDecay(0.1, 10, alpha=-0.1), "`alpha` must be finite and non-negative"),
-        (lambda: keras.CosineDecayRestarts(0.1, 10, t_mul=0.5), "`t_mul` must be finite and at least 1"),
-        (lambda: keras.CosineDecayRestarts(0.1, 10, m_mul=0.5, alpha=1.5), "`alpha` must be at most 1"),
+        (
+            lambda: keras.CosineDecayRestarts(0.1, 10, t_mul=0.5),
+            "`t_mul` must be finite and at least 1",
+        ),
+        (
+            lambda: keras.CosineDecayRestarts(0.1, 10, m_mul=0.5, alpha=1.5),
+            "`alpha` must be at most 1",
+        ),
         (lambda: keras.ExponentialDecay(0.1, 10, -1.0), "`decay_rate`"),
         (lambda: keras.InverseTimeDecay(0.1, 10, -1.0), "`decay_rate`"),
         (lambda: keras.PiecewiseConstantDecay([20, 10], [0.1, 0.2, 0.3]), "ascending"),

@@ -25,13 +25,21 @@ SETTINGS = [
     ("exponential_decay", "init_value", DECAY | {"decay_rate": 1.0, "end_value": 0.05}),
     ("exponential_decay", "init_value", DECAY | {"staircase": True, "transition_begin": 7}),
     ("cosine_decay_schedule", "init_value", {"init_value": 0.1, "decay_steps": 50, "alpha": 0.1}),
-    ("cosine_decay_schedule", "init_value", {"init_value": 0.1, "decay_steps": 50, "exponent": 2.0}),
+    (
+        "cosine_decay_schedule",
+        "init_value",
+        {"init_value": 0.1, "decay_steps": 50, "exponent": 2.0},
+    ),
     ("warmup_constant_schedule", "peak_value", WARM),
     ("warmup_constant_schedule", "peak_value", WARM | {"warmup_steps": 0}),
     ("warmup_cosine_decay_schedule", "peak_value", WARM | {"decay_steps": 50, "end_value": 0.001}),
     ("warmup_cosine_decay_schedule", "peak_value", WARM | {"decay_steps": 50, "exponent": 2.0}),
     ("warmup_cosine_decay_schedule", "peak_value", WARM | {"decay_steps": 50, "warmup_steps": 0}),
-    ("warmup_exponential_decay_schedule", "peak_value", WARM | {"transition_steps": 20, "decay_rate": 0.5}),
+    (
+        "warmup_exponential_decay_schedule",
+        "peak_value",
+        WARM | {"transition_steps": 20, "decay_rate": 0.5},
+    ),
     ("cosine_onecycle_schedule", "peak_value", CYCLE),
     ("cosine_onecycle_schedule", "peak_value", CYCLE | {"pct_start": 1.0}),
     ("linear_onecycle_schedule", "peak_value", CYCLE),
@@ -100,7 +108,11 @@ def test_laws_of_compositions():
 
 
 def test_joins_of_closures():
-    pieces = [optax.linear_schedule(0.0, 0.1, 10), optax.cosine_decay_schedule(0.1, 50), optax.constant_schedule(0.5)]
+    pieces = [
+        optax.linear_schedule(0.0, 0.1, 10),
+        optax.cosine_decay_schedule(0.1, 50),
+        optax.constant_schedule(0.5),
+    ]
     for boundaries in ([10, 40], [20, 10], [15, 15]):
         theirs = optax.join_schedules(pieces, boundaries)
         rates = [float(theirs(jnp.asarray(count))) for count in range(80)]
@@ -108,7 +120,9 @@ def test_joins_of_closures():
         np.testing.assert_allclose([ours(count) for count in range(80)], rates, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["linear_schedule", "warmup_cosine_decay_schedule", "cosine_onecycle_schedule"])
+@pytest.mark.parametrize(
+    "name", ["linear_schedule", "warmup_cosine_decay_schedule", "cosine_onecycle_schedule"]
+)
 def test_traced_where_optax_fails(name):
     keywords = {
         "linear_schedule": RAMP,
@@ -127,7 +141,9 @@ def test_traced_where_optax_fails(name):
 
 @pytest.mark.parametrize("peak", [0.0, 0.1])
 def test_a_traced_peak_of_zero(peak):
-    build = lambda peak: compat.warmup_cosine_decay_schedule(0.1, peak, 10, 80, end_value=0.01)(jnp.arange(100.0))
+    build = lambda peak: compat.warmup_cosine_decay_schedule(0.1, peak, 10, 80, end_value=0.01)(
+        jnp.arange(100.0)
+    )
     np.testing.assert_allclose(jax.jit(build)(peak), build(peak), rtol=0, atol=1e-7)
 
 
@@ -138,14 +154,26 @@ def test_a_traced_peak_of_zero(peak):
         (lambda: compat.polynomial_schedule(0.1, 0.0, -1.0, 10), "`power`"),
         (lambda: compat.exponential_decay(0.1, 10, -0.5), "`decay_rate`"),
         (lambda: compat.cosine_decay_schedule(0.1, 0), "`decay_steps`"),
-        (lambda: compat.warmup_cosine_decay_schedule(0.0, 0.1, 80, 80), "`decay_steps - warmup_steps`"),
+        (
+            lambda: compat.warmup_cosine_decay_schedule(0.0, 0.1, 80, 80),
+            "`decay_steps - warmup_steps`",
+        ),
         (lambda: compat.warmup_exponential_decay_schedule(0.0, 0.1, -1, 10, 0.5), "`warmup_steps`"),
         (lambda: compat.piecewise_constant_schedule(0.1, {10: -0.5}), "`scales`"),
-        (lambda: compat.piecewise_interpolate_schedule("cubic", 0.1, {10: 0.5}), "`interpolate_type`"),
-        (lambda: compat.linear_onecycle_schedule(10, 0.1, pct_start=0.9), "`pct_start` must be at most `pct_final`"),
+        (
+            lambda: compat.piecewise_interpolate_schedule("cubic", 0.1, {10: 0.5}),
+            "`interpolate_type`",
+        ),
+        (
+            lambda: compat.linear_onecycle_schedule(10, 0.1, pct_start=0.9),
+            "`pct_start` must be at most `pct_final`",
+        ),
         (lambda: compat.cosine_onecycle_schedule(0, 0.1), "`transition_steps`"),
         (lambda: compat.sgdr_schedule([]), "`cosine_kwargs`"),
-        (lambda: compat.join_schedules([0.1, 0.2], []), "`schedules` must be one more than `boundaries`"),
+        (
+            lambda: compat.join_schedules([0.1, 0.2], []),
+            "`schedules` must be one more than `boundaries`",
+        ),
     ],
 )
 def test_bad_calls_are_named(call, message):

@@ -124,7 +124,9 @@ def test_it_is_compiled_mapped_and_traced_once(build):
     compiled = [values(build(float(peak))) for peak in peaks]
     np.testing.assert_allclose(compiled, one_by_one, **close)
     assert len(traces) == 1
-    np.testing.assert_allclose([build(0.1)(count) for count in COUNTS[::9]], one_by_one[1][::9], **close)
+    np.testing.assert_allclose(
+        [build(0.1)(count) for count in COUNTS[::9]], one_by_one[1][::9], **close
+    )
     assert np.all(np.isfinite(one_by_one))
     np.testing.assert_array_equal(one_by_one[:, 0], one_by_one[:, 1])
 
@@ -147,7 +149,11 @@ def test_the_gradient_in_lr_is_the_slope(build, x64):
 @every_setting
 def test_copies_are_equal(build):
     schedule = build(0.1)
-    for same in [pickle.loads(pickle.dumps(schedule)), eval(repr(schedule), vars(lrax)), schedule.replace()]:
+    for same in [
+        pickle.loads(pickle.dumps(schedule)),
+        eval(repr(schedule), vars(lrax)),
+        schedule.replace(),
+    ]:
         chex.assert_trees_all_equal(same, schedule, strict=True)
 
 
@@ -184,15 +190,21 @@ MOMENTUM = [setting for setting in golden.read("torch")["settings"] if "momentum
 def test_the_momentum_is_the_recorded_one(setting, x64):
     function = getattr(torch, setting["name"].replace("LR", "Momentum"))
     wanted = setting["momentum"]
-    np.testing.assert_allclose(function(**setting["keywords"]).values(len(wanted)), wanted, rtol=1e-6)
+    np.testing.assert_allclose(
+        function(**setting["keywords"]).values(len(wanted)), wanted, rtol=1e-6
+    )
     with x64:
-        np.testing.assert_allclose(function(**setting["keywords"]).values(len(wanted)), wanted, rtol=1e-12)
+        np.testing.assert_allclose(
+            function(**setting["keywords"]).values(len(wanted)), wanted, rtol=1e-12
+        )
 
 
 def test_the_momentum_of_a_scale_function():
     function = lambda t: 2 / t
     schedule = torch.CyclicMomentum(base_lr=0.1, max_lr=0.2, step_size_up=2, scale_fn=function)
-    np.testing.assert_allclose(schedule.values(8), [0.9, 0.8, 0.7, 0.8, 0.9, 0.85, 0.8, 0.85], rtol=1e-6)
+    np.testing.assert_allclose(
+        schedule.values(8), [0.9, 0.8, 0.7, 0.8, 0.9, 0.85, 0.8, 0.85], rtol=1e-6
+    )
 
 
 def test_past_the_updates_that_pytorch_refuses_one_cycle_stays_at_its_end():
@@ -272,11 +284,15 @@ def function(lr):
 
 REFUSED = {  # PyTorch's recursion has no closed form, or it is one that nobody means: and why
     "a floor and a factor that never ends": lambda lr: chain(lr, decay(lr), cosine(lr, 0.01)),
-    "a floor and a factor that ends too late": lambda lr: chain(lr, warmup(lr, total_iters=30), cosine(lr, 0.01)),
+    "a floor and a factor that ends too late": lambda lr: chain(
+        lr, warmup(lr, total_iters=30), cosine(lr, 0.01)
+    ),
     "SWALR and a factor": lambda lr: chain(lr, decay(lr), anneal(lr)),
     "two cosines": lambda lr: chain(lr, cosine(lr), cosine(lr)),
     "a cosine that finds another's rate": lambda lr: chain(lr, function(lr), cosine(lr)),
-    "a sequence resets the rate when it is built": lambda lr: chain(lr, decay(lr), sequence(lr, decay(lr), decay(lr))),
+    "a sequence resets the rate when it is built": lambda lr: chain(
+        lr, decay(lr), sequence(lr, decay(lr), decay(lr))
+    ),
     "a chained cosine is a step ahead": lambda lr: sequence(lr, chain(lr, cosine(lr)), decay(lr)),
     "a sequence of a cosine is a step ahead": lambda lr: sequence(
         lr, sequence(lr, cosine(lr), decay(lr)), decay(lr), milestones=[20]
@@ -284,7 +300,9 @@ REFUSED = {  # PyTorch's recursion has no closed form, or it is one that nobody 
     "two OneCycleLR share their rates": lambda lr: sequence(lr, once(lr), once(lr)),
     "OneCycleLR beside a sequence": lambda lr: sequence(lr, once(lr), chain(lr, decay(lr))),
     "OneCycleLR from the start": lambda lr: sequence(lr, decay(lr), once(lr), milestones=[0]),
-    "a chain from the start": lambda lr: sequence(lr, decay(lr), chain(lr, decay(lr)), milestones=[0]),
+    "a chain from the start": lambda lr: sequence(
+        lr, decay(lr), chain(lr, decay(lr)), milestones=[0]
+    ),
 }
 
 
@@ -298,7 +316,9 @@ def theirs(lr_scheduler, optimizer, name, keywords):
     """PyTorch's own scheduler."""
     keywords = dict(keywords)
     if "schedulers" in keywords:
-        keywords["schedulers"] = [theirs(lr_scheduler, optimizer, *each) for each in keywords["schedulers"]]
+        keywords["schedulers"] = [
+            theirs(lr_scheduler, optimizer, *each) for each in keywords["schedulers"]
+        ]
     if name == "ChainedScheduler":
         return lr_scheduler.ChainedScheduler(keywords["schedulers"], optimizer)
     return lr_scheduler.__dict__[name](optimizer, **keywords)
@@ -324,7 +344,10 @@ def lr_scheduler():
 def test_arguments_and_defaults_are_pytorchs(name, lr_scheduler):
     parameters = inspect.signature(getattr(lr_scheduler, name).__init__).parameters
     wanted = {key: value.default for key, value in parameters.items()}
-    found = {key: value.default for key, value in inspect.signature(getattr(torch, name)).parameters.items()}
+    found = {
+        key: value.default
+        for key, value in inspect.signature(getattr(torch, name)).parameters.items()
+    }
     assert next(iter(found)) == "lr"
     assert list(found.items())[1:] == [
         pair for pair in wanted.items() if pair[0] not in ("self", "optimizer", "last_epoch")
@@ -374,7 +397,9 @@ def test_whatever_is_nested_has_pytorchs_rates_or_is_refused(lr_scheduler, x64):
         warnings.simplefilter("ignore")
         for seed in range(40):
             name, keywords = drawn(random.Random(seed))
-            optimizer = pytorch.optim.SGD([pytorch.nn.Parameter(pytorch.zeros(1))], lr=0.1, momentum=0.9)
+            optimizer = pytorch.optim.SGD(
+                [pytorch.nn.Parameter(pytorch.zeros(1))], lr=0.1, momentum=0.9
+            )
             rates = []
             try:
                 schedule = ours(name, keywords)
@@ -390,7 +415,9 @@ def test_whatever_is_nested_has_pytorchs_rates_or_is_refused(lr_scheduler, x64):
             except (ArithmeticError, NotImplementedError, ValueError):
                 pass  # where PyTorch fails, ours goes on
             found = schedule.values(len(rates))
-            np.testing.assert_allclose(found, rates, rtol=0, atol=1e-9 * np.max(np.abs(rates), initial=1e-9))
+            np.testing.assert_allclose(
+                found, rates, rtol=0, atol=1e-9 * np.max(np.abs(rates), initial=1e-9)
+            )
             outcomes.append(True)
     assert set(outcomes) == {True, False}
     assert sum(outcomes) > len(outcomes) / 2

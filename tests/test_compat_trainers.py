@@ -1,11 +1,13 @@
-"""`lrax.compat` of the trainers against transcriptions of their formulas, one update at a time, in float64.
+"""`lrax.compat` of the trainers against transcriptions of their formulas, one update at a time, in
+float64.
 
 Read for this, at the commits of the stored copies:
 - deepspeed: the release 0.19.8, deepspeed/runtime/lr_schedules.py
 - megatron: NVIDIA/Megatron-LM d98e8a64, megatron/core/optimizer_param_scheduler.py
 - nemo: NVIDIA/NeMo 8cfedd72, nemo/core/optim/lr_scheduler.py
-- maxtext: AI-Hypercomputer/maxtext e591f30c, src/maxtext/utils/maxtext_utils.py; before pull request 2883, c491caa0,
-  src/MaxText/maxtext_utils.py; in between, by the figures in pull request 3095
+- maxtext: AI-Hypercomputer/maxtext e591f30c, src/maxtext/utils/maxtext_utils.py; before pull
+  request 2883, c491caa0, src/MaxText/maxtext_utils.py; in between, by the figures in pull request
+  3095
 - big_vision: google-research/big_vision 0127fb6b, big_vision/utils.py
 - t5x: google-research/t5x cc342d41, t5x/utils.py
 - levanter: marin-community/levanter 2f8a58a1, src/levanter/optim/config.py
@@ -67,7 +69,9 @@ def deepspeed_case(kind, warmup, total):
 
     shared = {"warmup_min_lr": low, "warmup_num_steps": warmup, "warmup_type": kind}
     case(deepspeed.WarmupLR, "lr", lr=high, **shared)(constant)
-    case(deepspeed.WarmupDecayLR, "lr", lr=high, warmup_max_lr=None, total_num_steps=total, **shared)(decay)
+    case(
+        deepspeed.WarmupDecayLR, "lr", lr=high, warmup_max_lr=None, total_num_steps=total, **shared
+    )(decay)
     settings = {"total_num_steps": total, "warmup_max_lr": high, **shared}
     case(deepspeed.WarmupDecayLR, "warmup_max_lr", **settings)(decay)
     ratios = {"warmup_min_ratio": 0.2, "cos_min_ratio": 0.1}
@@ -148,7 +152,12 @@ def megatron_case(style, warmup=10, wsd_style="exponential", init=0.0):
             weight = 1
         else:
             p = (t - total + last) / last
-            shapes = {"linear": 1 - p, "cosine": half_wave(p), "exponential": 2 * 0.5**p - 1, "minus_sqrt": 1 - p**0.5}
+            shapes = {
+                "linear": 1 - p,
+                "cosine": half_wave(p),
+                "exponential": 2 * 0.5**p - 1,
+                "minus_sqrt": 1 - p**0.5,
+            }
             weight = shapes[wsd_style]
         return low + weight * (high - low)
 
@@ -200,7 +209,9 @@ def nemo_case(build, decay, peak=1.0, low=0.1, last=100, warmup=10, hold=None, *
             return peak
         return low if t > last else decay(t, warmup, held)
 
-    durations = {"max_steps": last, "warmup_steps": warmup} | ({} if hold is None else {"hold_steps": hold})
+    durations = {"max_steps": last, "warmup_steps": warmup} | (
+        {} if hold is None else {"hold_steps": hold}
+    )
     case(build, "lr", lr=peak, min_lr=low, **durations, **keywords)(formula)
 
 
@@ -214,11 +225,23 @@ def teeth(step, steps, power, cycle):
 
 for warmup in (10, 0):
     nemo_case(nemo.WarmupPolicy, lambda t, w, h: 1.0, warmup=warmup)
-    nemo_case(nemo.SquareAnnealing, lambda t, w, h: max(0.1, ((100 - t) / (100 - w)) ** 2), warmup=warmup)
-    nemo_case(nemo.SquareRootAnnealing, lambda t, w, h: max(0.1, ((100 - t) / 100) ** 0.5), warmup=warmup)
-    nemo_case(nemo.CosineAnnealing, lambda t, w, h: 0.1 + 0.9 * half_wave((t - w) / (100 - w)), warmup=warmup)
-    nemo_case(nemo.WarmupAnnealing, lambda t, w, h: 0.1 + 0.9 * (1 - (t - w) / (100 - w)), warmup=warmup)
-    nemo_case(nemo.InverseSquareRootAnnealing, lambda t, w, h: ((t + 1) / (w + 1)) ** -0.5, warmup=warmup)
+    nemo_case(
+        nemo.SquareAnnealing, lambda t, w, h: max(0.1, ((100 - t) / (100 - w)) ** 2), warmup=warmup
+    )
+    nemo_case(
+        nemo.SquareRootAnnealing, lambda t, w, h: max(0.1, ((100 - t) / 100) ** 0.5), warmup=warmup
+    )
+    nemo_case(
+        nemo.CosineAnnealing,
+        lambda t, w, h: 0.1 + 0.9 * half_wave((t - w) / (100 - w)),
+        warmup=warmup,
+    )
+    nemo_case(
+        nemo.WarmupAnnealing, lambda t, w, h: 0.1 + 0.9 * (1 - (t - w) / (100 - w)), warmup=warmup
+    )
+    nemo_case(
+        nemo.InverseSquareRootAnnealing, lambda t, w, h: ((t + 1) / (w + 1)) ** -0.5, warmup=warmup
+    )
     for cycle in (False, True):
         nemo_case(
             nemo.PolynomialDecayAnnealing,
@@ -238,7 +261,9 @@ for hold in (None, 0, 20):
     for rate in (0.5, 1.0):
         nemo_case(
             nemo.NoamHoldAnnealing,
-            lambda t, w, h, rate=rate: max(0.1, max(1, w**rate) / max(1, (t - (h - w if h > 0 else 0)) ** rate)),
+            lambda t, w, h, rate=rate: max(
+                0.1, max(1, w**rate) / max(1, (t - (h - w if h > 0 else 0)) ** rate)
+            ),
             hold=hold,
             decay_rate=rate,
         )
@@ -252,7 +277,15 @@ for hold in (None, 0, 20):
         )
 
 
-@case(nemo.CosineAnnealing, "lr", lr=1.0, max_steps=100, warmup_steps=10, constant_steps=10, min_lr=0.1)
+@case(
+    nemo.CosineAnnealing,
+    "lr",
+    lr=1.0,
+    max_steps=100,
+    warmup_steps=10,
+    constant_steps=10,
+    min_lr=0.1,
+)
 def nemo_cosine_of_megatron(t):
     if t <= 10:
         return t / 10
@@ -335,7 +368,9 @@ def big_vision_case(decay_type, warmup=10, cooldown=None, **keywords):
         begin = warmup or 0
         p = min(max((t - begin) / (100 - begin), 0), 1)
         if decay_type == "linear":
-            rate = keywords.get("end", 0) + (2.0 - keywords.get("end", 0)) * (1 - p) ** keywords.get("power", 1)
+            rate = keywords.get("end", 0) + (2.0 - keywords.get("end", 0)) * (
+                1 - p
+            ) ** keywords.get("power", 1)
         elif decay_type == "cosine":
             rate = 2.0 * half_wave(p)
         elif decay_type == "rsqrt":
@@ -350,7 +385,9 @@ def big_vision_case(decay_type, warmup=10, cooldown=None, **keywords):
     durations = {"warmup_steps": warmup, "cooldown_steps": cooldown}
     durations = {name: value for name, value in durations.items() if value is not None}
     build = big_vision.create_learning_rate_schedule
-    case(build, "base", total_steps=100, base=2.0, decay_type=decay_type, **durations, **keywords)(formula)
+    case(build, "base", total_steps=100, base=2.0, decay_type=decay_type, **durations, **keywords)(
+        formula
+    )
 
 
 for warmup, cooldown in ((10, None), (None, None), (0, 20), (10, 20)):
@@ -412,7 +449,13 @@ def levanter_rate(t, total, points, kind, warmup, rewarmup, decay, cooldown, rat
     for i, (start, end) in enumerate(itertools.pairwise(points)):
         up = rewarmup if i else warmup
         up = int(up * (end - start)) if up <= 1 else int(up)
-        down = end - start - up if decay is None else int(decay * (end - start)) if decay <= 1 else int(decay)
+        down = (
+            end - start - up
+            if decay is None
+            else int(decay * (end - start))
+            if decay <= 1
+            else int(decay)
+        )
 
         def curve(u, up=up, down=down):
             if kind == "constant":
@@ -428,18 +471,24 @@ def levanter_rate(t, total, points, kind, warmup, rewarmup, decay, cooldown, rat
             return max(peak * min(1.0, 1 / ((peak / low - 1) * max(u, 1) / down + 1)), low)
 
         if up:
-            segments.append((start, lambda u, before=before, up=up: before + (peak - before) * u / up))
+            segments.append(
+                (start, lambda u, before=before, up=up: before + (peak - before) * u / up)
+            )
         if end - start - up - down:
             segments.append((start + up, lambda u: peak))
         segments.append((end - down, curve))
         before = curve(down)
     if cooldown:
-        segments.append((total, lambda u, before=before: before + (low - before) * min(u / cooldown, 1)))
+        segments.append(
+            (total, lambda u, before=before: before + (low - before) * min(u / cooldown, 1))
+        )
     begin, curve = [segment for segment in segments if segment[0] <= t][-1]
     return curve(t - begin)
 
 
-def levanter_case(kind, points=(0, 100), warmup=0.1, rewarmup=0.0, decay=None, cooldown=0, power=1.0, **keywords):
+def levanter_case(
+    kind, points=(0, 100), warmup=0.1, rewarmup=0.0, decay=None, cooldown=0, power=1.0, **keywords
+):
     arguments = (points[-1], list(points), kind, warmup, rewarmup, decay, cooldown, 0.1, power)
     more = {"batch_size": 4, "seq_length": 16} if kind == "power" else {}
     more |= {} if decay is None else {"decay": decay}
@@ -487,11 +536,27 @@ def composer_restarts(t, length, mult):
 
 
 composer_case(composer.StepScheduler, lambda t: 0.5 ** (t // 30), step_size=30, gamma=0.5)
-composer_case(composer.MultiStepScheduler, lambda t: 0.5 ** ((t >= 60) + (t >= 30)), milestones=[60, 30], gamma=0.5)
+composer_case(
+    composer.MultiStepScheduler,
+    lambda t: 0.5 ** ((t >= 60) + (t >= 30)),
+    milestones=[60, 30],
+    gamma=0.5,
+)
 composer_case(composer.ConstantScheduler, lambda t: 0.5 if t < 7 else 1.0, alpha=0.5, t_max=7)
-composer_case(composer.LinearScheduler, lambda t: 0.5 - 0.4 * min(1, t / 80), alpha_i=0.5, alpha_f=0.1, t_max=80)
+composer_case(
+    composer.LinearScheduler,
+    lambda t: 0.5 - 0.4 * min(1, t / 80),
+    alpha_i=0.5,
+    alpha_f=0.1,
+    t_max=80,
+)
 composer_case(composer.ExponentialScheduler, lambda t: 0.9 ** (t / 7), gamma=0.9, decay_period=7)
-composer_case(composer.CosineAnnealingScheduler, lambda t: 0.1 + 0.9 * half_wave(min(1, t / 80)), t_max=80, alpha_f=0.1)
+composer_case(
+    composer.CosineAnnealingScheduler,
+    lambda t: 0.1 + 0.9 * half_wave(min(1, t / 80)),
+    t_max=80,
+    alpha_f=0.1,
+)
 composer_case(
     composer.PolynomialScheduler,
     lambda t: 0.1 + 0.9 * (1 - min(1, t / 80)) ** 2.5,
@@ -525,7 +590,9 @@ composer_case(
     milestones=[5, 30],
     gamma=0.5,
 )
-composer_case(composer.ConstantWithWarmupScheduler, lambda t: 0.5 * min(1, t / 10), t_warmup=10, alpha=0.5)
+composer_case(
+    composer.ConstantWithWarmupScheduler, lambda t: 0.5 * min(1, t / 10), t_warmup=10, alpha=0.5
+)
 for steps in (80, 10):
     composer_case(
         composer.LinearWithWarmupScheduler,
@@ -580,7 +647,8 @@ def test_laws_of_every_set_of_arguments(build, rate, length, known, keywords, fo
     compat_laws.check(build, rate, length, known, **keywords)
 
 
-# The tables of the survey, made by running the frameworks' own files: peak 1, end 0.1, a warmup of 10 of 100.
+# The tables of the survey, made by running the frameworks' own files: peak 1, end 0.1, a warmup of
+# 10 of 100.
 AT = [0, 1, 9, 10, 11, 55, 99, 100, 101, 150]
 COSINES = [
     (
@@ -596,7 +664,9 @@ COSINES = [
         [0, 0.1, 0.9, 1, 0.99965, 0.46221, 0.1, 0.1, 0.1, 0.1],
     ),
     (
-        deepspeed.WarmupCosineLR(1.0, 100, warmup_num_steps=10, cos_min_ratio=0.1, warmup_type="linear"),
+        deepspeed.WarmupCosineLR(
+            1.0, 100, warmup_num_steps=10, cos_min_ratio=0.1, warmup_type="linear"
+        ),
         [0, 0, 0.8, 0.9, 0.99973, 0.55, 0.10027, 0.1, 0.1, 0.1],
     ),
     (
@@ -604,7 +674,9 @@ COSINES = [
         [0, 0, 0.95424, 1, 0.99973, 0.55, 0.10027, 0.1, 0.1, 0.1],
     ),
     (
-        maxtext.create_learning_rate_schedule(1.0, 200, learning_rate_schedule_steps=100, version="closed_warmup"),
+        maxtext.create_learning_rate_schedule(
+            1.0, 200, learning_rate_schedule_steps=100, version="closed_warmup"
+        ),
         [0, 0.11111, 1, 1, 0.99972, 0.54206, 0.1, 0, 0, 0],
     ),
     (
@@ -635,12 +707,18 @@ WSDS = [
         }.items()
     ],
     (
-        nemo.WarmupHoldAnnealOneMinusSquareRoot(1.0, max_steps=100, warmup_steps=10, hold_steps=70, min_lr=0.1),
+        nemo.WarmupHoldAnnealOneMinusSquareRoot(
+            1.0, max_steps=100, warmup_steps=10, hold_steps=70, min_lr=0.1
+        ),
         [0.0909091, 1, 1, 0.776393, 0.292893, 0.1, 0.1, 0.1],
     ),
     (
         maxtext.create_learning_rate_schedule(
-            1.0, 200, learning_rate_schedule_steps=100, lr_schedule_type="wsd", wsd_decay_steps_fraction=0.2
+            1.0,
+            200,
+            learning_rate_schedule_steps=100,
+            lr_schedule_type="wsd",
+            wsd_decay_steps_fraction=0.2,
         ),
         [0, 1, 1, 0.952632, 0.526316, 0.1, 0, 0],
     ),
@@ -666,10 +744,19 @@ def test_the_survey_of_others():
     assert float(roots(101)) == pytest.approx(0.995037, abs=1e-6)
     # Levanter's inverse square root is flat until 10 000 updates.
     flat = levanter.lr_scheduler(20_000, learning_rate=1.0, warmup=100, lr_schedule="inv_sqrt")
-    np.testing.assert_allclose(flat.values([100, 5000, 9999, 19_999]), [1, 1, 1, 19_999**-0.5 * 100], rtol=1e-5)
-    keywords = {"total_num_steps": 100, "warmup_max_lr": 1.0, "warmup_num_steps": 10, "warmup_type": "linear"}
+    np.testing.assert_allclose(
+        flat.values([100, 5000, 9999, 19_999]), [1, 1, 1, 19_999**-0.5 * 100], rtol=1e-5
+    )
+    keywords = {
+        "total_num_steps": 100,
+        "warmup_max_lr": 1.0,
+        "warmup_num_steps": 10,
+        "warmup_type": "linear",
+    }
     decay = deepspeed.WarmupDecayLR(**keywords)
-    assert float(deepspeed.WarmupDecayLR(total_num_steps=2000).values(1002)[1001]) == pytest.approx(0.001)
+    assert float(deepspeed.WarmupDecayLR(total_num_steps=2000).values(1002)[1001]) == pytest.approx(
+        0.001
+    )
     assert float(decay(100)) == pytest.approx(0.011, abs=2e-4)
     drop = nemo.SquareRootAnnealing(1.0, max_steps=100, warmup_steps=10)
     np.testing.assert_allclose(drop.values([10, 11]), [1.0, 0.943], atol=5e-4)
@@ -678,9 +765,33 @@ def test_the_survey_of_others():
 def test_the_figures_of_maxtexts_pull_request():
     counts = np.arange(7)
     expected = {
-        "closed_warmup": [0.0, 0.5, 1.0, 1.0, 0.9397114515304565, 0.7749999761581421, 0.5499999523162842],
-        "current": [0.0, 0.3333333730697632, 0.6666666865348816, 1.0, 0.9397114515304565, 0.775, 0.55],
-        "open_decay": [0.0, 0.3333333730697632, 0.666666686, 1.0, 0.9554359912872314, 0.8305704593, 0.6501344442],
+        "closed_warmup": [
+            0.0,
+            0.5,
+            1.0,
+            1.0,
+            0.9397114515304565,
+            0.7749999761581421,
+            0.5499999523162842,
+        ],
+        "current": [
+            0.0,
+            0.3333333730697632,
+            0.6666666865348816,
+            1.0,
+            0.9397114515304565,
+            0.775,
+            0.55,
+        ],
+        "open_decay": [
+            0.0,
+            0.3333333730697632,
+            0.666666686,
+            1.0,
+            0.9554359912872314,
+            0.8305704593,
+            0.6501344442,
+        ],
     }
     for version, rates in expected.items():
         schedule = maxtext.create_learning_rate_schedule(
@@ -718,15 +829,33 @@ def test_durations():
         (lambda: deepspeed.WarmupLR(0.1, warmup_type="cosine"), "`warmup_type`"),
         (lambda: deepspeed.OneCycle(0.1, 1.0, cycle_first_step_size=0), "`cycle_first_step_size`"),
         (lambda: deepspeed.LRRangeTest(lr_range_test_step_size=0), "`lr_range_test_step_size`"),
-        (lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 100, 100, "cosine"), "`lr_decay_steps - "),
-        (lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 10, 100, "WSD"), "`wsd_decay_steps`"),
-        (lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 10, 100, "cos"), "`lr_decay_style`"),
-        (lambda: megatron.OptimizerParamScheduler(0.0, 0.1, 1.0, 10, 100, "cosine"), "`min_lr` must be at most"),
+        (
+            lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 100, 100, "cosine"),
+            "`lr_decay_steps - ",
+        ),
+        (
+            lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 10, 100, "WSD"),
+            "`wsd_decay_steps`",
+        ),
+        (
+            lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 10, 100, "cos"),
+            "`lr_decay_style`",
+        ),
+        (
+            lambda: megatron.OptimizerParamScheduler(0.0, 0.1, 1.0, 10, 100, "cosine"),
+            "`min_lr` must be at most",
+        ),
         (lambda: megatron.weight_decay(0.0, 0.1, 100, "constant"), "`end_wd` must be `start_wd`"),
-        (lambda: nemo.WarmupPolicy(0.1, warmup_steps=1, warmup_ratio=0.1, max_steps=10), "`warmup_steps` or"),
+        (
+            lambda: nemo.WarmupPolicy(0.1, warmup_steps=1, warmup_ratio=0.1, max_steps=10),
+            "`warmup_steps` or",
+        ),
         (lambda: nemo.WarmupPolicy(0.1, warmup_ratio=0.1), "`max_steps` must be given"),
         (lambda: nemo.CosineAnnealing(0.1, max_steps=10, warmup_steps=10), "`max_steps - warmup`"),
-        (lambda: nemo.CosineAnnealing(0.1, max_steps=10, min_lr=1.0), "`min_lr` must be at most `lr`"),
+        (
+            lambda: nemo.CosineAnnealing(0.1, max_steps=10, min_lr=1.0),
+            "`min_lr` must be at most `lr`",
+        ),
         (lambda: nemo.NoamHoldAnnealing(0.1, max_steps=10), "`warmup_steps`"),
         (
             lambda: maxtext.create_learning_rate_schedule(
@@ -734,17 +863,37 @@ def test_durations():
             ),
             "`warmup_steps_fraction`",
         ),
-        (lambda: maxtext.create_learning_rate_schedule(learning_rate_schedule_steps=10, version="3"), "`version`"),
+        (
+            lambda: maxtext.create_learning_rate_schedule(
+                learning_rate_schedule_steps=10, version="3"
+            ),
+            "`version`",
+        ),
         (lambda: big_vision.create_learning_rate_schedule(100, decay_type="exp"), "`decay_type`"),
-        (lambda: big_vision.create_learning_rate_schedule(100, warmup_epochs=1), "`batch_size` must be given"),
-        (lambda: big_vision.create_learning_rate_schedule(100, warmup_steps=100), "`total_steps - warmup`"),
-        (lambda: t5x.create_learning_rate_scheduler("constant * cosine"), "`factors` must be one of"),
+        (
+            lambda: big_vision.create_learning_rate_schedule(100, warmup_epochs=1),
+            "`batch_size` must be given",
+        ),
+        (
+            lambda: big_vision.create_learning_rate_schedule(100, warmup_steps=100),
+            "`total_steps - warmup`",
+        ),
+        (
+            lambda: t5x.create_learning_rate_scheduler("constant * cosine"),
+            "`factors` must be one of",
+        ),
         (lambda: t5x.create_learning_rate_scheduler(warmup_steps=0), "`warmup_steps`"),
-        (lambda: levanter.lr_scheduler(100, cycles=2, cycle_length=50), "`cycle_length` or `cycles`"),
+        (
+            lambda: levanter.lr_scheduler(100, cycles=2, cycle_length=50),
+            "`cycle_length` or `cycles`",
+        ),
         (lambda: levanter.lr_scheduler(100, lr_schedule="power"), "`batch_size` and `seq_length`"),
         (lambda: levanter.lr_scheduler(100, lr_schedule="exp"), "`lr_schedule`"),
         (lambda: composer.LinearScheduler(0.1), "`horizon` must be given for `t_max`"),
-        (lambda: composer.StepScheduler(0.1, "3tok"), "`step_size` must be a number of updates or such as"),
+        (
+            lambda: composer.StepScheduler(0.1, "3tok"),
+            "`step_size` must be a number of updates or such as",
+        ),
         (lambda: composer.CosineAnnealingWarmRestartsScheduler(0.1, 10, 0.5), "`t_mult`"),
     ],
 )

@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax import lax, numpy as jnp
 
-from lrax.sweeps import compiling
-from lrax.sweeps.program import Program
+from lrax.sweeps.engine.program import Program
+from lrax.sweeps.engine.xla import compiling
 
 on_cpu = pytest.mark.skipif("jax.default_backend() != 'cpu'")
 

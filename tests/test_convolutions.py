@@ -13,14 +13,18 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import AxisType, PartitionSpec
 
 import lrax
-from lrax.sweeps import convolutions
-from lrax.sweeps.convolutions import as_products, has_convolutions
+from lrax.sweeps.engine.xla import convolutions
+from lrax.sweeps.engine.xla.convolutions import as_products, has_convolutions
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def case(lhs, rhs, strides=None, padding="SAME", **settings):
-    return lhs, rhs, {"window_strides": strides or (1,) * (len(lhs) - 2), "padding": padding, **settings}
+    return (
+        lhs,
+        rhs,
+        {"window_strides": strides or (1,) * (len(lhs) - 2), "padding": padding, **settings},
+    )
 
 
 CASES = {
@@ -39,9 +43,15 @@ CASES = {
     "stride that leaves a rest": case((2, 3, 9, 8), (4, 3, 2, 3), (3, 2), "VALID"),
     "stride larger than window": case((2, 3, 9, 8), (4, 3, 2, 1), (3, 4), "VALID"),
     "dilated window": case((2, 3, 7, 8), (4, 3, 3, 2), rhs_dilation=(2, 3)),
-    "dilated input": case((2, 3, 4, 5), (4, 3, 3, 3), padding=[(1, 2), (2, 1)], lhs_dilation=(2, 3)),
-    "dilated input, cut": case((2, 3, 6, 5), (4, 3, 3, 3), padding=[(-2, 2), (1, -3)], lhs_dilation=(2, 3)),
-    "dilated and strided": case((2, 3, 6, 5), (4, 3, 3, 3), (2, 3), [(2, 2), (1, 1)], lhs_dilation=(3, 2)),
+    "dilated input": case(
+        (2, 3, 4, 5), (4, 3, 3, 3), padding=[(1, 2), (2, 1)], lhs_dilation=(2, 3)
+    ),
+    "dilated input, cut": case(
+        (2, 3, 6, 5), (4, 3, 3, 3), padding=[(-2, 2), (1, -3)], lhs_dilation=(2, 3)
+    ),
+    "dilated and strided": case(
+        (2, 3, 6, 5), (4, 3, 3, 3), (2, 3), [(2, 2), (1, 1)], lhs_dilation=(3, 2)
+    ),
     "everything": case(
         (2, 4, 7, 8),
         (6, 2, 3, 2),
@@ -55,11 +65,17 @@ CASES = {
     "depthwise": case((2, 5, 6, 3), (3, 3, 1, 3), dimension_numbers=NHWC, feature_group_count=3),
     "depthwise, multiplier 2": case((2, 3, 5, 6), (6, 1, 3, 3), (2, 1), feature_group_count=3),
     "batch groups": case((6, 2, 5, 6), (9, 2, 3, 3), batch_group_count=3),
-    "batch groups NHWC": case((6, 5, 6, 2), (3, 3, 2, 9), (1, 2), dimension_numbers=NHWC, batch_group_count=3),
-    "batch groups, few places": case((6, 2, 5, 6), (9, 2, 4, 5), padding="VALID", batch_group_count=3),
+    "batch groups NHWC": case(
+        (6, 5, 6, 2), (3, 3, 2, 9), (1, 2), dimension_numbers=NHWC, batch_group_count=3
+    ),
+    "batch groups, few places": case(
+        (6, 2, 5, 6), (9, 2, 4, 5), padding="VALID", batch_group_count=3
+    ),
     "one feature": case((2, 1, 5, 6), (1, 1, 3, 3)),
     "1D": case((2, 3, 9), (4, 3, 3), (2,)),
-    "1D NWC": case((2, 9, 3), (3, 3, 4), dimension_numbers=("NWC", "WIO", "NWC"), rhs_dilation=(2,)),
+    "1D NWC": case(
+        (2, 9, 3), (3, 3, 4), dimension_numbers=("NWC", "WIO", "NWC"), rhs_dilation=(2,)
+    ),
     "3D": case((2, 3, 4, 3, 4), (2, 3, 2, 2, 3), (1, 2, 1)),
     "no space at all": case((3, 2), (4, 2), padding=[]),
 }
@@ -98,7 +114,9 @@ def ways(conv):
     return {
         "inside": lambda axes: jax.vmap(inside, axes) if axes else inside,
         "outside": lambda axes: jax.vmap(outside, axes) if axes else outside,
-        "above": lambda axes: as_products(jax.vmap(and_gradients(conv), axes) if axes else and_gradients(conv)),
+        "above": lambda axes: as_products(
+            jax.vmap(and_gradients(conv), axes) if axes else and_gradients(conv)
+        ),
     }
 
 
@@ -121,7 +139,9 @@ TELLING = ("3x3 NHWC", "everything", "depthwise", "batch groups", "1D NWC", "no 
 
 
 LANES = [
-    pytest.param(name, AXES[axes], marks=() if name in TELLING else pytest.mark.slow, id=f"{name}-{axes}")
+    pytest.param(
+        name, AXES[axes], marks=() if name in TELLING else pytest.mark.slow, id=f"{name}-{axes}"
+    )
     for name in CASES
     for axes in AXES
 ]
@@ -137,7 +157,10 @@ def test_lanes(name, axes):
     ]
     args = arrays(*shapes)
     # One lane after the other: of convolutions without space, jax 0.7 maps the gradient wrongly.
-    lane = lambda i: [arg if axis is None else jnp.take(arg, i, axis) for arg, axis in zip(args, axes, strict=True)]
+    lane = lambda i: [
+        arg if axis is None else jnp.take(arg, i, axis)
+        for arg, axis in zip(args, axes, strict=True)
+    ]
     one = jax.jit(and_gradients(conv))
     alone = [one(*lane(i)) for i in range(3)]
     expected = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
@@ -150,14 +173,22 @@ def test_lanes(name, axes):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "complex64", "int8", "int32"])
 @pytest.mark.parametrize(
-    "name", ["3x3 NHWC", "stride 2", "dilated input", "depthwise", "groups", "window larger than input"]
+    "name",
+    ["3x3 NHWC", "stride 2", "dilated input", "depthwise", "groups", "window larger than input"],
 )
 @pytest.mark.parametrize("wide", [False, True], ids=["", "preferred"])
 def test_dtypes(name, dtype, wide, x64):
     lhs, rhs, kwargs = CASES[name]
-    wider = {"bfloat16": "float32", "float16": "float32", "int8": "int32", "complex64": "complex128"}
+    wider = {
+        "bfloat16": "float32",
+        "float16": "float32",
+        "int8": "int32",
+        "complex64": "complex128",
+    }
     preferred = wider.get(dtype) if wide else None
-    conv = lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **kwargs, preferred_element_type=preferred)
+    conv = lambda lhs, rhs: lax.conv_general_dilated(
+        lhs, rhs, **kwargs, preferred_element_type=preferred
+    )
     with x64:
         args = [jnp.asarray(2 * array, dtype) for array in arrays(lhs, rhs)]
         if dtype == "complex64":
@@ -173,7 +204,11 @@ def test_dtypes(name, dtype, wide, x64):
             expected = conv(*(arg.astype(float) for arg in args)).astype(preferred or dtype)
         close(jax.jit(products)(*args), expected, rtol)
         if dtype in ("bfloat16", "float16") and not wide:
-            close(jax.jit(as_products(and_gradients(conv)))(*args), jax.jit(and_gradients(conv))(*args), rtol)
+            close(
+                jax.jit(as_products(and_gradients(conv)))(*args),
+                jax.jit(and_gradients(conv))(*args),
+                rtol,
+            )
 
 
 def equations(jaxpr):
@@ -187,9 +222,15 @@ def equations(jaxpr):
 
 def test_precision_and_preferred_element_type_are_kept():
     lhs, rhs, kwargs = CASES["3x3 NHWC"]
-    conv = functools.partial(lax.conv_general_dilated, **kwargs, precision="highest", preferred_element_type="float32")
+    conv = functools.partial(
+        lax.conv_general_dilated, **kwargs, precision="highest", preferred_element_type="float32"
+    )
     args = arrays(lhs, rhs, jnp.bfloat16)
-    (dot,) = (e for e in equations(jax.make_jaxpr(as_products(conv))(*args).jaxpr) if e.primitive is lax.dot_general_p)
+    (dot,) = (
+        e
+        for e in equations(jax.make_jaxpr(as_products(conv))(*args).jaxpr)
+        if e.primitive is lax.dot_general_p
+    )
     assert dot.params["precision"] == (lax.Precision.HIGHEST,) * 2
     assert dot.params["preferred_element_type"] == np.float32
 
@@ -210,7 +251,9 @@ def convolution(draw):
     padding = each(st.tuples(st.integers(-2, 3), st.integers(-2, 3)))
     features, batches = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (3, 1), (1, 2), (1, 3)]))
     n, i, o = (draw(st.integers(1, 3)) for _ in range(3))
-    for (low, high), length, tap, dilation, apart in zip(padding, size, taps, lhs_dilation, rhs_dilation, strict=True):
+    for (low, high), length, tap, dilation, apart in zip(
+        padding, size, taps, lhs_dilation, rhs_dilation, strict=True
+    ):
         dilated = (length - 1) * dilation + 1
         assume(low + dilated > 0 and high + dilated > 0)
         assume(low + dilated + high >= (tap - 1) * apart + 1)
@@ -236,7 +279,8 @@ def test_any_convolution(drawn, way, lanes):
     lhs, rhs, kwargs = drawn
     conv = lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **kwargs)
     axes = (None, 0) if lanes else None
-    # In float32 XLA takes Eigen for some on a CPU, and with negative padding what lay in memory comes out now and then.
+    # In float32 XLA takes Eigen for some on a CPU, and with negative padding what lay in memory
+    # comes out now and then.
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else experimental.enable_x64(True):
         args = arrays(lhs, (2, *rhs) if lanes else rhs, np.float64)
         plain = jax.vmap(and_gradients(conv), axes) if lanes else and_gradients(conv)
@@ -247,7 +291,9 @@ def test_any_convolution(drawn, way, lanes):
 
 # Where a convolution may stand.
 
-CONV = functools.partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC)
+CONV = functools.partial(
+    lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=NHWC
+)
 
 
 def custom_jvp(x, kernel):
@@ -265,7 +311,10 @@ def custom_vjp(x, kernel):
     def function(y, kernel):
         return CONV(y, kernel)
 
-    function.defvjp(lambda y, kernel: (CONV(y, kernel), (y, kernel)), lambda kept, g: (CONV(g, kept[1]), 2 * kept[1]))
+    function.defvjp(
+        lambda y, kernel: (CONV(y, kernel), (y, kernel)),
+        lambda kept, g: (CONV(g, kept[1]), 2 * kept[1]),
+    )
     return function(x, kernel)
 
 
@@ -277,8 +326,12 @@ def linear_solve(x, kernel):
 
 PLACES = {
     "jit": lambda x, kernel: jax.jit(CONV)(x, kernel),
-    "scan": lambda x, kernel: lax.scan(lambda c, _: (jnp.tanh(CONV(c, kernel)), c.sum()), x, None, length=3),
-    "scan of jit": lambda x, kernel: lax.scan(lambda c, k: (jax.jit(CONV)(c, k), None), x, jnp.stack([kernel] * 2)),
+    "scan": lambda x, kernel: lax.scan(
+        lambda c, _: (jnp.tanh(CONV(c, kernel)), c.sum()), x, None, length=3
+    ),
+    "scan of jit": lambda x, kernel: lax.scan(
+        lambda c, k: (jax.jit(CONV)(c, k), None), x, jnp.stack([kernel] * 2)
+    ),
     "fori_loop": lambda x, kernel: lax.fori_loop(0, 3, lambda i, c: jnp.tanh(CONV(c, kernel)), x),
     "cond": lambda x, kernel: lax.cond(x.sum() > 0, lambda: CONV(x, kernel), lambda: x),
     "switch": lambda x, kernel: lax.switch(2, [lambda: x, lambda: 2 * x, lambda: CONV(x, kernel)]),
@@ -289,18 +342,28 @@ PLACES = {
     "custom_vjp": custom_vjp,
     "custom_linear_solve": linear_solve,
     "while": lambda x, kernel: lax.stop_gradient(
-        lax.while_loop(lambda c: jnp.abs(CONV(c, kernel)).sum() > 1, lambda c: 0.5 * jnp.tanh(CONV(c, kernel)), x)
+        lax.while_loop(
+            lambda c: jnp.abs(CONV(c, kernel)).sum() > 1,
+            lambda c: 0.5 * jnp.tanh(CONV(c, kernel)),
+            x,
+        )
     ),
     "gradient": lambda x, kernel: jax.grad(lambda x: jnp.sum(CONV(x, kernel) ** 2))(x),
-    "named axis": lambda x, kernel: jax.vmap(lambda x: lax.psum(CONV(x[None], kernel), "i"), axis_name="i")(x),
+    "named axis": lambda x, kernel: jax.vmap(
+        lambda x: lax.psum(CONV(x[None], kernel), "i"), axis_name="i"
+    )(x),
 }
 
 
-@pytest.mark.parametrize("lanes", [pytest.param(False, marks=pytest.mark.slow, id=""), pytest.param(True, id="lanes")])
+@pytest.mark.parametrize(
+    "lanes", [pytest.param(False, marks=pytest.mark.slow, id=""), pytest.param(True, id="lanes")]
+)
 @pytest.mark.parametrize("name", PLACES)
 def test_places(name, lanes):
     place = PLACES[name]
-    loss = lambda x, kernel: sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(place(x, kernel)))
+    loss = lambda x, kernel: sum(
+        jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(place(x, kernel))
+    )
     args = arrays((2, 4, 5, 3), (2, 3, 3, 3, 3) if lanes else (3, 3, 3, 3))
     args = (args[0], 0.3 * args[1])
     gradients = lambda f: jax.value_and_grad(f, argnums=(0, 1))
@@ -318,7 +381,9 @@ def test_places(name, lanes):
     assert not has_convolutions(as_products(lift(gradients(loss))), *args)
 
 
-@pytest.mark.parametrize("activation", [nn.relu, nn.gelu, nn.silu, nn.relu6, nn.logsumexp], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "activation", [nn.relu, nn.gelu, nn.silu, nn.relu6, nn.logsumexp], ids=lambda f: f.__name__
+)
 def test_activations_keep_their_gradients(activation):
     """`jax.nn.relu` has a gradient of 0 at 0 by its own rule."""
 
@@ -331,10 +396,17 @@ def test_activations_keep_their_gradients(activation):
 
     x, kernel = arrays((2, 4, 5, 3), (3, 3, 3, 3))
     layer = {"kernel": kernel, "bias": jnp.zeros(3)}
-    params, batch = {"layers": [layer, layer]}, {"inputs": x.at[0].set(0), "targets": jnp.zeros((2, 3))}
+    params, batch = (
+        {"layers": [layer, layer]},
+        {"inputs": x.at[0].set(0), "targets": jnp.zeros((2, 3))},
+    )
     expected = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch)
-    close(jax.jit(jax.value_and_grad(as_products(loss), has_aux=True))(params, batch), expected, 1e-5)
-    close(jax.jit(as_products(jax.value_and_grad(loss, has_aux=True)))(params, batch), expected, 1e-5)
+    close(
+        jax.jit(jax.value_and_grad(as_products(loss), has_aux=True))(params, batch), expected, 1e-5
+    )
+    close(
+        jax.jit(as_products(jax.value_and_grad(loss, has_aux=True)))(params, batch), expected, 1e-5
+    )
 
 
 def test_higher_and_forward_derivatives():
@@ -375,7 +447,9 @@ def test_weakly_typed_convolutions_stay():
 
 def test_some_of_several():
     """One convolution falls back, the other does not."""
-    function = lambda x, large, small: lax.conv(x, large, (1, 1), "SAME") + lax.conv(x, small, (1, 1), "SAME")
+    function = lambda x, large, small: (
+        lax.conv(x, large, (1, 1), "SAME") + lax.conv(x, small, (1, 1), "SAME")
+    )
     x, large = arrays((1, 1, 32, 32), (1, 1, 12, 12))
     small = large[:, :, :3, :3]
     found = convolutions.convolutions(jax.make_jaxpr(as_products(function))(x, large, small).jaxpr)
@@ -392,7 +466,9 @@ def test_functions_without_convolutions_keep_their_jaxpr():
     batch = task.batch.at(0, jax.random.key(1))
     for function in (task.loss, jax.value_and_grad(task.loss)):
         assert not has_convolutions(function, params, batch)
-        assert str(jax.make_jaxpr(as_products(function))(params, batch)) == str(jax.make_jaxpr(function)(params, batch))
+        assert str(jax.make_jaxpr(as_products(function))(params, batch)) == str(
+            jax.make_jaxpr(function)(params, batch)
+        )
 
 
 def test_jaxprs_without_convolutions_are_the_same_objects():
@@ -406,7 +482,10 @@ def test_structure_keywords_consts_and_keys():
 
     def loss(params, batch, key, *, scale=1.0):
         noise = jax.random.normal(key, batch.shape)
-        return {"loss": (scale * CONV(batch + noise, params["kernel"] * captured)).sum(), "none": None}, [params]
+        return {
+            "loss": (scale * CONV(batch + noise, params["kernel"] * captured)).sum(),
+            "none": None,
+        }, [params]
 
     batch, kernel = arrays((2, 4, 4, 1), (3, 3, 1, 1))
     arguments = {"kernel": kernel}, batch, jax.random.key(0)
@@ -435,7 +514,9 @@ def test_closed_over_tracers():
     x, kernel = arrays((2, 4, 4, 3), (2, 3, 3, 3, 3))
 
     def function(kernel):
-        return jax.grad(lambda scale: as_products(lambda x: (scale * CONV(x, kernel)).sum())(x))(2.0)
+        return jax.grad(lambda scale: as_products(lambda x: (scale * CONV(x, kernel)).sum())(x))(
+            2.0
+        )
 
     expected = jax.vmap(lambda kernel: CONV(x, kernel).sum())(kernel)
     close(jax.jit(jax.vmap(function))(kernel), expected, 1e-5)
@@ -446,9 +527,13 @@ def test_inner_jaxprs_are_rewritten_once_and_let_go():
     args = arrays((2, 4, 4, 3), (3, 3, 3, 3))
     jaxprs = [jax.make_jaxpr(as_products(lambda *args: inner(*args)))(*args) for _ in range(2)]
     first, second = (next(e.params["jaxpr"] for e in jaxpr.jaxpr.eqns) for jaxpr in jaxprs)
-    assert first is second  # eagerly too: jitted functions are compiled by the identity of their jaxpr
+    assert (
+        first is second
+    )  # eagerly too: jitted functions are compiled by the identity of their jaxpr
 
-    jaxpr = jax.make_jaxpr(lambda x, kernel: lax.fori_loop(0, 2, lambda i, x: CONV(x, kernel), x))(*args).jaxpr
+    jaxpr = jax.make_jaxpr(lambda x, kernel: lax.fori_loop(0, 2, lambda i, x: CONV(x, kernel), x))(
+        *args
+    ).jaxpr
     assert convolutions._rewrite(jaxpr) is not jaxpr
     reference = weakref.ref(jaxpr)
     del jaxpr
@@ -459,11 +544,15 @@ def test_inner_jaxprs_are_rewritten_once_and_let_go():
 def test_inside_shard_map():
     mesh = jax.make_mesh((1,), ("lane",), axis_types=(AxisType.Auto,))
     x, kernels = arrays((2, 4, 4, 3), (2, 3, 3, 3, 3))
-    loss = lambda kernel, x: lax.scan(lambda c, _: (c + CONV(x, kernel).sum(), None), kernel.sum(), None, length=2)[0]
+    loss = lambda kernel, x: lax.scan(
+        lambda c, _: (c + CONV(x, kernel).sum(), None), kernel.sum(), None, length=2
+    )[0]
     expected = jax.vmap(jax.grad(loss), (0, None))(kernels, x)
     lanes, shared = PartitionSpec("lane"), PartitionSpec()
     for gradient in (jax.grad(as_products(loss)), as_products(jax.grad(loss))):
-        sharded = jax.shard_map(jax.vmap(gradient, (0, None)), mesh=mesh, in_specs=(lanes, shared), out_specs=lanes)
+        sharded = jax.shard_map(
+            jax.vmap(gradient, (0, None)), mesh=mesh, in_specs=(lanes, shared), out_specs=lanes
+        )
         assert not has_convolutions(sharded, kernels, x)
         close(jax.jit(sharded)(kernels, x), expected, 1e-5)
 
@@ -479,7 +568,10 @@ def test_around_shard_map_nothing_changes():
 
 def test_the_digits_learn_the_same():
     task = lrax.tasks.digits("cnn", batch_size=32)
-    params, batches = task.init(jax.random.key(0)), [task.batch.at(i, jax.random.key(1)) for i in range(3)]
+    params, batches = (
+        task.init(jax.random.key(0)),
+        [task.batch.at(i, jax.random.key(1)) for i in range(3)],
+    )
 
     def losses(gradient):
         @jax.jit

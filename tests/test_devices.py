@@ -18,7 +18,7 @@ import optax
 import problems
 
 import lrax
-from lrax.sweeps import engine, plan, run
+from lrax.sweeps.engine import engine, loop as run, plan
 
 TASK = problems.regression()
 SLOW = {
@@ -33,7 +33,14 @@ SLOW = {
     "check_which_devices",
     "check_batches_from_the_host",
 }
-COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "collective-permute",
+    "reduce-scatter",
+    "collective-broadcast",
+)
 
 
 def swept(task=TASK, rates=(1e-3, 1e-2, 3e-2, 1e-1, 0.3), *, optimizer=optax.adam, **options):
@@ -48,7 +55,9 @@ def assert_close(result, wanted, rtol=1e-5):
     np.testing.assert_array_equal(result.evaluated_at, wanted.evaluated_at)
     for group in ("metrics", "evaluations", "aux"):
         jax.tree.map(
-            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=10 * rtol, atol=rtol),
+            lambda ours, theirs: np.testing.assert_allclose(
+                ours, theirs, rtol=10 * rtol, atol=rtol
+            ),
             getattr(result, group),
             getattr(wanted, group),
         )
@@ -57,7 +66,9 @@ def assert_close(result, wanted, rtol=1e-5):
         np.testing.assert_allclose(result.scores[result.best_lane], best, rtol=10 * rtol, atol=rtol)
     if result.best_lane == wanted.best_lane and wanted.best_params is not None:
         jax.tree.map(
-            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e3 * rtol, atol=1e2 * rtol),
+            lambda ours, theirs: np.testing.assert_allclose(
+                ours, theirs, rtol=1e3 * rtol, atol=1e2 * rtol
+            ),
             result.best_params,
             wanted.best_params,
         )
@@ -101,7 +112,13 @@ def check_widths(folder):
 def check_digits(folder):
     task = lrax.tasks.digits()
     for rng in ("common", "independent"):
-        options = dict(rates=lrax.log_grid(1e-3, 1e-1, 6), seeds=2, steps=30, eval_every=15, objective="val_loss")
+        options = dict(
+            rates=lrax.log_grid(1e-3, 1e-1, 6),
+            seeds=2,
+            steps=30,
+            eval_every=15,
+            objective="val_loss",
+        )
         one = swept(task, devices=1, rng=rng, **options)
         for devices in (8, 3):
             assert_close(swept(task, devices=devices, rng=rng, **options), one)
@@ -126,9 +143,14 @@ def programs(task, *, points=8, **options):
     if options.get("rng") == "independent":
         bits = np.zeros((2, points, 2), np.uint32)
     rates = {"learning_rate": np.linspace(0.1, 1.0, points)}
-    made = engine.Engine(task, optax.adam, rates, bits, **{"steps": 300, "rng": "common", **options})
+    made = engine.Engine(
+        task, optax.adam, rates, bits, **{"steps": 300, "rng": "common", **options}
+    )
     made.compile()
-    return {name: getattr(made._parts, name).lower(*shapes)() for name, shapes in made._arguments.items()}
+    return {
+        name: getattr(made._parts, name).lower(*shapes)()
+        for name, shapes in made._arguments.items()
+    }
 
 
 def assert_no_collective(task, **options):
@@ -159,11 +181,15 @@ def check_no_collective_of_convolutions(folder):
 def check_data_is_no_constant(folder):
     held_out = np.random.default_rng(1).normal(size=(6000, 3)).astype(np.float32)
     closing = problems.regression(
-        evaluate=lambda params: {"val_loss": problems.squared_error(params, {"x": held_out, "y": held_out[:, 0]})}
+        evaluate=lambda params: {
+            "val_loss": problems.squared_error(params, {"x": held_out, "y": held_out[:, 0]})
+        }
     )
     on_one = jax.device_put(held_out, jax.devices()[2])  # where its owner put it is nothing to us
     committed = problems.regression(
-        evaluate=lambda params: {"val_loss": problems.squared_error(params, {"x": on_one, "y": on_one[:, 0]})}
+        evaluate=lambda params: {
+            "val_loss": problems.squared_error(params, {"x": on_one, "y": on_one[:, 0]})
+        }
     )
     for program in programs(closing, devices=8).values():
         assert not re.search(r"f32\[6000,3\]\S* constant\(", program.as_text())
@@ -177,7 +203,9 @@ def check_a_lane_of_nan_changes_no_bit_of_the_others(folder):
             result = swept(rates=(1e-3, bad, 3e-2, 1e-1, 0.3), devices=8, rng=rng)
             others = [0, 2, 3, 4]
             np.testing.assert_array_equal(result.losses[others], sane.losses[others])
-            np.testing.assert_array_equal(result.metrics["val_loss"][others], sane.metrics["val_loss"][others])
+            np.testing.assert_array_equal(
+                result.metrics["val_loss"][others], sane.metrics["val_loss"][others]
+            )
             np.testing.assert_array_equal(result.status[others], sane.status[others])
             assert (result.status[1] == "diverged").all()
 
@@ -186,7 +214,9 @@ def check_stopping(folder):
     rates = [*lrax.log_grid(1e-3, 0.3, 9), 1e30, np.inf, np.nan]
     for stop in ("diverged", lrax.Halving(), lrax.Median(), None):
         for rng in ("common", "independent"):
-            options = dict(rates=rates, steps=320, seeds=2, stop=stop, rng=rng, objective="val_loss")
+            options = dict(
+                rates=rates, steps=320, seeds=2, stop=stop, rng=rng, objective="val_loss"
+            )
             one = swept(devices=1, **options)
             result = swept(devices=8, **options)
             assert_close(result, one, rtol=1e-4)
@@ -218,7 +248,10 @@ def check_resume(folder):
     options = dict(steps=40, eval_every=15, objective="val_loss", devices=8)
     for rng in ("common", "independent"):
         whole = swept(rng=rng, **options)
-        segment, run.SECONDS_PER_SEGMENT = run.SECONDS_PER_SEGMENT, 0.0  # every segment is one step long
+        segment, run.SECONDS_PER_SEGMENT = (
+            run.SECONDS_PER_SEGMENT,
+            0.0,
+        )  # every segment is one step long
         try:
             path = folder / f"resume-{rng}"
             part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
@@ -228,7 +261,8 @@ def check_resume(folder):
             run.SECONDS_PER_SEGMENT = segment
         assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
         assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
-        # On another number of devices it goes on too, to the same numbers up to their order of additions.
+        # On another number of devices it goes on too, to the same numbers up to their order of
+        # additions.
         path = folder / f"moved-{rng}"
         swept(rng=rng, checkpoint=path, budget=0, **options)
         assert_close(swept(rng=rng, checkpoint=path, **{**options, "devices": 3}), whole)
@@ -282,7 +316,9 @@ def check_which_devices(folder):
     one = swept(devices=1)
     assert_close(swept(devices=[here[5], here[2]]), one)
     for program in programs(TASK, devices=[here[5]]).values():
-        assert {device for s in jax.tree.leaves(program.output_shardings) for device in s.device_set} == {here[5]}
+        assert {
+            device for s in jax.tree.leaves(program.output_shardings) for device in s.device_set
+        } == {here[5]}
     assert_close(swept(devices=[here[5]], execution=2), one)
 
 
@@ -295,11 +331,17 @@ def check_the_default_device(folder):
             assert "spread" not in swept().info["plan"]
             assert_close(swept(), one)
             for program in programs(TASK).values():
-                places = {device for s in jax.tree.leaves(program.output_shardings) for device in s.device_set}
+                places = {
+                    device
+                    for s in jax.tree.leaves(program.output_shardings)
+                    for device in s.device_set
+                }
                 assert places == set(plan.devices(None))
         finally:
             jax.config.update("jax_default_device", None)
-    with jax.default_device(jax.devices()[3]):  # a setting of this thread, which those that train do not have
+    with jax.default_device(
+        jax.devices()[3]
+    ):  # a setting of this thread, which those that train do not have
         assert_close(swept(execution=2), one)
 
 
@@ -325,7 +367,9 @@ def check_a_model_with_state(folder):
         value = problems.squared_error(params, batch) + 1e-3 * jax.random.normal(key)
         return value, ({"mean": 0.9 * state["mean"] + 0.1 * value}, {"twice": 2 * value})
 
-    task = lrax.Task(init, loss, TASK.batch, lambda params, state: {"mean": state["mean"]}, stateful=True)
+    task = lrax.Task(
+        init, loss, TASK.batch, lambda params, state: {"mean": state["mean"]}, stateful=True
+    )
     for rng in ("common", "independent"):
         one = swept(task, devices=1, rng=rng)
         result = swept(task, devices=8, rng=rng)
@@ -365,7 +409,9 @@ def child():
     child.close()
 
 
-@pytest.mark.parametrize("check", [pytest.param(c, marks=[pytest.mark.slow] if c in SLOW else []) for c in CHECKS])
+@pytest.mark.parametrize(
+    "check", [pytest.param(c, marks=[pytest.mark.slow] if c in SLOW else []) for c in CHECKS]
+)
 def test_on_eight_devices(check, child):
     child.run(check, timeout=600)
 

@@ -10,7 +10,7 @@ import problems
 import pytest
 
 import lrax
-from lrax.sweeps import run
+from lrax.sweeps.engine import loop as run
 from lrax.sweeps.progress import Progress, Standing, guarded, words
 
 RATES = lrax.log_grid(1e-3, 1e-1, 4)
@@ -52,18 +52,31 @@ def test_each_event_and_its_facts():
 
     segments = of("segment", events)
     assert len(segments) > 2
-    np.testing.assert_array_equal(np.concatenate([s["losses"] for s in segments], axis=-1), result.losses)
-    assert [s["done"] for s in segments] == np.cumsum([s["losses"].shape[-1] for s in segments]).tolist()
+    np.testing.assert_array_equal(
+        np.concatenate([s["losses"] for s in segments], axis=-1), result.losses
+    )
+    assert [s["done"] for s in segments] == np.cumsum(
+        [s["losses"].shape[-1] for s in segments]
+    ).tolist()
     assert segments[-1]["done"] == 30
-    assert segments[-1]["best"] == {"learning_rate": RATES[np.argmin(result.final_losses.mean(axis=1))]}
-    np.testing.assert_allclose(segments[-1]["loss"], result.final_losses.mean(axis=1).min(), rtol=1e-6)
+    assert segments[-1]["best"] == {
+        "learning_rate": RATES[np.argmin(result.final_losses.mean(axis=1))]
+    }
+    np.testing.assert_allclose(
+        segments[-1]["loss"], result.final_losses.mean(axis=1).min(), rtol=1e-6
+    )
     assert all(s["alive"] == s["lanes"] == 8 for s in segments)
 
     evaluations = of("evaluate", events)
     assert [e["done"] for e in evaluations] == [10, 20, 30]
     for i, facts in enumerate(evaluations):
-        np.testing.assert_array_equal(facts["metrics"]["val_loss"], result.evaluations["val_loss"][..., i])
-        before = [name for name, other in events[: next(j for j, (_, f) in enumerate(events) if f is facts)]]
+        np.testing.assert_array_equal(
+            facts["metrics"]["val_loss"], result.evaluations["val_loss"][..., i]
+        )
+        before = [
+            name
+            for name, other in events[: next(j for j, (_, f) in enumerate(events) if f is facts)]
+        ]
         assert "segment" in before  # whose steps the evaluation comes after
 
 
@@ -96,7 +109,9 @@ def test_a_sweep_that_goes_on_says_from_where(tmp_path, capsys):
     assert of("start", events)[0]["done"] == done == result.info["resumed_at"]
     segments = of("segment", events)
     assert segments[0]["done"] == done + segments[0]["losses"].shape[-1]
-    np.testing.assert_allclose(segments[-1]["loss"], result.final_losses.mean(axis=1).min(), rtol=1e-6)
+    np.testing.assert_allclose(
+        segments[-1]["loss"], result.final_losses.mean(axis=1).min(), rtol=1e-6
+    )
     shown = capsys.readouterr().err
     assert f"{done}/200" in shown  # of the whole sweep, and not from 0 again
     assert "200/200" in shown
@@ -123,7 +138,9 @@ def test_the_leader_is_no_accident_of_one_segment():
     assert np.mean(np.array(leaders[200:]) == 0.2) < by_segment / 2
     whole = Standing({"rate": np.array([0.1, 0.2])}, steps)
     whole.take(losses)
-    assert np.isclose(whole.facts(np.ones(2, bool), np.ones((2, 1), bool))["loss"], losses[0, 0, -40:].mean())
+    assert np.isclose(
+        whole.facts(np.ones(2, bool), np.ones((2, 1), bool))["loss"], losses[0, 0, -40:].mean()
+    )
 
 
 def test_where_nobody_leads_nobody_is_named():
@@ -153,9 +170,14 @@ def test_a_logger_that_fails_costs_no_training():
         if kind == "segment":
             raise OSError("connection lost")
 
-    with pytest.warns(RuntimeWarning, match=r"`on_event` failed at 'segment' and the sweep goes on: OSError: connecti"):
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"`on_event` failed at 'segment' and the sweep goes on: OSError: connecti",
+    ):
         result = lrax.sweep(TASK, optax.adam, RATES, steps=30, on_event=broken)
-    np.testing.assert_array_equal(result.losses, lrax.sweep(TASK, optax.adam, RATES, steps=30).losses)
+    np.testing.assert_array_equal(
+        result.losses, lrax.sweep(TASK, optax.adam, RATES, steps=30).losses
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(RuntimeWarning) as caught:  # for who wants to know at once
@@ -212,4 +234,6 @@ def test_the_loggers_of_the_readme():
     lrax.sweep(TASK, optax.adam, RATES, on_event=names["to_tensorboard"](writer), **options)
     assert len([tag for tag in writer.scalars if tag.startswith("train_loss/")]) == 4
     assert [step for step, _ in writer.scalars["val_loss/0.001"]] == [10, 20, 30]
-    np.testing.assert_allclose(writer.scalars["val_loss/0.001"][-1][1], result.metrics["val_loss"][0].mean())
+    np.testing.assert_allclose(
+        writer.scalars["val_loss/0.001"][-1][1], result.metrics["val_loss"][0].mean()
+    )

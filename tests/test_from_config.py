@@ -12,7 +12,12 @@ from jax import numpy as jnp
 import lrax
 from lrax.compat import from_config
 
-HUGGING = {"lr_scheduler_type": "cosine_with_min_lr", "learning_rate": 3e-4, "max_steps": 200, "warmup_steps": 20}
+HUGGING = {
+    "lr_scheduler_type": "cosine_with_min_lr",
+    "learning_rate": 3e-4,
+    "max_steps": 200,
+    "warmup_steps": 20,
+}
 HUGGING |= {"lr_scheduler_kwargs": {"min_lr": 1e-5}}
 
 
@@ -26,16 +31,39 @@ HUGGING |= {"lr_scheduler_kwargs": {"min_lr": 1e-5}}
         ),
         ({"learning_rate": 1e-3, "max_steps": 50}, ("linear", 1e-3, 0, 50)),
         ({"lr_scheduler_type": "cosine", "max_steps": 50}, ("cosine", 5e-5, 0, 50)),
-        ({"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_steps": 0.1}, ("cosine", 5e-5, 6, 51)),
-        ({"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_ratio": 0.1}, ("cosine", 5e-5, 6, 51)),
-        ({"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_ratio": 1}, ("cosine", 5e-5, 51, 51)),
-        ({"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_steps": 7.9}, ("cosine", 5e-5, 7, 51)),
         (
-            {"lr_scheduler_type": "linear", "max_steps": 51, "warmup_steps": 9, "warmup_ratio": 0.5},
+            {"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_steps": 0.1},
+            ("cosine", 5e-5, 6, 51),
+        ),
+        (
+            {"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_ratio": 0.1},
+            ("cosine", 5e-5, 6, 51),
+        ),
+        (
+            {"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_ratio": 1},
+            ("cosine", 5e-5, 51, 51),
+        ),
+        (
+            {"lr_scheduler_type": "cosine", "max_steps": 51, "warmup_steps": 7.9},
+            ("cosine", 5e-5, 7, 51),
+        ),
+        (
+            {
+                "lr_scheduler_type": "linear",
+                "max_steps": 51,
+                "warmup_steps": 9,
+                "warmup_ratio": 0.5,
+            },
             ("linear", 5e-5, 9, 51),
         ),
-        ({"lr_scheduler_type": "constant", "learning_rate": 0.1, "warmup_steps": 9}, ("constant", 0.1)),
-        ({"lr_scheduler_type": "inverse_sqrt", "learning_rate": 0.1, "warmup_steps": 9}, ("inverse_sqrt", 0.1, 9)),
+        (
+            {"lr_scheduler_type": "constant", "learning_rate": 0.1, "warmup_steps": 9},
+            ("constant", 0.1),
+        ),
+        (
+            {"lr_scheduler_type": "inverse_sqrt", "learning_rate": 0.1, "warmup_steps": 9},
+            ("inverse_sqrt", 0.1, 9),
+        ),
         (
             {
                 "lr_scheduler_type": "warmup_stable_decay",
@@ -47,13 +75,20 @@ HUGGING |= {"lr_scheduler_kwargs": {"min_lr": 1e-5}}
             ("warmup_stable_decay", 0.1, 9, None, {"num_decay_steps": 5, "num_stable_steps": 6}),
         ),
         (
-            {"lr_scheduler_type": "linear", "lr_scheduler_kwargs": None, "max_steps": 9, "bf16": True},
+            {
+                "lr_scheduler_type": "linear",
+                "lr_scheduler_kwargs": None,
+                "max_steps": 9,
+                "bf16": True,
+            },
             ("linear", 5e-5, 0, 9),
         ),
     ],
 )
 def test_configurations_of_transformers(config, wanted):
-    chex.assert_trees_all_equal(from_config(config), lrax.compat.transformers.get_scheduler(*wanted), strict=True)
+    chex.assert_trees_all_equal(
+        from_config(config), lrax.compat.transformers.get_scheduler(*wanted), strict=True
+    )
 
 
 def test_steps_stand_in_for_max_steps():
@@ -64,16 +99,26 @@ def test_steps_stand_in_for_max_steps():
         "max_steps": -1,
         "warmup_ratio": 0.1,
     }
-    assert repr(from_config(config, steps=50)) == "warmup_linear(peak=0.1, steps=50, warmup=5, init=0, end=0)"
+    assert (
+        repr(from_config(config, steps=50))
+        == "warmup_linear(peak=0.1, steps=50, warmup=5, init=0, end=0)"
+    )
 
 
 def test_the_rate_may_be_traced():
-    rates = jax.vmap(lambda lr: from_config(HUGGING | {"learning_rate": lr})(20))(jnp.array([0.1, 0.2]))
+    rates = jax.vmap(lambda lr: from_config(HUGGING | {"learning_rate": lr})(20))(
+        jnp.array([0.1, 0.2])
+    )
     np.testing.assert_allclose(rates, [0.1, 0.2], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "head", [{"scheduler": "OneCycleLR"}, {"class": "torch.optim.lr_scheduler.OneCycleLR"}, {"class": "OneCycleLR"}]
+    "head",
+    [
+        {"scheduler": "OneCycleLR"},
+        {"class": "torch.optim.lr_scheduler.OneCycleLR"},
+        {"class": "OneCycleLR"},
+    ],
 )
 def test_classes_of_pytorch(head):
     schedule = from_config(head | {"lr": 0.1, "max_lr": 0.5, "total_steps": 100})
@@ -86,7 +131,9 @@ def test_schedulers_in_a_list_take_over_the_rate():
         {"scheduler": "LinearLR", "start_factor": 0.1, "total_iters": 5},
         {"scheduler": "CosineAnnealingLR", "T_max": 20},
     ]
-    schedule = from_config({"scheduler": "SequentialLR", "lr": 0.1, "schedulers": parts, "milestones": [5]})
+    schedule = from_config(
+        {"scheduler": "SequentialLR", "lr": 0.1, "schedulers": parts, "milestones": [5]}
+    )
     torch = lrax.compat.torch
     children = [torch.LinearLR(0.1, 0.1, total_iters=5), torch.CosineAnnealingLR(0.1, T_max=20)]
     chex.assert_trees_all_equal(schedule, torch.SequentialLR(0.1, children, [5]), strict=True)
@@ -96,7 +143,10 @@ def test_schedulers_in_a_list_take_over_the_rate():
     ("config", "message"),
     [
         ({}, "`config` must have one of the keys 'scheduler', .*, got none"),
-        ({"lr_schedular_type": "linear"}, "must have one of the keys .*; what is 'lr_schedular_type'?"),
+        (
+            {"lr_schedular_type": "linear"},
+            "must have one of the keys .*; what is 'lr_schedular_type'?",
+        ),
         (
             {"learning_rate": 0.1, "lr_schedular_type": "cosine"},
             "unknown key 'lr_schedular_type'; did you mean 'lr_scheduler_type'",
@@ -105,9 +155,15 @@ def test_schedulers_in_a_list_take_over_the_rate():
             {"lr_scheduler_type": "cosin", "max_steps": 9},
             r"`config\['lr_scheduler_type'\]` must be one of .*did you mean 'cosine'",
         ),
-        ({"lr_scheduler_type": "greedy"}, "must be a schedule of the step count, got 'greedy', which follows the loss"),
+        (
+            {"lr_scheduler_type": "greedy"},
+            "must be a schedule of the step count, got 'greedy', which follows the loss",
+        ),
         ({"lr_scheduler_type": "linear"}, r"`config\['max_steps'\]` must be .*, got -1"),
-        ({"lr_scheduler_type": "inverse_sqrt", "warmup_ratio": 0.1}, r"`config\['max_steps'\]` must be"),
+        (
+            {"lr_scheduler_type": "inverse_sqrt", "warmup_ratio": 0.1},
+            r"`config\['max_steps'\]` must be",
+        ),
         (
             {"lr_scheduler_type": "linear", "max_steps": 9, "warmup_ratio": 2},
             r"`config\['warmup_ratio'\]` must be from 0 to 1, got 2",
@@ -125,15 +181,30 @@ def test_schedulers_in_a_list_take_over_the_rate():
             {"lr_scheduler_type": "warmup_stable_decay", "max_steps": 9},
             r"`config\['lr_scheduler_kwargs'\]` must have the key 'num_decay_steps'",
         ),
-        ({"scheduler": "OneCycle", "lr": 0.1}, r"`config\['scheduler'\]` must be one of .*; did you mean 'OneCycleLR'"),
+        (
+            {"scheduler": "OneCycle", "lr": 0.1},
+            r"`config\['scheduler'\]` must be one of .*; did you mean 'OneCycleLR'",
+        ),
         (
             {"class": "timm.scheduler.CosineLRScheduler", "lr": 0.1},
             "must be a class of torch.optim.lr_scheduler, got 'timm",
         ),
-        ({"class": "torch.optim.lr_scheduler.ReduceLROnPlateau", "lr": 0.1}, "which follows the loss"),
-        ({"scheduler": "StepLR", "step_size": 3}, "`config` must have the key 'lr' for StepLR, got 'step_size'"),
-        ({"scheduler": "StepLR", "lr": 0.1, "step_sizes": 3}, "got 'step_sizes'; did you mean 'step_size'"),
-        ({"scheduler": "ChainedScheduler", "lr": 0.1, "schedulers": [3]}, r"`config\['schedulers'\]` must be dicts"),
+        (
+            {"class": "torch.optim.lr_scheduler.ReduceLROnPlateau", "lr": 0.1},
+            "which follows the loss",
+        ),
+        (
+            {"scheduler": "StepLR", "step_size": 3},
+            "`config` must have the key 'lr' for StepLR, got 'step_size'",
+        ),
+        (
+            {"scheduler": "StepLR", "lr": 0.1, "step_sizes": 3},
+            "got 'step_sizes'; did you mean 'step_size'",
+        ),
+        (
+            {"scheduler": "ChainedScheduler", "lr": 0.1, "schedulers": [3]},
+            r"`config\['schedulers'\]` must be dicts",
+        ),
     ],
 )
 def test_bad_configurations_are_named(config, message):
@@ -157,5 +228,7 @@ def test_the_arguments_of_transformers_are_taken_whole():
     config = {field.name: field.default for field in dataclasses.fields(args)}
     config = {key: None if value is dataclasses.MISSING else value for key, value in config.items()}
     schedule = from_config(config | {"max_steps": 70, "warmup_steps": 0.03})
-    wanted = lrax.compat.transformers.get_scheduler("linear", config["learning_rate"], math.ceil(70 * 0.03), 70)
+    wanted = lrax.compat.transformers.get_scheduler(
+        "linear", config["learning_rate"], math.ceil(70 * 0.03), 70
+    )
     chex.assert_trees_all_equal(schedule, wanted, strict=True)

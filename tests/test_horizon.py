@@ -61,7 +61,9 @@ def test_durations(duration, steps):
 
 def test_lengths():
     assert lrax.Horizon(steps="10_000").steps == 10_000
-    assert lrax.Horizon(epochs=90, dataset_size=1_281_167, batch_size=1024).steps == 112_603  # 112602.57
+    assert (
+        lrax.Horizon(epochs=90, dataset_size=1_281_167, batch_size=1024).steps == 112_603
+    )  # 112602.57
     assert lrax.Horizon(epochs=1.5, dataset_size=1000, batch_size=10).steps == 150
     assert lrax.Horizon(epochs="0.1", dataset_size=1000, batch_size=10).steps == 10
     assert lrax.Horizon(tokens="20Btok", tokens_per_step=2**19).steps == 38_147
@@ -70,7 +72,8 @@ def test_lengths():
 
 
 @pytest.mark.parametrize(
-    ("drop_last", "per_epoch"), [(None, Fraction(250, 3)), (True, Fraction(83)), (False, Fraction(84))]
+    ("drop_last", "per_epoch"),
+    [(None, Fraction(250, 3)), (True, Fraction(83)), (False, Fraction(84))],
 )
 def test_the_last_batch_of_an_epoch(drop_last, per_epoch):
     horizon = lrax.Horizon(epochs=3, dataset_size=1000, batch_size=12, drop_last=drop_last)
@@ -88,13 +91,22 @@ def test_epochs_are_those_of_minibatches():
 
 
 def test_rounding():
-    for rounding, steps in (("nearest", [1, 1, 2, 3]), ("floor", [1, 1, 1, 2]), ("ceil", [1, 1, 2, 3])):
+    for rounding, steps in (
+        ("nearest", [1, 1, 2, 3]),
+        ("floor", [1, 1, 1, 2]),
+        ("ceil", [1, 1, 2, 3]),
+    ):
         horizon = lrax.Horizon(steps=10, rounding=rounding)
         assert [horizon(duration) for duration in ("1%", "10%", "15%", "25%")] == steps
         assert lrax.Horizon(steps=10)("15%", rounding=rounding) == steps[2]
 
 
-@hypothesis.given(COUNTS, COUNTS, st.sampled_from(["", "K", "M", "B"]), st.sampled_from(["nearest", "floor", "ceil"]))
+@hypothesis.given(
+    COUNTS,
+    COUNTS,
+    st.sampled_from(["", "K", "M", "B"]),
+    st.sampled_from(["nearest", "floor", "ceil"]),
+)
 @hypothesis.settings(deadline=None)
 def test_arithmetic_is_exact(tokens, per_step, suffix, rounding):
     horizon = lrax.Horizon(steps=1, tokens_per_step=per_step, rounding=rounding)
@@ -113,7 +125,10 @@ def test_arithmetic_is_exact(tokens, per_step, suffix, rounding):
 def test_parts_add_up(steps, percent):
     horizon = lrax.Horizon(steps=steps)
     assert horizon("100%") == horizon("1dur") == steps
-    first, rest = horizon(f"{percent}%", rounding="floor"), horizon(f"{100 - percent}%", rounding="ceil")
+    first, rest = (
+        horizon(f"{percent}%", rounding="floor"),
+        horizon(f"{100 - percent}%", rounding="ceil"),
+    )
     assert first + rest == steps or steps < 200
 
 
@@ -133,11 +148,22 @@ BARE = {"steps": 1000}
     [
         (BARE, "2e9tok", "`tokens_per_step` must be given to count '2e9tok' in steps, got none"),
         (BARE, "5ep", "`dataset_size` must be given to count '5ep' in steps, got none"),
-        ({**BARE, "dataset_size": 10}, "5ep", "`batch_size` must be given to count '5ep' in steps, got none"),
+        (
+            {**BARE, "dataset_size": 10},
+            "5ep",
+            "`batch_size` must be given to count '5ep' in steps, got none",
+        ),
         (BARE, "5sp", "`batch_size` must be given to count '5sp' in steps, got none"),
-        (BARE, 0.1, "`duration` must be a whole number of steps, got 0.1; a part of the run is '0.1dur'"),
+        (
+            BARE,
+            0.1,
+            "`duration` must be a whole number of steps, got 0.1; a part of the run is '0.1dur'",
+        ),
         (BARE, "1e400", "'1e400' must come to at most 2^31 - 1 steps"),
-        *[(BARE, text, "`duration` must be at least 0 and such as 300, '10%'") for text in (-1, "-1", "x", "", "e5")],
+        *[
+            (BARE, text, "`duration` must be at least 0 and such as 300, '10%'")
+            for text in (-1, "-1", "x", "", "e5")
+        ],
         *[
             (BARE, text, "`duration` must be at least 0 and such as")
             for text in ("1__0", "5 e p", "1e99999999", ".", "5x")
@@ -145,13 +171,21 @@ BARE = {"steps": 1000}
         (BARE, math.nan, "`duration` must be at least 0"),
         (BARE, math.inf, "`duration` must be at least 0"),
         ({}, None, "one of `steps`, `epochs`, `tokens` and `samples` must be given, got none"),
-        ({"steps": "20Btok"}, None, "`steps` must be a number of steps, got '20Btok'; give `tokens`"),
+        (
+            {"steps": "20Btok"},
+            None,
+            "`steps` must be a number of steps, got '20Btok'; give `tokens`",
+        ),
         ({"steps": "10%"}, None, "`steps` must be a number of steps, got '10%'"),
         ({"steps": 1.5}, None, "`steps` must be a whole number of steps, got 1.5"),
         ({"epochs": 1}, None, "`dataset_size` must be given to count epochs=1 in steps, got none"),
         ({"steps": 1, "batch_size": 0}, None, "`batch_size` must be at least 1, got 0"),
         ({"steps": 1, "accumulate": 0}, None, "`accumulate` must be at least 1, got 0"),
-        ({"steps": 1, "rounding": "up"}, None, "`rounding` must be one of 'nearest', 'floor', 'ceil', got 'up'"),
+        (
+            {"steps": 1, "rounding": "up"},
+            None,
+            "`rounding` must be one of 'nearest', 'floor', 'ceil', got 'up'",
+        ),
         (
             {"epochs": 1, "dataset_size": 3, "batch_size": 4, "drop_last": True},
             None,
@@ -184,7 +218,9 @@ def test_updates_under_gradient_accumulation(k):
         epochs=2, dataset_size=13 * 8, batch_size=8, accumulate=k, rounding="floor"
     )  # the last, unfinished accumulation makes no update
     schedule = lrax.linear(init=1.0, end=0.0, steps=horizon.steps)
-    optimizer = optax.MultiSteps(optax.chain(optax.identity(), lrax.scale_by_lr(schedule)), every_k_schedule=k)
+    optimizer = optax.MultiSteps(
+        optax.chain(optax.identity(), lrax.scale_by_lr(schedule)), every_k_schedule=k
+    )
     params = jnp.zeros([])
     state = optimizer.init(params)
     rates = []

@@ -27,7 +27,8 @@ from jax import numpy as jnp
 from test_devices import assert_close, assert_equal
 
 import lrax
-from lrax.sweeps import engine, hosts, run, sweep as sweeping, tuning
+from lrax.sweeps import sweep as sweeping
+from lrax.sweeps.engine import engine, hosts, loop as run, tuning
 
 TASK = problems.regression()
 RATES = lrax.log_grid(1e-3, 0.3, 5)
@@ -82,12 +83,16 @@ def check_exchange(folder):
                 tree = shared.gather({"a": part, "b": part.astype(np.float64)}, 5, axis)
                 assert tree["a"].dtype == wanted.dtype
                 np.testing.assert_array_equal(tree["a"], np.moveaxis(wanted, 0, axis))
-                np.testing.assert_array_equal(tree["b"], np.moveaxis(wanted, 0, axis).astype(np.float64))
+                np.testing.assert_array_equal(
+                    tree["b"], np.moveaxis(wanted, 0, axis).astype(np.float64)
+                )
     odd = np.array([np.nan, -0.0, np.inf], np.float32).view(np.uint32)
     found = shared.given({"x": odd.view(np.float32) if ME == 1 else np.zeros(3, np.float32)}, 1)
     np.testing.assert_array_equal(found["x"].view(np.uint32), odd)
     state = run.State({"a": [1, None]}, {"x": np.arange(3.0), "y": np.zeros((2, 0), jnp.bfloat16)})
-    facts, arrays = shared.of_first(lambda: state if ME == 0 else pytest.fail("the others load nothing"))
+    facts, arrays = shared.of_first(
+        lambda: state if ME == 0 else pytest.fail("the others load nothing")
+    )
     assert facts == state.facts
     jax.tree.map(np.testing.assert_array_equal, arrays, state.arrays)
     assert arrays["y"].dtype == jnp.bfloat16
@@ -106,7 +111,11 @@ def check_uneven_points(folder):
         assert result.info["devices"] == 2 * jax.local_device_count()
         # And both have the same bits.
         first = hosts.Hosts().given((result.losses, result.metrics, result.best_params), 0)
-        jax.tree.map(np.testing.assert_array_equal, first, (result.losses, result.metrics, result.best_params))
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            first,
+            (result.losses, result.metrics, result.best_params),
+        )
 
 
 def check_fewer_points_than_processes(folder):
@@ -156,7 +165,12 @@ def check_nothing_is_left_anywhere(folder):
 
 def check_other_decisions_about_compaction(folder):
     """Which each process makes for itself, by its own pace."""
-    rates = [*lrax.log_grid(1e-3, 0.1, 4), *[np.inf] * 4, *lrax.log_grid(1e-3, 0.1, 4), *[np.inf] * 4]
+    rates = [
+        *lrax.log_grid(1e-3, 0.1, 4),
+        *[np.inf] * 4,
+        *lrax.log_grid(1e-3, 0.1, 4),
+        *[np.inf] * 4,
+    ]
     wanted = alone(rates=rates, steps=320)
     with changed(engine, "PAYS", 0.0 if ME else 1e9):
         result = swept(rates=rates, steps=320)
@@ -239,7 +253,13 @@ def check_only_the_first_shows_and_tells(folder):
     events, said = [], io.StringIO()
     rates = [*RATES, 1e30, np.inf]
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        swept(rates=rates, steps=300, eval_every=100, progress=True, on_event=lambda *event: events.append(event))
+        swept(
+            rates=rates,
+            steps=300,
+            eval_every=100,
+            progress=True,
+            on_event=lambda *event: events.append(event),
+        )
     if ME == 1:
         assert said.getvalue() == ""
         assert not events
@@ -285,7 +305,9 @@ def check_an_unwritable_checkpoint_is_an_error_in_both(folder):
 
 
 def check_other_calls_are_refused(folder):
-    with pytest.raises(ValueError, match="all processes must make the same call, got 2 different ones"):
+    with pytest.raises(
+        ValueError, match="all processes must make the same call, got 2 different ones"
+    ):
         swept(rates=RATES * (1 + ME))
     with pytest.raises(ValueError, match="all processes must make the same call"):
         swept(steps=20 + ME)
@@ -309,7 +331,12 @@ def check_one_is_slow(folder):
 
 CHECKS = children.names(globals())
 EVERYDAY = {"check_uneven_points", "check_halving", "check_checkpoint"}
-WITH_TWO_DEVICES = ["check_uneven_points", "check_halving", "check_one_has_nothing_left", "check_checkpoint"]
+WITH_TWO_DEVICES = [
+    "check_uneven_points",
+    "check_halving",
+    "check_one_has_nothing_left",
+    "check_checkpoint",
+]
 
 
 def pair(devices, late=0):
@@ -331,7 +358,9 @@ def processes_of_two_devices():
     yield from pair(2)
 
 
-@pytest.mark.parametrize("check", [pytest.param(c, marks=[] if c in EVERYDAY else pytest.mark.slow) for c in CHECKS])
+@pytest.mark.parametrize(
+    "check", [pytest.param(c, marks=[] if c in EVERYDAY else pytest.mark.slow) for c in CHECKS]
+)
 def test_two_processes(check, processes):
     processes.run(check, timeout=300)
 

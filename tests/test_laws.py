@@ -21,7 +21,9 @@ from jax.extend.core import Literal
 import lrax
 
 # Every step and half step of the table's horizon, and counts before and far past it.
-COUNTS = np.concatenate([[-1, -0.5], np.arange(0, 103, 0.5), [2**24 + 1, 2**31 - 1]]).astype(np.float32)
+COUNTS = np.concatenate([[-1, -0.5], np.arange(0, 103, 0.5), [2**24 + 1, 2**31 - 1]]).astype(
+    np.float32
+)
 SMOOTH = np.arange(103, dtype=np.float32) + np.float32(0.3125)  # between the joins
 FAR = [-1, 0, 1, 99, 100, 101, 2**24 + 1, 2**31 - 1]  # as the integers that an optimizer counts
 HORIZONS = np.array([10**3, 10**5, 10**7, 2**24])
@@ -47,7 +49,8 @@ gradients = jax.jit(jax.vmap(jax.grad(rate), in_axes=(None, 0)))
 
 # What may be below zero.
 SIGNED = {("shift", "steps"), ("tanh", "low"), ("tanh", "high"), ("power_law", "b")}
-# Of which the rate is no continuous function: another key is other noise, and no warmup another timescale.
+# Of which the rate is no continuous function: another key is other noise, and no warmup another
+# timescale.
 JUMPS = {("with_noise", "key"), ("inverse_sqrt", "warmup"), ("cosine_restarts", "cycles")}
 # Valid values of hyperparameters for which 2 is none.
 VALID = {"steps": 9, "pct_start": 0, "gamma": 1, "limit": 1, "low": 1, "first": 9}
@@ -65,9 +68,13 @@ def changed(schedule):
     """The schedule with one hyperparameter changed, for each of them; the phases still fit into `steps`."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(schedule)
     enlarged = {"steps": 1.5, "mult": 1.5, "times": 2, "cycles": 2}
-    factors = [enlarged.get(name := path[-1].key, 0.5 if name in DURATIONS else 0.75) for path, _ in leaves]
+    factors = [
+        enlarged.get(name := path[-1].key, 0.5 if name in DURATIONS else 0.75) for path, _ in leaves
+    ]
     return [
-        structure.unflatten([np.float32(leaf * factor) if i == j else leaf for j, (_, leaf) in enumerate(leaves)])
+        structure.unflatten(
+            [np.float32(leaf * factor) if i == j else leaf for j, (_, leaf) in enumerate(leaves)]
+        )
         for i, factor in enumerate(factors)
     ]
 
@@ -89,7 +96,9 @@ def stretched(schedule, horizon):
 
 def test_the_table_lists_every_public_builder():
     functions = {name: value for name, value in vars(lrax).items() if inspect.isfunction(value)}
-    returns = {name: inspect.signature(function).return_annotation for name, function in functions.items()}
+    returns = {
+        name: inspect.signature(function).return_annotation for name, function in functions.items()
+    }
     builders = {name for name, value in returns.items() if value in (lrax.Schedule, "Schedule")}
     # `stack` has an axis of lanes, which no law here is about: its tests are in `test_schedule.py`.
     assert builders == {case.builder for case in CASES} | {"stack"} == FORMULAS.keys() | {"stack"}
@@ -103,7 +112,9 @@ def test_the_rate_is_that_of_the_formula(case):
     far = np.array(FAR, np.float32)  # which is what a count is held in
     np.testing.assert_allclose(schedule(COUNTS), wanted, **close)
     np.testing.assert_allclose(compiled(schedule, COUNTS), wanted, **close)
-    np.testing.assert_allclose(jnp.stack([schedule(count) for count in FAR], -1), reference(schedule, far), **close)
+    np.testing.assert_allclose(
+        jnp.stack([schedule(count) for count in FAR], -1), reference(schedule, far), **close
+    )
     np.testing.assert_allclose(schedule.values(102), reference(schedule, np.arange(102)), **close)
 
 
@@ -119,29 +130,43 @@ def test_every_leaf_is_mapped(case):
     for i in range(len(leaves)):  # each leaf on its own
         axes = structure.unflatten([0 if i == j else None for j in range(len(leaves))])
         partly = structure.unflatten([leaf if i == j else leaf[0] for j, leaf in enumerate(leaves)])
-        assert jax.eval_shape(jax.vmap(rate, in_axes=(axes, None)), partly, 3).shape == (len(leaves),)
+        assert jax.eval_shape(jax.vmap(rate, in_axes=(axes, None)), partly, 3).shape == (
+            len(leaves),
+        )
 
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=[pytest.mark.slow] if case.builder == "with_noise" else []) for case in CASES],
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if case.builder == "with_noise" else [])
+        for case in CASES
+    ],
     ids=str,
 )
 def test_precision(case):
-    # In float32 the textbook cosine is off by 100 % in the last steps of 1e5, and 1 - t / steps by 0.6 %.
+    # In float32 the textbook cosine is off by 100 % in the last steps of 1e5, and 1 - t / steps by
+    # 0.6 %.
     horizons = np.concatenate([HORIZONS, LONG_HORIZONS])
     schedules = lanes([stretched(case.build(), horizon) for horizon in horizons])
     joins = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 1])
-    counts = np.stack([(joins[:, None] * horizon + np.arange(-100, 100)).ravel() for horizon in horizons])
+    counts = np.stack(
+        [(joins[:, None] * horizon + np.arange(-100, 100)).ravel() for horizon in horizons]
+    )
     counts = np.clip(np.round(counts), 0, None).astype(np.float32)
     result = np.asarray(mapped(schedules, counts), np.float64)
     for i, horizon in enumerate(horizons):
         schedule, peak = lane(schedules, i), result[i].max()
         wanted = reference(schedule, counts[i])
-        # What is not relative is the formula's own rounding in float64: of 1 + cos, where the cosine is nearly -1.
+        # What is not relative is the formula's own rounding in float64: of 1 + cos, where the
+        # cosine is nearly -1.
         holds = np.abs(result[i] - wanted) <= 1e-6 * wanted + 4e-16 * peak
-        if horizon > 2**24:  # where the count itself is rounded, and may so fall on the other side of a stair
-            near = [reference(schedule, counts[i] + shift * np.spacing(counts[i])) for shift in [-1, 0, 1]]
+        if (
+            horizon > 2**24
+        ):  # where the count itself is rounded, and may so fall on the other side of a stair
+            near = [
+                reference(schedule, counts[i] + shift * np.spacing(counts[i]))
+                for shift in [-1, 0, 1]
+            ]
             holds |= (result[i] >= np.min(near, axis=0) - 1e-6 * peak) & (
                 result[i] <= np.max(near, axis=0) + 1e-6 * peak
             )
@@ -165,7 +190,10 @@ def test_gradients_are_those_of_the_formula(case):
             high, low = value + small, value - small
             low = max(low, 0) if value >= 0 else low  # most formulas take no negative number
             above, below = (
-                reference(structure.unflatten([*leaves[:i], with_entry(leaf, at, new), *leaves[i + 1 :]]), SMOOTH)
+                reference(
+                    structure.unflatten([*leaves[:i], with_entry(leaf, at, new), *leaves[i + 1 :]]),
+                    SMOOTH,
+                )
                 for new in (high, low)
             )
             wanted = (above - below) / (high - low)
@@ -200,7 +228,15 @@ def test_one_trace_for_all_types_of_numbers_and_for_all_their_values():
 @every_structure
 def test_rates_are_float32_scalars_or_arrays_like_the_count(case):
     schedule = case.build()
-    for count in [0, 0.5, np.int64(3), np.float64(3), jnp.int32(3), jnp.asarray(3), jnp.bfloat16(3)]:
+    for count in [
+        0,
+        0.5,
+        np.int64(3),
+        np.float64(3),
+        jnp.int32(3),
+        jnp.asarray(3),
+        jnp.bfloat16(3),
+    ]:
         rate = jax.eval_shape(schedule, count)
         assert (rate.shape, rate.dtype, rate.weak_type) == ((), jnp.float32, False)
     for shape in [(0,), (5,), (2, 3)]:
@@ -211,7 +247,9 @@ def test_rates_are_float32_scalars_or_arrays_like_the_count(case):
 
 def is_alone(case):
     """Whether no schedule is part of this one, which might ask it for its rate at a known step."""
-    parts = jax.tree.leaves(case.build().hyperparams, is_leaf=lambda part: isinstance(part, lrax.Schedule))
+    parts = jax.tree.leaves(
+        case.build().hyperparams, is_leaf=lambda part: isinstance(part, lrax.Schedule)
+    )
     return not any(isinstance(part, lrax.Schedule) for part in parts)
 
 
@@ -232,7 +270,11 @@ def test_rates_are_float64_under_x64(case, x64):
         schedule = case.build()
         counts = np.arange(-1, 103)
         result = schedule(counts)
-        assert {leaf.dtype for leaf in jax.tree.leaves(schedule)} == {result.dtype} == {np.dtype(np.float64)}
+        assert (
+            {leaf.dtype for leaf in jax.tree.leaves(schedule)}
+            == {result.dtype}
+            == {np.dtype(np.float64)}
+        )
         np.testing.assert_allclose(result, reference(schedule, counts), rtol=1e-12, atol=1e-16)
 
 
@@ -262,7 +304,10 @@ def test_no_tracer_leaks():
     with jax.checking_leaks():
         jax.eval_shape(lambda count: [case.build()(count) for case in CASES], 3)
         jax.eval_shape(
-            lambda factor: [case.build(**{k: factor * v for k, v in case.numbers.items()})(3) for case in CASES], 1.0
+            lambda factor: [
+                case.build(**{k: factor * v for k, v in case.numbers.items()})(3) for case in CASES
+            ],
+            1.0,
         )
 
 
@@ -281,10 +326,16 @@ def test_optax_takes_it(case):
 
     np.testing.assert_array_equal(steps(optax.scale_by_schedule(schedule)), wanted)
     np.testing.assert_array_equal(steps(optax.sgd(schedule)), -np.asarray(wanted))
-    np.testing.assert_allclose(steps(optax.adamw(schedule, weight_decay=0)), -np.asarray(wanted), rtol=1e-4)
+    np.testing.assert_allclose(
+        steps(optax.adamw(schedule, weight_decay=0)), -np.asarray(wanted), rtol=1e-4
+    )
     injected = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
-    np.testing.assert_array_equal(steps(injected, lambda _, state: state.hyperparams["learning_rate"]), wanted)
-    every_second = optax.MultiSteps(optax.sgd(schedule), every_k_schedule=2).gradient_transformation()
+    np.testing.assert_array_equal(
+        steps(injected, lambda _, state: state.hyperparams["learning_rate"]), wanted
+    )
+    every_second = optax.MultiSteps(
+        optax.sgd(schedule), every_k_schedule=2
+    ).gradient_transformation()
     np.testing.assert_allclose(steps(every_second), [0, -wanted[0], 0], rtol=1e-6)
     joined = optax.join_schedules([schedule, schedule], boundaries=[2])
     np.testing.assert_array_equal([joined(count) for count in range(5)], [*wanted[:2], *wanted])
@@ -300,19 +351,28 @@ def test_it_is_trained_as_parameters(case):
     updates, state = optimizer.update(grads, state, schedule)
     trained = optax.apply_updates(schedule, updates)
     chex.assert_trees_all_equal_structs(trained, schedule)
-    for before, after, gradient in zip(*map(jax.tree.leaves, (schedule, trained, grads)), strict=True):
+    for before, after, gradient in zip(
+        *map(jax.tree.leaves, (schedule, trained, grads)), strict=True
+    ):
         much = np.abs(gradient) > 1e-6
         np.testing.assert_array_equal(np.sign(before - after)[much], np.sign(gradient)[much])
 
 
-@pytest.mark.parametrize(("case", "name"), [(case, name) for case in BUILDERS for name in case.numbers], ids=str)
+@pytest.mark.parametrize(
+    ("case", "name"), [(case, name) for case in BUILDERS for name in case.numbers], ids=str
+)
 def test_bad_numbers_are_named(case, name):
-    negative = [] if (case.builder, name) in SIGNED else [-1, -1e-3, np.array([1.0, -1.0], np.float32)]
+    negative = (
+        [] if (case.builder, name) in SIGNED else [-1, -1e-3, np.array([1.0, -1.0], np.float32)]
+    )
     for bad in [*negative, np.nan, np.inf, 1e300, jnp.float32(np.nan)]:
         with pytest.raises(ValueError, match=f"`{name}` must be .*, got "):
             case.build(**{name: bad})
     for bad in ["0.1", None, True, 1j, object()]:
-        if bad is not None or inspect.signature(getattr(lrax, case.builder)).parameters[name].default is not None:
+        if (
+            bad is not None
+            or inspect.signature(getattr(lrax, case.builder)).parameters[name].default is not None
+        ):
             with pytest.raises(TypeError, match=f"`{name}` must be a real number"):
                 case.build(**{name: bad})
 
@@ -328,21 +388,52 @@ def test_bad_numbers_are_named(case, name):
 @pytest.mark.parametrize(
     ("builder", "keywords", "message"),
     [
-        ("cosine", dict(peak=0.1, steps=9, exponent=0), "`exponent` must be finite and positive, got 0"),
+        (
+            "cosine",
+            dict(peak=0.1, steps=9, exponent=0),
+            "`exponent` must be finite and positive, got 0",
+        ),
         ("exponential", dict(init=0.1, rate=0), "`rate` must be finite and positive, got 0"),
-        ("exponential", dict(init=0.1, rate=0.5, steps=0), "`steps` must be finite and positive, got 0"),
-        ("warmup_cosine", dict(peak=0.1, steps=9, warmup=10), "`warmup` must be at most `steps`, got 10.0 and 9.0"),
-        ("wsd", dict(peak=0.1, steps=9, warmup=5, cooldown=5), "`warmup . cooldown` must be at most `steps`, got 10"),
+        (
+            "exponential",
+            dict(init=0.1, rate=0.5, steps=0),
+            "`steps` must be finite and positive, got 0",
+        ),
+        (
+            "warmup_cosine",
+            dict(peak=0.1, steps=9, warmup=10),
+            "`warmup` must be at most `steps`, got 10.0 and 9.0",
+        ),
+        (
+            "wsd",
+            dict(peak=0.1, steps=9, warmup=5, cooldown=5),
+            "`warmup . cooldown` must be at most `steps`, got 10",
+        ),
         (
             "wsd",
             dict(peak=0.1, steps=9, warmup=0, cooldown=0, shape="cubic"),
             "`shape` must be one of 'linear', .*cubic",
         ),
-        *((name, dict(), f"`{name}` must be given at least one") for name in ("multiply", "add", "minimum", "maximum")),
-        ("ramp", dict(start=0, end=1, steps=9, inclusive="all"), "`inclusive` must be one of 'left', .*'all'"),
-        ("polynomial", dict(init=1, end=0, steps=9, power=0), "`power` must be finite and positive, got 0"),
+        *(
+            (name, dict(), f"`{name}` must be given at least one")
+            for name in ("multiply", "add", "minimum", "maximum")
+        ),
+        (
+            "ramp",
+            dict(start=0, end=1, steps=9, inclusive="all"),
+            "`inclusive` must be one of 'left', .*'all'",
+        ),
+        (
+            "polynomial",
+            dict(init=1, end=0, steps=9, power=0),
+            "`power` must be finite and positive, got 0",
+        ),
         ("polynomial", dict(init=1, end=0, steps=9, k=0), "`k` must be finite and positive, got 0"),
-        ("multistep", dict(init=1, milestones=[9, 3]), "`milestones` must be in ascending order, got "),
+        (
+            "multistep",
+            dict(init=1, milestones=[9, 3]),
+            "`milestones` must be in ascending order, got ",
+        ),
         ("multistep", dict(init=1, milestones=3), "`milestones` must be a list of numbers, got 3"),
         (
             "multistep",
@@ -354,49 +445,109 @@ def test_bad_numbers_are_named(case, name):
             dict(values=[1.0, 2.0], boundaries=[1, 2]),
             "`values` must be one more than `boundaries`.* got 2 and 2",
         ),
-        ("piecewise", dict(values=[1.0], boundaries=[]), "`values` must be one more than .* got 1 and 0"),
-        ("piecewise", dict(values=[1.0, 2.0, 3.0], boundaries=[9, 3]), "`boundaries` must be in ascending order, got "),
+        (
+            "piecewise",
+            dict(values=[1.0], boundaries=[]),
+            "`values` must be one more than .* got 1 and 0",
+        ),
+        (
+            "piecewise",
+            dict(values=[1.0, 2.0, 3.0], boundaries=[9, 3]),
+            "`boundaries` must be in ascending order, got ",
+        ),
         ("from_values", dict(values=[]), "`values` must be at least one number"),
-        ("cyclic", dict(low=0.2, high=0.1, up=9), "`low` must be at most `high`, got 0.2.* and 0.1"),
+        (
+            "cyclic",
+            dict(low=0.2, high=0.1, up=9),
+            "`low` must be at most `high`, got 0.2.* and 0.1",
+        ),
         ("cyclic", dict(low=0.1, high=0.2, up=9, gamma=1.5), "`gamma` must be at most 1, got 1.5"),
         ("cyclic", dict(low=0.1, high=0.2, up=0), "`up . down` must be finite and positive, got 0"),
-        ("cyclic", dict(low=0.1, high=0.2, up=9, mode="square"), "`mode` must be one of 'triangular', .*'square'"),
+        (
+            "cyclic",
+            dict(low=0.1, high=0.2, up=9, mode="square"),
+            "`mode` must be one of 'triangular', .*'square'",
+        ),
         ("cosine_restarts", dict(peak=1, first=0), "`first` must be finite and positive, got 0"),
-        ("cosine_restarts", dict(peak=1, first=9, mult=0.5), "`mult` must be finite and at least 1, got 0.5"),
-        ("cosine_restarts", dict(peak=1, first=9, cycles=0), "`cycles` must be finite and at least 1, got 0"),
+        (
+            "cosine_restarts",
+            dict(peak=1, first=9, mult=0.5),
+            "`mult` must be finite and at least 1, got 0.5",
+        ),
+        (
+            "cosine_restarts",
+            dict(peak=1, first=9, cycles=0),
+            "`cycles` must be finite and at least 1, got 0",
+        ),
         ("one_cycle", dict(peak=1, steps=9, phases=4), "`phases` must be 2 or 3, got 4"),
-        ("one_cycle", dict(peak=1, steps=9, pct_start=0.6, phases=3), "`pct_start` must be at most 0.5 with 3 phases"),
+        (
+            "one_cycle",
+            dict(peak=1, steps=9, pct_start=0.6, phases=3),
+            "`pct_start` must be at most 0.5 with 3 phases",
+        ),
         (
             "tri_stage",
             dict(peak=1, warmup=1, hold=1, cooldown=1, final_scale=0),
             "`final_scale` must be finite and pos",
         ),
-        ("wsd_s", dict(peak=1, warmup=1, boundaries=[9], cooldown=1, end=0), "`end` must be finite and positive"),
-        ("clip", dict(schedule=1.0, low=0.2, high=0.1), "`low` must be at most `high`, got 0.2.* and 0.1"),
+        (
+            "wsd_s",
+            dict(peak=1, warmup=1, boundaries=[9], cooldown=1, end=0),
+            "`end` must be finite and positive",
+        ),
+        (
+            "clip",
+            dict(schedule=1.0, low=0.2, high=0.1),
+            "`low` must be at most `high`, got 0.2.* and 0.1",
+        ),
         ("repeat", dict(schedule=1.0, steps=0), "`steps` must be finite and positive, got 0"),
         ("stretch", dict(schedule=1.0, factor=0), "`factor` must be finite and positive, got 0"),
-        ("link", dict(schedule=1.0, at_low=1, at_high=2, low=1, high=1), "`high - low` must be finite and positive"),
-        ("join", dict(schedules=[1.0, 2.0], boundaries=[1, 2]), "`schedules` must be one more than .* got 2 and 2"),
-        ("join", dict(schedules=[1.0, 2.0, 3.0], boundaries=[9, 3]), "`boundaries` must be in ascending order, got "),
+        (
+            "link",
+            dict(schedule=1.0, at_low=1, at_high=2, low=1, high=1),
+            "`high - low` must be finite and positive",
+        ),
+        (
+            "join",
+            dict(schedules=[1.0, 2.0], boundaries=[1, 2]),
+            "`schedules` must be one more than .* got 2 and 2",
+        ),
+        (
+            "join",
+            dict(schedules=[1.0, 2.0, 3.0], boundaries=[9, 3]),
+            "`boundaries` must be in ascending order, got ",
+        ),
         (
             "join",
             dict(schedules=[1.0, 2.0], boundaries=[1], clock="utc"),
             "`clock` must be one of 'local', 'global', got",
         ),
-        ("warmup", dict(schedule=1.0, steps=9, anchor="top"), "`anchor` must be one of 'shift', .*'top'"),
+        (
+            "warmup",
+            dict(schedule=1.0, steps=9, anchor="top"),
+            "`anchor` must be one of 'shift', .*'top'",
+        ),
         ("with_noise", dict(schedule=1.0, key=-1), "`key` must be a seed from 0 to"),
         ("with_noise", dict(schedule=1.0, key=0, limit=1.5), "`limit` must be at most 1, got 1.5"),
-        ("with_noise", dict(schedule=1.0, key=0, kind="pink"), "`kind` must be one of 'normal', 'uniform', got 'pink'"),
+        (
+            "with_noise",
+            dict(schedule=1.0, key=0, kind="pink"),
+            "`kind` must be one of 'normal', 'uniform', got 'pink'",
+        ),
     ],
 )
 def test_bad_calls_are_named(builder, keywords, message):
     with pytest.raises(ValueError, match=message):
         getattr(lrax, builder)(**keywords)
-    numbers = {name: value for name, value in keywords.items() if type(value) in (int, float) and name != "key"}
+    numbers = {
+        name: value
+        for name, value in keywords.items()
+        if type(value) in (int, float) and name != "key"
+    }
     if numbers == keywords != {} and builder != "one_cycle" and "list of" not in message:
-        error, _ = checkify.checkify(jax.jit(lambda numbers: jax.tree.leaves(getattr(lrax, builder)(**numbers))))(
-            numbers
-        )
+        error, _ = checkify.checkify(
+            jax.jit(lambda numbers: jax.tree.leaves(getattr(lrax, builder)(**numbers)))
+        )(numbers)
         assert re.search(message, error.get())
 
 

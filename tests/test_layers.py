@@ -1,4 +1,4 @@
-"""The house: floors, file sizes, names, and what an import costs."""
+"""The house: floors, names, and what an import costs."""
 
 import ast
 import inspect
@@ -11,8 +11,8 @@ import pytest
 import lrax
 
 ROOT = Path(lrax.__file__).parent
-FLOORS = ["_require", "plots", "schedules", "rate", "controllers", "scaling", "tasks", "theory", "sweeps", "probes"]
-FLOORS += ["compat", "__main__"]
+FLOORS = "_require display schedules rate probes controllers lr_free theory training tasks sweeps".split()
+FLOORS += "scaling finders compat cli __main__".split()
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
@@ -21,18 +21,24 @@ def imports(path):
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert node.level or (node.module or "").split(".")[0] != "lrax", f"{path}: import lrax relatively"
+            assert node.level or (node.module or "").split(".")[0] != "lrax", (
+                f"{path}: import lrax relatively"
+            )
             if node.level:
                 base = package[: len(package) - node.level + 1] + tuple(
                     (node.module or "").split(".") if node.module else ()
                 )
                 for name in node.names:
                     whole = (*base, name.name)
-                    is_module = (ROOT.joinpath(*whole)).with_suffix(".py").exists() or ROOT.joinpath(*whole).is_dir()
+                    is_module = (ROOT.joinpath(*whole)).with_suffix(
+                        ".py"
+                    ).exists() or ROOT.joinpath(*whole).is_dir()
                     target = whole if is_module else base
                     yield (*target, "__init__") if ROOT.joinpath(*target).is_dir() else target
         elif isinstance(node, ast.Import):
-            assert all(name.name.split(".")[0] != "lrax" for name in node.names), f"{path}: import lrax relatively"
+            assert all(name.name.split(".")[0] != "lrax" for name in node.names), (
+                f"{path}: import lrax relatively"
+            )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -42,7 +48,9 @@ def test_a_file_imports_only_from_floors_below(path):
         if target[0] == parts[0]:
             assert len(parts) > 1, f"{path} imports itself"
             continue  # within a folder: acyclic, below
-        assert FLOORS.index(target[0]) < FLOORS.index(parts[0]), f"{'.'.join(parts)} imports {'.'.join(target)}"
+        assert FLOORS.index(target[0]) < FLOORS.index(parts[0]), (
+            f"{'.'.join(parts)} imports {'.'.join(target)}"
+        )
 
 
 def test_imports_are_acyclic():
@@ -61,12 +69,15 @@ def test_imports_are_acyclic():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_are_small_and_import_lrax_at_the_top(path):
-    assert len(path.read_text().splitlines()) <= 400
+def test_files_import_lrax_at_the_top(path):
     tree = ast.parse(path.read_text())
     for function in ast.walk(tree):
         if isinstance(function, (ast.FunctionDef, ast.ClassDef)):
-            inner = [node for node in ast.walk(function) if isinstance(node, ast.ImportFrom) and node.level]
+            inner = [
+                node
+                for node in ast.walk(function)
+                if isinstance(node, ast.ImportFrom) and node.level
+            ]
             assert not inner, f"{path}: an import of lrax inside {function.name}"
 
 
@@ -87,15 +98,23 @@ print(sorted(after - before - set(sys.stdlib_module_names)))
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "['lrax']"
 
 
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-QUALIFIED = [name for name in lrax.__all__ if inspect.ismodule(getattr(lrax, name))]  # families such as `lrax.tasks`
+QUALIFIED = [
+    name for name in lrax.__all__ if inspect.ismodule(getattr(lrax, name))
+]  # families such as `lrax.tasks`
 PUBLIC = [name for name in lrax.__all__ if name not in QUALIFIED]
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(lrax, name))]
-FUNCTIONS += [f"{family}.{name}" for family in QUALIFIED for name in getattr(getattr(lrax, family), "__all__", ())]
+FUNCTIONS += [
+    f"{family}.{name}"
+    for family in QUALIFIED
+    for name in getattr(getattr(lrax, family), "__all__", ())
+]
 
 
 def get(name):
@@ -116,12 +135,24 @@ def test_public_functions_are_documented(name):
 
 def test_one_name_one_path():
     assert sorted(lrax.__all__) == list(lrax.__all__)
-    public = {name for name in vars(lrax) if not name.startswith("_") and not inspect.ismodule(getattr(lrax, name))}
+    public = {
+        name
+        for name in vars(lrax)
+        if not name.startswith("_") and not inspect.ismodule(getattr(lrax, name))
+    }
     assert public == set(PUBLIC)
     for folder in FOLDERS:
         module = getattr(lrax, folder)
-        names = {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)}
-        assert names == set(getattr(module, "__all__", ())), f"lrax.{folder} exports what its __all__ does not name"
-        assert not names or folder in QUALIFIED, f"lrax.{folder} exports names and is not public itself"
+        names = {
+            name
+            for name, value in vars(module).items()
+            if name[0] != "_" and not inspect.ismodule(value)
+        }
+        assert names == set(getattr(module, "__all__", ())), (
+            f"lrax.{folder} exports what its __all__ does not name"
+        )
+        assert not names or folder in QUALIFIED, (
+            f"lrax.{folder} exports names and is not public itself"
+        )
         assert not names & set(PUBLIC), f"two paths to names of lrax.{folder}"
     assert all(inspect.getdoc(getattr(lrax, name)) for name in lrax.__all__)

@@ -20,7 +20,8 @@ from jax import numpy as jnp
 from test_checkpoint import PROGRAM, assert_equal, swept
 
 import lrax
-from lrax.sweeps import checkpoint, orbax, run
+from lrax.sweeps.engine import loop as run
+from lrax.sweeps.storage import checkpoint, orbax
 
 if __name__ != "__main__":
     pytest.importorskip("orbax.checkpoint", exc_type=ImportError)
@@ -76,13 +77,22 @@ def test_which_paths_are_orbaxs(tmp_path, monkeypatch):
     of = lambda path: checkpoint.Checkpoint(path, 0, {}).path
     assert of("gs://bucket/sweep") == "gs://bucket/sweep"  # where `Path` would swallow a slash
     assert of("s3://bucket/sweep.npz") == "s3://bucket/sweep.npz"
-    assert of("sweep.orbax") == of("sweep.orbax/") == of(Path("sweep.orbax")) == str(tmp_path / "sweep.orbax")
+    assert (
+        of("sweep.orbax")
+        == of("sweep.orbax/")
+        == of(Path("sweep.orbax"))
+        == str(tmp_path / "sweep.orbax")
+    )
     assert of("sweep") == of(Path("sweep.npz")) == "sweep.npz"
-    with pytest.raises(ValueError, match=r"`checkpoint` must be a path that Orbax can reach.*got nowhere://a/b"):
+    with pytest.raises(
+        ValueError, match=r"`checkpoint` must be a path that Orbax can reach.*got nowhere://a/b"
+    ):
         swept(checkpoint="nowhere://a/b", steps=3)
 
 
-def test_an_interrupted_sweep_goes_on_to_the_same_bits(tmp_path, whole, one_step_segments, monkeypatch):
+def test_an_interrupted_sweep_goes_on_to_the_same_bits(
+    tmp_path, whole, one_step_segments, monkeypatch
+):
     path = tmp_path / "sweep.orbax"
     for _ in range(3):
         part = swept(checkpoint=path, budget=0)
@@ -112,9 +122,15 @@ def test_ctrl_c_saves_what_is_done(tmp_path, whole, one_step_segments):
 def test_another_sweep_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "sweep.orbax"
     swept(checkpoint=path, steps=3)
-    with pytest.raises(ValueError, match=r"`checkpoint` must be of the same sweep(.|\n)*steps: 3 there, 4 here"):
+    with pytest.raises(
+        ValueError, match=r"`checkpoint` must be of the same sweep(.|\n)*steps: 3 there, 4 here"
+    ):
         swept(checkpoint=path, steps=4)
-    assert swept(checkpoint=path, steps=3).losses.shape == (3, 2, 3)  # nothing of this has touched it
+    assert swept(checkpoint=path, steps=3).losses.shape == (
+        3,
+        2,
+        3,
+    )  # nothing of this has touched it
 
 
 def test_a_model_of_the_user_is_refused_and_kept(tmp_path):
@@ -122,7 +138,9 @@ def test_a_model_of_the_user_is_refused_and_kept(tmp_path):
     path = tmp_path / "model.orbax"
     with ocp.CheckpointManager(path) as manager:
         manager.save(7, args=ocp.args.StandardSave({"w": np.ones(3)}))
-    with pytest.raises(ValueError, match=r"must be a whole directory of a lrax\.Checkpoint, got .*model\.orbax"):
+    with pytest.raises(
+        ValueError, match=r"must be a whole directory of a lrax\.Checkpoint, got .*model\.orbax"
+    ):
         swept(checkpoint=path, steps=3)
     with ocp.CheckpointManager(path) as manager:
         assert manager.all_steps() == [7]
@@ -134,7 +152,9 @@ def test_a_model_of_the_user_is_refused_and_kept(tmp_path):
         swept(checkpoint=tmp_path / "file.orbax", steps=3)
 
 
-def test_what_an_interrupted_write_left_is_ignored_and_swept_away(tmp_path, whole, one_step_segments):
+def test_what_an_interrupted_write_left_is_ignored_and_swept_away(
+    tmp_path, whole, one_step_segments
+):
     path = tmp_path / "sweep.orbax"
     path.mkdir()
     left = path / "1.orbax-checkpoint-tmp-123" / "arrays.orbax-checkpoint-tmp-124"
@@ -151,11 +171,16 @@ def test_what_an_interrupted_write_left_is_ignored_and_swept_away(tmp_path, whol
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match=r"the checkpoint could not be written: Not a directory\.: .*file/sweep\.orbax"):
+    with pytest.raises(
+        OSError,
+        match=r"the checkpoint could not be written: Not a directory\.: .*file/sweep\.orbax",
+    ):
         swept(checkpoint=tmp_path / "file" / "sweep.orbax", steps=3)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of NumPy 2.0, which closes twice
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of NumPy 2.0, which closes twice
 @pytest.mark.skipif(os.name != "posix", reason="a limit on the size of files, as on POSIX")
 def test_a_write_that_fails_keeps_the_last_good_one(tmp_path, whole, one_step_segments):
     import resource
@@ -163,10 +188,18 @@ def test_a_write_that_fails_keeps_the_last_good_one(tmp_path, whole, one_step_se
     for path, done in ((tmp_path / "sweep.orbax", []), (tmp_path / "sweep.npz", [])):
         swept(checkpoint=path, budget=0)
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # which the system holds to, as to a disk that is full
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (100, hard)
+        )  # which the system holds to, as to a disk that is full
         try:
-            with pytest.raises(OSError, match=r"the checkpoint could not be written: .*File too large.*before is kept"):
-                swept(checkpoint=path, on_event=lambda kind, facts, done=done: done.append((kind, facts)))
+            with pytest.raises(
+                OSError,
+                match=r"the checkpoint could not be written: .*File too large.*before is kept",
+            ):
+                swept(
+                    checkpoint=path,
+                    on_event=lambda kind, facts, done=done: done.append((kind, facts)),
+                )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         start = done[0][1]["done"]
@@ -174,14 +207,19 @@ def test_a_write_that_fails_keeps_the_last_good_one(tmp_path, whole, one_step_se
         assert result.info["resumed_at"] == start > 0
         assert_equal(result, whole)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["sweep.npz", "sweep.orbax"]
-    assert sum(child.name[0].isdigit() for child in (tmp_path / "sweep.orbax").iterdir()) == 1  # no scraps
+    assert (
+        sum(child.name[0].isdigit() for child in (tmp_path / "sweep.orbax").iterdir()) == 1
+    )  # no scraps
 
 
 def test_without_orbax_it_says_what_to_install(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "orbax"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
-    with pytest.raises(ImportError, match=r'this needs orbax.*, which is not installed: pip install "lrax\[orbax\]"'):
+    with pytest.raises(
+        ImportError,
+        match=r'this needs orbax.*, which is not installed: pip install "lrax\[orbax\]"',
+    ):
         swept(checkpoint=tmp_path / "sweep.orbax", steps=3)
     assert swept(checkpoint=tmp_path / "sweep", steps=3).losses.shape == (3, 2, 3)
 
@@ -197,7 +235,9 @@ def test_killed_at_random_moments_it_loses_nothing_that_was_saved(tmp_path):
     path, out = tmp_path / "sweep.orbax", tmp_path / "result.npz"
     program = PROGRAM.format(tests=str(Path(__file__).parent), path=str(path), out=str(out))
     draw, before = random.Random(0), 0
-    versions = lambda: [child.name for child in path.iterdir() if child.name.isdigit()] if path.exists() else []
+    versions = lambda: (
+        [child.name for child in path.iterdir() if child.name.isdigit()] if path.exists() else []
+    )
     for _ in range(6):
         known = versions()
         process = subprocess.Popen([sys.executable, "-c", program])
@@ -206,7 +246,9 @@ def test_killed_at_random_moments_it_loses_nothing_that_was_saved(tmp_path):
         time.sleep(draw.random() * 0.3)
         process.kill()
         process.wait()
-        done = orbax.load(path, checkpoint.FORMAT)[1]["done"]  # a whole one, and one that never goes back
+        done = orbax.load(path, checkpoint.FORMAT)[1][
+            "done"
+        ]  # a whole one, and one that never goes back
         assert done > before or out.exists()
         before = done
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
@@ -253,7 +295,9 @@ def check_two_processes(folder):
     """The first one alone reads and writes, and neither waits for the other inside Orbax."""
     run.SECONDS_PER_SEGMENT = 0.0
     options = dict(steps=12, seeds=2, eval_every=5, progress=False)
-    sweep = lambda **more: lrax.sweep(problems.regression(), optax.adam, [1e-3, 1e-2, 0.1], **options, **more)
+    sweep = lambda **more: lrax.sweep(
+        problems.regression(), optax.adam, [1e-3, 1e-2, 0.1], **options, **more
+    )
     whole, path = sweep(), folder / f"own-{ME}" / "sweep.orbax"
     for _ in range(2):
         part = sweep(checkpoint=path, budget=0, checkpoint_every=0)
@@ -275,7 +319,8 @@ def test_two_processes():
 
 
 def test_a_spoiled_directory_is_named_and_never_half_read():
-    # Not here, for what goes on in TensorStore when an error ends Orbax's event loop finds it closed, in any test.
+    # Not here, for what goes on in TensorStore when an error ends Orbax's event loop finds it
+    # closed, in any test.
     checked("check_a_spoiled_directory", 1)
 
 
@@ -289,6 +334,8 @@ def checked(check, count, **environment):
 
 if __name__ == "__main__":
     if "PORT" in os.environ:
-        jax.distributed.initialize(f"127.0.0.1:{os.environ['PORT']}", 2, ME, initialization_timeout=300)
+        jax.distributed.initialize(
+            f"127.0.0.1:{os.environ['PORT']}", 2, ME, initialization_timeout=300
+        )
     children.serve(globals())
     os._exit(0)

@@ -15,7 +15,11 @@ import lrax
 from lrax.schedules.parse import parse
 
 CALLS = []
-NAMES = {name: value for name, value in vars(lrax).items() if inspect.isfunction(value) and name in lrax.__all__}
+NAMES = {
+    name: value
+    for name, value in vars(lrax).items()
+    if inspect.isfunction(value) and name in lrax.__all__
+}
 NAMES["torch.OneCycleLR"] = lambda max_lr, total_steps: lrax.one_cycle(max_lr, total_steps)
 NAMES["optax.piecewise_constant_schedule"] = lrax.compat.optax.piecewise_constant_schedule
 
@@ -31,10 +35,16 @@ NAMES["recorded"] = recorded
 @pytest.mark.parametrize(
     ("text", "schedule"),
     [
-        ("warmup_cosine(peak=3e-4, steps=10_000, warmup=500)", lrax.warmup_cosine(3e-4, 10_000, 500)),
+        (
+            "warmup_cosine(peak=3e-4, steps=10_000, warmup=500)",
+            lrax.warmup_cosine(3e-4, 10_000, 500),
+        ),
         ("0.5 * wsd(0.1, 100, 10, 20) + 1e-5", 0.5 * lrax.wsd(0.1, 100, 10, 20) + 1e-5),
         ("2 * 3 * cosine(1, 10)", 6 * lrax.cosine(1, 10)),
-        ("cooldown(cosine(0.1, 1000), at=500, steps=100)", lrax.cooldown(lrax.cosine(0.1, 1000), at=500, steps=100)),
+        (
+            "cooldown(cosine(0.1, 1000), at=500, steps=100)",
+            lrax.cooldown(lrax.cosine(0.1, 1000), at=500, steps=100),
+        ),
         ("torch.OneCycleLR(max_lr=0.1, total_steps=100)", lrax.one_cycle(0.1, 100)),
         ("multistep(0.1, [30, 60], factor=.5)", lrax.multistep(0.1, [30, 60], 0.5)),
         ("wsd(0.1, 100, 10, 20, shape='1-sqrt')", lrax.wsd(0.1, 100, 10, 20, shape="1-sqrt")),
@@ -63,7 +73,10 @@ def test_what_a_schedule_prints_is_read_back(schedule):
 
 def test_literals():
     CALLS.clear()
-    parse("recorded(1, -2.5, +3, inf, -inf, True, None, 'a' 'b', [1, (2, -3)], {'k': [1]}, x=2 * 3 + 1)", NAMES)
+    parse(
+        "recorded(1, -2.5, +3, inf, -inf, True, None, 'a' 'b', [1, (2, -3)], {'k': [1]}, x=2 * 3 + 1)",
+        NAMES,
+    )
     arguments = (1, -2.5, 3, np.inf, -np.inf, True, None, "ab", [1, (2, -3)], {"k": [1]})
     (call,) = CALLS
     assert call == (arguments, {"x": 7})
@@ -74,17 +87,35 @@ def test_literals():
     [
         ("", "the text of a schedule must not be empty"),
         ("cosin(0.1, 100)", "unknown name `cosin`; did you mean `cosine`"),
-        ("OneCycleLR(0.1, 100)", "unknown name `OneCycleLR`; did you mean `torch.OneCycleLR` or `one_cycle`?"),
-        ("torch.OneCyleLR(0.1, 100)", "unknown name `torch.OneCyleLR`; did you mean `torch.OneCycleLR`?"),
+        (
+            "OneCycleLR(0.1, 100)",
+            "unknown name `OneCycleLR`; did you mean `torch.OneCycleLR` or `one_cycle`?",
+        ),
+        (
+            "torch.OneCyleLR(0.1, 100)",
+            "unknown name `torch.OneCyleLR`; did you mean `torch.OneCycleLR`?",
+        ),
         ("zzzzzz(1)", "unknown name `zzzzzz`"),
         ("cosine(peak, 100)", "unknown name `peak`"),
         ("cosine", "`cosine` must be called, as in `cosine(...)`"),
         ("cosine(0.1, 100", "cannot read `cosine(0.1, 100`: '(' was never closed (character 7)"),
         ("cosine(0.1,\n100 200)", "(line 2, character 1)"),
-        ("cosine(0.1)", "in `cosine(0.1)`: cosine() missing 1 required positional argument: 'steps'"),
-        ("1 + cosine(-1, 9)", "in `cosine(-1, 9)`: `peak` must be finite and non-negative, got -1.0"),
-        ("cosine('a', 9)", "in `cosine('a', 9)`: `peak` must be a real number or an array of them, got 'a'"),
-        ("cosine(peak=1, peak=2, steps=3)", "`peak` is given twice in `cosine(peak=1, peak=2, steps=3)`"),
+        (
+            "cosine(0.1)",
+            "in `cosine(0.1)`: cosine() missing 1 required positional argument: 'steps'",
+        ),
+        (
+            "1 + cosine(-1, 9)",
+            "in `cosine(-1, 9)`: `peak` must be finite and non-negative, got -1.0",
+        ),
+        (
+            "cosine('a', 9)",
+            "in `cosine('a', 9)`: `peak` must be a real number or an array of them, got 'a'",
+        ),
+        (
+            "cosine(peak=1, peak=2, steps=3)",
+            "`peak` is given twice in `cosine(peak=1, peak=2, steps=3)`",
+        ),
         ("-1", "in `-1`: `value` must be finite and non-negative"),
         ("'x'", "`'x'` must be a schedule, is a str"),
         ("None", "`None` must be a schedule, is None"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import lrax
-from lrax.sweeps import layout, plan as planning, tuning
-from lrax.sweeps.layout import Layout
+from lrax.sweeps.engine import layout, plan as planning, tuning
+from lrax.sweeps.engine.layout import Layout
 
 RATES = lrax.log_grid(1e-3, 1e-1, 5)
 TASK = problems.regression()
@@ -23,11 +23,16 @@ def pictures():
     )
 
     def loss(params, batch):
-        hidden = jax.nn.relu(convolve(batch["x"], params["kernel"]) + params["bias"][None, None, None, :])
+        hidden = jax.nn.relu(
+            convolve(batch["x"], params["kernel"]) + params["bias"][None, None, None, :]
+        )
         return ((hidden.mean((1, 2)) - batch["y"]) ** 2).mean()
 
     return lrax.Task(
-        init=lambda key: {"kernel": 0.3 * jax.random.normal(key, (3, 3, 2, 4)), "bias": np.zeros(4, np.float32)},
+        init=lambda key: {
+            "kernel": 0.3 * jax.random.normal(key, (3, 3, 2, 4)),
+            "bias": np.zeros(4, np.float32),
+        },
         loss=loss,
         batch=lrax.minibatches({"x": IMAGES, "y": IMAGES[:, :4, 0, 0]}, size=6),
     )
@@ -48,7 +53,9 @@ def reference():
 def test_every_execution_trains_the_same_lanes(execution, rng, reference):
     result = swept(execution=execution, rng=rng)
     np.testing.assert_allclose(result.losses, reference[rng].losses, rtol=1e-5)
-    np.testing.assert_allclose(result.metrics["val_loss"], reference[rng].metrics["val_loss"], rtol=1e-5)
+    np.testing.assert_allclose(
+        result.metrics["val_loss"], reference[rng].metrics["val_loss"], rtol=1e-5
+    )
     assert result.status.tolist() == [["done", "done"]] * 5
 
 
@@ -89,17 +96,26 @@ def test_an_accelerator_gets_all_lanes_at_once():
 
 def test_chunks_fit_the_memory_before_anything_is_allocated(monkeypatch, reference):
     fit = lambda lanes, **rest: planning.fitting(
-        lanes, lanes, **{**dict(per_lane=10, state=2, fixed=50, threads=1, devices=[Accelerator()]), **rest}
+        lanes,
+        lanes,
+        **{**dict(per_lane=10, state=2, fixed=50, threads=1, devices=[Accelerator()]), **rest},
     )
     assert fit(10) == 10
     assert fit(100) == 70  # (950 - 50 - 200) / 10
     assert fit(100, threads=2) == 35
-    with pytest.raises(ValueError, match=r"500 lanes of .* do not fit into .* of TPU v9: sweep fewer points at a time"):
+    with pytest.raises(
+        ValueError,
+        match=r"500 lanes of .* do not fit into .* of TPU v9: sweep fewer points at a time",
+    ):
         fit(500)
     # Room for a call of eight lanes beside the data and the state.
     sizes = {}
     fitting = planning.fitting
-    monkeypatch.setattr(planning, "fitting", lambda *args, **kwargs: sizes.update(kwargs) or fitting(*args, **kwargs))
+    monkeypatch.setattr(
+        planning,
+        "fitting",
+        lambda *args, **kwargs: sizes.update(kwargs) or fitting(*args, **kwargs),
+    )
     swept(execution="vmap")
     room = sizes["fixed"] + 10 * sizes["state"] + 8 * sizes["per_lane"]
     monkeypatch.setattr(planning, "memory", lambda devices: room)
@@ -136,7 +152,7 @@ def test_a_long_run_gets_the_plan_that_was_fastest_and_remembers_it(monkeypatch)
 
 
 def test_what_is_timed_is_the_real_step():
-    from lrax.sweeps.engine import Engine
+    from lrax.sweeps.engine.engine import Engine
 
     bits = np.array([[0, 0], [0, 1]], np.uint32)
     engine = Engine(TASK, optax.adam, {"learning_rate": RATES}, bits, steps=20, rng="common")
@@ -146,7 +162,10 @@ def test_what_is_timed_is_the_real_step():
 
 
 def test_a_plan_that_is_asked_for_is_checked():
-    for execution, message in [("fast", "`execution` must be one of"), (0, "`execution` must be at least 1")]:
+    for execution, message in [
+        ("fast", "`execution` must be one of"),
+        (0, "`execution` must be at least 1"),
+    ]:
         with pytest.raises(ValueError, match=message):
             swept(execution=execution)
     with pytest.raises(ValueError, match="`execution` must be one of"):
@@ -155,7 +174,9 @@ def test_a_plan_that_is_asked_for_is_checked():
         swept(convolutions="im2col")
     with pytest.raises(ValueError, match="`devices` must be at most the 1 of this process, got 2"):
         swept(devices=2)
-    with pytest.raises(ValueError, match=r"`devices` must be 'all', a number, or different devices of this process"):
+    with pytest.raises(
+        ValueError, match=r"`devices` must be 'all', a number, or different devices of this process"
+    ):
         swept(devices=["gpu"])
 
 
@@ -172,7 +193,9 @@ def test_every_lane_has_one_place(sizes, rng, data):
     alive = np.array(sorted(data.draw(st.sets(st.integers(0, points - 1), min_size=1))))
     lanes = Layout(alive, seeds, shape, rng)
     places = [
-        lane for chunk in lanes.chunks for lane in zip(chunk.points[chunk.own], chunk.seeds[chunk.own], strict=True)
+        lane
+        for chunk in lanes.chunks
+        for lane in zip(chunk.points[chunk.own], chunk.seeds[chunk.own], strict=True)
     ]
     assert sorted(places) == [(point, seed) for point in alive for seed in range(seeds)]
     if rng == "common":

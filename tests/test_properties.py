@@ -49,7 +49,14 @@ def monotone(values, up):
 
 
 @short
-@given(rates, rates, st.integers(0, 60), st.integers(0, 60), st.sampled_from(SHAPES), st.sampled_from(INCLUSIVE))
+@given(
+    rates,
+    rates,
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.sampled_from(SHAPES),
+    st.sampled_from(INCLUSIVE),
+)
 def test_a_ramp_is_monotone_and_exact_at_its_ends(start, end, steps, begin, shape, inclusive):
     result = values(lrax.ramp(start, end, steps, shape=shape, inclusive=inclusive, begin=begin))
     monotone(result, up=end >= start)
@@ -60,7 +67,11 @@ def test_a_ramp_is_monotone_and_exact_at_its_ends(start, end, steps, begin, shap
     assert np.all(result[np.float32(begin) > COUNTS] == np.float32(start))
     if steps > 1:
         first, last = result[begin + 1], result[begin + steps]
-        assert (first == np.float32(start)) == (inclusive in ("left", "both")) or start == end or shape == "1-sqrt"
+        assert (
+            (first == np.float32(start)) == (inclusive in ("left", "both"))
+            or start == end
+            or shape == "1-sqrt"
+        )
         assert last == np.float32(end) if inclusive in ("both", "right") else True
 
 
@@ -84,28 +95,37 @@ def test_warmup_cosine_rises_then_falls(peak, steps, warm, low):
     warmup = int(steps * warm)
     end = np.float32(low * peak if low > 2.0**-30 else 0)  # nothing that XLA flushes to zero
     result = values(lrax.warmup_cosine(peak, steps, warmup, end=end))
-    # A warmup of all steps never gets to its peak: a decay without steps is a jump, and `end` is the rate of the update
-    # `steps`. Optax refuses such a cosine. transformers' `linear` jumps as here; its `cosine` does one update later,
-    # and so does that of `lrax.compat.transformers`.
+    # A warmup of all steps never gets to its peak: a decay without steps is a jump, and `end` is
+    # the rate of the update `steps`. Optax refuses such a cosine. transformers' `linear` jumps as
+    # here; its `cosine` does one update later, and so does that of `lrax.compat.transformers`.
     monotone(result[1 : 1 + warmup + (warmup < steps)], up=True)
     monotone(result[1 + warmup :], up=False)
     assert np.all(result[steps <= COUNTS] == end)
     if warmup < steps:
         assert result[1 + warmup] == np.float32(peak)
-        assert np.max(result) <= np.float32(peak) * (1 + 2e-7)  # a digit, where a sum of both ends is rounded up
+        assert np.max(result) <= np.float32(peak) * (
+            1 + 2e-7
+        )  # a digit, where a sum of both ends is rounded up
 
 
 @short
 @given(rates, st.integers(1, 30), st.sampled_from([1.0, 1.5, 2.0, 3.0]), parts, st.integers(1, 6))
 def test_restarts_fall_on_their_steps(peak, first, mult, decay, cycles):
-    # Wherever a cycle begins at a whole step, the rate is that of its peak; no floor of a logarithm is one step off.
+    # Wherever a cycle begins at a whole step, the rate is that of its peak; no floor of a logarithm
+    # is one step off.
     schedule = lrax.cosine_restarts(peak, first, mult=mult, decay=decay, cycles=cycles)
     starts = first * np.concatenate([[0], np.cumsum(mult ** np.arange(cycles))])
     whole = starts == np.round(starts)
-    peaks = np.concatenate([np.float32(peak) * np.float64(np.float32(decay)) ** np.arange(cycles), [0]])
-    held = peak * np.exp(-39)  # powers of the decay are held before they leave float32, all of them below this
+    peaks = np.concatenate(
+        [np.float32(peak) * np.float64(np.float32(decay)) ** np.arange(cycles), [0]]
+    )
+    held = peak * np.exp(
+        -39
+    )  # powers of the decay are held before they leave float32, all of them below this
     counts = np.float32([*starts, *np.maximum(starts[1:] - 1, 0)])
-    result = np.asarray(at(schedule, np.resize(counts, 13)))  # of one length for all numbers of cycles
+    result = np.asarray(
+        at(schedule, np.resize(counts, 13))
+    )  # of one length for all numbers of cycles
     np.testing.assert_allclose(result[: cycles + 1][whole], peaks[whole], rtol=1e-6, atol=held)
     before = result[cycles + 1 : 2 * cycles + 1]
     if first > 2:
@@ -137,19 +157,32 @@ def test_restarts_are_exact_over_the_whole_range_of_steps(first, mult):
 
 
 @short
-@given(rates, rates, lengths, st.integers(0, 60), st.sampled_from(["triangular", "triangular2", "exp_range"]), parts)
+@given(
+    rates,
+    rates,
+    lengths,
+    st.integers(0, 60),
+    st.sampled_from(["triangular", "triangular2", "exp_range"]),
+    parts,
+)
 def test_cyclic_stays_between_its_bounds(low, high, up, down, mode, gamma):
     low, high = sorted([low, high])
     result = values(lrax.cyclic(low, high, up, down, mode=mode, gamma=gamma))
-    assert np.all((result >= np.float32(low) * (1 - 1e-6)) & (result <= np.float32(high) * (1 + 1e-6)))
+    assert np.all(
+        (result >= np.float32(low) * (1 - 1e-6)) & (result <= np.float32(high) * (1 + 1e-6))
+    )
 
 
 @short
-@given(st.lists(st.tuples(rates, st.integers(0, 40)), min_size=2, max_size=5), st.sampled_from(SHAPES))
+@given(
+    st.lists(st.tuples(rates, st.integers(0, 40)), min_size=2, max_size=5), st.sampled_from(SHAPES)
+)
 def test_phases_that_meet_are_continuous(points, shape):
     # Each phase ends where the next begins, so no step is larger than that of a phase of its own.
     ends, lengths = [point[0] for point in points], [point[1] for point in points[1:]]
-    phases = [lrax.ramp(ends[i], ends[i + 1], length, shape=shape) for i, length in enumerate(lengths)]
+    phases = [
+        lrax.ramp(ends[i], ends[i + 1], length, shape=shape) for i, length in enumerate(lengths)
+    ]
     boundaries = np.cumsum(lengths)
     joined = lrax.join([*phases, lrax.constant(ends[-1])], boundaries)
     result = values(joined)
@@ -161,7 +194,14 @@ def test_phases_that_meet_are_continuous(points, shape):
 
 
 @short
-@given(rates, st.integers(1, 100), st.integers(0, 100), st.integers(0, 60), parts, st.sampled_from(SHAPES))
+@given(
+    rates,
+    st.integers(1, 100),
+    st.integers(0, 100),
+    st.integers(0, 60),
+    parts,
+    st.sampled_from(SHAPES),
+)
 def test_a_cooldown_begins_at_the_rate_where_it_is_attached(peak, steps, begin, length, low, shape):
     base = lrax.cosine(peak, steps, end=0.1 * peak)
     end = max(low, 1e-3) * 0.1 * peak
@@ -178,8 +218,12 @@ def test_clocks(peak, steps, by, factor):
     plain = at(base, FIRST)
     np.testing.assert_array_equal(at(lrax.shift(base, by), FIRST)[:100], plain[by : by + 100])
     np.testing.assert_array_equal(at(lrax.delay(base, by), FIRST)[by:], plain[: 200 - by])
-    np.testing.assert_array_equal(at(lrax.shift(lrax.delay(base, by), by), FIRST)[:100], plain[:100])
-    np.testing.assert_array_equal(at(lrax.repeat(base, steps), FIRST)[: 3 * steps], np.tile(plain[:steps], 3))
+    np.testing.assert_array_equal(
+        at(lrax.shift(lrax.delay(base, by), by), FIRST)[:100], plain[:100]
+    )
+    np.testing.assert_array_equal(
+        at(lrax.repeat(base, steps), FIRST)[: 3 * steps], np.tile(plain[:steps], 3)
+    )
     np.testing.assert_allclose(
         at(lrax.stretch(base, factor), FIRST),
         at(base.replace(steps=(steps + 10) * factor, warmup=10 * factor), FIRST),
@@ -194,7 +238,9 @@ def test_noise_stays_within_its_limit_and_is_replayed(peak, seed, limit, kind):
     schedule = lrax.with_noise(peak, seed, limit=limit, kind=kind, std=0.5)
     result = values(schedule)
     assert np.all(np.abs(result / np.float32(peak) - 1) <= limit * (1 + 1e-6) + 1e-6)
-    np.testing.assert_array_equal([at(schedule, np.float32(count)) for count in (3, 77)], result[[4, 78]])
+    np.testing.assert_array_equal(
+        [at(schedule, np.float32(count)) for count in (3, 77)], result[[4, 78]]
+    )
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
@@ -202,6 +248,10 @@ def test_noise_has_the_distribution_it_says(kind):
     from scipy import stats
 
     noise = lrax.with_noise(1.0, 0, limit=0.5, std=0.3, kind=kind).values(20_000) - 1
-    wanted = stats.uniform(-0.5, 1) if kind == "uniform" else stats.truncnorm(-0.5 / 0.3, 0.5 / 0.3, scale=0.3)
+    wanted = (
+        stats.uniform(-0.5, 1)
+        if kind == "uniform"
+        else stats.truncnorm(-0.5 / 0.3, 0.5 / 0.3, scale=0.3)
+    )
     assert stats.kstest(noise, wanted.cdf).pvalue > 1e-3
     assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.03

@@ -31,11 +31,16 @@ def trajectory(optimizer, params, steps):
     return jax.jit(lambda carry: jax.lax.scan(body, carry, length=steps))(carry)
 
 
-OPTIMIZERS = {"adam": (optax.scale_by_adam(), optax.adam), "momentum": (optax.trace(0.9), lambda s: optax.sgd(s, 0.9))}
+OPTIMIZERS = {
+    "adam": (optax.scale_by_adam(), optax.adam),
+    "momentum": (optax.trace(0.9), lambda s: optax.sgd(s, 0.9)),
+}
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("schedule", [SCHEDULE, lrax.wsd(0.1, 150, 5, 50), optax.linear_schedule(0.1, 0.0, 150)])
+@pytest.mark.parametrize(
+    "schedule", [SCHEDULE, lrax.wsd(0.1, 150, 5, 50), optax.linear_schedule(0.1, 0.0, 150)]
+)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_bit_identical_to_optax(dtype, schedule, name):
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
@@ -49,7 +54,8 @@ def test_bit_identical_to_optax(dtype, schedule, name):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_bit_identical_to_optax_for_a_constant(dtype, name):
-    # Step by step: XLA folds Optax's constant into Adam's own ones, and rounds in another order within one program.
+    # Step by step: XLA folds Optax's constant into Adam's own ones, and rounds in another order
+    # within one program.
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
     first, theirs = OPTIMIZERS[name]
     pairs = []
@@ -86,7 +92,13 @@ def test_sign():
 
 
 def test_one_state_tree_so_that_a_run_switches_at_resume():
-    drives = [0.03, np.float32(0.03), jnp.float32(0.03), SCHEDULE, optax.linear_schedule(0.1, 0.0, 150)]
+    drives = [
+        0.03,
+        np.float32(0.03),
+        jnp.float32(0.03),
+        SCHEDULE,
+        optax.linear_schedule(0.1, 0.0, 150),
+    ]
     states = [adam(drive).init(PARAMS) for drive in drives]
     describe = lambda state: (
         jax.tree.structure(state),
@@ -106,12 +118,16 @@ NESTINGS = {
     "bare": lrax.scale_by_lr(SCHEDULE),
     "chain": adam(SCHEDULE),
     "chain of chains": optax.chain(optax.clip(1.0), optax.chain(optax.trace(0.9), adam(SCHEDULE))),
-    "named_chain": optax.named_chain(("adam", optax.scale_by_adam()), ("lr", lrax.scale_by_lr(SCHEDULE))),
+    "named_chain": optax.named_chain(
+        ("adam", optax.scale_by_adam()), ("lr", lrax.scale_by_lr(SCHEDULE))
+    ),
     "masked": optax.masked(adam(SCHEDULE), {"w": True, "b": False}),
     "partition": optax.partition({"body": adam(SCHEDULE), "head": optax.set_to_zero()}, LABELS),
     "MultiSteps": optax.MultiSteps(adam(SCHEDULE), 1),
     "apply_if_finite": optax.apply_if_finite(adam(SCHEDULE), 3),
-    "all": optax.MultiSteps(optax.apply_if_finite(optax.partition({"body": adam(SCHEDULE)}, lambda p: "body"), 3), 1),
+    "all": optax.MultiSteps(
+        optax.apply_if_finite(optax.partition({"body": adam(SCHEDULE)}, lambda p: "body"), 3), 1
+    ),
 }
 
 
@@ -135,15 +151,23 @@ def test_read_and_set_under_any_nesting(name):
     for _ in range(2):
         updates, held = update(held)
         assert lrax.get_lr(held) == 0.25
-    assert float(jnp.abs(updates["w"]).max()) == pytest.approx(0.25, rel=0.1)  # Adam's steps, and ones, are of size one
+    assert float(jnp.abs(updates["w"]).max()) == pytest.approx(
+        0.25, rel=0.1
+    )  # Adam's steps, and ones, are of size one
     _, back = update(lrax.set_lr(held, None))
-    assert float(lrax.get_lr(back)) == pytest.approx(0.05)  # the update with the index 5: it has kept counting
-    assert float(lrax.get_lr(state)) == pytest.approx(0.02)  # and the state that was set is unchanged
+    assert float(lrax.get_lr(back)) == pytest.approx(
+        0.05
+    )  # the update with the index 5: it has kept counting
+    assert float(lrax.get_lr(state)) == pytest.approx(
+        0.02
+    )  # and the state that was set is unchanged
     assert len(traces) == 1
 
 
 def test_groups():
-    optimizer = optax.partition({"body": adam(1e-3), "head": optax.chain(lrax.scale_by_lr(0.5))}, LABELS)
+    optimizer = optax.partition(
+        {"body": adam(1e-3), "head": optax.chain(lrax.scale_by_lr(0.5))}, LABELS
+    )
     state = optimizer.init(PARAMS)
     assert {group: float(rate) for group, rate in lrax.get_lr(state).items()} == {
         "body": pytest.approx(1e-3),
@@ -157,19 +181,26 @@ def test_groups():
     assert set(map(float, lrax.get_lr(lrax.set_lr(state, 0.125)).values())) == {0.125}
     updates, _ = optimizer.update({"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, one, PARAMS)
     np.testing.assert_array_equal(updates["b"], -0.25 * np.ones(3))
-    with pytest.raises(ValueError, match=r"`rate` must name groups of \['body', 'head'\], got \['tail'\]"):
+    with pytest.raises(
+        ValueError, match=r"`rate` must name groups of \['body', 'head'\], got \['tail'\]"
+    ):
         lrax.set_lr(state, {"tail": 1.0})
     with pytest.raises(ValueError, match=r"got \[0, 'tail'\]"):
         lrax.set_lr(state, {0: 1.0, "tail": 1.0})
 
     one = lrax.scale_by_lr(0.5).init(PARAMS)
-    assert lrax.get_lr(lrax.set_lr({"body": one, "head": one}, {"body": 0.25})) == {"body": 0.25, "head": 0.5}
+    assert lrax.get_lr(lrax.set_lr({"body": one, "head": one}, {"body": 0.25})) == {
+        "body": 0.25,
+        "head": 0.5,
+    }
 
 
 @pytest.mark.parametrize("labels", [(0, 1), ("0", "1")], ids=repr)
 def test_groups_go_by_the_labels_themselves(labels):
     body, head = labels
-    optimizer = optax.partition({body: adam(0.5), head: lrax.scale_by_lr(0.25)}, {"w": [body], "b": [head]})
+    optimizer = optax.partition(
+        {body: adam(0.5), head: lrax.scale_by_lr(0.25)}, {"w": [body], "b": [head]}
+    )
     params = {name: [leaf] for name, leaf in PARAMS.items()}
     state = optimizer.init(params)
     assert lrax.get_lr(state) == {body: 0.5, head: 0.25}
@@ -180,7 +211,9 @@ def test_groups_go_by_the_labels_themselves(labels):
 
 
 def test_groups_within_groups_join_their_labels():
-    inner = optax.partition({"a": lrax.scale_by_lr(0.5), "b": lrax.scale_by_lr(0.25)}, {"w": "a", "b": "b"})
+    inner = optax.partition(
+        {"a": lrax.scale_by_lr(0.5), "b": lrax.scale_by_lr(0.25)}, {"w": "a", "b": "b"}
+    )
     state = optax.partition({7: inner}, {"w": 7, "b": 7}).init(PARAMS)
     assert lrax.get_lr(state) == {"7/a": 0.5, "7/b": 0.25}
 
@@ -188,7 +221,12 @@ def test_groups_within_groups_join_their_labels():
 def test_structure_in_structure_out():
     rate = jax.ShapeDtypeStruct((), jnp.float32)
     assert lrax.get_lr(jax.eval_shape(adam(SCHEDULE).init, PARAMS)) == rate
-    assert lrax.get_lr(jax.eval_shape(optax.inject_hyperparams(optax.adam)(learning_rate=1e-3).init, PARAMS)) == rate
+    assert (
+        lrax.get_lr(
+            jax.eval_shape(optax.inject_hyperparams(optax.adam)(learning_rate=1e-3).init, PARAMS)
+        )
+        == rate
+    )
     lanes = jax.eval_shape(jax.vmap(lambda rate: adam(rate).init(PARAMS)), jnp.ones(3))
     assert lrax.get_lr(lanes) == jax.ShapeDtypeStruct((3,), jnp.float32)
     groups = optax.partition({"body": adam(SCHEDULE), "head": lrax.scale_by_lr(0.5)}, LABELS)
@@ -196,7 +234,10 @@ def test_structure_in_structure_out():
     assert lrax.get_lr(shapes) == {"body": rate, "head": rate}
 
     for new in (0.25, {"head": 0.25}, None):
-        with pytest.raises(TypeError, match=r"`opt_state` must hold values .*, got ShapeDtypeStruct.*`jax.eval_shape"):
+        with pytest.raises(
+            TypeError,
+            match=r"`opt_state` must hold values .*, got ShapeDtypeStruct.*`jax.eval_shape",
+        ):
             lrax.set_lr(shapes, new)
         assert jax.eval_shape(lrax.set_lr, shapes, new) == shapes
 
@@ -211,7 +252,9 @@ def test_a_rate_handed_back_is_read_until_the_next_update(updates):
     assert lrax.get_lr(back) == 0.25  # the one of the last update, or the one set since
     _, after = optimizer.update(PARAMS, back, PARAMS)
     assert lrax.get_lr(after) == SCHEDULE(updates)
-    assert lrax.get_lr(lrax.set_lr(after, None)) == SCHEDULE(updates)  # where nothing is held, nothing changes
+    assert lrax.get_lr(lrax.set_lr(after, None)) == SCHEDULE(
+        updates
+    )  # where nothing is held, nothing changes
 
 
 def test_gradient_accumulation_counts_updates():
@@ -227,7 +270,10 @@ def test_gradient_accumulation_counts_updates():
 def test_groups_without_names_go_by_their_path():
     masks = {"w": True, "b": False}, {"w": False, "b": True}
     optimizer = optax.chain(
-        *(optax.masked(lrax.scale_by_lr(rate), mask) for rate, mask in zip((0.5, 0.25), masks, strict=True))
+        *(
+            optax.masked(lrax.scale_by_lr(rate), mask)
+            for rate, mask in zip((0.5, 0.25), masks, strict=True)
+        )
     )
     state = optimizer.init(PARAMS)
     rates = lrax.get_lr(state)
@@ -235,8 +281,13 @@ def test_groups_without_names_go_by_their_path():
     first = min(rates)
     assert float(lrax.get_lr(lrax.set_lr(state, {first: 0.125}))[first]) == 0.125
 
-    partly_named = optax.chain(optax.partition({"body": lrax.scale_by_lr(0.5)}, lambda _: "body"), lrax.scale_by_lr(1))
-    assert list(lrax.get_lr(partly_named.init(PARAMS))) == ["[0].inner_states['body'].inner_state", "[1]"]
+    partly_named = optax.chain(
+        optax.partition({"body": lrax.scale_by_lr(0.5)}, lambda _: "body"), lrax.scale_by_lr(1)
+    )
+    assert list(lrax.get_lr(partly_named.init(PARAMS))) == [
+        "[0].inner_states['body'].inner_state",
+        "[1]",
+    ]
 
 
 def test_inject_hyperparams():
@@ -257,7 +308,9 @@ def test_inject_hyperparams():
     with pytest.raises(ValueError, match="has no schedule to return to"):
         lrax.set_lr(injected.init(PARAMS), None)
 
-    ours = optax.inject_hyperparams(adam)(rate=0.5)  # under another name, the state of scale_by_lr is what is found
+    ours = optax.inject_hyperparams(adam)(
+        rate=0.5
+    )  # under another name, the state of scale_by_lr is what is found
     assert lrax.get_lr(lrax.set_lr(ours.init(PARAMS), 0.25)) == 0.25
     named = optax.inject_hyperparams(lambda learning_rate: adam(learning_rate))(learning_rate=0.5)
     _, state = named.update(PARAMS, lrax.set_lr(named.init(PARAMS), 0.25), PARAMS)
@@ -285,7 +338,9 @@ def test_set_without_recompiling_in_states_of_optax(optimizer):
 
     state = optimizer.init(PARAMS)
     assert lrax.get_lr(state) == (0.5 if hasattr(state, "hyperparams") else 1.0)
-    state = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), state)  # Optax makes weak counters in the search
+    state = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, leaf.dtype), state
+    )  # Optax makes weak counters in the search
     update(state)
     held = lrax.set_lr(state, 0.25)
     assert lrax.get_lr(held) == 0.25
@@ -309,7 +364,9 @@ def test_lanes_are_states():
     np.testing.assert_array_equal(lrax.get_lr(lrax.set_lr(lanes, 0.5)), [0.5] * 3)
     _, back = jax.vmap(optimizer.update, in_axes=(None, 0))(PARAMS, lrax.set_lr(lanes, None))
     np.testing.assert_array_equal(lrax.get_lr(back), [1.0] * 3)
-    with pytest.raises(ValueError, match=r"`rate` must be a scalar or of the state's shape \(3,\), got \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"`rate` must be a scalar or of the state's shape \(3,\), got \(2,\)"
+    ):
         lrax.set_lr(lanes, rates[:2])
 
 
@@ -327,9 +384,11 @@ def test_set_lr_is_pure_jax():
     optimizer = adam(SCHEDULE)
     state = jax.jit(lambda state, rate: lrax.set_lr(state, rate))(optimizer.init(PARAMS), 0.25)
     assert lrax.get_lr(state) == 0.25
-    slope = jax.grad(lambda rate: optimizer.update(PARAMS, lrax.set_lr(optimizer.init(PARAMS), rate))[0]["b"].sum())(
-        0.1
-    )
+    slope = jax.grad(
+        lambda rate: optimizer.update(PARAMS, lrax.set_lr(optimizer.init(PARAMS), rate))[0][
+            "b"
+        ].sum()
+    )(0.1)
     assert float(slope) == pytest.approx(-3.0, rel=1e-3)
 
 
@@ -356,7 +415,11 @@ def test_it_is_one_rate():
         jax.jit(lambda rates: lrax.scale_by_lr(rates).init(PARAMS))(jnp.ones(2))
 
     one = adam(0.1).init(PARAMS)
-    for schedule in (lrax.constant([0.1, 0.2]), SCHEDULE.replace(peak=np.ones(2)), lambda _: jnp.ones(2)):
+    for schedule in (
+        lrax.constant([0.1, 0.2]),
+        SCHEDULE.replace(peak=np.ones(2)),
+        lambda _: jnp.ones(2),
+    ):
         optimizer = adam(schedule)  # building computes nothing, and cannot know
         for init in (optimizer.init, lambda params: jax.eval_shape(optimizer.init, params)):  # noqa: B023 (used at once)
             with pytest.raises(ValueError, match=words):
@@ -374,7 +437,12 @@ def test_it_is_one_rate():
 
 
 def test_bad_rates_are_named():
-    for bad, error in ((-0.1, ValueError), (np.nan, ValueError), ("fast", TypeError), (None, TypeError)):
+    for bad, error in (
+        (-0.1, ValueError),
+        (np.nan, ValueError),
+        ("fast", TypeError),
+        (None, TypeError),
+    ):
         with pytest.raises(error, match=r"`learning_rate`|`value`"):
             lrax.scale_by_lr(bad)
     state = adam(0.1).init(PARAMS)
@@ -383,5 +451,7 @@ def test_bad_rates_are_named():
     with pytest.raises(TypeError, match="`rate` must be a real number"):
         lrax.set_lr(state, "fast")
     for ask in (lrax.get_lr, lambda state: lrax.set_lr(state, 0.1)):
-        with pytest.raises(ValueError, match=r"`opt_state` must hold a learning rate, .* `lrax.scale_by_lr"):
+        with pytest.raises(
+            ValueError, match=r"`opt_state` must hold a learning rate, .* `lrax.scale_by_lr"
+        ):
             ask(optax.adam(1e-3).init(PARAMS))

@@ -35,10 +35,17 @@ def test_every_builder_is_in_the_readme():
 
 
 def test_oldest_versions_are_the_lower_bounds():
-    pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "oldest.txt").read_text(), re.MULTILINE))
+    pins = dict(
+        re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "oldest.txt").read_text(), re.MULTILINE)
+    )
     extras = PROJECT["optional-dependencies"]
-    required = [*PROJECT["dependencies"], *(need for name, needs in extras.items() if name != "dev" for need in needs)]
-    bounds = dict(re.match(r"([\w-]+) >= ([\d.]+)(?:$|;)", need).groups() for need in required if ">=" in need)
+    required = [
+        *PROJECT["dependencies"],
+        *(need for name, needs in extras.items() if name != "dev" for need in needs),
+    ]
+    bounds = dict(
+        re.match(r"([\w-]+) >= ([\d.]+)(?:$|;)", need).groups() for need in required if ">=" in need
+    )
     assert bounds.keys() == pins.keys()
     for name, bound in bounds.items():
         assert pins[name].startswith(bound), name
@@ -49,9 +56,20 @@ def test_the_source_names_extras_that_exist():
     for path in (ROOT / "lrax").rglob("*.py"):
         for name in re.findall(r"_require\.extra\([^)]*, \"([\w-]+)\"\)", path.read_text()):
             named[name] = path.name
-    assert {"plot", "sweep", "flax", "equinox", "optuna", "orbax", "xarray"} <= named.keys() <= extras.keys()
+    assert (
+        {"plot", "sweep", "flax", "equinox", "optuna", "orbax", "xarray"}
+        <= named.keys()
+        <= extras.keys()
+    )
     tested = re.search(r"lrax\[(.*)\]", extras["tests"][0])[1].split(",")
-    assert tested == ["all", "flax", "equinox", "optuna", "orbax", "xarray"]  # tested with the real ones
+    assert tested == [
+        "all",
+        "flax",
+        "equinox",
+        "optuna",
+        "orbax",
+        "xarray",
+    ]  # tested with the real ones
 
 
 def test_version():

@@ -32,7 +32,13 @@ def test_numbers_become_strong_floats_of_numpy(number):
 
 
 def test_arrays_stay_arrays(x64):
-    for value in ([1, 2], (1.0, 2.0), np.array([1, 2]), jnp.array([1, 2]), jnp.array([1, 2], jnp.bfloat16)):
+    for value in (
+        [1, 2],
+        (1.0, 2.0),
+        np.array([1, 2]),
+        jnp.array([1, 2]),
+        jnp.array([1, 2], jnp.bfloat16),
+    ):
         leaf = _require.real(value=value)["value"]
         assert isinstance(leaf, np.ndarray)
         assert (leaf.dtype, leaf.shape) == (np.float32, (2,))
@@ -52,7 +58,8 @@ def test_tracers_are_cast():
 
 
 @pytest.mark.parametrize(
-    "value", ["1", b"1", None, True, [True], 1j, object(), {"a": 1}, np.bool_(1), jnp.asarray(True), 2**70]
+    "value",
+    ["1", b"1", None, True, [True], 1j, object(), {"a": 1}, np.bool_(1), jnp.asarray(True), 2**70],
 )
 def test_what_is_no_number_is_named(value):
     with pytest.raises(TypeError, match="`value` must be a real number or an array of them, got "):
@@ -82,8 +89,17 @@ def test_ranges(requirement, good, bad, words):
 
 def test_at_most():
     words = "`warmup` must be at most `steps`"
-    for low, high in [(3, 3), ([1, 3], 3), ([1, 3], [1, 3]), ((1, 2), 3), (np.nextafter(np.float32(3), 4), 3)]:
-        _require.at_most(words, *(value if isinstance(value, tuple) else np.float32(value) for value in (low, high)))
+    for low, high in [
+        (3, 3),
+        ([1, 3], 3),
+        ([1, 3], [1, 3]),
+        ((1, 2), 3),
+        (np.nextafter(np.float32(3), 4), 3),
+    ]:
+        _require.at_most(
+            words,
+            *(value if isinstance(value, tuple) else np.float32(value) for value in (low, high)),
+        )
     for low, high in [(4, 3), ([1, 4], 3), ((2, 2), 3), (np.nan, 3), (3, np.nan)]:
         leaves = [value if isinstance(value, tuple) else np.float32(value) for value in (low, high)]
         with pytest.raises(ValueError, match=f"{words}, got .* and "):
@@ -96,9 +112,13 @@ def test_at_most():
 
 def test_a_missing_package_is_named_with_its_extra():
     assert _require.extra("numpy", "plot") is np
-    with pytest.raises(ImportError, match=r'this needs no_such_package, .*: pip install "lrax\[plot\]"'):
+    with pytest.raises(
+        ImportError, match=r'this needs no_such_package, .*: pip install "lrax\[plot\]"'
+    ):
         _require.extra("no_such_package.figure", "plot")
-    with pytest.raises(ImportError, match=r"this needs numpy\.no_such_module, which is not installed"):
+    with pytest.raises(
+        ImportError, match=r"this needs numpy\.no_such_module, which is not installed"
+    ):
         _require.extra("numpy.no_such_module", "plot")
 
 
@@ -107,11 +127,17 @@ def test_a_missing_package_is_named_with_its_extra():
     [
         ("import no_such_package", ModuleNotFoundError, "No module named 'no_such_package'"),
         ("from . import figures_of_old", ImportError, "cannot import name 'figures_of_old'"),
-        ("raise ModuleNotFoundError('built for another machine')", ModuleNotFoundError, "built for another machine"),
+        (
+            "raise ModuleNotFoundError('built for another machine')",
+            ModuleNotFoundError,
+            "built for another machine",
+        ),
         ("1 / 0", ZeroDivisionError, "division by zero"),
     ],
 )
-def test_a_package_that_is_installed_and_broken_says_itself_what_is_wrong(code, error, words, tmp_path, monkeypatch):
+def test_a_package_that_is_installed_and_broken_says_itself_what_is_wrong(
+    code, error, words, tmp_path, monkeypatch
+):
     package = tmp_path / "a_broken_package"
     package.mkdir()
     (package / "__init__.py").write_text(code)

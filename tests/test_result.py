@@ -76,9 +76,13 @@ def test_statuses():
     spike[30:50] = 50.0
     recovers = np.where(steps < 60, spike, 0.5)
     grows[20:] = 6.0
-    noisy = np.where(steps % 20 == 0, 8.0, 0.95)  # single batches of four times the loss do not make a divergence
+    noisy = np.where(
+        steps % 20 == 0, 8.0, 0.95
+    )  # single batches of four times the loss do not make a divergence
     noisy[0] = 1.0
-    losses = np.stack([falls, spike, recovers, grows, noisy, falls, -grows, np.where(steps < 99, falls, np.inf)])
+    losses = np.stack(
+        [falls, spike, recovers, grows, noisy, falls, -grows, np.where(steps < 99, falls, np.inf)]
+    )
     finite = np.array([True] * 5 + [False] + [True] * 2)
     expected = ["done", "diverged", "done", "diverged", "done", "diverged", "done", "diverged"]
     whole = np.full(8, 100)
@@ -86,9 +90,13 @@ def test_statuses():
     words = statuses(losses[:, None], finite[:, None], whole, whole=False)[:, 0].tolist()
     assert words == [word.replace("done", "interrupted") for word in expected]
     overflow = np.array([[2.0, 1e38, np.inf, 3.0]], np.float32)
-    assert statuses(overflow[None], np.ones((1, 1), bool), np.array([4]), whole=True)[:, 0].tolist() == ["diverged"]
+    assert statuses(overflow[None], np.ones((1, 1), bool), np.array([4]), whole=True)[
+        :, 0
+    ].tolist() == ["diverged"]
     losses[:, 60:] = np.nan  # which is what is there of a point that was stopped
-    words = statuses(losses[:4, None], finite[:4, None], np.array([60, 60, 60, 100]), whole=True)[:, 0].tolist()
+    words = statuses(losses[:4, None], finite[:4, None], np.array([60, 60, 60, 100]), whole=True)[
+        :, 0
+    ].tolist()
     assert words == ["pruned", "diverged", "diverged", "diverged"]
 
 
@@ -98,10 +106,14 @@ def test_pruned_points_rank_between_the_others_and_the_diverged():
     losses = result.losses.copy()
     for point, at in ((2, 10), (3, 20)):
         losses[point, :, at:] = np.nan
-    result = made(result.final_losses, losses=losses, status=status, stopped_at=np.array([40, 40, 10, 20, 40]))
+    result = made(
+        result.final_losses, losses=losses, status=status, stopped_at=np.array([40, 40, 10, 20, 40])
+    )
     assert result.ranking.tolist() == [0, 1, 3, 2, 4]
     assert np.isinf(result.scores[2:]).all()
-    assert np.isfinite(result.final_losses[2:4]).all()  # over the last tenth of the steps that they had
+    assert np.isfinite(
+        result.final_losses[2:4]
+    ).all()  # over the last tenth of the steps that they had
     assert "2 pruned" in repr(result)
 
 
@@ -156,7 +168,9 @@ def test_optimum_along_one_name_of_a_product():
 
 
 def test_table_marks_the_best():
-    result = made([[1.0, 1.2], [0.1, 0.3], [np.nan, 0.5]], metrics={"val": [[1, 1], [2, 2], [np.nan, 3]]})
+    result = made(
+        [[1.0, 1.2], [0.1, 0.3], [np.nan, 0.5]], metrics={"val": [[1, 1], [2, 2], [np.nan, 3]]}
+    )
     header, *rows = result.table().splitlines()
     assert header.split() == ["lr", "train", "loss", "val", "status"]
     assert [row.startswith("*") for row in rows] == [False, True, False]
@@ -187,8 +201,14 @@ PARAMS = {
 
 
 def test_save_and_load(tmp_path):
-    result = made([[1.0, 1.2], [0.1, np.nan]], metrics={"z": np.ones((2, 2)), "a": np.zeros((2, 2))}, params=PARAMS)
-    result = dataclasses.replace(result, aux={"norm": result.losses}, evaluations={"z": np.ones((2, 2, 1))})
+    result = made(
+        [[1.0, 1.2], [0.1, np.nan]],
+        metrics={"z": np.ones((2, 2)), "a": np.zeros((2, 2))},
+        params=PARAMS,
+    )
+    result = dataclasses.replace(
+        result, aux={"norm": result.losses}, evaluations={"z": np.ones((2, 2, 1))}
+    )
     result.save(tmp_path / "result")
     assert os.listdir(tmp_path) == ["result.npz"]
     loaded = SweepResult.load(tmp_path / "result.npz")
@@ -213,12 +233,16 @@ def test_save_and_load(tmp_path):
 
 
 def test_a_real_result_survives_the_file(tmp_path):
-    result = lrax.sweep(problems.regression(), optax.adam, [1e-2, 1e-1], steps=5, seeds=2, objective="val_loss")
+    result = lrax.sweep(
+        problems.regression(), optax.adam, [1e-2, 1e-1], steps=5, seeds=2, objective="val_loss"
+    )
     result.save(tmp_path / "r.npz")
     loaded = SweepResult.load(tmp_path / "r.npz")
     np.testing.assert_array_equal(loaded.losses, result.losses)
     assert loaded.best.hyperparams == result.best.hyperparams
-    assert float(problems.evaluate(loaded.best.params)["val_loss"]) == pytest.approx(loaded.scores.min())
+    assert float(problems.evaluate(loaded.best.params)["val_loss"]) == pytest.approx(
+        loaded.scores.min()
+    )
 
 
 def test_files_are_read_without_pickle_and_without_lrax(tmp_path):
@@ -234,7 +258,9 @@ def test_bad_files_are_named(tmp_path):
     whole = path.read_bytes()
     for broken in (b"", b"not a file", whole[: len(whole) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"`path` must be a whole file of a lrax\.SweepResult, got .*r.npz"):
+        with pytest.raises(
+            ValueError, match=r"`path` must be a whole file of a lrax\.SweepResult, got .*r.npz"
+        ):
             SweepResult.load(path)
     np.savez(path, other=np.ones(3))
     with pytest.raises(ValueError, match="`path` must be a whole file"):
@@ -269,7 +295,11 @@ def test_a_failed_save_keeps_the_file_that_was_there(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "final",
-    [[[1.0, 1.2], [0.1, 0.3], [np.nan, 0.5], [np.nan, np.nan]], [[1.0]], [[-1.0, -2.0], [-5.0, -4.0]]],
+    [
+        [[1.0, 1.2], [0.1, 0.3], [np.nan, 0.5], [np.nan, np.nan]],
+        [[1.0]],
+        [[-1.0, -2.0], [-5.0, -4.0]],
+    ],
     ids=["diverged", "single", "negative"],
 )
 def test_plot(final, tmp_path):
@@ -291,7 +321,10 @@ def test_plot_over_a_rate_that_may_be_zero():
 
 def test_without_the_extras_the_error_names_them(monkeypatch):
     result = made([[1.0], [0.1]])
-    for module, ask, extra in (("pandas", result.to_pandas, "sweep"), ("matplotlib.figure", result.plot, "plot")):
+    for module, ask, extra in (
+        ("pandas", result.to_pandas, "sweep"),
+        ("matplotlib.figure", result.plot, "plot"),
+    ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
         with pytest.raises(ImportError, match=rf'pip install "lrax\[{extra}\]"'):
             ask()

@@ -37,7 +37,10 @@ def _unnamed(count, rate):
     [
         (lrax.linear(0.1, 0.02, 100), optax.linear_schedule(0.1, 0.02, 100)),
         (COSINE, optax.cosine_decay_schedule(0.1, 100)),
-        (lrax.cosine(0.1, 90, 0.02, exponent=1.5), optax.cosine_decay_schedule(0.1, 90, alpha=0.2, exponent=1.5)),
+        (
+            lrax.cosine(0.1, 90, 0.02, exponent=1.5),
+            optax.cosine_decay_schedule(0.1, 90, alpha=0.2, exponent=1.5),
+        ),
         (
             lrax.warmup_cosine(0.1, 100, 20, init=0.02, end=0.01),
             optax.warmup_cosine_decay_schedule(0.02, 0.1, 20, 100, end_value=0.01),
@@ -46,8 +49,14 @@ def _unnamed(count, rate):
             lrax.exponential(0.1, 0.5, 30, begin=10, end=0.02),
             optax.exponential_decay(0.1, 30, 0.5, transition_begin=10, end_value=0.02),
         ),
-        (lrax.exponential(0.1, 0.5, 30, staircase=True), optax.exponential_decay(0.1, 30, 0.5, staircase=True)),
-        (lrax.exponential(0.1, 1.1, 5, end=0.3), optax.exponential_decay(0.1, 5, 1.1, end_value=0.3)),
+        (
+            lrax.exponential(0.1, 0.5, 30, staircase=True),
+            optax.exponential_decay(0.1, 30, 0.5, staircase=True),
+        ),
+        (
+            lrax.exponential(0.1, 1.1, 5, end=0.3),
+            optax.exponential_decay(0.1, 5, 1.1, end_value=0.3),
+        ),
     ],
     ids=lambda value: repr(value) if isinstance(value, lrax.Schedule) else "",
 )
@@ -64,14 +73,18 @@ def test_phases_meet_exactly():
         np.testing.assert_array_equal(rates[10:21], np.float32([0.1] * 11))
         np.testing.assert_array_equal(rates[30:], np.float32([0.07] * 10))
     plateau = lrax.wsd(0.1, steps=30, warmup=10, cooldown=0)
-    np.testing.assert_allclose(plateau.values([9, 10, 29, 30]), np.float32([0.09, 0.1, 0.1, 0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        plateau.values([9, 10, 29, 30]), np.float32([0.09, 0.1, 0.1, 0]), rtol=1e-6
+    )
 
 
 def test_the_last_steps_keep_their_digits():
     left = np.arange(1, 100)
     for steps in [1e3, 1e5, 1e7, 2**24]:  # where (1 + cos) / 2 has lost all of them, in float64 too
         wanted = 0.1 * np.sin(np.pi / 2 * left / steps) ** 2
-        np.testing.assert_allclose(lrax.cosine(0.1, steps)(steps - left), wanted, rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(
+            lrax.cosine(0.1, steps)(steps - left), wanted, rtol=1e-6, atol=1e-30
+        )
     # Fractional durations, as a fraction of the horizon gives them, or a gradient step.
     warmup, cooldown = np.float32(333.3), np.float32(99999.7)
     for steps in [1e6, 1e7, 1.5e7]:
@@ -86,7 +99,9 @@ def test_high_powers_keep_their_digits():
     for rate, steps in [(0.94, 1000), (0.5, 333), (1e-7, 1e5), (0.999, 1), (1.5, 777)]:
         counts = np.floor(np.linspace(0, 75 / abs(np.log(rate)) * steps, 1000))
         wanted = np.float64(np.float32(rate)) ** (counts / steps)
-        np.testing.assert_allclose(lrax.exponential(1.0, rate, steps)(counts), wanted, rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(
+            lrax.exponential(1.0, rate, steps)(counts), wanted, rtol=1e-6, atol=1e-30
+        )
 
 
 @pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
@@ -109,7 +124,17 @@ def test_jit_switch_and_scan():
 
 
 @pytest.mark.parametrize(
-    "two", [2, 2.0, np.float32(2), np.float64(2), np.int64(2), jnp.float32(2), jnp.asarray(2), lrax.constant(2)]
+    "two",
+    [
+        2,
+        2.0,
+        np.float32(2),
+        np.float64(2),
+        np.int64(2),
+        jnp.float32(2),
+        jnp.asarray(2),
+        lrax.constant(2),
+    ],
 )
 def test_operators_take_numbers_on_both_sides(two):
     for schedule in [two * COSINE, COSINE * two]:
@@ -123,18 +148,27 @@ def test_operators_take_numbers_on_both_sides(two):
 def test_operators_take_functions_and_tracers():
     theirs = optax.linear_schedule(1.0, 0.5, 10)
     for schedule in [theirs * COSINE, COSINE * theirs, lrax.multiply(theirs, COSINE)]:
-        np.testing.assert_allclose(schedule(COUNTS), theirs(COUNTS) * COSINE(COUNTS), rtol=1e-6, atol=1e-30)
-        assert len(jax.tree.leaves(schedule)) == 3  # those of the cosine: a function's are out of sight
+        np.testing.assert_allclose(
+            schedule(COUNTS), theirs(COUNTS) * COSINE(COUNTS), rtol=1e-6, atol=1e-30
+        )
+        assert (
+            len(jax.tree.leaves(schedule)) == 3
+        )  # those of the cosine: a function's are out of sight
     for function in [theirs * COSINE + halving, halving + theirs * COSINE]:
         np.testing.assert_allclose(
-            function(COUNTS), theirs(COUNTS) * COSINE(COUNTS) + halving(COUNTS), rtol=1e-6, atol=1e-30
+            function(COUNTS),
+            theirs(COUNTS) * COSINE(COUNTS) + halving(COUNTS),
+            rtol=1e-6,
+            atol=1e-30,
         )
     assert jax.jit(lambda two: (two * COSINE)(0) + (COSINE + two)(0))(2.0) == np.float32(2.3)
     assert sum([COSINE, COSINE])(0) == np.float32(0.2)
     # Optax counts with an int32, with which a schedule may well index a table.
     assert lrax.add(lambda count: jnp.arange(5.0)[count])(3) == 3
     for nonsense in ["0.1", None, object(), True]:
-        with pytest.raises(TypeError, match="`schedules\\[1\\]` must be a number, a Schedule or a function"):
+        with pytest.raises(
+            TypeError, match="`schedules\\[1\\]` must be a number, a Schedule or a function"
+        ):
             COSINE * nonsense
     with pytest.raises(ValueError, match="`value` must be finite and non-negative, got -1"):
         COSINE * -1
@@ -144,14 +178,24 @@ def test_replace():
     schedule = lrax.wsd(peak=0.1, steps=100, warmup=10, cooldown=20)
     other = schedule.replace(peak=0.2, shape="cosine")
     chex.assert_trees_all_equal(other, lrax.wsd(0.2, 100, 10, 20, shape="cosine"), strict=True)
-    assert repr(schedule) == "wsd(peak=0.1, steps=100, warmup=10, cooldown=20, init=0, end=0, shape='linear')"
+    assert (
+        repr(schedule)
+        == "wsd(peak=0.1, steps=100, warmup=10, cooldown=20, init=0, end=0, shape='linear')"
+    )
     staircase = lrax.exponential(0.1, 0.5, 10).replace(staircase=True, end=0.01)
-    chex.assert_trees_all_equal(staircase, lrax.exponential(0.1, 0.5, 10, staircase=True, end=0.01), strict=True)
+    chex.assert_trees_all_equal(
+        staircase, lrax.exponential(0.1, 0.5, 10, staircase=True, end=0.01), strict=True
+    )
     product = (2 * COSINE).replace(schedules=[COSINE, COSINE])
     chex.assert_trees_all_equal(product, COSINE * COSINE, strict=True)
-    with pytest.raises(TypeError, match=r"`wsd` has no hyperparameter \['decay', 'top'\]; it has \['peak', 'steps', "):
+    with pytest.raises(
+        TypeError,
+        match=r"`wsd` has no hyperparameter \['decay', 'top'\]; it has \['peak', 'steps', ",
+    ):
         schedule.replace(top=1, decay=2, peak=3)
-    with pytest.raises(ValueError, match=r"`warmup . cooldown` must be at most `steps`, got 30.0 and 25.0"):
+    with pytest.raises(
+        ValueError, match=r"`warmup . cooldown` must be at most `steps`, got 30.0 and 25.0"
+    ):
         schedule.replace(steps=25)
     with pytest.raises(ValueError, match="`shape` must be one of"):
         schedule.replace(shape="round")
@@ -165,14 +209,21 @@ def test_values():
     np.testing.assert_array_equal(COSINE.values([0, 50]), COSINE(np.array([0, 50])))
     assert COSINE.values(0).shape == (0,)
     peaks = COSINE.replace(peak=[0.1, 0.2, 0.3])
-    np.testing.assert_allclose(peaks.values(5), np.outer([1, 2, 3], COSINE.values(5)), rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(
+        peaks.values(5), np.outer([1, 2, 3], COSINE.values(5)), rtol=1e-6, atol=1e-30
+    )
 
 
 def test_repr():
     assert repr(lrax.constant(3e-4)) == "constant(value=0.0003)"
-    assert repr(lrax.linear([1e-3, 0.1], 0, 2**24)) == "linear(init=[0.001, 0.1], end=0, steps=16777216)"
+    assert (
+        repr(lrax.linear([1e-3, 0.1], 0, 2**24))
+        == "linear(init=[0.001, 0.1], end=0, steps=16777216)"
+    )
     assert repr(lrax.linear(np.ones(65), 0, 9)) == "linear(init=float32[65], end=0, steps=9)"
-    assert repr(0.5 * COSINE + 1).startswith("add(multiply(cosine(peak=0.1, steps=100, end=0), constant(")
+    assert repr(0.5 * COSINE + 1).startswith(
+        "add(multiply(cosine(peak=0.1, steps=100, end=0), constant("
+    )
     assert "function=<function halving" in repr(COSINE * halving)
     inside = []
     jax.eval_shape(lambda peak: inside.append(repr(COSINE.replace(peak=peak))), 0.1)
@@ -182,7 +233,9 @@ def test_repr():
 def test_schedules_of_ones_own():
     schedule = sawtooth(0.1, 4)
     assert repr(schedule) == "sawtooth(peak=0.1, period=4)"
-    np.testing.assert_allclose(schedule.values(6), [0.1, 0.075, 0.05, 0.025, 0.1, 0.075], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(
+        schedule.values(6), [0.1, 0.075, 0.05, 0.025, 0.1, 0.075], rtol=1e-6, atol=1e-30
+    )
     chex.assert_trees_all_equal(schedule.replace(period=8), sawtooth(0.1, 8), strict=True)
     unnamed = lrax.Schedule(_unnamed, {"rate": np.float32(0.5)})  # without a builder
     assert repr(unnamed) == "unnamed(rate=0.5)"
@@ -196,12 +249,16 @@ def test_a_shape_may_be_a_function():
     wanted = 0.1 - 0.08 * np.linspace(0, 1, 51) ** 4
     np.testing.assert_allclose(quartic.values(np.arange(50, 101)), wanted, rtol=1e-6, atol=1e-30)
     named = lrax.wsd(0.1, 100, 10, 50, end=0.02, shape=lambda p: p)
-    np.testing.assert_allclose(named(COUNTS), lrax.wsd(0.1, 100, 10, 50, end=0.02)(COUNTS), rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(
+        named(COUNTS), lrax.wsd(0.1, 100, 10, 50, end=0.02)(COUNTS), rtol=1e-6, atol=1e-30
+    )
 
 
 def test_numbers_known_under_jit_stay_known():
     long, exact = jnp.asarray(100), jnp.float32(100)  # a comparison of either is a tracer under jit
-    build = lambda steps: jax.jit(lambda peak: lrax.warmup_cosine(peak, steps, 20)(10) + lrax.wsd(peak, steps, 9, 9)(9))
+    build = lambda steps: jax.jit(
+        lambda peak: lrax.warmup_cosine(peak, steps, 20)(10) + lrax.wsd(peak, steps, 9, 9)(9)
+    )
     assert build(long)(0.1) == build(exact)(0.1) == build(100)(0.1)
     for bad in [lambda: lrax.warmup_cosine(0.1, 10, exact), lambda: lrax.wsd(0.1, 10, long, exact)]:
         with pytest.raises(ValueError, match="must be at most `steps`"):
@@ -211,7 +268,9 @@ def test_numbers_known_under_jit_stay_known():
             jax.jit(lambda value=value: lrax.cosine(value, 10)(0))()
 
 
-fractions = st.sampled_from([0.0, 1.0]) | st.floats(2**-10, 1.0, width=32)  # no subnormals: XLA flushes them
+fractions = st.sampled_from([0.0, 1.0]) | st.floats(
+    2**-10, 1.0, width=32
+)  # no subnormals: XLA flushes them
 lengths = st.integers(0, 2**22)
 
 
@@ -252,8 +311,13 @@ def test_bounded_monotone_and_held(peak, init, end, warmup, plateau, cooldown, s
 @given(fractions, fractions, st.integers(1, 2**24), st.floats(0.25, 4, width=32))
 def test_one_phase_is_bounded_monotone_and_held(start, end, steps, exponent):
     end = np.float32(start) * np.float32(end)
-    counts = np.concatenate([[-5, 0], np.linspace(0, steps, 30).round(), [steps, steps + 1, 2**31 - 1]])
-    for schedule in [lrax.linear(start, end, steps), lrax.cosine(start, steps, end, exponent=exponent)]:
+    counts = np.concatenate(
+        [[-5, 0], np.linspace(0, steps, 30).round(), [steps, steps + 1, 2**31 - 1]]
+    )
+    for schedule in [
+        lrax.linear(start, end, steps),
+        lrax.cosine(start, steps, end, exponent=exponent),
+    ]:
         rates = np.asarray(_rates(schedule, counts))
         assert np.all(np.diff(rates) <= 1e-6 * np.float32(start))
         np.testing.assert_allclose(rates[:2], np.float32(start), rtol=1e-6, atol=1e-30)
@@ -272,7 +336,9 @@ def test_eight_peaks_are_one_program():
         def one(schedule):
             traces.append(schedule)
             optimizer = optax.adam(schedule)
-            loss = lambda params: jnp.mean((jnp.tanh(data @ params["w"]) @ params["v"] - data[:, 0]) ** 2)
+            loss = lambda params: jnp.mean(
+                (jnp.tanh(data @ params["w"]) @ params["v"] - data[:, 0]) ** 2
+            )
 
             def step(carry, _):
                 params, state = carry
@@ -286,7 +352,9 @@ def test_eight_peaks_are_one_program():
         return jax.vmap(one)(schedules)
 
     def lanes(peaks, steps):
-        return jax.vmap(lambda peak: lrax.warmup_cosine(peak, steps=steps, warmup=5))(jnp.asarray(peaks))
+        return jax.vmap(lambda peak: lrax.warmup_cosine(peak, steps=steps, warmup=5))(
+            jnp.asarray(peaks)
+        )
 
     peaks = np.geomspace(1e-4, 1e-1, 8).astype(np.float32)
     losses = train(lanes(peaks, 30))
@@ -310,13 +378,18 @@ def test_a_shape_of_ones_own_keeps_its_numbers_as_leaves():
         np.testing.assert_allclose(schedule.values(50), 0.1 - 0.08 * p**1.5, rtol=1e-6)
     assert len(jax.tree.leaves(partial)) == len(jax.tree.leaves(plain)) + 1
     powers = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), partial)
-    np.testing.assert_allclose(jax.vmap(lambda schedule: schedule(20))(powers), [plain(20)] * 2, rtol=1e-6)
-    slope = jax.grad(lambda power: partial.replace(shape=jax.tree_util.Partial(_powered, power))(20))(1.5)
+    np.testing.assert_allclose(
+        jax.vmap(lambda schedule: schedule(20))(powers), [plain(20)] * 2, rtol=1e-6
+    )
+    slope = jax.grad(
+        lambda power: partial.replace(shape=jax.tree_util.Partial(_powered, power))(20)
+    )(1.5)
     np.testing.assert_allclose(slope, -0.08 * 0.5**1.5 * np.log(0.5), rtol=1e-5)
 
 
 def test_a_momentum_is_driven_by_one_cycle():
-    # One-cycle's momentum runs the other way, between 0.95 and 0.85, by the weights of the rate's own phases.
+    # One-cycle's momentum runs the other way, between 0.95 and 0.85, by the weights of the rate's
+    # own phases.
     cycle = lrax.one_cycle(peak=1.0, steps=100, div=1e9, final_div=1e9)
     optimizer = optax.inject_hyperparams(optax.sgd)(
         learning_rate=lrax.scale(cycle, 0.1), momentum=lrax.link(cycle, at_low=0.95, at_high=0.85)
@@ -326,7 +399,9 @@ def test_a_momentum_is_driven_by_one_cycle():
         _, state = optimizer.update(jnp.ones(2), state)
         momenta.append(state.hyperparams["momentum"])
     t = np.arange(100)
-    weight = np.where(t < 30, np.sin(np.pi / 2 * t / 30) ** 2, np.sin(np.pi / 2 * (100 - t) / 70) ** 2)
+    weight = np.where(
+        t < 30, np.sin(np.pi / 2 * t / 30) ** 2, np.sin(np.pi / 2 * (100 - t) / 70) ** 2
+    )
     np.testing.assert_allclose(momenta, 0.95 - 0.1 * weight, rtol=1e-6)
 
 
@@ -348,15 +423,18 @@ def test_cooldowns_of_all_lanes_begin_at_steps_that_are_traced():
 
 
 def test_a_phase_is_not_evaluated_outside_its_steps():
-    # Optax's join evaluates later pieces at negative steps, where a fractional power is NaN, and its gradient too.
+    # Optax's join evaluates later pieces at negative steps, where a fractional power is NaN, and
+    # its gradient too.
     pole = lambda count: jnp.sqrt(count.astype(jnp.float32)) * 1e-2
     joined = lrax.join([lambda count: jnp.sqrt(10.0 - count) * 1e-2, pole], boundaries=[10])
-    rates, gradients = jax.vmap(jax.value_and_grad(lambda boundary: joined.replace(boundaries=boundary[None])(5)))(
-        jnp.array([3.0, 10.0])
-    )
+    rates, gradients = jax.vmap(
+        jax.value_and_grad(lambda boundary: joined.replace(boundaries=boundary[None])(5))
+    )(jnp.array([3.0, 10.0]))
     assert np.all(np.isfinite(rates))
     assert np.all(np.isfinite(gradients))
-    np.testing.assert_allclose(joined.values(12), [*np.sqrt(10 - np.arange(10)) * 1e-2, 0, 1e-2], rtol=1e-6)
+    np.testing.assert_allclose(
+        joined.values(12), [*np.sqrt(10 - np.arange(10)) * 1e-2, 0, 1e-2], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 12])

@@ -14,10 +14,11 @@ from jax import numpy as jnp
 
 import lrax
 from lrax.__main__ import _names, main
-from lrax.schedules import axes, display, terminal
+from lrax.display import axes, terminal
+from lrax.display.svg import svg
+from lrax.schedules import display
 from lrax.schedules.schedule import as_schedule
 from lrax.schedules.span import landmarks, span
-from lrax.schedules.svg import svg
 
 BRAILLE = re.compile("[\u2801-\u28ff]")
 
@@ -107,8 +108,14 @@ def test_no_value_no_picture():
 
 
 def test_marks():
-    assert dict(landmarks(lrax.wsd(0.1, 100, 10, 20)).marks) == {10: "end of warmup", 80: "start of cooldown"}
-    assert dict(landmarks(lrax.delay(lrax.warmup_cosine(0.1, 100, 10), 5)).marks) == {5: "begin", 15: "end of warmup"}
+    assert dict(landmarks(lrax.wsd(0.1, 100, 10, 20)).marks) == {
+        10: "end of warmup",
+        80: "start of cooldown",
+    }
+    assert dict(landmarks(lrax.delay(lrax.warmup_cosine(0.1, 100, 10), 5)).marks) == {
+        5: "begin",
+        15: "end of warmup",
+    }
 
 
 def test_key_rates():
@@ -130,7 +137,17 @@ def test_key_rates():
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(0, 1), (0, 3e-4), (0, 7.3), (0.85, 0.95), (0.1, 0.1), (0, 0), (1e-30, 2e-30), (5e5, 6e9), (-2, -1)],
+    [
+        (0, 1),
+        (0, 3e-4),
+        (0, 7.3),
+        (0.85, 0.95),
+        (0.1, 0.1),
+        (0, 0),
+        (1e-30, 2e-30),
+        (5e5, 6e9),
+        (-2, -1),
+    ],
 )
 @pytest.mark.parametrize("log", [False, True])
 def test_axes_hold_their_values(low, high, log):
@@ -223,13 +240,18 @@ def test_charts_of_what_is_not_finite():
 
 def test_svg_is_well_formed_and_small():
     counts = display.sampled(11_000)
-    curves = [display.rates(lrax.warmup_cosine(3e-4, 10_000, 500), counts)[0], np.full(len(counts), 1e-4)]
+    curves = [
+        display.rates(lrax.warmup_cosine(3e-4, 10_000, 500), counts)[0],
+        np.full(len(counts), 1e-4),
+    ]
     text = svg(counts, curves, ["a < b & 'c'\x07", "second"])
     root = ElementTree.fromstring(text)
     space = "{http://www.w3.org/2000/svg}"
     assert root.tag == f"{space}svg"
     words = [node.text for node in root.iter(f"{space}text")]
-    assert {"step", "learning rate", "0", "1e-4", "3e-4", "10k", "a < b & 'c'", "second"} <= set(words)
+    assert {"step", "learning rate", "0", "1e-4", "3e-4", "10k", "a < b & 'c'", "second"} <= set(
+        words
+    )
     titles = [node.text for node in root.iter(f"{space}title")]
     assert any(re.fullmatch(r"step \d+: \S+, 1e-4", title) for title in titles)
     assert len(text) < 40_000
@@ -246,12 +268,16 @@ def test_many_lanes_in_a_notebook():
 
 def test_pictures():
     stacked = lrax.stack([lrax.cosine(0.1, 100), lrax.linear(0.1, 0.0, 50)])
-    figure = lrax.plots.schedules([lrax.constant(0.05), stacked, optax.cosine_decay_schedule(0.1, 80)])
+    figure = lrax.display.schedules(
+        [lrax.constant(0.05), stacked, optax.cosine_decay_schedule(0.1, 80)]
+    )
     (ax,) = figure.axes
     lines = ax.get_lines()
     assert len(lines) == 4
     assert lines[1].get_color() == lines[2].get_color() != lines[0].get_color()
-    np.testing.assert_allclose(lines[2].get_ydata(), lrax.linear(0.1, 0.0, 50).values(111), atol=1e-7)
+    np.testing.assert_allclose(
+        lines[2].get_ydata(), lrax.linear(0.1, 0.0, 50).values(111), atol=1e-7
+    )
     np.testing.assert_array_equal(lines[0].get_xdata(), np.arange(111))
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
@@ -259,22 +285,25 @@ def test_pictures():
     assert texts[1].endswith("(2 lanes)")
     assert texts[2] == "cosine_decay_schedule"
 
-    again = lrax.plots.schedules(lrax.cosine(0.1, 10), 20, labels=["mine"], ax=ax, log=True)
+    again = lrax.display.schedules(lrax.cosine(0.1, 10), 20, labels=["mine"], ax=ax, log=True)
     assert again is figure
     assert ax.get_yscale() == "log"
     assert ax.get_legend().get_texts()[-1].get_text() == "mine"
     with pytest.raises(ValueError, match="`labels` must be one for each of 1 schedules, got 2"):
-        lrax.plots.schedules([lrax.cosine(0.1, 10)], labels=["a", "b"])
+        lrax.display.schedules([lrax.cosine(0.1, 10)], labels=["a", "b"])
     with pytest.raises(ValueError, match="`schedules` must be at least one schedule"):
-        lrax.plots.schedules([])
+        lrax.display.schedules([])
     with pytest.raises(TypeError, match=r"`schedules\[0\]` must be a Schedule or a function"):
-        lrax.plots.schedules([0.1])
+        lrax.display.schedules([0.1])
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
-        lrax.plots.schedules([lrax.cosine(0.1, 10)], 0)
+        lrax.display.schedules([lrax.cosine(0.1, 10)], 0)
 
 
 def test_the_command(tmp_path):
-    texts = ["warmup_cosine(peak=3e-4, steps=10000, warmup=500)", "0.5 * cosine(3e-4, 10_000) + 1e-5"]
+    texts = [
+        "warmup_cosine(peak=3e-4, steps=10000, warmup=500)",
+        "0.5 * cosine(3e-4, 10_000) + 1e-5",
+    ]
     command = [sys.executable, "-m", "lrax", "show", *texts, "--out", "a.png", "--width", "70"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
     assert done.stderr == ""
@@ -284,7 +313,9 @@ def test_the_command(tmp_path):
     assert lines[0].startswith(" 3e-4┤")
     table = lines[lines.index("") + 1 :]
     assert table[0].split() == ["step", "a", "b"]
-    assert "  500         3e-4" in next(line for line in table if "end of warmup of a; peak of a" in line)
+    assert "  500         3e-4" in next(
+        line for line in table if "end of warmup of a; peak of a" in line
+    )
     assert [line.split()[0] for line in table[1:7]] == ["0", "1", "500", "9999", "10000", "20000"]
     assert lines[-1] == "picture: a.png"
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
@@ -303,8 +334,14 @@ def test_the_command_in_this_process(capsys):
     ("text", "message"),
     [
         ("cosin(0.1, 100)", "lrax: unknown name `cosin`; did you mean `cosine`"),
-        ("cosine(0.1)", "lrax: in `cosine(0.1)`: cosine() missing 1 required positional argument: 'steps'"),
-        ("cosine(0.1, -1)", "lrax: in `cosine(0.1, -1)`: `steps` must be finite and non-negative, got -1.0"),
+        (
+            "cosine(0.1)",
+            "lrax: in `cosine(0.1)`: cosine() missing 1 required positional argument: 'steps'",
+        ),
+        (
+            "cosine(0.1, -1)",
+            "lrax: in `cosine(0.1, -1)`: `steps` must be finite and non-negative, got -1.0",
+        ),
         ("cosine(0.1", "lrax: cannot read `cosine(0.1`: '(' was never closed"),
         ("cosine([1, 2], [1, 2, 3])", "lrax: cannot evaluate `cosine([1, 2], [1, 2, 3])`: "),
         ("sweep()", "lrax: unknown name `sweep`"),
@@ -331,17 +368,34 @@ def test_bad_text_is_one_line(capsys, text, message):
 )
 def test_what_code_and_prints_say_is_shown(capsys, text):
     assert main(["show", text, "--width", "60"]) == 0
-    printed = " ".join(re.split(r"\n +", re.search(r"  ⠒⠒ (.*?)\n\n", capsys.readouterr().out, re.DOTALL)[1]))
+    printed = " ".join(
+        re.split(r"\n +", re.search(r"  ⠒⠒ (.*?)\n\n", capsys.readouterr().out, re.DOTALL)[1])
+    )
     assert main(["show", printed, "--width", "60"]) == 0  # and what that prints is read back
 
 
 def test_the_names_are_all_that_is_public_and_nothing_else():
-    frameworks = {name: module for name, module in vars(lrax.compat).items() if hasattr(module, "__all__")}
-    trainers = {"deepspeed", "megatron", "nemo", "maxtext", "big_vision", "t5x", "levanter", "composer"}
+    frameworks = {
+        name: module for name, module in vars(lrax.compat).items() if hasattr(module, "__all__")
+    }
+    trainers = {
+        "deepspeed",
+        "megatron",
+        "nemo",
+        "maxtext",
+        "big_vision",
+        "t5x",
+        "levanter",
+        "composer",
+    }
     assert frameworks.keys() == trainers | {"torch", "transformers", "timm", "keras", "optax"}
-    public = {f"{family}.{name}" for family, module in frameworks.items() for name in module.__all__}
+    public = {
+        f"{family}.{name}" for family, module in frameworks.items() for name in module.__all__
+    }
     assert {name for name in _names() if "." in name} == public
-    assert {name for name in _names() if "." not in name} == {case.builder for case in CASES} | {"stack"}
+    assert {name for name in _names() if "." not in name} == {case.builder for case in CASES} | {
+        "stack"
+    }
 
 
 def test_help(capsys):

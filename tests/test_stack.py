@@ -41,11 +41,14 @@ def test_every_lane_has_the_rates_of_its_schedule():
 def test_every_schedule_of_the_table_can_be_stacked():
     schedules = [case.build() for case in CASES]
     by_lane = jax.jit(jax.vmap(rate, in_axes=(0, None)))(lrax.stack(schedules), jnp.float32(25))
-    np.testing.assert_allclose(by_lane, [reference(schedule, 25) for schedule in schedules], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        by_lane, [reference(schedule, 25) for schedule in schedules], rtol=1e-6, atol=1e-8
+    )
 
 
 def test_lanes_do_not_touch_each_other():
-    # Of a kind that a lane does not have it evaluates a copy, whose gradient must be zero and not NaN.
+    # Of a kind that a lane does not have it evaluates a copy, whose gradient must be zero and not
+    # NaN.
     stacked = lrax.stack(DIFFERENT)
 
     def of_lane(stacked, i):
@@ -63,7 +66,11 @@ def test_lanes_do_not_touch_each_other():
 def test_it_is_printed_copied_and_changed_by_its_lanes():
     stacked = lrax.stack(DIFFERENT[:2])
     assert repr(stacked) == f"stack(schedules=[{DIFFERENT[0]}, {DIFFERENT[1]}])"
-    for same in [eval(repr(stacked), vars(lrax)), pickle.loads(pickle.dumps(stacked)), stacked.replace()]:
+    for same in [
+        eval(repr(stacked), vars(lrax)),
+        pickle.loads(pickle.dumps(stacked)),
+        stacked.replace(),
+    ]:
         chex.assert_trees_all_equal(same, stacked, strict=True)
     changed = stacked.replace(schedules=[*DIFFERENT[:2], 0.5])
     np.testing.assert_allclose(changed(0), [0.1, 0.1, 0.5], rtol=1e-6)
@@ -82,7 +89,10 @@ def test_lanes_of_different_formulas_are_trained_side_by_side():
         return params
 
     together = jax.jit(jax.vmap(trained))(lrax.stack(schedules))
-    alone = [trained(schedule if callable(schedule) else lrax.constant(schedule)) for schedule in schedules]
+    alone = [
+        trained(schedule if callable(schedule) else lrax.constant(schedule))
+        for schedule in schedules
+    ]
     np.testing.assert_allclose(together, alone, rtol=1e-6)
 
 
@@ -99,5 +109,7 @@ def test_equal_formulas_are_evaluated_once():
 def test_bad_stacks_are_named():
     with pytest.raises(ValueError, match="`stack` must be given at least one schedule"):
         lrax.stack([])
-    with pytest.raises(TypeError, match=r"`schedules\[1\]` must be a number, a Schedule or a function"):
+    with pytest.raises(
+        TypeError, match=r"`schedules\[1\]` must be a number, a Schedule or a function"
+    ):
         lrax.stack([0.1, "cosine"])

@@ -24,7 +24,9 @@ def bowl(x, kind):
     """A loss whose minimum is at 0, over natural logarithms of the rate."""
     if kind == "parabola":
         return 0.1 * x**2
-    steep = 0.2 * (1.5 * np.exp(-0.5 * x) + 0.5 * np.exp(1.5 * x) - 2.0)  # falls by a power, rises three times as steep
+    steep = 0.2 * (
+        1.5 * np.exp(-0.5 * x) + 0.5 * np.exp(1.5 * x) - 2.0
+    )  # falls by a power, rises three times as steep
     return np.where(x > 2.0, np.inf, steep) if kind == "cliff" else steep
 
 
@@ -33,7 +35,11 @@ def simulated(kind, points, seeds, generator):
     x = np.linspace(-1.75, 1.75, points) * np.log(10)
     true = generator.uniform(-1, 1)
     own = true + generator.normal(0, 0.2, seeds) if seeds > 1 else true
-    scores = bowl(x[:, None] - own, kind) + generator.normal(0, 0.3, seeds) + generator.normal(0, 0.02, (points, seeds))
+    scores = (
+        bowl(x[:, None] - own, kind)
+        + generator.normal(0, 0.3, seeds)
+        + generator.normal(0, 0.02, (points, seeds))
+    )
     return np.exp(x), scores, true
 
 
@@ -49,9 +55,12 @@ def test_the_interval_covers_the_optimum(kind, points, seeds):
         assert found.interval[0] <= found.rate <= found.interval[1]
         covered += found.interval[0] <= np.exp(true) <= found.interval[1]
         errors.append(np.log(found.rate) - true)
-    # 95 % are promised; of 60 intervals that cover 90 % of the time, 49 do with a probability of 98 %.
+    # 95 % are promised; of 60 intervals that cover 90 % of the time, 49 do with a probability of 98
+    # %.
     assert covered >= 49 if seeds > 1 else covered >= 42
-    assert np.sqrt(np.mean(np.square(errors))) < 0.5  # a fifth of a decade, on grids of a half, a quarter, an eighth
+    assert (
+        np.sqrt(np.mean(np.square(errors))) < 0.5
+    )  # a fifth of a decade, on grids of a half, a quarter, an eighth
 
 
 def test_the_interval_narrows_with_the_seeds():
@@ -87,7 +96,10 @@ def test_at_the_edge_the_interval_is_open():
     falling = -np.log(rates)[:, None] + np.zeros(3)
     found = optimum(rates, falling)
     assert found == (pytest.approx(1e-1), (pytest.approx(10**-1.5), np.inf), "high")
-    assert str(found) == "0.1 is the highest of the grid: the optimum may lie above, extend the grid that way"
+    assert (
+        str(found)
+        == "0.1 is the highest of the grid: the optimum may lie above, extend the grid that way"
+    )
     found = optimum(rates, -falling)
     assert found == (pytest.approx(1e-4), (0.0, pytest.approx(10**-3.5)), "low")
     assert "may lie below" in str(found)
@@ -117,7 +129,9 @@ def test_one_standard_error_is_the_textbooks():
     assert means.argmin() == 2
     assert means[1] < means[2] + error < means[0]
     assert statistics.one_standard_error(rates, scores) == 1e-2
-    shared = scores + np.array([0.0, 5.0, 9.0])  # of what the points of a seed share, the pairs know nothing
+    shared = scores + np.array(
+        [0.0, 5.0, 9.0]
+    )  # of what the points of a seed share, the pairs know nothing
     assert statistics.one_standard_error(rates, shared) == 1e-3
     assert statistics.one_standard_error(rates, shared, pair=True) == statistics.one_standard_error(
         rates, scores, pair=True
@@ -142,7 +156,8 @@ def test_one_standard_error_of_a_result():
 
 
 def test_sensitivity_by_hand():
-    # Initial loss 2: the rates score 1.5, 1.0, 1.2, and 2 for the one that diverged and the one that ended above.
+    # Initial loss 2: the rates score 1.5, 1.0, 1.2, and 2 for the one that diverged and the one
+    # that ended above.
     result = made([[1.5], [1.0], [1.2], [2.5], [np.nan]], first=2.0)
     assert result.sensitivity() == pytest.approx((1.5 + 1.0 + 1.2 + 2.0 + 2.0) / 5 - 1.0)
     rates = result.hyperparams["lr"]
@@ -162,7 +177,10 @@ def test_sensitivity_weighs_rates_by_their_share_of_the_scale():
     uneven = np.unique(np.concatenate([fine[::20], fine[180:220]]))  # as after zoom() and merge()
     for rates in (fine, uneven):
         x = np.log(rates)
-        ends = x[0] - (x[1] - x[0]) / 2, x[-1] + (x[-1] - x[-2]) / 2  # the ends stand for as much beyond as within
+        ends = (
+            x[0] - (x[1] - x[0]) / 2,
+            x[-1] + (x[-1] - x[-2]) / 2,
+        )  # the ends stand for as much beyond as within
         truth = np.mean(loss(np.exp(np.linspace(*ends, 100_000))))
         assert statistics.sensitivity(rates, loss(rates), 1.0) == pytest.approx(truth, rel=0.01)
     assert abs(np.mean(loss(uneven)) / truth - 1) > 0.3  # the plain mean would be far off
@@ -172,7 +190,9 @@ def test_sensitivity_weighs_rates_by_their_share_of_the_scale():
 def test_sensitivity_of_a_metric_needs_its_initial_value():
     metric = {"acc": [[0.5], [0.9], [0.6]]}
     result = made(np.ones((3, 1)), metrics=metric, objective="acc", mode="max")
-    with pytest.raises(ValueError, match=r"`initial` must be given for the objective 'acc'.*task\.evaluate"):
+    with pytest.raises(
+        ValueError, match=r"`initial` must be given for the objective 'acc'.*task\.evaluate"
+    ):
         result.sensitivity()
     assert result.sensitivity(initial=0.55) == pytest.approx(0.9 - (0.55 + 0.9 + 0.6) / 3)
     along = made(
@@ -184,7 +204,10 @@ def test_sensitivity_of_a_metric_needs_its_initial_value():
         evaluated_at=np.array([0, 20]),
     )
     assert along.sensitivity() == pytest.approx(result.sensitivity(initial=0.55))
-    with pytest.raises(ValueError, match=r"`low` and `high` must hold values of 'lr' between them, got 5\.0 and inf"):
+    with pytest.raises(
+        ValueError,
+        match=r"`low` and `high` must hold values of 'lr' between them, got 5\.0 and inf",
+    ):
         result.sensitivity(low=5.0)
     with pytest.raises(ValueError, match="`initial` must be finite, got nan"):
         statistics.sensitivity(np.array([0.1, 1.0]), np.ones((2, 1)), np.nan)
@@ -201,7 +224,9 @@ def test_paired_is_scipys_t_interval():
     for point in (0, 1, 3):
         expected = stats.ttest_rel(scores[point], scores[2])
         np.testing.assert_allclose(found.interval[point], expected.confidence_interval(0.95))
-        np.testing.assert_allclose(found.mean[point] / found.standard_error[point], expected.statistic)
+        np.testing.assert_allclose(
+            found.mean[point] / found.standard_error[point], expected.statistic
+        )
     assert found.mean[2] == found.standard_error[2] == 0.0
     assert found.p_value[2] == 1.0
     narrow = statistics.paired(scores, 2, 0.5)
@@ -223,7 +248,9 @@ def test_the_p_value_of_many_seeds_is_drawn_and_of_few_is_limited():
     scores = np.stack([np.zeros(30), RNG.normal(0.3, 1, 30)])
     expected = stats.ttest_1samp(scores[1], 0).pvalue
     assert statistics.paired(scores, 0).p_value[1] == pytest.approx(expected, rel=0.15)
-    assert statistics.paired(np.array([[0.0] * 5, [1.0, 1.1, 1.2, 1.3, 1.4]]), 0).p_value[1] == 2 / 32
+    assert (
+        statistics.paired(np.array([[0.0] * 5, [1.0, 1.1, 1.2, 1.3, 1.4]]), 0).p_value[1] == 2 / 32
+    )
 
 
 def test_the_p_value_is_as_often_small_as_it_says():
@@ -246,7 +273,9 @@ def test_pairs_with_diverged_lanes():
         signs = np.array(list(itertools.product((1, -1), repeat=3)))
         as_far = np.abs(signs @ large) >= np.abs(large.sum()) * (1 - 1e-12)
         assert found.p_value[point] == pytest.approx(as_far.mean())
-    with pytest.raises(ValueError, match="`reference` must be a point none of whose lanes diverged, got 1"):
+    with pytest.raises(
+        ValueError, match="`reference` must be a point none of whose lanes diverged, got 1"
+    ):
         statistics.paired(scores, 1)
 
 
@@ -256,13 +285,26 @@ def test_pairs_of_a_result():
     assert found.reference == 1
     np.testing.assert_allclose(found.differences[0], [0.5, 0.5, 0.49], rtol=1e-5)
     assert result.paired(0).mean[1] == pytest.approx(-found.mean[0])
-    largest = made(np.ones((3, 2)), metrics={"acc": [[0.1, 0.2], [0.9, 0.8], [0.5, 0.6]]}, objective="acc", mode="max")
+    largest = made(
+        np.ones((3, 2)),
+        metrics={"acc": [[0.1, 0.2], [0.9, 0.8], [0.5, 0.6]]},
+        objective="acc",
+        mode="max",
+    )
     assert largest.paired().mean.tolist() == pytest.approx([0.7, 0.0, 0.3])
     for call, error, message in (
-        (lambda: result.paired(3), ValueError, "`reference` must be an index of one of 3 points, got 3"),
+        (
+            lambda: result.paired(3),
+            ValueError,
+            "`reference` must be an index of one of 3 points, got 3",
+        ),
         (lambda: result.paired(-1), ValueError, "`reference` must be at least 0"),
         (lambda: result.paired(0.5), TypeError, "`reference` must be an int"),
-        (lambda: result.paired(confidence=95), ValueError, "`confidence` must be between 0 and 1, got 95"),
+        (
+            lambda: result.paired(confidence=95),
+            ValueError,
+            "`confidence` must be between 0 and 1, got 95",
+        ),
         (lambda: made([[1.0], [0.5]]).paired(), ValueError, "at least 2 seeds"),
     ):
         with pytest.raises(error, match=message):
@@ -273,7 +315,9 @@ def test_means_are_scipys():
     values = RNG.normal(0, 1, (3, 5))
     mean, interval = statistics.means(values, 0.9)
     for row, m, ends in zip(values, mean, interval, strict=True):
-        np.testing.assert_allclose(ends, stats.t.interval(0.9, 4, loc=row.mean(), scale=stats.sem(row)))
+        np.testing.assert_allclose(
+            ends, stats.t.interval(0.9, 4, loc=row.mean(), scale=stats.sem(row))
+        )
         assert m == pytest.approx(row.mean())
     assert np.isnan(statistics.means(np.array([[1.0, np.inf]]))[0][0])
 
@@ -283,7 +327,9 @@ def test_means_are_scipys():
 
 def test_confirm_trains_the_first_points_on_fresh_seeds():
     task = problems.regression()
-    result = lrax.sweep(task, optax.adam, lrax.log_grid(1e-3, 1.0, 7), steps=30, seeds=3, objective="val_loss")
+    result = lrax.sweep(
+        task, optax.adam, lrax.log_grid(1e-3, 1.0, 7), steps=30, seeds=3, objective="val_loss"
+    )
     found = lrax.confirm(task, optax.adam, result, seeds=4, top=2)
     assert found.result.seeds == ["3", "4", "5", "6"]
     assert found.result.objective == "val_loss"
@@ -299,7 +345,9 @@ def test_confirm_trains_the_first_points_on_fresh_seeds():
         objective="val_loss",
     )
     np.testing.assert_allclose(found.mean, same.values.mean(axis=1), rtol=1e-5)
-    np.testing.assert_allclose(found.claimed, result.values[result.ranking[:2]].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.claimed, result.values[result.ranking[:2]].mean(axis=1), rtol=1e-6
+    )
     assert np.all((found.interval[:, 0] < found.mean) & (found.mean < found.interval[:, 1]))
     assert found.paired.mean[1] == pytest.approx(found.mean[1] - found.mean[0], rel=1e-4)
     assert len(str(found).splitlines()) == 2
@@ -314,7 +362,9 @@ def test_confirm_undoes_the_winners_curse():
         batch=lrax.minibatches({"x": np.zeros((4, 1), np.float32)}, size=4),
     )
     none = lambda lr: optax.scale(0.0 * lr)
-    result = lrax.sweep(task, none, lrax.log_grid(1e-3, 1.0, 24), steps=2, seeds=2, rng="independent")
+    result = lrax.sweep(
+        task, none, lrax.log_grid(1e-3, 1.0, 24), steps=2, seeds=2, rng="independent"
+    )
     found = lrax.confirm(task, none, result, seeds=12, top=1)
     assert found.claimed[0] < -0.9
     assert found.interval[0, 0] < 0.0 < found.interval[0, 1]
@@ -325,7 +375,11 @@ def test_confirm_names_bad_arguments():
     result = lrax.sweep(task, optax.adam, [1e-2, 1e-1], steps=5, seeds=2)
     for arguments, error, message in (
         (dict(seeds=1), ValueError, "`seeds` must be at least 2, got 1"),
-        (dict(seeds=[1, 2]), ValueError, r"must be others than those that chose the points, got \[1\] among them"),
+        (
+            dict(seeds=[1, 2]),
+            ValueError,
+            r"must be others than those that chose the points, got \[1\] among them",
+        ),
         (dict(seeds=[7]), ValueError, r"`seeds` must be at least 2, .* got \[7\]"),
         (dict(top=0), ValueError, "`top` must be at least 1, got 0"),
         (dict(confidence=1.0), ValueError, "`confidence` must be between 0 and 1, got 1.0"),
@@ -337,11 +391,15 @@ def test_confirm_names_bad_arguments():
     with pytest.raises(ValueError, match="every point diverged"):
         lrax.confirm(task, optax.adam, made(np.full((2, 2), np.nan)))
     stopped = made([[1.0, 1.0]], info={"steps": 80})
-    with pytest.raises(ValueError, match="must be of a whole sweep, got one interrupted at 40 of 80"):
+    with pytest.raises(
+        ValueError, match="must be of a whole sweep, got one interrupted at 40 of 80"
+    ):
         lrax.confirm(task, optax.adam, stopped)
 
 
 def test_confirm_after_keys_takes_seeds_far_away():
     task = problems.regression()
-    result = lrax.sweep(task, optax.adam, [1e-2, 1e-1], steps=5, seeds=jax.random.split(jax.random.key(0), 2))
+    result = lrax.sweep(
+        task, optax.adam, [1e-2, 1e-1], steps=5, seeds=jax.random.split(jax.random.key(0), 2)
+    )
     assert lrax.confirm(task, optax.adam, result, seeds=2).result.seeds == ["1000000", "1000001"]

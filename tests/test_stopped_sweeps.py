@@ -6,8 +6,8 @@ import problems
 import pytest
 
 import lrax
-from lrax.sweeps import engine as engines, run as running
-from lrax.sweeps.run import LOOK_STEPS, LOOKS
+from lrax.sweeps.engine import engine as engines, loop as running
+from lrax.sweeps.engine.loop import LOOK_STEPS, LOOKS
 
 TASK = problems.regression()
 RATES = lrax.log_grid(1e-5, 10.0, 24)
@@ -41,7 +41,9 @@ def test_survivors_are_those_of_the_full_grid(full, halved):
     assert 3 <= survived.sum() < 12
     assert halved.best.hyperparams == full.best.hyperparams
     np.testing.assert_allclose(halved.losses[survived], full.losses[survived], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(halved.metrics["val_loss"][survived], full.metrics["val_loss"][survived], rtol=1e-4)
+    np.testing.assert_allclose(
+        halved.metrics["val_loss"][survived], full.metrics["val_loss"][survived], rtol=1e-4
+    )
     assert halved.status[survived].tolist() == full.status[survived].tolist()
     np.testing.assert_allclose(halved.best.params["w"], full.best.params["w"], rtol=1e-5)
 
@@ -50,7 +52,9 @@ def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
     for at in lrax.Halving().rungs(STEPS):
         here = halved.stopped_at == at
         assert here.any()
-        np.testing.assert_allclose(halved.losses[here, :, :at], full.losses[here, :, :at], rtol=1e-5)
+        np.testing.assert_allclose(
+            halved.losses[here, :, :at], full.losses[here, :, :at], rtol=1e-5
+        )
         assert np.isnan(halved.losses[here, :, at:]).all()
         assert np.isfinite(halved.metrics["val_loss"][here]).all()
         assert set(halved.status[here].ravel()) <= {"pruned", "diverged"}
@@ -107,7 +111,9 @@ def test_diverged_points_leave_and_change_no_bit_of_the_others():
     rates = np.concatenate([np.full(8, np.nan), lrax.log_grid(1e-3, 1e-1, 8)])
     options = dict(steps=steps, seeds=2, execution=8)
     events = []
-    result = lrax.sweep(TASK, optax.adam, rates, **options, on_event=lambda *event: events.append(event))
+    result = lrax.sweep(
+        TASK, optax.adam, rates, **options, on_event=lambda *event: events.append(event)
+    )
     kept = lrax.sweep(TASK, optax.adam, rates, stop=None, **options)
     np.testing.assert_array_equal(result.losses, kept.losses)
     assert result.stopped_at.tolist() == [LOOK_STEPS] * 8 + [steps] * 8
@@ -119,7 +125,11 @@ def test_when_all_have_diverged_it_ends():
     steps = LOOKS * LOOK_STEPS
     events = []
     result = lrax.sweep(
-        TASK, optax.sgd, [np.nan, np.inf], steps=steps, on_event=lambda kind, facts: events.append((kind, facts))
+        TASK,
+        optax.sgd,
+        [np.nan, np.inf],
+        steps=steps,
+        on_event=lambda kind, facts: events.append((kind, facts)),
     )
     assert result.losses.shape == (2, 1, steps)
     assert np.all(result.status == "diverged")

@@ -10,7 +10,13 @@ import pytest
 import lrax
 from lrax.sweeps.stopping import Halving, Median, neighbours, smoothed
 
-RULES = [Halving(), Halving(margin=0), Halving(eta=2, first=1 / 8), Halving(eta=1.5, margin=1.0), Median()]
+RULES = [
+    Halving(),
+    Halving(margin=0),
+    Halving(eta=2, first=1 / 8),
+    Halving(eta=1.5, margin=1.0),
+    Median(),
+]
 SEEDS = [1, 2, 5]
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=str)
@@ -26,7 +32,9 @@ def curves(points, seeds, count, generator, noise=0.05):
     level = 0.2 * (x - generator.uniform(-2, 2)) ** 2
     fall = np.exp(-np.arange(1, count + 1) / 40)
     shared = generator.normal(0, 0.3, (1, seeds, count))
-    own = generator.normal(0, noise, (points, seeds, count)) + generator.normal(0, noise, (points, seeds, 1))
+    own = generator.normal(0, noise, (points, seeds, count)) + generator.normal(
+        0, noise, (points, seeds, 1)
+    )
     return (level + (2.3 - level) * fall + shared + own).astype(np.float32)
 
 
@@ -64,20 +72,29 @@ def test_the_best_and_its_neighbours_go_on(rule, points, seeds):
         assert keep.shape == (points,)
         assert keep[leader]
         assert keep[max(leader - 1, 0) : leader + 2].all()
-        np.testing.assert_array_equal(keep, rule.keep(history.copy(), line(points)))  # and nothing is random
+        np.testing.assert_array_equal(
+            keep, rule.keep(history.copy(), line(points))
+        )  # and nothing is random
 
 
 @every_rule
 @pytest.mark.parametrize("seeds", SEEDS)
 def test_the_order_of_the_points_does_not_matter(rule, seeds):
-    history, order = curves(24, seeds, 60, np.random.default_rng(0)), np.random.default_rng(1).permutation(24)
-    np.testing.assert_array_equal(rule.keep(history[order], line(24)[order]), rule.keep(history, line(24))[order])
+    history, order = (
+        curves(24, seeds, 60, np.random.default_rng(0)),
+        np.random.default_rng(1).permutation(24),
+    )
+    np.testing.assert_array_equal(
+        rule.keep(history[order], line(24)[order]), rule.keep(history, line(24))[order]
+    )
 
 
 @every_rule
 def test_only_the_order_of_a_hyperparameters_values_matters(rule):
     history = curves(24, 2, 60, np.random.default_rng(0))
-    np.testing.assert_array_equal(rule.keep(history, line(24)), rule.keep(history, np.log(line(24))))
+    np.testing.assert_array_equal(
+        rule.keep(history, line(24)), rule.keep(history, np.log(line(24)))
+    )
 
 
 @every_rule
@@ -85,8 +102,12 @@ def test_a_seeds_luck_does_not_matter(rule):
     history = curves(24, 2, 60, np.random.default_rng(0)).astype(np.float64)
     luck = np.random.default_rng(1).normal(size=(1, 2, 60))
     if isinstance(rule, Halving):  # the median rule compares one update's losses to those of others
-        np.testing.assert_array_equal(rule.keep(history, line(24)), rule.keep(history + luck, line(24)))
-    np.testing.assert_array_equal(rule.keep(history, line(24)), rule.keep(3 * history + 7, line(24)))
+        np.testing.assert_array_equal(
+            rule.keep(history, line(24)), rule.keep(history + luck, line(24))
+        )
+    np.testing.assert_array_equal(
+        rule.keep(history, line(24)), rule.keep(3 * history + 7, line(24))
+    )
 
 
 @pytest.mark.parametrize("eta", [1.5, 2, 3, 4, 7])
@@ -96,7 +117,9 @@ def test_halving_without_margins_is_that_of_the_paper(eta, points):
     for seed in range(5):
         # Neighbours of the best are among the first where losses rise with the distance.
         generator = np.random.default_rng(seed)
-        losses = np.abs(np.arange(points) - generator.integers(points) + 0.1) ** generator.uniform(0.5, 3)
+        losses = np.abs(np.arange(points) - generator.integers(points) + 0.1) ** generator.uniform(
+            0.5, 3
+        )
         history = np.repeat(losses, 3).reshape(points, 1, 3)
         kept = set(np.flatnonzero(rule.keep(history, line(points))).tolist())
         wanted = halving(losses.tolist(), eta)
@@ -109,7 +132,12 @@ def test_halving_without_margins_is_that_of_the_paper(eta, points):
 def test_whom_a_margin_spared_is_none_of_whom_the_next_rung_keeps_a_share():
     history = np.repeat(np.arange(24.0), 3).reshape(24, 1, 3)
     keep = lambda **rung: Halving(margin=0).keep(history, line(24), **rung).sum()
-    assert [keep(), keep(rung=0, points=48), keep(rung=1, points=48), keep(rung=2, points=48)] == [8, 16, 6, 3]
+    assert [keep(), keep(rung=0, points=48), keep(rung=1, points=48), keep(rung=2, points=48)] == [
+        8,
+        16,
+        6,
+        3,
+    ]
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
@@ -118,7 +146,9 @@ def test_a_larger_eta_keeps_fewer(seeds):
     kept = [Halving(eta=eta, margin=0).keep(history, line(48)) for eta in (1.1, 1.5, 2, 3, 5, 20)]
     for more, fewer in itertools.pairwise(kept):
         assert np.all(more >= fewer)
-        assert more.sum() > fewer.sum() or fewer.sum() <= 7  # the best one and three neighbours on each side
+        assert (
+            more.sum() > fewer.sum() or fewer.sum() <= 7
+        )  # the best one and three neighbours on each side
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
@@ -151,7 +181,9 @@ def test_noise_of_long_ago_counts_for_nothing():
 
 
 def test_two_seeds_that_agree_by_chance_are_no_proof():
-    scores = np.geomspace(1, 2, 12)[:, None] + 0.3 * np.random.default_rng(0).normal(size=(12, 1)) * [1, -1]
+    scores = np.geomspace(1, 2, 12)[:, None] + 0.3 * np.random.default_rng(0).normal(
+        size=(12, 1)
+    ) * [1, -1]
     scores[4] = scores[3] + 0.01  # worse than the last that is kept, with both seeds alike
     history = scores[..., None] * np.ones(20)
     assert Halving().keep(history, line(12))[4]
@@ -172,7 +204,9 @@ def test_a_diverged_point_is_dropped(rule, bad, seeds):
     assert keep.sum() >= 3
     history[:, :, 40:] = bad
     history[5] = 1.0
-    np.testing.assert_array_equal(np.flatnonzero(rule.keep(history, line(12))), [5])  # beside it there is nothing
+    np.testing.assert_array_equal(
+        np.flatnonzero(rule.keep(history, line(12))), [5]
+    )  # beside it there is nothing
 
 
 @every_rule
@@ -240,7 +274,9 @@ def test_neighbours_of_a_line_are_more_on_a_finer_one():
 def test_neighbours_of_a_product_differ_in_one_hyperparameter():
     grid = np.array(list(itertools.product([1e-3, 1e-2, 1e-1], [0.0, 0.1, 0.2, 0.3], [5.0])))
     near = neighbours(grid, 5)  # 1e-2, 0.1
-    np.testing.assert_array_equal(grid[near], [[1e-3, 0.1, 5], [1e-2, 0.0, 5], [1e-2, 0.2, 5], [1e-1, 0.1, 5]])
+    np.testing.assert_array_equal(
+        grid[near], [[1e-3, 0.1, 5], [1e-2, 0.0, 5], [1e-2, 0.2, 5], [1e-1, 0.1, 5]]
+    )
 
 
 def test_a_neighbour_may_be_off_the_line_where_the_line_has_gaps():
@@ -336,22 +372,39 @@ def momentum(learning_rate):
     return optax.sgd(lrax.warmup_cosine(learning_rate, 600, 60), momentum=0.9)
 
 
-@pytest.fixture(scope="module", params=[(adam, 1e-5, 1.0), (momentum, 1e-4, 10.0)], ids=["adam", "momentum"])
+@pytest.fixture(
+    scope="module", params=[(adam, 1e-5, 1.0), (momentum, 1e-4, 10.0)], ids=["adam", "momentum"]
+)
 def full_grid(request):
     optimizer, low, high = request.param
     task, rates = lrax.tasks.digits(), {"learning_rate": lrax.log_grid(low, high, 24)}
-    return lrax.sweep(task, optimizer, rates, steps=600, seeds=2, objective="val_loss", eval_every=20, progress=False)
+    return lrax.sweep(
+        task,
+        optimizer,
+        rates,
+        steps=600,
+        seeds=2,
+        objective="val_loss",
+        eval_every=20,
+        progress=False,
+    )
 
 
-@pytest.mark.parametrize(("rule", "most"), [(Halving(), 0.45), (Halving(eta=2, first=1 / 8), 0.55), (Median(), 0.65)])
+@pytest.mark.parametrize(
+    ("rule", "most"), [(Halving(), 0.45), (Halving(eta=2, first=1 / 8), 0.55), (Median(), 0.65)]
+)
 @pytest.mark.parametrize("objective", ["val_loss", "train_loss"])
 def test_real_sweeps_find_the_full_grids_best(full_grid, rule, most, objective):
     if objective == "val_loss":
-        history_at = lambda rung: full_grid.evaluations["val_loss"][..., : np.sum(full_grid.evaluated_at <= rung)]
+        history_at = lambda rung: full_grid.evaluations["val_loss"][
+            ..., : np.sum(full_grid.evaluated_at <= rung)
+        ]
         values = full_grid.scores.mean(axis=1)
     else:
         history_at = lambda rung: full_grid.losses[..., :rung]
         values = smoothed(full_grid.losses).mean(axis=1)
-    work, left = share_of_work(rule, history_at, full_grid.hyperparams["learning_rate"][:, None], 600)
+    work, left = share_of_work(
+        rule, history_at, full_grid.hyperparams["learning_rate"][:, None], 600
+    )
     assert work < most
     assert values[left].min() <= 1.02 * values.min()

@@ -15,7 +15,7 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
-from lrax.tasks.streams import Stream, is_source
+from lrax.training.streams import Stream, is_source
 
 
 def batches(n):
@@ -113,7 +113,9 @@ def test_reads_ahead_while_nobody_asks_but_not_without_bound():
     with Stream(source, prefetch=4) as stream:
         stream.take(10)
         time.sleep(0.3)
-        assert 20 <= len(made) <= 22  # as many again as were taken; one in hand, one perhaps under way
+        assert (
+            20 <= len(made) <= 22
+        )  # as many again as were taken; one in hand, one perhaps under way
 
 
 def test_a_source_may_reuse_its_buffer():
@@ -132,11 +134,15 @@ def test_an_iterator_that_ends_says_what_to_do():
     with Stream(iter(batches(3))) as stream:
         assert stream.take(2)["y"].tolist() == [0, 1]
         with pytest.raises(
-            ValueError, match="`source` ended after 3 batches, and a list_iterator cannot be read again"
+            ValueError,
+            match="`source` ended after 3 batches, and a list_iterator cannot be read again",
         ):
             stream.take(2)
         assert stream.take(1)["y"].tolist() == [2]  # what is there can still be taken
-    with Stream(generate()) as stream, pytest.raises(ValueError, match="a generator cannot be read again"):
+    with (
+        Stream(generate()) as stream,
+        pytest.raises(ValueError, match="a generator cannot be read again"),
+    ):
         stream.take(4)
 
 
@@ -156,23 +162,37 @@ def test_errors_of_the_source_surface_after_the_batches_before_them():
 def test_bad_batches_are_named():
     cases = {
         "must hold at least one batch in every epoch": [],
-        "must hold batches of the same shapes.*batch 1; drop a smaller last batch": [np.ones(3), np.ones(2)],
+        "must hold batches of the same shapes.*batch 1; drop a smaller last batch": [
+            np.ones(3),
+            np.ones(2),
+        ],
         "must hold batches of the same shapes.* in batch 1": [np.ones(3), np.ones(3, np.float32)],
         "must hold batches of the same shapes": [{"x": 1.0}, {"y": 1.0}],
     }
     for message, source in cases.items():
         with Stream(source) as stream, pytest.raises(ValueError, match=message):
             stream.take(2)
-    with Stream([["a word"]]) as stream, pytest.raises(TypeError, match="must hold pytrees of numbers, got dtypes"):
+    with (
+        Stream([["a word"]]) as stream,
+        pytest.raises(TypeError, match="must hold pytrees of numbers, got dtypes"),
+    ):
         stream.take(1)
-    with Stream(lambda: 3) as stream, pytest.raises(TypeError, match="must return an iterable of batches, got int"):
+    with (
+        Stream(lambda: 3) as stream,
+        pytest.raises(TypeError, match="must return an iterable of batches, got int"),
+    ):
         stream.take(1)
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(TypeError, match="`source` must be an iterable of batches or a function, got int"):
+    with pytest.raises(
+        TypeError, match="`source` must be an iterable of batches or a function, got int"
+    ):
         Stream(3)
-    with pytest.raises(TypeError, match="`source` must be a function without arguments, got one that needs step, key"):
+    with pytest.raises(
+        TypeError,
+        match="`source` must be a function without arguments, got one that needs step, key",
+    ):
         Stream(lambda step, key: step)
     with pytest.raises(ValueError, match="`prefetch` must be at least 1"):
         Stream([1.0], prefetch=0)
@@ -261,7 +281,14 @@ except KeyboardInterrupt:
 def test_what_is_a_source():
     for source in (batches(2), iter(batches(2)), generate, generate(), Loader(2)):
         assert is_source(source)
-    for other in (lambda step, key: step, np.ones(3), jnp.ones(3), {"x": 1}, "word", lrax.minibatches(np.ones(3), 1)):
+    for other in (
+        lambda step, key: step,
+        np.ones(3),
+        jnp.ones(3),
+        {"x": 1},
+        "word",
+        lrax.minibatches(np.ones(3), 1),
+    ):
         assert not is_source(other)
 
     def pure(step, key):

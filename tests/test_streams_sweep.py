@@ -18,7 +18,7 @@ from jax import numpy as jnp
 from test_checkpoint import assert_equal
 
 import lrax
-from lrax.sweeps import engine, feed, run
+from lrax.sweeps.engine import engine, feed, loop as run
 
 RATES = [1e-3, 1e-2, 3e-2, 1e-1, 0.3]
 BATCHES = [{"x": problems.X[i : i + 8] + i / 7, "y": problems.Y[i : i + 8]} for i in range(7)]
@@ -115,7 +115,9 @@ def test_a_source_is_the_same_batches_drawn(source, whole):
 
 
 @pytest.mark.parametrize("execution", ["vmap", "loop", 3, "steps"])
-def test_blocks_that_end_within_epochs_and_chunks_narrower_than_the_grid(execution, short_blocks, whole):
+def test_blocks_that_end_within_epochs_and_chunks_narrower_than_the_grid(
+    execution, short_blocks, whole
+):
     assert_close(swept(generate, execution=execution), whole)
 
 
@@ -141,7 +143,9 @@ def test_all_seeds_see_one_order(short_blocks):
 
 def test_points_that_are_stopped_leave_the_others_their_batches(short_blocks):
     rates, options = [np.inf, 1e-2, 1e30, 1e-1], dict(steps=300, seeds=2, progress=False)
-    of = lambda batch: lrax.sweep(problems.regression(batch=batch), adam, {"learning_rate": rates}, **options)
+    of = lambda batch: lrax.sweep(
+        problems.regression(batch=batch), adam, {"learning_rate": rates}, **options
+    )
     result, wanted = of(generate), of(drawn())
     assert (result.stopped_at < 300).tolist() == [True, False, True, False]
     assert_close(result, wanted)
@@ -150,12 +154,21 @@ def test_points_that_are_stopped_leave_the_others_their_batches(short_blocks):
 def test_dtypes_that_jax_has_not(whole):
     wide = [{"x": b["x"].astype(np.float64), "y": b["y"].astype(np.float64)} for b in BATCHES]
     assert_close(swept(wide), whole)
-    loss = lambda params, batch: jnp.mean((params["w"][batch["i"]] - batch["half"].astype(jnp.float32)) ** 2)
+    loss = lambda params, batch: jnp.mean(
+        (params["w"][batch["i"]] - batch["half"].astype(jnp.float32)) ** 2
+    )
     batches = [
-        {"i": np.array([k % 3, 1], np.int64), "half": np.array([k, 1], np.float16), "yes": np.array(True), "n": k}
+        {
+            "i": np.array([k % 3, 1], np.int64),
+            "half": np.array([k, 1], np.float16),
+            "yes": np.array(True),
+            "n": k,
+        }
         for k in range(5)
     ]
-    of = lambda batch: lrax.sweep(problems.regression(loss=loss, batch=batch), adam, RATES, steps=12, progress=False)
+    of = lambda batch: lrax.sweep(
+        problems.regression(loss=loss, batch=batch), adam, RATES, steps=12, progress=False
+    )
     assert_close(of(batches), of(drawn(batches)))
 
 
@@ -193,7 +206,11 @@ def test_batches_are_read_while_the_device_works(short_blocks, monkeypatch):
     def train_after_the_next_block_was_read(self, inputs, running, first, count):
         # Nobody asks for a batch until this returns.
         with change:
-            ahead.append(change.wait_for(lambda: made[0] >= (first // 8 + 2) * 8, timeout=10 if all(ahead) else 0))
+            ahead.append(
+                change.wait_for(
+                    lambda: made[0] >= (first // 8 + 2) * 8, timeout=10 if all(ahead) else 0
+                )
+            )
         return train(self, inputs, running, first, count)
 
     monkeypatch.setattr(engine.Engine, "train", train_after_the_next_block_was_read)
@@ -234,12 +251,17 @@ def test_what_was_trained_before_an_error_is_saved(tmp_path, short_blocks, monke
 
 def test_a_source_that_ends_too_early_is_named(short_blocks):
     for make, kind in ((generate, "generator"), (lambda: iter(BATCHES), "list_iterator")):
-        with pytest.raises(ValueError, match=f"`source` ended after 7 batches, and a {kind} cannot be read again"):
+        with pytest.raises(
+            ValueError, match=f"`source` ended after 7 batches, and a {kind} cannot be read again"
+        ):
             swept(make())
         assert threads() == []
     with pytest.raises(ValueError, match="`source` must hold at least one batch in every epoch"):
         swept([])
-    with pytest.raises(ValueError, match=r"`source` must hold batches of the same shapes.*drop a smaller last batch"):
+    with pytest.raises(
+        ValueError,
+        match=r"`source` must hold batches of the same shapes.*drop a smaller last batch",
+    ):
         swept([*BATCHES, jax.tree.map(lambda leaf: leaf[:3], BATCHES[0])])
     assert_close(swept(iter(BATCHES), steps=7), swept(drawn(), steps=7))  # as many as there are
 
@@ -250,11 +272,18 @@ def test_the_thread_ends_with_a_sweep_that_cannot_begin():
         with pytest.raises(ValueError, match=name) as error:
             swept(BATCHES, **{name: "other"})
         caught.append(error)
-    for changes in (dict(loss=lambda params, batch: batch["z"]), dict(loss=lambda params, batch: batch["x"])):
+    for changes in (
+        dict(loss=lambda params, batch: batch["z"]),
+        dict(loss=lambda params, batch: batch["x"]),
+    ):
         with pytest.raises((KeyError, TypeError)) as error:
-            lrax.sweep(problems.regression(batch=BATCHES, **changes), adam, RATES, steps=3, progress=False)
+            lrax.sweep(
+                problems.regression(batch=BATCHES, **changes), adam, RATES, steps=3, progress=False
+            )
         caught.append(error)
-    assert threads() == []  # even while the errors, and with them the frames, are kept as in a notebook
+    assert (
+        threads() == []
+    )  # even while the errors, and with them the frames, are kept as in a notebook
 
 
 def test_ctrl_c_returns_what_is_done_and_ends_the_thread(short_blocks, monkeypatch, whole):
@@ -304,15 +333,23 @@ def test_a_second_ctrl_c_ends_the_wait_for_a_source_that_hangs():
 
 
 def test_one_run_takes_no_source():
-    for source, kind in ((BATCHES, "list"), (generate, "function"), (iter(BATCHES), "list_iterator")):
-        with pytest.raises(TypeError, match=rf"`task` must have batches .*got a {kind}: .*`lrax\.sweep`"):
+    for source, kind in (
+        (BATCHES, "list"),
+        (generate, "function"),
+        (iter(BATCHES), "list_iterator"),
+    ):
+        with pytest.raises(
+            TypeError, match=rf"`task` must have batches .*got a {kind}: .*`lrax\.sweep`"
+        ):
             lrax.train(problems.regression(batch=source), adam, steps=3)
 
 
 # Going on after an interruption.
 
 
-@pytest.mark.parametrize("make", [lambda: BATCHES, lambda: generate, Loader], ids=["list", "function", "loader"])
+@pytest.mark.parametrize(
+    "make", [lambda: BATCHES, lambda: generate, Loader], ids=["list", "function", "loader"]
+)
 @pytest.mark.parametrize("suffix", [".npz", ".orbax"])
 def test_a_resumed_sweep_sees_the_same_batches(make, suffix, tmp_path, short_blocks, monkeypatch):
     if suffix == ".orbax":
@@ -320,7 +357,13 @@ def test_a_resumed_sweep_sees_the_same_batches(make, suffix, tmp_path, short_blo
     wanted, path = swept(make()), tmp_path / f"sweep{suffix}"
     with monkeypatch.context() as patch:
         patch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
-        for end in (3, 7, 8, 9, 21):  # within a block, at its end and about it, and some blocks and epochs on
+        for end in (
+            3,
+            7,
+            8,
+            9,
+            21,
+        ):  # within a block, at its end and about it, and some blocks and epochs on
             part = swept(make(), checkpoint=path, on_event=interrupting(end))
             assert end <= part.losses.shape[-1] < 40
     assert_equal(swept(make(), checkpoint=path), wanted)
@@ -337,10 +380,15 @@ def test_a_fresh_iterator_goes_on_and_a_used_one_is_refused(tmp_path, short_bloc
         part = swept(used, checkpoint=path, on_event=interrupting(1))
         while part.losses.shape[-1] < 18:
             part = swept(once(), checkpoint=path, budget=0)
-    with pytest.raises(ValueError, match="none are left in it, and a generator cannot be read again: give a new one"):
+    with pytest.raises(
+        ValueError,
+        match="none are left in it, and a generator cannot be read again: give a new one",
+    ):
         swept(used, checkpoint=path)
     next(spent)
-    with pytest.raises(ValueError, match=r"must be of the same sweep(.|\n)*first batch: '\w+' there, '\w+' here"):
+    with pytest.raises(
+        ValueError, match=r"must be of the same sweep(.|\n)*first batch: '\w+' there, '\w+' here"
+    ):
         swept(spent, checkpoint=path)
     with pytest.raises(ValueError, match="`source` ended after 9 batches"):
         swept(iter((BATCHES * 2)[:9]), checkpoint=path)
@@ -364,7 +412,9 @@ def test_a_dataloader_of_pytorch(tmp_path, whole, monkeypatch):
 
     def loader(seed=0, **options):
         seeded = torch.Generator().manual_seed(seed)
-        return torch.utils.data.DataLoader(Data(), batch_size=8, shuffle=True, generator=seeded, **options)
+        return torch.utils.data.DataLoader(
+            Data(), batch_size=8, shuffle=True, generator=seeded, **options
+        )
 
     same = loader()
     epochs = [jax.tree.map(np.asarray, batch) for _ in range(8) for batch in same]
@@ -387,4 +437,6 @@ def test_a_dataset_of_grain(whole):
     data = grain.MapDataset.source(rows).shuffle(seed=0).batch(8)
     wanted = swept(drawn([data[i] for i in range(5)]))
     assert_close(swept(data.to_iter_dataset()), wanted)
-    assert_close(swept(iter(data.repeat().to_iter_dataset())), swept([data.repeat()[i] for i in range(40)]))
+    assert_close(
+        swept(iter(data.repeat().to_iter_dataset())), swept([data.repeat()[i] for i in range(40)])
+    )

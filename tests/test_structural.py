@@ -20,7 +20,9 @@ def build(batch_size, optimizer):
 
 
 def regression(batch_size):
-    return problems.regression(batch=lrax.minibatches({"x": problems.X, "y": problems.Y}, size=batch_size))
+    return problems.regression(
+        batch=lrax.minibatches({"x": problems.X, "y": problems.Y}, size=batch_size)
+    )
 
 
 STRUCTURE = {"batch_size": [4, 8], "optimizer": [optax.sgd, optax.adam]}
@@ -57,9 +59,13 @@ def test_choices_may_be_looked_up(result):
     assert len(part) == 2
     assert part.results[1] is result.results[3]
     assert result.where(batch_size=8, optimizer=optax.adam).results == [result.results[3]]
-    with pytest.raises(ValueError, match="`choice` must be among those that were swept, got batch_size=5"):
+    with pytest.raises(
+        ValueError, match="`choice` must be among those that were swept, got batch_size=5"
+    ):
         result.where(batch_size=5)
-    with pytest.raises(ValueError, match="`name` must be one of 'batch_size', 'optimizer', got 'width'"):
+    with pytest.raises(
+        ValueError, match="`name` must be one of 'batch_size', 'optimizer', got 'width'"
+    ):
         result.where(width=5)
 
 
@@ -102,7 +108,9 @@ def test_save_and_load(result, tmp_path):
     with pytest.raises(ValueError, match=r"must hold lrax\.StructuralResult/1, got 'another'"):
         lrax.StructuralResult.load(path)
     (path / "choices.json").write_text("{")
-    with pytest.raises(ValueError, match=r"`path` must be a folder written by StructuralResult\.save"):
+    with pytest.raises(
+        ValueError, match=r"`path` must be a folder written by StructuralResult\.save"
+    ):
         lrax.StructuralResult.load(path)
     with pytest.raises(FileNotFoundError):
         lrax.StructuralResult.load(tmp_path / "nowhere")
@@ -110,7 +118,11 @@ def test_save_and_load(result, tmp_path):
 
 def test_grids_and_steps_may_depend_on_the_choice():
     def grid(batch_size, optimizer):
-        return {"learning_rate": [0.1]} if optimizer == "adam" else {"learning_rate": [0.01, 0.1], "momentum": [0.9]}
+        return (
+            {"learning_rate": [0.1]}
+            if optimizer == "adam"
+            else {"learning_rate": [0.01, 0.1], "momentum": [0.9]}
+        )
 
     result = lrax.sweep_over(
         {"batch_size": np.array([4, 8]), "optimizer": ["sgd", "adam"]},
@@ -118,7 +130,12 @@ def test_grids_and_steps_may_depend_on_the_choice():
         grid,
         steps=lambda batch_size, optimizer: 80 // batch_size,
     )
-    assert [own.losses.shape for own in result.results] == [(2, 1, 20), (1, 1, 20), (2, 1, 10), (1, 1, 10)]
+    assert [own.losses.shape for own in result.results] == [
+        (2, 1, 20),
+        (1, 1, 20),
+        (2, 1, 10),
+        (1, 1, 10),
+    ]
     assert [type(choice["batch_size"]) for choice in result.choices] == [int] * 4
     lines = result.table().splitlines()
     assert lines[0].split() == [
@@ -144,7 +161,9 @@ def test_choices_of_the_same_functions_share_a_program():
 
     def count(names):
         traces.clear()
-        lrax.sweep_over({"again": names}, lambda again: (problems.regression(), sgd), RATES, steps=2)
+        lrax.sweep_over(
+            {"again": names}, lambda again: (problems.regression(), sgd), RATES, steps=2
+        )
         return len(traces)
 
     once = count([1])
@@ -197,7 +216,9 @@ def test_errors_say_which_choice():
 
     with pytest.raises(TypeError, match="`loss` must return a scalar") as raised:
         lrax.sweep_over({"width": [1, 2]}, bad, [0.1], steps=1)
-    assert "in the sweep over width=2, after 1 of 2 choices" in raised.value.__notes__  # beside JAX's own, if any
+    assert (
+        "in the sweep over width=2, after 1 of 2 choices" in raised.value.__notes__
+    )  # beside JAX's own, if any
 
 
 def test_the_product():
@@ -214,12 +235,32 @@ def test_bad_arguments_are_named():
     for arguments, error, message in [
         (([4, 8], make, RATES), TypeError, "`structure` must be {name: values}, got list"),
         (({}, make, RATES), ValueError, "`structure` must name at least one choice"),
-        (({"width": 4}, make, RATES), TypeError, r"`structure\['width'\]` must be a list of values"),
-        (({"width": "ab"}, make, RATES), TypeError, r"`structure\['width'\]` must be a list of values"),
-        (({"width": []}, make, RATES), ValueError, r"`structure\['width'\]` must hold at least one value"),
+        (
+            ({"width": 4}, make, RATES),
+            TypeError,
+            r"`structure\['width'\]` must be a list of values",
+        ),
+        (
+            ({"width": "ab"}, make, RATES),
+            TypeError,
+            r"`structure\['width'\]` must be a list of values",
+        ),
+        (
+            ({"width": []}, make, RATES),
+            ValueError,
+            r"`structure\['width'\]` must hold at least one value",
+        ),
         (({"width": [4]}, 3, RATES), TypeError, "`build` must be a function"),
-        (({"width": [4]}, lambda width: 3, RATES), TypeError, r"`build` must return \(task, optimizer\).* for width=4"),
-        (({"width": [4]}, make, {"width": [1.0]}), ValueError, r"different names, got \['width'\] in both"),
+        (
+            ({"width": [4]}, lambda width: 3, RATES),
+            TypeError,
+            r"`build` must return \(task, optimizer\).* for width=4",
+        ),
+        (
+            ({"width": [4]}, make, {"width": [1.0]}),
+            ValueError,
+            r"different names, got \['width'\] in both",
+        ),
     ]:
         with pytest.raises(error, match=message):
             lrax.sweep_over(*arguments, steps=1)

@@ -14,8 +14,9 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
-from lrax.sweeps import progress, run as engine
-from lrax.sweeps.engine import Engine
+from lrax.sweeps import progress
+from lrax.sweeps.engine import loop as engine
+from lrax.sweeps.engine.engine import Engine
 
 RATES = lrax.log_grid(1e-3, 1e-1, 4)
 TASK = problems.regression()
@@ -24,7 +25,13 @@ TASK = problems.regression()
 @pytest.fixture(scope="module")
 def result():
     return lrax.sweep(
-        TASK, optax.adam, {"learning_rate": RATES}, steps=30, seeds=2, objective="val_loss", eval_every=10
+        TASK,
+        optax.adam,
+        {"learning_rate": RATES},
+        steps=30,
+        seeds=2,
+        objective="val_loss",
+        eval_every=10,
     )
 
 
@@ -44,14 +51,23 @@ def test_what_comes_back(result):
     assert result.status.tolist() == [["done", "done"]] * 4
     assert result.evaluations["val_loss"].shape == (4, 2, 3)
     assert result.evaluated_at.tolist() == [10, 20, 30]
-    np.testing.assert_array_equal(result.evaluations["val_loss"][..., -1], result.metrics["val_loss"])
+    np.testing.assert_array_equal(
+        result.evaluations["val_loss"][..., -1], result.metrics["val_loss"]
+    )
     point, seed = np.unravel_index(np.argmin(result.metrics["val_loss"]), (4, 2))
     assert result.best.hyperparams == {"learning_rate": RATES[point]}
     again = problems.evaluate(result.best.params)["val_loss"]
     np.testing.assert_allclose(again, result.metrics["val_loss"][result.best_lane], rtol=1e-5)
     assert result.best_lane == (point, seed)
     assert result.seeds == ["0", "1"]
-    assert {"device", "compile_seconds", "run_seconds", "versions", "steps", "rng"} <= result.info.keys()
+    assert {
+        "device",
+        "compile_seconds",
+        "run_seconds",
+        "versions",
+        "steps",
+        "rng",
+    } <= result.info.keys()
 
 
 def test_seeds_share_what_they_should(result):
@@ -81,7 +97,9 @@ def test_a_lane_of_nan_changes_no_bit_of_the_others():
     for bad in (np.nan, np.inf, 1e30):
         result = lrax.sweep(TASK, optax.adam, [1e-3, bad, 1e-1], steps=20, seeds=2)
         np.testing.assert_array_equal(result.losses[[0, 2]], sane.losses[[0, 2]])
-        np.testing.assert_array_equal(result.metrics["val_loss"][[0, 2]], sane.metrics["val_loss"][[0, 2]])
+        np.testing.assert_array_equal(
+            result.metrics["val_loss"][[0, 2]], sane.metrics["val_loss"][[0, 2]]
+        )
         assert result.status[:, 0].tolist() == ["done", "diverged", "done"]
         assert result.ranking[-1] == 1
         assert result.best.hyperparams["learning_rate"] != bad
@@ -95,7 +113,9 @@ def test_a_product_of_hyperparameters():
     result = lrax.sweep(TASK, adamw, grid, steps=10)
     assert result.hyperparams["lr"].tolist() == [0.01] * 3 + [0.1] * 3
     assert result.hyperparams["decay"].tolist() == [0.0, 0.1, 0.2] * 2
-    alone = lrax.train(TASK, adamw, steps=10)({"lr": 0.1, "decay": 0.2, "warmup": 2}, jax.random.key(0))
+    alone = lrax.train(TASK, adamw, steps=10)(
+        {"lr": 0.1, "decay": 0.2, "warmup": 2}, jax.random.key(0)
+    )
     np.testing.assert_allclose(result.losses[5, 0], alone.losses, rtol=1e-5)
 
 
@@ -107,7 +127,9 @@ def compilations(caplog):
 
 def test_other_rates_of_equal_size_recompile_nothing(compilations):
     def task():  # new arrays of the same shapes, in pytrees, are no reason to compile either
-        return problems.regression(batch=lrax.minibatches({"x": problems.X + 0, "y": problems.Y}, size=8))
+        return problems.regression(
+            batch=lrax.minibatches({"x": problems.X + 0, "y": problems.Y}, size=8)
+        )
 
     adam = lambda rate: optax.adam(rate)  # unknown to the sweeps of other tests
     options = dict(seeds=2, eval_every=7, progress=False)
@@ -134,7 +156,10 @@ def compiled(task, points, **options):
     options = {"steps": 300, "rng": "common", "execution": "vmap", **options}
     engine = Engine(task, optax.adam, rates, bits, **options)
     engine.compile()
-    return [getattr(engine._parts, name).lower(*engine._arguments[name])() for name in ("train", "evaluate")]
+    return [
+        getattr(engine._parts, name).lower(*engine._arguments[name])()
+        for name in ("train", "evaluate")
+    ]
 
 
 def test_the_program_holds_no_data_and_calls_no_host():
@@ -143,7 +168,9 @@ def test_the_program_holds_no_data_and_calls_no_host():
     held_out = np.random.default_rng(1).normal(size=(6000, 3)).astype(np.float32)
     task = problems.regression(
         batch=lrax.minibatches(data, size=8),
-        evaluate=lambda params: {"val_loss": problems.squared_error(params, {"x": held_out, "y": held_out[:, 0]})},
+        evaluate=lambda params: {
+            "val_loss": problems.squared_error(params, {"x": held_out, "y": held_out[:, 0]})
+        },
     )
     train, evaluate = compiled(task, points=4)
     for program, size in ((train, x.nbytes), (evaluate, held_out.nbytes)):
@@ -162,7 +189,9 @@ def test_memory_is_linear_in_lanes_and_lanes_are_donated():
     extra = sizes[64].argument_size_in_bytes - sizes[4].argument_size_in_bytes
     assert extra < x.nbytes / 4  # sixty more lanes, and not one more copy of the data
     assert sizes[64].temp_size_in_bytes < x.nbytes * 4
-    assert sizes[64].alias_size_in_bytes >= 60 * 4 * 4 * 3  # parameters and Adam's two moments are updated in place
+    assert (
+        sizes[64].alias_size_in_bytes >= 60 * 4 * 4 * 3
+    )  # parameters and Adam's two moments are updated in place
 
 
 def test_ctrl_c_returns_what_is_done(monkeypatch):
@@ -198,7 +227,9 @@ def test_a_second_ctrl_c_raises(monkeypatch):
 
 def test_runs_on_another_thread():
     found = []
-    thread = threading.Thread(target=lambda: found.append(lrax.sweep(TASK, optax.adam, RATES, steps=3)))
+    thread = threading.Thread(
+        target=lambda: found.append(lrax.sweep(TASK, optax.adam, RATES, steps=3))
+    )
     thread.start()
     thread.join()
     assert len(found) == 1
@@ -232,7 +263,12 @@ def test_bfloat16_parameters_stay_bfloat16():
     task = problems.regression(
         init=lambda key: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), problems.init(key))
     )
-    result = lrax.sweep(task, lambda rate: optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(rate)), RATES, steps=10)
+    result = lrax.sweep(
+        task,
+        lambda rate: optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(rate)),
+        RATES,
+        steps=10,
+    )
     assert result.best.params["w"].dtype == jnp.bfloat16
     assert np.all(result.status == "done")
 
@@ -261,15 +297,31 @@ def test_bfloat16_parameters_stay_bfloat16():
         (dict(seeds=0), ValueError, "`seeds` must be at least 1, got 0"),
         (dict(seeds=[1, 1]), ValueError, r"`seeds` must be .* all different, got \[1, 1\]"),
         (dict(seeds=[0.5]), TypeError, r"`seeds\[0\]` must be an int"),
-        (dict(seeds=jax.random.key(0)), ValueError, r"`seeds` must be an array of at least one key, got shape \(\)"),
-        (dict(seeds=jax.random.key(0, impl="rbg")[None]), ValueError, "`seeds` must be threefry keys, got"),
-        (dict(objective="accuracy"), ValueError, "`objective` must be one of 'train_loss', 'val_loss', got 'accuracy'"),
+        (
+            dict(seeds=jax.random.key(0)),
+            ValueError,
+            r"`seeds` must be an array of at least one key, got shape \(\)",
+        ),
+        (
+            dict(seeds=jax.random.key(0, impl="rbg")[None]),
+            ValueError,
+            "`seeds` must be threefry keys, got",
+        ),
+        (
+            dict(objective="accuracy"),
+            ValueError,
+            "`objective` must be one of 'train_loss', 'val_loss', got 'accuracy'",
+        ),
         (dict(mode="least"), ValueError, "`mode` must be one of 'min', 'max'"),
         (dict(rng="shared"), ValueError, "`rng` must be one of 'common', 'independent'"),
         (dict(eval_every=0), ValueError, "`eval_every` must be at least 1"),
         (dict(task=None), TypeError, "`task` must be a lrax.Task, got NoneType"),
         (dict(optimizer=optax.adam(0.1)), TypeError, "whose rate can no longer be swept"),
-        (dict(task=problems.regression(evaluate=lambda p: 3.0)), TypeError, "`evaluate` must return a dict of scalars"),
+        (
+            dict(task=problems.regression(evaluate=lambda p: 3.0)),
+            TypeError,
+            "`evaluate` must return a dict of scalars",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):

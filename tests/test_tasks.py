@@ -15,14 +15,16 @@ from jax import numpy as jnp
 
 import lrax
 from lrax.tasks.networks import CNN, MLP, Transformer
-from lrax.tasks.task import takes_key
 from lrax.tasks.text import _tokens
+from lrax.training.task import takes_key
 
 KEY = jax.random.key(0)
 BUILDERS = {
     "mlp": functools.partial(lrax.tasks.digits, "mlp"),
     "cnn": functools.partial(lrax.tasks.digits, "cnn", channels=(4, 4)),
-    "char_lm": functools.partial(lrax.tasks.char_lm, width=32, layers=1, context=32, characters=200_000),
+    "char_lm": functools.partial(
+        lrax.tasks.char_lm, width=32, layers=1, context=32, characters=200_000
+    ),
     "diabetes": lrax.tasks.diabetes,
 }
 FIRST_LOSS = {"mlp": math.log(10), "cnn": math.log(10), "char_lm": math.log(97), "diabetes": 1.0}
@@ -35,7 +37,11 @@ def built(name):
 
 
 def draw(task, step, key):
-    return task.batch.at(step, key) if hasattr(task.batch, "at") else task.batch(step, jax.random.fold_in(key, step))
+    return (
+        task.batch.at(step, key)
+        if hasattr(task.batch, "at")
+        else task.batch(step, jax.random.fold_in(key, step))
+    )
 
 
 def held_out(task):
@@ -50,11 +56,20 @@ def functions(task):
 
 
 def test_public_names():
-    assert lrax.tasks.__all__ == ["char_lm", "diabetes", "digits", "from_equinox", "from_linen", "from_nnx"]
+    assert lrax.tasks.__all__ == [
+        "char_lm",
+        "diabetes",
+        "digits",
+        "from_equinox",
+        "from_linen",
+        "from_nnx",
+    ]
 
 
 def test_shapes():
-    shapes = jax.tree.map(jnp.shape, {name: draw(built(name), 0, KEY) for name in BUILDERS}, is_leaf=jnp.isscalar)
+    shapes = jax.tree.map(
+        jnp.shape, {name: draw(built(name), 0, KEY) for name in BUILDERS}, is_leaf=jnp.isscalar
+    )
     assert shapes == {
         "mlp": {"inputs": (64, 64), "targets": (64,)},
         "cnn": {"inputs": (64, 8, 8, 1), "targets": (64,)},
@@ -108,7 +123,8 @@ def test_diabetes_is_standardised_by_the_training_part():
         assert (len(train[name]), len(rest[name])) == (331, 111)
         np.testing.assert_allclose(train[name].mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(train[name].std(axis=0), 1, atol=1e-5)
-        # One straight line leads both parts back to the whole: no statistic of the held-out part is in it.
+        # One straight line leads both parts back to the whole: no statistic of the held-out part is
+        # in it.
         raw = load_diabetes(return_X_y=True, scaled=False)[column].reshape(442, -1)
         both = np.concatenate([train[name], rest[name]]).reshape(442, -1)
         deviation = (raw.max(axis=0) - raw.min(axis=0)) / np.ptp(both, axis=0)
@@ -151,7 +167,9 @@ def test_text_of_a_stdlib_with_one_module(monkeypatch, tmp_path):
 
 def test_no_source_of_the_stdlib(monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "python311.zip"))
-    with pytest.raises(FileNotFoundError, match=r"source of Python's standard library, and there is none in .*zip"):
+    with pytest.raises(
+        FileNotFoundError, match=r"source of Python's standard library, and there is none in .*zip"
+    ):
         lrax.tasks.char_lm()
 
 
@@ -174,7 +192,9 @@ def test_a_second_task_recompiles_nothing():
         return evaluate(params)
 
     params = built("mlp").init(KEY)
-    one, two, other = (evaluate(lrax.tasks.digits(seed=seed).evaluate, params) for seed in (0, 0, 1))
+    one, two, other = (
+        evaluate(lrax.tasks.digits(seed=seed).evaluate, params) for seed in (0, 0, 1)
+    )
     assert traces == 1
     assert one == two
     assert one != other
@@ -240,11 +260,18 @@ def test_a_plain_loop_learns(name, steps, rate, metric, within):
 def test_evaluate_gives_scalars_and_takes_lanes(name):
     task, keys = built(name), jax.random.split(KEY, 2)
     metrics = jax.jit(jax.vmap(task.evaluate))(jax.vmap(task.init)(keys))
-    second = {"mlp": "val_accuracy", "cnn": "val_accuracy", "char_lm": "val_bits_per_char", "diabetes": "val_r2"}
+    second = {
+        "mlp": "val_accuracy",
+        "cnn": "val_accuracy",
+        "char_lm": "val_bits_per_char",
+        "diabetes": "val_r2",
+    }
     assert set(metrics) == {"val_loss", second[name]}
     alone = [task.evaluate(task.init(key)) for key in keys]
     chex.assert_shape(jax.tree.leaves(alone), ())
-    chex.assert_trees_all_close(metrics, jax.tree.map(lambda *values: jnp.stack(values), *alone), rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(
+        metrics, jax.tree.map(lambda *values: jnp.stack(values), *alone), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_evaluate_by_hand():
@@ -262,11 +289,15 @@ def test_evaluate_by_hand():
     task = built("diabetes")
     params, examples = task.init(KEY), held_out(task)
     error = task.loss.args[0].apply(params, examples["inputs"])[:, 0] - examples["targets"]
-    r2 = 1 - np.sum(np.square(error)) / np.sum((examples["targets"] - examples["targets"].mean()) ** 2)
+    r2 = 1 - np.sum(np.square(error)) / np.sum(
+        (examples["targets"] - examples["targets"].mean()) ** 2
+    )
     np.testing.assert_allclose(task.evaluate(params)["val_r2"], r2, rtol=1e-5)
 
     metrics = built("char_lm").evaluate(built("char_lm").init(KEY))
-    np.testing.assert_allclose(metrics["val_bits_per_char"], metrics["val_loss"] * np.log2(np.e), rtol=1e-6)
+    np.testing.assert_allclose(
+        metrics["val_bits_per_char"], metrics["val_loss"] * np.log2(np.e), rtol=1e-6
+    )
 
 
 @every_task
@@ -279,7 +310,9 @@ def test_parameters_decide_the_precision(name, dtype, x64):
         return task.loss(params, draw(task, 0, key))
 
     with x64:
-        assert jax.eval_shape(loss, jax.random.key(0)).dtype == (jnp.float32 if _mixes(name, dtype) else dtype)
+        assert jax.eval_shape(loss, jax.random.key(0)).dtype == (
+            jnp.float32 if _mixes(name, dtype) else dtype
+        )
 
 
 def _mixes(name, dtype):
@@ -294,7 +327,9 @@ def test_mlp_is_its_formula():
     params, x = network.init(KEY), np.ones((5, 3), np.float32)
     one, two = params["dense_0"], params["dense_1"]
     hidden = np.maximum(x @ one["kernel"] + one["bias"][None], 0)
-    np.testing.assert_allclose(network.apply(params, x), hidden @ two["kernel"] + two["bias"][None], rtol=1e-5)
+    np.testing.assert_allclose(
+        network.apply(params, x), hidden @ two["kernel"] + two["bias"][None], rtol=1e-5
+    )
 
 
 def test_networks_keep_the_scale_at_any_size():
@@ -322,7 +357,9 @@ def test_transformer_sees_no_later_token():
         changed = np.asarray(apply(params, tokens.at[0, position].add(1) % 11))
         np.testing.assert_array_equal(changed[:, :position], logits[:, :position])
         assert np.all(np.any(changed[:, position:] != logits[:, position:], axis=-1))
-    np.testing.assert_allclose(network.apply(params, tokens[:, :5]), logits[:, :5], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        network.apply(params, tokens[:, :5]), logits[:, :5], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_transformer_tells_positions_and_rows_apart():
@@ -330,7 +367,9 @@ def test_transformer_tells_positions_and_rows_apart():
     params = network.init(KEY)
     logits = np.asarray(network.apply(params, np.array([[3, 3, 3, 3], [3, 5, 3, 3]])))
     assert not np.allclose(logits[0, 1], logits[0, 2])
-    np.testing.assert_allclose(logits[1], network.apply(params, np.array([[3, 5, 3, 3]]))[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        logits[1], network.apply(params, np.array([[3, 5, 3, 3]]))[0], rtol=1e-4, atol=1e-5
+    )
 
 
 # Errors.
@@ -340,7 +379,8 @@ def test_transformer_tells_positions_and_rows_apart():
 def test_without_scikit_learn(build, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(
-        ImportError, match=rf'`lrax.tasks.{build.__name__}` needs scikit-learn: pip install "lrax\[demo'
+        ImportError,
+        match=rf'`lrax.tasks.{build.__name__}` needs scikit-learn: pip install "lrax\[demo',
     ):
         build()
 
@@ -348,21 +388,77 @@ def test_without_scikit_learn(build, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: lrax.tasks.digits("rnn"), ValueError, "`model` must be one of 'mlp', 'cnn', got 'rnn'"),
-        (lambda: lrax.tasks.digits(widths=32), TypeError, "`widths` must be a sequence of ints, got 32"),
-        (lambda: lrax.tasks.digits(widths=(32, 0)), ValueError, r"`widths\[1\]` must be at least 1, got 0"),
-        (lambda: lrax.tasks.digits("cnn", channels=(8.0,)), TypeError, r"`channels\[0\]` must be an int, got 8.0"),
-        (lambda: lrax.tasks.digits(batch_size=1438), ValueError, "`batch_size` must be at most .* 1437, got 1438"),
-        (lambda: lrax.tasks.digits(batch_size=0), ValueError, "`batch_size` must be at least 1, got 0"),
-        (lambda: lrax.tasks.digits(held_out=1), ValueError, "`held_out` must be between 0 and 1, both excluded, got 1"),
-        (lambda: lrax.tasks.digits(held_out=float("nan")), ValueError, "`held_out` must be between 0 and 1"),
-        (lambda: lrax.tasks.digits(held_out=0.001), ValueError, "`held_out` must leave at least 10 of 1797 examples"),
-        (lambda: lrax.tasks.digits(held_out="20%"), TypeError, "`held_out` must be a number, got '20%'"),
+        (
+            lambda: lrax.tasks.digits("rnn"),
+            ValueError,
+            "`model` must be one of 'mlp', 'cnn', got 'rnn'",
+        ),
+        (
+            lambda: lrax.tasks.digits(widths=32),
+            TypeError,
+            "`widths` must be a sequence of ints, got 32",
+        ),
+        (
+            lambda: lrax.tasks.digits(widths=(32, 0)),
+            ValueError,
+            r"`widths\[1\]` must be at least 1, got 0",
+        ),
+        (
+            lambda: lrax.tasks.digits("cnn", channels=(8.0,)),
+            TypeError,
+            r"`channels\[0\]` must be an int, got 8.0",
+        ),
+        (
+            lambda: lrax.tasks.digits(batch_size=1438),
+            ValueError,
+            "`batch_size` must be at most .* 1437, got 1438",
+        ),
+        (
+            lambda: lrax.tasks.digits(batch_size=0),
+            ValueError,
+            "`batch_size` must be at least 1, got 0",
+        ),
+        (
+            lambda: lrax.tasks.digits(held_out=1),
+            ValueError,
+            "`held_out` must be between 0 and 1, both excluded, got 1",
+        ),
+        (
+            lambda: lrax.tasks.digits(held_out=float("nan")),
+            ValueError,
+            "`held_out` must be between 0 and 1",
+        ),
+        (
+            lambda: lrax.tasks.digits(held_out=0.001),
+            ValueError,
+            "`held_out` must leave at least 10 of 1797 examples",
+        ),
+        (
+            lambda: lrax.tasks.digits(held_out="20%"),
+            TypeError,
+            "`held_out` must be a number, got '20%'",
+        ),
         (lambda: lrax.tasks.digits(seed=-1), ValueError, "`seed` must be at least 0, got -1"),
-        (lambda: lrax.tasks.digits(seed=2**32), ValueError, r"`seed` must be below 2\^32, got 4294967296"),
-        (lambda: lrax.tasks.diabetes(widths="32"), TypeError, "`widths` must be a sequence of ints, got '32'"),
-        (lambda: lrax.tasks.diabetes(batch_size=400), ValueError, "`batch_size` must be at most .* 331, got 400"),
-        (lambda: lrax.tasks.diabetes(held_out=0.002), ValueError, "`held_out` must leave at least 2 of 442 examples"),
+        (
+            lambda: lrax.tasks.digits(seed=2**32),
+            ValueError,
+            r"`seed` must be below 2\^32, got 4294967296",
+        ),
+        (
+            lambda: lrax.tasks.diabetes(widths="32"),
+            TypeError,
+            "`widths` must be a sequence of ints, got '32'",
+        ),
+        (
+            lambda: lrax.tasks.diabetes(batch_size=400),
+            ValueError,
+            "`batch_size` must be at most .* 331, got 400",
+        ),
+        (
+            lambda: lrax.tasks.diabetes(held_out=0.002),
+            ValueError,
+            "`held_out` must leave at least 2 of 442 examples",
+        ),
         (
             lambda: lrax.tasks.char_lm(width=64, heads=5),
             ValueError,
@@ -370,8 +466,16 @@ def test_without_scikit_learn(build, monkeypatch):
         ),
         (lambda: lrax.tasks.char_lm(layers=0), ValueError, "`layers` must be at least 1, got 0"),
         (lambda: lrax.tasks.char_lm(context=1.5), TypeError, "`context` must be an int, got 1.5"),
-        (lambda: lrax.tasks.char_lm(held_out=0.0), ValueError, "`held_out` must be between 0 and 1"),
-        (lambda: lrax.tasks.char_lm(characters=500), ValueError, "`context` must be shorter than both .* 50 held out"),
+        (
+            lambda: lrax.tasks.char_lm(held_out=0.0),
+            ValueError,
+            "`held_out` must be between 0 and 1",
+        ),
+        (
+            lambda: lrax.tasks.char_lm(characters=500),
+            ValueError,
+            "`context` must be shorter than both .* 50 held out",
+        ),
     ],
 )
 def test_bad_arguments(call, error, message):
@@ -390,7 +494,10 @@ def test_task_requires_functions():
         ((1, function, function), "`init` must be a function, got 1"),
         ((function, None, function), "`loss` must be a function, got None"),
         ((function, function, 3), "`batch` must be .* got int"),
-        ((function, function, function, "accuracy"), "`evaluate` must be a function or None, got 'accuracy'"),
+        (
+            (function, function, function, "accuracy"),
+            "`evaluate` must be a function or None, got 'accuracy'",
+        ),
     ]:
         with pytest.raises(TypeError, match=message):
             lrax.Task(*arguments)
@@ -421,10 +528,22 @@ def test_takes_key(loss, stateful, expected):
 @pytest.mark.parametrize(
     ("loss", "stateful", "message"),
     [
-        (lambda params: 0, False, r"`loss` must take \(params, batch\) and optionally a key, got \(params\)"),
+        (
+            lambda params: 0,
+            False,
+            r"`loss` must take \(params, batch\) and optionally a key, got \(params\)",
+        ),
         (lambda params, batch: 0, True, r"`loss` must take \(params, state, batch\)"),
-        (lambda params, batch, *, key: 0, False, "`loss` must take its arguments by position, got key by keyword only"),
-        (functools.partial(lambda params, scale, batch: 0, scale=1.0), False, "by position, got batch by keyword only"),
+        (
+            lambda params, batch, *, key: 0,
+            False,
+            "`loss` must take its arguments by position, got key by keyword only",
+        ),
+        (
+            functools.partial(lambda params, scale, batch: 0, scale=1.0),
+            False,
+            "by position, got batch by keyword only",
+        ),
     ],
 )
 def test_takes_key_refuses(loss, stateful, message):

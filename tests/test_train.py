@@ -29,11 +29,15 @@ def by_hand(optimizer, steps):
 
 def test_is_the_loop_that_one_would_write():
     losses, params = by_hand(optax.adam(lrax.warmup_cosine(0.1, 12, 3)), 12)
-    train = lrax.train(problems.regression(), lambda peak: optax.adam(lrax.warmup_cosine(peak, 12, 3)), steps=12)
+    train = lrax.train(
+        problems.regression(), lambda peak: optax.adam(lrax.warmup_cosine(peak, 12, 3)), steps=12
+    )
     for hyperparams in ({"peak": 0.1}, 0.1):
         trained = jax.jit(train)(hyperparams, KEY)
         np.testing.assert_allclose(trained.losses, losses, rtol=1e-5)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), trained.params, params)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), trained.params, params
+        )
 
 
 def test_is_pure_and_maps_over_rates_and_keys():
@@ -41,7 +45,9 @@ def test_is_pure_and_maps_over_rates_and_keys():
     rates = {"learning_rate": jnp.array([0.01, 0.1])}
     keys = jax.random.split(KEY, 3)
     with jax.checking_leaks():
-        losses, params = jax.jit(jax.vmap(jax.vmap(train, in_axes=(0, None)), in_axes=(None, 0)))(rates, keys)
+        losses, params = jax.jit(jax.vmap(jax.vmap(train, in_axes=(0, None)), in_axes=(None, 0)))(
+            rates, keys
+        )
     assert losses.shape == (3, 2, 5)
     assert params["w"].shape == (3, 2, 3)
     alone = train({"learning_rate": 0.1}, keys[2])
@@ -58,10 +64,18 @@ def test_is_differentiable_in_the_rate():
 def test_batches_from_a_function_have_a_new_key_every_step():
     def batch(step, key):
         rows = jax.random.randint(key, (8,), 0, len(problems.X))
-        return {"x": jnp.asarray(problems.X)[rows], "y": jnp.asarray(problems.Y)[rows], "step": step, "key": key}
+        return {
+            "x": jnp.asarray(problems.X)[rows],
+            "y": jnp.asarray(problems.Y)[rows],
+            "step": step,
+            "key": key,
+        }
 
     def loss(params, batch):
-        return problems.squared_error(params, batch), {"step": batch["step"], "draw": jax.random.uniform(batch["key"])}
+        return problems.squared_error(params, batch), {
+            "step": batch["step"],
+            "draw": jax.random.uniform(batch["key"]),
+        }
 
     result = lrax.sweep(problems.regression(batch=batch, loss=loss), optax.sgd, 0.1, steps=6)
     np.testing.assert_array_equal(result.aux["step"][0, 0], np.arange(6))
@@ -71,7 +85,11 @@ def test_batches_from_a_function_have_a_new_key_every_step():
 def test_a_loss_with_a_key_draws_anew_every_step_and_equally_in_every_lane():
     def loss(params, batch, key):
         noise = jax.random.normal(key)
-        return problems.squared_error(params, batch) + 0.0 * noise, {"noise": noise, "dropped": batch["x"], "note": "x"}
+        return problems.squared_error(params, batch) + 0.0 * noise, {
+            "noise": noise,
+            "dropped": batch["x"],
+            "note": "x",
+        }
 
     task = problems.regression(loss=loss)
     result = lrax.sweep(task, optax.sgd, [0.01, 0.1], steps=6, seeds=2)
@@ -97,7 +115,11 @@ def batch_norm_task():
         )
 
     def evaluate(params, state):
-        return {"val_loss": problems.squared_error(params, {"x": problems.X - state["mean"][None], "y": problems.Y})}
+        return {
+            "val_loss": problems.squared_error(
+                params, {"x": problems.X - state["mean"][None], "y": problems.Y}
+            )
+        }
 
     return problems.regression(init=init, loss=loss, evaluate=evaluate, stateful=True)
 
@@ -114,7 +136,9 @@ def test_a_model_with_state():
 
     result = lrax.sweep(task, optax.sgd, [0.1, 0.01], steps=7, objective="val_loss")
     np.testing.assert_allclose(result.losses[0, 0], losses, rtol=1e-5)
-    np.testing.assert_allclose(result.metrics["val_loss"][0, 0], task.evaluate(params, state)["val_loss"], rtol=1e-5)
+    np.testing.assert_allclose(
+        result.metrics["val_loss"][0, 0], task.evaluate(params, state)["val_loss"], rtol=1e-5
+    )
     assert result.aux["norm"].shape == (2, 1, 7)
     assert jax.tree.structure(result.best.params) == jax.tree.structure((params, state))
 
@@ -134,7 +158,9 @@ def test_state_that_is_a_pair_is_not_taken_for_state_and_aux():
     [
         lambda rate: optax.polyak_sgd(max_learning_rate=rate),
         lambda rate: optax.chain(optax.sgd(rate), optax.contrib.reduce_on_plateau(patience=2)),
-        lambda rate: optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5, max_learning_rate=rate)),
+        lambda rate: optax.chain(
+            optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5, max_learning_rate=rate)
+        ),
         lambda rate: optax.lbfgs(rate),
     ],
     ids=["polyak", "plateau", "backtracking", "lbfgs"],
@@ -153,7 +179,11 @@ def test_rules_that_follow_the_loss_are_given_it(optimizer):
             r"scalar or \(scalar, aux\), got a loss of shape \(8,\)",
         ),
         (dict(loss=lambda params: 0.0), TypeError, r"`loss` must take \(params, batch\)"),
-        (dict(stateful=True), TypeError, r"`init` of a stateful task must return \(params, state\)"),
+        (
+            dict(stateful=True),
+            TypeError,
+            r"`init` of a stateful task must return \(params, state\)",
+        ),
         (dict(init=3), TypeError, "`init` must be a function, got 3"),
         (dict(loss=None), TypeError, "`loss` must be a function"),
         (dict(evaluate=3), TypeError, "`evaluate` must be a function or None"),
@@ -176,9 +206,16 @@ def test_bad_arguments_are_named():
         lrax.train({}, optax.sgd, steps=2)
     with pytest.raises(TypeError, match=r"not `optax.adam\(1e-3\)`"):
         lrax.train(task, optax.adam(1e-3), steps=2)
-    with pytest.raises(TypeError, match=r"`optimizer` must return an optax\.GradientTransformation, got 3"):
+    with pytest.raises(
+        TypeError, match=r"`optimizer` must return an optax\.GradientTransformation, got 3"
+    ):
         lrax.train(task, lambda rate: 3, steps=2)(0.1, KEY)
-    wrong_state = lambda params, state, batch: (problems.squared_error(params, batch), {"other": 1.0})
-    stateful = problems.regression(init=lambda key: (problems.init(key), jnp.zeros(2)), loss=wrong_state, stateful=True)
+    wrong_state = lambda params, state, batch: (
+        problems.squared_error(params, batch),
+        {"other": 1.0},
+    )
+    stateful = problems.regression(
+        init=lambda key: (problems.init(key), jnp.zeros(2)), loss=wrong_state, stateful=True
+    )
     with pytest.raises(TypeError, match="with a state like the one of `init`"):
         lrax.train(stateful, optax.sgd, steps=2)(0.1, KEY)

@@ -1,7 +1,8 @@
 """Other frameworks' schedules: their own names, arguments, defaults and quirks, past the end too.
 
-Each function returns a `Schedule` whose value at `count` is the rate that the framework's optimizer uses in its update
-number `count`. Where a framework's schedule is one of lrax's, that is what is returned: its `repr` is the translation.
+Each function returns a `Schedule` whose value at `count` is the rate that the framework's optimizer
+uses in its update number `count`. Where a framework's schedule is one of lrax's, that is what is
+returned: its `repr` is the translation.
 """
 
 from . import (

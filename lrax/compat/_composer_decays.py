@@ -23,7 +23,9 @@ def duration(name: str, value: Duration, horizon: Horizon | None) -> Any:
         return nonnegative(**{name: value})[name]
     match = _FORM.fullmatch(value.strip())
     if match is None:
-        raise ValueError(f"`{name}` must be a number of updates or such as '100ba', '10ep' or '0.1dur', got {value!r}")
+        raise ValueError(
+            f"`{name}` must be a number of updates or such as '100ba', '10ep' or '0.1dur', got {value!r}"
+        )
     number, unit = float(match[1]), match[2].lower()
     if unit == "ba":
         return float(int(number))
@@ -96,7 +98,8 @@ def ConstantScheduler(
     *,
     horizon: Horizon | None = None,
 ) -> Schedule:
-    r"""A multiple of the rate until `t_max`, and the rate itself after it: `lrax.piecewise_constant`.
+    r"""A multiple of the rate until `t_max`, and the rate itself after it:
+    `lrax.piecewise_constant`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -115,7 +118,9 @@ def ConstantScheduler(
       piecewise_constant(values=[0.05, 0.1], boundaries=[5])
     """
     rate, part = nonnegative(lr=lr, alpha=alpha).values()
-    return piecewise_constant(listed([rate * part, rate]), listed([duration("t_max", t_max, horizon)]))
+    return piecewise_constant(
+        listed([rate * part, rate]), listed([duration("t_max", t_max, horizon)])
+    )
 
 
 def LinearScheduler(

@@ -18,7 +18,9 @@ from .arrays import is_given, listed, most, nonnegative, where, whole
 def duration(name, steps, ratio, max_steps) -> Any:
     """A duration given in updates, or as a fraction of the whole."""
     if steps is not None and ratio is not None:
-        raise ValueError(f"`{name}_steps` or `{name}_ratio` must be given and not both, got {steps} and {ratio}")
+        raise ValueError(
+            f"`{name}_steps` or `{name}_ratio` must be given and not both, got {steps} and {ratio}"
+        )
     if ratio is None:
         return nonnegative(**{f"{name}_steps": 0 if steps is None else steps})[f"{name}_steps"]
     if max_steps is None:
@@ -86,7 +88,8 @@ def WarmupHoldPolicy(
     hold_ratio: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A warmup to `lr`, which is held; the same as `WarmupPolicy`, but that the hold goes before `max_steps`.
+    r"""A warmup to `lr`, which is held; the same as `WarmupPolicy`, but that the hold goes before
+    `max_steps`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -194,8 +197,9 @@ def CosineAnnealing(
 ) -> Schedule:
     r"""A warmup, then half a cosine wave to `min_lr`; with a constant tail, `lrax.warmup_cosine`.
 
-    With `constant_steps` NeMo takes Megatron's code: the warmup then begins at a rate of 0, and the wave ends that many
-    updates earlier. Which of the two it is depends on whether the tail is asked for, not on the value of a traced one.
+    With `constant_steps` NeMo takes Megatron's code: the warmup then begins at a rate of 0, and the
+    wave ends that many updates earlier. Which of the two it is depends on whether the tail is asked
+    for, not on the value of a traced one.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -220,7 +224,9 @@ def CosineAnnealing(
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
     _require.at_most("`min_lr` must be at most `lr`", end, lr)
-    tail = any(value is not None and is_given(value, 0) for value in (constant_steps, constant_ratio))
+    tail = any(
+        value is not None and is_given(value, 0) for value in (constant_steps, constant_ratio)
+    )
     if not tail:
         return join([up, cosine(lr, steps - warmup, end)], listed([warmup]))
     last = steps - duration("constant", constant_steps, constant_ratio, max_steps)

@@ -37,10 +37,11 @@ def polynomial_schedule(
     transition_steps: ArrayLike,
     transition_begin: ArrayLike = 0,
 ) -> Schedule:
-    r"""A power of the part left: `lrax.polynomial`, behind `transition_begin` updates at `init_value`.
+    r"""A power of the part left: `lrax.polynomial`, behind `transition_begin` updates at
+    `init_value`.
 
-    With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from the start as in
-    lrax; with a `power` of 0 as well. A negative `transition_begin` is 0.
+    With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from
+    the start as in lrax; with a `power` of 0 as well. A negative `transition_begin` is 0.
 
     Args:
       init_value: Rate at the start, at least 0.
@@ -61,7 +62,9 @@ def polynomial_schedule(
       >>> lrax.compat.optax.polynomial_schedule(0.1, 0.01, power=2.0, transition_steps=0).values(3)
       Array([0.1, 0.1, 0.1], dtype=float32)
     """
-    given = numbers(init_value=init_value, end_value=end_value, power=power, transition_steps=transition_steps)
+    given = numbers(
+        init_value=init_value, end_value=end_value, power=power, transition_steps=transition_steps
+    )
     _require.nonnegative(given, "init_value", "end_value", "power")
     _require.finite(given, "transition_steps")
     init, steps, some = given["init_value"], most(given["transition_steps"], 0), given["power"] > 0
@@ -70,12 +73,15 @@ def polynomial_schedule(
 
 
 def linear_schedule(
-    init_value: ArrayLike, end_value: ArrayLike, transition_steps: ArrayLike, transition_begin: ArrayLike = 0
+    init_value: ArrayLike,
+    end_value: ArrayLike,
+    transition_steps: ArrayLike,
+    transition_begin: ArrayLike = 0,
 ) -> Schedule:
     r"""A straight line: `lrax.linear`, behind `transition_begin` updates at `init_value`.
 
-    With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from the start as in
-    lrax. A negative `transition_begin` is 0.
+    With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from
+    the start as in lrax. A negative `transition_begin` is 0.
 
     Args:
       init_value: Rate at the start, at least 0.
@@ -120,8 +126,9 @@ def exponential_decay(
 ) -> Schedule:
     r"""A factor of `decay_rate` every `transition_steps` updates: `lrax.exponential`.
 
-    With `transition_steps` of 0 or less, or a `decay_rate` of 0, the rate is `init_value` for ever, `end_value` or not.
-    With a `decay_rate` of 1, `end_value` is a ceiling. A negative `transition_begin` is 0.
+    With `transition_steps` of 0 or less, or a `decay_rate` of 0, the rate is `init_value` for ever,
+    `end_value` or not. With a `decay_rate` of 1, `end_value` is a ceiling. A negative
+    `transition_begin` is 0.
 
     Args:
       init_value: Rate at the start, at least 0.
@@ -129,7 +136,8 @@ def exponential_decay(
       decay_rate: The factor, at least 0.
       transition_begin: Updates before the decay, any number; the stairs are counted from its end.
       staircase: Whether the rate falls at once after every `transition_steps` updates.
-      end_value: Bound, at least 0: a floor when `decay_rate` is below 1, a ceiling otherwise. `None` for none.
+      end_value: Bound, at least 0: a floor when `decay_rate` is below 1, a ceiling otherwise.
+        `None` for none.
 
     Returns:
       A `Schedule`.
@@ -194,10 +202,13 @@ def cosine_decay_schedule(
     return cosine(init, given["decay_steps"], end, exponent=given["exponent"])
 
 
-def warmup_constant_schedule(init_value: ArrayLike, peak_value: ArrayLike, warmup_steps: ArrayLike) -> Schedule:
+def warmup_constant_schedule(
+    init_value: ArrayLike, peak_value: ArrayLike, warmup_steps: ArrayLike
+) -> Schedule:
     r"""A linear warmup to a rate that then stays: `lrax.warmup_constant`.
 
-    Without warmup steps, 0 or less, the rate is `init_value` for ever, and not `peak_value` as in lrax.
+    Without warmup steps, 0 or less, the rate is `init_value` for ever, and not `peak_value` as in
+    lrax.
 
     Args:
       init_value: Rate at the start, at least 0.

@@ -26,7 +26,8 @@ def cycled(
     warmup_prefix: bool,
     meets: bool = False,
 ) -> Any:
-    """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both over the parts done and left.
+    """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both over the
+    parts done and left.
 
     The warmup goes to `lr`; with `meets`, and on the clock of the cycles, to their rate at its end.
     """
@@ -47,20 +48,26 @@ def cycled(
 
 def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
     """The index of the cycle at a count, the steps done and left of it, and its length."""
-    # As in `lrax.cosine_restarts`, by halving, in place of timm's floor of a logarithm, which misses some restarts by a
-    # cycle. Past the sum of cycles that shrink, where timm fails, they are short, and soon beyond any limit.
+    # As in `lrax.cosine_restarts`, by halving, in place of timm's floor of a logarithm, which
+    # misses some restarts by a cycle. Past the sum of cycles that shrink, where timm fails, they
+    # are short, and soon beyond any limit.
     powers, sums = [mult], [jnp.ones_like(mult)]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
         sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))
         powers.append(jnp.clip(powers[-1] ** 2, 1 / FAR, FAR))
-    index, start, length = jnp.zeros_like(count), jnp.zeros_like(count), first + jnp.zeros_like(count)
+    index, start, length = (
+        jnp.zeros_like(count),
+        jnp.zeros_like(count),
+        first + jnp.zeros_like(count),
+    )
     for i in reversed(range(LEVELS)):
         after = start + length * sums[i]
         fits = count >= after
         index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
         length = jnp.where(fits, length * powers[i], length)
     length = jnp.maximum(length, 1e-6)
-    # Cycles of one length by the remainder, which is exact at every count, and those that grow no more by theirs.
+    # Cycles of one length by the remainder, which is exact at every count, and those that grow no
+    # more by theirs.
     done = count - start
     rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
     more = lax.stop_gradient(jnp.round((done - rest) / length))

@@ -36,7 +36,9 @@ def require_chain(schedulers: Sequence[Schedule], lr: Any) -> tuple[str, int | N
         found_late = at > 0 and schedulers[at].formula in WRITES_FIRST
         itself = at == len(roles) - 1 and not found_late and not any(map(writes, schedulers[:-1]))
         return ("last" if itself else "overwritten"), None
-    affine = [schedule for schedule, kind in zip(schedulers, roles, strict=True) if kind != "factor"]
+    affine = [
+        schedule for schedule, kind in zip(schedulers, roles, strict=True) if kind != "factor"
+    ]
     if not affine or len(schedulers) == 1:
         return "multiply", None
     if len(affine) > 1 or "anneal" in roles:
@@ -54,7 +56,9 @@ def require_chain(schedulers: Sequence[Schedule], lr: Any) -> tuple[str, int | N
             return "multiply", None
         return "restarted", None
     if not short or np.any(np.asarray(wave["steps"]) % 1):
-        refuse("a CosineAnnealingLR with an `eta_min` beside factors that do not end, at a known step, before `T_max`")
+        refuse(
+            "a CosineAnnealingLR with an `eta_min` beside factors that do not end, at a known step, before `T_max`"
+        )
     return "floored", int(np.ceil(last)) + 1
 
 
@@ -84,9 +88,11 @@ def _last(milestones):
 
 def _ends_at(schedule, lr):
     """Whether a factor that ends is then known to be 1."""
-    name = {pieces._piecewise_constant: "values", decays._linear: "end", values._constant: "value"}.get(
-        schedule.formula
-    )
+    name = {
+        pieces._piecewise_constant: "values",
+        decays._linear: "end",
+        values._constant: "value",
+    }.get(schedule.formula)
     return (
         name is not None
         and known(lr)
@@ -107,16 +113,19 @@ def restarted(count: Any, lr: Any, schedulers: Sequence[Schedule]) -> Any:
     for schedule in before:
         rate = rate * jnp.where(climbs, ratio(schedule, since, count), schedule(count) / lr)
     for schedule in after:
-        rate = rate * jnp.where(climbs, ratio(schedule, jnp.maximum(since - 1, 0), count), schedule(count) / lr)
+        rate = rate * jnp.where(
+            climbs, ratio(schedule, jnp.maximum(since - 1, 0), count), schedule(count) / lr
+        )
     return rate
 
 
 def floored(count: Any, lr: Any, schedulers: Sequence[Schedule], length: int) -> Any:
     r"""A cosine down to a floor with factors around it that no longer change after `length` steps.
 
-    With $c$ the cosine's part of the way and $w$ the product of the factors, the rate after the cosine's own step is
-    $y_k = e + c_k / c_{k-1} \, (w_k / w_{k-1} \, y_{k-1} - e)$, which is solved by
-    $y_t = c_t w_t (\text{lr} + e \sum_{k \le t} (1 / c_k - 1 / c_{k-1}) / w_k)$, a sum of positive terms.
+    With $c$ the cosine's part of the way and $w$ the product of the factors, the rate after the
+    cosine's own step is $y_k = e + c_k / c_{k-1} \, (w_k / w_{k-1} \, y_{k-1} - e)$, which is
+    solved by $y_t = c_t w_t (\text{lr} + e \sum_{k \le t} (1 / c_k - 1 / c_{k-1}) / w_k)$, a sum of
+    positive terms.
     """
     at, wave, before, after = _parts(schedulers)
     count = jnp.maximum(count, 0)
@@ -132,14 +141,22 @@ def floored(count: Any, lr: Any, schedulers: Sequence[Schedule], length: int) ->
         return math.prod(each[1:], start=each[0])
 
     k = jnp.arange(1, length + 1, dtype=count.dtype)
-    rises = jnp.sin(np.pi / 2 / steps) * jnp.sin(np.pi / 2 * (2 * k - 1) / steps) / (cosine(k) * cosine(k - 1)) ** 2
+    rises = (
+        jnp.sin(np.pi / 2 / steps)
+        * jnp.sin(np.pi / 2 * (2 * k - 1) / steps)
+        / (cosine(k) * cosine(k - 1)) ** 2
+    )
     sums = jnp.concatenate([jnp.zeros(1, count.dtype), jnp.cumsum(rises / factors(k))])
     here = jnp.minimum(count, steps)
     i = jnp.minimum(here, length)
     part = cosine(here) ** 2
-    rate = part * factors(here) * (lr + end * sums[i.astype(jnp.int32)]) + end * (1 - part / cosine(i) ** 2)
+    rate = part * factors(here) * (lr + end * sums[i.astype(jnp.int32)]) + end * (
+        1 - part / cosine(i) ** 2
+    )
     for schedule in after:
-        rate = rate * jnp.where(count > 0, ratio(schedule, jnp.maximum(count - 1, 0), count), schedule(count) / lr)
+        rate = rate * jnp.where(
+            count > 0, ratio(schedule, jnp.maximum(count - 1, 0), count), schedule(count) / lr
+        )
     return jnp.where(count > steps, schedulers[at](count), rate)
 
 
@@ -149,10 +166,14 @@ def overwritten(count: Any, lr: Any, schedulers: Sequence[Schedule]) -> Any:
     found, _ = bases(lr, schedulers)
     at = max(i for i, schedule in enumerate(schedulers) if role(schedule) == "absolute")
     rate = rebased(schedulers[at], lr, found[at])(count)
-    if at > 0 and schedulers[at].formula in WRITES_FIRST:  # CyclicLR looks at its own rates after its first step only
+    if (
+        at > 0 and schedulers[at].formula in WRITES_FIRST
+    ):  # CyclicLR looks at its own rates after its first step only
         rate = jnp.where(count > 0, rate, found[at])
     for schedule in schedulers[at + 1 :]:
-        rate = rate * jnp.where(count > 0, ratio(schedule, jnp.maximum(count - 1, 0), count), schedule(count) / lr)
+        rate = rate * jnp.where(
+            count > 0, ratio(schedule, jnp.maximum(count - 1, 0), count), schedule(count) / lr
+        )
     return rate
 
 

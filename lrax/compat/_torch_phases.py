@@ -25,15 +25,17 @@ ANNEALS = {"cos": "cosine", "linear": "linear"}
 
 
 def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLike = 5) -> Schedule:
-    """A part of the rate at first, then all of it: `lrax.piecewise_constant([lr * factor, lr], [total_iters])`.
+    """A part of the rate at first, then all of it: `lrax.piecewise_constant([lr * factor, lr],
+    [total_iters])`.
 
-    PyTorch divides by the factor when a count equals `total_iters`, so with 0 or a fraction of a step it never does.
-    With a factor of 0 it fails there, where this goes on with `lr`.
+    PyTorch divides by the factor when a count equals `total_iters`, so with 0 or a fraction of a
+    step it never does. With a factor of 0 it fails there, where this goes on with `lr`.
 
     Args:
       lr: The optimizer's rate, at least 0.
       factor: Part of it at first, from 0 to 1.
-      total_iters: Updates until the whole, at least 0; a traced one is taken to be whole and above 0.
+      total_iters: Updates until the whole, at least 0; a traced one is taken to be whole and above
+        0.
 
     Returns:
       A `Schedule`.
@@ -54,17 +56,23 @@ def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLik
 
 
 def LinearLR(
-    lr: ArrayLike, start_factor: ArrayLike = 1.0 / 3, end_factor: ArrayLike = 1.0, total_iters: ArrayLike = 5
+    lr: ArrayLike,
+    start_factor: ArrayLike = 1.0 / 3,
+    end_factor: ArrayLike = 1.0,
+    total_iters: ArrayLike = 5,
 ) -> Schedule:
-    """From one part of the rate to another: `lrax.linear(lr * start_factor, lr * end_factor, total_iters)`.
+    """From one part of the rate to another: `lrax.linear(lr * start_factor, lr * end_factor,
+    total_iters)`.
 
-    PyTorch refuses a start at zero. It stops at the last whole count, and without steps stays at the start.
+    PyTorch refuses a start at zero. It stops at the last whole count, and without steps stays at
+    the start.
 
     Args:
       lr: The optimizer's rate, at least 0.
       start_factor: Part of it at the start, above 0, at most 1.
       end_factor: Part of it at the end, from 0 to 1.
-      total_iters: Updates from start to end, at least 0; a traced one is taken to be whole and above 0.
+      total_iters: Updates from start to end, at least 0; a traced one is taken to be whole and
+        above 0.
 
     Returns:
       A `Schedule`.
@@ -76,7 +84,9 @@ def LinearLR(
       >>> lrax.compat.torch.LinearLR(lr=0.1, start_factor=0.2, total_iters=10)
       linear(init=0.02, end=0.1, steps=10)
     """
-    hyperparams = _require.real(lr=lr, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters)
+    hyperparams = _require.real(
+        lr=lr, start_factor=start_factor, end_factor=end_factor, total_iters=total_iters
+    )
     _require.nonnegative(hyperparams, "lr", "end_factor", "total_iters")
     _require.positive(hyperparams, "start_factor")
     at_most_one(hyperparams, "start_factor", "end_factor")
@@ -117,15 +127,18 @@ def StepLR(lr: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0.1) -> Sched
     return step_decay(lr, step_size, gamma)
 
 
-def MultiStepLR(lr: ArrayLike, milestones: Sequence[float] | ArrayLike, gamma: ArrayLike = 0.1) -> Schedule:
+def MultiStepLR(
+    lr: ArrayLike, milestones: Sequence[float] | ArrayLike, gamma: ArrayLike = 0.1
+) -> Schedule:
     """A fall at each milestone: `lrax.multistep(lr, sorted(milestones), gamma)`.
 
-    In PyTorch a milestone given twice counts twice, and one that is no whole number is never met: it is left out here.
+    In PyTorch a milestone given twice counts twice, and one that is no whole number is never met:
+    it is left out here.
 
     Args:
       lr: The optimizer's rate, at least 0.
-      milestones: Indices of the first updates at the new rate, at least 0, in any order; traced ones are taken to be
-        whole.
+      milestones: Indices of the first updates at the new rate, at least 0, in any order; traced
+        ones are taken to be whole.
       gamma: What the rate is multiplied by, at least 0.
 
     Returns:
@@ -153,8 +166,8 @@ def MultiStepLR(lr: ArrayLike, milestones: Sequence[float] | ArrayLike, gamma: A
 def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
     """A factor per update: `lrax.exponential(lr, gamma)`.
 
-    A known `gamma` near 1 is given as its power over 10, 100, ... steps, for in float32 its own last digits are lost,
-    and the rate of thousands of steps shows it.
+    A known `gamma` near 1 is given as its power over 10, 100, ... steps, for in float32 its own
+    last digits are lost, and the rate of thousands of steps shows it.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -186,12 +199,13 @@ def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
 def PolynomialLR(lr: ArrayLike, total_iters: ArrayLike = 5, power: ArrayLike = 1.0) -> Schedule:
     """A power of the part left, to zero: `lrax.polynomial(lr, 0, total_iters, power)`.
 
-    PyTorch stops at the last whole count, short of zero where `total_iters` is no whole number, and does nothing with
-    0 steps. A power of 0 is a constant.
+    PyTorch stops at the last whole count, short of zero where `total_iters` is no whole number, and
+    does nothing with 0 steps. A power of 0 is a constant.
 
     Args:
       lr: The optimizer's rate, at least 0.
-      total_iters: Updates until zero: 0, or at least 1; a traced one is taken to be whole and above 0.
+      total_iters: Updates until zero: 0, or at least 1; a traced one is taken to be whole and above
+        0.
       power: Exponent of the part left, at least 0; a traced one is taken to be above 0.
 
     Returns:
@@ -222,8 +236,8 @@ def PolynomialLR(lr: ArrayLike, total_iters: ArrayLike = 5, power: ArrayLike = 1
 def CosineAnnealingLR(lr: ArrayLike, T_max: ArrayLike, eta_min: ArrayLike = 0.0) -> Schedule:
     """Cosine waves without end: `lrax.repeat(lrax.cosine(lr, T_max, eta_min), T_max, mirror=True)`.
 
-    Past `T_max` PyTorch climbs back up, where nearly all others hold: at `2 * T_max` the rate is `lr` again. Without
-    that it is `lrax.cosine(lr, T_max, eta_min)`.
+    Past `T_max` PyTorch climbs back up, where nearly all others hold: at `2 * T_max` the rate is
+    `lr` again. Without that it is `lrax.cosine(lr, T_max, eta_min)`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -249,9 +263,11 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: ArrayLike, eta_min: ArrayLike = 0.0)
 def CosineAnnealingWarmRestarts(
     lr: ArrayLike, T_0: ArrayLike, T_mult: ArrayLike = 1, eta_min: ArrayLike = 0.0
 ) -> Schedule:
-    """Half cosine waves, one after the other: `lrax.cosine_restarts(lr, T_0, mult=T_mult, end=eta_min)`.
+    """Half cosine waves, one after the other: `lrax.cosine_restarts(lr, T_0, mult=T_mult,
+    end=eta_min)`.
 
-    PyTorch, unlike timm and Keras, takes whole numbers only, and has no decay of the peak and no last cycle.
+    PyTorch, unlike timm and Keras, takes whole numbers only, and has no decay of the peak and no
+    last cycle.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -281,8 +297,9 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule:
 
     Args:
       lr: The optimizer's rate, at least 0.
-      lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the count as an integer
-        array: `jnp.where` in place of `if`. For groups of parameters make a schedule of each.
+      lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the
+        count as an integer array: `jnp.where` in place of `if`. For groups of parameters make a
+        schedule of each.
 
     Returns:
       A `Schedule`.
@@ -300,10 +317,14 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule:
     return scale(function_of_count("lr_lambda", lr_lambda), lr)
 
 
-def SWALR(lr: ArrayLike, swa_lr: ArrayLike, anneal_epochs: ArrayLike = 10, anneal_strategy: str = "cos") -> Schedule:
-    """From the rate in use to that of weight averaging: `lrax.ramp(lr, swa_lr, anneal_epochs, shape="cosine")`.
+def SWALR(
+    lr: ArrayLike, swa_lr: ArrayLike, anneal_epochs: ArrayLike = 10, anneal_strategy: str = "cos"
+) -> Schedule:
+    """From the rate in use to that of weight averaging: `lrax.ramp(lr, swa_lr, anneal_epochs,
+    shape="cosine")`.
 
-    In PyTorch it begins at the rate that it finds: later in a `SequentialLR` that is the rate of the update before.
+    In PyTorch it begins at the rate that it finds: later in a `SequentialLR` that is the rate of
+    the update before.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -348,7 +369,9 @@ def whole(values: dict[str, Any], *names: str) -> None:
 def at_most_one(values: dict[str, Any], *names: str) -> None:
     """Requires numbers of at most 1."""
     for name in names:
-        _require.at_most(f"`{name}` must be at most 1", values[name], np.ones((), _require.float_dtype()))
+        _require.at_most(
+            f"`{name}` must be at most 1", values[name], np.ones((), _require.float_dtype())
+        )
 
 
 def product(*values: Any) -> Any:
@@ -362,7 +385,9 @@ def function_of_count(name: str, value: Any) -> Schedule:
     """A function of the count as a schedule."""
     if not callable(value):
         raise TypeError(f"`{name}` must be a function of the count, got {value!r}")
-    return value if isinstance(value, Schedule) else Schedule(_of_count, {"function": Static(value)})
+    return (
+        value if isinstance(value, Schedule) else Schedule(_of_count, {"function": Static(value)})
+    )
 
 
 def _of_count(count, function):

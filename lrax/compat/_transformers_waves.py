@@ -16,13 +16,17 @@ from .known import known_as, nonnegative
 
 
 def get_cosine_schedule_with_warmup(
-    lr: ArrayLike, num_warmup_steps: ArrayLike, num_training_steps: ArrayLike, num_cycles: ArrayLike = 0.5
+    lr: ArrayLike,
+    num_warmup_steps: ArrayLike,
+    num_training_steps: ArrayLike,
+    num_cycles: ArrayLike = 0.5,
 ) -> Schedule:
-    """A warmup and `num_cycles` whole cosine waves between `lr` and 0, which go on past the end: the rate climbs again.
+    """A warmup and `num_cycles` whole cosine waves between `lr` and 0, which go on past the end:
+    the rate climbs again.
 
-    With the half wave that is the default, the same as `lrax.warmup(lrax.repeat(lrax.cosine(lr, steps), steps,
-    mirror=True), num_warmup_steps)` with the `steps` after the warmup; otherwise a formula of its own. To end at 0 and
-    stay there, use `lrax.warmup_cosine`.
+    With the half wave that is the default, the same as `lrax.warmup(lrax.repeat(lrax.cosine(lr,
+    steps), steps, mirror=True), num_warmup_steps)` with the `steps` after the warmup; otherwise a
+    formula of its own. To end at 0 and stay there, use `lrax.warmup_cosine`.
 
     Args:
       lr: Highest rate, at least 0.
@@ -41,27 +45,40 @@ def get_cosine_schedule_with_warmup(
       >>> print(schedule.values(10).round(3))
       [0. 0.2 0.4 0.341 0.2 0.059 0. 0.059 0.2 0.341]
     """
-    given = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps, "num_cycles": num_cycles}
+    given = {
+        "num_warmup_steps": num_warmup_steps,
+        "num_training_steps": num_training_steps,
+        "num_cycles": num_cycles,
+    }
     leaves = nonnegative(lr=lr, **given)
     if known_as(num_cycles, 0.5):
         return warmup(_half_waves(lr, num_warmup_steps, num_training_steps), num_warmup_steps)
     return Schedule(_get_cosine_schedule_with_warmup, leaves)
 
 
-def _half_waves(lr: Any, num_warmup_steps: Any, num_training_steps: Any, end: Any = 0.0) -> Schedule:
+def _half_waves(
+    lr: Any, num_warmup_steps: Any, num_training_steps: Any, end: Any = 0.0
+) -> Schedule:
     """A half wave from `lr` to `end` in the steps after the warmup, and back, for ever."""
-    warmup_steps, steps = numbers(num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps).values()
+    warmup_steps, steps = numbers(
+        num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps
+    ).values()
     length = most(steps - warmup_steps, 1)
     return repeat(cosine(lr, length, end), length, mirror=True)
 
 
-def _get_cosine_schedule_with_warmup(count, lr, num_warmup_steps, num_training_steps, num_cycles, min_lr=0):
-    # A place in the waves by a remainder of steps times waves, which is exact: the length of a wave need not be whole.
+def _get_cosine_schedule_with_warmup(
+    count, lr, num_warmup_steps, num_training_steps, num_cycles, min_lr=0
+):
+    # A place in the waves by a remainder of steps times waves, which is exact: the length of a wave
+    # need not be whole.
     steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
     part = jnp.mod(2 * num_cycles * jnp.maximum(count - num_warmup_steps, 0), 2 * steps)
     part = jnp.minimum(part, 2 * steps - part)
     up = between(0, lr, count, num_warmup_steps - count, num_warmup_steps)
-    return jnp.where(count < num_warmup_steps, up, between(lr, min_lr, part, steps - part, steps, "cosine"))
+    return jnp.where(
+        count < num_warmup_steps, up, between(lr, min_lr, part, steps - part, steps, "cosine")
+    )
 
 
 def get_cosine_with_min_lr_schedule_with_warmup(
@@ -72,7 +89,8 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     min_lr: ArrayLike | None = None,
     min_lr_rate: ArrayLike | None = None,
 ) -> Schedule:
-    """`get_cosine_schedule_with_warmup` with waves between `lr` and a floor; past the end, too, the rate climbs again.
+    """`get_cosine_schedule_with_warmup` with waves between `lr` and a floor; past the end, too, the
+    rate climbs again.
 
     The warmup is from 0. To end at the floor and stay there, use `lrax.warmup_cosine`.
 
@@ -88,7 +106,8 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or not one of `min_lr` and `min_lr_rate` is given.
+      ValueError: if a known number is negative, infinite or NaN, or not one of `min_lr` and
+        `min_lr_rate` is given.
 
     Example:
       >>> get = lrax.compat.transformers.get_cosine_with_min_lr_schedule_with_warmup
@@ -96,7 +115,11 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       [0. 0.2 0.4 0.356 0.25 0.144 0.1 0.144 0.25 ]
     """
     end = _floor(lr, min_lr, min_lr_rate)
-    given = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps, "num_cycles": num_cycles}
+    given = {
+        "num_warmup_steps": num_warmup_steps,
+        "num_training_steps": num_training_steps,
+        "num_cycles": num_cycles,
+    }
     leaves = nonnegative(lr=lr, **given) | nonnegative(min_lr=end)
     if known_as(num_cycles, 0.5):
         return warmup(_half_waves(lr, num_warmup_steps, num_training_steps, end), num_warmup_steps)
@@ -115,7 +138,9 @@ for _formula in (_get_cosine_schedule_with_warmup, _get_cosine_with_min_lr_sched
 def _floor(lr: Any, min_lr: Any, min_lr_rate: Any) -> Any:
     """The floor as a rate: one of two ways to say it must be given, and not both."""
     if (min_lr is None) == (min_lr_rate is None):
-        raise ValueError(f"one of `min_lr` and `min_lr_rate` must be given, got {min_lr} and {min_lr_rate}")
+        raise ValueError(
+            f"one of `min_lr` and `min_lr_rate` must be given, got {min_lr} and {min_lr_rate}"
+        )
     if min_lr is not None:
         nonnegative(lr=lr, min_lr=min_lr)
         return min_lr
@@ -133,10 +158,12 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     min_lr_rate: ArrayLike | None = None,
     warmup_lr_rate: ArrayLike | None = None,
 ) -> Schedule:
-    """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier, after a warmup not from 0.
+    """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier, after a warmup
+    not from 0.
 
-    The warmup is a line that comes to `lr` in its last step, from one step above 0 or from `warmup_lr_rate`; the waves
-    begin one step in. The line is not cut at `lr`, which it passes when `num_warmup_steps` is not whole.
+    The warmup is a line that comes to `lr` in its last step, from one step above 0 or from
+    `warmup_lr_rate`; the waves begin one step in. The line is not cut at `lr`, which it passes when
+    `num_warmup_steps` is not whole.
 
     Args:
       lr: Rate after the warmup, at least 0.
@@ -151,8 +178,8 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, not one of `min_lr` and `min_lr_rate` is given, or
-        `warmup_lr_rate` is above 1.
+      ValueError: if a known number is negative, infinite or NaN, not one of `min_lr` and
+        `min_lr_rate` is given, or `warmup_lr_rate` is above 1.
 
     Example:
       >>> get = lrax.compat.transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate
@@ -165,7 +192,9 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     rate, steps, whole = numbers(lr=lr, **lengths).values()
     waves = _half_waves(lr, steps, whole, end)
     if not known_as(num_cycles, 0.5):
-        waves = get_cosine_with_min_lr_schedule_with_warmup(lr, 0, most(whole - steps, 0), num_cycles, end)
+        waves = get_cosine_with_min_lr_schedule_with_warmup(
+            lr, 0, most(whole - steps, 0), num_cycles, end
+        )
     if warmup_lr_rate is None:
         first = 1 / most(steps, 1)
         last = first + steps * first

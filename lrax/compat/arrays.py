@@ -79,8 +79,8 @@ def listed(values: Iterable[Any]) -> Any:
 def is_given(value: Any, default: float) -> bool:
     """Whether an argument is other than its literal default.
 
-    What depends on it is the structure of the translation alone, never a rate: a phase that is not asked for is left
-    out. A traced value, an array or a NumPy number always counts as given.
+    What depends on it is the structure of the translation alone, never a rate: a phase that is not
+    asked for is left out. A traced value, an array or a NumPy number always counts as given.
     """
     return not (type(value) in (int, float) and value == default)
 

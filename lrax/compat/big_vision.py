@@ -30,18 +30,19 @@ def create_learning_rate_schedule(
 ) -> Schedule:
     r"""A decay that begins after the warmup, times a linear warmup, times a linear cooldown.
 
-    A duration of the name `warmup`, `cooldown`, `timescale` or `shift` is given as one of `<name>_steps`,
-    `<name>_examples`, `<name>_epochs` and `<name>_percent` (which is a fraction of 1), rounded to the nearest update
-    and at least one. After `total_steps` the cooldown goes on below 0, as in big_vision.
+    A duration of the name `warmup`, `cooldown`, `timescale` or `shift` is given as one of
+    `<name>_steps`, `<name>_examples`, `<name>_epochs` and `<name>_percent` (which is a fraction of
+    1), rounded to the nearest update and at least one. After `total_steps` the cooldown goes on
+    below 0, as in big_vision.
 
     Args:
       total_steps: Length of the whole in optimizer updates, above the warmup.
       batch_size: Examples in one update, where durations or `scale_with_batchsize` need it.
       data_size: Examples in one epoch, where durations need it.
       base: The rate without warmup, at least 0.
-      decay_type: `"linear"` or `"polynomial"` (with `power` and `end`), `"cosine"` to 0, `"rsqrt"` (with `timescale`,
-        10000 by default, and `shift`), or `"stair"` (with `steps`, indices of updates, and `mults`, multiples of
-        `base` from each on).
+      decay_type: `"linear"` or `"polynomial"` (with `power` and `end`), `"cosine"` to 0, `"rsqrt"`
+        (with `timescale`, 10000 by default, and `shift`), or `"stair"` (with `steps`, indices of
+        updates, and `mults`, multiples of `base` from each on).
       scale_with_batchsize: Whether to multiply `base` by `batch_size / 256`.
       **kw: Durations, and what the decay takes.
 
@@ -49,7 +50,8 @@ def create_learning_rate_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or what a duration needs is not given.
+      ValueError: if a known number is out of its range, a word is unknown, or what a duration needs
+        is not given.
       TypeError: if an argument is unknown.
 
     Example:
@@ -59,14 +61,20 @@ def create_learning_rate_schedule(
       >>> big_vision(100, base=0.1, steps=[50], mults=[0.1])
       piecewise_constant(values=[0.1, 0.01], boundaries=[50])
     """
-    names = {f"{name}_{suffix}" for name in ("warmup", "cooldown", "timescale", "shift") for suffix in _SUFFIXES}
+    names = {
+        f"{name}_{suffix}"
+        for name in ("warmup", "cooldown", "timescale", "shift")
+        for suffix in _SUFFIXES
+    }
     unknown = sorted(kw.keys() - names - set(_OWN))
     if unknown:
         raise TypeError(f"`create_learning_rate_schedule` has no argument {unknown}")
     given = nonnegative(total_steps=total_steps, base=base)
     total, rate = given["total_steps"], given["base"]
     sizes = {
-        name: size for name, size in {"batch_size": batch_size, "data_size": data_size}.items() if size is not None
+        name: size
+        for name, size in {"batch_size": batch_size, "data_size": data_size}.items()
+        if size is not None
     }
     sizes = nonnegative(**sizes)
     _require.positive(sizes, *sizes)
@@ -95,7 +103,9 @@ def _decay(decay_type, rate, steps, kw, sizes):
         return cosine(rate, steps)
     if decay_type in ("linear", "polynomial"):
         end = nonnegative(end=kw.get("end", kw.get("linear_end", 0)))["end"]
-        return polynomial(rate, end, steps, kw["power"]) if "power" in kw else linear(rate, end, steps)
+        return (
+            polynomial(rate, end, steps, kw["power"]) if "power" in kw else linear(rate, end, steps)
+        )
     if decay_type == "rsqrt":
         timescale, by = _duration("timescale", kw, sizes), _duration("shift", kw, sizes)
         timescale = kw.get("timescale", 10_000) if timescale is None else timescale
@@ -112,11 +122,18 @@ def _duration(name, kw, sizes):
     """A duration in updates, or None where it is not given; a negative one counts as not given."""
     found = [suffix for suffix in _SUFFIXES if kw.get(f"{name}_{suffix}") is not None]
     if len(found) > 1:
-        raise ValueError(f"one of {[f'{name}_{suffix}' for suffix in found]} must be given, got {len(found)}")
+        raise ValueError(
+            f"one of {[f'{name}_{suffix}' for suffix in found]} must be given, got {len(found)}"
+        )
     if not found:
         return None
     value = nonnegative(**{f"{name}_{found[0]}": kw[f"{name}_{found[0]}"]})[f"{name}_{found[0]}"]
-    needs = {"steps": (), "examples": ("batch_size",), "epochs": ("batch_size", "data_size"), "percent": ()}[found[0]]
+    needs = {
+        "steps": (),
+        "examples": ("batch_size",),
+        "epochs": ("batch_size", "data_size"),
+        "percent": (),
+    }[found[0]]
     for size in needs:
         if size not in sizes:
             raise ValueError(f"`{size}` must be given with `{name}_{found[0]}`, got none")
@@ -155,4 +172,6 @@ def cooldown_factor(total_steps: ArrayLike, cooldown_steps: ArrayLike) -> Schedu
 
 def _cooldown_factor(count, total_steps, cooldown_steps):
     some = cooldown_steps > 0
-    return jnp.where(some, jnp.minimum(1, (total_steps - count) / jnp.where(some, cooldown_steps, 1)), 1)
+    return jnp.where(
+        some, jnp.minimum(1, (total_steps - count) / jnp.where(some, cooldown_steps, 1)), 1
+    )

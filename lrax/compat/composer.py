@@ -1,8 +1,10 @@
-"""Composer's schedulers (`composer.optim.scheduler`), as functions of the optimizer's `lr` and their own arguments.
+"""Composer's schedulers (`composer.optim.scheduler`), as functions of the optimizer's `lr` and
+their own arguments.
 
-A duration is a number of optimizer updates, or Composer's text in batches, epochs or parts of the run (`"100ba"`,
-`"10ep"`, `"0.1dur"`) together with `horizon`, a `lrax.Horizon`; as in Composer, its decimals are cut off. A
-`scale_schedule_ratio` is `lrax.stretch`, and a product of schedulers, as Composer makes of several, `lrax.multiply`.
+A duration is a number of optimizer updates, or Composer's text in batches, epochs or parts of the
+run (`"100ba"`, `"10ep"`, `"0.1dur"`) together with `horizon`, a `lrax.Horizon`; as in Composer, its
+decimals are cut off. A `scale_schedule_ratio` is `lrax.stretch`, and a product of schedulers, as
+Composer makes of several, `lrax.multiply`.
 """
 
 from collections.abc import Sequence
@@ -57,8 +59,8 @@ def CosineAnnealingWarmRestartsScheduler(
 ) -> Schedule:
     r"""Warm restarts for ever, as `lrax.cosine_restarts`, of whole updates.
 
-    Every cycle is `t_mult` times the one before, its decimals cut off before the next one is made of it. After 64
-    cycles they grow no further.
+    Every cycle is `t_mult` times the one before, its decimals cut off before the next one is made
+    of it. After 64 cycles they grow no further.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -95,7 +97,9 @@ def _CosineAnnealingWarmRestartsScheduler(count, lr, t_0, t_mult, alpha_f):
     cycle = jnp.sum(reached(count, ends[:-1]), axis=-1)
     length, begin = lengths[cycle], ends[cycle] - lengths[cycle]
     into = count - begin
-    again = lax.stop_gradient(jnp.where(cycle == len(lengths) - 1, jnp.floor(into / length) * length, 0))
+    again = lax.stop_gradient(
+        jnp.where(cycle == len(lengths) - 1, jnp.floor(into / length) * length, 0)
+    )
     return between(lr, lr * alpha_f, into - again, begin + length + again - count, length, "cosine")
 
 
@@ -199,7 +203,9 @@ def LinearWithWarmupScheduler(
     rate, first, last = nonnegative(lr=lr, alpha_i=alpha_i, alpha_f=alpha_f).values()
     begin, steps = duration("t_warmup", t_warmup, horizon), duration("t_max", t_max, horizon)
     peak = rate * first
-    return warmup_linear(peak, most(steps, begin), begin, end=where(steps > begin, rate * last, peak))
+    return warmup_linear(
+        peak, most(steps, begin), begin, end=where(steps > begin, rate * last, peak)
+    )
 
 
 def CosineAnnealingWithWarmupScheduler(

@@ -17,16 +17,18 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
 
     It reads two kinds:
 
-    - the arguments of transformers' `TrainingArguments`, among any others: `lr_scheduler_type` (`"linear"`),
-      `learning_rate` (5e-5), `lr_scheduler_kwargs`, also as JSON, `max_steps`, and the warmup as `warmup_steps`, which
-      is a part of the whole when below 1, or else as `warmup_ratio`. A part of an update is rounded up, as there;
-    - `{"scheduler": "OneCycleLR", "lr": 0.1, ...}` or `{"class": "torch.optim.lr_scheduler.OneCycleLR", ...}`: a class
-      of PyTorch with its arguments. Those in the list `schedulers` take over the `lr`.
+    - the arguments of transformers' `TrainingArguments`, among any others: `lr_scheduler_type`
+      (`"linear"`), `learning_rate` (5e-5), `lr_scheduler_kwargs`, also as JSON, `max_steps`, and
+      the warmup as `warmup_steps`, which is a part of the whole when below 1, or else as
+      `warmup_ratio`. A part of an update is rounded up, as there;
+    - `{"scheduler": "OneCycleLR", "lr": 0.1, ...}` or `{"class":
+      "torch.optim.lr_scheduler.OneCycleLR", ...}`: a class of PyTorch with its arguments. Those in
+      the list `schedulers` take over the `lr`.
 
     Args:
       config: The configuration. Numbers may be traced, but for the lengths of transformers.
-      steps: Optimizer updates of the whole training, in place of `max_steps`: by `num_train_epochs` alone it is not
-        known.
+      steps: Optimizer updates of the whole training, in place of `max_steps`: by `num_train_epochs`
+        alone it is not known.
 
     Returns:
       A `Schedule`.
@@ -46,21 +48,27 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
         raise TypeError(f"`config` must be a dict, got {config!r}")
     if "scheduler" in config or "class" in config:
         if steps is not None:
-            raise ValueError(f"`steps` must be None for a class of PyTorch, which says its own, got {steps}")
+            raise ValueError(
+                f"`steps` must be None for a class of PyTorch, which says its own, got {steps}"
+            )
         return _of_torch(config)
     if "lr_scheduler_type" in config or "learning_rate" in config:
         return _of_transformers(config, steps)
     keys = ("scheduler", "class", "lr_scheduler_type", "learning_rate")
     found = [match for key in keys for match in difflib.get_close_matches(key, map(str, config), 1)]
     meant = f"; what is {found[0]!r}?" if found else ""
-    raise ValueError(f"`config` must have one of the keys {_quoted(keys)}, got {_quoted(config)}{meant}")
+    raise ValueError(
+        f"`config` must have one of the keys {_quoted(keys)}, got {_quoted(config)}{meant}"
+    )
 
 
 def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
     key = next(iter(key for key in ("scheduler", "class") if key in config))
     module, _, name = str(config[key]).rpartition(".")
     if module not in ("", "torch.optim.lr_scheduler", "torch.optim.swa_utils"):
-        raise ValueError(f"`config[{key!r}]` must be a class of torch.optim.lr_scheduler, got {config[key]!r}")
+        raise ValueError(
+            f"`config[{key!r}]` must be a class of torch.optim.lr_scheduler, got {config[key]!r}"
+        )
     if name == "ReduceLROnPlateau":
         raise ValueError(
             f"`config[{key!r}]` must be a schedule of the step count, got {name!r}, which follows the loss"
@@ -71,7 +79,10 @@ def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
         keywords = {"lr": lr, **keywords}
     if isinstance(keywords.get("schedulers"), (list, tuple)):
         children = keywords["schedulers"]
-        if not all(isinstance(child, Mapping) and child.keys() & {"scheduler", "class"} for child in children):
+        if not all(
+            isinstance(child, Mapping) and child.keys() & {"scheduler", "class"}
+            for child in children
+        ):
             raise ValueError(
                 f"`config['schedulers']` must be dicts with the key 'scheduler' or 'class', got {children}"
             )
@@ -83,10 +94,15 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
     defaults = {"lr_scheduler_type": "linear", "learning_rate": 5e-5, "lr_scheduler_kwargs": {}}
     defaults |= {"max_steps": -1, "warmup_steps": 0, "warmup_ratio": 0.0}
     for key in defaults.keys() - config.keys():
-        for other in difflib.get_close_matches(key, [str(k) for k in config if k not in defaults], 1, 0.85):
+        for other in difflib.get_close_matches(
+            key, [str(k) for k in config if k not in defaults], 1, 0.85
+        ):
             raise ValueError(f"`config` has the unknown key {other!r}; did you mean {key!r}?")
     # None is what a field that was not given has.
-    given = {key: default if config.get(key) is None else config[key] for key, default in defaults.items()}
+    given = {
+        key: default if config.get(key) is None else config[key]
+        for key, default in defaults.items()
+    }
     name = getattr(given["lr_scheduler_type"], "value", given["lr_scheduler_type"])
     if name in transformers.CONTROLLERS:
         message = f"must be a schedule of the step count, got {name!r}, which follows the loss"
@@ -114,15 +130,26 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
             f"`config['max_steps']` must be the updates of the whole training, or `steps` be given, got "
             f"{given['max_steps']} and None"
         )
-    lengths = {"num_training_steps": total, "num_warmup_steps": math.ceil(total * ratio) if ratio else int(warmup)}
-    keywords = {"lr": given["learning_rate"]} | {key: value for key, value in lengths.items() if key in takes}
+    lengths = {
+        "num_training_steps": total,
+        "num_warmup_steps": math.ceil(total * ratio) if ratio else int(warmup),
+    }
+    keywords = {"lr": given["learning_rate"]} | {
+        key: value for key, value in lengths.items() if key in takes
+    }
     if name in ("constant", "constant_with_warmup"):
         specific = {}
-    return _called(function, {**keywords, **specific}, "config['lr_scheduler_kwargs']", repr(name), keywords)
+    return _called(
+        function, {**keywords, **specific}, "config['lr_scheduler_kwargs']", repr(name), keywords
+    )
 
 
 def _called(
-    function: Callable[..., Schedule], keywords: Mapping[str, Any], where: str, name: str, own: Iterable[str] = ()
+    function: Callable[..., Schedule],
+    keywords: Mapping[str, Any],
+    where: str,
+    name: str,
+    own: Iterable[str] = (),
 ) -> Schedule:
     """Calls a function with what a configuration says, or says what it must say."""
     parameters = inspect.signature(function).parameters
@@ -131,10 +158,14 @@ def _called(
         if key not in parameters:
             close = difflib.get_close_matches(str(key), takes, 1)
             meant = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"`{where}` must have keys that {name} takes, {_quoted(takes)}, got {key!r}{meant}")
+            raise ValueError(
+                f"`{where}` must have keys that {name} takes, {_quoted(takes)}, got {key!r}{meant}"
+            )
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in keywords:
-            raise ValueError(f"`{where}` must have the key {key!r} for {name}, got {_quoted(keywords)}")
+            raise ValueError(
+                f"`{where}` must have the key {key!r} for {name}, got {_quoted(keywords)}"
+            )
     return function(**keywords)
 
 
@@ -143,7 +174,9 @@ def _choice(key: str, value: Any, options: Iterable[str]) -> None:
     if value not in options:
         close = difflib.get_close_matches(str(value), options, 1)
         meant = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"`config[{key!r}]` must be one of {_quoted(options)}, got {value!r}{meant}")
+        raise ValueError(
+            f"`config[{key!r}]` must be one of {_quoted(options)}, got {value!r}{meant}"
+        )
 
 
 def _quoted(names: Iterable[Any]) -> str:

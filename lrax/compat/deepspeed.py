@@ -1,7 +1,9 @@
-"""DeepSpeed's schedulers (`deepspeed.runtime.lr_schedules`, 0.19.8), under their own names, arguments and defaults.
+"""DeepSpeed's schedulers (`deepspeed.runtime.lr_schedules`, 0.19.8), under their own names,
+arguments and defaults.
 
-Its warmups lag by one update: the constructor sets the rate of "step -1", so the updates 0 and 1 have the lowest rate.
-Its `OneCycle` and `LRRangeTest` count from 1 and so do not lag. The logarithmic warmup is the default.
+Its warmups lag by one update: the constructor sets the rate of "step -1", so the updates 0 and 1
+have the lowest rate. Its `OneCycle` and `LRRangeTest` count from 1 and so do not lag. The
+logarithmic warmup is the default.
 """
 
 from jax import numpy as jnp
@@ -27,10 +29,12 @@ def WarmupLR(
     warmup_num_steps: ArrayLike = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    r"""A warmup by the logarithm of the step, or linear, to a rate that stays: a `lrax.ramp` that begins at 1.
+    r"""A warmup by the logarithm of the step, or linear, to a rate that stays: a `lrax.ramp` that
+    begins at 1.
 
     Args:
-      lr: The optimizer's rate, which `warmup_max_lr` is where it is not given (before 0.19 its default was 0.001).
+      lr: The optimizer's rate, which `warmup_max_lr` is where it is not given (before 0.19 its
+        default was 0.001).
       warmup_min_lr: Rate at the start, at least 0.
       warmup_max_lr: Rate after the warmup, at least 0; `None` is `lr`.
       warmup_num_steps: Length of the warmup in optimizer updates; at least 2 are taken.
@@ -40,7 +44,8 @@ def WarmupLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `warmup_type` is unknown, or no rate is given.
+      ValueError: if a known number is out of its range, `warmup_type` is unknown, or no rate is
+        given.
 
     Example:
       >>> print(lrax.compat.deepspeed.WarmupLR(1.0, warmup_num_steps=4).values(6).round(3))
@@ -56,7 +61,9 @@ def _warmup(lr, warmup_min_lr, warmup_max_lr, warmup_num_steps):
     high = lr if warmup_max_lr is None else warmup_max_lr
     if high is None:
         raise ValueError("`lr` or `warmup_max_lr` must be given, got neither")
-    given = nonnegative(warmup_min_lr=warmup_min_lr, warmup_max_lr=high, warmup_num_steps=warmup_num_steps)
+    given = nonnegative(
+        warmup_min_lr=warmup_min_lr, warmup_max_lr=high, warmup_num_steps=warmup_num_steps
+    )
     return given["warmup_min_lr"], given["warmup_max_lr"], most(given["warmup_num_steps"], 2)
 
 
@@ -64,7 +71,9 @@ def _up(low, high, steps, warmup_type, begin=1):
     _require.choice("warmup_type", warmup_type, ("log", "linear"))
     if warmup_type == "linear":
         return ramp(low, high, steps, begin=begin)
-    return ramp(low, high, steps - 1, shape="log", begin=begin)  # log(t) / log(steps) is at 1 an update earlier
+    return ramp(
+        low, high, steps - 1, shape="log", begin=begin
+    )  # log(t) / log(steps) is at 1 an update earlier
 
 
 def WarmupDecayLR(
@@ -76,7 +85,8 @@ def WarmupDecayLR(
     warmup_num_steps: ArrayLike = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    r"""A warmup as of `WarmupLR`, then a line back to `warmup_min_lr`; the whole lags by one update.
+    r"""A warmup as of `WarmupLR`, then a line back to `warmup_min_lr`; the whole lags by one
+    update.
 
     Unlike there, the default of `warmup_max_lr` is a rate, and so overrides the optimizer's.
 
@@ -92,7 +102,8 @@ def WarmupDecayLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `warmup_type` is unknown, or no rate is given.
+      ValueError: if a known number is out of its range, `warmup_type` is unknown, or no rate is
+        given.
 
     Example:
       >>> schedule = lrax.compat.deepspeed.WarmupDecayLR(
@@ -117,8 +128,8 @@ def WarmupCosineLR(
 ) -> Schedule:
     r"""A warmup that lags by one update, then half a cosine wave that does not.
 
-    The first update has the rate 0 whatever `warmup_min_ratio` is. The wave reaches its end at `total_num_steps` and
-    holds it; before 0.19 it climbed again.
+    The first update has the rate 0 whatever `warmup_min_ratio` is. The wave reaches its end at
+    `total_num_steps` and holds it; before 0.19 it climbed again.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -160,15 +171,18 @@ def OneCycle(
     cycle_second_stair_count: ArrayLike | None = None,
     decay_step_size: ArrayLike = 0,
 ) -> Schedule:
-    r"""One triangle, then a decay by inverse time: `lrax.piecewise` and `lrax.inverse_time`, joined.
+    r"""One triangle, then a decay by inverse time: `lrax.piecewise` and `lrax.inverse_time`,
+    joined.
 
-    In stairs, each half holds the rate of the last whole stair. The momentum, which DeepSpeed drives the other way, is
-    `lrax.link(schedule, cycle_max_mom, cycle_min_mom, low=cycle_min_lr, high=cycle_max_lr)` in the cycle.
+    In stairs, each half holds the rate of the last whole stair. The momentum, which DeepSpeed
+    drives the other way, is `lrax.link(schedule, cycle_max_mom, cycle_min_mom, low=cycle_min_lr,
+    high=cycle_max_lr)` in the cycle.
 
     Args:
       cycle_min_lr: Rate at the start and after the cycle, at least 0.
       cycle_max_lr: Rate in between, at least 0.
-      decay_lr_rate: What is added to the divisor every `decay_step_size` updates after the cycle, at least 0.
+      decay_lr_rate: What is added to the divisor every `decay_step_size` updates after the cycle,
+        at least 0.
       cycle_first_step_size: Updates of the climb, above 0.
       cycle_second_step_size: Updates of the fall, at least 0; `None` is as many.
       cycle_first_stair_count: Stairs of the climb; 0 for a line.
@@ -187,19 +201,31 @@ def OneCycle(
       >>> print(schedule.values(8).round(3))
       [0.1 0.55 1. 0.55 0.1 0.05 0.033 0.025]
     """
-    second_stairs = cycle_first_stair_count if cycle_second_stair_count is None else cycle_second_stair_count
-    given = nonnegative(cycle_min_lr=cycle_min_lr, cycle_max_lr=cycle_max_lr, decay_lr_rate=decay_lr_rate)
-    given |= nonnegative(cycle_first_step_size=cycle_first_step_size, decay_step_size=decay_step_size)
+    second_stairs = (
+        cycle_first_stair_count if cycle_second_stair_count is None else cycle_second_stair_count
+    )
+    given = nonnegative(
+        cycle_min_lr=cycle_min_lr, cycle_max_lr=cycle_max_lr, decay_lr_rate=decay_lr_rate
+    )
+    given |= nonnegative(
+        cycle_first_step_size=cycle_first_step_size, decay_step_size=decay_step_size
+    )
     second = cycle_first_step_size if cycle_second_step_size is None else cycle_second_step_size
     given |= nonnegative(cycle_second_step_size=second)
-    given |= nonnegative(cycle_first_stair_count=cycle_first_stair_count, cycle_second_stair_count=second_stairs)
+    given |= nonnegative(
+        cycle_first_stair_count=cycle_first_stair_count, cycle_second_stair_count=second_stairs
+    )
     _require.positive(given, "cycle_first_step_size")
     if is_given(cycle_first_stair_count, 0) or is_given(second_stairs, 0):
         return Schedule(_OneCycle, _require.real(**given))
     low, high, first = given["cycle_min_lr"], given["cycle_max_lr"], given["cycle_first_step_size"]
     steps, decays = first + given["cycle_second_step_size"], given["decay_step_size"] > 0
-    tail = inverse_time(low, where(decays, given["decay_lr_rate"], 0), where(decays, given["decay_step_size"], 1))
-    return join([piecewise(listed([low, high, low]), listed([first, steps])), tail], listed([steps]))
+    tail = inverse_time(
+        low, where(decays, given["decay_lr_rate"], 0), where(decays, given["decay_step_size"], 1)
+    )
+    return join(
+        [piecewise(listed([low, high, low]), listed([first, steps])), tail], listed([steps])
+    )
 
 
 def _OneCycle(
@@ -241,13 +267,15 @@ def LRRangeTest(
 
     $$\eta(t) = \text{min\_lr} \, (1 + \text{rate} \cdot t / \text{step\_size})$$
 
-    with $\lfloor t / \text{step\_size} \rfloor$ in stairs. For a climb by factors, use `lrax.exponential`.
+    with $\lfloor t / \text{step\_size} \rfloor$ in stairs. For a climb by factors, use
+    `lrax.exponential`.
 
     Args:
       lr_range_test_min_lr: Rate at the start, at least 0.
       lr_range_test_step_size: Updates per `lr_range_test_step_rate`, above 0.
       lr_range_test_step_rate: What is added in parts of the first rate, at least 0.
-      lr_range_test_staircase: Whether the rate climbs at once after every `lr_range_test_step_size` updates.
+      lr_range_test_staircase: Whether the rate climbs at once after every `lr_range_test_step_size`
+        updates.
 
     Returns:
       A `Schedule`.
@@ -260,7 +288,9 @@ def LRRangeTest(
       >>> lrax.compat.deepspeed.LRRangeTest(0.5, lr_range_test_step_size=2).values(5)
       Array([0.5 , 0.75, 1.  , 1.25, 1.5 ], dtype=float32)
     """
-    given = nonnegative(lr_range_test_min_lr=lr_range_test_min_lr, lr_range_test_step_rate=lr_range_test_step_rate)
+    given = nonnegative(
+        lr_range_test_min_lr=lr_range_test_min_lr, lr_range_test_step_rate=lr_range_test_step_rate
+    )
     given |= nonnegative(lr_range_test_step_size=lr_range_test_step_size)
     _require.positive(given, "lr_range_test_step_size")
     stairs = Static(_require.flag("lr_range_test_staircase", lr_range_test_staircase))
@@ -268,7 +298,11 @@ def LRRangeTest(
 
 
 def _LRRangeTest(
-    count, lr_range_test_min_lr, lr_range_test_step_size, lr_range_test_step_rate, lr_range_test_staircase
+    count,
+    lr_range_test_min_lr,
+    lr_range_test_step_size,
+    lr_range_test_step_rate,
+    lr_range_test_staircase,
 ):
     intervals = jnp.maximum(count, 0) / lr_range_test_step_size
     if lr_range_test_staircase:

@@ -1,7 +1,9 @@
-"""The schedules of Keras 3 (`keras.optimizers.schedules`), under its own names, arguments and defaults.
+"""The schedules of Keras 3 (`keras.optimizers.schedules`), under its own names, arguments and
+defaults.
 
-Keras rounds to float32, its cosines on some backends even under float64; here its formulas are exact. Its `name` is
-accepted and not used, so that `lrax.compat.keras.CosineDecay(**schedule.get_config())` translates a schedule.
+Keras rounds to float32, its cosines on some backends even under float64; here its formulas are
+exact. Its `name` is accepted and not used, so that
+`lrax.compat.keras.CosineDecay(**schedule.get_config())` translates a schedule.
 """
 
 from jax import lax, numpy as jnp
@@ -35,13 +37,15 @@ def CosineDecay(
     warmup_target: ArrayLike | None = None,
     warmup_steps: ArrayLike = 0,
 ) -> Schedule:
-    r"""Half a cosine wave, after a linear warmup if there is a target: `lrax.cosine` or `lrax.warmup_cosine`.
+    r"""Half a cosine wave, after a linear warmup if there is a target: `lrax.cosine` or
+    `lrax.warmup_cosine`.
 
-    `decay_steps` does not include the warmup, as it does in Optax, and `alpha` is the end in parts of the peak. Without
-    a `warmup_target` there is no warmup, whatever `warmup_steps` is.
+    `decay_steps` does not include the warmup, as it does in Optax, and `alpha` is the end in parts
+    of the peak. Without a `warmup_target` there is no warmup, whatever `warmup_steps` is.
 
     Args:
-      initial_learning_rate: Rate at the start: of the warmup where there is one, of the decay otherwise; at least 0.
+      initial_learning_rate: Rate at the start: of the warmup where there is one, of the decay
+        otherwise; at least 0.
       decay_steps: Length of the decay in optimizer updates, above 0.
       alpha: Rate at the end in parts of the rate that the decay begins with, at least 0.
       name: Not used.
@@ -61,7 +65,9 @@ def CosineDecay(
       warmup_cosine(peak=0.1, steps=100, warmup=10, init=0, end=0)
     """
     del name
-    given = numbers(initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, alpha=alpha)
+    given = numbers(
+        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, alpha=alpha
+    )
     _require.nonnegative(given, "initial_learning_rate", "alpha")
     _require.positive(given, "decay_steps")
     init, steps, part = given["initial_learning_rate"], given["decay_steps"], given["alpha"]
@@ -83,16 +89,17 @@ def CosineDecayRestarts(
 ) -> Schedule:
     r"""Warm restarts for ever: `lrax.cosine_restarts`.
 
-    `m_mul` scales the distance to the floor and not the peak itself, so with it the floor is a term of its own. Keras
-    finds the cycle by a quotient of logarithms and may miss a restart by an update; here every restart is exact.
+    `m_mul` scales the distance to the floor and not the peak itself, so with it the floor is a term
+    of its own. Keras finds the cycle by a quotient of logarithms and may miss a restart by an
+    update; here every restart is exact.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
       first_decay_steps: Length of the first cycle in optimizer updates, above 0.
       t_mul: Length of a cycle in lengths of the one before, at least 1.
       m_mul: Amplitude of a cycle in amplitudes of the one before, at least 0.
-      alpha: Rate at the end of a cycle in parts of `initial_learning_rate`, at least 0; at most 1 where `m_mul` is
-        given.
+      alpha: Rate at the end of a cycle in parts of `initial_learning_rate`, at least 0; at most 1
+        where `m_mul` is given.
       name: Not used.
 
     Returns:
@@ -108,7 +115,9 @@ def CosineDecayRestarts(
       add(constant(value=0.01), cosine_restarts(peak=0.09, first=10, mult=2, end=0, decay=0.5))
     """
     del name
-    given = numbers(initial_learning_rate=initial_learning_rate, first_decay_steps=first_decay_steps)
+    given = numbers(
+        initial_learning_rate=initial_learning_rate, first_decay_steps=first_decay_steps
+    )
     given |= numbers(t_mul=t_mul, m_mul=m_mul, alpha=alpha)
     _require.nonnegative(given, "initial_learning_rate", "m_mul", "alpha")
     _require.positive(given, "first_decay_steps")
@@ -118,7 +127,9 @@ def CosineDecayRestarts(
     if not is_given(m_mul, 1):
         return cosine_restarts(init, first, mult=mult, end=floor)
     _require.at_most("`alpha` must be at most 1 where `m_mul` is given", given["alpha"], 1.0)
-    return add(floor, cosine_restarts(most(init - floor, 0), first, mult=mult, decay=given["m_mul"]))
+    return add(
+        floor, cosine_restarts(most(init - floor, 0), first, mult=mult, decay=given["m_mul"])
+    )
 
 
 def ExponentialDecay(
@@ -130,8 +141,8 @@ def ExponentialDecay(
 ) -> Schedule:
     r"""A factor of `decay_rate` every `decay_steps` updates: `lrax.exponential`.
 
-    A `decay_rate` of 0 leaves the rate of the update 0, with `staircase` that of the first `decay_steps`, and 0 after
-    it; the translation is then a decay so steep that nothing is left.
+    A `decay_rate` of 0 leaves the rate of the update 0, with `staircase` that of the first
+    `decay_steps`, and 0 after it; the translation is then a decay so steep that nothing is left.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
@@ -152,13 +163,17 @@ def ExponentialDecay(
       exponential(init=0.1, rate=0.96, steps=1000, staircase=True, begin=0)
     """
     del name
-    given = numbers(initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, decay_rate=decay_rate)
+    given = numbers(
+        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, decay_rate=decay_rate
+    )
     _require.nonnegative(given, "initial_learning_rate", "decay_rate")
     _require.positive(given, "decay_steps")
     steps, rate = given["decay_steps"], given["decay_rate"]
     some = rate > 0
     steps = shorter(steps) if staircase else where(some, steps, 0.5)
-    return exponential(given["initial_learning_rate"], where(some, rate, 1e-30), steps, staircase=staircase)
+    return exponential(
+        given["initial_learning_rate"], where(some, rate, 1e-30), steps, staircase=staircase
+    )
 
 
 def InverseTimeDecay(
@@ -168,7 +183,8 @@ def InverseTimeDecay(
     staircase: bool = False,
     name: str = "InverseTimeDecay",
 ) -> Schedule:
-    r"""The rate divided by $1 + 	ext{decay\_rate} \cdot t / 	ext{decay\_steps}$: `lrax.inverse_time`.
+    r"""The rate divided by $1 +    ext{decay\_rate} \cdot t /      ext{decay\_steps}$:
+    `lrax.inverse_time`.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
@@ -189,21 +205,28 @@ def InverseTimeDecay(
       inverse_time(init=0.1, rate=0.5, steps=1000, staircase=False)
     """
     del name
-    given = numbers(initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, decay_rate=decay_rate)
+    given = numbers(
+        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, decay_rate=decay_rate
+    )
     _require.nonnegative(given, "initial_learning_rate", "decay_rate")
     _require.positive(given, "decay_steps")
     steps = shorter(given["decay_steps"]) if staircase else given["decay_steps"]
-    return inverse_time(given["initial_learning_rate"], given["decay_rate"], steps, staircase=staircase)
+    return inverse_time(
+        given["initial_learning_rate"], given["decay_rate"], steps, staircase=staircase
+    )
 
 
-def PiecewiseConstantDecay(boundaries: ArrayLike, values: ArrayLike, name: str = "PiecewiseConstant") -> Schedule:
+def PiecewiseConstantDecay(
+    boundaries: ArrayLike, values: ArrayLike, name: str = "PiecewiseConstant"
+) -> Schedule:
     r"""One rate after the other: `lrax.piecewise_constant`, one update later.
 
-    A boundary is the index of the last update at the old rate; everywhere else it is that of the first at the new
-    one. Keras cuts the decimals of a boundary off.
+    A boundary is the index of the last update at the old rate; everywhere else it is that of the
+    first at the new one. Keras cuts the decimals of a boundary off.
 
     Args:
-      boundaries: Indices of updates, at least 0, in ascending order; shape `[pieces - 1]`, at least one.
+      boundaries: Indices of updates, at least 0, in ascending order; shape `[pieces - 1]`, at least
+        one.
       values: The rates, at least 0; shape `[pieces]`.
       name: Not used.
 
@@ -211,8 +234,8 @@ def PiecewiseConstantDecay(boundaries: ArrayLike, values: ArrayLike, name: str =
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order, or there is not one
-        value more than boundaries.
+      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
+        or there is not one value more than boundaries.
 
     Example:
       >>> lrax.compat.keras.PiecewiseConstantDecay(boundaries=[30, 60], values=[0.1, 0.01, 0.001])
@@ -234,14 +257,15 @@ def PolynomialDecay(
     cycle: bool = False,
     name: str = "PolynomialDecay",
 ) -> Schedule:
-    r"""A power of the part left: `lrax.polynomial`, or with `cycle` a sawtooth of ever longer and lower teeth.
+    r"""A power of the part left: `lrax.polynomial`, or with `cycle` a sawtooth of ever longer and
+    lower teeth.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end})
     \left(1 - \frac{t}{n \cdot \text{decay\_steps}}\right)^{\text{power}},
     \quad n = \max(\lceil t / \text{decay\_steps} \rceil, 1)$$
 
-    The tooth $n$ is the end of a decay over $n$ times `decay_steps`; its last update is at `end_learning_rate`, and the
-    next one jumps up. The `power` 0 holds the initial rate.
+    The tooth $n$ is the end of a decay over $n$ times `decay_steps`; its last update is at
+    `end_learning_rate`, and the next one jumps up. The `power` 0 holds the initial rate.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.

@@ -9,7 +9,8 @@ from .. import _require
 
 
 def known_as(value: Any, number: float) -> bool:
-    """Whether a value is known and is this number, so that what it stands for can be left out of the translation.
+    """Whether a value is known and is this number, so that what it stands for can be left out of
+    the translation.
 
     A traced value is never known: what it stands for is then built, with the same rates.
     """

@@ -39,11 +39,11 @@ def lr_scheduler(
 ) -> Schedule:
     r"""In every cycle a warmup, a plateau and a decay: `lrax.join`.
 
-    A duration of at most 1 is a fraction of its cycle, rounded down (so 1 is the whole, not one update); above 1 it is
-    a number of updates. A cycle warms up from where the one before ended. Each decay has its own clock: the inverse
-    square root holds the peak until `timescale` updates, whatever the warmup; `"inv"`, a line of the reciprocal, has
-    equal rates at its first two updates; the tokens of `"power"` count from the end of the warmup, and do not overflow
-    here.
+    A duration of at most 1 is a fraction of its cycle, rounded down (so 1 is the whole, not one
+    update); above 1 it is a number of updates. A cycle warms up from where the one before ended.
+    Each decay has its own clock: the inverse square root holds the peak until `timescale` updates,
+    whatever the warmup; `"inv"`, a line of the reciprocal, has equal rates at its first two
+    updates; the tokens of `"power"` count from the end of the warmup, and do not overflow here.
 
     Args:
       num_train_steps: Length of the whole in optimizer updates; known where there are cycles.
@@ -67,7 +67,8 @@ def lr_scheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or cycles are given twice.
+      ValueError: if a known number is out of its range, a word is unknown, or cycles are given
+        twice.
 
     Example:
       >>> schedule = lrax.compat.levanter.lr_scheduler(8, learning_rate=1.0, warmup=0.25, min_lr_ratio=0.0)
@@ -75,7 +76,9 @@ def lr_scheduler(
       [0. 0.5 1. 0.933 0.75 0.5 0.25 0.067 0. ]
     """
     _require.choice("lr_schedule", lr_schedule, _SCHEDULES)
-    given = nonnegative(num_train_steps=num_train_steps, learning_rate=learning_rate, min_lr_ratio=min_lr_ratio)
+    given = nonnegative(
+        num_train_steps=num_train_steps, learning_rate=learning_rate, min_lr_ratio=min_lr_ratio
+    )
     total, peak, ratio = given.values()
     floor = peak * ratio
     cooling = None if cooldown is None else _steps("cooldown", cooldown, total)
@@ -96,14 +99,18 @@ def lr_scheduler(
             scale = nonnegative(timescale=timescale)["timescale"]
             _require.positive({"timescale": scale}, "timescale")
             last = peak * least((scale / most(steps + warmup_steps, 1)) ** 0.5, 1)
-            return shift(inverse_sqrt(peak, 0, scale, end=floor), warmup_steps - scale), most(last, floor)
+            return shift(inverse_sqrt(peak, 0, scale, end=floor), warmup_steps - scale), most(
+                last, floor
+            )
         if batch_size is None or seq_length is None:
             raise ValueError("`batch_size` and `seq_length` must be given for 'power', got none")
         law = nonnegative(batch_size=batch_size, seq_length=seq_length, a=a)
         exponent_of_tokens = numbers(b=b)["b"]
         tokens = law["batch_size"] * law["seq_length"]
         last = law["a"] * law["batch_size"] * (most(steps, 1) * tokens) ** exponent_of_tokens
-        return power_law(peak, law["batch_size"], tokens, a=a, b=b), least(where(steps > 0, last, peak), peak)
+        return power_law(peak, law["batch_size"], tokens, a=a, b=b), least(
+            where(steps > 0, last, peak), peak
+        )
 
     points = _points(main, cycle_length, cycles)
     pieces, boundaries, before = [], [], 0.0
@@ -141,5 +148,7 @@ def _points(main, cycle_length, cycles):
         ends = [i * length for i in range(1, int(main // length))]
     else:
         ends = list(itertools.accumulate(cycle_length or ()))
-        _require.at_most("`cycle_length` must sum to at most `num_train_steps`", float(ends[-1]), main)
+        _require.at_most(
+            "`cycle_length` must sum to at most `num_train_steps`", float(ends[-1]), main
+        )
     return [0.0, *map(float, ends)] + ([main] if not ends or ends[-1] != main else [])

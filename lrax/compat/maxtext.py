@@ -30,22 +30,25 @@ def create_learning_rate_schedule(
     r"""A linear warmup, then half a cosine wave, or a plateau and a cooldown; 0 after the end.
 
     The decay is on a closed grid: its first update is at the peak, and its last one, at the index
-    `learning_rate_schedule_steps - 1`, at the end. After it the rate is 0 until `steps`; where that is not given, a
-    cosine climbs again and a line holds. Phases are fractions of the schedule, rounded down.
+    `learning_rate_schedule_steps - 1`, at the end. After it the rate is 0 until `steps`; where that
+    is not given, a cosine climbs again and a line holds. Phases are fractions of the schedule,
+    rounded down.
 
     Args:
       learning_rate: Highest rate, at least 0.
-      steps: Length of the run in optimizer updates; where it is above `learning_rate_schedule_steps`, the rest is at 0.
-        A literal -1 is no rest.
+      steps: Length of the run in optimizer updates; where it is above
+        `learning_rate_schedule_steps`, the rest is at 0. A literal -1 is no rest.
       learning_rate_schedule_steps: Length of the schedule, above 0.
       warmup_steps_fraction: Warmup in parts of the schedule, from 0 to 1.
       learning_rate_final_fraction: Rate at the end in parts of `learning_rate`, at least 0.
       lr_schedule_type: `"cosine"` or `"wsd"`.
-      wsd_decay_steps_fraction: Cooldown of `"wsd"` in parts of the schedule; with the warmup at most 1.
+      wsd_decay_steps_fraction: Cooldown of `"wsd"` in parts of the schedule; with the warmup at
+        most 1.
       wsd_decay_style: `"linear"` or `"cosine"`.
-      version: `"current"`, since pull request 3095; `"closed_warmup"`, the weeks before it, since 2883, in which the
-        warmup was on a closed grid too and gave the peak twice; or `"open_decay"`, before both: cosine alone, whose
-        last update is one increment short of the end.
+      version: `"current"`, since pull request 3095; `"closed_warmup"`, the weeks before it, since
+        2883, in which the warmup was on a closed grid too and gave the peak twice; or
+        `"open_decay"`, before both: cosine alone, whose last update is one increment short of the
+        end.
 
     Returns:
       A `Schedule`.
@@ -76,8 +79,14 @@ def create_learning_rate_schedule(
     _require.choice("version", version, _VERSIONS)
     is_wsd = lr_schedule_type == "wsd"
     if is_wsd and version == "open_decay":
-        raise ValueError("`lr_schedule_type` must be 'cosine' with the version 'open_decay', got 'wsd'")
-    words = "`warmup_steps_fraction`" + (" + `wsd_decay_steps_fraction`" if is_wsd else "") + " must be at most 1"
+        raise ValueError(
+            "`lr_schedule_type` must be 'cosine' with the version 'open_decay', got 'wsd'"
+        )
+    words = (
+        "`warmup_steps_fraction`"
+        + (" + `wsd_decay_steps_fraction`" if is_wsd else "")
+        + " must be at most 1"
+    )
     _require.at_most(words, (part_up, part_down) if is_wsd else part_up, 1.0)
     warmup = whole(total * part_up)
     decay = whole(total * part_down) if is_wsd else total - warmup
@@ -96,5 +105,8 @@ def create_learning_rate_schedule(
         pieces, boundaries = [up, constant(peak), down], [warmup, total - decay]
     if is_given(steps, -1):
         last = nonnegative(steps=steps)["steps"]
-        pieces, boundaries = [*pieces, constant(0.0)], [*boundaries, where(last > total, total, 2.0**31)]
+        pieces, boundaries = (
+            [*pieces, constant(0.0)],
+            [*boundaries, where(last > total, total, 2.0**31)],
+        )
     return join(pieces, listed(boundaries))

@@ -1,7 +1,8 @@
-"""Megatron-LM's `OptimizerParamScheduler`, under its own argument names: the rate, and the weight decay beside it.
+"""Megatron-LM's `OptimizerParamScheduler`, under its own argument names: the rate, and the weight
+decay beside it.
 
-Megatron counts its durations in samples, and adds a global batch to the count in every update. Divide them by the
-size of the batch: the rates of the updates are the same.
+Megatron counts its durations in samples, and adds a global batch to the count in every update.
+Divide them by the size of the batch: the rates of the updates are the same.
 """
 
 from jax.typing import ArrayLike
@@ -34,9 +35,9 @@ def OptimizerParamScheduler(
 ) -> Schedule:
     r"""A linear warmup, then by `lr_decay_style`: `lrax.warmup_cosine` and its kin, or `lrax.wsd`.
 
-    `lr_decay_steps` includes the warmup. The inverse square root counts from the start of the warmup, so that it goes
-    on where that ends, and drops to `min_lr` after `lr_decay_steps`; `"constant"` never does. `"exponential"` is
-    $2 \cdot 2^{-p} - 1$.
+    `lr_decay_steps` includes the warmup. The inverse square root counts from the start of the
+    warmup, so that it goes on where that ends, and drops to `min_lr` after `lr_decay_steps`;
+    `"constant"` never does. `"exponential"` is $2 \cdot 2^{-p} - 1$.
 
     Args:
       init_lr: Rate at the start of the warmup, at least 0; at most `max_lr`.
@@ -45,14 +46,16 @@ def OptimizerParamScheduler(
       lr_warmup_steps: Length of the warmup, at least 0 and below `lr_decay_steps`.
       lr_decay_steps: Length of the whole, above 0.
       lr_decay_style: `"constant"`, `"linear"`, `"cosine"`, `"inverse-square-root"` or `"WSD"`.
-      wsd_decay_steps: Length of the last phase of `"WSD"`; with the warmup at most `lr_decay_steps`.
+      wsd_decay_steps: Length of the last phase of `"WSD"`; with the warmup at most
+        `lr_decay_steps`.
       lr_wsd_decay_style: Its shape: `"linear"`, `"cosine"`, `"exponential"` or `"minus_sqrt"`.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or `wsd_decay_steps` is wanting.
+      ValueError: if a known number is out of its range, a word is unknown, or `wsd_decay_steps` is
+        wanting.
 
     Example:
       >>> megatron = lrax.compat.megatron.OptimizerParamScheduler
@@ -66,7 +69,9 @@ def OptimizerParamScheduler(
     init, peak, end, warm, steps = given.values()
     _require.at_most("`min_lr` must be at most `max_lr`", end, peak)
     _require.at_most("`init_lr` must be at most `max_lr`", init, peak)
-    _require.positive({"lr_decay_steps - lr_warmup_steps": steps - warm}, "lr_decay_steps - lr_warmup_steps")
+    _require.positive(
+        {"lr_decay_steps - lr_warmup_steps": steps - warm}, "lr_decay_steps - lr_warmup_steps"
+    )
     styles = ("constant", "linear", "cosine", "inverse-square-root", "WSD")
     _require.choice("lr_decay_style", lr_decay_style, styles)
     if lr_decay_style == "constant":
@@ -87,7 +92,10 @@ def OptimizerParamScheduler(
 
 
 def weight_decay(
-    start_wd: ArrayLike, end_wd: ArrayLike, wd_incr_steps: ArrayLike, wd_incr_style: str = "constant"
+    start_wd: ArrayLike,
+    end_wd: ArrayLike,
+    wd_incr_steps: ArrayLike,
+    wd_incr_style: str = "constant",
 ) -> Schedule:
     r"""The weight decay of `OptimizerParamScheduler`: a `lrax.ramp` from `start_wd` up to `end_wd`.
 
@@ -112,6 +120,8 @@ def weight_decay(
     _require.choice("wd_incr_style", wd_incr_style, ("constant", "linear", "cosine"))
     _require.at_most("`start_wd` must be at most `end_wd`", start, end)
     if wd_incr_style == "constant":
-        _require.at_most("`end_wd` must be `start_wd` where `wd_incr_style` is 'constant'", end, start)
+        _require.at_most(
+            "`end_wd` must be `start_wd` where `wd_incr_style` is 'constant'", end, start
+        )
         return constant(end)
     return ramp(start, end, steps, shape=wd_incr_style)

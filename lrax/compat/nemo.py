@@ -1,8 +1,9 @@
-r"""NeMo's schedulers (`nemo.core.optim.lr_scheduler`), as functions of the optimizer's `lr` and their own arguments.
+r"""NeMo's schedulers (`nemo.core.optim.lr_scheduler`), as functions of the optimizer's `lr` and
+their own arguments.
 
-Common to all: the warmup is $(t + 1) / (\text{warmup} + 1)$, so no update is made at the rate 0; it is given by
-`warmup_steps` or by `warmup_ratio`, a fraction of `max_steps` that is rounded down; and after `max_steps` the rate is
-`min_lr`, whatever the decay has come to.
+Common to all: the warmup is $(t + 1) / (\text{warmup} + 1)$, so no update is made at the rate 0; it
+is given by `warmup_steps` or by `warmup_ratio`, a fraction of `max_steps` that is rounded down; and
+after `max_steps` the rate is `min_lr`, whatever the decay has come to.
 """
 
 from jax import numpy as jnp
@@ -58,10 +59,11 @@ def NoamAnnealing(
     max_steps: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""The schedule of the first transformer: `lrax.noam` an update later, so that the updates 0 and 1 are equal.
+    r"""The schedule of the first transformer: `lrax.noam` an update later, so that the updates 0
+    and 1 are equal.
 
-    `lr` is a factor, not a rate. After the warmup, `min_lr` is a floor. There is no end: `max_steps` is only what
-    `warmup_ratio` is a fraction of.
+    `lr` is a factor, not a rate. After the warmup, `min_lr` is a floor. There is no end:
+    `max_steps` is only what `warmup_ratio` is a fraction of.
 
     Args:
       lr: Factor on the whole, at least 0.
@@ -86,10 +88,14 @@ def NoamAnnealing(
     whole_run = delay(noam(given["d_model"], warmup, given["lr"]), 1)
     if not is_given(min_lr, 0):
         return whole_run
-    return join([whole_run, clip(whole_run, low=given["min_lr"])], listed([after(warmup)]), clock="global")
+    return join(
+        [whole_run, clip(whole_run, low=given["min_lr"])], listed([after(warmup)]), clock="global"
+    )
 
 
-def inverse_power(peak: ArrayLike, timescale: ArrayLike, exponent: ArrayLike, *, end: ArrayLike = 0.0) -> Schedule:
+def inverse_power(
+    peak: ArrayLike, timescale: ArrayLike, exponent: ArrayLike, *, end: ArrayLike = 0.0
+) -> Schedule:
     r"""The decay of `NoamHoldAnnealing`, a power of time.
 
     $$\eta(t) = \max\left(\text{peak} \left(\frac{\tau}{\tau + t}\right)^{\text{exponent}}, \text{end}\right),
@@ -179,8 +185,8 @@ def WarmupHoldAnnealOneMinusSquareRoot(
 ) -> Schedule:
     r"""A warmup, a hold, then one minus the square root of the part done, not below `min_lr`.
 
-    The floor is a maximum, not an end to which the curve is scaled as in `lrax.wsd`. Without a hold, NeMo counts the
-    decay from the update 0: the rate jumps down after the warmup.
+    The floor is a maximum, not an end to which the curve is scaled as in `lrax.wsd`. Without a
+    hold, NeMo counts the decay from the update 0: the rate jumps down after the warmup.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -204,7 +210,11 @@ def WarmupHoldAnnealOneMinusSquareRoot(
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
     if hold_steps is None and hold_ratio is None:
-        return join([up, clip(ramp(lr, 0, steps, shape="1-sqrt"), low=end)], listed([after(warmup)]), clock="global")
+        return join(
+            [up, clip(ramp(lr, 0, steps, shape="1-sqrt"), low=end)],
+            listed([after(warmup)]),
+            clock="global",
+        )
     held = warmup + duration("hold", hold_steps, hold_ratio, max_steps)
     _require.positive({"max_steps - warmup - hold": steps - held}, "max_steps - warmup - hold")
     return join([up, clip(ramp(lr, 0, steps - held, shape="1-sqrt"), low=end)], listed([held]))
@@ -263,8 +273,8 @@ def T5InverseSquareRootAnnealing(
 
     $$\eta(t) = 1 / \sqrt{\max(t, \text{constant\_steps})}$$
 
-    whatever the optimizer's `lr` is. `min_lr` is no floor: the rate drops to it after `max_steps`. NeMo's
-    `constant_ratio` fails there, and is not an argument here.
+    whatever the optimizer's `lr` is. `min_lr` is no floor: the rate drops to it after `max_steps`.
+    NeMo's `constant_ratio` fails there, and is not an argument here.
 
     Args:
       lr: Not used.
@@ -303,8 +313,8 @@ def PolynomialDecayAnnealing(
 ) -> Schedule:
     r"""A warmup, then a power of the part left, to `min_lr`.
 
-    `cycle` is accepted and without effect, as in NeMo: after `max_steps`, where cycles would begin, the rate is
-    `min_lr`.
+    `cycle` is accepted and without effect, as in NeMo: after `max_steps`, where cycles would begin,
+    the rate is `min_lr`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -346,8 +356,9 @@ def PolynomialHoldDecayAnnealing(
 ) -> Schedule:
     r"""A warmup, a hold, then a power of the part left, to `min_lr`.
 
-    Without a hold, NeMo counts the decay from the update 0, over `max_steps - warmup` updates: the rate jumps down
-    after the warmup and is at its end one warmup too early; `cycle` then fills the rest with part of a second tooth.
+    Without a hold, NeMo counts the decay from the update 0, over `max_steps - warmup` updates: the
+    rate jumps down after the warmup and is at its end one warmup too early; `cycle` then fills the
+    rest with part of a second tooth.
 
     Args:
       lr: The optimizer's rate, at least 0.

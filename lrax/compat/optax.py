@@ -1,7 +1,9 @@
-"""The schedules of Optax (`optax.schedules`), under its own names, arguments and defaults; every number may be traced.
+"""The schedules of Optax (`optax.schedules`), under its own names, arguments and defaults; every
+number may be traced.
 
-Where Optax asks for the value of a number in Python, and so fails on a traced one, the same is here a choice among
-values. Before the update 0, where some of Optax's formulas are meant for no count, the first rate is held.
+Where Optax asks for the value of a number in Python, and so fails on a traced one, the same is here
+a choice among values. Before the update 0, where some of Optax's formulas are meant for no count,
+the first rate is held.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +55,8 @@ def warmup_cosine_decay_schedule(
 ) -> Schedule:
     r"""A linear warmup, then half a cosine wave: `lrax.warmup_cosine`.
 
-    `decay_steps` includes the warmup. Where `peak_value` is 0 the rate ends at 0, whatever `end_value` is.
+    `decay_steps` includes the warmup. Where `peak_value` is 0 the rate ends at 0, whatever
+    `end_value` is.
 
     Args:
       init_value: Rate at the start, at least 0.
@@ -73,13 +76,19 @@ def warmup_cosine_decay_schedule(
       >>> lrax.compat.optax.warmup_cosine_decay_schedule(0.0, 0.1, warmup_steps=10, decay_steps=100)
       warmup_cosine(peak=0.1, steps=100, warmup=10, init=0, end=0)
     """
-    given = numbers(init_value=init_value, peak_value=peak_value, end_value=end_value, exponent=exponent)
+    given = numbers(
+        init_value=init_value, peak_value=peak_value, end_value=end_value, exponent=exponent
+    )
     given |= numbers(warmup_steps=warmup_steps, decay_steps=decay_steps)
     _require.nonnegative(given, "init_value", "peak_value", "end_value", "warmup_steps")
     init, peak, begin, steps = (
         given[f"{name}"] for name in ("init_value", "peak_value", "warmup_steps", "decay_steps")
     )
-    _require.positive({"decay_steps - warmup_steps": steps - begin, **given}, "decay_steps - warmup_steps", "exponent")
+    _require.positive(
+        {"decay_steps - warmup_steps": steps - begin, **given},
+        "decay_steps - warmup_steps",
+        "exponent",
+    )
     end = where(peak > 0, given["end_value"], 0)
     if not is_given(exponent, 1):
         return warmup_cosine(peak, steps, begin, init=init, end=end)
@@ -98,8 +107,9 @@ def warmup_exponential_decay_schedule(
 ) -> Schedule:
     r"""A linear warmup, then a factor of `decay_rate` every `transition_steps` updates.
 
-    The two schedules are joined as they are: the warmup leads to `peak_value` also where `end_value` bounds what
-    follows. The quirks of `exponential_decay` are those of its part, which counts from the end of the warmup.
+    The two schedules are joined as they are: the warmup leads to `peak_value` also where
+    `end_value` bounds what follows. The quirks of `exponential_decay` are those of its part, which
+    counts from the end of the warmup.
 
     Args:
       init_value: Rate at the start, at least 0.
@@ -109,7 +119,8 @@ def warmup_exponential_decay_schedule(
       decay_rate: The factor, at least 0.
       transition_begin: Updates between the warmup and the decay, any number.
       staircase: Whether the rate falls at once after every `transition_steps` updates.
-      end_value: Bound, at least 0: a floor when `decay_rate` is below 1, a ceiling otherwise. `None` for none.
+      end_value: Bound, at least 0: a floor when `decay_rate` is below 1, a ceiling otherwise.
+        `None` for none.
 
     Returns:
       A `Schedule`.
@@ -127,7 +138,9 @@ def warmup_exponential_decay_schedule(
     given = numbers(init_value=init_value, peak_value=peak_value, warmup_steps=warmup_steps)
     _require.nonnegative(given, "init_value", "peak_value", "warmup_steps")
     up = linear(given["init_value"], given["peak_value"], given["warmup_steps"])
-    down = exponential_decay(peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
+    down = exponential_decay(
+        peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value
+    )
     return join([up, down], listed([given["warmup_steps"]]))
 
 
@@ -136,12 +149,13 @@ def piecewise_constant_schedule(
 ) -> Schedule:
     r"""The rate times a scale at each boundary: `lrax.multistep`.
 
-    The keys of a dict are known, so boundaries are the one kind of number that cannot be traced here; in
-    `lrax.multistep` they can, and one may be given twice.
+    The keys of a dict are known, so boundaries are the one kind of number that cannot be traced
+    here; in `lrax.multistep` they can, and one may be given twice.
 
     Args:
       init_value: Rate at the start, at least 0.
-      boundaries_and_scales: What the rate is multiplied by, at least 0, by the index of the first update with it.
+      boundaries_and_scales: What the rate is multiplied by, at least 0, by the index of the first
+        update with it.
 
     Returns:
       A `Schedule`.
@@ -167,22 +181,27 @@ def _sorted(boundaries_and_scales):
 
 
 def piecewise_interpolate_schedule(
-    interpolate_type: str, init_value: ArrayLike, boundaries_and_scales: Mapping[Any, ArrayLike] | None = None
+    interpolate_type: str,
+    init_value: ArrayLike,
+    boundaries_and_scales: Mapping[Any, ArrayLike] | None = None,
 ) -> Schedule:
     r"""From boundary to boundary by lines or half cosine waves: `lrax.piecewise`.
 
-    At each boundary the rate is that at the one before times the boundary's scale; a boundary at 0 makes a jump.
+    At each boundary the rate is that at the one before times the boundary's scale; a boundary at 0
+    makes a jump.
 
     Args:
       interpolate_type: `"linear"` or `"cosine"`.
       init_value: Rate at the start, at least 0.
-      boundaries_and_scales: What the rate is multiplied by until then, at least 0, by the index of an update.
+      boundaries_and_scales: What the rate is multiplied by until then, at least 0, by the index of
+        an update.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `interpolate_type` is neither of the two.
+      ValueError: if a known number is out of its range, or `interpolate_type` is neither of the
+        two.
 
     Example:
       >>> lrax.compat.optax.piecewise_interpolate_schedule("linear", 0.1, {30: 5.0, 60: 0.1})
@@ -207,8 +226,9 @@ def linear_onecycle_schedule(
 ) -> Schedule:
     r"""One cycle in three lines: up to `peak_value`, down to where it began, and on to the end.
 
-    The end is `peak_value / (div_factor * final_div_factor)`, whatever Optax's documentation says. The turns are at
-    whole updates, rounded down; where two fall on one update, the later one hides the earlier, and its rate with it.
+    The end is `peak_value / (div_factor * final_div_factor)`, whatever Optax's documentation says.
+    The turns are at whole updates, rounded down; where two fall on one update, the later one hides
+    the earlier, and its rate with it.
 
     Args:
       transition_steps: Length of the whole in optimizer updates, above 0.
@@ -232,7 +252,13 @@ def linear_onecycle_schedule(
     given = numbers(pct_final=pct_final)
     _require.nonnegative(given, "pct_final")
     return _onecycle(
-        "linear", transition_steps, peak_value, pct_start, given["pct_final"], div_factor, final_div_factor
+        "linear",
+        transition_steps,
+        peak_value,
+        pct_start,
+        given["pct_final"],
+        div_factor,
+        final_div_factor,
     )
 
 
@@ -245,8 +271,8 @@ def cosine_onecycle_schedule(
 ) -> Schedule:
     r"""One cycle in two half cosine waves: up to `peak_value`, and down to the end.
 
-    The turn is at a whole update, rounded down: where `pct_start * transition_steps` is one, it is `lrax.one_cycle`. At
-    a `pct_start` of 1, the end hides the peak.
+    The turn is at a whole update, rounded down: where `pct_start * transition_steps` is one, it is
+    `lrax.one_cycle`. At a `pct_start` of 1, the end hides the peak.
 
     Args:
       transition_steps: Length of the whole in optimizer updates, above 0.
@@ -266,10 +292,14 @@ def cosine_onecycle_schedule(
       >>> print(schedule.values(12).round(2))
       [0.1 0.32 0.78 1. 0.95 0.81 0.61 0.39 0.19 0.05 0. 0. ]
     """
-    return _onecycle("cosine", transition_steps, peak_value, pct_start, None, div_factor, final_div_factor)
+    return _onecycle(
+        "cosine", transition_steps, peak_value, pct_start, None, div_factor, final_div_factor
+    )
 
 
-def _onecycle(shape, transition_steps, peak_value, pct_start, pct_final, div_factor, final_div_factor):
+def _onecycle(
+    shape, transition_steps, peak_value, pct_start, pct_final, div_factor, final_div_factor
+):
     given = numbers(transition_steps=transition_steps, peak_value=peak_value, pct_start=pct_start)
     given |= numbers(div_factor=div_factor, final_div_factor=final_div_factor)
     _require.nonnegative(given, "peak_value", "pct_start")
@@ -286,15 +316,20 @@ def _onecycle(shape, transition_steps, peak_value, pct_start, pct_final, div_fac
     # They are the keys of a dict in Optax: of equal ones, the last scale stands for all.
     for i in reversed(range(len(scales) - 1)):
         same = boundaries[i] == boundaries[i + 1]
-        scales[i], scales[i + 1] = where(same, scales[i + 1], scales[i]), where(same, 1, scales[i + 1])
+        scales[i], scales[i + 1] = (
+            where(same, scales[i + 1], scales[i]),
+            where(same, 1, scales[i + 1]),
+        )
     return piecewise(products([given["peak_value"] / div, *scales]), listed(boundaries), shape)
 
 
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
-    r"""Warm restarts: a `warmup_cosine_decay_schedule` after the other, each with arguments of its own.
+    r"""Warm restarts: a `warmup_cosine_decay_schedule` after the other, each with arguments of its
+    own.
 
     Args:
-      cosine_kwargs: The arguments of each, at least one; `decay_steps`, which includes the warmup, is its length.
+      cosine_kwargs: The arguments of each, at least one; `decay_steps`, which includes the warmup,
+        is its length.
 
     Returns:
       A `Schedule`.
@@ -320,26 +355,31 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) -> Schedule:
     r"""One schedule after the other, each counting from its own start: `lrax.join`.
 
-    Where a boundary is above a later one, the later schedule wins. Optax leaves out, without a word, what has no
-    boundary; here their numbers must agree.
+    Where a boundary is above a later one, the later schedule wins. Optax leaves out, without a
+    word, what has no boundary; here their numbers must agree.
 
     Args:
-      schedules: At least one: each a `Schedule`, a number, or a function of the count such as Optax's.
+      schedules: At least one: each a `Schedule`, a number, or a function of the count such as
+        Optax's.
       boundaries: Index of the first update of each schedule but the first, at least 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known boundary is negative, infinite or NaN, or there is not one schedule more than boundaries.
+      ValueError: if a known boundary is negative, infinite or NaN, or there is not one schedule
+        more than boundaries.
 
     Example:
       >>> up = lrax.compat.optax.linear_schedule(0.0, 0.1, transition_steps=10)
       >>> lrax.compat.optax.join_schedules([up, 0.1], boundaries=[10])
-      join(schedules=[linear(init=0, end=0.1, steps=10), constant(value=0.1)], boundaries=[10], clock='local')
+      join(schedules=[linear(init=0, end=0.1, steps=10), constant(value=0.1)], boundaries=[10],
+      clock='local')
     """
     if len(schedules) != len(boundaries) + 1:
-        raise ValueError(f"`schedules` must be one more than `boundaries`, got {len(schedules)} and {len(boundaries)}")
+        raise ValueError(
+            f"`schedules` must be one more than `boundaries`, got {len(schedules)} and {len(boundaries)}"
+        )
     if len(schedules) == 1:
         return as_schedule(schedules[0], "schedules[0]")
     begins = list(numbers(boundaries=listed(boundaries))["boundaries"])

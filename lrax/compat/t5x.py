@@ -36,12 +36,14 @@ def create_learning_rate_scheduler(
     | `decay_every` | `decay_factor` every `steps_per_decay` updates |
     | `cosine_decay` | half a cosine wave every `steps_per_cycle` updates, from the end of the warmup on |
 
-    The floor is above 0 also at the start of a warmup. A `linear_decay` is held at 0, which the floor hides.
+    The floor is above 0 also at the start of a warmup. A `linear_decay` is held at 0, which the
+    floor hides.
 
     Args:
       factors: Names of factors, with `*` between them.
       base_learning_rate: The rate that the factors are of, at least 0.
-      warmup_steps: Length of the warmup in optimizer updates, at least 0; above 0 for the inverse square roots.
+      warmup_steps: Length of the warmup in optimizer updates, at least 0; above 0 for the inverse
+        square roots.
       decay_factor: Factor of `decay_every`, or slope of `linear_decay` per update; at least 0.
       steps_per_decay: Updates per factor of `decay_every`, above 0.
       steps_per_cycle: Length of a wave of `cosine_decay`, above 0.

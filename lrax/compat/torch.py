@@ -1,7 +1,8 @@
-"""The schedulers of PyTorch (`torch.optim.lr_scheduler`, and SWALR), under its own names, arguments and defaults.
+"""The schedulers of PyTorch (`torch.optim.lr_scheduler`, and SWALR), under its own names, arguments
+and defaults.
 
-`lr` stands where PyTorch has the optimizer: it is the rate that the optimizer was made with. There is no `last_epoch`,
-for a schedule has no state: `lrax.shift` skips updates.
+`lr` stands where PyTorch has the optimizer: it is the rate that the optimizer was made with. There
+is no `last_epoch`, for a schedule has no state: `lrax.shift` skips updates.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,14 +71,15 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
 
     $$\eta(t) = \text{lr} \prod_{j = 1}^{t} \text{lr\_lambda}(j)$$
 
-    A function has no closed product, so each call multiplies all factors up to its count, 256 at once: cheap for
-    thousands of steps, not for millions. Numbers inside of `lr_lambda` get no gradient. Where the factor is the same
-    at all steps, `ExponentialLR` is the same and free of both.
+    A function has no closed product, so each call multiplies all factors up to its count, 256 at
+    once: cheap for thousands of steps, not for millions. Numbers inside of `lr_lambda` get no
+    gradient. Where the factor is the same at all steps, `ExponentialLR` is the same and free of
+    both.
 
     Args:
       lr: The optimizer's rate, at least 0.
-      lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the count as an integer
-        array.
+      lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the
+        count as an integer array.
 
     Returns:
       A `Schedule`.
@@ -92,7 +94,9 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
     """
     hyperparams = _require.real(lr=lr)
     _require.nonnegative(hyperparams, "lr")
-    return Schedule(_MultiplicativeLR, {**hyperparams, "lr_lambda": function_of_count("lr_lambda", lr_lambda)})
+    return Schedule(
+        _MultiplicativeLR, {**hyperparams, "lr_lambda": function_of_count("lr_lambda", lr_lambda)}
+    )
 
 
 def _MultiplicativeLR(count, lr, lr_lambda):
@@ -106,7 +110,9 @@ def _factors(function, after, count):
 
     def block(state):
         i, result = state
-        step = i * BLOCK + np.arange(1, BLOCK + 1, dtype=count.dtype).reshape((1,) * count.ndim + (BLOCK,))
+        step = i * BLOCK + np.arange(1, BLOCK + 1, dtype=count.dtype).reshape(
+            (1,) * count.ndim + (BLOCK,)
+        )
         factors = jnp.where(step <= steps[..., None], function(after[..., None] + step), 1)
         return i + 1, result * jnp.prod(factors, axis=-1)
 
@@ -123,33 +129,40 @@ kinds.RATIOS[_MultiplicativeLR] = _ratio_of_factors
 kinds.RATES[_MultiplicativeLR] = ("lr",)
 kinds.LATE[_MultiplicativeLR] = lambda schedule: schedule.hyperparams["lr_lambda"](0)
 
-# Those that overwrite the rate, and when they are built the optimizer's own: the one always, the other if built first.
+# Those that overwrite the rate, and when they are built the optimizer's own: the one always, the
+# other if built first.
 kinds.ABSOLUTE |= {_CyclicLR: None, _OneCycleLR: None}
 kinds.WRITES_FIRST[_CyclicLR] = lambda hyperparams: hyperparams["base_lr"]
-kinds.WRITES_ALWAYS[_OneCycleLR] = lambda hyperparams: hyperparams["max_lr"] / hyperparams["div_factor"]
+kinds.WRITES_ALWAYS[_OneCycleLR] = lambda hyperparams: (
+    hyperparams["max_lr"] / hyperparams["div_factor"]
+)
 
 
-def SequentialLR(lr: ArrayLike, schedulers: Sequence[Schedule], milestones: Sequence[float] | ArrayLike) -> Schedule:
+def SequentialLR(
+    lr: ArrayLike, schedulers: Sequence[Schedule], milestones: Sequence[float] | ArrayLike
+) -> Schedule:
     """One scheduler after the other: mostly `lrax.join(schedulers, milestones)`.
 
-    At its milestone a scheduler starts anew from the optimizer's rate, wherever the one before has ended; but
-    `MultiplicativeLR` and `SWALR` go on from the rate of the update before. PyTorch's other surprises are reproduced
-    too: a `OneCycleLR` anywhere, or a `CyclicLR` in the first place, changes the rate that others start from; a
-    `SequentialLR` or `ChainedScheduler` in the first place is one step ahead. In a later place PyTorch fails at its
-    milestone; here it begins there.
+    At its milestone a scheduler starts anew from the optimizer's rate, wherever the one before has
+    ended; but `MultiplicativeLR` and `SWALR` go on from the rate of the update before. PyTorch's
+    other surprises are reproduced too: a `OneCycleLR` anywhere, or a `CyclicLR` in the first place,
+    changes the rate that others start from; a `SequentialLR` or `ChainedScheduler` in the first
+    place is one step ahead. In a later place PyTorch fails at its milestone; here it begins there.
 
     Args:
-      lr: The optimizer's rate, which its schedulers were given too; at least 0, above 0 with the changes named above.
+      lr: The optimizer's rate, which its schedulers were given too; at least 0, above 0 with the
+        changes named above.
       schedulers: One or more schedules that functions of this module made.
-      milestones: Index of the first update of each scheduler but the first, whole numbers, at least 0, in ascending
-        order; traced ones are taken to be above 0.
+      milestones: Index of the first update of each scheduler but the first, whole numbers, at least
+        0, in ascending order; traced ones are taken to be above 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, there is not one scheduler more than milestones, or PyTorch's
-        recursion has no closed form, as of a `ChainedScheduler` of a cosine in the first place.
+      ValueError: if a known number is out of its range, there is not one scheduler more than
+        milestones, or PyTorch's recursion has no closed form, as of a `ChainedScheduler` of a
+        cosine in the first place.
       TypeError: if a scheduler is no `Schedule`.
 
     Example:
@@ -171,7 +184,9 @@ def SequentialLR(lr: ArrayLike, schedulers: Sequence[Schedule], milestones: Sequ
     whole(hyperparams, "milestones")
     _require.ascending(hyperparams, "milestones")
     kinds.require_sequence(schedulers, hyperparams["lr"], hyperparams["milestones"])
-    if len(schedulers) > 1 and not {_goes_on(*each) for each in zip(schedulers[1:], roles[1:], strict=True)} - {False}:
+    if len(schedulers) > 1 and not {
+        _goes_on(*each) for each in zip(schedulers[1:], roles[1:], strict=True)
+    } - {False}:
         pieces, _ = kinds.in_sequence(hyperparams["lr"], schedulers, hyperparams["milestones"])
         return join(pieces, hyperparams["milestones"])
     return Schedule(_SequentialLR, {**hyperparams, "schedulers": schedulers})
@@ -184,7 +199,9 @@ def _SequentialLR(count, lr, schedulers, milestones):
         value = pieces[0](jnp.minimum(count, milestones[0]) if last else count)
         for i in range(1, last + 1):
             begin = milestones[i - 1]
-            step = jnp.maximum((jnp.minimum(count, milestones[i]) if i < last else count) - begin, 0)
+            step = jnp.maximum(
+                (jnp.minimum(count, milestones[i]) if i < last else count) - begin, 0
+            )
             if _goes_on(pieces[i], kinds.role(pieces[i])):
                 before = jnp.where(begin > 0, rate(i - 1, jnp.maximum(begin - 1, 0)), initial)
                 after = _gone_on(pieces[i], step, before, begin)
@@ -210,32 +227,36 @@ def _gone_on(schedule, step, before, begin):
 
 
 def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
-    """Several schedulers at once, each changing the rate that the one before it made: mostly `lrax.multiply`.
+    """Several schedulers at once, each changing the rate that the one before it made: mostly
+    `lrax.multiply`.
 
-    Factors are multiplied. A scheduler that overwrites the rate (`LambdaLR`, `CyclicLR`, `OneCycleLR`, warm restarts)
-    undoes all before it in each update, and keeps of a later factor only its latest step; `CyclicLR` after another one
-    does so from update 1 on. A cosine that has come down to zero climbs by itself again, whatever factors did to it
-    before; one with a floor is pulled to that, which has a closed form if the factors end (`LinearLR`, `ConstantLR`,
+    Factors are multiplied. A scheduler that overwrites the rate (`LambdaLR`, `CyclicLR`,
+    `OneCycleLR`, warm restarts) undoes all before it in each update, and keeps of a later factor
+    only its latest step; `CyclicLR` after another one does so from update 1 on. A cosine that has
+    come down to zero climbs by itself again, whatever factors did to it before; one with a floor is
+    pulled to that, which has a closed form if the factors end (`LinearLR`, `ConstantLR`,
     `MultiStepLR`) before the cosine does, and at steps that are known when it is built.
 
     Args:
       lr: The optimizer's rate, which its schedulers were given too; above 0.
-      schedulers: One or more schedules that functions of this module made, in the order of their steps.
+      schedulers: One or more schedules that functions of this module made, in the order of their
+        steps.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, there is no scheduler, or PyTorch's recursion has no closed
-        form: a `CosineAnnealingLR` with a floor beside a factor without end, two of them, a `SWALR`, or either of these
-        after one that overwrites.
+      ValueError: if a known number is out of its range, there is no scheduler, or PyTorch's
+        recursion has no closed form: a `CosineAnnealingLR` with a floor beside a factor without
+        end, two of them, a `SWALR`, or either of these after one that overwrites.
       TypeError: if a scheduler is no `Schedule`.
 
     Example:
       >>> torch = lrax.compat.torch
       >>> warmup = torch.LinearLR(lr=0.1, start_factor=0.1, total_iters=10)
       >>> torch.ChainedScheduler(lr=0.1, schedulers=[warmup, torch.ExponentialLR(lr=0.1, gamma=0.9)])
-      multiply(linear(init=0.01, end=0.1, steps=10), exponential(init=1, rate=0.9, steps=1, staircase=False, begin=0))
+      multiply(linear(init=0.01, end=0.1, steps=10), exponential(init=1, rate=0.9, steps=1,
+      staircase=False, begin=0))
     """
     schedulers = tuple(schedulers)
     if not schedulers:
@@ -246,7 +267,9 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
     way, length = chains.require_chain(schedulers, lr)
     if way == "multiply":
         of = [kinds.role(schedule) for schedule in schedulers]
-        base = next((i for i, kind in enumerate(of) if kind != "factor"), 0)  # the one that is no factor of 1
+        base = next(
+            (i for i, kind in enumerate(of) if kind != "factor"), 0
+        )  # the one that is no factor of 1
         factors = [
             schedule if i == base else kinds.with_rates(schedule, lambda rate: kinds.part(rate, lr))
             for i, schedule in enumerate(schedulers)
@@ -254,7 +277,9 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
         return multiply(*factors)
     if way == "last":
         return kinds.rebased(schedulers[-1], lr, kinds.bases(lr, schedulers)[0][-1])
-    return Schedule(_ChainedScheduler, {**hyperparams, "schedulers": schedulers, "way": Static((way, length))})
+    return Schedule(
+        _ChainedScheduler, {**hyperparams, "schedulers": schedulers, "way": Static((way, length))}
+    )
 
 
 def _ChainedScheduler(count, lr, schedulers, way):

@@ -1,8 +1,10 @@
-"""Hugging Face transformers' schedules of the step count: `get_scheduler` and the functions behind it.
+"""Hugging Face transformers' schedules of the step count: `get_scheduler` and the functions behind
+it.
 
-The functions have their names, arguments and defaults, with the rate `lr` in place of the optimizer, and without
-`last_epoch`: a run that begins in the middle of a schedule takes `lrax.shift(schedule, steps)`. Parity is tested with
-transformers 5.23.0. Where it divides by the length of a phase, it takes 1 for one that is shorter.
+The functions have their names, arguments and defaults, with the rate `lr` in place of the
+optimizer, and without `last_epoch`: a run that begins in the middle of a schedule takes
+`lrax.shift(schedule, steps)`. Parity is tested with transformers 5.23.0. Where it divides by the
+length of a phase, it takes 1 for one that is shorter.
 """
 
 import inspect
@@ -90,7 +92,8 @@ def get_linear_schedule_with_warmup(
 ) -> Schedule:
     """The same as `lrax.warmup_linear(lr, num_training_steps, num_warmup_steps)`.
 
-    A warmup longer than the training goes on after its end, to `lr`, and the rate is then 0 at once.
+    A warmup longer than the training goes on after its end, to `lr`, and the rate is then 0 at
+    once.
 
     Args:
       lr: Highest rate, at least 0.
@@ -115,21 +118,26 @@ def get_linear_schedule_with_warmup(
 
 
 def get_cosine_with_hard_restarts_schedule_with_warmup(
-    lr: ArrayLike, num_warmup_steps: ArrayLike, num_training_steps: ArrayLike, num_cycles: ArrayLike = 1
+    lr: ArrayLike,
+    num_warmup_steps: ArrayLike,
+    num_training_steps: ArrayLike,
+    num_cycles: ArrayLike = 1,
 ) -> Schedule:
     r"""A warmup and `num_cycles` half cosine waves, each from `lr` down to 0, then 0.
 
     $$\eta(t) = \text{lr} \cdot \frac{1 + \cos(\pi \, (\text{num\_cycles} \cdot p \bmod 1))}{2}, \quad
-    p = \frac{t - \text{num\_warmup\_steps}}{\text{num\_training\_steps} - \text{num\_warmup\_steps}} < 1$$
+    p = \frac{t - \text{num\_warmup\_steps}}{\text{num\_training\_steps} -
+    \text{num\_warmup\_steps}} < 1$$
 
-    A formula of its own: the restarts are exact where the length of a cycle is no whole number, which
-    `lrax.cosine_restarts` takes as a float.
+    A formula of its own: the restarts are exact where the length of a cycle is no whole number,
+    which `lrax.cosine_restarts` takes as a float.
 
     Args:
       lr: Highest rate, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_training_steps: Length of the whole, warmup included, at least 0.
-      num_cycles: Half waves in it, at least 0. Of 2.5, the last is cut in its middle, where the rate falls to 0.
+      num_cycles: Half waves in it, at least 0. Of 2.5, the last is cut in its middle, where the
+        rate falls to 0.
 
     Returns:
       A `Schedule`.
@@ -143,16 +151,23 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
       [0. 0.2 0.4 0.3 0.1 0.4 0.3 0.1 0. 0. ]
     """
     hyperparams = nonnegative(
-        lr=lr, num_warmup_steps=num_warmup_steps, num_training_steps=num_training_steps, num_cycles=num_cycles
+        lr=lr,
+        num_warmup_steps=num_warmup_steps,
+        num_training_steps=num_training_steps,
+        num_cycles=num_cycles,
     )
     return Schedule(_get_cosine_with_hard_restarts_schedule_with_warmup, hyperparams)
 
 
-def _get_cosine_with_hard_restarts_schedule_with_warmup(count, lr, num_warmup_steps, num_training_steps, num_cycles):
+def _get_cosine_with_hard_restarts_schedule_with_warmup(
+    count, lr, num_warmup_steps, num_training_steps, num_cycles
+):
     # A cycle in parts of the whole, by a remainder of steps times cycles, which is exact.
     steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
     turned = jnp.mod(num_cycles * jnp.clip(count - num_warmup_steps, 0, steps), steps)
-    down = jnp.where(count - num_warmup_steps < steps, between(lr, 0, turned, steps - turned, steps, "cosine"), 0)
+    down = jnp.where(
+        count - num_warmup_steps < steps, between(lr, 0, turned, steps - turned, steps, "cosine"), 0
+    )
     up = between(0, lr, count, num_warmup_steps - count, num_warmup_steps)
     return jnp.where(count < num_warmup_steps, up, down)
 
@@ -164,11 +179,12 @@ def get_polynomial_decay_schedule_with_warmup(
     lr_end: ArrayLike = 1e-7,
     power: ArrayLike = 1.0,
 ) -> Schedule:
-    """A warmup from 0, then the same as `lrax.polynomial(lr, lr_end, steps, power)` over the steps that are left.
+    """A warmup from 0, then the same as `lrax.polynomial(lr, lr_end, steps, power)` over the steps
+    that are left.
 
     With a known `power` of 0 the rate is `lr` up to the update with the index
-    `num_training_steps` included, and then `lr_end`. Without steps after the warmup, where transformers divides by
-    zero, the rate is `lr_end` at once.
+    `num_training_steps` included, and then `lr_end`. Without steps after the warmup, where
+    transformers divides by zero, the rate is `lr_end` at once.
 
     Args:
       lr: Highest rate, above `lr_end`.
@@ -195,7 +211,9 @@ def get_polynomial_decay_schedule_with_warmup(
     if known_as(power, 0):
         after = most(length["num_training_steps"] + 1, length["num_warmup_steps"])
         return join([warmup_constant(lr, num_warmup_steps), lr_end], listed([after]))
-    decay = polynomial(lr, lr_end, most(length["num_training_steps"] - length["num_warmup_steps"], 0), power)
+    decay = polynomial(
+        lr, lr_end, most(length["num_training_steps"] - length["num_warmup_steps"], 0), power
+    )
     return join([linear(0.0, lr, num_warmup_steps), decay], listed([num_warmup_steps]))
 
 
@@ -207,8 +225,8 @@ def get_inverse_sqrt_schedule(
     Args:
       lr: Highest rate, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
-      timescale: Updates after the warmup until the rate has fallen to 0.71 of `lr`, above 0. `None` is
-        `num_warmup_steps`, or 10000 without a warmup.
+      timescale: Updates after the warmup until the rate has fallen to 0.71 of `lr`, above 0. `None`
+        is `num_warmup_steps`, or 10000 without a warmup.
 
     Returns:
       A `Schedule`.
@@ -237,16 +255,18 @@ def get_wsd_schedule(
 ) -> Schedule:
     """A warmup from the floor to `lr`, a plateau, and a decay to the floor.
 
-    With a linear warmup and no `num_cycles` the same as `lrax.wsd(lr, num_training_steps, num_warmup_steps,
-    num_decay_steps, init=floor, end=floor, shape=decay_type)` with `floor = lr * min_lr_ratio`; otherwise a formula of
-    its own. The warmup begins at the floor, too. Where the plateau is less than nothing, because the warmup and the
-    decay are longer than the training, the decay begins as far in.
+    With a linear warmup and no `num_cycles` the same as `lrax.wsd(lr, num_training_steps,
+    num_warmup_steps, num_decay_steps, init=floor, end=floor, shape=decay_type)` with `floor = lr *
+    min_lr_ratio`; otherwise a formula of its own. The warmup begins at the floor, too. Where the
+    plateau is less than nothing, because the warmup and the decay are longer than the training, the
+    decay begins as far in.
 
     Args:
       lr: Rate of the plateau, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_decay_steps: Length of the decay, at least 0.
-      num_training_steps: Length of the whole, at least 0; needed without `num_stable_steps`, and otherwise not used.
+      num_training_steps: Length of the whole, at least 0; needed without `num_stable_steps`, and
+        otherwise not used.
       num_stable_steps: Length of the plateau; `None` is what is left of `num_training_steps`.
       warmup_type: `"linear"`, `"cosine"` or `"1-sqrt"`.
       decay_type: One of the same words.
@@ -257,7 +277,8 @@ def get_wsd_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or neither length is given.
+      ValueError: if a known number is out of its range, a word is unknown, or neither length is
+        given.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_wsd_schedule(1.0, 2, 4, 8, decay_type="linear", min_lr_ratio=0.5)
@@ -278,13 +299,20 @@ def get_wsd_schedule(
         whole = numbers(num_training_steps=num_training_steps)["num_training_steps"]
         stable = whole - value["num_warmup_steps"] - value["num_decay_steps"]
     else:
-        raise ValueError("one of `num_training_steps` and `num_stable_steps` must be given, got None and None")
+        raise ValueError(
+            "one of `num_training_steps` and `num_stable_steps` must be given, got None and None"
+        )
     leaves |= _require.real(num_stable_steps=stable)
     _require.finite(leaves, "num_stable_steps")
     halves = decay_type != "cosine" or known_as(num_cycles, 0.5)
     if warmup_type == "linear" and halves and known_as(stable >= 0, True):
-        steps, end = value["num_warmup_steps"] + stable + value["num_decay_steps"], value["lr"] * value["min_lr_ratio"]
-        return wsd(lr, steps, num_warmup_steps, num_decay_steps, init=end, end=end, shape=decay_type)
+        steps, end = (
+            value["num_warmup_steps"] + stable + value["num_decay_steps"],
+            value["lr"] * value["min_lr_ratio"],
+        )
+        return wsd(
+            lr, steps, num_warmup_steps, num_decay_steps, init=end, end=end, shape=decay_type
+        )
     words = {"warmup_type": Static(warmup_type), "decay_type": Static(decay_type)}
     return Schedule(_get_wsd_schedule, {**leaves, **words})
 
@@ -294,7 +322,15 @@ _WARMUP_SHAPES = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
 def _get_wsd_schedule(
-    count, lr, num_warmup_steps, num_decay_steps, num_stable_steps, warmup_type, decay_type, min_lr_ratio, num_cycles
+    count,
+    lr,
+    num_warmup_steps,
+    num_decay_steps,
+    num_stable_steps,
+    warmup_type,
+    decay_type,
+    min_lr_ratio,
+    num_cycles,
 ):
     floor = lr * min_lr_ratio
     left = num_warmup_steps - count
@@ -335,12 +371,15 @@ def get_scheduler(
     """The schedule of a name, as in `transformers.get_scheduler`.
 
     Args:
-      name: One of the names of `transformers.SchedulerType`, or a member of it: `"linear"`, `"cosine"`,
-        `"cosine_with_restarts"`, `"polynomial"`, `"constant"`, `"constant_with_warmup"`, `"inverse_sqrt"`,
-        `"cosine_with_min_lr"`, `"cosine_warmup_with_min_lr"` or `"warmup_stable_decay"`. The other two,
-        `"reduce_lr_on_plateau"` and `"greedy"`, follow the loss: they are no functions of the step count.
+      name: One of the names of `transformers.SchedulerType`, or a member of it: `"linear"`,
+        `"cosine"`, `"cosine_with_restarts"`, `"polynomial"`, `"constant"`,
+        `"constant_with_warmup"`, `"inverse_sqrt"`, `"cosine_with_min_lr"`,
+        `"cosine_warmup_with_min_lr"` or `"warmup_stable_decay"`. The other two,
+        `"reduce_lr_on_plateau"` and `"greedy"`, follow the loss: they are no functions of the step
+        count.
       lr: The optimizer's rate, which is the highest of nearly all of them.
-      num_warmup_steps: Length of the warmup in optimizer updates. All but `"constant"`, which ignores it, need it.
+      num_warmup_steps: Length of the warmup in optimizer updates. All but `"constant"`, which
+        ignores it, need it.
       num_training_steps: Length of the whole, warmup included. Those that end need it.
       scheduler_specific_kwargs: Further arguments of the function behind the name; `"constant"` and
         `"constant_with_warmup"` ignore them, as in transformers.
@@ -349,8 +388,8 @@ def get_scheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if the name is unknown or no function of the count, a length that it needs is missing, or a known
-        number is out of its range.
+      ValueError: if the name is unknown or no function of the count, a length that it needs is
+        missing, or a known number is out of its range.
       TypeError: if the function takes no such argument.
 
     Example:
@@ -360,14 +399,18 @@ def get_scheduler(
     """
     name = getattr(name, "value", name)
     if name in CONTROLLERS:
-        raise ValueError(f"`name` must be a schedule of the step count, got {name!r}, which follows the loss")
+        raise ValueError(
+            f"`name` must be a schedule of the step count, got {name!r}, which follows the loss"
+        )
     _require.choice("name", name, FUNCTIONS)
     given = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps}
     takes = inspect.signature(FUNCTIONS[name]).parameters
     for length, value in given.items():
         if value is None and length in takes and takes[length].default is inspect.Parameter.empty:
             raise ValueError(f"`{length}` must be given for {name!r}, got None")
-    lengths = {length: value for length, value in given.items() if length in takes and value is not None}
+    lengths = {
+        length: value for length, value in given.items() if length in takes and value is not None
+    }
     constants = name in ("constant", "constant_with_warmup")
     specific = {} if constants else dict(scheduler_specific_kwargs or {})
     return FUNCTIONS[name](lr, **lengths, **specific)

@@ -112,7 +112,8 @@ def scale(schedule: Any, factor: ArrayLike) -> Schedule:
 
     $$\eta(t) = \text{factor} \cdot \eta_0(t)$$
 
-    Use it to move a whole schedule up or down, in a sweep or for a group of layers: `scaled.replace(factor=...)`.
+    Use it to move a whole schedule up or down, in a sweep or for a group of layers:
+    `scaled.replace(factor=...)`.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
@@ -180,7 +181,8 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
     Args:
       schedule: A `Schedule`, number or function of the count.
       steps: Updates to wait, at least 0.
-      before: Rate while it waits: a `Schedule`, number or function of the count; `None` is the schedule's first rate.
+      before: Rate while it waits: a `Schedule`, number or function of the count; `None` is the
+        schedule's first rate.
 
     Returns:
       A `Schedule`.
@@ -208,8 +210,9 @@ def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
 
     $$\eta(t) = \eta_0(t / \text{factor})$$
 
-    Use it to try a recipe at another length of training. The count is rounded by the division, so the rate is within
-    1e-6 of the peak of the true one, and not of itself; `replace` of the durations has no such rounding.
+    Use it to try a recipe at another length of training. The count is rounded by the division, so
+    the rate is within 1e-6 of the peak of the true one, and not of itself; `replace` of the
+    durations has no such rounding.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
@@ -234,18 +237,22 @@ def _stretch(count, schedule, factor):
     return schedule(count / factor)
 
 
-def repeat(schedule: Any, steps: ArrayLike, times: ArrayLike | None = None, *, mirror: bool = False) -> Schedule:
+def repeat(
+    schedule: Any, steps: ArrayLike, times: ArrayLike | None = None, *, mirror: bool = False
+) -> Schedule:
     r"""The first `steps` updates of a schedule, over and over.
 
     $$\eta(t) = \eta_0(t \bmod \text{steps})$$
 
-    With `mirror`, every second time it runs backwards, so that there is no jump. Use it to make cycles out of any
-    phase; half cosine waves, mirrored, are what PyTorch's `CosineAnnealingLR` does past its end.
+    With `mirror`, every second time it runs backwards, so that there is no jump. Use it to make
+    cycles out of any phase; half cosine waves, mirrored, are what PyTorch's `CosineAnnealingLR`
+    does past its end.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
       steps: Length of one time in optimizer updates, above 0.
-      times: How many times, at least 1; then the rate where the last one ends is held. `None` is without limit.
+      times: How many times, at least 1; then the rate where the last one ends is held. `None` is
+        without limit.
       mirror: Whether to go back and forth.
 
     Returns:
@@ -283,16 +290,22 @@ def _repeat(count, schedule, steps, times, mirror):
 
 
 def link(
-    schedule: Any, at_low: ArrayLike, at_high: ArrayLike, *, low: ArrayLike = 0.0, high: ArrayLike = 1.0
+    schedule: Any,
+    at_low: ArrayLike,
+    at_high: ArrayLike,
+    *,
+    low: ArrayLike = 0.0,
+    high: ArrayLike = 1.0,
 ) -> Schedule:
-    r"""Another hyperparameter that follows a rate: `at_low` where the rate is `low`, `at_high` where it is `high`.
+    r"""Another hyperparameter that follows a rate: `at_low` where the rate is `low`, `at_high`
+    where it is `high`.
 
     $$\eta(t) = \text{at\_low} + (\text{at\_high} - \text{at\_low}) \,
     \min\left(\max\left(\frac{\eta_0(t) - \text{low}}{\text{high} - \text{low}}, 0\right), 1\right)$$
 
-    Use it to drive momentum, betas or weight decay from a schedule, by `optax.inject_hyperparams`: one-cycle's momentum
-    falls from 0.95 to 0.85 while the rate climbs; a weight decay that is proportional to the rate is
-    `link(schedule, 0.0, weight_decay, high=peak)`.
+    Use it to drive momentum, betas or weight decay from a schedule, by `optax.inject_hyperparams`:
+    one-cycle's momentum falls from 0.95 to 0.85 while the rate climbs; a weight decay that is
+    proportional to the rate is `link(schedule, 0.0, weight_decay, high=peak)`.
 
     Args:
       schedule: A `Schedule`, number or function of the count.

@@ -30,17 +30,17 @@ def cyclic(
 
     $$\eta(t) = \text{low} + (\text{high} - \text{low}) \, x(t) \, k(t) \, \text{gamma}^t$$
 
-    where $x$ climbs from 0 to 1 in `up` steps and falls back in `down`, and $k$ is $2^{-c}$ in the cycle
-    $c = 0, 1, \dots$ by `mode="triangular2"` and 1 otherwise. Use it with the bounds of a range test, and `up` at 2 to
-    10 epochs.
+    where $x$ climbs from 0 to 1 in `up` steps and falls back in `down`, and $k$ is $2^{-c}$ in the
+    cycle $c = 0, 1, \dots$ by `mode="triangular2"` and 1 otherwise. Use it with the bounds of a
+    range test, and `up` at 2 to 10 epochs.
 
     Args:
       low: Lowest rate, at least 0.
       high: Highest rate, at least `low`.
       up: Steps of the climb, at least 0.
       down: Steps of the fall, at least 0; `None` is `up`. `up + down` is above 0.
-      mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or `"exp_range"`, which is
-        `"triangular"` by the name that it has with a `gamma` below 1.
+      mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or
+        `"exp_range"`, which is `"triangular"` by the name that it has with a `gamma` below 1.
       gamma: Factor on the amplitude per step, from 0 to 1.
 
     Returns:
@@ -62,8 +62,12 @@ def cyclic(
         _require.nonnegative(hyperparams, "down")
     _require.nonnegative(hyperparams, "low", "high", "up", "gamma")
     _require.at_most("`low` must be at most `high`", hyperparams["low"], hyperparams["high"])
-    _require.at_most("`gamma` must be at most 1", hyperparams["gamma"], np.ones((), _require.float_dtype()))
-    _require.positive({"up + down": hyperparams["up"] + hyperparams.get("down", hyperparams["up"])}, "up + down")
+    _require.at_most(
+        "`gamma` must be at most 1", hyperparams["gamma"], np.ones((), _require.float_dtype())
+    )
+    _require.positive(
+        {"up + down": hyperparams["up"] + hyperparams.get("down", hyperparams["up"])}, "up + down"
+    )
     _require.choice("mode", mode, ("triangular", "triangular2", "exp_range"))
     return Schedule(_cyclic, {**hyperparams, "down": hyperparams.get("down"), "mode": Static(mode)})
 
@@ -89,22 +93,25 @@ def cosine_restarts(
     decay: ArrayLike = 1.0,
     cycles: ArrayLike | None = None,
 ) -> Schedule:
-    r"""Warm restarts: half cosine waves from the peak to `end`, one after the other, each longer than the last.
+    r"""Warm restarts: half cosine waves from the peak to `end`, one after the other, each longer
+    than the last.
 
     $$\eta(t) = \text{end} + (\text{peak} \cdot \text{decay}^i - \text{end}) \, \frac{1 + \cos(\pi p)}{2}, \quad
     p = \frac{t - t_i}{\text{first} \cdot \text{mult}^i}$$
 
-    in the cycle $i = 0, 1, \dots$ that begins at $t_i$. Use it to have a good model at the end of every cycle, or for
-    snapshot ensembles; `mult` of 2 is common.
+    in the cycle $i = 0, 1, \dots$ that begins at $t_i$. Use it to have a good model at the end of
+    every cycle, or for snapshot ensembles; `mult` of 2 is common.
 
     Args:
       peak: Rate at the start of the first cycle, at least 0.
       first: Length of the first cycle in optimizer updates, above 0.
-      mult: Length of a cycle in lengths of the one before, at least 1. After 63 cycles they grow no further.
+      mult: Length of a cycle in lengths of the one before, at least 1. After 63 cycles they grow no
+        further.
       end: Rate that each cycle falls to, at least 0.
-      decay: Peak of a cycle in peaks of the one before, at least 0. (Keras' `m_mul` scales the distance to `end`:
-        `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
-      cycles: Number of cycles, at least 1, after which the rate stays at `end`; `None` is without limit.
+      decay: Peak of a cycle in peaks of the one before, at least 0. (Keras' `m_mul` scales the
+        distance to `end`: `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
+      cycles: Number of cycles, at least 1, after which the rate stays at `end`; `None` is without
+        limit.
 
     Returns:
       A `Schedule`.
@@ -117,7 +124,8 @@ def cosine_restarts(
       [1. 0.5 1. 0.854 0.5 0.146 1. 0.962 ]
 
     Reference:
-      Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016, arXiv:1608.03983.
+      Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016,
+      arXiv:1608.03983.
     """
     hyperparams = _require.real(peak=peak, first=first, mult=mult, end=end, decay=decay)
     _require.nonnegative(hyperparams, "peak", "end", "decay")
@@ -134,12 +142,14 @@ def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
     if table is not None:
         lengths, ends = table
         peaks = [
-            peak if known(decay) and np.all(decay == 1) else peak * whole_power(decay, k) for k in range(len(ends))
+            peak if known(decay) and np.all(decay == 1) else peak * whole_power(decay, k)
+            for k in range(len(ends))
         ]
         length, close, peak = pick(count, ends[:-1], lengths, ends, peaks)
         return between(peak, end, length - (close - count), close - count, length, "cosine")
-    # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those that still fit
-    # before the count. A floor of a logarithm, as elsewhere, misses a restart by a step or a cycle.
+    # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those
+    # that still fit before the count. A floor of a logarithm, as elsewhere, misses a restart by a
+    # step or a cycle.
     count = maximum(count, 0)
     powers, sums = [mult], [1 + 0 * mult]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
@@ -152,8 +162,9 @@ def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
         done = where(fits, done - after, done)
         length = where(fits, length * powers[i], length)
         index = where(fits, index + 2.0**i, index)
-    # Cycles of one length by the remainder from the start, which is exact at every count, and those that grow no more
-    # by theirs. The values are the remainder's, and the gradient that of the count less the lengths before.
+    # Cycles of one length by the remainder from the start, which is exact at every count, and those
+    # that grow no more by theirs. The values are the remainder's, and the gradient that of the
+    # count less the lengths before.
     even = mult == 1
     more, rest = map(held, divided(where(even, count, done), length))
     done = done - (more - where(even, index, 0)) * length
@@ -169,7 +180,11 @@ def _lengths_and_ends(first, mult, cycles):
     lengths = np.float64(first) * np.float64(mult) ** np.arange(np.ceil(cycles))
     ends = np.cumsum(lengths)
     table = lengths.astype(np.asarray(first).dtype), ends.astype(np.asarray(first).dtype)
-    return table if all(np.array_equal(*pair) for pair in zip(table, (lengths, ends), strict=True)) else None
+    return (
+        table
+        if all(np.array_equal(*pair) for pair in zip(table, (lengths, ends), strict=True))
+        else None
+    )
 
 
 def one_cycle(
@@ -184,9 +199,10 @@ def one_cycle(
 ) -> Schedule:
     r"""One cycle: up from `peak / div` to `peak`, and down to `peak / (div * final_div)`.
 
-    With `phases=2` the rate climbs for `pct_start * steps` updates and falls for the rest; with `phases=3` it falls in
-    as many to where it began, as the reference has it, and goes to its end in what is left. Use it with a peak near the
-    largest stable rate, for fast training; `lrax.link` gives the momentum that runs the other way.
+    With `phases=2` the rate climbs for `pct_start * steps` updates and falls for the rest; with
+    `phases=3` it falls in as many to where it began, as the reference has it, and goes to its end
+    in what is left. Use it with a peak near the largest stable rate, for fast training; `lrax.link`
+    gives the momentum that runs the other way.
 
     Args:
       peak: Highest rate, at the update with the index `pct_start * steps`; at least 0.
@@ -201,30 +217,35 @@ def one_cycle(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `phases` is neither 2 nor 3, or `shape` is no known word.
+      ValueError: if a known number is out of its range, `phases` is neither 2 nor 3, or `shape` is
+        no known word.
 
     Example:
       >>> print(lrax.one_cycle(peak=1.0, steps=10, div=10.0, shape="linear").values(12).round(2))
       [0.1 0.4 0.7 1. 0.86 0.71 0.57 0.43 0.29 0.14 0. 0. ]
 
     Reference:
-      Smith, Topin. Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates. 2017,
-      arXiv:1708.07120.
+      Smith, Topin. Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
+      Rates. 2017, arXiv:1708.07120.
     """
-    hyperparams = _require.real(peak=peak, steps=steps, pct_start=pct_start, div=div, final_div=final_div)
+    hyperparams = _require.real(
+        peak=peak, steps=steps, pct_start=pct_start, div=div, final_div=final_div
+    )
     _require.nonnegative(hyperparams, "peak", "steps", "pct_start")
     _require.positive(hyperparams, "div", "final_div")
     if phases not in (2, 3):
         raise ValueError(f"`phases` must be 2 or 3, got {phases!r}")
     limit = np.asarray(1 if phases == 2 else 0.5, _require.float_dtype())
-    _require.at_most(f"`pct_start` must be at most {limit} with {phases} phases", hyperparams["pct_start"], limit)
+    _require.at_most(
+        f"`pct_start` must be at most {limit} with {phases} phases", hyperparams["pct_start"], limit
+    )
     words = {"phases": Static(phases), "shape": as_shape("shape", shape)}
     return Schedule(_one_cycle, {**hyperparams, **words})
 
 
 def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
-    # PyTorch's peak comes one update earlier, at pct_start * steps - 1, and its end at steps - 1; Optax has both as
-    # here.
+    # PyTorch's peak comes one update earlier, at pct_start * steps - 1, and its end at steps - 1;
+    # Optax has both as here.
     init = peak / div
     top = pct_start * steps
     back, foot = ([init], [2 * top]) if phases == 3 else ([], [])

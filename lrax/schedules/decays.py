@@ -15,9 +15,9 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
 
     $$\eta(t) = \text{init} \cdot (1 - p) + \text{end} \cdot p, \quad p = \min(t / \text{steps}, 1)$$
 
-    Use it as a decay to zero, which is optimal for the last iterate in the convex worst case and hard to beat in
-    practice, or as a warmup. The first update has the rate `init`, and the one with the index `steps` is the first at
-    `end`.
+    Use it as a decay to zero, which is optimal for the last iterate in the convex worst case and
+    hard to beat in practice, or as a warmup. The first update has the rate `init`, and the one with
+    the index `steps` is the first at `end`.
 
     Args:
       init: Rate at the start, at least 0.
@@ -35,8 +35,8 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
       Array([0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
 
     Reference:
-      Defazio, Cutkosky, Mehta, Mishchenko. Optimal Linear Decay Learning Rate Schedules and Further Refinements. 2023,
-      arXiv:2310.07831.
+      Defazio, Cutkosky, Mehta, Mishchenko. Optimal Linear Decay Learning Rate Schedules and Further
+      Refinements. 2023, arXiv:2310.07831.
     """
     hyperparams = _require.real(init=init, end=end, steps=steps)
     _require.nonnegative(hyperparams, "init", "end", "steps")
@@ -48,21 +48,28 @@ def _linear(count, init, end, steps):
 
 
 def polynomial(
-    init: ArrayLike, end: ArrayLike, steps: ArrayLike, power: ArrayLike = 1.0, *, k: ArrayLike | None = None
+    init: ArrayLike,
+    end: ArrayLike,
+    steps: ArrayLike,
+    power: ArrayLike = 1.0,
+    *,
+    k: ArrayLike | None = None,
 ) -> Schedule:
     r"""A power of the part left, from `init` to `end` over `steps` steps, then `end`.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, (1 - p^k)^{\text{power}},
     \quad p = \min(t / \text{steps}, 1)$$
 
-    Use it with a power of 0.9 as in semantic segmentation, of 2 for a decay that falls early and lands softly.
+    Use it with a power of 0.9 as in semantic segmentation, of 2 for a decay that falls early and
+    lands softly.
 
     Args:
       init: Rate at the start, at least 0.
       end: Rate at the end, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
       power: Exponent of the part left, above 0; 1 is `lrax.linear`.
-      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for longer.
+      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for
+        longer.
 
     Returns:
       A `Schedule`.
@@ -86,8 +93,8 @@ def polynomial(
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
     done, left = _clock(*progress(count, steps - count, steps), k)
-    # The value is the lower of the two and a part of what lies between. A rising rate begins with the digits of the
-    # weight of `end`, which the power of the part left has lost.
+    # The value is the lower of the two and a part of what lies between. A rising rate begins with
+    # the digits of the weight of `end`, which the power of the part left has lost.
     rises, low, high, _ = sides(init, end, steps)
     weight = either(rises, lambda: rest_of_power(done, power), lambda: _power(left, power))
     rate = plus((high - low) * weight, low)
@@ -125,15 +132,16 @@ def cosine(
     $$\eta(t) = \text{end} + (\text{peak} - \text{end}) \left(\frac{1 + \cos(\pi p^k)}{2}\right)^{\text{exponent}},
     \quad p = \min(t / \text{steps}, 1)$$
 
-    Use it when the length of training is known; `end` at 0 to 0.1 of `peak`. With a warmup in front it is
-    `lrax.warmup_cosine`.
+    Use it when the length of training is known; `end` at 0 to 0.1 of `peak`. With a warmup in front
+    it is `lrax.warmup_cosine`.
 
     Args:
       peak: Rate at the start, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
       end: Rate at the end, at least 0, absolute (Optax's `alpha` is `end / peak`).
       exponent: Power of the cosine shape, above 0; larger falls sooner. `None` is 1.
-      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for longer.
+      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for
+        longer.
 
     Returns:
       A `Schedule`.
@@ -146,8 +154,9 @@ def cosine(
       [0.1 0.085 0.05 0.015 0. ]
 
     Reference:
-      Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016, arXiv:1608.03983.
-      Zhang, Li. k-decay: A New Method for Learning Rate Schedule. 2020, arXiv:2004.05909.
+      Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016,
+      arXiv:1608.03983. Zhang, Li. k-decay: A New Method for Learning Rate Schedule. 2020,
+      arXiv:2004.05909.
     """
     hyperparams = _require.real(peak=peak, steps=steps, end=end)
     _require.nonnegative(hyperparams, "peak", "steps", "end")
@@ -155,7 +164,8 @@ def cosine(
 
 
 def _cosine(count, peak, steps, end, exponent, k):
-    # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as Optax does.
+    # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as
+    # Optax does.
     if exponent is None and k is None:
         return between(peak, end, count, steps - count, steps, "cosine")
     _, left = _clock(*progress(count, steps - count, steps), k)
@@ -166,15 +176,21 @@ def _cosine(count, peak, steps, end, exponent, k):
 
 
 def tanh(
-    init: ArrayLike, end: ArrayLike, steps: ArrayLike, *, low: ArrayLike = -7.0, high: ArrayLike = 3.0
+    init: ArrayLike,
+    end: ArrayLike,
+    steps: ArrayLike,
+    *,
+    low: ArrayLike = -7.0,
+    high: ArrayLike = 3.0,
 ) -> Schedule:
     r"""A hyperbolic tangent from near `init` to near `end` over `steps` steps, then `end`.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end}) \,
     \frac{1 - \tanh(\text{low} \, (1 - p) + \text{high} \, p)}{2}, \quad p = t / \text{steps}$$
 
-    Use it as a decay that keeps the first rate for about half of the steps. As in timm, the curve is cut from the
-    tangent and meets its ends only nearly: with the defaults, it comes down to within 0.25 % of the way from `end`.
+    Use it as a decay that keeps the first rate for about half of the steps. As in timm, the curve
+    is cut from the tangent and meets its ends only nearly: with the defaults, it comes down to
+    within 0.25 % of the way from `end`.
 
     Args:
       init: Rate at the start, at least 0.
@@ -194,8 +210,8 @@ def tanh(
       [1. 1. 1. 1. 1. 0.98 0.88 0.5 0.12 0.02 0. 0. ]
 
     Reference:
-      Hsueh, Li, Wu. Stochastic Gradient Descent with Hyperbolic-Tangent Decay on Classification. 2018,
-      arXiv:1806.01593.
+      Hsueh, Li, Wu. Stochastic Gradient Descent with Hyperbolic-Tangent Decay on Classification.
+      2018, arXiv:1806.01593.
     """
     hyperparams = _require.real(init=init, end=end, steps=steps, low=low, high=high)
     _require.nonnegative(hyperparams, "init", "end", "steps")
@@ -206,17 +222,20 @@ def tanh(
 def _tanh(count, init, end, steps, low, high):
     p, q = progress(count, steps - count, steps)
     x = 2 * (low * q + high * p)
-    # (1 - tanh(x)) / 2 is the sigmoid of -2 x, which keeps its digits where the tangent is nearly 1.
+    # (1 - tanh(x)) / 2 is the sigmoid of -2 x, which keeps its digits where the tangent is nearly
+    # 1.
     return where(count < steps, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
 
 
 def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
-    r"""Reflected exponential decay: from `init` to `end`, holding the rate up at first and falling fast at last.
+    r"""Reflected exponential decay: from `init` to `end`, holding the rate up at first and falling
+    fast at last.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, \frac{1 - p}{1 - p / 2},
     \quad p = \min(t / \text{steps}, 1)$$
 
-    Use it in place of `lrax.linear` where training is short: the reference found it best over many budgets.
+    Use it in place of `lrax.linear` where training is short: the reference found it best over many
+    budgets.
 
     Args:
       init: Rate at the start, at least 0.
@@ -234,7 +253,8 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
       [1. 0.857 0.667 0.4 0. 0. ]
 
     Reference:
-      Chen, Wolfe, Kyrillidis. REX: Revisiting Budgeted Training with an Improved Schedule. 2021, arXiv:2107.04197.
+      Chen, Wolfe, Kyrillidis. REX: Revisiting Budgeted Training with an Improved Schedule. 2021,
+      arXiv:2107.04197.
     """
     hyperparams = _require.real(init=init, end=end, steps=steps)
     _require.nonnegative(hyperparams, "init", "end", "steps")

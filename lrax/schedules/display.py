@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
-from .axes import number
+from ..display.axes import number
+from ..display.svg import svg
 from .span import Landmarks, landmarks, span
-from .svg import svg
 
 _POINTS = 2001
 
@@ -32,7 +32,9 @@ def html(schedule: Any) -> str | None:
         if isinstance(schedule.values(counts[:1]), Tracer):
             return None
         curves = rates(schedule, counts)
-    except Exception:  # of a user's function, or of leaves that a transformation put there: the text remains
+    except (
+        Exception
+    ):  # of a user's function, or of leaves that a transformation put there: the text remains
         return None
     text = repr(schedule)
     labels = [text] if len(curves) == 1 else [f"lane {lane}" for lane in range(len(curves))]
@@ -83,12 +85,17 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
     rows = [header]
     for i, count in enumerate(counts.tolist()):
         said = [
-            words if len(who) == len(every) else f"{words} of {', '.join(who)}" for words, who in notes[count].items()
+            words if len(who) == len(every) else f"{words} of {', '.join(who)}"
+            for words, who in notes[count].items()
         ]
-        rows.append([str(count), *(number(float(column[i])) for column in columns), "; ".join(said)])
+        rows.append(
+            [str(count), *(number(float(column[i])) for column in columns), "; ".join(said)]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join([*(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]).rstrip()
+        "  ".join(
+            [*(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
+        ).rstrip()
         for row in rows
     )
 

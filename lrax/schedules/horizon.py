@@ -24,19 +24,24 @@ _FORM = re.compile(
     rf"(?P<suffix>[kmbt]?)\s*(?P<unit>{'|'.join(_UNITS)})",
     re.IGNORECASE | re.ASCII,
 )
-_ROUNDING = {"nearest": lambda exact: math.floor(exact + Fraction(1, 2)), "floor": math.floor, "ceil": math.ceil}
+_ROUNDING = {
+    "nearest": lambda exact: math.floor(exact + Fraction(1, 2)),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
 _MOST = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Horizon:
-    r"""The length of a training run; called with a duration, it returns that duration in optimizer updates.
+    r"""The length of a training run; called with a duration, it returns that duration in optimizer
+    updates.
 
     $$\text{steps} = \text{round}\left(\text{epochs} \cdot
     \frac{\text{dataset\_size}}{\text{batch\_size} \cdot \text{accumulate}}\right)$$
 
-    Use it where durations come as `"5ep"`, `"10%"` or `"20Btok"`, to give the builders the plain step counts that they
-    take. A duration is a number and a unit:
+    Use it where durations come as `"5ep"`, `"10%"` or `"20Btok"`, to give the builders the plain
+    step counts that they take. A duration is a number and a unit:
 
     | unit | a duration in | needs |
     |---|---|---|
@@ -46,11 +51,13 @@ class Horizon:
     | `sp`, `samples` | samples | `batch_size` |
     | `tok`, `tokens` | tokens | `tokens_per_step` |
 
-    The number may have underscores, an exponent, and one of the suffixes K, M, B, T for thousand to 10^12. Arithmetic
-    is exact on the decimal text; only the result is rounded, and of a duration above 0 there is at least one step.
+    The number may have underscores, an exponent, and one of the suffixes K, M, B, T for thousand to
+    10^12. Arithmetic is exact on the decimal text; only the result is rounded, and of a duration
+    above 0 there is at least one step.
 
-    A step is an optimizer update, as everywhere in lrax. Under `optax.MultiSteps(optimizer, every_k_schedule=k)` the
-    schedule inside `optimizer` advances once in `k` batches: give `accumulate=k`, and all durations count updates.
+    A step is an optimizer update, as everywhere in lrax. Under `optax.MultiSteps(optimizer,
+    every_k_schedule=k)` the schedule inside `optimizer` advances once in `k` batches: give
+    `accumulate=k`, and all durations count updates.
 
     Args:
       steps: Length of the run in updates. Or else one of:
@@ -59,20 +66,23 @@ class Horizon:
       samples: Length of the run in samples.
       batch_size: Samples in one batch, over all devices.
       dataset_size: Samples in one epoch.
-      tokens_per_step: Tokens of one optimizer update, over all devices and all the batches that it accumulates.
-      accumulate: Batches in one optimizer update. As in `optax.MultiSteps`, an update may take batches of two epochs.
-      drop_last: What becomes of the last, partial batch of an epoch. `None`: nothing is partial, the epochs follow on
-        one another and a batch may take samples of two, as in `lrax.minibatches`; an epoch is the exact fraction
-        `dataset_size / batch_size` of batches. `True`: it is dropped, as in PyTorch under that name; the fraction is
-        rounded down. `False`: it is a batch of its own; the fraction is rounded up.
+      tokens_per_step: Tokens of one optimizer update, over all devices and all the batches that it
+        accumulates.
+      accumulate: Batches in one optimizer update. As in `optax.MultiSteps`, an update may take
+        batches of two epochs.
+      drop_last: What becomes of the last, partial batch of an epoch. `None`: nothing is partial,
+        the epochs follow on one another and a batch may take samples of two, as in
+        `lrax.minibatches`; an epoch is the exact fraction `dataset_size / batch_size` of batches.
+        `True`: it is dropped, as in PyTorch under that name; the fraction is rounded down. `False`:
+        it is a batch of its own; the fraction is rounded up.
       rounding: `"nearest"` (halves up), `"floor"` or `"ceil"`.
 
     Returns:
       A `Horizon`, with the length in updates as `.steps`.
 
     Raises:
-      ValueError: if no length is given or two that disagree, or a duration cannot be read, is negative, above
-        2^31 - 1 steps, or needs an argument that was not given.
+      ValueError: if no length is given or two that disagree, or a duration cannot be read, is
+        negative, above 2^31 - 1 steps, or needs an argument that was not given.
       TypeError: if a number has the wrong type.
 
     Example:
@@ -109,10 +119,15 @@ class Horizon:
         for unit, value in given.items():
             if value is not None:
                 words = f"{unit}={value!r}"
-                lengths[words] = self._round(_read(unit, value, unit) * self._per(unit, words), self.rounding, words)
+                lengths[words] = self._round(
+                    _read(unit, value, unit) * self._per(unit, words), self.rounding, words
+                )
         if not lengths:
-            raise ValueError("one of `steps`, `epochs`, `tokens` and `samples` must be given, got none")
-        # `dataclasses.replace` gives `steps` again, beside the length that they came from and what may change them.
+            raise ValueError(
+                "one of `steps`, `epochs`, `tokens` and `samples` must be given, got none"
+            )
+        # `dataclasses.replace` gives `steps` again, beside the length that they came from and what
+        # may change them.
         if len(set(lengths.values())) > 1:
             of = ", ".join(f"{words} of {steps} steps" for words, steps in lengths.items())
             raise ValueError(
@@ -174,7 +189,9 @@ class Horizon:
     def _round(self, exact: Fraction, rounding: str, words: str) -> int:
         steps = _ROUNDING[rounding](exact)
         if steps > _MOST:
-            raise ValueError(f"{words} must come to at most 2^31 - 1 steps, the most that an int32 counts, got more")
+            raise ValueError(
+                f"{words} must come to at most 2^31 - 1 steps, the most that an int32 counts, got more"
+            )
         return max(steps, 1 if exact else 0)
 
 
@@ -183,7 +200,8 @@ def _read(name: str, value: Any, unit: str) -> Fraction:
     number, found = _read_unit(name, value, unit)
     if found != unit:
         raise ValueError(
-            f"`{name}` must be a number of {unit}, got {value!r}" + ("" if found == "parts" else f"; give `{found}`")
+            f"`{name}` must be a number of {unit}, got {value!r}"
+            + ("" if found == "parts" else f"; give `{found}`")
         )
     return number
 
@@ -203,5 +221,9 @@ def _read_unit(name: str, value: Any, default: str = "steps") -> tuple[Fraction,
                 f"`{name}` must be a whole number of steps, got {value}; a part of the run is '{value}dur'"
             )
         return Fraction(str(value)), default
-    example = "300, '10%', '0.1dur', '5ep', '2e9tok', '20Btok' or '1e6sp'" if name == "duration" else "10, 1.5 or '2e9'"
+    example = (
+        "300, '10%', '0.1dur', '5ep', '2e9tok', '20Btok' or '1e6sp'"
+        if name == "duration"
+        else "10, 1.5 or '2e9'"
+    )
     raise ValueError(f"`{name}` must be at least 0 and such as {example}, got {value!r}")

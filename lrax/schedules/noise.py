@@ -27,13 +27,15 @@ def with_noise(
 
     $$\eta(t) = \eta_0(t) \, (1 + n_t), \quad \text{begin} \le t < \text{until}$$
 
-    with $n_t$ normal of deviation `std`, cut at `±limit`, or uniform between the two. Use it to escape sharp minima in
-    small-data training. It depends on the key and the count alone, so a resumed run sees the noise of the
-    uninterrupted one, and lanes of a sweep may have keys of their own.
+    with $n_t$ normal of deviation `std`, cut at `±limit`, or uniform between the two. Use it to
+    escape sharp minima in small-data training. It depends on the key and the count alone, so a
+    resumed run sees the noise of the uninterrupted one, and lanes of a sweep may have keys of their
+    own.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      key: A seed, or a key of `jax.random`. It is kept as four numbers of 16 bits, so that it is a leaf like others.
+      key: A seed, or a key of `jax.random`. It is kept as four numbers of 16 bits, so that it is a
+        leaf like others.
       std: Standard deviation of the normal noise before it is cut, above 0. Other kinds take none.
       limit: Largest change of the rate in parts of it, from 0 to 1.
       kind: `"normal"` or `"uniform"`.
@@ -54,13 +56,15 @@ def with_noise(
       (Array([1., 1.], dtype=float32), True, 8)
 
     Reference:
-      Neelakantan et al. Adding Gradient Noise Improves Learning for Very Deep Networks. 2015, arXiv:1511.06807 (of the
-      gradient; of the rate it is known from timm).
+      Neelakantan et al. Adding Gradient Noise Improves Learning for Very Deep Networks. 2015,
+      arXiv:1511.06807 (of the gradient; of the rate it is known from timm).
     """
     hyperparams = _require.real(std=std, limit=limit, begin=begin)
     _require.positive(hyperparams, "std")
     _require.nonnegative(hyperparams, "limit", "begin")
-    _require.at_most("`limit` must be at most 1", hyperparams["limit"], np.ones((), _require.float_dtype()))
+    _require.at_most(
+        "`limit` must be at most 1", hyperparams["limit"], np.ones((), _require.float_dtype())
+    )
     _require.choice("kind", kind, ("normal", "uniform"))
     if until is not None:
         hyperparams |= _require.real(until=until)
@@ -70,10 +74,14 @@ def with_noise(
 
 
 def _with_noise(count, schedule, key, std, limit, kind, begin, until):
-    # timm draws normal numbers anew until one falls between the limits; the inverse of the error function takes one
-    # number to the same distribution.
+    # timm draws normal numbers anew until one falls between the limits; the inverse of the error
+    # function takes one number to the same distribution.
     x = _uniform(maximum(count, 0), key)
-    noise = limit * x if kind == "uniform" else std * np.sqrt(2) * erf_inv(x * erf(limit / (std * np.sqrt(2))))
+    noise = (
+        limit * x
+        if kind == "uniform"
+        else std * np.sqrt(2) * erf_inv(x * erf(limit / (std * np.sqrt(2))))
+    )
     noisy = count >= begin if until is None else (count >= begin) & (count < until)
     return schedule(count) * (1 + where(noisy, noise, 0))
 
@@ -97,7 +105,9 @@ def _words(key: Any) -> Any:
         if not 0 <= key < 2**64:
             raise ValueError(f"`key` must be a seed from 0 to 2^64 - 1, got {key}")
         return _halves(np, np.array([int(key) >> 32, int(key) & 0xFFFFFFFF], np.uint32))
-    if getattr(key, "dtype", None) == np.uint32 and np.shape(key) == (2,):  # a key of JAX's old style
+    if getattr(key, "dtype", None) == np.uint32 and np.shape(key) == (
+        2,
+    ):  # a key of JAX's old style
         return _halves(jnp if isinstance(key, jax.Array) else np, key)
     words = _require.real(key=key)["key"]
     if np.shape(words) != (4,):

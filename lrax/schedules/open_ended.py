@@ -23,9 +23,9 @@ def exponential(
 
     $$\eta(t) = \text{init} \cdot \text{rate}^{\,u}, \quad u = \max(t - \text{begin}, 0) / \text{steps}$$
 
-    with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training is open; a factor of
-    0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a range test. From a change by $e^{80}$ on
-    the rate is held, since float32 ends soon after.
+    with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training
+    is open; a factor of 0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a
+    range test. From a change by $e^{80}$ on the rate is held, since float32 ends soon after.
 
     Args:
       init: Rate at the start, at least 0.
@@ -59,24 +59,28 @@ def exponential(
 
 
 def _exponential(count, init, rate, steps, begin, end, staircase):
-    # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
-    # One period is always made, by which a stair of any height is reached.
+    # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the
+    # gradient for one. One period is always made, by which a stair of any height is reached.
     last = held(steps * maximum(80 / abs(log(rate)), 1))
     since = minimum(maximum(plus(count, -begin), 0), last)
-    value = init * (growth(rate, times(since, steps), 1.0) if staircase else growth(rate, since, steps))
+    value = init * (
+        growth(rate, times(since, steps), 1.0) if staircase else growth(rate, since, steps)
+    )
     if end is None:
         return value
     bounded = where(rate < 1, maximum(value, end), minimum(value, end))
     return where(rate == 1, value, bounded)
 
 
-def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, staircase: bool = False) -> Schedule:
+def inverse_time(
+    init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, staircase: bool = False
+) -> Schedule:
     r"""Divides the rate by a number that grows with time.
 
     $$\eta(t) = \frac{\text{init}}{1 + \text{rate} \cdot t / \text{steps}}$$
 
-    with $\lfloor t / \text{steps} \rfloor$ when `staircase`. Use it where theory asks for steps that sum to infinity
-    while their squares do not, as in stochastic approximation.
+    with $\lfloor t / \text{steps} \rfloor$ when `staircase`. Use it where theory asks for steps
+    that sum to infinity while their squares do not, as in stochastic approximation.
 
     Args:
       init: Rate at the start, at least 0.
@@ -96,12 +100,15 @@ def inverse_time(init: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1, *, stai
       [1. 0.667 0.5 0.4 0.333 ]
 
     Reference:
-      Robbins, Monro. A Stochastic Approximation Method. The Annals of Mathematical Statistics, 1951.
+      Robbins, Monro. A Stochastic Approximation Method. The Annals of Mathematical Statistics,
+      1951.
     """
     hyperparams = _require.real(init=init, rate=rate, steps=steps)
     _require.nonnegative(hyperparams, "init", "rate")
     _require.positive(hyperparams, "steps")
-    return Schedule(_inverse_time, {**hyperparams, "staircase": Static(_require.flag("staircase", staircase))})
+    return Schedule(
+        _inverse_time, {**hyperparams, "staircase": Static(_require.flag("staircase", staircase))}
+    )
 
 
 def _inverse_time(count, init, rate, steps, staircase):
@@ -124,8 +131,8 @@ def inverse_sqrt(
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
       warmup: Length of the warmup in optimizer updates, at least 0.
-      timescale: Updates after the warmup until the rate has fallen to 0.71 of `peak`, above 0. `None` is `warmup`, or
-        10000 without a warmup, as in transformers.
+      timescale: Updates after the warmup until the rate has fallen to 0.71 of `peak`, above 0.
+        `None` is `warmup`, or 10000 without a warmup, as in transformers.
       end: Floor of the decay, at least 0.
 
     Returns:
@@ -139,8 +146,8 @@ def inverse_sqrt(
       [0. 0.5 1. 0.816 0.707 0.632 0.577 0.535 0.5 ]
 
     Reference:
-      Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer. 2019,
-      arXiv:1910.10683.
+      Raffel et al. Exploring the Limits of Transfer Learning with a Unified Text-to-Text
+      Transformer. 2019, arXiv:1910.10683.
     """
     hyperparams = _require.real(peak=peak, warmup=warmup, end=end)
     _require.nonnegative(hyperparams, "peak", "warmup", "end")
@@ -158,9 +165,15 @@ def _inverse_sqrt(count, peak, warmup, timescale, end):
 
 
 def cosine_inverse_sqrt(
-    peak: ArrayLike, warmup: ArrayLike, wave: ArrayLike, *, init: ArrayLike = 0.0, end: ArrayLike = 0.0
+    peak: ArrayLike,
+    warmup: ArrayLike,
+    wave: ArrayLike,
+    *,
+    init: ArrayLike = 0.0,
+    end: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A linear warmup to `peak`, a cosine half of the way to `end`, and from there the inverse square root of time.
+    r"""A linear warmup to `peak`, a cosine half of the way to `end`, and from there the inverse
+    square root of time.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -170,8 +183,8 @@ def cosine_inverse_sqrt(
     \end{cases} \quad u = t - \text{warmup}, \quad
     \tau = \frac{\text{wave}}{\pi} \, \frac{\text{peak} + \text{end}}{\text{peak} - \text{end}}$$
 
-    with $\tau$ such that the slope has no jump. Use it for long pretraining of open length, with a `lrax.cooldown` at
-    its end, as StableLM 2 and ModernBERT do.
+    with $\tau$ such that the slope has no jump. Use it for long pretraining of open length, with a
+    `lrax.cooldown` at its end, as StableLM 2 and ModernBERT do.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
@@ -205,24 +218,30 @@ def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
     some = peak + end > 0
     # The time since the wave in units of tau, which is infinite where the two rates are equal.
-    beyond = maximum(count - warmup - wave, 0) / wave * (jnp.pi * (peak - end) / where(some, peak + end, 1))
+    beyond = (
+        maximum(count - warmup - wave, 0)
+        / wave
+        * (jnp.pi * (peak - end) / where(some, peak + end, 1))
+    )
     decay = (peak + end) / 2 / jnp.sqrt(1 + beyond)
     down = where(count - warmup < wave, cosine, decay)
     return where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
 
 
 def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
-    r"""The schedule of the first transformer: a linear warmup, then the inverse square root of the step.
+    r"""The schedule of the first transformer: a linear warmup, then the inverse square root of the
+    step.
 
     $$\eta(t) = \text{scale} \cdot d_{\text{model}}^{-1/2} \min\left(s^{-1/2},\; s \cdot \text{warmup}^{-3/2}\right),
     \quad s = t + 1$$
 
-    Use it to rerun published recipes; `lrax.inverse_sqrt` says the same in terms of the peak rate, which is
-    `scale / sqrt(d_model * warmup)` here.
+    Use it to rerun published recipes; `lrax.inverse_sqrt` says the same in terms of the peak rate,
+    which is `scale / sqrt(d_model * warmup)` here.
 
     Args:
       d_model: Width of the model, above 0.
-      warmup: Length of the warmup in optimizer updates, at least 0; the peak is at the index `warmup - 1`.
+      warmup: Length of the warmup in optimizer updates, at least 0; the peak is at the index
+        `warmup - 1`.
       scale: Factor on the whole, at least 0.
 
     Returns:
@@ -245,7 +264,8 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
 
 
 def _noam(count, d_model, warmup, scale):
-    # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0 and 1.
+    # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0
+    # and 1.
     step = maximum(count, 0) + 1
     peak = scale / d_model**0.5
     some = warmup > 0
@@ -261,13 +281,14 @@ def power_law(
     a: ArrayLike = 4.6,
     b: ArrayLike = -0.51,
 ) -> Schedule:
-    r"""The power scheduler: a power law in the tokens seen, bounded by `peak`, that transfers over batch and horizon.
+    r"""The power scheduler: a power law in the tokens seen, bounded by `peak`, that transfers over
+    batch and horizon.
 
     $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch_size} \cdot n^{b}\right), \quad
     n = t \cdot \text{tokens_per_step}$$
 
-    Use it for language models in the maximal update parametrisation, behind `lrax.warmup` and before `lrax.cooldown`
-    as in the reference; `a` and `b` were fitted there on small models.
+    Use it for language models in the maximal update parametrisation, behind `lrax.warmup` and
+    before `lrax.cooldown` as in the reference; `a` and `b` were fitted there on small models.
 
     Args:
       peak: Highest rate, at least 0.
@@ -288,10 +309,12 @@ def power_law(
       Array([0.02      , 0.02      , 0.00200...], dtype=float32)
 
     Reference:
-      Shen et al. Power Scheduler: A Batch Size and Token Number Agnostic Learning Rate Scheduler. 2024,
-      arXiv:2408.13359.
+      Shen et al. Power Scheduler: A Batch Size and Token Number Agnostic Learning Rate Scheduler.
+      2024, arXiv:2408.13359.
     """
-    hyperparams = _require.real(peak=peak, batch_size=batch_size, tokens_per_step=tokens_per_step, a=a, b=b)
+    hyperparams = _require.real(
+        peak=peak, batch_size=batch_size, tokens_per_step=tokens_per_step, a=a, b=b
+    )
     _require.nonnegative(hyperparams, "peak", "a")
     _require.positive(hyperparams, "batch_size", "tokens_per_step")
     _require.finite(hyperparams, "b")
@@ -299,8 +322,8 @@ def power_law(
 
 
 def _power_law(count, peak, batch_size, tokens_per_step, a, b):
-    # The powers of the count and of the tokens of a step apart: their product outgrows float32's integers, and in
-    # integers it overflows.
+    # The powers of the count and of the tokens of a step apart: their product outgrows float32's
+    # integers, and in integers it overflows.
     some = where(count > 0, count, 1)
     law = a * batch_size * some**b * tokens_per_step**b
     return where(count > 0, minimum(peak, law), where(b < 0, peak, 0 * peak))

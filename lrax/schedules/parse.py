@@ -15,9 +15,10 @@ _DEEPEST = 50
 def parse(text: str, names: Mapping[str, Callable[..., Any]]) -> Schedule:
     """A schedule from text in Python's syntax, without running any of it.
 
-    The text may call the names given, add and multiply, and write literals: numbers (`inf` too), strings, `True`,
-    `False`, `None`, lists, tuples, and dicts whose keys are strings or numbers. Nothing else: so text from a
-    configuration file, a command line or a web form can do no more than build schedules.
+    The text may call the names given, add and multiply, and write literals: numbers (`inf` too),
+    strings, `True`, `False`, `None`, lists, tuples, and dicts whose keys are strings or numbers.
+    Nothing else: so text from a configuration file, a command line or a web form can do no more
+    than build schedules.
 
     Args:
       text: Such as `"0.5 * cosine(peak=0.1, steps=1000) + 1e-5"`. A number is a constant schedule.
@@ -27,7 +28,8 @@ def parse(text: str, names: Mapping[str, Callable[..., Any]]) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: naming the part of the text that cannot be read, is not allowed, or is refused by what it calls.
+      ValueError: naming the part of the text that cannot be read, is not allowed, or is refused by
+        what it calls.
 
     Example:
       >>> from lrax.schedules.parse import parse
@@ -41,11 +43,15 @@ def parse(text: str, names: Mapping[str, Callable[..., Any]]) -> Schedule:
     if not text:
         raise ValueError("the text of a schedule must not be empty")
     if len(text) > _LONGEST:
-        raise ValueError(f"the text of a schedule must have at most {_LONGEST} characters, got {len(text)}")
+        raise ValueError(
+            f"the text of a schedule must have at most {_LONGEST} characters, got {len(text)}"
+        )
     try:
         tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise ValueError(f"cannot read `{_short(text)}`: {error.msg}{_position(text, error)}") from None
+        raise ValueError(
+            f"cannot read `{_short(text)}`: {error.msg}{_position(text, error)}"
+        ) from None
     except ValueError as error:  # null bytes, lone surrogates
         raise ValueError(f"cannot read `{_short(text)}`: {error}") from None
     except (RecursionError, MemoryError):
@@ -95,7 +101,9 @@ class _Reader:
                 if name in self.names:
                     raise ValueError(f"`{name}` must be called, as in `{name}(...)`")
                 raise ValueError(self.unknown(name))
-        raise ValueError(f"`{self.part(node)}` is not allowed: a schedule is made of calls, literals, * and +")
+        raise ValueError(
+            f"`{self.part(node)}` is not allowed: a schedule is made of calls, literals, * and +"
+        )
 
     def call(self, node: ast.Call, depth: int) -> Any:
         name = _dotted(node.func)
@@ -107,13 +115,17 @@ class _Reader:
         keywords = {}
         for keyword in node.keywords:
             if keyword.arg is None:
-                raise ValueError(f"`**{self.part(keyword.value)}` is not allowed: give arguments by name")
+                raise ValueError(
+                    f"`**{self.part(keyword.value)}` is not allowed: give arguments by name"
+                )
             if keyword.arg in keywords:
                 raise ValueError(f"`{keyword.arg}` is given twice in `{self.part(node)}`")
             keywords[keyword.arg] = self.value(keyword.value, depth + 1)
         try:
             return self.names[name](*arguments, **keywords)
-        except Exception as error:  # whatever a builder makes of a wrong argument, it is the text that is wrong
+        except (
+            Exception
+        ) as error:  # whatever a builder makes of a wrong argument, it is the text that is wrong
             raise ValueError(f"in `{self.part(node)}`: {error or type(error).__name__}") from error
 
     def arithmetic(self, node: ast.BinOp, depth: int) -> Any:
@@ -121,7 +133,9 @@ class _Reader:
         for side, value in ((node.left, left), (node.right, right)):
             if isinstance(value, bool) or not isinstance(value, (int, float, Schedule)):
                 sign = "*" if isinstance(node.op, ast.Mult) else "+"
-                raise ValueError(f"`{sign}` takes schedules and numbers, got `{self.part(side)}`, {_kind(value)}")
+                raise ValueError(
+                    f"`{sign}` takes schedules and numbers, got `{self.part(side)}`, {_kind(value)}"
+                )
         try:
             return left * right if isinstance(node.op, ast.Mult) else left + right
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -129,7 +143,9 @@ class _Reader:
 
     def key(self, node: ast.AST | None) -> str | int | float:
         value = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool):  # numbers, as Optax has boundaries
+        if isinstance(value, (str, int, float)) and not isinstance(
+            value, bool
+        ):  # numbers, as Optax has boundaries
             return value
         given = "**" if node is None else self.part(node)
         raise ValueError(f"the keys of a dict must be strings or numbers, got `{given}`")
@@ -138,7 +154,9 @@ class _Reader:
         close = difflib.get_close_matches(name, self.names, n=3)
         if not close:  # `OneCycleLR` and `lrax.cosine` for want of the right family
             last = {known.rsplit(".", 1)[-1].lower(): known for known in reversed(list(self.names))}
-            found = difflib.get_close_matches(name.rsplit(".", 1)[-1].lower(), last, n=3, cutoff=0.7)
+            found = difflib.get_close_matches(
+                name.rsplit(".", 1)[-1].lower(), last, n=3, cutoff=0.7
+            )
             close = [last[word] for word in found]
         hint = f"; did you mean {' or '.join(f'`{word}`' for word in close)}?" if close else ""
         return f"unknown name `{_short(name)}`{hint}"

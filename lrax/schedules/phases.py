@@ -17,21 +17,21 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
 
     $$\eta(t) = \eta_i(t - b_i), \quad i = \#\{k: \text{boundaries}_k \le t\}, \quad b = (0, \text{boundaries})$$
 
-    Use it for any sequence of phases. The boundaries may be traced, and no phase is evaluated outside its own steps,
-    where some formulas are NaN.
+    Use it for any sequence of phases. The boundaries may be traced, and no phase is evaluated
+    outside its own steps, where some formulas are NaN.
 
     Args:
       schedules: Two or more: each a `Schedule`, number or function of the count.
-      boundaries: Index of the first update of each schedule but the first, at least 0, in ascending order; shape
-        `[schedules - 1]`.
+      boundaries: Index of the first update of each schedule but the first, at least 0, in ascending
+        order; shape `[schedules - 1]`.
       clock: `"local"`, each schedule counts from its own start, or `"global"`, all count from 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if there are not two schedules or more, or not one more than boundaries, or these are not in
-        ascending order.
+      ValueError: if there are not two schedules or more, or not one more than boundaries, or these
+        are not in ascending order.
 
     Example:
       >>> phases = [lrax.linear(init=0.0, end=1.0, steps=2), 1.0, lrax.rex(init=1.0, end=0.0, steps=2)]
@@ -76,9 +76,10 @@ def warmup(
       \eta_0(t - \text{steps}) & \text{otherwise}
     \end{cases} \quad p = t / \text{steps}$$
 
-    That is `anchor="shift"`: the schedule begins when the warmup has ended. By `"overlay"` its clock runs from the
-    start, and the warmup leads to $\eta_0(\text{steps})$, so the whole is no longer than the schedule; by `"scale"` the
-    clock runs too, and the rate is $\eta_0(t) \, (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a factor.
+    That is `anchor="shift"`: the schedule begins when the warmup has ended. By `"overlay"` its
+    clock runs from the start, and the warmup leads to $\eta_0(\text{steps})$, so the whole is no
+    longer than the schedule; by `"scale"` the clock runs too, and the rate is $\eta_0(t) \,
+    (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a factor.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
@@ -132,13 +133,14 @@ def cooldown(
       \text{end} + (\eta_0(\text{at}) - \text{end}) \, s(p) & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{at}}{\text{steps}}, 1\right)$$
 
-    Use it to branch a final model off a run whose length was open. `at` may be traced: one compiled program, or one
-    batch of lanes, cools down at any step.
+    Use it to branch a final model off a run whose length was open. `at` may be traced: one compiled
+    program, or one batch of lanes, cools down at any step.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
       at: Index of the first update of the cooldown, still at the schedule's own rate; at least 0.
-      steps: Length of the cooldown in optimizer updates, at least 0; 10 % to 20 % of the whole is a good choice.
+      steps: Length of the cooldown in optimizer updates, at least 0; 10 % to 20 % of the whole is a
+        good choice.
       end: Rate from the update with the index `at + steps` on, at least 0.
       shape: As under `lrax.ramp`.
 
@@ -153,11 +155,15 @@ def cooldown(
       Array([0.4, 0.4, 0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
 
     Reference:
-      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024, arXiv:2405.18392.
+      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024,
+      arXiv:2405.18392.
     """
     hyperparams = _require.real(at=at, steps=steps, end=end)
     _require.nonnegative(hyperparams, "at", "steps", "end")
-    return Schedule(_cooldown, {"schedule": as_schedule(schedule), **hyperparams, "shape": as_shape("shape", shape)})
+    return Schedule(
+        _cooldown,
+        {"schedule": as_schedule(schedule), **hyperparams, "shape": as_shape("shape", shape)},
+    )
 
 
 def _cooldown(count, schedule, at, steps, end, shape):

@@ -22,7 +22,8 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
 
     Args:
       init: Rate at the start, at least 0.
-      step_size: Updates between two falls, above 0; the first update at the second rate has the index `step_size`.
+      step_size: Updates between two falls, above 0; the first update at the second rate has the
+        index `step_size`.
       factor: What the rate is multiplied by, at least 0.
 
     Returns:
@@ -53,8 +54,9 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
 
     $$\eta(t) = \text{init} \cdot \prod_{i: \; \text{milestones}_i \le t} \text{factor}_i$$
 
-    Use it where the falls are not equally spaced. A milestone is the index of the first update at the new rate, as in
-    PyTorch and Optax; timm's are one update earlier, Keras' one later. One that is given twice counts twice.
+    Use it where the falls are not equally spaced. A milestone is the index of the first update at
+    the new rate, as in PyTorch and Optax; timm's are one update earlier, Keras' one later. One that
+    is given twice counts twice.
 
     Args:
       init: Rate at the start, at least 0.
@@ -65,14 +67,17 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the milestones are not a list in ascending order.
+      ValueError: if a known number is out of its range, or the milestones are not a list in
+        ascending order.
 
     Example:
       >>> lrax.multistep(init=1.0, milestones=[2, 4], factor=0.5).values(6)
       Array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25], dtype=float32)
     """
     hyperparams = _require.real(init=init, milestones=milestones, factor=factor)
-    _require.vector(hyperparams, "milestones", *(["factor"] if np.ndim(hyperparams["factor"]) else []))
+    _require.vector(
+        hyperparams, "milestones", *(["factor"] if np.ndim(hyperparams["factor"]) else [])
+    )
     _require.nonnegative(hyperparams, "init", "milestones", "factor")
     _require.ascending(hyperparams, "milestones")
     return Schedule(_multistep, hyperparams)
@@ -88,8 +93,8 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
 
     $$\eta(t) = \text{values}_i, \quad i = \#\{k: \text{boundaries}_k \le t\}$$
 
-    Use it for a schedule tuned by hand. A boundary is the index of the first update at the new rate; in Keras it is
-    that of the last one at the old rate.
+    Use it for a schedule tuned by hand. A boundary is the index of the first update at the new
+    rate; in Keras it is that of the last one at the old rate.
 
     Args:
       values: The rates, at least 0; shape `[pieces]`.
@@ -99,8 +104,8 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order, or there is not one
-        value more than boundaries.
+      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
+        or there is not one value more than boundaries.
 
     Example:
       >>> lrax.piecewise_constant(values=[0.3, 0.2, 0.1], boundaries=[2, 4]).values(6)
@@ -113,14 +118,17 @@ def _piecewise_constant(count, values, boundaries):
     return pick(count, boundaries, values)[0]
 
 
-def piecewise(values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[Any], Any] = "linear") -> Schedule:
-    r"""From one rate to the next: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`, in between by a shape.
+def piecewise(
+    values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[Any], Any] = "linear"
+) -> Schedule:
+    r"""From one rate to the next: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`, in
+    between by a shape.
 
     $$\eta(t) = \text{values}_i \, s(p) + \text{values}_{i + 1} (1 - s(p)), \quad p = \frac{t - b_i}{b_{i + 1} - b_i},
     \quad b = (0, \text{boundaries})$$
 
-    Use it for any polyline, such as the slanted triangles of the reference. After the last boundary the rate is held;
-    two equal boundaries make a jump.
+    Use it for any polyline, such as the slanted triangles of the reference. After the last boundary
+    the rate is held; two equal boundaries make a jump.
 
     Args:
       values: The rates, at least 0; shape `[points]`.
@@ -131,17 +139,21 @@ def piecewise(values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[A
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order, or there is not one
-        value more than boundaries.
+      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
+        or there is not one value more than boundaries.
 
     Example:
       >>> lrax.piecewise(values=[0.0, 0.4, 0.0], boundaries=[2, 6]).values(8)
       Array([0. , 0.2, 0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
 
     Reference:
-      Howard, Ruder. Universal Language Model Fine-tuning for Text Classification. 2018, arXiv:1801.06146.
+      Howard, Ruder. Universal Language Model Fine-tuning for Text Classification. 2018,
+      arXiv:1801.06146.
     """
-    return Schedule(_piecewise, {**_values_and_boundaries(values, boundaries), "shape": as_shape("shape", shape)})
+    return Schedule(
+        _piecewise,
+        {**_values_and_boundaries(values, boundaries), "shape": as_shape("shape", shape)},
+    )
 
 
 def _piecewise(count, values, boundaries, shape):
@@ -157,7 +169,8 @@ def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
         start, end, begin, close = pick(count, joins, start, end, begin, boundaries)
         return between(start, end, count - begin, close - count, close - begin, shape)
     rises, low, high, length = sides(start, end, steps)
-    # A piece without length is at its end once it begins, and at its start before, which only the first is asked for.
+    # A piece without length is at its end once it begins, and at its start before, which only the
+    # first is asked for.
     some = (steps > 0) | (begin <= 0)
     low, high = where(some, low, end), where(some, high, end)
     origin, sign = where(rises, begin - (length - steps), boundaries), where(rises, 1.0, -1.0)
@@ -179,7 +192,8 @@ def from_values(values: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known rate is negative, infinite or NaN, or `values` is not a list of at least one number.
+      ValueError: if a known rate is negative, infinite or NaN, or `values` is not a list of at
+        least one number.
 
     Example:
       >>> lrax.from_values([0.3, 0.1, 0.2]).values(5)
@@ -198,7 +212,10 @@ def _from_values(count, values):
 
 def _values_and_boundaries(values, boundaries):
     hyperparams = _require.real(values=values, boundaries=boundaries)
-    pieces, joins = _require.vector(hyperparams, "values"), _require.vector(hyperparams, "boundaries")
+    pieces, joins = (
+        _require.vector(hyperparams, "values"),
+        _require.vector(hyperparams, "boundaries"),
+    )
     if not pieces == joins + 1 > 1:
         raise ValueError(
             f"`values` must be one more than `boundaries`, which must be one or more, got {pieces} and {joins}"

@@ -31,38 +31,44 @@ def wsd(
       \text{end} + (\text{peak} - \text{end}) \, s(p) & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{steps} + \text{cooldown}}{\text{cooldown}}, 1\right)$$
 
-    with the weight $s(p)$ of the peak by `shape`: $1 - p$ for `"linear"`, $(1 + \cos(\pi p)) / 2$ for `"cosine"`,
-    $1 - \sqrt p$ for `"1-sqrt"`, $\sqrt{1 - p}$ for `"sqrt"`, $1 - p^2$ for `"1-square"`, $(1 - p)^2$ for `"square"`,
-    $2 \cdot 2^{-p} - 1$ for `"exp2"`, $(10^{-p} - 1/10) / (9/10)$ for `"exp10"`, $(1 - p) / (1 - p/2)$ for `"rex"`,
-    $1 - \log(1 + p \, n) / \log(1 + n)$ in a phase of $n$ steps for `"log"`; by `"geometric"` the logarithm of the
-    rate, by `"inverse"` its reciprocal is a straight line (both then need an `end` above 0).
-    Use it when training may be extended or branched: any point of the plateau can be cooled down. A cooldown of 10 % to
-    20 % of `steps` matches a cosine of the same length; `"1-sqrt"` did best in the reference.
+    with the weight $s(p)$ of the peak by `shape`: $1 - p$ for `"linear"`, $(1 + \cos(\pi p)) / 2$
+    for `"cosine"`, $1 - \sqrt p$ for `"1-sqrt"`, $\sqrt{1 - p}$ for `"sqrt"`, $1 - p^2$ for
+    `"1-square"`, $(1 - p)^2$ for `"square"`, $2 \cdot 2^{-p} - 1$ for `"exp2"`, $(10^{-p} - 1/10) /
+    (9/10)$ for `"exp10"`, $(1 - p) / (1 - p/2)$ for `"rex"`, $1 - \log(1 + p \, n) / \log(1 + n)$
+    in a phase of $n$ steps for `"log"`; by `"geometric"` the logarithm of the rate, by `"inverse"`
+    its reciprocal is a straight line (both then need an `end` above 0). Use it when training may be
+    extended or branched: any point of the plateau can be cooled down. A cooldown of 10 % to 20 % of
+    `steps` matches a cosine of the same length; `"1-sqrt"` did best in the reference.
 
     Args:
       peak: Rate of the plateau, at least 0.
       steps: Length of the whole, warmup and cooldown included, in optimizer updates.
       warmup: Length of the warmup in optimizer updates, at least 0.
-      cooldown: Length of the cooldown in optimizer updates, at least 0; `warmup + cooldown` is at most `steps`.
+      cooldown: Length of the cooldown in optimizer updates, at least 0; `warmup + cooldown` is at
+        most `steps`.
       init: Rate at the start, at least 0.
       end: Rate from the update with the index `steps` on, at least 0.
-      shape: One of the words above, or a function from p in [0, 1] to the part of the way to `end` that is made.
+      shape: One of the words above, or a function from p in [0, 1] to the part of the way to `end`
+        that is made.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, the phases are longer than `steps`, or `shape` is no
-        known word.
+      ValueError: if a known number is negative, infinite or NaN, the phases are longer than
+        `steps`, or `shape` is no known word.
 
     Example:
       >>> lrax.wsd(peak=0.1, steps=8, warmup=2, cooldown=4).values(9)
       Array([0.   , 0.05 , 0.1  , 0.1  , 0.1  , 0.075, 0.05 , 0.025, 0.   ],      dtype=float32)
 
     Reference:
-      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024, arXiv:2405.18392.
+      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024,
+      arXiv:2405.18392.
     """
-    hyperparams = _require.real(peak=peak, steps=steps, warmup=warmup, cooldown=cooldown, init=init, end=end)
+    hyperparams = _require.real(
+        peak=peak, steps=steps, warmup=warmup, cooldown=cooldown, init=init, end=end
+    )
     _require.nonnegative(hyperparams, "peak", "steps", "warmup", "cooldown", "init", "end")
     phases = (hyperparams["warmup"], hyperparams["cooldown"])
     _require.at_most("`warmup + cooldown` must be at most `steps`", phases, hyperparams["steps"])
@@ -93,7 +99,8 @@ def tri_stage(
       \text{final\_scale}^p & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{warmup} - \text{hold}}{\text{cooldown}}, 1\right)$$
 
-    Use it to rerun recipes of fairseq; `lrax.wsd` with `shape="geometric"` has the same curve in absolute terms.
+    Use it to rerun recipes of fairseq; `lrax.wsd` with `shape="geometric"` has the same curve in
+    absolute terms.
 
     Args:
       peak: Rate while held, at least 0.
@@ -114,11 +121,16 @@ def tri_stage(
       [0.01 0.505 1. 1. 1. 0.1 0.01 0.01 ]
 
     Reference:
-      Park et al. SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition. 2019,
-      arXiv:1904.08779.
+      Park et al. SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition.
+      2019, arXiv:1904.08779.
     """
     hyperparams = _require.real(
-        peak=peak, warmup=warmup, hold=hold, cooldown=cooldown, init_scale=init_scale, final_scale=final_scale
+        peak=peak,
+        warmup=warmup,
+        hold=hold,
+        cooldown=cooldown,
+        init_scale=init_scale,
+        final_scale=final_scale,
     )
     _require.nonnegative(hyperparams, "peak", "warmup", "hold", "cooldown", "init_scale")
     _require.positive(hyperparams, "final_scale")
@@ -142,7 +154,8 @@ def wsd_s(
     end: ArrayLike,
     shape: str | Callable[[Any], Any] = "inverse",
 ) -> Schedule:
-    r"""WSD, simplified: one warmup and one run, cooled down before each boundary, and back at `peak` after it.
+    r"""WSD, simplified: one warmup and one run, cooled down before each boundary, and back at
+    `peak` after it.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -150,9 +163,10 @@ def wsd_s(
       \left((1 - p) / \text{peak} + p / \text{end}\right)^{-1} & \text{otherwise}
     \end{cases} \quad p = \frac{t - b_i + c_i}{c_i}$$
 
-    with the next boundary $b_i > t$ and its cooldown $c_i$. Use it to have good models at several budgets out of one
-    run: each boundary's model is the checkpoint to use, and training goes on from it. After the last boundary the rate
-    is `end`. Cooldowns of 10 % of their boundary and an `end` of a tenth of `peak` are those of the reference.
+    with the next boundary $b_i > t$ and its cooldown $c_i$. Use it to have good models at several
+    budgets out of one run: each boundary's model is the checkpoint to use, and training goes on
+    from it. After the last boundary the rate is `end`. Cooldowns of 10 % of their boundary and an
+    `end` of a tenth of `peak` are those of the reference.
 
     Args:
       peak: Rate of the plateaus, at least 0.
@@ -167,7 +181,8 @@ def wsd_s(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the boundaries are not a list in ascending order.
+      ValueError: if a known number is out of its range, or the boundaries are not a list in
+        ascending order.
 
     Example:
       >>> schedule = lrax.wsd_s(peak=1.0, warmup=2, boundaries=[6, 10], cooldown=2, end=0.2, shape="linear")
@@ -175,12 +190,16 @@ def wsd_s(
       [0. 0.5 1. 1. 1. 0.6 1. 1. 1. 0.6 0.2 0.2]
 
     Reference:
-      Wen et al. Understanding Warmup-Stable-Decay Learning Rates: A River Valley Loss Landscape Perspective. 2024,
-      arXiv:2410.05192.
+      Wen et al. Understanding Warmup-Stable-Decay Learning Rates: A River Valley Loss Landscape
+      Perspective. 2024, arXiv:2410.05192.
     """
-    hyperparams = _require.real(peak=peak, warmup=warmup, boundaries=boundaries, cooldown=cooldown, init=init, end=end)
+    hyperparams = _require.real(
+        peak=peak, warmup=warmup, boundaries=boundaries, cooldown=cooldown, init=init, end=end
+    )
     _require.nonnegative(hyperparams, "peak", "warmup", "boundaries", "cooldown", "init", "end")
-    _require.vector(hyperparams, "boundaries", *(["cooldown"] if np.ndim(hyperparams["cooldown"]) else []))
+    _require.vector(
+        hyperparams, "boundaries", *(["cooldown"] if np.ndim(hyperparams["cooldown"]) else [])
+    )
     _require.ascending(hyperparams, "boundaries")
     if shape in CURVES:
         _require.positive(hyperparams, "end")
@@ -188,7 +207,8 @@ def wsd_s(
 
 
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
-    # The checkpoint of a boundary is made by its last update, and the next one is at the peak again.
+    # The checkpoint of a boundary is made by its last update, and the next one is at the peak
+    # again.
     boundaries = jnp.asarray(boundaries)
     i = minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
     length = jnp.broadcast_to(cooldown, boundaries.shape)[i]
@@ -206,7 +226,8 @@ def infinite(
     init: ArrayLike = 0.0,
     shape: str | Callable[[Any], Any] = "cosine",
 ) -> Schedule:
-    r"""An infinite schedule: a warmup to `peak`, a cooldown to `stable`, and that for as long as training goes on.
+    r"""An infinite schedule: a warmup to `peak`, a cooldown to `stable`, and that for as long as
+    training goes on.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -214,7 +235,8 @@ def infinite(
     \end{cases} \quad p = \min\left(\frac{t - \text{warmup}}{\text{cooldown}}, 1\right)$$
 
     Use it for continual pretraining: branch a final model off at any step of the stable phase with
-    `lrax.cooldown(schedule, at, steps, end, shape="geometric")`, the reference's annealing, and go on with the rest.
+    `lrax.cooldown(schedule, at, steps, end, shape="geometric")`, the reference's annealing, and go
+    on with the rest.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
@@ -236,10 +258,12 @@ def infinite(
       [0. 0.5 1. 0.75 0.5 0.5 0.5 0.25 0.125 0.125 ]
 
     Reference:
-      Singh et al. Beyond Cosine Decay: On the Effectiveness of Infinite Learning Rate Schedule for Continual
-      Pre-training. 2025, arXiv:2503.02844.
+      Singh et al. Beyond Cosine Decay: On the Effectiveness of Infinite Learning Rate Schedule for
+      Continual Pre-training. 2025, arXiv:2503.02844.
     """
-    hyperparams = _require.real(peak=peak, stable=stable, warmup=warmup, cooldown=cooldown, init=init)
+    hyperparams = _require.real(
+        peak=peak, stable=stable, warmup=warmup, cooldown=cooldown, init=init
+    )
     _require.nonnegative(hyperparams, "peak", "stable", "warmup", "cooldown", "init")
     return Schedule(_infinite, {**hyperparams, "shape": as_shape("shape", shape)})
 

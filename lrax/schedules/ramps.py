@@ -20,12 +20,14 @@ def ramp(
     inclusive: str = "left",
     begin: ArrayLike = 0,
 ) -> Schedule:
-    r"""A ramp from `start` to `end` over `steps` steps, of any shape, on any grid of points; held before and after.
+    r"""A ramp from `start` to `end` over `steps` steps, of any shape, on any grid of points; held
+    before and after.
 
     $$\eta(t) = \text{start} \cdot s(p) + \text{end} \cdot (1 - s(p)), \quad
     p = \frac{t - \text{begin} + a}{\text{steps} + b} \in [0, 1]$$
 
-    Frameworks differ most in which ends of a phase its steps touch, so that is one argument here, in pandas' words:
+    Frameworks differ most in which ends of a phase its steps touch, so that is one argument here,
+    in pandas' words:
 
     | `inclusive` | (a, b) | first step | last step | as in |
     |---|---|---|---|---|
@@ -34,17 +36,18 @@ def ramp(
     | `"right"` | (1, 0) | one in | `end` | transformers' `cosine_warmup_with_min_lr` |
     | `"neither"` | (1, 1) | one in | one short of `end` | torchtitan, NeMo's warmup |
 
-    Use it for a phase that no other builder has, and join phases with `lrax.join`. As a warmup, `inclusive="right"` or
-    `"neither"` does not waste the first update on a rate of 0.
+    Use it for a phase that no other builder has, and join phases with `lrax.join`. As a warmup,
+    `inclusive="right"` or `"neither"` does not waste the first update on a rate of 0.
 
     Args:
       start: Rate at the start, at least 0.
       end: Rate at the end, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate jumps to `end` at `begin`.
-      shape: `"linear"`, `"cosine"`, `"1-sqrt"`, `"sqrt"`, `"1-square"`, `"square"`, `"exp2"`, `"exp10"`, `"rex"` or
-        `"log"`, as under `lrax.wsd`; `"geometric"`, a straight line of the logarithm; `"inverse"`, one of the
-        reciprocal; or a function from p in [0, 1] to the part of the way to `end` that is made. The numbers in a
-        `jax.tree_util.Partial` are leaves of the schedule.
+      shape: `"linear"`, `"cosine"`, `"1-sqrt"`, `"sqrt"`, `"1-square"`, `"square"`, `"exp2"`,
+        `"exp10"`, `"rex"` or `"log"`, as under `lrax.wsd`; `"geometric"`, a straight line of the
+        logarithm; `"inverse"`, one of the reciprocal; or a function from p in [0, 1] to the part of
+        the way to `end` that is made. The numbers in a `jax.tree_util.Partial` are leaves of the
+        schedule.
       inclusive: `"left"`, `"both"`, `"right"` or `"neither"`.
       begin: Updates before the ramp, at least 0.
 
@@ -74,4 +77,6 @@ def _ramp(count, start, end, steps, shape, inclusive, begin):
     some = steps > 0  # a ramp without steps jumps at `begin`, on every grid
     before, longer = where(some, before, 0.0), where(some, longer, 0.0)
     since = count - begin
-    return between(start, end, since + before, steps - since + (longer - before), steps + longer, shape)
+    return between(
+        start, end, since + before, steps - since + (longer - before), steps + longer, shape
+    )

@@ -1,8 +1,9 @@
 """`Schedule`: a learning-rate schedule as a value.
 
-A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions in one module: the
-formula, named with an underscore, and above all the builder of the same name, which documents, requires and returns
-`Schedule(_formula, {...})`. The shared name is what lets a schedule print itself and be rebuilt by `replace`.
+A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions in
+one module: the formula, named with an underscore, and above all the builder of the same name, which
+documents, requires and returns `Schedule(_formula, {...})`. The shared name is what lets a schedule
+print itself and be rebuilt by `replace`.
 """
 
 import dataclasses
@@ -36,22 +37,27 @@ class Static:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
-    r"""A learning-rate schedule: a pytree whose leaves are its hyperparameters, step counts included.
+    r"""A learning-rate schedule: a pytree whose leaves are its hyperparameters, step counts
+    included.
 
-    `schedule(count)` is the rate of the optimizer update with the 0-based index `count`, so a `Schedule` serves
-    wherever Optax takes a schedule. As a value it also goes through `jax.jit` without recompiling when a number
-    changes, is mapped by `jax.vmap` over any of its numbers, differentiated, stored in a checkpoint and printed:
+    `schedule(count)` is the rate of the optimizer update with the 0-based index `count`, so a
+    `Schedule` serves wherever Optax takes a schedule. As a value it also goes through `jax.jit`
+    without recompiling when a number changes, is mapped by `jax.vmap` over any of its numbers,
+    differentiated, stored in a checkpoint and printed:
 
-    - `schedule.replace(peak=3e-4)`: the same schedule with other numbers, checked as the builder checks them;
+    - `schedule.replace(peak=3e-4)`: the same schedule with other numbers, checked as the builder
+      checks them;
     - `schedule.values(steps)`: the rates of the updates 0 to `steps - 1`;
-    - `schedule * other`, `schedule + other`: schedules again; `other` is a schedule, a number or any function of the
-      count.
+    - `schedule * other`, `schedule + other`: schedules again; `other` is a schedule, a number or
+      any function of the count.
 
-    Schedules are made by builders such as `lrax.warmup_cosine`. To make one of your own formula, pass a function at
-    the top level of a module (so that it can be pickled, and compiled once) and the numbers that it takes.
+    Schedules are made by builders such as `lrax.warmup_cosine`. To make one of your own formula,
+    pass a function at the top level of a module (so that it can be pickled, and compiled once) and
+    the numbers that it takes.
 
     Args:
-      formula: Function of `(count, **hyperparams)` that returns the rate. `count` is a float array of any shape.
+      formula: Function of `(count, **hyperparams)` that returns the rate. `count` is a float array
+        of any shape.
       hyperparams: Its hyperparameters by name: numbers, arrays, tracers, or schedules.
 
     Example:
@@ -65,8 +71,9 @@ class Schedule:
       Array([5.e-05, 5.e-04, 5.e-03], dtype=float32)
     """
 
-    # `eq` stays off: a generated hash would hash arrays, and `jax.jit(schedule)` fails on that. There is no
-    # `__post_init__`: unflattening rebuilds the class with whatever a transformation puts in place of the leaves.
+    # `eq` stays off: a generated hash would hash arrays, and `jax.jit(schedule)` fails on that.
+    # There is no `__post_init__`: unflattening rebuilds the class with whatever a transformation
+    # puts in place of the leaves.
     formula: Callable[..., Any] = dataclasses.field(metadata={"static": True})
     hyperparams: dict[str, Any]
 
@@ -75,7 +82,9 @@ class Schedule:
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; of an array of counts, an array of rates."""
         count = jnp.asarray(count, _require.float_dtype())
-        with np.errstate(all="ignore"):  # in a branch that is not taken, a number may be out of its range
+        with np.errstate(
+            all="ignore"
+        ):  # in a branch that is not taken, a number may be out of its range
             rate = jnp.asarray(self.formula(count, **_plain(self.hyperparams)), count.dtype)
         shape = np.broadcast_shapes(rate.shape, count.shape)
         return rate if rate.shape == shape else jnp.broadcast_to(rate, shape)
@@ -99,7 +108,9 @@ class Schedule:
         known = self._shown()
         unknown = sorted(hyperparams.keys() - known.keys())
         if unknown:
-            raise TypeError(f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(known)}")
+            raise TypeError(
+                f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(known)}"
+            )
         merged = {**_plain(known), **hyperparams}
         builder = _builder(self.formula)
         if builder is None:
@@ -170,7 +181,9 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
     try:
         return constant(value)
     except TypeError as error:
-        raise TypeError(f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}") from error
+        raise TypeError(
+            f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}"
+        ) from error
 
 
 def constant(value: ArrayLike) -> Schedule:
@@ -272,19 +285,25 @@ def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
 
 
 def _call(count, function):
-    # Optax calls its schedules with an int32 count, and a user's function may index a table with it. What NumPy warns
-    # of in it is the user's.
+    # Optax calls its schedules with an int32 count, and a user's function may index a table with
+    # it. What NumPy warns of in it is the user's.
     with np.errstate(divide="warn", over="warn", invalid="warn"):
         return function(count.astype(jnp.int32))
 
 
 def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.value if isinstance(value, Static) else value for name, value in hyperparams.items()}
+    return {
+        name: value.value if isinstance(value, Static) else value
+        for name, value in hyperparams.items()
+    }
 
 
 def _name(formula: Callable[..., Any]) -> str:
     """The builder's public name, such as `cosine` or `compat.timm.TanhLRScheduler`."""
-    module, name = formula.__module__.split("."), getattr(formula, "__name__", repr(formula)).removeprefix("_")
+    module, name = (
+        formula.__module__.split("."),
+        getattr(formula, "__name__", repr(formula)).removeprefix("_"),
+    )
     return ".".join([*module[1:], name]) if module[:2] == ["lrax", "compat"] else name
 
 
@@ -293,13 +312,17 @@ def _builder(formula: Callable[..., Any]) -> Callable[..., Schedule] | None:
     return None if builder is formula else builder
 
 
-def _arguments(builder: Callable[..., Schedule] | None, hyperparams: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+def _arguments(
+    builder: Callable[..., Schedule] | None, hyperparams: dict[str, Any]
+) -> tuple[tuple, dict[str, Any]]:
     """What the builder takes by position (its `*schedules`) and by keyword, in its order: JAX sorts dicts by key."""
     if builder is None:
         return (), hyperparams
     parameters = inspect.signature(builder).parameters
     keywords = {name: hyperparams[name] for name in parameters if name in hyperparams}
-    several = [name for name in keywords if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL]
+    several = [
+        name for name in keywords if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+    ]
     return tuple(value for name in several for value in keywords.pop(name)), keywords
 
 

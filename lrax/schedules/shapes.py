@@ -1,8 +1,9 @@
 """Shapes: how a phase goes from its start value to its end value.
 
-A shape maps the progress of a phase to the weights of its two values. Progress comes as the pair `(p, q)`, the part
-done and the part left, each computed from exact integer steps: `q = 1 - p` in float32 would lose every digit near the
-end of a long phase, and `p = 1 - q` near its start. For the same reason a shape returns both weights.
+A shape maps the progress of a phase to the weights of its two values. Progress comes as the pair
+`(p, q)`, the part done and the part left, each computed from exact integer steps: `q = 1 - p` in
+float32 would lose every digit near the end of a long phase, and `p = 1 - q` near its start. For the
+same reason a shape returns both weights.
 """
 
 from collections.abc import Callable
@@ -25,10 +26,12 @@ STRAIGHT = ("linear", "cosine")  # the same shape upwards and downwards
 
 
 def progress(done: Any, left: Any, steps: Any) -> Weights:
-    """The parts done and left of a phase of `steps` steps, clipped to it; one without length is a jump.
+    """The parts done and left of a phase of `steps` steps, clipped to it; one without length is a
+    jump.
 
-    The steps `left` are asked for, though they are `steps - done`, because a caller has them exactly: `end - count`.
-    Of a phase that begins at a fractional step, `done` is already rounded where `count` is large.
+    The steps `left` are asked for, though they are `steps - done`, because a caller has them
+    exactly: `end - count`. Of a phase that begins at a fractional step, `done` is already rounded
+    where `count` is large.
     """
     inside = left > 0
     length = maximum(steps, SHORTEST)
@@ -37,17 +40,25 @@ def progress(done: Any, left: Any, steps: Any) -> Weights:
 
 def _part(steps, length):
     """`steps / length`, exactly 0 and 1 at its ends and outside."""
-    # Many divisions by one number may be made as multiplications by its reciprocal, and 41 * (1 / 41) is not 1.
+    # Many divisions by one number may be made as multiplications by its reciprocal, and 41 * (1 /
+    # 41) is not 1.
     return where(steps < length, maximum(steps / length, 0), 1)
 
 
 def between(
-    start: Any, end: Any, done: Any, left: Any, steps: Any, shape: str | Callable[[Any], Any] = "linear"
+    start: Any,
+    end: Any,
+    done: Any,
+    left: Any,
+    steps: Any,
+    shape: str | Callable[[Any], Any] = "linear",
 ) -> Any:
     """The value in a phase from `start` to `end`: exact at both ends, held outside."""
     if shape in STRAIGHT:
         rises, low, high, length = sides(start, end, steps)
-        x = either(rises, lambda: plus(done, where(steps > 0, 0, length)), lambda: left)  # no length: a jump at its end
+        x = either(
+            rises, lambda: plus(done, where(steps > 0, 0, length)), lambda: left
+        )  # no length: a jump at its end
         return upwards(low, high, x, length, shape)
     p, q = progress(done, left, steps)
     if not isinstance(shape, str):
@@ -69,7 +80,8 @@ def sides(start: Any, end: Any, steps: Any) -> tuple[Any, Any, Any, Any]:
 def upward(start: Any, end: Any) -> Any:
     """Whether the way from `start` to `end` goes up; of several ways, for each.
 
-    From a known 0 one way does, and to it does not, for no rate is below; where one is, this costs it but digits.
+    From a known 0 one way does, and to it does not, for no rate is below; where one is, this costs
+    it but digits.
     """
     zeros = [known(value) and np.ndim(value) == 0 and value == 0 for value in (start, end)]
     if any(zeros) and np.ndim(start) == np.ndim(end) == 0:
@@ -78,9 +90,11 @@ def upward(start: Any, end: Any) -> Any:
 
 
 def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
-    """The value `x` steps from the lower end of a phase, by a shape that is the same from either end.
+    """The value `x` steps from the lower end of a phase, by a shape that is the same from either
+    end.
 
-    As the lower value and a part of what lies between, it has all its digits at both ends, for one division.
+    As the lower value and a part of what lies between, it has all its digits at both ends, for one
+    division.
     """
     if shape == "linear":
         return where(x < length, plus(maximum(x, 0) * ((high - low) / length), low), high)
@@ -101,7 +115,8 @@ def meets(low: Any, high: Any) -> bool:
 
 
 def as_shape(name: str, shape: Any) -> Any:
-    """A shape as a hyperparameter: one of the words, or a function from the part done to the part of the way made.
+    """A shape as a hyperparameter: one of the words, or a function from the part done to the part
+    of the way made.
 
     The numbers that a `jax.tree_util.Partial` holds become leaves.
     """
@@ -117,8 +132,11 @@ def _linear(p, q, _):
 
 
 def _cosine(p, q, _):
-    # The smaller of the two weights is computed, and the larger, which has no digits to lose, is what it leaves.
-    less = half_wave(where(p < q, p, q))  # of a minimum, the gradient in the middle would be shared, and so be zero
+    # The smaller of the two weights is computed, and the larger, which has no digits to lose, is
+    # what it leaves.
+    less = half_wave(
+        where(p < q, p, q)
+    )  # of a minimum, the gradient in the middle would be shared, and so be zero
     return where(p < q, 1 - less, less), where(p < q, less, 1 - less)
 
 
@@ -152,7 +170,9 @@ def _exp10(p, q, _):
 def _falling(p, q, base):
     # (r^p - r) / (1 - r) for r = 1 / base: an exponential moved and scaled to end at zero.
     rate = np.log(base)
-    return _exact(p, q, jnp.expm1(rate * q) / (base - 1), -jnp.expm1(-rate * p) * (base / (base - 1)))
+    return _exact(
+        p, q, jnp.expm1(rate * q) / (base - 1), -jnp.expm1(-rate * p) * (base / (base - 1))
+    )
 
 
 def _exact(p, q, of_start, of_end):
@@ -173,11 +193,13 @@ def _log(p, q, steps):
 
 
 def _geometric(start, end, p, q):
-    # From the nearer end: the exponent's rounding is multiplied by the logarithm of the ratio. A ramp from or to zero
-    # is zero in between.
+    # From the nearer end: the exponent's rounding is multiplied by the logarithm of the ratio. A
+    # ramp from or to zero is zero in between.
     falls = start * power(end / where(start > 0, start, 1), p)
     rises = end * power(start / where(end > 0, end, 1), q)
-    return where(p <= 0, start, where(p <= 0.5, where(start > 0, falls, 0), where(end > 0, rises, 0)))
+    return where(
+        p <= 0, start, where(p <= 0.5, where(start > 0, falls, 0), where(end > 0, rises, 0))
+    )
 
 
 def _inverse(start, end, p, q):
@@ -217,10 +239,14 @@ def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
     if len(boundaries) > FEW:
         i = jnp.sum(reached(count, boundaries), axis=-1)
         return [jnp.asarray(row)[i] for row in rows]
-    picked = [row[0] for row in rows]  # by comparisons, of which a few take less than a look into a table
+    picked = [
+        row[0] for row in rows
+    ]  # by comparisons, of which a few take less than a look into a table
     for k in range(len(boundaries)):
         past = count >= boundaries[k]
-        picked = [_after(past, row[k + 1], so_far) for row, so_far in zip(rows, picked, strict=True)]
+        picked = [
+            _after(past, row[k + 1], so_far) for row, so_far in zip(rows, picked, strict=True)
+        ]
     return picked
 
 
@@ -232,8 +258,8 @@ def _after(past, x, y):
 def whole_power(x: Any, n: Any) -> Any:
     """`x ** n` for `x >= 0` and whole `n >= 0`, without a gradient in `n`.
 
-    Held from a change by e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the gradient for one. The
-    first power is always `x` itself.
+    Held from a change by e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the
+    gradient for one. The first power is always `x` itself.
     """
     most = 80 / maximum(abs(log(where(x > 0, x, 2.0))), 1e-30)
     most = held(maximum(most - most % 1, 1))
@@ -275,8 +301,9 @@ def coarse(x: Any) -> Any:
 
 def half_wave(x: Any) -> Any:
     """`(1 - cos(pi x)) / 2` for x from 0 to 1: with all its digits near 0, and exact at both ends."""
-    # XLA's cosine takes any angle, and so five times as long as a polynomial for those asked for here. That of half the
-    # angle, 1 - cos(pi x / 2), is x^2 and a short one; by its y, the wave is y (2 - y), which near 1 forgives y errors.
+    # XLA's cosine takes any angle, and so five times as long as a polynomial for those asked for
+    # here. That of half the angle, 1 - cos(pi x / 2), is x^2 and a short one; by its y, the wave is
+    # y (2 - y), which near 1 forgives y errors.
     square = x * x
     factors = WAVE[np.dtype(x.dtype) == np.float64]
     series = factors[-1]

@@ -1,8 +1,9 @@
 """How much of a schedule a picture shows, and which of its counts a table does: for display only.
 
-Both are read from the hyperparameters, whose names mean the same in every builder; where the end is a matter of taste,
-as for an exponential, or a schedule changes the clock of another, the builder has a rule here. Nothing here imports
-`Schedule`, whose display rests on it: a schedule is what has a `formula` and `hyperparams`.
+Both are read from the hyperparameters, whose names mean the same in every builder; where the end is
+a matter of taste, as for an exponential, or a schedule changes the clock of another, the builder
+has a rule here. Nothing here imports `Schedule`, whose display rests on it: a schedule is what has
+a `formula` and `hyperparams`.
 """
 
 import math
@@ -21,7 +22,9 @@ _SMALL = 0.01  # what falls forever is shown until it has fallen to this part
 class Landmarks(NamedTuple):
     """Where things happen in a schedule."""
 
-    end: float | None = None  # when it is over or has mostly happened, in steps; None: it has no scale of its own
+    end: float | None = (
+        None  # when it is over or has mostly happened, in steps; None: it has no scale of its own
+    )
     settled: bool = False  # whether it changes no more after that
     marks: tuple[tuple[float, str], ...] = ()  # counts and what happens there
 
@@ -36,7 +39,9 @@ class _Known(NamedTuple):
 
     def longest(self, *names: str) -> float:
         """The largest finite value under these names over lanes and tables; 0 if there is none."""
-        values = np.concatenate([[0.0], *(self.numbers[name].ravel() for name in names if name in self.numbers)])
+        values = np.concatenate(
+            [[0.0], *(self.numbers[name].ravel() for name in names if name in self.numbers)]
+        )
         return float(np.max(values, where=np.isfinite(values), initial=0.0))
 
 
@@ -45,7 +50,8 @@ class _UnknownError(Exception):
 
 
 def span(schedule: Any) -> int | None:
-    """How many updates a picture of a schedule should show: all of it, and a tenth more to see what comes after.
+    """How many updates a picture of a schedule should show: all of it, and a tenth more to see what
+    comes after.
 
     Args:
       schedule: A `Schedule`.
@@ -71,18 +77,28 @@ def landmarks(schedule: Any) -> Landmarks | None:
 def _landmarks(schedule: Any) -> Landmarks:
     name = getattr(schedule.formula, "__name__", "").removeprefix("_")
     hyperparams = schedule.hyperparams
-    children = {key: [_landmarks(child) for child in _children(value)] for key, value in hyperparams.items()}
+    children = {
+        key: [_landmarks(child) for child in _children(value)] for key, value in hyperparams.items()
+    }
     numbers = {key: _number(value) for key, value in hyperparams.items() if not children[key]}
     known = _Known(
         {key: value for key, value in numbers.items() if value is not None},
         [child for several in children.values() for child in several],
-        {key: getattr(value, "value", None) for key, value in hyperparams.items() if not children[key]},
+        {
+            key: getattr(value, "value", None)
+            for key, value in hyperparams.items()
+            if not children[key]
+        },
         children.get("schedule", []),
     )
     if name in _RULES:
         return _RULES[name](known)
     found = _by_vocabulary(known)
-    return found if known.numbers or known.children else found._replace(end=_probed(schedule), settled=True)
+    return (
+        found
+        if known.numbers or known.children
+        else found._replace(end=_probed(schedule), settled=True)
+    )
 
 
 def _children(value: Any) -> Iterator[Any]:
@@ -124,14 +140,30 @@ def _latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
 def _by_vocabulary(known: _Known) -> Landmarks:
     """By what the names mean: `steps` is the whole, warmup included; without it, the phases follow one another."""
     begin, warmup, cooldown, steps = map(known.longest, ("begin", "warmup", "cooldown", "steps"))
-    points = [known.numbers[name].ravel() for name in ("milestones", "boundaries", "at") if name in known.numbers]
-    points = [float(count) for count in np.sort(np.concatenate([[], *points])) if math.isfinite(count)]
+    points = [
+        known.numbers[name].ravel()
+        for name in ("milestones", "boundaries", "at")
+        if name in known.numbers
+    ]
+    points = [
+        float(count) for count in np.sort(np.concatenate([[], *points])) if math.isfinite(count)
+    ]
     marks = [(begin + count, "boundary") for count in points[:6]]
     if warmup:
         marks.append((begin + warmup, "end of warmup"))
     if steps and cooldown:
         marks.append((begin + steps - cooldown, "start of cooldown"))
-    phases = ("warmup", "hold", "up", "down", "first", "period", "timescale", "step_size", "cooldown")
+    phases = (
+        "warmup",
+        "hold",
+        "up",
+        "down",
+        "first",
+        "period",
+        "timescale",
+        "step_size",
+        "cooldown",
+    )
     if steps:
         own = Landmarks(begin + steps, True)
     elif points:
@@ -152,8 +184,12 @@ def _probed(schedule: Any) -> float | None:
             return None
         final, small = rates[-1], 1e-3 * np.max(np.abs(rates))
         while counts[changing[-1] + 1] - counts[changing[-1]] > 1:
-            counts = np.unique(np.linspace(counts[changing[-1]], counts[changing[-1] + 1], 64).astype(int))
-            changing = np.flatnonzero(np.abs(np.asarray(schedule.values(counts), np.float64) - final) > small)
+            counts = np.unique(
+                np.linspace(counts[changing[-1]], counts[changing[-1] + 1], 64).astype(int)
+            )
+            changing = np.flatnonzero(
+                np.abs(np.asarray(schedule.values(counts), np.float64) - final) > small
+            )
         return float(counts[changing[-1] + 1])
     except Exception:  # a user's function: it may take no array, or be under a transformation
         return None
@@ -173,7 +209,9 @@ def _exponential(known):
     with np.errstate(divide="ignore", invalid="ignore"):
         floor = np.log(known.numbers.get("end", np.nan) / known.numbers["init"]) / np.log(rate)
     floored = bool(np.all((floor > 0) & (floor <= times)))
-    end = known.longest("begin") + (float(np.max(floor)) if floored else times) * known.longest("steps")
+    end = known.longest("begin") + (float(np.max(floor)) if floored else times) * known.longest(
+        "steps"
+    )
     return Landmarks(end, floored)
 
 
@@ -186,7 +224,9 @@ def _inverse_time(known):
 def _step_decay(known):
     drops = min(max(math.ceil(_first_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
     size = known.longest("step_size")
-    return Landmarks((drops + 1) * size, False, tuple((size * i, "step") for i in range(1, min(drops, 4) + 1)))
+    return Landmarks(
+        (drops + 1) * size, False, tuple((size * i, "step") for i in range(1, min(drops, 4) + 1))
+    )
 
 
 def _after_warmup(times: float, scale: str = "warmup") -> Callable[[_Known], Landmarks]:
@@ -207,7 +247,11 @@ def _open(known):
 
 
 def _cosine_restarts(known):
-    first, mult, limited = known.longest("first"), max(known.longest("mult"), 1.0), "cycles" in known.numbers
+    first, mult, limited = (
+        known.longest("first"),
+        max(known.longest("mult"), 1.0),
+        "cycles" in known.numbers,
+    )
     cycles = max(min(int(known.longest("cycles")), 64), 1) if limited else 4 if mult < 1.5 else 3
     ends = np.cumsum(first * mult ** np.arange(cycles))
     marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, 4)])
@@ -222,7 +266,9 @@ def _cyclic(known):
 
 def _power_law(known):
     """Until the law gives a tenth of the peak."""
-    peak, batch_size, tokens, a, b = map(known.numbers.get, ("peak", "batch_size", "tokens_per_step", "a", "b"))
+    peak, batch_size, tokens, a, b = map(
+        known.numbers.get, ("peak", "batch_size", "tokens_per_step", "a", "b")
+    )
     with np.errstate(all="ignore"):
         end = np.asarray((10 * a * batch_size / peak) ** (-1 / b) / tokens)
     return Landmarks(float(np.max(end, where=np.isfinite(end), initial=0)) or None)
@@ -271,7 +317,9 @@ def _repeat(known):
 
 def _join(known):
     boundaries = [float(count) for count in np.sort(known.numbers["boundaries"].ravel())]
-    last = _latest(known.children[-1:], boundaries[-1] if known.words.get("clock", "local") == "local" else 0)
+    last = _latest(
+        known.children[-1:], boundaries[-1] if known.words.get("clock", "local") == "local" else 0
+    )
     first = (mark for mark in known.children[0].marks if mark[0] < boundaries[0])
     marks = (*first, *((count, "boundary") for count in boundaries[:6]), *last.marks)
     end = max(last.end, boundaries[-1]) if last.end is not None else 1.25 * boundaries[-1] or None

@@ -14,20 +14,22 @@ from .staging import where
 
 
 def stack(schedules: Sequence[Any]) -> Schedule:
-    r"""Several schedules, of different formulas too, as one whose leaves have an axis of lanes in front.
+    r"""Several schedules, of different formulas too, as one whose leaves have an axis of lanes in
+    front.
 
     $$\eta_l(t) = \text{schedules}_l(t)$$
 
-    Use it to train with all of them side by side: under `jax.vmap` over its leaves, each lane has the schedule of its
-    own place. Called as it is, it gives the rates of all lanes. Each lane evaluates every formula that is there, so
-    stack a handful of formulas, of as many schedules as you like.
+    Use it to train with all of them side by side: under `jax.vmap` over its leaves, each lane has
+    the schedule of its own place. Called as it is, it gives the rates of all lanes. Each lane
+    evaluates every formula that is there, so stack a handful of formulas, of as many schedules as
+    you like.
 
     Args:
       schedules: One or more: each a `Schedule`, number or function of the count.
 
     Returns:
-      A `Schedule` with the lanes in front: `schedule(count)` has the shape `[lanes]`, `schedule.values(steps)`
-      `[lanes, steps]`.
+      A `Schedule` with the lanes in front: `schedule(count)` has the shape `[lanes]`,
+      `schedule.values(steps)` `[lanes, steps]`.
 
     Raises:
       ValueError: if there is none.
@@ -45,12 +47,15 @@ def stack(schedules: Sequence[Any]) -> Schedule:
     lanes = several("stack", tuple(schedules))
     structures = [_structure(lane) for lane in lanes]
     kinds = list(dict.fromkeys(structures))
-    # Where a lane is of another kind, the numbers of a kind's first lane fill its place: they are valid, so that what
-    # is not chosen has no NaN either.
+    # Where a lane is of another kind, the numbers of a kind's first lane fill its place: they are
+    # valid, so that what is not chosen has no NaN either.
     stacked = []
     for kind in kinds:
         first = lanes[structures.index(kind)]
-        fill = [lane if structure == kind else first for lane, structure in zip(lanes, structures, strict=True)]
+        fill = [
+            lane if structure == kind else first
+            for lane, structure in zip(lanes, structures, strict=True)
+        ]
         stacked.append(jax.tree.map(_stack_leaves, *fill))
     index = np.array([kinds.index(structure) for structure in structures], _require.float_dtype())
     return Schedule(_stack, {"schedules": tuple(stacked), "index": index})
@@ -72,7 +77,9 @@ def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
     if isinstance(index, Tracer) or np.ndim(index) != 1:
         return hyperparams  # under a transformation, or one lane
     lanes = enumerate(np.asarray(index, int))
-    return {"schedules": [jax.tree.map(lambda leaf, i=i: leaf[i], schedules[kind]) for i, kind in lanes]}
+    return {
+        "schedules": [jax.tree.map(lambda leaf, i=i: leaf[i], schedules[kind]) for i, kind in lanes]
+    }
 
 
 def _structure(schedule):

@@ -1,7 +1,7 @@
 """What is known before any count is computed at once, so that no program holds it.
 
-Under `jax.jit`, `jnp` stages arithmetic on known numbers, too: for XLA to fold, once it has been traced and lowered.
-These compute it by NumPy, and leave one instruction each of what is not known.
+Under `jax.jit`, `jnp` stages arithmetic on known numbers, too: for XLA to fold, once it has been
+traced and lowered. These compute it by NumPy, and leave one instruction each of what is not known.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,10 @@ def where(which: Any, x: Any, y: Any) -> Any:
     if len(set(shapes)) > 1:
         return jnp.where(which, x, y)
     dtype = jnp.result_type(x, y)
-    return lax.select(which, *(np.asarray(value, dtype) if known(value) else value.astype(dtype) for value in (x, y)))
+    return lax.select(
+        which,
+        *(np.asarray(value, dtype) if known(value) else value.astype(dtype) for value in (x, y)),
+    )
 
 
 def either(which: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
@@ -65,7 +68,9 @@ def stack(*values: Any) -> Any:
 
 def after_zero(x: Any) -> Any:
     """The numbers of a list, after a 0."""
-    return np.concatenate([x[:1] * 0, x]) if known(x) else jnp.concatenate([jnp.zeros_like(x[:1]), x])
+    return (
+        np.concatenate([x[:1] * 0, x]) if known(x) else jnp.concatenate([jnp.zeros_like(x[:1]), x])
+    )
 
 
 def plus(x: Any, y: Any) -> Any:

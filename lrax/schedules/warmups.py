@@ -23,15 +23,17 @@ def warmup_cosine(
       \text{end} + (\text{peak} - \text{end}) \, (1 + \cos(\pi p)) / 2 & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
 
-    Use it as the default for Adam and its kin; a warmup of 1 % to 10 % of `steps` and `end` of 0 to 0.1 of `peak`
-    are good first choices. It agrees with `optax.warmup_cosine_decay_schedule` (whose `decay_steps` also includes the
-    warmup), and every number may be traced, `peak` among them.
+    Use it as the default for Adam and its kin; a warmup of 1 % to 10 % of `steps` and `end` of 0 to
+    0.1 of `peak` are good first choices. It agrees with `optax.warmup_cosine_decay_schedule` (whose
+    `decay_steps` also includes the warmup), and every number may be traced, `peak` among them.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
       steps: Length of the whole, warmup included, in optimizer updates; at least `warmup`.
-      warmup: Length of the warmup in optimizer updates, at least 0; with 0 the first update has the rate `peak`.
-      init: Rate at the start, at least 0. The default leaves the parameters untouched in the first update.
+      warmup: Length of the warmup in optimizer updates, at least 0; with 0 the first update has the
+        rate `peak`.
+      init: Rate at the start, at least 0. The default leaves the parameters untouched in the first
+        update.
       end: Rate from the update with the index `steps` on, at least 0.
 
     Returns:
@@ -45,12 +47,15 @@ def warmup_cosine(
       [0. 0.05 0.1 0.085 0.05 0.015 0. 0. ]
 
     Reference:
-      Goyal et al. Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour. 2017, arXiv:1706.02677 (the warmup).
-      Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts. 2016, arXiv:1608.03983 (the cosine).
+      Goyal et al. Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour. 2017,
+      arXiv:1706.02677 (the warmup). Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm
+      Restarts. 2016, arXiv:1608.03983 (the cosine).
     """
     hyperparams = _require.real(peak=peak, steps=steps, warmup=warmup, init=init, end=end)
     _require.nonnegative(hyperparams, "peak", "steps", "warmup", "init", "end")
-    _require.at_most("`warmup` must be at most `steps`", hyperparams["warmup"], hyperparams["steps"])
+    _require.at_most(
+        "`warmup` must be at most `steps`", hyperparams["warmup"], hyperparams["steps"]
+    )
     return Schedule(_warmup_cosine, hyperparams)
 
 
@@ -75,14 +80,16 @@ def warmup_linear(
       \text{peak} + (\text{end} - \text{peak}) \, p & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
 
-    Use it as the default for fine-tuning, and for pretraining with `end` at 0, where the reference found it better
-    than a cosine to a tenth.
+    Use it as the default for fine-tuning, and for pretraining with `end` at 0, where the reference
+    found it better than a cosine to a tenth.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
       steps: Length of the whole, warmup included, in optimizer updates; at least `warmup`.
-      warmup: Length of the warmup in optimizer updates, at least 0; with 0 the first update has the rate `peak`.
-      init: Rate at the start, at least 0. The default leaves the parameters untouched in the first update.
+      warmup: Length of the warmup in optimizer updates, at least 0; with 0 the first update has the
+        rate `peak`.
+      init: Rate at the start, at least 0. The default leaves the parameters untouched in the first
+        update.
       end: Rate from the update with the index `steps` on, at least 0.
 
     Returns:
@@ -96,12 +103,14 @@ def warmup_linear(
       Array([0. , 0.2, 0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
 
     Reference:
-      Bergsma et al. Straight to Zero: Why Linearly Decaying the Learning Rate to Zero Works Best for LLMs. 2025,
-      arXiv:2502.15938.
+      Bergsma et al. Straight to Zero: Why Linearly Decaying the Learning Rate to Zero Works Best
+      for LLMs. 2025, arXiv:2502.15938.
     """
     hyperparams = _require.real(peak=peak, steps=steps, warmup=warmup, init=init, end=end)
     _require.nonnegative(hyperparams, "peak", "steps", "warmup", "init", "end")
-    _require.at_most("`warmup` must be at most `steps`", hyperparams["warmup"], hyperparams["steps"])
+    _require.at_most(
+        "`warmup` must be at most `steps`", hyperparams["warmup"], hyperparams["steps"]
+    )
     return Schedule(_warmup_linear, hyperparams)
 
 
@@ -120,8 +129,10 @@ def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0
 
     Args:
       peak: Rate from the update with the index `warmup` on, at least 0.
-      warmup: Length of the warmup in optimizer updates, at least 0; with 0 every update has the rate `peak`.
-      init: Rate at the start, at least 0. The default leaves the parameters untouched in the first update.
+      warmup: Length of the warmup in optimizer updates, at least 0; with 0 every update has the
+        rate `peak`.
+      init: Rate at the start, at least 0. The default leaves the parameters untouched in the first
+        update.
 
     Returns:
       A `Schedule`.

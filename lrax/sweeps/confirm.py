@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _require
-from ..tasks.task import Task
+from ..training.run import Optimizer
+from ..training.task import Task
 from . import statistics
 from .points import points
 from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep
-from .train import Optimizer
 
 # Seeds of keys whose numbers are not known: such as nobody counts up to.
 FAR = 1_000_000
@@ -34,7 +34,9 @@ class Confirmation(NamedTuple):
             words = ", ".join(f"{name}={value:.3g}" for name, value in point.items())
             low, high = self.interval[i]
             line = f"{words}: {self.mean[i]:.4g}, between {low:.4g} and {high:.4g}; the sweep had {self.claimed[i]:.4g}"
-            lines.append(line + (f"; p {self.paired.p_value[i]:.2g} against the first" if i else ""))
+            lines.append(
+                line + (f"; p {self.paired.p_value[i]:.2g} against the first" if i else "")
+            )
         return "\n".join(lines)
 
 
@@ -50,9 +52,10 @@ def confirm(
 ) -> Confirmation:
     """Trains the best points of a sweep again on fresh seeds, and says how good they are.
 
-    The best of many noisy scores is better than it deserves (the winner's curse), the more so the more points and the
-    fewer seeds. Use this for the numbers to report, and to settle which of the first few points is best. The seeds are
-    others than the sweep's; steps, objective and the sharing of random numbers are the same.
+    The best of many noisy scores is better than it deserves (the winner's curse), the more so the
+    more points and the fewer seeds. Use this for the numbers to report, and to settle which of the
+    first few points is best. The seeds are others than the sweep's; steps, objective and the
+    sharing of random numbers are the same.
 
     Args:
       task: The sweep's task.
@@ -64,11 +67,13 @@ def confirm(
       progress: Whether to show a progress bar. By default where a person watches.
 
     Returns:
-      `Confirmation(hyperparams, mean, interval, claimed, paired, result)`, which prints as a few lines.
+      `Confirmation(hyperparams, mean, interval, claimed, paired, result)`, which prints as a few
+      lines.
 
     Raises:
-      ValueError: if there are fewer than two seeds, one is among the sweep's, `confidence` is not within (0, 1), every
-        point diverged, a lane of the sweep's best point diverges with the fresh seeds, or the sweep was interrupted.
+      ValueError: if there are fewer than two seeds, one is among the sweep's, `confidence` is not
+        within (0, 1), every point diverged, a lane of the sweep's best point diverges with the
+        fresh seeds, or the sweep was interrupted.
       TypeError: if an argument is not as described.
 
     Example:
@@ -79,7 +84,8 @@ def confirm(
       ((2,), (2, 2), ['2', '3', '4'])
 
     Reference:
-      Cawley and Talbot, On Over-fitting in Model Selection and Subsequent Selection Bias in Performance Evaluation
+      Cawley and Talbot, On Over-fitting in Model Selection and Subsequent Selection Bias in
+      Performance Evaluation
       (2010).
     """
     if not isinstance(result, SweepResult):
@@ -93,9 +99,14 @@ def confirm(
         )
     known = np.all(np.isfinite(result.scores[chosen]), axis=1)
     if not known.any():
-        raise ValueError("every point diverged with some seed, so there is none to confirm; try lower rates")
+        raise ValueError(
+            "every point diverged with some seed, so there is none to confirm; try lower rates"
+        )
     chosen = chosen[known][:top]
-    rows = [{name: float(values[point]) for name, values in result.hyperparams.items()} for point in chosen]
+    rows = [
+        {name: float(values[point]) for name, values in result.hyperparams.items()}
+        for point in chosen
+    ]
     fresh = sweep(
         task,
         optimizer,
@@ -114,7 +125,9 @@ def confirm(
     values = np.where(np.isfinite(fresh.scores), fresh.values, np.nan)
     mean, interval = statistics.means(values, confidence)
     claimed = result.values[chosen].mean(axis=1, dtype=np.float64)
-    return Confirmation(rows, mean, interval, claimed, fresh.paired(0, confidence=confidence), fresh)
+    return Confirmation(
+        rows, mean, interval, claimed, fresh.paired(0, confidence=confidence), fresh
+    )
 
 
 def _fresh(used: Sequence[str], seeds: Any) -> list[int]:
@@ -126,7 +139,11 @@ def _fresh(used: Sequence[str], seeds: Any) -> list[int]:
     else:
         fresh = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(seeds)]
         if len(fresh) < 2:
-            raise ValueError(f"`seeds` must be at least 2, for one says nothing of their spread, got {fresh}")
+            raise ValueError(
+                f"`seeds` must be at least 2, for one says nothing of their spread, got {fresh}"
+            )
     if shared := sorted(numbers.intersection(fresh)):
-        raise ValueError(f"`seeds` must be others than those that chose the points, got {shared} among them")
+        raise ValueError(
+            f"`seeds` must be others than those that chose the points, got {shared} among them"
+        )
     return fresh

@@ -1,6 +1,5 @@
 """Grids: which hyperparameters a sweep tries."""
 
-import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,10 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _require
+from ..training.optimizer import parameters as parameters_of
 from .points import Points, axis
 
 
-def log_grid(low: float, high: float, n: int | None = None, *, per_decade: float | None = None) -> np.ndarray:
+def log_grid(
+    low: float, high: float, n: int | None = None, *, per_decade: float | None = None
+) -> np.ndarray:
     r"""Rates at equal ratios from `low` to `high`, both included.
 
     $$\eta_i = \text{low} \cdot (\text{high} / \text{low})^{i / (n - 1)}$$
@@ -23,14 +25,15 @@ def log_grid(low: float, high: float, n: int | None = None, *, per_decade: float
       low: Smallest rate, above 0.
       high: Largest rate, at least `low`.
       n: How many, at least 1; with 1 it is `low`.
-      per_decade: In place of `n`, how many steps to a factor of ten, above 0; rounded so that they fit.
+      per_decade: In place of `n`, how many steps to a factor of ten, above 0; rounded so that they
+        fit.
 
     Returns:
       NumPy array of shape `[n]`, ascending.
 
     Raises:
-      ValueError: if a bound or `per_decade` is not positive and finite, the bounds are in the wrong order, or `n` is
-        below 1.
+      ValueError: if a bound or `per_decade` is not positive and finite, the bounds are in the wrong
+        order, or `n` is below 1.
       TypeError: if `n` is not an int, or both or neither of `n` and `per_decade` are given.
 
     Example:
@@ -53,16 +56,21 @@ def log_grid(low: float, high: float, n: int | None = None, *, per_decade: float
     return np.geomspace(low, high, n)
 
 
-def as_points(grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[..., Any]) -> dict[str, np.ndarray]:
-    """The points of a grid: for every hyperparameter its value at each point, in the order of the product.
+def as_points(
+    grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[..., Any]
+) -> dict[str, np.ndarray]:
+    """The points of a grid: for every hyperparameter its value at each point, in the order of the
+    product.
 
-    `Points` are what they are, and of everything else the product is taken. A bare array of values is for the first
-    parameter of the optimizer, its learning rate.
+    `Points` are what they are, and of everything else the product is taken. A bare array of values
+    is for the first parameter of the optimizer, its learning rate.
     """
-    parameters = _parameters(optimizer)
+    parameters = parameters_of(optimizer)
     if not isinstance(grid, Mapping):
         if not parameters:
-            raise TypeError("`grid` must be {name: values} for an optimizer without named parameters, got values alone")
+            raise TypeError(
+                "`grid` must be {name: values} for an optimizer without named parameters, got values alone"
+            )
         grid = {next(iter(parameters)): grid}
     if not grid:
         raise ValueError("`grid` must name at least one hyperparameter, got {}")
@@ -70,8 +78,14 @@ def as_points(grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[...
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     unknown = [name for name in axes if name not in parameters]
     if unknown and parameters and not takes_any:
-        raise ValueError(f"`grid` must name parameters of the optimizer, which are {list(parameters)}, got {unknown}")
-    needed = [name for name, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD,)]
+        raise ValueError(
+            f"`grid` must name parameters of the optimizer, which are {list(parameters)}, got {unknown}"
+        )
+    needed = [
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD,)
+    ]
     missing = [name for name in needed if name not in axes]
     if missing:
         raise ValueError(
@@ -81,27 +95,6 @@ def as_points(grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[...
         return dict(axes)
     product = np.array(list(itertools.product(*axes.values())))
     return {name: product[:, i] for i, name in enumerate(axes)}
-
-
-def first_parameter(optimizer: Callable[..., Any]) -> str:
-    """The name of the optimizer's first parameter, its learning rate."""
-    names = list(_parameters(optimizer))
-    if not names:
-        raise TypeError(f"`optimizer` must take at least one named parameter, got {optimizer!r}")
-    return names[0]
-
-
-def _parameters(optimizer: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    if not callable(optimizer):
-        raise TypeError(
-            "`optimizer` must be a function from hyperparameters to an optax.GradientTransformation, such as"
-            f" `optax.adam`, got {type(optimizer).__name__}; not `optax.adam(1e-3)`, whose rate can no longer be swept"
-        )
-    try:
-        parameters = inspect.signature(optimizer).parameters
-    except (TypeError, ValueError):  # a callable without a readable signature: its own errors will do
-        return {}
-    return {name: p for name, p in parameters.items() if p.kind is not p.VAR_POSITIONAL}
 
 
 def beyond(rates: np.ndarray, edge: str, n: int) -> np.ndarray:

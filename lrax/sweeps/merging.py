@@ -29,17 +29,30 @@ def merged(a: Any, b: Any) -> Any:
                 "results to merge must be of the same task, whose first losses with each seed would be the same, got"
                 f" {first[0]} and {first[1]}"
             )
-    columns = [np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1) for result in (a, b)]
+    columns = [
+        np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1) for result in (a, b)
+    ]
     known = np.any(
-        np.all(np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True), axis=2), axis=1
+        np.all(
+            np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True), axis=2
+        ),
+        axis=1,
     )
     join = lambda x, y: np.concatenate([x, y[~known]])
     joined: dict[str, Any] = {
-        field: join(getattr(a, field), getattr(b, field)) for field in ("losses", "status", "stopped_at")
+        field: join(getattr(a, field), getattr(b, field))
+        for field in ("losses", "status", "stopped_at")
     }
     for group in GROUPS:
-        joined[group] = {name: join(values, getattr(b, group)[name]) for name, values in getattr(a, group).items()}
-    seconds = {key: round(a.info[key] + b.info.get(key, 0), 3) for key in a.info if key.endswith("_seconds")}
+        joined[group] = {
+            name: join(values, getattr(b, group)[name])
+            for name, values in getattr(a, group).items()
+        }
+    seconds = {
+        key: round(a.info[key] + b.info.get(key, 0), 3)
+        for key in a.info
+        if key.endswith("_seconds")
+    }
     both = dataclasses.replace(a, **joined, info={**a.info, **seconds})
     if both.best_lane[0] >= len(a.status):
         both = dataclasses.replace(both, best_params=b.best_params)

@@ -6,8 +6,9 @@ import numpy as np
 
 RESAMPLES = 400
 CONFIDENCE = 0.95
-# The parabola looks at what lies within a third of a decade of the optimum, or within two grid steps if these are
-# longer: less would follow the noise, more the asymmetry of the curve, which rises more steeply above its optimum.
+# The parabola looks at what lies within a third of a decade of the optimum, or within two grid
+# steps if these are longer: less would follow the noise, more the asymmetry of the curve, which
+# rises more steeply above its optimum.
 REACH = np.log(10) / 3
 STEPS = 2.2
 ROUNDS = 3
@@ -17,7 +18,9 @@ class Optimum(NamedTuple):
     """The best rate, an interval around it, and whether the curve may go on falling beyond the grid."""
 
     rate: float
-    interval: tuple[float, float]  # open, with 0 or infinity, on the side where the grid ends at its best rate
+    interval: tuple[
+        float, float
+    ]  # open, with 0 or infinity, on the side where the grid ends at its best rate
     at_edge: str | None  # "low" or "high" when the best rate is the grid's first or last
 
     def __str__(self) -> str:
@@ -31,36 +34,42 @@ class Optimum(NamedTuple):
 def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     r"""The minimum of scores over rates, between grid points where the curve allows.
 
-    The scores are averaged over seeds, and a parabola in the logarithm of the rate is fitted around the best one,
+    The scores are averaged over seeds, and a parabola in the logarithm of the rate is fitted around
+    the best one,
 
     $$\min_{a, b, c} \sum_i w_i (a + b x_i + c x_i^2 - \bar s_i)^2, \qquad w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
 
-    where $x_i$ is the distance from the vertex, found in a few rounds, and $e_i$ the excess over the least score in
-    units of its median near there, so that the cliff before divergence has no say.
+    where $x_i$ is the distance from the vertex, found in a few rounds, and $e_i$ the excess over
+    the least score in units of its median near there, so that the cliff before divergence has no
+    say.
 
-    The interval holds 95 % of the vertices of resampled seeds, each seed's curve a whole, for lanes of a seed share
-    their noise; widened by the factor by which such an interval is too narrow for few seeds,
-    $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the parabola take the place of the seeds, and how
-    seeds differ stays unknown. It reaches at least half way to the best rate's neighbours, since no grid says more.
+    The interval holds 95 % of the vertices of resampled seeds, each seed's curve a whole, for lanes
+    of a seed share their noise; widened by the factor by which such an interval is too narrow for
+    few seeds, $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the parabola take
+    the place of the seeds, and how seeds differ stays unknown. It reaches at least half way to the
+    best rate's neighbours, since no grid says more.
 
     Args:
       rates: Positive rates, shape `[points]`.
       scores: What is minimised, infinite where a lane diverged; shape `[points, seeds]`.
 
     Returns:
-      The `Optimum`. At the edge of the grid, `rate` is the edge itself and the interval is open: the true optimum may
-      lie beyond.
+      The `Optimum`. At the edge of the grid, `rate` is the edge itself and the interval is open:
+      the true optimum may lie beyond.
 
     Raises:
       ValueError: if no rate has a finite score, or a rate is not positive.
 
     Reference:
-      Hesterberg, What Teachers Should Know about the Bootstrap (2015), arXiv:1411.5279, for the widening.
+      Hesterberg, What Teachers Should Know about the Bootstrap (2015), arXiv:1411.5279, for the
+      widening.
     """
     usable = np.isfinite(rates)
     rates, scores = np.asarray(rates, np.float64)[usable], np.asarray(scores, np.float64)[usable]
     if not np.all(rates > 0):
-        raise ValueError(f"`rates` must be positive for an optimum on their logarithmic scale, got {rates.min()}")
+        raise ValueError(
+            f"`rates` must be positive for an optimum on their logarithmic scale, got {rates.min()}"
+        )
     order = np.argsort(rates, kind="stable")
     log_rates, scores = np.log(rates[order]), scores[order]
     means = scores.mean(axis=1)
@@ -83,7 +92,9 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
 def _at_edge(log_rates: np.ndarray, best: int) -> Optimum:
     rate = float(np.exp(log_rates[best]))
     if best == 0:
-        return Optimum(rate, (0.0, float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf), "low")
+        return Optimum(
+            rate, (0.0, float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf), "low"
+        )
     return Optimum(rate, (float(np.exp(log_rates[-2])), np.inf), "high")
 
 
@@ -96,7 +107,9 @@ def _interval(x: np.ndarray, scores: np.ndarray, center: float) -> tuple[float, 
     if seeds > 1:
         freedom, inflation = seeds - 1, np.sqrt(seeds / (seeds - 1))
         draws = np.sort(generator.integers(seeds, size=(RESAMPLES, seeds)), axis=1)
-        draws, again = np.unique(draws, axis=0, return_inverse=True)  # of two seeds, for one, there are three
+        draws, again = np.unique(
+            draws, axis=0, return_inverse=True
+        )  # of two seeds, for one, there are three
         curves = scores.T[draws].mean(axis=1)
     else:
         fitted = _fit(x, scores.T)
@@ -104,7 +117,9 @@ def _interval(x: np.ndarray, scores: np.ndarray, center: float) -> tuple[float, 
         freedom, inflation = int(near.sum()) - 3, 1.0
         if not fitted.opens[0] or freedom < 1:  # too few residuals to tell how large they are
             return center, center
-        size = np.sqrt(np.average(fitted.residuals[0] ** 2, weights=fitted.weights[0]) * near.sum() / freedom)
+        size = np.sqrt(
+            np.average(fitted.residuals[0] ** 2, weights=fitted.weights[0]) * near.sum() / freedom
+        )
         noise = size * near * generator.normal(size=(RESAMPLES, len(x)))
         curves = scores[:, 0] - fitted.residuals[0] + noise
     vertices = _vertices(x, curves)[again.ravel()]
@@ -138,7 +153,8 @@ def _fit(x: np.ndarray, curves: np.ndarray) -> _Parabolas:
     best = np.argmin(curves, axis=1)[:, None]
     below = np.where(known & (places < best), x, -np.inf).max(axis=1)
     above = np.where(known & (places > best), x, np.inf).min(axis=1)
-    # Without neighbours it is the edge, or a cliff right beside the best point: nothing to fit on one side.
+    # Without neighbours it is the edge, or a cliff right beside the best point: nothing to fit on
+    # one side.
     opens = np.isfinite(above - below)
     y = np.where(known, curves - np.where(opens, np.min(curves, axis=1), 0.0)[:, None], np.inf)
     reach = np.maximum(REACH, STEPS * np.where(opens, above - below, 0.0) / 2)
@@ -161,14 +177,18 @@ def _parabolas(x: np.ndarray, y: np.ndarray, center: np.ndarray, reach: np.ndarr
     count = near.sum(axis=1)
     middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)
     y = np.where(near, y, np.inf)
-    unit = 2 * np.take_along_axis(np.sort(y, axis=1), np.minimum(middle, len(x) - 1), axis=1).mean(axis=1)
+    unit = 2 * np.take_along_axis(np.sort(y, axis=1), np.minimum(middle, len(x) - 1), axis=1).mean(
+        axis=1
+    )
     opens = (count >= 3) & (unit > 0) & np.isfinite(unit)
     unit = np.where(opens, unit, 1.0)[:, None]
     u, excess = np.where(near, u, 0.0), np.where(near, y, 0.0) / unit
     weights = near * (1 - np.abs(u / reach[:, None]) ** 3) ** 3 / (1 + excess**2)
     powers, root = np.stack([np.ones_like(u), u, u**2], axis=2), np.sqrt(weights)
     rcond = len(x) * np.finfo(np.float64).eps
-    coefficients = np.einsum("cip,cp->ci", np.linalg.pinv(powers * root[:, :, None], rcond), excess * root)
+    coefficients = np.einsum(
+        "cip,cp->ci", np.linalg.pinv(powers * root[:, :, None], rcond), excess * root
+    )
     slope, curvature = coefficients[:, 1], coefficients[:, 2]
     opens = opens & (curvature > 1e-9)
     vertex = center - slope / np.where(opens, 2 * curvature, 1.0)

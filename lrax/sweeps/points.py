@@ -27,24 +27,28 @@ class Points(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         rows = len(next(iter(self._columns.values())))
-        ranges = (f"{name}: {values.min():.3g} to {values.max():.3g}" for name, values in self.items())
+        ranges = (
+            f"{name}: {values.min():.3g} to {values.max():.3g}" for name, values in self.items()
+        )
         return f"Points({rows} of {', '.join(ranges)})"
 
 
 def points(values: Mapping[str, ArrayLike] | Iterable[Mapping[str, float]]) -> Points:
-    """A grid of these points and no others, where `{name: values}` alone would be the grid of their product.
+    """A grid of these points and no others, where `{name: values}` alone would be the grid of their
+    product.
 
     Use it for a few hand-picked settings, or to try the best points of one sweep again.
 
     Args:
-      values: `{name: values}`, all of the same length, or a dict for each point; real numbers. A lone number in
-        `{name: values}` is the same at all points.
+      values: `{name: values}`, all of the same length, or a dict for each point; real numbers. A
+        lone number in `{name: values}` is the same at all points.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
 
     Raises:
-      ValueError: if there is no point, values are of different lengths, or points name different hyperparameters.
+      ValueError: if there is no point, values are of different lengths, or points name different
+        hyperparameters.
       TypeError: if a value is not a real number, or `values` are neither a dict nor dicts.
 
     Example:
@@ -56,16 +60,22 @@ def points(values: Mapping[str, ArrayLike] | Iterable[Mapping[str, float]]) -> P
     given: Any = values
     if not isinstance(values, Mapping):
         if isinstance(values, (str, bytes)) or not np.iterable(values):
-            raise TypeError(f"`values` must be {{name: values}} or a dict for each point, got {values!r}")
+            raise TypeError(
+                f"`values` must be {{name: values}} or a dict for each point, got {values!r}"
+            )
         rows = list(given)
         for i, row in enumerate(rows):
             if not isinstance(row, Mapping):
                 raise TypeError(f"`values[{i}]` must be a dict of hyperparameters, got {row!r}")
             if set(row) != set(rows[0]):
-                raise ValueError(f"`values[{i}]` must name {list(rows[0])}, as the first point does, got {list(row)}")
+                raise ValueError(
+                    f"`values[{i}]` must name {list(rows[0])}, as the first point does, got {list(row)}"
+                )
         given = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
     if not given:
-        raise ValueError("`values` must be at least one point of at least one hyperparameter, got none")
+        raise ValueError(
+            "`values` must be at least one point of at least one hyperparameter, got none"
+        )
     columns = {name: axis(name, column) for name, column in given.items()}
     lengths = {name: len(column) for name, column in columns.items() if np.ndim(given[name])}
     if len(set(lengths.values())) > 1:
@@ -75,30 +85,35 @@ def points(values: Mapping[str, ArrayLike] | Iterable[Mapping[str, float]]) -> P
 
 
 def sobol(
-    bounds: Mapping[str, tuple[float, float]], n: int, *, log: bool | Mapping[str, bool] | None = None, seed: int = 0
+    bounds: Mapping[str, tuple[float, float]],
+    n: int,
+    *,
+    log: bool | Mapping[str, bool] | None = None,
+    seed: int = 0,
 ) -> Points:
     r"""Scrambled Sobol points, which fill a box evenly in all hyperparameters at once.
 
     $$\eta_i = \text{low} \cdot (\text{high} / \text{low})^{u_i} \quad\text{or}\quad \text{low} + (\text{high} -
     \text{low}) \, u_i$$
 
-    with the points $u_i$ of Sobol's sequence. Use it for two hyperparameters or more, where a product of as many points
-    would try few values of each; powers of two fill most evenly, 16 to 64 for two or three. For the learning rate alone
-    `lrax.log_grid` is better.
+    with the points $u_i$ of Sobol's sequence. Use it for two hyperparameters or more, where a
+    product of as many points would try few values of each; powers of two fill most evenly, 16 to 64
+    for two or three. For the learning rate alone `lrax.log_grid` is better.
 
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
       n: How many points, at least 1.
-      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. What is not said is spread
-        by ratio if its bounds are positive.
-      seed: Seed of the scrambling, at least 0; the same one gives the same points, and fewer points are its first ones.
+      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. What is
+        not said is spread by ratio if its bounds are positive.
+      seed: Seed of the scrambling, at least 0; the same one gives the same points, and fewer points
+        are its first ones.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
 
     Raises:
-      ValueError: if bounds are not finite and in order, or not positive where `log` is true, `n` is below 1, or `log`
-        names what `bounds` does not.
+      ValueError: if bounds are not finite and in order, or not positive where `log` is true, `n` is
+        below 1, or `log` names what `bounds` does not.
       TypeError: if an argument is not as described.
 
     Example:
@@ -117,29 +132,37 @@ def sobol(
     known = "rng" if "rng" in inspect.signature(qmc.Sobol).parameters else "seed"
     arguments: dict[str, Any] = {known: np.random.default_rng(seed)}
     sequence = qmc.Sobol(len(bounds), scramble=True, **arguments)
-    return scale(sequence.random_base2(max(n - 1, 0).bit_length())[:n])  # a power of two, for else SciPy warns
+    return scale(
+        sequence.random_base2(max(n - 1, 0).bit_length())[:n]
+    )  # a power of two, for else SciPy warns
 
 
 def random_points(
-    bounds: Mapping[str, tuple[float, float]], n: int, *, log: bool | Mapping[str, bool] | None = None, seed: int = 0
+    bounds: Mapping[str, tuple[float, float]],
+    n: int,
+    *,
+    log: bool | Mapping[str, bool] | None = None,
+    seed: int = 0,
 ) -> Points:
     """Independent random points of a box, each by ratio or evenly.
 
-    Use it as the baseline of random search that others report; `lrax.sobol` fills the box better with as many points.
+    Use it as the baseline of random search that others report; `lrax.sobol` fills the box better
+    with as many points.
 
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
       n: How many points, at least 1.
-      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. What is not said is spread
-        by ratio if its bounds are positive.
-      seed: Seed of the draw, at least 0; the same one gives the same points, and fewer points are its first ones.
+      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. What is
+        not said is spread by ratio if its bounds are positive.
+      seed: Seed of the draw, at least 0; the same one gives the same points, and fewer points are
+        its first ones.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
 
     Raises:
-      ValueError: if bounds are not finite and in order, or not positive where `log` is true, `n` is below 1, or `log`
-        names what `bounds` does not.
+      ValueError: if bounds are not finite and in order, or not positive where `log` is true, `n` is
+        below 1, or `log` names what `bounds` does not.
       TypeError: if an argument is not as described.
 
     Example:
@@ -157,7 +180,9 @@ def random_points(
 def _scale(bounds: Any, log: Any) -> Any:
     """The function from points of the unit cube to `Points` within the bounds."""
     if not isinstance(bounds, Mapping) or not bounds:
-        raise TypeError(f"`bounds` must be {{name: (low, high)}} with at least one name, got {bounds!r}")
+        raise TypeError(
+            f"`bounds` must be {{name: (low, high)}} with at least one name, got {bounds!r}"
+        )
     if isinstance(log, Mapping) and (unknown := [name for name in log if name not in bounds]):
         raise ValueError(f"`log` must name what `bounds` does, {list(bounds)}, got {unknown}")
     if not (log is None or isinstance(log, (bool, Mapping))):
@@ -166,11 +191,17 @@ def _scale(bounds: Any, log: Any) -> Any:
     for name, pair in bounds.items():
         ends = axis(f"bounds[{name!r}]", pair)
         if ends.shape != (2,) or not np.all(np.isfinite(ends)) or not ends[0] < ends[1]:
-            raise ValueError(f"`bounds[{name!r}]` must be finite (low, high) with low below high, got {pair!r}")
+            raise ValueError(
+                f"`bounds[{name!r}]` must be finite (low, high) with low below high, got {pair!r}"
+            )
         by_ratio = log.get(name) if isinstance(log, Mapping) else log
-        by_ratio = bool(ends[0] > 0) if by_ratio is None else _require.flag(f"log[{name!r}]", by_ratio)
+        by_ratio = (
+            bool(ends[0] > 0) if by_ratio is None else _require.flag(f"log[{name!r}]", by_ratio)
+        )
         if by_ratio and not ends[0] > 0:
-            raise ValueError(f"`bounds[{name!r}]` must be positive to be spread by ratio, got {pair!r}")
+            raise ValueError(
+                f"`bounds[{name!r}]` must be positive to be spread by ratio, got {pair!r}"
+            )
         ranges[name] = (*ends, by_ratio)
 
     def scale(unit: np.ndarray) -> Points:

@@ -24,10 +24,11 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class Progress:
-    """One line: a tqdm bar where tqdm is installed, else a plain one. Nothing where nobody would see it.
+    """One line: a tqdm bar where tqdm is installed, else a plain one. Nothing where nobody would
+    see it.
 
-    It counts the steps of the whole sweep: one that is resumed goes on where it was, and its speed and the time left
-    are those of the steps made here.
+    It counts the steps of the whole sweep: one that is resumed goes on where it was, and its speed
+    and the time left are those of the steps made here.
     """
 
     def __init__(self, total: int, show: bool | None, done: int = 0):
@@ -55,10 +56,14 @@ class Progress:
             speed = (self._done - self._first) / max(self._drawn - self._start, 1e-9)
             left = _clock((self._total - self._done) / speed) if speed else "?"
             words = [f"step {self._done}/{self._total}", f"{speed:.3g} steps/s", f"{left} left"]
-            self._write("sweep: " + ", ".join(words + [f"{name}={value}" for name, value in facts.items()]))
+            self._write(
+                "sweep: " + ", ".join(words + [f"{name}={value}" for name, value in facts.items()])
+            )
 
     def __enter__(self) -> "Progress":
-        self._start = time.monotonic()  # of the steps: what was before them is no part of their speed
+        self._start = (
+            time.monotonic()
+        )  # of the steps: what was before them is no part of their speed
         if not self._show:
             return self
         try:
@@ -66,7 +71,9 @@ class Progress:
         except ImportError:
             return self
         self._write("")
-        self._bar = tqdm(total=self._total, initial=self._first, unit="step", dynamic_ncols=True, desc="sweep")
+        self._bar = tqdm(
+            total=self._total, initial=self._first, unit="step", dynamic_ncols=True, desc="sweep"
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,23 +100,28 @@ def _clock(seconds: float) -> str:
 def _is_watched() -> bool:
     """Whether a person sees stderr: a terminal, or a notebook."""
     ipython = sys.modules.get("IPython")
-    in_notebook = ipython is not None and "IPKernelApp" in getattr(ipython.get_ipython(), "config", {})
+    in_notebook = ipython is not None and "IPKernelApp" in getattr(
+        ipython.get_ipython(), "config", {}
+    )
     return in_notebook or (sys.stderr is not None and sys.stderr.isatty())
 
 
 class Standing:
     """Who leads a sweep under way, and how many lanes are alive: kept from segment to segment.
 
-    A point is scored as at the end, by its training loss over the last tenth of the updates made so far, averaged over
-    seeds: one segment's losses alone would let their noise pick the leader. A lane is alive while its point is trained
-    and it has not diverged, by the rule of the final status.
+    A point is scored as at the end, by its training loss over the last tenth of the updates made so
+    far, averaged over seeds: one segment's losses alone would let their noise pick the leader. A
+    lane is alive while its point is trained and it has not diverged, by the rule of the final
+    status.
     """
 
     def __init__(self, points: Mapping[str, np.ndarray], steps: int):
         self._points = points
         self._recent: collections.deque[tuple[int, Any]] = collections.deque()
         self._count, self._sum = 0, 0.0
-        self._ends = np.cumsum([len(part) for part in np.array_split(np.arange(steps), min(STRETCHES, steps))])
+        self._ends = np.cumsum(
+            [len(part) for part in np.array_split(np.arange(steps), min(STRETCHES, steps))]
+        )
         self._stretch, self._first = 0.0, np.nan
         self._highest, self._last, self._lost = -np.inf, -np.inf, False
         self.done = 0
@@ -129,12 +141,18 @@ class Standing:
         if not self.done:
             self._first = np.where(self._lost, 1.0, losses[..., 0].astype(np.float64))
         self._recent.append((count, total))
-        self.done, self._count, self._sum = self.done + count, self._count + count, self._sum + total
+        self.done, self._count, self._sum = (
+            self.done + count,
+            self._count + count,
+            self._sum + total,
+        )
         while self._count - self._recent[0][0] >= self.done / TAIL:
             count, before = self._recent.popleft()
             self._count, self._sum = self._count - count, self._sum - before
         self._stretch = self._stretch + total
-        if (i := int(np.searchsorted(self._ends, self.done))) < len(self._ends) and self._ends[i] == self.done:
+        if (i := int(np.searchsorted(self._ends, self.done))) < len(self._ends) and self._ends[
+            i
+        ] == self.done:
             mean = self._stretch / (self._ends[i] - (self._ends[i - 1] if i else 0))
             self._last = 1 + (mean - self._first) / np.maximum(np.abs(self._first), 1e-30)
             self._highest, self._stretch = np.maximum(self._highest, self._last), 0.0
@@ -152,7 +170,9 @@ class Standing:
         best = int(np.argmin(scores))
         known = bool(np.isfinite(scores[best]))
         return {
-            "best": {name: float(values[best]) for name, values in self._points.items()} if known else {},
+            "best": {name: float(values[best]) for name, values in self._points.items()}
+            if known
+            else {},
             "loss": float(scores[best]) if known else np.nan,
             "alive": int(lanes.sum()),
             "lanes": lanes.size,
@@ -169,8 +189,9 @@ def words(facts: Mapping[str, Any]) -> dict[str, str]:
 def guarded(on_event: OnEvent | None) -> OnEvent:
     """A function for events whose errors become warnings; one that does nothing for `None`.
 
-    What is trained is worth more than what is logged of it: a logger that loses its connection must not cost a night of
-    training, and must not fall silent unnoticed either. `warnings.simplefilter("error")` makes it an error again.
+    What is trained is worth more than what is logged of it: a logger that loses its connection must
+    not cost a night of training, and must not fall silent unnoticed either.
+    `warnings.simplefilter("error")` makes it an error again.
     """
     if on_event is None:
         return lambda *_: None
@@ -188,9 +209,11 @@ def guarded(on_event: OnEvent | None) -> OnEvent:
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a request, so that a run stops between two segments with nothing lost.
+    """Turns the first Ctrl-C into a request, so that a run stops between two segments with nothing
+    lost.
 
-    A second one raises `KeyboardInterrupt` at once. Signals reach the main thread alone; elsewhere this does nothing.
+    A second one raises `KeyboardInterrupt` at once. Signals reach the main thread alone; elsewhere
+    this does nothing.
     """
 
     def __init__(self):
@@ -200,7 +223,9 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.getsignal(signal.SIGINT)
-            if self._previous is not None:  # None: not installed by Python, and so not ours to replace
+            if (
+                self._previous is not None
+            ):  # None: not installed by Python, and so not ours to replace
                 signal.signal(signal.SIGINT, self._request)
         return self
 

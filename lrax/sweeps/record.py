@@ -60,11 +60,15 @@ class Record:
 
     @property
     def starts(self) -> np.ndarray:
-        """The training loss of each seed before the first update, `[seeds]`; infinite where it is at no point finite.
+        """The training loss of each seed before the first update, `[seeds]`; infinite where it is
+        at no point finite.
 
-        All points of a seed start with the same parameters and batch, and so with nearly the same loss: the median's.
+        All points of a seed start with the same parameters and batch, and so with nearly the same
+        loss: the median's.
         """
-        first = np.sort(np.where(np.isfinite(self.losses[..., 0]), self.losses[..., 0], np.inf), axis=0)
+        first = np.sort(
+            np.where(np.isfinite(self.losses[..., 0]), self.losses[..., 0], np.inf), axis=0
+        )
         middle = np.maximum(np.isfinite(first).sum(axis=0) - 1, 0) // 2
         return np.take_along_axis(first, middle[None], axis=0)[0]
 
@@ -72,11 +76,19 @@ class Record:
     def ranking(self) -> np.ndarray:
         """Indices of the points from best to worst by their score over seeds, `[points]`.
 
-        Behind those that were trained to the end come the pruned ones, the later the better, and at last the diverged.
+        Behind those that were trained to the end come the pruned ones, the later the better, and at
+        last the diverged.
         """
         # Among the diverged, those with fewer diverged seeds come first.
         diverged = np.sum(self.status == "diverged", axis=1)
-        return np.lexsort((np.mean(self.reached, axis=1), -self.stopped_at, diverged, np.mean(self.scores, axis=1)))
+        return np.lexsort(
+            (
+                np.mean(self.reached, axis=1),
+                -self.stopped_at,
+                diverged,
+                np.mean(self.scores, axis=1),
+            )
+        )
 
     @property
     def best_lane(self) -> tuple[int, int]:
@@ -86,34 +98,43 @@ class Record:
 
     @property
     def best(self) -> Best:
-        """Hyperparameters of the best point over all seeds, and the final parameters of its best seed.
+        """Hyperparameters of the best point over all seeds, and the final parameters of its best
+        seed.
 
         Raises:
           ValueError: if every point diverged with some seed.
         """
         point = self.ranking[0]
         if not np.all(np.isfinite(self.scores[point])):
-            raise ValueError("every point diverged with some seed, so there is no best one; try lower rates")
-        return Best({name: float(values[point]) for name, values in self.hyperparams.items()}, self.best_params)
+            raise ValueError(
+                "every point diverged with some seed, so there is no best one; try lower rates"
+            )
+        return Best(
+            {name: float(values[point]) for name, values in self.hyperparams.items()},
+            self.best_params,
+        )
 
     def optimum(self, name: str | None = None) -> Optimum:
         """The best value of one hyperparameter between the grid's points, with an interval.
 
-        The mean score over seeds is fitted by a parabola in the logarithm of the value, around the best point and with
-        the other hyperparameters at their best. `print` it to read what it says in words.
+        The mean score over seeds is fitted by a parabola in the logarithm of the value, around the
+        best point and with the other hyperparameters at their best. `print` it to read what it says
+        in words.
 
         Args:
           name: The hyperparameter; by default the first of the grid.
 
         Returns:
-          `Optimum(rate, interval, at_edge)`. The interval holds 95 % of the optima of resampled seeds, widened for
-          their small number, and never claims more than half the grid's spacing. `at_edge` is `"low"` or `"high"` when
-          the best point is the grid's first or last: then `rate` is that point, the interval is open on that side
+          `Optimum(rate, interval, at_edge)`. The interval holds 95 % of the optima of resampled
+          seeds, widened for their small number, and never claims more than half the grid's spacing.
+          `at_edge` is `"low"` or `"high"` when the best point is the grid's first or last: then
+          `rate` is that point, the interval is open on that side
           (0 or infinity), and `extend()` is the grid to try next; else it is `None`.
 
         Raises:
-          ValueError: if `name` is unknown, a value is not positive, every point diverged, or the points are scattered
-            over several hyperparameters, so that none differ in this one alone.
+          ValueError: if `name` is unknown, a value is not positive, every point diverged, or the
+            points are scattered over several hyperparameters, so that none differ in this one
+            alone.
         """
         name, line = self._line(name)
         return optimum(self.hyperparams[name][line], self.scores[line])
@@ -121,14 +142,18 @@ class Record:
     def explain(self) -> str:
         """How the sweep was run, and why: lanes to a call, threads, devices, convolutions, and what was timed."""
         seconds = f"{self.info['compile_seconds']:.3g} s to compile, {self.info['run_seconds']:.3g} s to run"
-        return "\n".join([f"{self.info['plan']}; {seconds}", *(f"- {reason}" for reason in self.info["reasons"])])
+        return "\n".join(
+            [f"{self.info['plan']}; {seconds}", *(f"- {reason}" for reason in self.info["reasons"])]
+        )
 
     def _line(self, name: str | None, *, scattered: bool = False) -> tuple[str, np.ndarray]:
         """The name, by default the grid's first, and the points that differ from the best one in it alone."""
         name = next(iter(self.hyperparams)) if name is None else name
         _require.choice("name", name, self.hyperparams)
         best = self.ranking[0]
-        others = [values == values[best] for other, values in self.hyperparams.items() if other != name]
+        others = [
+            values == values[best] for other, values in self.hyperparams.items() if other != name
+        ]
         line = np.flatnonzero(np.all([np.ones(len(self.status), bool), *others], axis=0))
         if len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1 and not scattered:
             raise ValueError(

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from .. import _require
-from . import grid, merging, statistics, store
+from . import grid, merging, statistics
 from .merging import GROUPS
 from .statistics import Paired
+from .storage import store
 from .views import Views
 
 
@@ -18,7 +19,8 @@ from .views import Views
 class SweepResult(Views):
     """What a sweep found: curves, metrics and a status for every lane; made by `lrax.sweep`.
 
-    Arrays are NumPy's. `points` counts the points of the grid in the order of the product, its first name outermost.
+    Arrays are NumPy's. `points` counts the points of the grid in the order of the product, its
+    first name outermost.
 
     Attributes:
       hyperparams: `{name: [points]}`, the points.
@@ -26,12 +28,14 @@ class SweepResult(Views):
       losses: `[points, seeds, steps]`, the training loss before each update.
       aux: `{name: [points, seeds, steps]}`, the scalars of the loss's `aux`.
       metrics: `{name: [points, seeds]}`, what `evaluate` gave at the end.
-      evaluations: `{name: [points, seeds, evaluations]}`, what it gave along the way, when `eval_every` was set.
+      evaluations: `{name: [points, seeds, evaluations]}`, what it gave along the way, when
+        `eval_every` was set.
       evaluated_at: `[evaluations]`, after how many updates.
-      status: `[points, seeds]`: `"done"`; `"diverged"` for a lane whose loss or parameters ceased to be finite, or
-        whose loss rose above four times its first and did not come back; `"pruned"` for one of a point that `stop`
-        gave up; `"interrupted"`.
-      stopped_at: `[points]`, after how many updates a point was stopped, or how many it had; later losses are NaN.
+      status: `[points, seeds]`: `"done"`; `"diverged"` for a lane whose loss or parameters ceased
+        to be finite, or whose loss rose above four times its first and did not come back;
+        `"pruned"` for one of a point that `stop` gave up; `"interrupted"`.
+      stopped_at: `[points]`, after how many updates a point was stopped, or how many it had; later
+        losses are NaN.
       objective: Name of what ranks the points, `"train_loss"` or one of `metrics`.
       mode: Whether the objective is to be `"min"` or `"max"`.
       info: Device, versions, steps, and the seconds that compiling and running took.
@@ -43,13 +47,14 @@ class SweepResult(Views):
 
         $$\min \{ \eta_p : \bar s_p \le \bar s_b + \mathrm{sd}(s_b) / \sqrt n \}$$
 
-        Use it for a cautious choice among rates that the seeds do not tell apart: losses rise more steeply above the
-        optimum than below it. The other hyperparameters are at their best.
+        Use it for a cautious choice among rates that the seeds do not tell apart: losses rise more
+        steeply above the optimum than below it. The other hyperparameters are at their best.
 
         Args:
           name: The hyperparameter; by default the first of the grid.
-          paired: Whether to take the standard error of the difference to the best one by seed in place of the best
-            one's own. With common random numbers it is the smaller by far, and so the choice closer to the best.
+          paired: Whether to take the standard error of the difference to the best one by seed in
+            place of the best one's own. With common random numbers it is the smaller by far, and so
+            the choice closer to the best.
 
         Returns:
           One of the grid's values.
@@ -64,26 +69,35 @@ class SweepResult(Views):
           True
 
         Reference:
-          Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section 3.4.3.
+          Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section
+          3.4.3.
         """
         name, line = self._line(name)
-        return statistics.one_standard_error(self.hyperparams[name][line], self.scores[line], pair=paired)
+        return statistics.one_standard_error(
+            self.hyperparams[name][line], self.scores[line], pair=paired
+        )
 
     def sensitivity(
-        self, name: str | None = None, *, initial: float | None = None, low: float = 0.0, high: float = np.inf
+        self,
+        name: str | None = None,
+        *,
+        initial: float | None = None,
+        low: float = 0.0,
+        high: float = np.inf,
     ) -> float:
         r"""How much is lost, in units of the objective, by a rate picked blindly from the grid.
 
         $$\mathbb{E}_\eta [\min(\ell(\eta), \ell_0) - \min_\eta \ell(\eta)]$$
 
-        with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update, which a diverged lane counts
-        for too. Use it to compare optimizers, warmups or models over the same range: the less, the less tuning.
-        Rates count by their share of the logarithmic scale; the other hyperparameters are at their best.
+        with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update, which a
+        diverged lane counts for too. Use it to compare optimizers, warmups or models over the same
+        range: the less, the less tuning. Rates count by their share of the logarithmic scale; the
+        other hyperparameters are at their best.
 
         Args:
           name: The hyperparameter; by default the first of the grid.
-          initial: The objective before the first update. By default the first training losses, or for a metric what
-            `evaluate` gave at step 0 if the result has that.
+          initial: The objective before the first update. By default the first training losses, or
+            for a metric what `evaluate` gave at step 0 if the result has that.
           low: The least value that counts, at least 0.
           high: The greatest value that counts.
 
@@ -91,8 +105,8 @@ class SweepResult(Views):
           The sensitivity, at least 0.
 
         Raises:
-          ValueError: if `name` is unknown, a value is not positive, none lies from `low` to `high`, or the initial
-            objective is not known.
+          ValueError: if `name` is unknown, a value is not positive, none lies from `low` to `high`,
+            or the initial objective is not known.
 
         Example:
           >>> task = lrax.tasks.diabetes()
@@ -101,14 +115,16 @@ class SweepResult(Views):
           True
 
         Reference:
-          Wortsman et al., Small-scale proxies for large-scale Transformer training instabilities (2023),
-          arXiv:2309.14322, section 2.2, with rates from 3e-4 to 3e-1.
+          Wortsman et al., Small-scale proxies for large-scale Transformer training instabilities
+          (2023), arXiv:2309.14322, section 2.2, with rates from 3e-4 to 3e-1.
         """
         name, line = self._line(name)
         rates = self.hyperparams[name][line]
         kept = (rates >= low) & (rates <= high)
         if not kept.any():
-            raise ValueError(f"`low` and `high` must hold values of {name!r} between them, got {low} and {high}")
+            raise ValueError(
+                f"`low` and `high` must hold values of {name!r} between them, got {low} and {high}"
+            )
         line, start = line[kept], self._initial(initial)
         start = start if self.mode == "min" else -start
         return statistics.sensitivity(rates[kept], self.reached[line], start[line])
@@ -132,18 +148,20 @@ class SweepResult(Views):
 
         $$d_{ps} = s_{ps} - s_{bs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
-        Use it to see which points the seeds tell apart. With common random numbers, what the points of a seed share
-        cancels, and the intervals are much narrower than those of the points' own means. Positive is worse. The p-value
-        is Fisher's exact one, by all changes of sign: with n seeds never below $2^{1-n}$, so take six or more to get
-        below 0.05. Neither it nor the interval knows that the best point was picked for being best: `lrax.confirm`
-        trains the first ones again.
+        Use it to see which points the seeds tell apart. With common random numbers, what the points
+        of a seed share cancels, and the intervals are much narrower than those of the points' own
+        means. Positive is worse. The p-value is Fisher's exact one, by all changes of sign: with n
+        seeds never below $2^{1-n}$, so take six or more to get below 0.05. Neither it nor the
+        interval knows that the best point was picked for being best: `lrax.confirm` trains the
+        first ones again.
 
         Args:
           reference: Index of the point to compare to; by default the best one.
           confidence: Coverage of the intervals, in (0, 1).
 
         Returns:
-          `Paired(reference, differences, mean, standard_error, interval, p_value)`, arrays over the points.
+          `Paired(reference, differences, mean, standard_error, interval, p_value)`, arrays over the
+          points.
 
         Raises:
           ValueError: if there are fewer than two seeds, or a lane of the reference diverged.
@@ -162,13 +180,19 @@ class SweepResult(Views):
         if reference is None:
             reference = int(self.ranking[0])
         elif _require.count("reference", reference, 0) >= len(self.status):
-            raise ValueError(f"`reference` must be an index of one of {len(self.status)} points, got {reference}")
+            raise ValueError(
+                f"`reference` must be an index of one of {len(self.status)} points, got {reference}"
+            )
         return statistics.paired(self.scores, reference, confidence)
 
-    def extend(self, n: int = 4, *, name: str | None = None, edge: str | None = None) -> dict[str, np.ndarray]:
-        """The grid to try next where the best point is at the edge: values beyond it, at the same ratio.
+    def extend(
+        self, n: int = 4, *, name: str | None = None, edge: str | None = None
+    ) -> dict[str, np.ndarray]:
+        """The grid to try next where the best point is at the edge: values beyond it, at the same
+        ratio.
 
-        `result | lrax.sweep(task, optimizer, result.extend(), steps=..., seeds=...)` is the whole picture.
+        `result | lrax.sweep(task, optimizer, result.extend(), steps=..., seeds=...)` is the whole
+        picture.
 
         Args:
           n: How many values, at least 1.
@@ -179,8 +203,8 @@ class SweepResult(Views):
           A grid for `lrax.sweep`, with all values of the other hyperparameters.
 
         Raises:
-          ValueError: if the best point is inside the grid and `edge` is not given, `name` or `edge` is unknown, or
-            there are not two positive values that tell the ratio.
+          ValueError: if the best point is inside the grid and `edge` is not given, `name` or `edge`
+            is unknown, or there are not two positive values that tell the ratio.
           TypeError: if `n` is not an int.
 
         Example:
@@ -209,10 +233,11 @@ class SweepResult(Views):
         return {**others, name: grid.beyond(rates, edge, n)}
 
     def zoom(self, n: int = 1, *, name: str | None = None) -> dict[str, np.ndarray]:
-        """The grid to try next where the optimum is inside the grid: values between those around it.
+        """The grid to try next where the optimum is inside the grid: values between those around
+        it.
 
-        The gaps that the interval of `optimum()` touches are divided. Where it spans many gaps, the seeds differ by
-        more than the grid is coarse: more seeds say more than more values.
+        The gaps that the interval of `optimum()` touches are divided. Where it spans many gaps, the
+        seeds differ by more than the grid is coarse: more seeds say more than more values.
 
         Args:
           n: How many values to put into each gap, at least 1.
@@ -222,7 +247,8 @@ class SweepResult(Views):
           A grid for `lrax.sweep`, with the other hyperparameters at their best.
 
         Raises:
-          ValueError: if the best point is at the edge of the grid, `name` is unknown, or a value is not positive.
+          ValueError: if the best point is at the edge of the grid, `name` is unknown, or a value is
+            not positive.
           TypeError: if `n` is not an int.
 
         Example:
@@ -235,20 +261,25 @@ class SweepResult(Views):
         name, line = self._line(name)
         found = self.optimum(name)
         if found.at_edge is not None:
-            raise ValueError(f"the best {name!r} is at the {found.at_edge} edge of the grid: `extend()` it first")
+            raise ValueError(
+                f"the best {name!r} is at the {found.at_edge} edge of the grid: `extend()` it first"
+            )
         best = {other: values[line[:1]] for other, values in self.hyperparams.items()}
         return {**best, name: grid.between(self.hyperparams[name][line], *found.interval, n)}
 
     def merge(self, *others: "SweepResult") -> "SweepResult":
-        """One result of several, of the same task, optimizer, seeds and steps; `a | b` is `a.merge(b)`.
+        """One result of several, of the same task, optimizer, seeds and steps; `a | b` is
+        `a.merge(b)`.
 
-        With common random numbers, the first losses tell whether the tasks and seeds are indeed the same.
+        With common random numbers, the first losses tell whether the tasks and seeds are indeed the
+        same.
 
         Args:
           others: Results of other points. Points that are there already are left out.
 
         Returns:
-          A `SweepResult` with the points of all, this one's first; seconds are added up, other facts are this one's.
+          A `SweepResult` with the points of all, this one's first; seconds are added up, other
+          facts are this one's.
 
         Raises:
           ValueError: if they differ in what they must have in common, with the difference named.
@@ -287,38 +318,49 @@ class SweepResult(Views):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], like: Any = None) -> "SweepResult":
-        """Reads a result that `save` wrote. Loading can run no code: the file holds arrays and JSON.
+        """Reads a result that `save` wrote. Loading can run no code: the file holds arrays and
+        JSON.
 
         Args:
           path: The file.
-          like: A pytree with the structure of the best parameters, such as `task.init(key)`. Needed only where they are
-            more than dicts, lists and tuples; without it other nodes come back as dicts by field name.
+          like: A pytree with the structure of the best parameters, such as `task.init(key)`. Needed
+            only where they are more than dicts, lists and tuples; without it other nodes come back
+            as dicts by field name.
 
         Returns:
           The `SweepResult`.
 
         Raises:
-          ValueError: if the file is not one that `save` wrote, or not whole, or `like` has another structure.
+          ValueError: if the file is not one that `save` wrote, or not whole, or `like` has another
+            structure.
           FileNotFoundError: if there is no such file.
         """
         arrays, facts = store.load(path)
         groups = {
-            group: {name: arrays[f"{group}/{name}"] for name in names} for group, names in facts.pop("order").items()
+            group: {name: arrays[f"{group}/{name}"] for name in names}
+            for group, names in facts.pop("order").items()
         }
         structure = facts.pop("best_params")
-        leaves = [arrays[name] for name in sorted((n for n in arrays if n.startswith("best_params/")), key=_index)]
+        leaves = [
+            arrays[name]
+            for name in sorted((n for n in arrays if n.startswith("best_params/")), key=_index)
+        ]
         params = store.unflatten(leaves, structure)
         if like is not None:
             wanted = jax.tree.structure(like)
             if wanted.num_leaves != len(leaves):
-                raise ValueError(f"`like` must have the {len(leaves)} leaves of the file, got {wanted.num_leaves}")
+                raise ValueError(
+                    f"`like` must have the {len(leaves)} leaves of the file, got {wanted.num_leaves}"
+                )
             params = jax.tree.unflatten(wanted, leaves)
         plain = {name: arrays[name] for name in ("losses", "status", "stopped_at", "evaluated_at")}
         return cls(**groups, **plain, **facts, best_params=params)
 
     def __repr__(self) -> str:
         points, seeds, steps = self.losses.shape
-        counts = {word: int(np.sum(self.status == word)) for word in ("diverged", "pruned", "interrupted")}
+        counts = {
+            word: int(np.sum(self.status == word)) for word in ("diverged", "pruned", "interrupted")
+        }
         words = "".join(f", {count} {word}" for word, count in counts.items() if count)
         first = self.ranking[0]
         best = ", ".join(f"{name}={values[first]:.3g}" for name, values in self.hyperparams.items())

@@ -23,7 +23,8 @@ class Paired(NamedTuple):
 
 
 def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Paired:
-    r"""Differences of all points to one, for each seed, with their mean, standard error, interval and p-value.
+    r"""Differences of all points to one, for each seed, with their mean, standard error, interval
+    and p-value.
 
     $$d_{ps} = s_{ps} - s_{rs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
@@ -45,7 +46,9 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
     fraction("confidence", confidence)
     n = _replicated(scores)
     if not np.all(np.isfinite(scores[reference])):
-        raise ValueError(f"`reference` must be a point none of whose lanes diverged, got {reference}")
+        raise ValueError(
+            f"`reference` must be a point none of whose lanes diverged, got {reference}"
+        )
     differences = scores.astype(np.float64) - scores[reference]
     known = np.all(np.isfinite(differences), axis=1)
     finite = np.where(known[:, None], differences, 0.0)
@@ -54,7 +57,9 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
     center = np.where(known, finite.mean(axis=1), 0.0)
     interval = np.stack([center - half, center + half], axis=1)
     p_values = np.array([_sign_flips(row) for row in differences])
-    return Paired(reference, differences, np.where(known, center, np.inf), error, interval, p_values)
+    return Paired(
+        reference, differences, np.where(known, center, np.inf), error, interval, p_values
+    )
 
 
 def _sign_flips(differences: np.ndarray) -> float:
@@ -72,7 +77,9 @@ def _sign_flips(differences: np.ndarray) -> float:
     else:
         signs = np.random.default_rng(0).choice((1.0, -1.0), size=(2**EXACT_SEEDS, n))
         extra = 1  # what was observed is one of the choices
-    as_far = np.abs(signs @ size) >= observed * (1 - 1e-9)  # sums of the same numbers in another order are equal
+    as_far = np.abs(signs @ size) >= observed * (
+        1 - 1e-9
+    )  # sums of the same numbers in another order are equal
     return float((as_far.sum() + extra) / (len(signs) + extra))
 
 
@@ -98,9 +105,15 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
     means = scores.mean(axis=1, dtype=np.float64)
     best = int(np.argmin(means))
     if not np.isfinite(means[best]):
-        raise ValueError("every rate diverged with some seed: there is no best one; try lower rates")
+        raise ValueError(
+            "every rate diverged with some seed: there is no best one; try lower rates"
+        )
     known = np.flatnonzero(np.isfinite(means))
-    spread = scores[known].astype(np.float64) - scores[best] if pair else scores[[best]].astype(np.float64)
+    spread = (
+        scores[known].astype(np.float64) - scores[best]
+        if pair
+        else scores[[best]].astype(np.float64)
+    )
     error = spread.std(axis=1, ddof=1) / np.sqrt(n)
     return float(rates[known][means[known] - means[best] <= error].min())
 
@@ -110,8 +123,9 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
 
     $$\mathbb{E}_\eta [\min(s(\eta), s_0)] - \min_\eta s(\eta)$$
 
-    over rates that are uniform on the logarithmic scale: each of the grid counts for the stretch of the scale that it
-    is nearest to, the least and the greatest for as much beyond as within, so that equal ratios give the plain mean.
+    over rates that are uniform on the logarithmic scale: each of the grid counts for the stretch of
+    the scale that it is nearest to, the least and the greatest for as much beyond as within, so
+    that equal ratios give the plain mean.
 
     Args:
       rates: Positive rates, `[points]`.
@@ -134,11 +148,14 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
         return 0.0
     gaps = np.diff(x)
     weights = np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])
-    return float(np.average(clipped, weights=weights if weights.sum() > 0 else None) - clipped.min())
+    return float(
+        np.average(clipped, weights=weights if weights.sum() > 0 else None) - clipped.min()
+    )
 
 
 def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds and its interval by Student's t, `[points]` and `[points, 2]`; NaN where one is unknown.
+    """The mean over seeds and its interval by Student's t, `[points]` and `[points, 2]`; NaN where
+    one is unknown.
 
     Args:
       values: `[points, seeds]`.

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _require
-from ..tasks.task import Task
+from ..display.tables import aligned, spread, summary
+from ..training.run import Optimizer
+from ..training.task import Task
 from .optimum import Optimum
 from .result import SweepResult
 from .sweep import sweep
-from .tables import aligned, spread, summary
-from .train import Optimizer
 
 FORMAT = "lrax.StructuralResult/1"
 
@@ -32,7 +32,8 @@ class BestChoice(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class StructuralResult:
-    """What a sweep over structural choices found: a `SweepResult` for each; made by `lrax.sweep_over`.
+    """What a sweep over structural choices found: a `SweepResult` for each; made by
+    `lrax.sweep_over`.
 
     Attributes:
       choices: `{name: value}` for each choice that was swept, in the order of the product.
@@ -55,12 +56,15 @@ class StructuralResult:
         for i, result in enumerate(self.results):
             diverged = np.sum(result.status == "diverged", axis=1)
             means = np.mean(result.scores, axis=1)
-            keys += [(float(means[point]), int(diverged[point]), i, point) for point in range(len(means))]
+            keys += [
+                (float(means[point]), int(diverged[point]), i, point) for point in range(len(means))
+            ]
         return [(i, point) for *_, i, point in sorted(keys)]
 
     @property
     def best(self) -> BestChoice:
-        """The best choice, its best hyperparameters over all seeds, and the final parameters of their best seed.
+        """The best choice, its best hyperparameters over all seeds, and the final parameters of
+        their best seed.
 
         Raises:
           ValueError: if every point of every choice diverged with some seed.
@@ -80,13 +84,18 @@ class StructuralResult:
         """
         for name in choice:
             _require.choice("name", name, self.choices[0])
-        rows = [i for i, own in enumerate(self.choices) if all(own[name] == value for name, value in choice.items())]
+        rows = [
+            i
+            for i, own in enumerate(self.choices)
+            if all(own[name] == value for name, value in choice.items())
+        ]
         if not rows:
             raise ValueError(f"`choice` must be among those that were swept, got {_words(choice)}")
         return StructuralResult([self.choices[i] for i in rows], [self.results[i] for i in rows])
 
     def optima(self, name: str | None = None) -> list[tuple[dict[str, Any], Optimum | None]]:
-        """The best value of one hyperparameter for each choice, with its interval, or `None` where all diverged.
+        """The best value of one hyperparameter for each choice, with its interval, or `None` where
+        all diverged.
 
         Use it to see what the best rate does as a model grows, or how it follows the batch size.
 
@@ -94,15 +103,22 @@ class StructuralResult:
           name: The hyperparameter; by default the first of each grid.
         """
         finite = lambda result: np.any(np.all(np.isfinite(result.scores), axis=1))
-        return [(dict(choice), result.optimum(name) if finite(result) else None) for choice, result in self]
+        return [
+            (dict(choice), result.optimum(name) if finite(result) else None)
+            for choice, result in self
+        ]
 
     def table(self) -> str:
-        """A text table of all points: structure, hyperparameters, training loss, metrics and status.
+        """A text table of all points: structure, hyperparameters, training loss, metrics and
+        status.
 
-        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the best point.
+        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the
+        best point.
         """
         structure = list(self.choices[0])
-        hyperparams = list(dict.fromkeys(name for result in self.results for name in result.hyperparams))
+        hyperparams = list(
+            dict.fromkeys(name for result in self.results for name in result.hyperparams)
+        )
         metrics = list(dict.fromkeys(name for result in self.results for name in result.metrics))
         best = self.ranking[0]
         rows = [["", *structure, *hyperparams, "train loss", *metrics, "status"]]
@@ -114,12 +130,16 @@ class StructuralResult:
                 own = result.hyperparams
                 row += [f"{own[name][point]:.3g}" if name in own else "" for name in hyperparams]
                 row.append(spread(losses[point]))
-                row += [spread(result.metrics[name][point]) if name in result.metrics else "" for name in metrics]
+                row += [
+                    spread(result.metrics[name][point]) if name in result.metrics else ""
+                    for name in metrics
+                ]
                 rows.append([*row, summary(result.status[point])])
         return aligned(rows)
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame with one row for every lane: that of each result, with the structure's columns before.
+        """A pandas DataFrame with one row for every lane: that of each result, with the structure's
+        columns before.
 
         Raises:
           ImportError: if pandas is not installed.
@@ -148,7 +168,9 @@ class StructuralResult:
         folder.mkdir(parents=True, exist_ok=True)
         for i, result in enumerate(self.results):
             result.save(folder / f"{i:04d}.npz")
-        choices = [{name: _plain(value) for name, value in choice.items()} for choice in self.choices]
+        choices = [
+            {name: _plain(value) for name, value in choice.items()} for choice in self.choices
+        ]
         temporary = folder / f".choices.{os.getpid()}"
         temporary.write_text(json.dumps({"format": FORMAT, "choices": choices}))
         temporary.replace(folder / "choices.json")  # last, so that a folder with it is whole
@@ -174,13 +196,20 @@ class StructuralResult:
             ) from error
         if choices is None:
             raise ValueError(f"`path` must hold {FORMAT}, got {facts['format']!r} in {path}")
-        return cls(choices, [SweepResult.load(Path(path) / f"{i:04d}.npz") for i in range(len(choices))])
+        return cls(
+            choices, [SweepResult.load(Path(path) / f"{i:04d}.npz") for i in range(len(choices))]
+        )
 
     def __repr__(self) -> str:
         choice, point = self.ranking[0]
         points = sum(len(result.status) for result in self.results)
-        values = {name: f"{values[point]:.3g}" for name, values in self.results[choice].hyperparams.items()}
-        best = ", ".join([_words(self.choices[choice]), *(f"{name}={value}" for name, value in values.items())])
+        values = {
+            name: f"{values[point]:.3g}"
+            for name, values in self.results[choice].hyperparams.items()
+        }
+        best = ", ".join(
+            [_words(self.choices[choice]), *(f"{name}={value}" for name, value in values.items())]
+        )
         return f"StructuralResult({len(self)} choices, {points} points; best {best})"
 
 
@@ -194,25 +223,28 @@ def sweep_over(
 ) -> StructuralResult:
     """Sweeps over structural choices too: those that change shapes or code, and so the program.
 
-    Use it for width, depth, batch size or the choice of an optimizer, and `lrax.sweep` alone for everything that is a
-    number inside one program. Each choice is one sweep, of all points and seeds at once; one after the other. All
-    choices are built, and their grids checked, before the first is trained. Ctrl-C ends it with what is done.
+    Use it for width, depth, batch size or the choice of an optimizer, and `lrax.sweep` alone for
+    everything that is a number inside one program. Each choice is one sweep, of all points and
+    seeds at once; one after the other. All choices are built, and their grids checked, before the
+    first is trained. Ctrl-C ends it with what is done.
 
     Args:
       structure: `{name: values}`, of which the product is tried: numbers, words, functions.
-      build: `build(**choice) -> (task, optimizer)`, the arguments of `lrax.sweep` for one choice. Choices for which it
-        returns the same functions share a compiled program.
-      grid: As in `lrax.sweep`, or a function `grid(**choice)` that returns one, for optimizers with other
-        hyperparameters or widths with other rates.
-      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns them, as for batch sizes that
-        shall see the same number of examples.
+      build: `build(**choice) -> (task, optimizer)`, the arguments of `lrax.sweep` for one choice.
+        Choices for which it returns the same functions share a compiled program.
+      grid: As in `lrax.sweep`, or a function `grid(**choice)` that returns one, for optimizers with
+        other hyperparameters or widths with other rates.
+      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns them, as
+        for batch sizes that shall see the same number of examples.
       options: Further arguments of `lrax.sweep`, the same for all.
 
     Returns:
-      A `StructuralResult`: `.best`, `.table()`, `.optima()`, `.to_pandas()` over all choices, and `.results`.
+      A `StructuralResult`: `.best`, `.table()`, `.optima()`, `.to_pandas()` over all choices, and
+      `.results`.
 
     Raises:
-      ValueError: if `structure` is empty or one of its names is a hyperparameter's too, and as `lrax.sweep` does.
+      ValueError: if `structure` is empty or one of its names is a hyperparameter's too, and as
+        `lrax.sweep` does.
       TypeError: if an argument is not as described, and as `lrax.sweep` does.
 
     Example:
@@ -228,15 +260,26 @@ def sweep_over(
     """
     choices = product(structure)
     if not callable(build):
-        raise TypeError(f"`build` must be a function from a choice to (task, optimizer), got {build!r}")
+        raise TypeError(
+            f"`build` must be a function from a choice to (task, optimizer), got {build!r}"
+        )
     planned = []
     for choice in choices:
         built = build(**choice)
-        if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], Task) and callable(built[1])):
-            raise TypeError(f"`build` must return (task, optimizer), got {built!r} for {_words(choice)}")
+        if not (
+            isinstance(built, tuple)
+            and len(built) == 2
+            and isinstance(built[0], Task)
+            and callable(built[1])
+        ):
+            raise TypeError(
+                f"`build` must return (task, optimizer), got {built!r} for {_words(choice)}"
+            )
         own = grid(**choice) if callable(grid) else grid
         if isinstance(own, Mapping) and (twice := [name for name in own if name in choice]):
-            raise ValueError(f"`structure` and `grid` must have different names, got {twice} in both")
+            raise ValueError(
+                f"`structure` and `grid` must have different names, got {twice} in both"
+            )
         count = _require.count("steps", steps(**choice) if callable(steps) else steps, 1)
         planned.append((*built, own, count))
     results: list[SweepResult] = []
@@ -248,7 +291,9 @@ def sweep_over(
                 raise
             break
         except Exception as error:
-            error.add_note(f"in the sweep over {_words(choice)}, after {len(results)} of {len(choices)} choices")
+            error.add_note(
+                f"in the sweep over {_words(choice)}, after {len(results)} of {len(choices)} choices"
+            )
             raise
         if np.any(results[-1].status == "interrupted"):
             break
@@ -265,10 +310,14 @@ def product(structure: Any) -> list[dict[str, Any]]:
     for name, options in structure.items():
         if isinstance(options, (str, bytes)) or not np.iterable(options):
             raise TypeError(f"`structure[{name!r}]` must be a list of values, got {options!r}")
-        values[name] = [value.item() if isinstance(value, np.generic) else value for value in options]
+        values[name] = [
+            value.item() if isinstance(value, np.generic) else value for value in options
+        ]
         if not values[name]:
             raise ValueError(f"`structure[{name!r}]` must hold at least one value, got none")
-    return [dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())]
+    return [
+        dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -1,9 +1,9 @@
 """What is trained: `Task`, batch sources, models of other libraries, and small tasks on real data, without download."""
 
-from .equinox import from_equinox
+from .adapters.equinox import from_equinox
+from .adapters.linen import from_linen
+from .adapters.nnx import from_nnx
 from .images import digits
-from .linen import from_linen
-from .nnx import from_nnx
 from .tabular import diabetes
 from .text import char_lm
 

@@ -39,12 +39,16 @@ def split(examples: int, held_out: Any, seed: Any, labels: np.ndarray | None = N
     if not classes <= math.ceil(held_out * examples) <= examples - classes:
         words = f"`held_out` must leave at least {classes} of {examples} examples on either side"
         raise ValueError(f"{words}, got {held_out}")
-    return train_test_split(np.arange(examples), test_size=held_out, random_state=seed, stratify=labels)
+    return train_test_split(
+        np.arange(examples), test_size=held_out, random_state=seed, stratify=labels
+    )
 
 
 def batch_size(value: Any, examples: int) -> int:
     """Requires a batch no larger than what there is to train on."""
     value = _require.count("batch_size", value, 1)
     if value > examples:
-        raise ValueError(f"`batch_size` must be at most the number of examples to train on, {examples}, got {value}")
+        raise ValueError(
+            f"`batch_size` must be at most the number of examples to train on, {examples}, got {value}"
+        )
     return value

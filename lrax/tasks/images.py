@@ -6,11 +6,11 @@ import numpy as np
 from jax.tree_util import Partial
 
 from .. import _require
-from .batches import minibatches
+from ..training.batches import minibatches
+from ..training.task import Task
 from .held_out import batch_size as at_most_the_examples, datasets, split
 from .losses import cross_entropy, evaluate_classification, init
 from .networks import CNN, MLP, sizes
-from .task import Task
 
 
 def digits(
@@ -22,23 +22,26 @@ def digits(
     held_out: float = 0.2,
     seed: int = 0,
 ) -> Task:
-    """Handwritten digits, scikit-learn's: 1797 images of 8 by 8 pixels in 10 classes, cross-entropy.
+    """Handwritten digits, scikit-learn's: 1797 images of 8 by 8 pixels in 10 classes,
+    cross-entropy.
 
-    Use it as the first task of an experiment: the MLP of 3466 parameters gets 96 % of the held-out part right after 500
-    steps of Adam at a rate of 0.01, well under a second. `"cnn"` is its counterpart for convolutions.
+    Use it as the first task of an experiment: the MLP of 3466 parameters gets 96 % of the held-out
+    part right after 500 steps of Adam at a rate of 0.01, well under a second. `"cnn"` is its
+    counterpart for convolutions.
 
     Args:
-      model: `"mlp"`, dense layers with ReLU, or `"cnn"`, 3x3 convolutions with ReLU that keep the 8 by 8 pixels, and
-        one dense layer behind them.
+      model: `"mlp"`, dense layers with ReLU, or `"cnn"`, 3x3 convolutions with ReLU that keep the 8
+        by 8 pixels, and one dense layer behind them.
       widths: Hidden layers of the MLP; `()` makes it logistic regression, a convex problem.
       channels: Channels of the CNN's convolutions; may be `()`, too.
       batch_size: Examples per step, from 1 to the number of those to train on, 1437 by default.
       held_out: Fraction of the examples of each class that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend on the key of a run alone.
+      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend on the key of
+        a run alone.
 
     Returns:
-      A `lrax.Task`. A batch is `{"inputs": [batch_size, 64] | [batch_size, 8, 8, 1], "targets": [batch_size]}`, with
-      pixels from 0 to 1. `evaluate` gives `{"val_loss", "val_accuracy"}`.
+      A `lrax.Task`. A batch is `{"inputs": [batch_size, 64] | [batch_size, 8, 8, 1], "targets":
+      [batch_size]}`, with pixels from 0 to 1. `evaluate` gives `{"val_loss", "val_accuracy"}`.
 
     Raises:
       ImportError: without scikit-learn, an extra: `pip install "lrax[demo]"`.
@@ -53,8 +56,8 @@ def digits(
       True
 
     Reference:
-      Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI Machine Learning Repository, 1998,
-      doi:10.24432/C50P49.
+      Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI Machine Learning Repository,
+      1998, doi:10.24432/C50P49.
     """
     _require.choice("model", model, ("mlp", "cnn"))
     widths, channels = sizes("widths", widths), sizes("channels", channels)
@@ -70,7 +73,10 @@ def digits(
         init=Partial(init, network),
         loss=Partial(cross_entropy, network),
         batch=minibatches(
-            {"inputs": inputs[train], "targets": targets[train]}, at_most_the_examples(batch_size, len(train))
+            {"inputs": inputs[train], "targets": targets[train]},
+            at_most_the_examples(batch_size, len(train)),
         ),
-        evaluate=Partial(evaluate_classification, network, {"inputs": inputs[test], "targets": targets[test]}),
+        evaluate=Partial(
+            evaluate_classification, network, {"inputs": inputs[test], "targets": targets[test]}
+        ),
     )

@@ -1,7 +1,8 @@
-"""What the small tasks minimise and report; each function's leading arguments are held by a `jax.tree_util.Partial`.
+"""What the small tasks minimise and report; each function's leading arguments are held by a
+`jax.tree_util.Partial`.
 
-Data so held are leaves of the task's functions, and the networks are static: the functions of two tasks built alike
-have the same structure.
+Data so held are leaves of the task's functions, and the networks are static: the functions of two
+tasks built alike have the same structure.
 """
 
 import math

@@ -1,7 +1,8 @@
-"""Networks in plain JAX: values with two pure functions, `init(key) -> params` and `apply(params, inputs)`.
+"""Networks in plain JAX: values with two pure functions, `init(key) -> params` and `apply(params,
+inputs)`.
 
-A network is registered as a static pytree: it has no leaves, and two of the same sizes are equal, so that a function
-which carries one is compiled once for both.
+A network is registered as a static pytree: it has no leaves, and two of the same sizes are equal,
+so that a function which carries one is compiled once for both.
 """
 
 import dataclasses
@@ -15,7 +16,8 @@ from .. import _require
 
 _relu_kernel = nn.initializers.he_normal()
 _linear_kernel = nn.initializers.glorot_normal()
-# Outputs start small, with a tenth of the variance that keeps the scale: the first loss is that of a constant guess.
+# Outputs start small, with a tenth of the variance that keeps the scale: the first loss is that of
+# a constant guess.
 _output_kernel = nn.initializers.variance_scaling(0.1, "fan_in", "normal")
 _embedding = nn.initializers.normal(1.0)
 
@@ -59,9 +61,12 @@ class CNN:
         channels = (colours, *self.channels)
         first, *keys = jax.random.split(key, len(channels))
         params = {
-            f"conv_{i}": _layer(_relu_kernel, key, (3, 3, channels[i], channels[i + 1])) for i, key in enumerate(keys)
+            f"conv_{i}": _layer(_relu_kernel, key, (3, 3, channels[i], channels[i + 1]))
+            for i, key in enumerate(keys)
         }
-        params["dense"] = _layer(_output_kernel, first, (height * width * channels[-1], self.outputs))
+        params["dense"] = _layer(
+            _output_kernel, first, (height * width * channels[-1], self.outputs)
+        )
         return params
 
     def apply(self, params: Any, inputs: jax.Array) -> jax.Array:
@@ -69,7 +74,9 @@ class CNN:
         x = _as_params(inputs, params)
         for i in range(len(self.channels)):
             layer = params[f"conv_{i}"]
-            x = lax.conv_general_dilated(x, layer["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = lax.conv_general_dilated(
+                x, layer["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
             x = nn.relu(x + layer["bias"][None, None, None, :])
         return _dense(params["dense"], x.reshape(x.shape[0], -1))
 
@@ -77,10 +84,11 @@ class CNN:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Transformer:
-    """A decoder-only transformer: pre-norm, causal, learned positions, no biases, an untied head; `[batch, time]` in.
+    """A decoder-only transformer: pre-norm, causal, learned positions, no biases, an untied head;
+    `[batch, time]` in.
 
-    Each block adds attention, then a GELU layer four times as wide, to a stream of `width` numbers per position. Norms
-    are root mean square norms with a scale.
+    Each block adds attention, then a GELU layer four times as wide, to a stream of `width` numbers
+    per position. Norms are root mean square norms with a scale.
     """
 
     vocabulary: int
@@ -92,14 +100,21 @@ class Transformer:
     def init(self, key: jax.Array) -> Any:
         """`{"tokens", "positions", "block_0", ..., "norm", "head"}`: normal embeddings, Glorot, He, a small head."""
         width, inner = self.width, 4 * self.width
-        # Every block adds two branches to the stream; this keeps its variance, whatever their number.
+        # Every block adds two branches to the stream; this keeps its variance, whatever their
+        # number.
         branch = 1 / (2 * self.layers) ** 0.5
 
         def block(key):
             keys = jax.random.split(key, 6)
             names = ("query", "key", "value", "out")
-            attention = {name: {"kernel": _linear_kernel(keys[i], (width, width))} for i, name in enumerate(names)}
-            up, down = _relu_kernel(keys[4], (width, inner)), _linear_kernel(keys[5], (inner, width))
+            attention = {
+                name: {"kernel": _linear_kernel(keys[i], (width, width))}
+                for i, name in enumerate(names)
+            }
+            up, down = (
+                _relu_kernel(keys[4], (width, inner)),
+                _linear_kernel(keys[5], (inner, width)),
+            )
             attention["out"] = {"kernel": branch * attention["out"]["kernel"]}
             return {
                 "norm_attention": {"scale": jnp.ones(width)},
@@ -119,7 +134,10 @@ class Transformer:
 
     def apply(self, params: Any, inputs: jax.Array) -> jax.Array:
         """Logits `[batch, time, vocabulary]` of the token after each; `time` is at most `context`."""
-        x = params["tokens"]["embedding"][inputs] + params["positions"]["embedding"][None, : inputs.shape[1]]
+        x = (
+            params["tokens"]["embedding"][inputs]
+            + params["positions"]["embedding"][None, : inputs.shape[1]]
+        )
         for i in range(self.layers):
             block = params[f"block_{i}"]
             x = x + self._attend(block["attention"], _norm(block["norm_attention"], x))

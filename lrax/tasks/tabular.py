@@ -5,29 +5,34 @@ from collections.abc import Sequence
 import numpy as np
 from jax.tree_util import Partial
 
-from .batches import minibatches
+from ..training.batches import minibatches
+from ..training.task import Task
 from .held_out import batch_size as at_most_the_examples, datasets, split
 from .losses import evaluate_regression, init, squared_error
 from .networks import MLP, sizes
-from .task import Task
 
 
-def diabetes(*, widths: Sequence[int] = (32,), batch_size: int = 32, held_out: float = 0.25, seed: int = 0) -> Task:
-    """The progression of diabetes within a year, from 10 measurements of 442 patients, scikit-learn's: squared error.
+def diabetes(
+    *, widths: Sequence[int] = (32,), batch_size: int = 32, held_out: float = 0.25, seed: int = 0
+) -> Task:
+    """The progression of diabetes within a year, from 10 measurements of 442 patients,
+    scikit-learn's: squared error.
 
-    Use it where noise rules, as in most tables: half of the target's variance cannot be explained, and training too
-    long or too fast overfits. With `widths=()` it is least squares, whose Hessian and best step sizes are known.
+    Use it where noise rules, as in most tables: half of the target's variance cannot be explained,
+    and training too long or too fast overfits. With `widths=()` it is least squares, whose Hessian
+    and best step sizes are known.
 
     Args:
       widths: Hidden layers of the MLP, with ReLU; `()` makes it linear.
       batch_size: Examples per step, from 1 to the number of those to train on, 331 by default.
       held_out: Fraction of the examples that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend on the key of a run alone.
+      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend on the key of
+        a run alone.
 
     Returns:
-      A `lrax.Task`. A batch is `{"inputs": [batch_size, 10], "targets": [batch_size]}`, standardised by the mean and
-      standard deviation of the examples to train on. `evaluate` gives `{"val_loss", "val_r2"}`; the loss of the best
-      constant is about 1.
+      A `lrax.Task`. A batch is `{"inputs": [batch_size, 10], "targets": [batch_size]}`,
+      standardised by the mean and standard deviation of the examples to train on. `evaluate` gives
+      `{"val_loss", "val_r2"}`; the loss of the best constant is about 1.
 
     Raises:
       ImportError: without scikit-learn, an extra: `pip install "lrax[demo]"`.
@@ -42,8 +47,8 @@ def diabetes(*, widths: Sequence[int] = (32,), batch_size: int = 32, held_out: f
       True
 
     Reference:
-      Efron, Hastie, Johnstone, Tibshirani. Least Angle Regression. Annals of Statistics 32(2), 2004,
-      arXiv:math/0406456.
+      Efron, Hastie, Johnstone, Tibshirani. Least Angle Regression. Annals of Statistics 32(2),
+      2004, arXiv:math/0406456.
     """
     network = MLP((10, *sizes("widths", widths), 1))
     # Unscaled: scikit-learn's own scaling is by all examples, the held-out ones among them.
@@ -54,9 +59,12 @@ def diabetes(*, widths: Sequence[int] = (32,), batch_size: int = 32, held_out: f
         init=Partial(init, network),
         loss=Partial(squared_error, network),
         batch=minibatches(
-            {"inputs": inputs[train], "targets": targets[train]}, at_most_the_examples(batch_size, len(train))
+            {"inputs": inputs[train], "targets": targets[train]},
+            at_most_the_examples(batch_size, len(train)),
         ),
-        evaluate=Partial(evaluate_regression, network, {"inputs": inputs[test], "targets": targets[test]}),
+        evaluate=Partial(
+            evaluate_regression, network, {"inputs": inputs[test], "targets": targets[test]}
+        ),
     )
 
 

@@ -11,10 +11,10 @@ from jax import numpy as jnp
 from jax.tree_util import Partial
 
 from .. import _require
+from ..training.task import Task
 from .held_out import fraction
 from .losses import cross_entropy, evaluate_language, init
 from .networks import Transformer
-from .task import Task
 
 # Large modules that Python has had under these paths from 3.11 to 3.14; an absent one is skipped.
 _MODULES = [
@@ -24,7 +24,8 @@ _MODULES = [
     "tarfile", "threading", "typing",
 ]  # fmt: skip
 
-# 0 is any other byte, 1 the newline, and from 2 on the printable characters of ASCII, from space to tilde.
+# 0 is any other byte, 1 the newline, and from 2 on the printable characters of ASCII, from space to
+# tilde.
 _TOKENS = np.zeros(256, np.uint8)
 _TOKENS[ord("\n")] = 1
 _TOKENS[32:127] = np.arange(2, 97)
@@ -43,30 +44,37 @@ def char_lm(
     held_out: float = 0.1,
     characters: int = 1_000_000,
 ) -> Task:
-    """A small transformer on the source text of Python's own standard library, character by character: cross-entropy.
+    """A small transformer on the source text of Python's own standard library, character by
+    character: cross-entropy.
 
-    Use it where the schedule matters: a transformer trained with Adam wants a warmup and a decay. The default model of
-    115136 parameters falls from 4.7 nats per character to 2.3 in 500 steps of Adam at a rate of 0.003. The text
-    is the one of the running Python, so figures differ a little between its versions.
+    Use it where the schedule matters: a transformer trained with Adam wants a warmup and a decay.
+    The default model of 115136 parameters falls from 4.7 nats per character to 2.3 in 500 steps of
+    Adam at a rate of 0.003. The text is the one of the running Python, so figures differ a little
+    between its versions.
 
     Args:
       width: Numbers per position, a multiple of `heads`.
-      layers: Blocks, at least 1: pre-norm attention and a GELU layer four times as wide, with learned positions.
+      layers: Blocks, at least 1: pre-norm attention and a GELU layer four times as wide, with
+        learned positions.
       heads: Attention heads, at least 1.
       context: Characters that the model sees at most, at least 1.
       batch_size: Windows of `context` characters per step, at least 1.
       held_out: Fraction of the text, its end, that is kept for `evaluate`, between 0 and 1.
-      characters: Length of the text at most, held-out part included; it is shorter where Python has less.
+      characters: Length of the text at most, held-out part included; it is shorter where Python has
+        less.
 
     Returns:
-      A `lrax.Task`. A batch is `{"inputs": [batch_size, context], "targets": [batch_size, context]}`, windows drawn at
-      random whose targets are one character ahead; of the 97 tokens, 0 is any character that is neither a newline, 1,
-      nor printable ASCII, `ord(character) - 30`. `evaluate` gives `{"val_loss", "val_bits_per_char"}` of 64 windows,
-      evenly spread over the held-out part.
+      A `lrax.Task`. A batch is `{"inputs": [batch_size, context], "targets": [batch_size,
+      context]}`, windows drawn at random whose targets are one character ahead; of the 97 tokens, 0
+      is any character that is neither a newline, 1, nor printable ASCII, `ord(character) - 30`.
+      `evaluate` gives `{"val_loss", "val_bits_per_char"}` of 64 windows, evenly spread over the
+      held-out part.
 
     Raises:
-      FileNotFoundError: if this Python comes without the source of its standard library, zipped or compiled only.
-      ValueError: if a number is out of its range, or the text too short to hold a window on each side.
+      FileNotFoundError: if this Python comes without the source of its standard library, zipped or
+        compiled only.
+      ValueError: if a number is out of its range, or the text too short to hold a window on each
+        side.
       TypeError: if an argument is not of its type.
 
     Example:
@@ -77,11 +85,19 @@ def char_lm(
       True
 
     Reference:
-      Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762. Xiong et al. On Layer Normalization in the
-      Transformer Architecture. 2020, arXiv:2002.04745, for the norms in front.
+      Vaswani et al. Attention Is All You Need. 2017, arXiv:1706.03762. Xiong et al. On Layer
+      Normalization in the Transformer Architecture. 2020, arXiv:2002.04745, for the norms in front.
     """
-    counts = {"width": width, "layers": layers, "heads": heads, "context": context, "batch_size": batch_size}
-    width, layers, heads, context, batch_size = (_require.count(name, value, 1) for name, value in counts.items())
+    counts = {
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "context": context,
+        "batch_size": batch_size,
+    }
+    width, layers, heads, context, batch_size = (
+        _require.count(name, value, 1) for name, value in counts.items()
+    )
     if width % heads:
         raise ValueError(f"`width` must be a multiple of `heads`, got {width} and {heads}")
     tokens = _tokens(_require.count("characters", characters, 1))
@@ -99,7 +115,9 @@ def char_lm(
         init=Partial(init, network),
         loss=Partial(cross_entropy, network),
         batch=Partial(_random_windows, _Windows(batch_size, context), train),
-        evaluate=Partial(evaluate_language, network, {"inputs": windows[:, :-1], "targets": windows[:, 1:]}),
+        evaluate=Partial(
+            evaluate_language, network, {"inputs": windows[:, :-1], "targets": windows[:, 1:]}
+        ),
     )
 
 
@@ -112,7 +130,9 @@ class _Windows:
     length: int
 
 
-def _random_windows(windows: _Windows, tokens: Any, step: Any, key: jax.Array) -> dict[str, jax.Array]:
+def _random_windows(
+    windows: _Windows, tokens: Any, step: Any, key: jax.Array
+) -> dict[str, jax.Array]:
     del step  # the key is new in every step
     starts = jax.random.randint(key, (windows.number, 1), 0, len(tokens) - windows.length)
     drawn = jnp.asarray(tokens)[starts + jnp.arange(windows.length + 1)[None, :]].astype(jnp.int32)

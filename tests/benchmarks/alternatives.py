@@ -1,8 +1,9 @@
 """What a user would write by hand with JAX and Optax, each as well as it can be.
 
-Every strategy is a function of a `Problem` whose result trains all lanes when called, and gives their last losses on
-the host. It does the whole job of `lrax.sweep`, from a key on: it draws the initial parameters and the batches in a
-jitted function of its own, for just as many steps as there are. Lanes share both, as those of a sweep do.
+Every strategy is a function of a `Problem` whose result trains all lanes when called, and gives
+their last losses on the host. It does the whole job of `lrax.sweep`, from a key on: it draws the
+initial parameters and the batches in a jitted function of its own, for just as many steps as there
+are. Lanes share both, as those of a sweep do.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import numpy as np
 import optax
 from jax import lax, numpy as jnp
 
-from lrax.sweeps import train
+from lrax.training import run as train
 
 
 class Problem(NamedTuple):
@@ -27,7 +28,12 @@ class Problem(NamedTuple):
 
 def problem(task, rates, steps):
     """The problem that `lrax.sweep` solves for the seed 0. Nobody pays for an evaluation: the others have none."""
-    return Problem(dataclasses.replace(task, evaluate=None), np.asarray(rates, np.float32), jax.random.key(0), steps)
+    return Problem(
+        dataclasses.replace(task, evaluate=None),
+        np.asarray(rates, np.float32),
+        jax.random.key(0),
+        steps,
+    )
 
 
 def drawn(problem):
@@ -107,7 +113,9 @@ def loop_of_scans(problem):
 def vmap_of_scan(problem):
     """All lanes in one `jit(vmap(scan))`."""
     draw = drawn(problem)
-    trained = jax.jit(jax.vmap(lambda *args: last_loss(problem.task, *args), in_axes=(0, None, None)))
+    trained = jax.jit(
+        jax.vmap(lambda *args: last_loss(problem.task, *args), in_axes=(0, None, None))
+    )
     return lambda: np.asarray(trained(problem.rates, *draw()))
 
 

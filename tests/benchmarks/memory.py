@@ -1,9 +1,11 @@
 """Compiling and memory of a sweep from 1 to 256 lanes: `python -m tests.benchmarks.memory`.
 
-An MLP on made-up data that is large beside it, so that a copy for each lane would show at once. Every number of lanes
-has a process of its own: so the peaks of memory are its own, and nothing is compiled already.
+An MLP on made-up data that is large beside it, so that a copy for each lane would show at once.
+Every number of lanes has a process of its own: so the peaks of memory are its own, and nothing is
+compiled already.
 
-`program` is the compiled program of the most memory, by XLA's own account: arguments, results and what is between.
+`program` is the compiled program of the most memory, by XLA's own account: arguments, results and
+what is between.
 """
 
 import argparse
@@ -57,7 +59,10 @@ class Log:
     def add(self, compiled):
         memory = compiled.memory_analysis()
         parts = ("argument", "output", "temp")
-        size = sum(getattr(memory, f"{part}_size_in_bytes") for part in parts) - memory.alias_size_in_bytes
+        size = (
+            sum(getattr(memory, f"{part}_size_in_bytes") for part in parts)
+            - memory.alias_size_in_bytes
+        )
         self.program = max(self.program, size / MIB)
 
 
@@ -125,7 +130,8 @@ def measure(lanes, steps, megabytes):
         compiled=log.compiled,
         recompiled=again.compiled,
         retraced=again.traced,
-        program=log.program or float("nan"),  # a program that was not compiled ahead of time is unknown
+        program=log.program
+        or float("nan"),  # a program that was not compiled ahead of time is unknown
         process=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / MIB,
         device=stats.get("peak_bytes_in_use", float("nan")) / MIB,
     )
@@ -140,11 +146,24 @@ def apart(*args):
 
 def growth(rows, field):
     """What each lane adds, in MiB, between one number of lanes and the next."""
-    return [(getattr(b, field) - getattr(a, field)) / (b.lanes - a.lanes) for a, b in itertools.pairwise(rows)]
+    return [
+        (getattr(b, field) - getattr(a, field)) / (b.lanes - a.lanes)
+        for a, b in itertools.pairwise(rows)
+    ]
 
 
 def report(rows, megabytes):
-    columns = ("compile s", "first s", "second s", "compiled", "again", "traced", "program MiB", "process", "device")
+    columns = (
+        "compile s",
+        "first s",
+        "second s",
+        "compiled",
+        "again",
+        "traced",
+        "program MiB",
+        "process",
+        "device",
+    )
     print(f"{'lanes':>5}" + "".join(f"{name:>12}" for name in columns))
     for row in rows:
         lanes, *values = row
@@ -163,7 +182,9 @@ def report(rows, megabytes):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--lanes", type=int, nargs="+", default=(1, 8, 64, 256))
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--megabytes", type=float, default=16, help="of data")
@@ -172,7 +193,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
 
     run = measure if options.here else apart
-    # The processes first: where only one at a time may have the accelerator, this one must not take it before.
+    # The processes first: where only one at a time may have the accelerator, this one must not take
+    # it before.
     rows = [run(lanes, options.steps, options.megabytes) for lanes in options.lanes]
     facts = machine(with_torch=False)
     print(f"digits' MLP on {options.megabytes} MiB of data, {options.steps} steps")
@@ -180,7 +202,13 @@ def main(arguments=None):
     if options.json:
         with open(options.json, "w") as file:
             json.dump(
-                {**facts, "load_after": os.getloadavg()[0], "rows": [row._asdict() for row in rows]}, file, indent=1
+                {
+                    **facts,
+                    "load_after": os.getloadavg()[0],
+                    "rows": [row._asdict() for row in rows],
+                },
+                file,
+                indent=1,
             )
     return rows
 

@@ -1,11 +1,12 @@
 """A sweep of learning rates by lrax, by hand and by PyTorch: `python -m tests.benchmarks.sweeps`.
 
-All strategies train the same lanes: the same initial parameters, batches and rates, by Adam. Those in JAX do the whole
-job, from a key to losses on the host; PyTorch is given JAX's parameters and batches as tensors.
+All strategies train the same lanes: the same initial parameters, batches and rates, by Adam. Those
+in JAX do the whole job, from a key to losses on the host; PyTorch is given JAX's parameters and
+batches as tensors.
 
-`first` is the time to the first answer, tracing and compiling included, of new functions with all of JAX's caches
-cleared; `run` is a later call. Strategies take turns, and of all their turns the best counts, so that a busy moment of
-the machine meets all of them.
+`first` is the time to the first answer, tracing and compiling included, of new functions with all
+of JAX's caches cleared; `run` is a later call. Strategies take turns, and of all their turns the
+best counts, so that a busy moment of the machine meets all of them.
 """
 
 import argparse
@@ -87,7 +88,9 @@ def measure(problem, made, rounds, repeats):
     """The best of each strategy."""
     best = {}
     for i in range(rounds):
-        for name in list(made)[:: -1 if i % 2 else 1]:  # whoever was last begins: after itself, so to say
+        for name in list(made)[
+            :: -1 if i % 2 else 1
+        ]:  # whoever was last begins: after itself, so to say
             new = turn(made[name], problem, repeats)
             old = best.get(name, new)
             best[name] = new._replace(first=min(old.first, new.first), run=min(old.run, new.run))
@@ -96,7 +99,10 @@ def measure(problem, made, rounds, repeats):
 
 def ratios(measured):
     """How lrax does against the fastest others."""
-    ours, best = measured[OURS], lambda field, names: min(getattr(measured[name], field) for name in names)
+    ours, best = (
+        measured[OURS],
+        lambda field, names: min(getattr(measured[name], field) for name in names),
+    )
     by_torch = [name for name in measured if name.startswith("PyTorch")]
     found = {
         "run": best("run", alternatives.STRATEGIES) / ours.run,
@@ -107,7 +113,9 @@ def ratios(measured):
 
 def report(title, measured):
     ours, reference = measured[OURS], measured[REFERENCE].losses
-    print(f"\n{title}\n{'':24}{'first s':>9}{'run s':>9}{'run / lrax':>12}{'first / lrax':>14}{'loss differs':>14}")
+    print(
+        f"\n{title}\n{'':24}{'first s':>9}{'run s':>9}{'run / lrax':>12}{'first / lrax':>14}{'loss differs':>14}"
+    )
     for name, (first, run, losses, note) in measured.items():
         differs = np.max(np.abs(losses - reference) / np.abs(reference))
         line = f"{name:24}{first:9.2f}{run:9.3f}{run / ours.run:12.2f}{first / ours.first:14.2f}{differs:14.1e}"
@@ -125,17 +133,24 @@ def summarise(results):
         found = ratios(measured)
         goals = [("run", found["run"] >= (1.5 if task == "cnn" else 0.97))]
         goals += [("torch", found.get("torch", np.inf) > 1), ("answer", found["answer"] <= 1.1)]
-        cells = [f"{found[name]:.2f}{' ' if met else '!'}" if name in found else "- " for name, met in goals]
+        cells = [
+            f"{found[name]:.2f}{' ' if met else '!'}" if name in found else "- "
+            for name, met in goals
+        ]
         missed += sum(not met for _, met in goals)
         print(f"{f'{task}, {lanes}':24}" + "".join(f"{cell:>12}" for cell in cells))
-    print("Runs: their time over lrax's, >= 1.50 on cnn. To answer: lrax's first call over theirs, those in JAX.")
+    print(
+        "Runs: their time over lrax's, >= 1.50 on cnn. To answer: lrax's first call over theirs, those in JAX."
+    )
     print(f"Goals missed (!): {missed}")
 
 
 def warm_up():
     """What happens once in a process is nobody's: the backend, LLVM, imports inside of functions."""
     task = lrax.tasks.diabetes(widths=())
-    task = dataclasses.replace(task, batch=dataclasses.replace(task.batch, shuffle=False))  # which compiles sooner
+    task = dataclasses.replace(
+        task, batch=dataclasses.replace(task.batch, shuffle=False)
+    )  # which compiles sooner
     problem = alternatives.problem(task, lrax.log_grid(1e-4, 1e-2, 2), 2)
     for make in (alternatives.vmap_of_scan, lrax_sweep):
         turn(make, problem, 1)
@@ -143,7 +158,11 @@ def warm_up():
 
 def machine(with_torch):
     """Where this runs."""
-    versions = {"python": platform.python_version(), "jax": jax.__version__, "optax": optax.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "optax": optax.__version__,
+    }
     if with_torch:
         import torch
 
@@ -153,29 +172,56 @@ def machine(with_torch):
     print(f"{device.platform} ({device.device_kind}), {cores} cores, load {load:.2f};", versions)
     if load > 0.25 * cores:
         print("warning: the machine is busy; take no figure from this run")
-    return {"device": f"{device.platform} ({device.device_kind})", "cores": cores, "load": load, "versions": versions}
+    return {
+        "device": f"{device.platform} ({device.device_kind})",
+        "cores": cores,
+        "load": load,
+        "versions": versions,
+    }
 
 
 def store(path, facts, results):
     """As JSON: the machine, and a record for each strategy of each task."""
     rows = [
-        {"task": task, "lanes": lanes, "strategy": name, "first": m.first, "run": m.run, "note": m.note}
+        {
+            "task": task,
+            "lanes": lanes,
+            "strategy": name,
+            "first": m.first,
+            "run": m.run,
+            "note": m.note,
+        }
         | {"final_losses": np.asarray(m.losses, float).tolist()}
         for (task, lanes), measured in results.items()
         for name, m in measured.items()
     ]
-    summary = [{"task": task, "lanes": lanes, **ratios(measured)} for (task, lanes), measured in results.items()]
+    summary = [
+        {"task": task, "lanes": lanes, **ratios(measured)}
+        for (task, lanes), measured in results.items()
+    ]
     with open(path, "w") as file:
-        json.dump({**facts, "load_after": os.getloadavg()[0], "summary": summary, "rows": rows}, file, indent=1)
+        json.dump(
+            {**facts, "load_after": os.getloadavg()[0], "summary": summary, "rows": rows},
+            file,
+            indent=1,
+        )
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     lanes = parser.add_mutually_exclusive_group()
-    lanes.add_argument("--lanes", type=int, nargs="+", help="of every task, instead of its own numbers")
-    lanes.add_argument("--full", action="store_const", dest="lanes", const=FULL, help="8, 32 and 128 lanes of all")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of every strategy, each with a compilation")
+    lanes.add_argument(
+        "--lanes", type=int, nargs="+", help="of every task, instead of its own numbers"
+    )
+    lanes.add_argument(
+        "--full", action="store_const", dest="lanes", const=FULL, help="8, 32 and 128 lanes of all"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="turns of every strategy, each with a compilation"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="later calls in a turn")
     parser.add_argument("--steps", type=int, help="of every task, instead of its own number")
     parser.add_argument("--no-torch", action="store_true")

@@ -12,7 +12,11 @@ from lrax.tasks.networks import Transformer
 from .torch_networks import DEVICE, fastest, loss_of, prepare
 
 B1, B2, EPS = 0.9, 0.999, 1e-8
-KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # PyTorch takes the best
+KERNELS = [
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]  # PyTorch takes the best
 
 
 class Adam:
@@ -40,7 +44,9 @@ class Adam:
 
 def by_transform(network, params, structure, batch):
     """`vmap` of the gradient."""
-    grads, losses = vmap(grad_and_value(lambda params: loss_of(network, params, batch)))(structure.unflatten(params))
+    grads, losses = vmap(grad_and_value(lambda params: loss_of(network, params, batch)))(
+        structure.unflatten(params)
+    )
     return jax.tree.leaves(grads), losses
 
 
@@ -65,7 +71,8 @@ def ensemble(problem):
                 optimizer.step(grads)
         return losses.cpu().numpy()
 
-    # Fused attention knows no `vmap` and takes one lane after the other, with a warning; even so it may be the faster.
+    # Fused attention knows no `vmap` and takes one lane after the other, with a warning; even so it
+    # may be the faster.
     attention = (KERNELS, [SDPBackend.MATH]) if isinstance(network, Transformer) else (KERNELS,)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*batching rule")
@@ -77,7 +84,5 @@ def ensemble(problem):
         return train(batches, *best)
 
     how = "vmap(grad_and_value)" if best[0] is by_transform else "backward of vmap"
-    run.note = (
-        f"{threads} thread{'s' if threads > 1 else ''}, {how}{', unfused attention' if len(best[1]) == 1 else ''}"
-    )
+    run.note = f"{threads} thread{'s' if threads > 1 else ''}, {how}{', unfused attention' if len(best[1]) == 1 else ''}"
     return run

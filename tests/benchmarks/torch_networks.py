@@ -1,4 +1,5 @@
-"""The networks of `lrax.tasks` in PyTorch: functions of the same parameters, and the data that they take.
+"""The networks of `lrax.tasks` in PyTorch: functions of the same parameters, and the data that they
+take.
 
 They serve one lane and, under `torch.func.vmap` over the parameters, all of them.
 """
@@ -59,7 +60,9 @@ def transformer(network, params, tokens):
         ]
         mixed = functional.scaled_dot_product_attention(*parts, is_causal=True)
         x = x + mixed.transpose(1, 2).reshape(batch, time_, -1) @ attention["out"]["kernel"]
-        hidden = functional.gelu(norm(block["norm_mlp"], x) @ block["mlp"]["up"]["kernel"], approximate="tanh")
+        hidden = functional.gelu(
+            norm(block["norm_mlp"], x) @ block["mlp"]["up"]["kernel"], approximate="tanh"
+        )
         x = x + hidden @ block["mlp"]["down"]["kernel"]
     return norm(params["norm"], x) @ params["head"]["kernel"]
 
@@ -80,7 +83,9 @@ def prepare(problem):
     inputs, targets = batches["inputs"], batches["targets"]
     if isinstance(network, CNN):
         for i in range(len(network.channels)):
-            params[f"conv_{i}"]["kernel"] = params[f"conv_{i}"]["kernel"].permute(3, 2, 0, 1).contiguous()
+            params[f"conv_{i}"]["kernel"] = (
+                params[f"conv_{i}"]["kernel"].permute(3, 2, 0, 1).contiguous()
+            )
         inputs = inputs.permute(0, 1, 4, 2, 3).contiguous()
     inputs, targets = (x if x.is_floating_point() else x.long() for x in (inputs, targets))
     return network, params, list(zip(inputs, targets, strict=True))
@@ -88,7 +93,9 @@ def prepare(problem):
 
 def fastest(work, *choices):
     """The number of threads, and one of each of the choices, with which `work(*choice)` is done the soonest."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
 
     def timed(setting):
         threads, *rest = setting

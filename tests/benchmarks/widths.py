@@ -1,7 +1,7 @@
 """How many lanes a call of `lrax.sweep` should train: `python -m tests.benchmarks.widths`.
 
-The same sweep by `execution=` of several widths, each the best of several runs after the first. The rule of
-`execution="auto"` for CPUs, in `lrax/sweeps/plan.py`, comes from here.
+The same sweep by `execution=` of several widths, each the best of several runs after the first. The
+rule of `execution="auto"` for CPUs, in `lrax/sweeps/plan.py`, comes from here.
 """
 
 import argparse
@@ -18,7 +18,9 @@ from .sweeps import TASKS, machine
 def seconds(task, rates, steps, width, repeats):
     """Of a sweep that finds everything compiled, and the plan that it ran by."""
     adam = lambda learning_rate: optax.adam(learning_rate)
-    run = lambda: lrax.sweep(task, adam, {"learning_rate": rates}, steps=steps, execution=width, progress=False)
+    run = lambda: lrax.sweep(
+        task, adam, {"learning_rate": rates}, steps=steps, execution=width, progress=False
+    )
     run()
     best = float("inf")
     for _ in range(repeats):
@@ -29,8 +31,12 @@ def seconds(task, rates, steps, width, repeats):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["mlp", "mlp256", "cnn", "char_lm"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS, default=["mlp", "mlp256", "cnn", "char_lm"]
+    )
     parser.add_argument("--lanes", type=int, default=16)
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--steps", type=int, help="of every task, instead of its own number")

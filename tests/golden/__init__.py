@@ -1,15 +1,21 @@
-"""What the frameworks' own schedulers do: recorders (`python -m tests.golden torch timm ...`) and the recorded values.
+"""What the frameworks' own schedulers do: recorders (`python -m tests.golden torch timm ...`) and
+the recorded values.
 
 `<framework>.json` holds settings, each with
 - `name`, `keywords`: the function of `lrax.compat.<framework>` and exactly its arguments;
 - `counts`: the update numbers recorded, where they are not 0, 1, 2, ...;
-- `rates`: the rate that the framework's optimizer uses in each of these updates, and `momentum` where it is driven too;
-- `raises_at`, `error`: the first update that the framework refuses, and the exception (0: the constructor raises);
-- `faults`: counts at which the framework's own rounding picks the wrong cycle; what it gives there follows no formula;
-- `precision`: what the framework's arithmetic is worth, relative to the largest rate, where it is not float64.
+- `rates`: the rate that the framework's optimizer uses in each of these updates, and `momentum`
+  where it is driven too;
+- `raises_at`, `error`: the first update that the framework refuses, and the exception (0: the
+  constructor raises);
+- `faults`: counts at which the framework's own rounding picks the wrong cycle; what it gives there
+  follows no formula;
+- `precision`: what the framework's arithmetic is worth, relative to the largest rate, where it is
+  not float64.
 
-A scheduler inside another's keywords is `{"scheduler": name, "keywords": {...}}`; a function of the count is an
-expression of `t`; keys that are whole numbers are strings, as JSON has it. `read` and `function` turn these two back.
+A scheduler inside another's keywords is `{"scheduler": name, "keywords": {...}}`; a function of the
+count is an expression of `t`; keys that are whole numbers are strings, as JSON has it. `read` and
+`function` turn these two back.
 """
 
 import json

@@ -1,6 +1,8 @@
-"""Records what the installed frameworks do: `python -m tests.golden [torch timm ...]`, from the repository's root.
+"""Records what the installed frameworks do: `python -m tests.golden [torch timm ...]`, from the
+repository's root.
 
-Of the frameworks named, all by default, it needs: torch (for the first four), transformers, timm, keras, optax.
+Of the frameworks named, all by default, it needs: torch (for the first four), transformers, timm,
+keras, optax.
 """
 
 import importlib
@@ -27,7 +29,9 @@ def write(framework):
         "python": platform.python_version(),
         "made_by": f"python -m tests.golden {framework}",
     }
-    text = json.dumps(head)[:-1] + ',\n"settings": [\n' + ",\n".join(map(lines, settings)) + "\n]}\n"
+    text = (
+        json.dumps(head)[:-1] + ',\n"settings": [\n' + ",\n".join(map(lines, settings)) + "\n]}\n"
+    )
     json.loads(text)
     (FOLDER / f"{framework}.json").write_text(text)
     print(f"{framework} {version}: {len(settings)} settings, {len(text) // 1000} kB")

@@ -1,7 +1,8 @@
-"""Keras' schedules, as `keras.optimizers.SGD` uses them: its `learning_rate` at each value of its `iterations`.
+"""Keras' schedules, as `keras.optimizers.SGD` uses them: its `learning_rate` at each value of its
+`iterations`.
 
-In float64, on Keras' PyTorch backend: its JAX backend takes every cosine in float32, whatever the `floatx`. A few
-settings more are in Keras' default, float32, and say so by their `precision`.
+In float64, on Keras' PyTorch backend: its JAX backend takes every cosine in float32, whatever the
+`floatx`. A few settings more are in Keras' default, float32, and say so by their `precision`.
 """
 
 import bisect
@@ -28,18 +29,30 @@ COSINE = [
     ("CosineDecay", WARM | {"warmup_steps": 0}, 81),
     ("CosineDecay", WARM | {"warmup_steps": 1}, 81),
     ("CosineDecay", WARM | {"warmup_steps": 2.5}, 81),
-    ("CosineDecay", WARM | {"decay_steps": FAR - 2000, "warmup_steps": 2000, "alpha": 0.01}, far_counts(2000)),
+    (
+        "CosineDecay",
+        WARM | {"decay_steps": FAR - 2000, "warmup_steps": 2000, "alpha": 0.01},
+        far_counts(2000),
+    ),
     ("CosineDecayRestarts", RESTARTS, 160),
     ("CosineDecayRestarts", RESTARTS, range(81_900, 81_920)),
     ("CosineDecayRestarts", RESTARTS | {"t_mul": 1.0}, 75),
     ("CosineDecayRestarts", RESTARTS | {"t_mul": 1.0, "m_mul": 0.5, "alpha": 0.1}, 75),
     ("CosineDecayRestarts", RESTARTS | {"m_mul": 0.5, "alpha": 0.1}, 160),
     ("CosineDecayRestarts", RESTARTS | {"t_mul": 1.5, "m_mul": 0.8}, 140),
-    ("CosineDecayRestarts", RESTARTS | {"t_mul": 3.0, "alpha": 0.01}, [*range(150), *range(1205, 1216)]),
+    (
+        "CosineDecayRestarts",
+        RESTARTS | {"t_mul": 3.0, "alpha": 0.01},
+        [*range(150), *range(1205, 1216)],
+    ),
     ("CosineDecayRestarts", RESTARTS | {"first_decay_steps": 7.5, "t_mul": 2.0}, 120),
     ("CosineDecayRestarts", RESTARTS | {"first_decay_steps": 1, "m_mul": 0.9}, 70),
     ("CosineDecayRestarts", RESTARTS | {"m_mul": 1.2}, 80),
-    ("CosineDecayRestarts", RESTARTS | {"first_decay_steps": 1000, "m_mul": 0.9}, far_counts(1000, 3000, 7000, 63_000)),
+    (
+        "CosineDecayRestarts",
+        RESTARTS | {"first_decay_steps": 1000, "m_mul": 0.9},
+        far_counts(1000, 3000, 7000, 63_000),
+    ),
 ]
 EXPONENTIAL = [
     ("ExponentialDecay", DECAY | {"decay_rate": 0.5}, 100),
@@ -62,8 +75,16 @@ PIECEWISE = [
     ("PiecewiseConstantDecay", {"boundaries": [30, 60], "values": [0.1, 0.01, 0.001]}, 100),
     ("PiecewiseConstantDecay", {"boundaries": [0, 20], "values": [0.1, 0.05, 0.2]}, 50),
     ("PiecewiseConstantDecay", {"boundaries": [10], "values": [0.1, 0.0]}, 50),
-    ("PiecewiseConstantDecay", {"boundaries": [10, 11, 12, 40], "values": [0.1, 0.2, 0.3, 0.4, 0.5]}, 71),
-    ("PiecewiseConstantDecay", {"boundaries": [10.7, 20.0], "values": [0.1, 0.05, 0.02]}, 50),  # cut to whole counts
+    (
+        "PiecewiseConstantDecay",
+        {"boundaries": [10, 11, 12, 40], "values": [0.1, 0.2, 0.3, 0.4, 0.5]},
+        71,
+    ),
+    (
+        "PiecewiseConstantDecay",
+        {"boundaries": [10.7, 20.0], "values": [0.1, 0.05, 0.02]},
+        50,
+    ),  # cut to whole counts
     ("PiecewiseConstantDecay", {"boundaries": [20, 20], "values": [0.1, 0.05, 0.02]}, 50),
     (
         "PiecewiseConstantDecay",
@@ -80,8 +101,16 @@ POLYNOMIAL = [
     ("PolynomialDecay", DECAY | {"decay_steps": 1}, 40),
     ("PolynomialDecay", DECAY | {"decay_steps": 7.5}, 40),
     ("PolynomialDecay", DECAY | {"decay_steps": 10, "cycle": True}, 80),
-    ("PolynomialDecay", DECAY | {"decay_steps": 17, "cycle": True, "end_learning_rate": 0.01, "power": 0.5}, 100),
-    ("PolynomialDecay", DECAY | {"decay_steps": 17, "cycle": True, "end_learning_rate": 0.0, "power": 2.0}, 100),
+    (
+        "PolynomialDecay",
+        DECAY | {"decay_steps": 17, "cycle": True, "end_learning_rate": 0.01, "power": 0.5},
+        100,
+    ),
+    (
+        "PolynomialDecay",
+        DECAY | {"decay_steps": 17, "cycle": True, "end_learning_rate": 0.0, "power": 2.0},
+        100,
+    ),
     ("PolynomialDecay", DECAY | {"decay_steps": 7.5, "cycle": True}, 60),
     ("PolynomialDecay", DECAY | {"decay_steps": 1, "cycle": True}, 40),
     ("PolynomialDecay", DECAY | {"decay_steps": FAR}, far_counts()),
@@ -109,7 +138,11 @@ def faults(keywords, counts):
     starts = list(cycle_starts(first, keywords.get("t_mul", 2.0), max(counts)))
     done = ops.convert_to_tensor([float(count) for count in counts]) / first
     cycles = ops.floor(ops.log(1.0 - done * (1.0 - mult)) / ops.log(mult))
-    return [n for n, cycle in zip(counts, cycles, strict=True) if int(cycle) != bisect.bisect_right(starts, n) - 1]
+    return [
+        n
+        for n, cycle in zip(counts, cycles, strict=True)
+        if int(cycle) != bisect.bisect_right(starts, n) - 1
+    ]
 
 
 def measure(name, keywords, counts, precision=None):
@@ -136,5 +169,7 @@ def record():
     os.environ["KERAS_BACKEND"] = "torch"
     import keras
 
-    settings = [measure(*setting) for setting in RATES] + [measure(*setting, precision=1e-6) for setting in DEFAULT]
+    settings = [measure(*setting) for setting in RATES] + [
+        measure(*setting, precision=1e-6) for setting in DEFAULT
+    ]
     return keras.__version__, settings

@@ -1,6 +1,7 @@
 """Optax's schedules in float64, at the counts 0, 1, 2, ... that its `scale_by_schedule` gives them.
 
-The counts are int64 here: the int32 ones that its optimizers keep are divided in float32, under x64 too.
+The counts are int64 here: the int32 ones that its optimizers keep are divided in float32, under x64
+too.
 """
 
 from . import FAR, far_counts
@@ -44,7 +45,11 @@ EXPONENTIAL = [
     ("exponential_decay", DECAY, 80),
     ("exponential_decay", DECAY | {"staircase": True}, 80),
     ("exponential_decay", DECAY | {"transition_begin": 15}, 80),
-    ("exponential_decay", DECAY | {"transition_begin": 15, "staircase": True, "end_value": 0.02}, 100),
+    (
+        "exponential_decay",
+        DECAY | {"transition_begin": 15, "staircase": True, "end_value": 0.02},
+        100,
+    ),
     ("exponential_decay", DECAY | {"transition_begin": -4}, 60),
     ("exponential_decay", DECAY | {"end_value": 0.03}, 80),
     ("exponential_decay", DECAY | {"end_value": 0.3}, 60),
@@ -54,7 +59,11 @@ EXPONENTIAL = [
     ("exponential_decay", DECAY | {"decay_rate": 0.0, "end_value": 0.5}, 50),
     ("exponential_decay", DECAY | {"transition_steps": 0}, 50),
     ("exponential_decay", DECAY | {"transition_steps": 1, "decay_rate": 0.97}, 80),
-    ("exponential_decay", DECAY | {"transition_steps": 2.4, "decay_rate": 0.97, "staircase": True}, 80),
+    (
+        "exponential_decay",
+        DECAY | {"transition_steps": 2.4, "decay_rate": 0.97, "staircase": True},
+        80,
+    ),
     ("exponential_decay", DECAY | {"transition_steps": 10_000, "decay_rate": 0.7}, far_counts()),
 ]
 COSINES = [
@@ -74,12 +83,24 @@ WARMUPS = [
     ("warmup_constant_schedule", WARM | {"warmup_steps": 2000}, far_counts(2000)),
     ("warmup_cosine_decay_schedule", TO, 111),
     ("warmup_cosine_decay_schedule", TO | {"end_value": 0.01}, 111),
-    ("warmup_cosine_decay_schedule", TO | {"init_value": 0.02, "end_value": 0.01, "exponent": 2.0}, 111),
+    (
+        "warmup_cosine_decay_schedule",
+        TO | {"init_value": 0.02, "end_value": 0.01, "exponent": 2.0},
+        111,
+    ),
     ("warmup_cosine_decay_schedule", TO | {"warmup_steps": 0}, 111),
     ("warmup_cosine_decay_schedule", TO | {"warmup_steps": 1, "decay_steps": 2}, 40),
     ("warmup_cosine_decay_schedule", TO | {"warmup_steps": 79, "end_value": 0.01}, 111),
-    ("warmup_cosine_decay_schedule", TO | {"warmup_steps": 80}, 40),  # refused: nothing left to decay
-    ("warmup_cosine_decay_schedule", TO | {"peak_value": 0.0, "init_value": 0.1, "end_value": 0.01}, 111),
+    (
+        "warmup_cosine_decay_schedule",
+        TO | {"warmup_steps": 80},
+        40,
+    ),  # refused: nothing left to decay
+    (
+        "warmup_cosine_decay_schedule",
+        TO | {"peak_value": 0.0, "init_value": 0.1, "end_value": 0.01},
+        111,
+    ),
     ("warmup_cosine_decay_schedule", TO | {"end_value": 0.2}, 111),
     (
         "warmup_cosine_decay_schedule",
@@ -100,10 +121,26 @@ WARMUPS = [
     ),
 ]
 PIECEWISE = [
-    ("piecewise_constant_schedule", {"init_value": 0.1, "boundaries_and_scales": {30: 0.1, 60: 0.1}}, 100),
-    ("piecewise_constant_schedule", {"init_value": 0.1, "boundaries_and_scales": {40: 0.5, 10: 3.0}}, 71),
-    ("piecewise_constant_schedule", {"init_value": 0.1, "boundaries_and_scales": {0: 0.5, 1: 0.5}}, 40),
-    ("piecewise_constant_schedule", {"init_value": 0.1, "boundaries_and_scales": {10: 0.0, 20: 2.0}}, 50),
+    (
+        "piecewise_constant_schedule",
+        {"init_value": 0.1, "boundaries_and_scales": {30: 0.1, 60: 0.1}},
+        100,
+    ),
+    (
+        "piecewise_constant_schedule",
+        {"init_value": 0.1, "boundaries_and_scales": {40: 0.5, 10: 3.0}},
+        71,
+    ),
+    (
+        "piecewise_constant_schedule",
+        {"init_value": 0.1, "boundaries_and_scales": {0: 0.5, 1: 0.5}},
+        40,
+    ),
+    (
+        "piecewise_constant_schedule",
+        {"init_value": 0.1, "boundaries_and_scales": {10: 0.0, 20: 2.0}},
+        50,
+    ),
     ("piecewise_constant_schedule", {"init_value": 0.1}, 40),
     (
         "piecewise_constant_schedule",
@@ -111,7 +148,11 @@ PIECEWISE = [
         far_counts(30_000, 60_000),
     ),
     *[
-        ("piecewise_interpolate_schedule", {"interpolate_type": shape, "init_value": 0.1} | pieces, counts)
+        (
+            "piecewise_interpolate_schedule",
+            {"interpolate_type": shape, "init_value": 0.1} | pieces,
+            counts,
+        )
         for shape in ("linear", "cosine")
         for pieces, counts in [
             ({"boundaries_and_scales": {30: 5.0, 60: 0.1}}, 91),
@@ -124,7 +165,11 @@ PIECEWISE = [
 ]
 ONE_CYCLE = [
     ("cosine_onecycle_schedule", CYCLE, 131),
-    ("cosine_onecycle_schedule", CYCLE | {"pct_start": 0.25, "div_factor": 10.0, "final_div_factor": 100.0}, 131),
+    (
+        "cosine_onecycle_schedule",
+        CYCLE | {"pct_start": 0.25, "div_factor": 10.0, "final_div_factor": 100.0},
+        131,
+    ),
     ("cosine_onecycle_schedule", CYCLE | {"transition_steps": 37}, 68),
     ("cosine_onecycle_schedule", CYCLE | {"transition_steps": 37, "pct_start": 0.0}, 68),
     (
@@ -134,13 +179,25 @@ ONE_CYCLE = [
     ),  # its last boundary hides the peak
     ("cosine_onecycle_schedule", CYCLE | {"transition_steps": 2}, 40),
     ("cosine_onecycle_schedule", CYCLE | {"transition_steps": 1}, 40),
-    ("cosine_onecycle_schedule", CYCLE | {"transition_steps": FAR, "pct_start": 0.1}, far_counts(10_000)),
+    (
+        "cosine_onecycle_schedule",
+        CYCLE | {"transition_steps": FAR, "pct_start": 0.1},
+        far_counts(10_000),
+    ),
     ("linear_onecycle_schedule", CYCLE, 131),
-    ("linear_onecycle_schedule", CYCLE | {"pct_start": 0.25, "pct_final": 0.5, "div_factor": 10.0}, 131),
+    (
+        "linear_onecycle_schedule",
+        CYCLE | {"pct_start": 0.25, "pct_final": 0.5, "div_factor": 10.0},
+        131,
+    ),
     ("linear_onecycle_schedule", CYCLE | {"transition_steps": 37, "final_div_factor": 100.0}, 68),
     ("linear_onecycle_schedule", CYCLE | {"transition_steps": 37, "pct_start": 0.0}, 68),
     ("linear_onecycle_schedule", CYCLE | {"transition_steps": 37, "pct_final": 1.0}, 68),
-    ("linear_onecycle_schedule", CYCLE | {"transition_steps": 37, "pct_start": 0.5, "pct_final": 0.5}, 68),
+    (
+        "linear_onecycle_schedule",
+        CYCLE | {"transition_steps": 37, "pct_start": 0.5, "pct_final": 0.5},
+        68,
+    ),
     ("linear_onecycle_schedule", CYCLE | {"transition_steps": 2}, 40),
     ("linear_onecycle_schedule", CYCLE | {"transition_steps": 1}, 40),
     ("linear_onecycle_schedule", CYCLE | {"transition_steps": FAR}, far_counts(30_000, 85_000)),
@@ -149,7 +206,9 @@ ONE_CYCLE = [
 
 def sgdr(*cycles):
     names = ("init_value", "peak_value", "warmup_steps", "decay_steps", "end_value")
-    return "sgdr_schedule", {"cosine_kwargs": [dict(zip(names, cycle, strict=False)) for cycle in cycles]}
+    return "sgdr_schedule", {
+        "cosine_kwargs": [dict(zip(names, cycle, strict=False)) for cycle in cycles]
+    }
 
 
 def join(boundaries, *schedules):
@@ -163,17 +222,30 @@ COMPOSED = [
     (*sgdr((0.0, 0.1, 5, 20), (0.0, 0.05, 0, 30, 0.001), (0.0, 0.02, 7, 25)), 106),
     (*sgdr((0.0, 0.1, 5, 30, 0.01)), 61),
     (*sgdr((0.0, 0.1, 0, 10), (0.0, 0.1, 0, 20), (0.0, 0.1, 0, 40)), 101),
-    (*sgdr((0.0, 1e-3, 1000, 30_000, 1e-5), (1e-5, 5e-4, 1000, 70_000, 1e-5)), far_counts(1000, 30_000, 31_000)),
+    (
+        *sgdr((0.0, 1e-3, 1000, 30_000, 1e-5), (1e-5, 5e-4, 1000, 70_000, 1e-5)),
+        far_counts(1000, 30_000, 31_000),
+    ),
     (*join([10], UP, DOWN), 91),
-    (*join([10, 40], UP, nested("constant_schedule", value=0.1), nested("linear_schedule", **RAMP)), 111),
+    (
+        *join(
+            [10, 40], UP, nested("constant_schedule", value=0.1), nested("linear_schedule", **RAMP)
+        ),
+        111,
+    ),
     (*join([5], UP, DOWN), 91),  # cut short
     (*join([15, 15], UP, DOWN, nested("exponential_decay", **DECAY)), 60),
     (*join([0], UP, DOWN), 81),
-    (*join([20, 10], UP, DOWN, nested("constant_schedule", value=0.5)), 60),  # the later schedule wins
+    (
+        *join([20, 10], UP, DOWN, nested("constant_schedule", value=0.5)),
+        60,
+    ),  # the later schedule wins
     (*join([], DOWN), 60),
     (
         *join(
-            [30], nested("join_schedules", schedules=[UP, DOWN], boundaries=[10]), nested("exponential_decay", **DECAY)
+            [30],
+            nested("join_schedules", schedules=[UP, DOWN], boundaries=[10]),
+            nested("exponential_decay", **DECAY),
         ),
         80,
     ),
@@ -194,7 +266,9 @@ def build(name, keywords):
 
     keywords = dict(keywords)
     if "schedules" in keywords:
-        keywords["schedules"] = [build(s["scheduler"], s["keywords"]) for s in keywords["schedules"]]
+        keywords["schedules"] = [
+            build(s["scheduler"], s["keywords"]) for s in keywords["schedules"]
+        ]
     return getattr(optax.schedules, name)(**keywords)
 
 

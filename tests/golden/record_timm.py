@@ -1,8 +1,10 @@
-"""timm's schedulers: the rate in the parameter group of `torch.optim.SGD` at each update, stepped per update.
+"""timm's schedulers: the rate in the parameter group of `torch.optim.SGD` at each update, stepped
+per update.
 
-As in timm's training loop, nothing is called before the first update, which has the rate that the constructor sets, and
-`step_update(count)` is called before every later one. `t_in_epochs=False` is thus understood, and not in the keywords.
-Called per epoch, `step(epoch)` gives the same at the same numbers.
+As in timm's training loop, nothing is called before the first update, which has the rate that the
+constructor sets, and `step_update(count)` is called before every later one. `t_in_epochs=False` is
+thus understood, and not in the keywords. Called per epoch, `step(epoch)` gives the same at the same
+numbers.
 """
 
 import bisect
@@ -23,7 +25,11 @@ COSINE = [
     ("CosineLRScheduler", BASE | {"lr_min": 1e-3}, 81),
     ("CosineLRScheduler", BASE | WARM | {"lr_min": 1e-3}, 91),
     ("CosineLRScheduler", BASE | WARM | {"lr_min": 1e-3, "warmup_prefix": True}, 91),
-    ("CosineLRScheduler", {"lr": 3e-4, "t_initial": 100, "warmup_t": 7, "warmup_prefix": True}, 140),
+    (
+        "CosineLRScheduler",
+        {"lr": 3e-4, "t_initial": 100, "warmup_t": 7, "warmup_prefix": True},
+        140,
+    ),
     ("CosineLRScheduler", {"lr": 0.1, "t_initial": 40, "warmup_t": 40, "warmup_lr_init": 0.01}, 71),
     ("CosineLRScheduler", {"lr": 0.1, "t_initial": 40, "warmup_t": 55, "warmup_lr_init": 0.01}, 90),
     ("CosineLRScheduler", {"lr": 0.1, "t_initial": 40, "warmup_t": 10, "warmup_lr_init": 0.3}, 71),
@@ -35,11 +41,23 @@ COSINE = [
     ("CosineLRScheduler", BASE | {"lr_min": 0.2}, 81),
     ("CosineLRScheduler", BASE | {"cycle_limit": 0}, 60),
     ("CosineLRScheduler", {"lr": 0.1, "t_initial": 15, "cycle_limit": 3}, 80),
-    ("CosineLRScheduler", {"lr": 0.1, "t_initial": 15, "cycle_limit": 3, "cycle_decay": 0.5, "lr_min": 1e-3}, 80),
-    ("CosineLRScheduler", {"lr": 0.1, "t_initial": 10, "cycle_limit": 4, "cycle_decay": 0.1, "lr_min": 0.01}, 80),
+    (
+        "CosineLRScheduler",
+        {"lr": 0.1, "t_initial": 15, "cycle_limit": 3, "cycle_decay": 0.5, "lr_min": 1e-3},
+        80,
+    ),
+    (
+        "CosineLRScheduler",
+        {"lr": 0.1, "t_initial": 10, "cycle_limit": 4, "cycle_decay": 0.1, "lr_min": 0.01},
+        80,
+    ),
     ("CosineLRScheduler", {"lr": 0.1, "lr_min": 1e-3} | CYCLES, 180),
     ("CosineLRScheduler", {"lr": 0.1, "lr_min": 1e-3, "cycle_decay": 0.5} | CYCLES | WARM, 180),
-    ("CosineLRScheduler", {"lr": 0.1, "lr_min": 1e-3, "cycle_decay": 0.5, "warmup_prefix": True} | CYCLES | WARM, 190),
+    (
+        "CosineLRScheduler",
+        {"lr": 0.1, "lr_min": 1e-3, "cycle_decay": 0.5, "warmup_prefix": True} | CYCLES | WARM,
+        190,
+    ),
     ("CosineLRScheduler", {"lr": 0.1, "k_decay": 2.0} | CYCLES, 180),
     (
         "CosineLRScheduler",
@@ -48,10 +66,20 @@ COSINE = [
     ),
     ("CosineLRScheduler", {"lr": 0.1, "t_initial": 10, "cycle_mul": 1.5, "cycle_limit": 4}, 120),
     ("CosineLRScheduler", {"lr": 0.1, "t_initial": 20, "cycle_mul": 0.5, "cycle_limit": 5}, 80),
-    ("CosineLRScheduler", {"lr": 1e-3, "t_initial": FAR, "lr_min": 1e-5} | WARM | {"warmup_t": 2000}, far_counts(2000)),
     (
         "CosineLRScheduler",
-        {"lr": 1e-3, "t_initial": FAR - 2000, "lr_min": 1e-5, "warmup_prefix": True, "warmup_t": 2000},
+        {"lr": 1e-3, "t_initial": FAR, "lr_min": 1e-5} | WARM | {"warmup_t": 2000},
+        far_counts(2000),
+    ),
+    (
+        "CosineLRScheduler",
+        {
+            "lr": 1e-3,
+            "t_initial": FAR - 2000,
+            "lr_min": 1e-5,
+            "warmup_prefix": True,
+            "warmup_t": 2000,
+        },
         far_counts(2000),
     ),
 ]
@@ -64,11 +92,19 @@ TANH = [
     ("TanhLRScheduler", BASE | WARM | {"lr_min": 1e-3, "warmup_prefix": True}, 91),
     ("TanhLRScheduler", {"lr": 0.1, "t_initial": 40, "warmup_t": 45, "warmup_lr_init": 0.01}, 80),
     ("TanhLRScheduler", {"lr": 0.1, "t_initial": 1}, 40),
-    ("TanhLRScheduler", {"lr": 0.1, "t_initial": 15, "cycle_limit": 3, "cycle_decay": 0.5, "lr_min": 1e-3}, 80),
+    (
+        "TanhLRScheduler",
+        {"lr": 0.1, "t_initial": 15, "cycle_limit": 3, "cycle_decay": 0.5, "lr_min": 1e-3},
+        80,
+    ),
     ("TanhLRScheduler", {"lr": 0.1, "lr_min": 1e-3, "cycle_decay": 0.5} | CYCLES, 180),
     ("TanhLRScheduler", {"lr": 0.1, "lr_min": 1e-3, "warmup_prefix": True} | CYCLES | WARM, 190),
     ("TanhLRScheduler", {"lr": 0.1, "t_initial": 10, "cycle_limit": 0}, 40),
-    ("TanhLRScheduler", {"lr": 1e-3, "t_initial": FAR, "lr_min": 1e-5, "warmup_t": 2000}, far_counts(2000)),
+    (
+        "TanhLRScheduler",
+        {"lr": 1e-3, "t_initial": FAR, "lr_min": 1e-5, "warmup_t": 2000},
+        far_counts(2000),
+    ),
 ]
 POLY = [
     ("PolyLRScheduler", BASE, 81),
@@ -80,8 +116,16 @@ POLY = [
     ("PolyLRScheduler", BASE | {"k_decay": 0.5, "power": 1.0, "lr_min": 1e-3}, 81),
     ("PolyLRScheduler", {"lr": 0.1, "t_initial": 37, "power": 0.0}, 60),
     ("PolyLRScheduler", {"lr": 0.1, "t_initial": 1}, 40),
-    ("PolyLRScheduler", {"lr": 0.1, "t_initial": 15, "cycle_limit": 3, "cycle_decay": 0.5, "lr_min": 1e-3}, 80),
-    ("PolyLRScheduler", {"lr": 0.1, "lr_min": 1e-3, "cycle_decay": 0.5, "power": 1.0} | CYCLES, 180),
+    (
+        "PolyLRScheduler",
+        {"lr": 0.1, "t_initial": 15, "cycle_limit": 3, "cycle_decay": 0.5, "lr_min": 1e-3},
+        80,
+    ),
+    (
+        "PolyLRScheduler",
+        {"lr": 0.1, "lr_min": 1e-3, "cycle_decay": 0.5, "power": 1.0} | CYCLES,
+        180,
+    ),
     ("PolyLRScheduler", {"lr": 0.1, "warmup_prefix": True, "power": 2.0} | CYCLES | WARM, 190),
     (
         "PolyLRScheduler",
@@ -93,16 +137,32 @@ STEP = [
     ("StepLRScheduler", {"lr": 0.1, "decay_t": 30}, 70),
     ("StepLRScheduler", {"lr": 0.1, "decay_t": 30, "decay_rate": 0.1}, 120),
     ("StepLRScheduler", {"lr": 0.1, "decay_t": 7, "decay_rate": 0.5} | WARM, 80),
-    ("StepLRScheduler", {"lr": 0.1, "decay_t": 7, "decay_rate": 0.5, "warmup_prefix": False} | WARM, 80),
+    (
+        "StepLRScheduler",
+        {"lr": 0.1, "decay_t": 7, "decay_rate": 0.5, "warmup_prefix": False} | WARM,
+        80,
+    ),
     ("StepLRScheduler", {"lr": 0.1, "decay_t": 2.4, "decay_rate": 0.97}, 80),
     ("StepLRScheduler", {"lr": 0.1, "decay_t": 2.4, "decay_rate": 0.97} | WARM, 80),
     ("StepLRScheduler", {"lr": 0.1, "decay_t": 1, "decay_rate": 0.9}, 60),
-    ("StepLRScheduler", {"lr": 0.1, "decay_t": 20_000, "decay_rate": 0.3} | WARM, far_counts(20_010, 40_010)),
+    (
+        "StepLRScheduler",
+        {"lr": 0.1, "decay_t": 20_000, "decay_rate": 0.3} | WARM,
+        far_counts(20_010, 40_010),
+    ),
     ("MultiStepLRScheduler", {"lr": 0.1, "decay_t": [30, 60], "decay_rate": 0.1}, 100),
     ("MultiStepLRScheduler", {"lr": 0.1, "decay_t": [30, 60]}, 70),
     ("MultiStepLRScheduler", {"lr": 0.1, "decay_t": [20, 45], "decay_rate": 0.5} | WARM, 80),
-    ("MultiStepLRScheduler", {"lr": 0.1, "decay_t": [20, 45], "decay_rate": 0.5, "warmup_prefix": False} | WARM, 80),
-    ("MultiStepLRScheduler", {"lr": 0.1, "decay_t": [5, 20], "decay_rate": 0.5, "warmup_prefix": False} | WARM, 60),
+    (
+        "MultiStepLRScheduler",
+        {"lr": 0.1, "decay_t": [20, 45], "decay_rate": 0.5, "warmup_prefix": False} | WARM,
+        80,
+    ),
+    (
+        "MultiStepLRScheduler",
+        {"lr": 0.1, "decay_t": [5, 20], "decay_rate": 0.5, "warmup_prefix": False} | WARM,
+        60,
+    ),
     ("MultiStepLRScheduler", {"lr": 0.1, "decay_t": [10, 10, 30], "decay_rate": 0.5}, 60),
     (
         "MultiStepLRScheduler",
@@ -130,17 +190,33 @@ WSD = [
         ]
     ],
     ("WSDLRScheduler", STABLE | WARM | {"stable_fn": "rsqrt"}, 111),
-    ("WSDLRScheduler", STABLE | WARM | {"stable_fn": "rsqrt", "stable_timescale": 25.0, "decay_fn": "linear"}, 111),
-    ("WSDLRScheduler", STABLE | {"stable_fn": "rsqrt", "stable_timescale": 25.0, "lr_min": 1e-3}, 101),
+    (
+        "WSDLRScheduler",
+        STABLE | WARM | {"stable_fn": "rsqrt", "stable_timescale": 25.0, "decay_fn": "linear"},
+        111,
+    ),
+    (
+        "WSDLRScheduler",
+        STABLE | {"stable_fn": "rsqrt", "stable_timescale": 25.0, "lr_min": 1e-3},
+        101,
+    ),
     ("WSDLRScheduler", STABLE | WARM | {"stable_fn": "power", "decay_fn": "cosine"}, 111),
-    ("WSDLRScheduler", STABLE | WARM | {"stable_fn": "power", "stable_power": 0.8, "lr_min": 1e-3}, 111),
+    (
+        "WSDLRScheduler",
+        STABLE | WARM | {"stable_fn": "power", "stable_power": 0.8, "lr_min": 1e-3},
+        111,
+    ),
     (
         "WSDLRScheduler",
         STABLE | WARM | {"stable_fn": "power", "stable_power": 3.0, "lr_min": 0.01},
         111,
     ),  # meets the floor
     ("WSDLRScheduler", STABLE | {"lr_min": 0.2, "decay_fn": "linear"}, 101),
-    ("WSDLRScheduler", {"lr": 0.1, "t_initial": 40, "decay_t": 40, "decay_fn": "linear"} | WARM, 81),
+    (
+        "WSDLRScheduler",
+        {"lr": 0.1, "t_initial": 40, "decay_t": 40, "decay_fn": "linear"} | WARM,
+        81,
+    ),
     ("WSDLRScheduler", {"lr": 0.1, "t_initial": 40, "decay_t": 1}, 71),
     ("WSDLRScheduler", {"lr": 0.1, "t_initial": 1, "decay_t": 1}, 40),
     (

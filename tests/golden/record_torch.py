@@ -17,8 +17,16 @@ CONSTANT = [
     ("ConstantLR", {"lr": 0.003, "factor": 0.1, "total_iters": 37}, 70),
     ("ConstantLR", {"lr": 0.1, "factor": 1.0, "total_iters": 5}, 40),
     ("ConstantLR", {"lr": 0.1, "factor": 0.25, "total_iters": 1}, 40),
-    ("ConstantLR", {"lr": 0.1, "factor": 0.25, "total_iters": 0}, 40),  # the end is met only after a step: never
-    ("ConstantLR", {"lr": 0.1, "factor": 0.25, "total_iters": 7.5}, 40),  # and only when equal: never
+    (
+        "ConstantLR",
+        {"lr": 0.1, "factor": 0.25, "total_iters": 0},
+        40,
+    ),  # the end is met only after a step: never
+    (
+        "ConstantLR",
+        {"lr": 0.1, "factor": 0.25, "total_iters": 7.5},
+        40,
+    ),  # and only when equal: never
     ("ConstantLR", {"lr": 0.1, "factor": 0.0, "total_iters": 10}, 40),  # comes back by dividing
 ]
 LINEAR = [
@@ -32,7 +40,11 @@ LINEAR = [
     ("LinearLR", {"lr": 0.1, "start_factor": 0.2, "total_iters": 1}, 40),
     ("LinearLR", {"lr": 0.1, "start_factor": 0.2, "total_iters": 0}, 40),
     ("LinearLR", {"lr": 0.1, "start_factor": 0.2, "total_iters": 7.5}, 40),
-    ("LinearLR", {"lr": 0.1, "start_factor": 1.0, "end_factor": 0.0, "total_iters": FAR}, far_counts()),
+    (
+        "LinearLR",
+        {"lr": 0.1, "start_factor": 1.0, "end_factor": 0.0, "total_iters": FAR},
+        far_counts(),
+    ),
 ]
 STEPS = [
     ("StepLR", {"lr": 0.1, "step_size": 30}, 120),
@@ -42,7 +54,11 @@ STEPS = [
     ("StepLR", {"lr": 0.1, "step_size": 200}, 60),
     ("StepLR", {"lr": 0.1, "step_size": 20, "gamma": 1.0}, 60),
     ("StepLR", {"lr": 0.001, "step_size": 20, "gamma": 2.0}, 90),
-    ("StepLR", {"lr": 0.1, "step_size": 2.5, "gamma": 0.5}, 40),  # only at whole counts that it divides: 5, 10, ...
+    (
+        "StepLR",
+        {"lr": 0.1, "step_size": 2.5, "gamma": 0.5},
+        40,
+    ),  # only at whole counts that it divides: 5, 10, ...
     ("MultiStepLR", {"lr": 0.1, "milestones": [30, 60]}, 100),
     ("MultiStepLR", {"lr": 0.1, "milestones": [10, 20, 40], "gamma": 0.5}, 80),
     ("MultiStepLR", {"lr": 0.1, "milestones": [40, 10], "gamma": 0.5}, 80),
@@ -50,9 +66,17 @@ STEPS = [
     ("MultiStepLR", {"lr": 0.1, "milestones": [0, 20], "gamma": 0.5}, 60),
     ("MultiStepLR", {"lr": 0.1, "milestones": [1], "gamma": 0.5}, 40),
     ("MultiStepLR", {"lr": 0.1, "milestones": [], "gamma": 0.5}, 40),
-    ("MultiStepLR", {"lr": 0.1, "milestones": [10.5, 20.0], "gamma": 0.5}, 50),  # a count never equals 10.5
+    (
+        "MultiStepLR",
+        {"lr": 0.1, "milestones": [10.5, 20.0], "gamma": 0.5},
+        50,
+    ),  # a count never equals 10.5
     ("MultiStepLR", {"lr": 0.1, "milestones": [5, 25], "gamma": 3.0}, 50),
-    ("MultiStepLR", {"lr": 0.1, "milestones": [30_000, 60_000, 90_000]}, far_counts(30_000, 60_000, 90_000)),
+    (
+        "MultiStepLR",
+        {"lr": 0.1, "milestones": [30_000, 60_000, 90_000]},
+        far_counts(30_000, 60_000, 90_000),
+    ),
 ]
 EXPONENTIAL = [
     ("ExponentialLR", {"lr": 0.1, "gamma": 0.9}, 80),
@@ -105,9 +129,17 @@ CYCLIC = [
     ("CyclicLR", UP_DOWN, 75),
     ("CyclicLR", UP_DOWN | {"step_size_down": 20}, 100),
     ("CyclicLR", UP_DOWN | {"mode": "triangular2"}, 110),
-    ("CyclicLR", UP_DOWN | {"base_lr": 0.0, "max_lr": 1.0, "step_size_down": 5, "mode": "triangular2"}, 90),
+    (
+        "CyclicLR",
+        UP_DOWN | {"base_lr": 0.0, "max_lr": 1.0, "step_size_down": 5, "mode": "triangular2"},
+        90,
+    ),
     ("CyclicLR", UP_DOWN | {"mode": "exp_range", "gamma": 0.97}, 90),
-    ("CyclicLR", UP_DOWN | {"step_size_up": 7, "step_size_down": 16, "mode": "exp_range", "gamma": 0.99}, 90),
+    (
+        "CyclicLR",
+        UP_DOWN | {"step_size_up": 7, "step_size_down": 16, "mode": "exp_range", "gamma": 0.99},
+        90,
+    ),
     ("CyclicLR", UP_DOWN | {"step_size_up": 1}, 40),
     ("CyclicLR", UP_DOWN | {"step_size_up": 2.5}, 40),
     ("CyclicLR", UP_DOWN | {"base_lr": 0.1, "max_lr": 0.01, "step_size_up": 9}, 60),
@@ -124,7 +156,11 @@ ONE_CYCLE = [
     ("OneCycleLR", ONCE | {"total_steps": 37}, PAST),
     ("OneCycleLR", ONCE | {"total_steps": 60, "anneal_strategy": "linear"}, PAST),
     ("OneCycleLR", ONCE | {"total_steps": 60, "three_phase": True}, PAST),
-    ("OneCycleLR", ONCE | {"total_steps": 47, "three_phase": True, "anneal_strategy": "linear"}, PAST),
+    (
+        "OneCycleLR",
+        ONCE | {"total_steps": 47, "three_phase": True, "anneal_strategy": "linear"},
+        PAST,
+    ),
     ("OneCycleLR", ONCE | {"total_steps": 50, "three_phase": True, "pct_start": 0.5}, PAST),
     ("OneCycleLR", ONCE | {"total_steps": 50, "three_phase": True, "pct_start": 0.6}, PAST),
     ("OneCycleLR", ONCE | {"epochs": 5, "steps_per_epoch": 13}, PAST),
@@ -147,7 +183,11 @@ MOMENTUM = [
     ("OneCycleLR", ONCE | {"total_steps": 60}, PAST),
     ("OneCycleLR", ONCE | {"total_steps": 45, "anneal_strategy": "linear"}, PAST),
     ("OneCycleLR", ONCE | {"total_steps": 60, "three_phase": True}, PAST),
-    ("OneCycleLR", ONCE | {"total_steps": 41, "pct_start": 0.4, "base_momentum": 0.8, "max_momentum": 0.99}, PAST),
+    (
+        "OneCycleLR",
+        ONCE | {"total_steps": 41, "pct_start": 0.4, "base_momentum": 0.8, "max_momentum": 0.99},
+        PAST,
+    ),
 ]
 FUNCTIONAL = [
     ("LambdaLR", {"lr": 0.1, "lr_lambda": "0.95 ** t"}, 60),
@@ -156,7 +196,11 @@ FUNCTIONAL = [
     ("LambdaLR", {"lr": 0.1, "lr_lambda": "0.0 * t"}, 40),
     ("MultiplicativeLR", {"lr": 0.1, "lr_lambda": "0.95 + 0 * t"}, 60),
     ("MultiplicativeLR", {"lr": 0.1, "lr_lambda": "0.8 + 0.2 * t / (t + 1)"}, 60),
-    ("MultiplicativeLR", {"lr": 0.1, "lr_lambda": "1 - 0.5 * (t % 10 == 0)"}, 60),  # not applied at count 0
+    (
+        "MultiplicativeLR",
+        {"lr": 0.1, "lr_lambda": "1 - 0.5 * (t % 10 == 0)"},
+        60,
+    ),  # not applied at count 0
 ]
 SWA = [
     ("SWALR", {"lr": 0.1, "swa_lr": 0.05}, 40),
@@ -206,7 +250,8 @@ SEQUENTIAL = [
     (*sequence(0.1, [15], EXP, nested("MultiplicativeLR", lr_lambda="1 - 0.5 / (1 + t)")), 50),
     (*sequence(0.1, [30], TO_ZERO, nested("SWALR", swa_lr=0.05, anneal_epochs=10)), 70),
     (*sequence(0.1, [30], TO_ZERO, nested("SWALR", swa_lr=0.05, anneal_epochs=0)), 50),
-    # these set the group's initial rate when they are built, and so the first scheduler's, or the later ones'
+    # these set the group's initial rate when they are built, and so the first scheduler's, or the
+    # later ones'
     (*sequence(0.1, [10], WARMUP, ONE), 80),
     (*sequence(0.1, [10], WARMUP, CYCLE), 70),
     (*sequence(0.1, [41], ONE, EXP), 70),
@@ -214,7 +259,12 @@ SEQUENTIAL = [
     (*sequence(0.1, [10, 30], EXP, CYCLE, EXP), 70),
     (*sequence(0.1, [10, 30], EXP, ONE, EXP), 70),
     (*sequence(0.1, [10, 40], WARMUP, FLAT, LINEAR_DOWN), 90),
-    (*sequence(0.1, [5, 10, 15], *[nested("ExponentialLR", gamma=g) for g in (0.9, 0.8, 0.7, 0.6)]), 50),
+    (
+        *sequence(
+            0.1, [5, 10, 15], *[nested("ExponentialLR", gamma=g) for g in (0.9, 0.8, 0.7, 0.6)]
+        ),
+        50,
+    ),
     (*sequence(0.1, [10, 10], WARMUP, HALVES, EXP), 50),
     (*sequence(0.1, [0], WARMUP, DECAY), 90),
     (*sequence(0.1, [0], EXP, WARMUP), 50),
@@ -225,13 +275,23 @@ SEQUENTIAL = [
     (*sequence(0.1, [10], WARMUP, nested("ConstantLR", factor=0.5, total_iters=0)), 40),
     (*sequence(0.1, [10], EXP, nested("LinearLR", total_iters=0)), 40),
     # inside another, as the first: the inner clock or the inner schedulers are one step ahead
-    (*sequence(0.1, [20], nested("SequentialLR", schedulers=[WARMUP, EXP], milestones=[10]), DECAY), 90),
+    (
+        *sequence(
+            0.1, [20], nested("SequentialLR", schedulers=[WARMUP, EXP], milestones=[10]), DECAY
+        ),
+        90,
+    ),
     (*sequence(0.1, [20], nested("ChainedScheduler", schedulers=[WARMUP, EXP]), DECAY), 90),
     (*sequence(0.1, [20], nested("ChainedScheduler", schedulers=[EXP, DECAY]), DECAY), 90),
     (*sequence(0.1, [20], nested("ChainedScheduler", schedulers=[TENTH, HALVES]), DECAY), 90),
     # and later: they are asked for a rate that they have not got
     (*sequence(0.1, [20], WARMUP, nested("ChainedScheduler", schedulers=[EXP])), 50),
-    (*sequence(0.1, [20], WARMUP, nested("SequentialLR", schedulers=[WARMUP, DECAY], milestones=[10])), 50),
+    (
+        *sequence(
+            0.1, [20], WARMUP, nested("SequentialLR", schedulers=[WARMUP, DECAY], milestones=[10])
+        ),
+        50,
+    ),
     (
         *sequence(
             3e-4,
@@ -243,7 +303,12 @@ SEQUENTIAL = [
         DRIFT,
     ),
     (
-        *sequence(1e-3, [80_000], FLAT, nested("LinearLR", start_factor=1.0, end_factor=0.0, total_iters=20_000)),
+        *sequence(
+            1e-3,
+            [80_000],
+            FLAT,
+            nested("LinearLR", start_factor=1.0, end_factor=0.0, total_iters=20_000),
+        ),
         far_counts(80_000),
     ),
 ]
@@ -264,7 +329,12 @@ CHAINED = [
     (*chain(0.1, RESTARTS, HALVES), 60),
     (*chain(0.1, EXP, nested("SWALR", swa_lr=0.05, anneal_epochs=10)), 60),
     (*chain(0.1, EXP), 40),
-    (*chain(0.1, *[nested("ConstantLR", factor=0.5, total_iters=steps) for steps in (10, 20, 30)]), 60),
+    (
+        *chain(
+            0.1, *[nested("ConstantLR", factor=0.5, total_iters=steps) for steps in (10, 20, 30)]
+        ),
+        60,
+    ),
 ]
 RATES = [
     *CONSTANT,
@@ -285,9 +355,13 @@ RATES = [
 def build(optimizer, name, keywords):
     from torch.optim import lr_scheduler, swa_utils
 
-    keywords = {key: function(value) if key in FUNCTIONS else value for key, value in keywords.items()}
+    keywords = {
+        key: function(value) if key in FUNCTIONS else value for key, value in keywords.items()
+    }
     if "schedulers" in keywords:
-        keywords["schedulers"] = [build(optimizer, s["scheduler"], s["keywords"]) for s in keywords["schedulers"]]
+        keywords["schedulers"] = [
+            build(optimizer, s["scheduler"], s["keywords"]) for s in keywords["schedulers"]
+        ]
     if name == "ChainedScheduler":
         return lr_scheduler.ChainedScheduler(**keywords, optimizer=optimizer)
     return getattr(swa_utils if name == "SWALR" else lr_scheduler, name)(optimizer, **keywords)
@@ -300,10 +374,14 @@ def measure(name, keywords, counts, precision=None, with_momentum=False):
     counts = range(counts) if isinstance(counts, int) else counts
     setting = {"name": name, "keywords": keywords} | ({"precision": precision} if precision else {})
     rates, momentum, wanted = [], [], set(counts)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=keywords["lr"], momentum=0.9)
+    optimizer = torch.optim.SGD(
+        [torch.nn.Parameter(torch.zeros(1))], lr=keywords["lr"], momentum=0.9
+    )
     count = 0
     try:
-        scheduler = build(optimizer, name, {key: value for key, value in keywords.items() if key != "lr"})
+        scheduler = build(
+            optimizer, name, {key: value for key, value in keywords.items() if key != "lr"}
+        )
         while True:
             if count in wanted:
                 rates.append(float(optimizer.param_groups[0]["lr"]))

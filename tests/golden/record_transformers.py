@@ -2,7 +2,8 @@
 
 from . import FAR, far_counts
 
-# (name, num_warmup_steps, num_training_steps, scheduler_specific_kwargs, how many counts or which, lr unless 0.1)
+# (name, num_warmup_steps, num_training_steps, scheduler_specific_kwargs, how many counts or which,
+# lr unless 0.1)
 WARMUPS = [(0, 50), (10, 100), (7, 61), (1, 40), (40, 40), (50, 40), (2.5, 40)]
 PLAIN = [
     ("constant", None, None, None, 40),
@@ -48,19 +49,31 @@ INVERSE = [
     ("inverse_sqrt", 2000, None, None, far_counts(2000)),
 ]
 FLOOR = [
-    *[("cosine_with_min_lr", warmup, steps, {"min_lr": 0.01}, steps + 61) for warmup, steps in WARMUPS],
+    *[
+        ("cosine_with_min_lr", warmup, steps, {"min_lr": 0.01}, steps + 61)
+        for warmup, steps in WARMUPS
+    ],
     ("cosine_with_min_lr", 10, 100, {"min_lr_rate": 0.1}, 131),
     ("cosine_with_min_lr", 10, 100, {"min_lr": 0.0}, 131),
     ("cosine_with_min_lr", 10, 80, {"min_lr": 0.2}, 111),
     ("cosine_with_min_lr", 10, 100, {"min_lr_rate": 0.1, "num_cycles": 1.5}, 131),
     ("cosine_with_min_lr", 2000, FAR, {"min_lr": 1e-3}, far_counts(2000)),
-    *[("cosine_warmup_with_min_lr", warmup, steps, {"min_lr": 0.01}, steps + 61) for warmup, steps in WARMUPS],
+    *[
+        ("cosine_warmup_with_min_lr", warmup, steps, {"min_lr": 0.01}, steps + 61)
+        for warmup, steps in WARMUPS
+    ],
     ("cosine_warmup_with_min_lr", 10, 100, {"min_lr_rate": 0.1, "warmup_lr_rate": 0.2}, 131),
     ("cosine_warmup_with_min_lr", 10, 100, {"min_lr": 0.01, "warmup_lr_rate": 0.0}, 131),
     ("cosine_warmup_with_min_lr", 1, 40, {"min_lr": 0.01, "warmup_lr_rate": 0.3}, 71),
     ("cosine_warmup_with_min_lr", 0, 40, {"min_lr": 0.01, "warmup_lr_rate": 0.3}, 71),
     ("cosine_warmup_with_min_lr", 10, 100, {"min_lr_rate": 0.1, "num_cycles": 1.0}, 131),
-    ("cosine_warmup_with_min_lr", 2000, FAR, {"min_lr_rate": 0.1, "warmup_lr_rate": 0.01}, far_counts(2000)),
+    (
+        "cosine_warmup_with_min_lr",
+        2000,
+        FAR,
+        {"min_lr_rate": 0.1, "warmup_lr_rate": 0.01},
+        far_counts(2000),
+    ),
 ]
 WSD = [
     ("warmup_stable_decay", 10, 100, {"num_decay_steps": 20}, 131),
@@ -73,18 +86,65 @@ WSD = [
             {"num_decay_steps": 25, "warmup_type": up, "decay_type": down, "min_lr_ratio": 0.05},
             111,
         )
-        for up, down in [("linear", "linear"), ("cosine", "1-sqrt"), ("1-sqrt", "cosine"), ("1-sqrt", "linear")]
+        for up, down in [
+            ("linear", "linear"),
+            ("cosine", "1-sqrt"),
+            ("1-sqrt", "cosine"),
+            ("1-sqrt", "linear"),
+        ]
     ],
-    ("warmup_stable_decay", 10, 80, {"num_decay_steps": 25, "num_cycles": 1.5, "min_lr_ratio": 0.1}, 111),
-    ("warmup_stable_decay", 10, 80, {"num_decay_steps": 25, "num_cycles": 1.0, "min_lr_ratio": 0.1}, 111),
-    ("warmup_stable_decay", 10, None, {"num_decay_steps": 20, "num_stable_steps": 30, "decay_type": "linear"}, 91),
-    ("warmup_stable_decay", 10, 100, {"num_decay_steps": 20, "num_stable_steps": 30, "decay_type": "linear"}, 91),
-    ("warmup_stable_decay", 0, 60, {"num_decay_steps": 20, "decay_type": "1-sqrt", "min_lr_ratio": 0.1}, 91),
+    (
+        "warmup_stable_decay",
+        10,
+        80,
+        {"num_decay_steps": 25, "num_cycles": 1.5, "min_lr_ratio": 0.1},
+        111,
+    ),
+    (
+        "warmup_stable_decay",
+        10,
+        80,
+        {"num_decay_steps": 25, "num_cycles": 1.0, "min_lr_ratio": 0.1},
+        111,
+    ),
+    (
+        "warmup_stable_decay",
+        10,
+        None,
+        {"num_decay_steps": 20, "num_stable_steps": 30, "decay_type": "linear"},
+        91,
+    ),
+    (
+        "warmup_stable_decay",
+        10,
+        100,
+        {"num_decay_steps": 20, "num_stable_steps": 30, "decay_type": "linear"},
+        91,
+    ),
+    (
+        "warmup_stable_decay",
+        0,
+        60,
+        {"num_decay_steps": 20, "decay_type": "1-sqrt", "min_lr_ratio": 0.1},
+        91,
+    ),
     ("warmup_stable_decay", 0, 60, {"num_decay_steps": 60, "decay_type": "linear"}, 91),
     ("warmup_stable_decay", 10, 60, {"num_decay_steps": 0, "min_lr_ratio": 0.1}, 91),
     ("warmup_stable_decay", 10, 60, {"num_decay_steps": 1, "decay_type": "linear"}, 91),
-    ("warmup_stable_decay", 30, 60, {"num_decay_steps": 50, "decay_type": "linear"}, 111),  # a stable part of -20 steps
-    ("warmup_stable_decay", 2000, FAR, {"num_decay_steps": 20_000, "decay_type": "1-sqrt"}, far_counts(2000, 80_000)),
+    (
+        "warmup_stable_decay",
+        30,
+        60,
+        {"num_decay_steps": 50, "decay_type": "linear"},
+        111,
+    ),  # a stable part of -20 steps
+    (
+        "warmup_stable_decay",
+        2000,
+        FAR,
+        {"num_decay_steps": 20_000, "decay_type": "1-sqrt"},
+        far_counts(2000, 80_000),
+    ),
 ]
 OTHER_RATES = [
     ("linear", 6, 45, None, 76, 2e-5),
@@ -103,7 +163,11 @@ def measure(name, warmup, steps, specific, counts, lr=0.1):
     from transformers import get_scheduler
 
     counts = list(range(counts)) if isinstance(counts, int) else counts
-    own = {"num_warmup_steps": warmup, "num_training_steps": steps, "scheduler_specific_kwargs": specific}
+    own = {
+        "num_warmup_steps": warmup,
+        "num_training_steps": steps,
+        "scheduler_specific_kwargs": specific,
+    }
     own = {key: value for key, value in own.items() if value is not None}
     setting = {"name": "get_scheduler", "keywords": {"name": name, "lr": lr} | own}
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)

@@ -1,0 +1,5 @@
+"""Pictures and tables from plain arrays: for terminals, notebooks and matplotlib."""
+
+from .figures import schedules
+
+__all__ = ["schedules"]

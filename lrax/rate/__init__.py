@@ -1,0 +1,1 @@
+"""The rate as optimizer state: who decides it, and how it is read and set."""

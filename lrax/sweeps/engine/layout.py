@@ -1,0 +1,127 @@
+"""Where the lanes of `[points, seeds]` stand: in chunks of `[groups, members]`, all of one shape."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Chunk(NamedTuple):
+    """The lanes of one call of a program."""
+
+    points: np.ndarray  # [groups, members], indices
+    seeds: np.ndarray  # [groups, members], indices
+    own: (
+        np.ndarray
+    )  # [groups, members], whether a lane is not the copy of another that fills up the chunk
+
+    @property
+    def content(self) -> bytes:
+        """What tells its lanes from others, if their number is the same."""
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in self)
+
+
+class Layout:
+    """The chunks of some points with every seed.
+
+    With common random numbers a group is a seed, or a part of its points; otherwise every lane is a
+    group of its own.
+    """
+
+    def __init__(self, points: np.ndarray, seeds: int, shape: tuple[int, int], rng: str):
+        self.points, self.seeds, self.shape = points, seeds, shape
+        groups, members = shape
+        if rng == "independent":
+            lanes = [(seed, point) for seed in range(seeds) for point in points]
+            rows = [[lane] for lane in lanes]
+        else:
+            parts = [points[i : i + members] for i in range(0, len(points), members)]
+            rows = [[(seed, point) for point in part] for seed in range(seeds) for part in parts]
+        self.chunks = [_chunk(rows[i : i + groups], shape) for i in range(0, len(rows), groups)]
+
+    @property
+    def cells(self) -> int:
+        """Lanes that are trained, copies among them."""
+        return len(self.chunks) * self.shape[0] * self.shape[1]
+
+    def gather(self, values: Sequence[Any], points: int) -> np.ndarray:
+        """Arrays `[..., groups, members]` of the chunks as one `[..., points, seeds]`, NaN where there is no lane."""
+        first = np.asarray(values[0])
+        missing = len(self.points) < points
+        fill = np.nan if first.dtype.kind in "fc" else 0
+        shape = (*first.shape[:-2], points, self.seeds)
+        whole = np.full(shape, fill, first.dtype) if missing else np.empty(shape, first.dtype)
+        for chunk, value in zip(self.chunks, values, strict=True):
+            whole[..., chunk.points[chunk.own], chunk.seeds[chunk.own]] = np.asarray(value)[
+                ..., chunk.own
+            ]
+        return whole
+
+    def collect(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
+        """Arrays `[groups, members, ...]` of the chunks as one `[points of this layout, seeds, ...]`."""
+        whole = np.empty((len(self.points), self.seeds, *leaves[0].shape[2:]), leaves[0].dtype)
+        for chunk, leaf in zip(self.chunks, leaves, strict=True):
+            whole[np.searchsorted(self.points, chunk.points[chunk.own]), chunk.seeds[chunk.own]] = (
+                leaf[chunk.own]
+            )
+        return whole
+
+    def distribute(self, whole: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
+        """What `collect` of the layout of `points`, of which this one has some, gave; for each chunk of this one."""
+        return [whole[np.searchsorted(points, chunk.points), chunk.seeds] for chunk in self.chunks]
+
+    def among(self, other: "Layout") -> list[int] | None:
+        """Which chunks of another layout this one's are, if they all are: as where a chunk is a lane."""
+        if self.shape != other.shape:
+            return None
+        index = {chunk.content: i for i, chunk in enumerate(other.chunks)}
+        found = [index.get(chunk.content) for chunk in self.chunks]
+        return None if None in found else found  # pyright: ignore[reportReturnType]
+
+    def where(self, point: int, seed: int) -> tuple[int, int, int]:
+        """Chunk, group and member of a lane."""
+        for i, chunk in enumerate(self.chunks):
+            found = np.argwhere(chunk.own & (chunk.points == point) & (chunk.seeds == seed))
+            if len(found):
+                return i, int(found[0][0]), int(found[0][1])
+        raise AssertionError("no such lane")
+
+
+def shape(
+    points: int, seeds: int, rng: str, *, width: int, threads: int, devices: int
+) -> tuple[int, int]:
+    """Groups and members of chunks of at most `width` lanes: few copies, and work for all threads
+    and devices.
+
+    Chunks are a multiple of the devices, of which each takes a part of every chunk; there are as
+    many chunks for each thread if `width` allows.
+    """
+    up = lambda number: devices * math.ceil(number / devices)
+    width = max(width, devices)
+    if rng == "independent":
+        return up(_share(points * seeds, width, 1, threads)), 1
+    if points <= width and (seeds * points <= width or points > width // 2) and threads == 1:
+        return (
+            (max(min(seeds, width // up(points)), 1), up(points))
+            if devices == 1
+            else (1, up(points))
+        )
+    return 1, up(_share(points, width, seeds, threads))
+
+
+def _share(lanes: int, width: int, times: int, threads: int) -> int:
+    """Lanes of a chunk where `times` times so many lanes are cut, for the threads to have the same number of chunks."""
+    parts = math.ceil(lanes / width)
+    even = next(n for n in range(parts, parts + threads) if times * n % threads == 0)
+    return math.ceil(lanes / min(even, lanes))
+
+
+def _chunk(rows: list[list[tuple[int, int]]], shape: tuple[int, int]) -> Chunk:
+    groups, members = shape
+    own = np.zeros(shape, bool)
+    for i, row in enumerate(rows):
+        own[i, : len(row)] = True
+    filled = [row + row[-1:] * (members - len(row)) for row in rows]
+    cells = np.array(filled + filled[-1:] * (groups - len(filled)))
+    return Chunk(cells[..., 1], cells[..., 0], own)

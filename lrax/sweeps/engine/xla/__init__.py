@@ -1,0 +1,1 @@
+"""What is rewritten before XLA compiles it, and what XLA is told."""

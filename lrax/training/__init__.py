@@ -1,0 +1,1 @@
+"""One run: what is trained, on which batches, and the step that every loop shares."""

@@ -1,0 +1,264 @@
+"""`Stream`: batches that come from the host, made ready by a thread while the device works."""
+
+import collections
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import _require
+
+
+class Stream:
+    """Batches of a host source in their order, read ahead by one thread.
+
+    Use it where the data does not fit the device, or is made on the host: a list of batches, a
+    PyTorch `DataLoader`, a generator function, a grain iterator. A source that can be iterated
+    again starts a new epoch whenever it ends; one that cannot, a generator or another iterator,
+    must hold all that is taken. Batches are pytrees of numbers, arrays or CPU tensors, all of the
+    same shapes; they come out as NumPy arrays. Their order is the source's own: seed what shuffles
+    it, and a run can be repeated.
+
+    The thread reads at most as many batches ahead as the last `take` took, and at least `prefetch`.
+    It ends when the stream is closed, dropped, or interrupted by Ctrl-C. An error of the source is
+    raised by the `take` that would have needed the batch, after all the batches before it.
+
+    Args:
+      source: Any iterable of batches, or a function without arguments that returns one, called once
+        for each epoch.
+      prefetch: How many batches are read ahead at least, from 1 on.
+      skip: How many batches to pass over at the start, as after a checkpoint.
+
+    Raises:
+      TypeError: if `source` is neither an iterable nor a function without arguments.
+      ValueError: if `prefetch` is below 1 or `skip` below 0.
+
+    Example:
+      >>> with lrax.Stream([{"x": np.full(3, i)} for i in range(4)]) as stream:  # 4 batches are an epoch
+      ...     print(stream.take(2)["x"].shape, stream.take(3)["x"][:, 0], stream.position)
+      (2, 3) [2 3 0] 5
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        prefetch: int = 8,
+        skip: int = 0,
+    ):
+        _check_source(source)
+        self._prefetch = _require.count("prefetch", prefetch, 1)
+        self.position = _require.count("skip", skip, 0)
+        self._buffer = _Buffer(self._prefetch)
+        # The thread knows the buffer alone, so that a stream nobody holds any more can go, and the
+        # thread with it.
+        self._thread = threading.Thread(
+            target=_fill, args=(self._buffer, source, skip), name="lrax.Stream", daemon=True
+        )
+        self._closing = weakref.finalize(self, self._buffer.close)
+
+    def take(self, n: int) -> Any:
+        """The next `n` batches as one, stacked along a new first axis.
+
+        Args:
+          n: How many, at least 1.
+
+        Raises:
+          ValueError: if the source has ended, has no batches, or holds batches of different shapes;
+            if `n` is below 1.
+          RuntimeError: if the stream is closed.
+        """
+        n = _require.count("n", n, 1)
+        batches = self._read(n, remove=True)
+        self.position += n
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+
+    def peek(self) -> Any:
+        """The next batch, which stays in the stream: for its shapes, or to initialise a model with."""
+        return self._read(1, remove=False)[0]
+
+    def close(self) -> None:
+        """Ends the thread; at once, unless the source is at work on a batch, which is waited for one second."""
+        self._closing()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=1.0)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self, n: int, *, remove: bool) -> list[Any]:
+        try:
+            if self._thread.ident is None and not self._buffer.closed:
+                self._thread.start()
+            return self._buffer.read(n, max(n, self._prefetch), remove=remove)
+        except KeyboardInterrupt:
+            self.close()
+            raise
+
+
+def is_source(value: Any) -> bool:
+    """Whether a value is a source of host batches: an iterable, or a generator function without
+    arguments.
+
+    Another function is a pure one of (step, key), and is no source.
+    """
+    if inspect.isgeneratorfunction(value):
+        return not _needed(value)
+    return isinstance(value, Iterable) and not isinstance(
+        value, (str, bytes, dict, np.ndarray, jax.Array)
+    )
+
+
+def from_host(step: Any, key: Any) -> Any:
+    """Stands for a source of host batches in a program, which gets them as an argument."""
+    del step, key
+    raise AssertionError("batches from the host are an argument of the program")
+
+
+class _Buffer:
+    """Batches between the thread that reads them and the one that takes them."""
+
+    def __init__(self, ahead: int):
+        self.closed = False
+        self._ahead = ahead
+        self._batches: collections.deque[Any] = collections.deque()
+        self._error: BaseException | None = None
+        self._change = threading.Condition()
+
+    def put(self, batch: Any) -> bool:
+        """Waits for room; returns whether anybody still wants batches."""
+        with self._change:
+            self._change.wait_for(lambda: self.closed or len(self._batches) < self._ahead)
+            self._batches.append(batch)
+            self._change.notify_all()
+            return not self.closed
+
+    def fail(self, error: BaseException) -> None:
+        with self._change:
+            self._error = error
+            self._change.notify_all()
+
+    def read(self, n: int, ahead: int, *, remove: bool) -> list[Any]:
+        """The first `n` batches, once they are there."""
+        with self._change:
+            self._ahead = ahead
+            self._change.notify_all()
+            self._change.wait_for(lambda: self.closed or self._error or len(self._batches) >= n)
+            if self.closed:
+                raise RuntimeError("the stream is closed")
+            if len(self._batches) < n:
+                assert self._error is not None
+                raise self._error
+            if not remove:
+                return [self._batches[i] for i in range(n)]
+            taken = [self._batches.popleft() for _ in range(n)]
+            self._change.notify_all()
+            return taken
+
+    def close(self) -> None:
+        with self._change:
+            self.closed = True
+            self._batches.clear()
+            self._change.notify_all()
+
+
+def _fill(buffer: _Buffer, source: Any, skip: int) -> None:
+    """What the thread does."""
+    batches = _forever(source)
+    first = None
+    try:
+        for index, batch in enumerate(batches):
+            if buffer.closed:
+                return
+            batch = _as_arrays(batch, index)
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
+            first = shapes if first is None else first
+            if shapes != first:
+                raise ValueError(
+                    f"`source` must hold batches of the same shapes, got {first} in batch 0 and {shapes} in batch"
+                    f" {index}; drop a smaller last batch, as `drop_last=True` of a DataLoader does"
+                )
+            if index >= skip and not buffer.put(batch):
+                return
+    except BaseException as error:  # of any kind: whoever waits for a batch must hear of it
+        buffer.fail(error)
+    finally:
+        batches.close()
+
+
+def _forever(source: Any) -> Generator[Any, None, None]:
+    """Batches epoch after epoch, or until a source ends that cannot be read again."""
+    index = 0
+    while True:
+        epoch = source() if callable(source) and not isinstance(source, Iterable) else source
+        if not isinstance(epoch, Iterable):
+            raise TypeError(
+                f"`source` must return an iterable of batches, got {type(epoch).__name__}"
+            )
+        start, iterator = index, iter(epoch)
+        try:
+            for batch in iterator:
+                yield batch
+                index += 1
+        finally:
+            if inspect.isgenerator(iterator):
+                iterator.close()
+        if epoch is source and iterator is source:
+            held = (
+                f"ended after {index} batches"
+                if index
+                else "has no batches, or none are left in it"
+            )
+            raise ValueError(
+                f"`source` {held}, and a {type(source).__name__} cannot be read again: give a new one with as many"
+                " batches as there are steps, or an iterable that starts anew, such as a list, a DataLoader or a"
+                " generator function"
+            )
+        if index == start:
+            raise ValueError(
+                f"`source` must hold at least one batch in every epoch, got none after {index} batches"
+            )
+
+
+def _as_arrays(batch: Any, index: int) -> Any:
+    # Copies, for a source may fill the same buffer again; in two steps, for PyTorch's tensors know
+    # no other way.
+    arrays = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)), batch)
+    unfit = [str(leaf.dtype) for leaf in jax.tree.leaves(arrays) if leaf.dtype.kind in "OSUMm"]
+    if unfit or not jax.tree.leaves(arrays):
+        raise TypeError(
+            f"`source` must hold pytrees of numbers, got dtypes {unfit} in batch {index}"
+        )
+    return arrays
+
+
+def _check_source(source: Any) -> None:
+    if isinstance(source, Iterable) and not isinstance(source, (str, bytes)):
+        return
+    if not callable(source):
+        raise TypeError(
+            f"`source` must be an iterable of batches or a function, got {type(source).__name__}"
+        )
+    if needed := _needed(source):
+        raise TypeError(
+            f"`source` must be a function without arguments, got one that needs {', '.join(needed)}"
+        )
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a callable without a readable signature
+        return []
+    return [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]

@@ -1,0 +1,104 @@
+"""`Task`: what is trained."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .batches import Minibatches
+from .streams import is_source
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """What is trained: four pure functions, everything but the optimizer.
+
+    The functions are traced, compiled and mapped over the runs of a sweep, so they must be pure.
+    Arrays that they close over, or carry as a `jax.tree_util.Partial`, become arguments of the
+    compiled program, stored once for all runs.
+
+    Args:
+      init: `init(key) -> params`, the parameters at the start. Any pytree of arrays.
+      loss: `loss(params, batch) -> scalar`, or `loss(params, batch, key)` when it draws random
+        numbers, as dropout does; `key` is new in every step. It may return `(scalar, aux)` instead:
+        of a dict `aux`, the scalars are recorded at every step, and the rest is dropped.
+      batch: `lrax.minibatches(arrays, size=...)`; or a pure function `batch(step, key) -> batch`
+        whose `key` is new in every step; or batches from the host, for `lrax.sweep`: any iterable
+        of them, such as a list, a PyTorch `DataLoader` or a grain iterator, or a generator function
+        without arguments. They are read ahead while the device works, in their own order and the
+        same for all lanes; `lrax.Stream` says more.
+      evaluate: `evaluate(params) -> {name: scalar}`, such as the loss and accuracy on held-out
+        data, or `None`.
+      stateful: Whether the model has state that training updates without a gradient, such as the
+        running statistics of batch norm. Then `init(key) -> (params, state)`, `loss(params, state,
+        batch[, key]) -> (scalar, state)` or `(scalar, (state, aux))`, and `evaluate(params,
+        state)`.
+
+    Raises:
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> x = np.linspace(-1.0, 1.0, 64, dtype=np.float32)
+      >>> task = lrax.Task(
+      ...     init=lambda key: jax.random.normal(key),
+      ...     loss=lambda params, batch: jnp.mean((params * batch["x"] - batch["y"]) ** 2),
+      ...     batch=lrax.minibatches({"x": x, "y": 3 * x}, size=16),
+      ...     evaluate=lambda params: {"error": abs(params - 3)},
+      ... )
+      >>> losses, params = lrax.train(task, optax.sgd, steps=50)({"learning_rate": 0.5}, jax.random.key(0))
+      >>> print(round(float(params), 3))
+      3.0
+    """
+
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    batch: Minibatches | Callable[..., Any] | Iterable[Any]
+    evaluate: Callable[..., Any] | None = None
+    _: dataclasses.KW_ONLY
+    stateful: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("init", "loss"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"`{name}` must be a function, got {getattr(self, name)!r}")
+        if self.evaluate is not None and not callable(self.evaluate):
+            raise TypeError(f"`evaluate` must be a function or None, got {self.evaluate!r}")
+        if (
+            not isinstance(self.batch, Minibatches)
+            and not callable(self.batch)
+            and not is_source(self.batch)
+        ):
+            raise TypeError(
+                "`batch` must be `lrax.minibatches(arrays, size=...)`, a function of (step, key) or an iterable of"
+                f" batches, got {type(self.batch).__name__}"
+            )
+        if not isinstance(self.stateful, bool):
+            raise TypeError(f"`stateful` must be a bool, got {self.stateful!r}")
+
+
+def takes_key(loss: Callable[..., Any], *, stateful: bool) -> bool:
+    """Whether a loss takes a key after its parameters, state and batch."""
+    before = 3 if stateful else 2
+    try:
+        parameters = list(inspect.signature(loss).parameters.values())
+    except (TypeError, ValueError):  # a callable without a readable signature
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if by_name:  # as behind an argument that functools.partial binds by name
+        raise TypeError(
+            f"`loss` must take its arguments by position, got {', '.join(by_name)} by keyword only"
+        )
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    if len(positional) < before:
+        words = "(params, state, batch)" if stateful else "(params, batch)"
+        raise TypeError(
+            f"`loss` must take {words} and optionally a key, got {inspect.signature(loss)}"
+        )
+    # A third argument with a default, as in `loss(params, batch, scale=1.0)`, is a setting unless
+    # it is called key.
+    return len(positional) > before and (
+        positional[before].default is inspect.Parameter.empty
+        or positional[before].name in ("key", "rng")
+    )
