@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .. import _require
-from ..training.optimizer import parameters as parameters_of
-from .points import Points, axis
+from ..training.optimizer import parameters
+from ..training.task import Task
+from .choices import Choices, Points, as_choices
+from .points import Points as Listed, axis
 
 
 def log_grid(
@@ -56,45 +57,72 @@ def log_grid(
     return np.geomspace(low, high, n)
 
 
-def as_points(
-    grid: Mapping[str, ArrayLike] | ArrayLike, optimizer: Callable[..., Any]
-) -> dict[str, np.ndarray]:
-    """The points of a grid: for every hyperparameter its value at each point, in the order of the
-    product.
+def as_points(grid: Any, optimizer: Callable[..., Any], task: Any = None) -> Points:
+    """The points of a grid, in the order of the product: the last name changes fastest.
 
-    `Points` are what they are, and of everything else the product is taken. A bare array of values
-    is for the first parameter of the optimizer, its learning rate.
+    `lrax.points` and the like are taken as they are. Bare values are for the optimizer's first
+    parameter, its learning rate.
+
+    Args:
+      grid: `{name: axis}`, points, or the values of one axis.
+      optimizer: The optimizer, whose parameters the names are.
+      task: A function of hyperparameters that returns a task, whose parameters may be named too.
     """
-    parameters = parameters_of(optimizer)
     if not isinstance(grid, Mapping):
-        if not parameters:
+        names = parameters(optimizer)
+        if not names:
             raise TypeError(
-                "`grid` must be {name: values} for an optimizer without named parameters, got values alone"
+                "`grid` must be {name: values} for an optimizer without named parameters, got"
+                " values alone"
             )
-        grid = {next(iter(parameters)): grid}
+        grid = {next(iter(names)): grid}
     if not grid:
         raise ValueError("`grid` must name at least one hyperparameter, got {}")
-    axes = {name: axis(f"grid[{name!r}]", values) for name, values in grid.items()}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [name for name in axes if name not in parameters]
-    if unknown and parameters and not takes_any:
+    _check_names(list(grid), optimizer, task)
+    return product(grid)
+
+
+def product(grid: Mapping[str, Any]) -> Points:
+    """The points of `{name: axis}`: the product of the axes, or `lrax.points` as they are."""
+    choices: dict[str, Choices] = {}
+    axes: dict[str, np.ndarray] = {}
+    for name, values in grid.items():
+        found = as_choices(name, values)
+        if found is not None:
+            choices[name] = found
+            axes[name] = np.arange(len(found.items), dtype=np.float64)
+        else:
+            axes[name] = axis(f"grid[{name!r}]", values)
+    if isinstance(grid, Listed):
+        return Points(axes, choices)
+    table = np.array(list(itertools.product(*axes.values())))
+    return Points({name: table[:, i] for i, name in enumerate(axes)}, choices)
+
+
+def _check_names(names: list[str], optimizer: Callable[..., Any], task: Any) -> None:
+    """Requires that every name has a parameter, and every parameter without a default a name."""
+    functions = {"optimizer": parameters(optimizer)}
+    if callable(task) and not isinstance(task, Task):
+        functions["task's function"] = parameters(task)
+    takes_any = any(
+        not known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+        for known in functions.values()
+    )
+    every = [name for known in functions.values() for name in known]
+    unknown = [name for name in names if name not in every]
+    if unknown and not takes_any:
+        whose = " or the ".join(functions)
         raise ValueError(
-            f"`grid` must name parameters of the optimizer, which are {list(parameters)}, got {unknown}"
+            f"`grid` must name parameters of the {whose}, which are {every}, got {unknown}"
         )
-    needed = [
-        name
-        for name, p in parameters.items()
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD,)
-    ]
-    missing = [name for name in needed if name not in axes]
-    if missing:
-        raise ValueError(
-            f"`grid` must give values to every parameter of the optimizer without a default, not {missing}"
-        )
-    if isinstance(grid, Points):
-        return dict(axes)
-    product = np.array(list(itertools.product(*axes.values())))
-    return {name: product[:, i] for i, name in enumerate(axes)}
+    for whose, known in functions.items():
+        needed = [n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        missing = [name for name in needed if name not in names]
+        if missing:
+            raise ValueError(
+                f"`grid` must give values to every parameter of the {whose} without a default, not"
+                f" {missing}"
+            )
 
 
 def beyond(rates: np.ndarray, edge: str, n: int) -> np.ndarray:

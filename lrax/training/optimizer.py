@@ -4,8 +4,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import optax
 
-def first_parameter(optimizer: Callable[..., Any]) -> str:
+Optimizer = Callable[..., optax.GradientTransformation]
+
+
+def first_parameter(optimizer: Optimizer) -> str:
     """The name of the optimizer's first parameter, its learning rate."""
     names = list(parameters(optimizer))
     if not names:
@@ -13,18 +17,37 @@ def first_parameter(optimizer: Callable[..., Any]) -> str:
     return names[0]
 
 
-def parameters(optimizer: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def transformation(
+    optimizer: Optimizer, hyperparams: Mapping[str, Any]
+) -> optax.GradientTransformationExtraArgs:
+    """The transformation that an optimizer returns for its share of the hyperparameters."""
+    found = optimizer(**taken(optimizer, hyperparams))
+    if not all(callable(getattr(found, name, None)) for name in ("init", "update")):
+        raise TypeError(f"`optimizer` must return an optax.GradientTransformation, got {found!r}")
+    return optax.with_extra_args_support(found)
+
+
+def taken(function: Callable[..., Any], hyperparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that a function has parameters for.
+
+    A function that takes any name, or whose signature cannot be read, is given all.
+    """
+    names = parameters(function)
+    if not names or any(p.kind is p.VAR_KEYWORD for p in names.values()):
+        return dict(hyperparams)
+    return {name: value for name, value in hyperparams.items() if name in names}
+
+
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters that it takes by name; none where its signature cannot be read."""
-    if not callable(optimizer):
+    if not callable(function):
         raise TypeError(
-            "`optimizer` must be a function from hyperparameters to an optax.GradientTransformation, such as"
-            f" `optax.adam`, got {type(optimizer).__name__}; not `optax.adam(1e-3)`, whose rate can no longer be swept"
+            "`optimizer` must be a function from hyperparameters to an"
+            f" optax.GradientTransformation, such as `optax.adam`, got {type(function).__name__};"
+            " not `optax.adam(1e-3)`, whose rate can no longer be swept"
         )
     try:
-        parameters = inspect.signature(optimizer).parameters
-    except (
-        TypeError,
-        ValueError,
-    ):  # a callable without a readable signature: its own errors will do
+        found = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # the function's own errors will have to do
         return {}
-    return {name: p for name, p in parameters.items() if p.kind is not p.VAR_POSITIONAL}
+    return {name: p for name, p in found.items() if p.kind is not p.VAR_POSITIONAL}

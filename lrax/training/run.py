@@ -1,107 +1,38 @@
-"""Training as a pure function, and the one step that a single run and every lane of a sweep share."""
+"""One run: what it starts from, its step, its evaluation.
 
+This is the only definition of a training step. `lrax.train`, sweeps and finders loop over it. What
+looks at a run is a monitor (a function of a `Step`); what feeds back into it is a signal.
+"""
+
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import optax
-from jax import lax, numpy as jnp
+from jax import numpy as jnp
 
 from .. import _require
-from .batches import Minibatches
-from .optimizer import first_parameter
-from .streams import from_host, is_source
+from .batches import Source, source
+from .optimizer import Optimizer, taken, transformation
+from .signals import Signal, Signals, refreshed, unmeasured, update_arguments
 from .task import Task, takes_key
 
-Optimizer = Callable[..., optax.GradientTransformation]
+Params = Any
+State = Any
+Batch = Any
+Hyperparams = Mapping[str, Any]
+Metrics = dict[str, jax.Array]
+TaskLike = Task | Callable[..., Task]
 Rewrite = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Trained(NamedTuple):
-    """What `lrax.train` returns."""
-
-    losses: jax.Array  # shape=(steps,); at each step, of the parameters before its update
-    params: Any  # as the task's `init` returns them
-
-
-class Lane(NamedTuple):
-    """One run under way."""
-
-    params: Any
-    state: Any  # of a stateful model, else None
-    opt_state: optax.OptState
-
-
 class Keys(NamedTuple):
-    """The keys of one run: for its parameters, its data, and the loss's own random numbers."""
+    """The keys of one run: for its parameters, its batches, and the random numbers of its loss."""
 
     init: jax.Array
     data: jax.Array
     loss: jax.Array
-
-
-def train(task: Task, optimizer: Optimizer, *, steps: int) -> Callable[..., Trained]:
-    """Training as a pure function of hyperparameters and key.
-
-    Use it where `lrax.sweep` is more than is wanted: `jax.jit(jax.vmap(train, in_axes=(0, None)))`
-    is a whole sweep in one program, and its lanes are those of `lrax.sweep`, whose seed `s` is the
-    key `jax.random.key(s)`.
-
-    Args:
-      task: What is trained.
-      optimizer: Function from hyperparameters to an `optax.GradientTransformation`, such as
-        `optax.adam` or `lambda lr, wd: optax.adamw(lrax.warmup_cosine(lr, 1000, 100),
-        weight_decay=wd)`. They arrive as tracers.
-      steps: Optimizer updates, at least 1.
-
-    Returns:
-      `train(hyperparams, key) -> (losses, params)`. `hyperparams` is a dict by the optimizer's
-      argument names, or a number for its first. `losses` has the shape `[steps]`; each is taken
-      before its update.
-
-    Raises:
-      ValueError: if `steps` is below 1.
-      TypeError: if an argument is not as described.
-
-    Example:
-      >>> task = lrax.tasks.diabetes()
-      >>> train = lrax.train(task, optax.sgd, steps=20)
-      >>> rates = {"learning_rate": jnp.array([0.0, 0.01, 0.1])}
-      >>> losses, params = jax.jit(jax.vmap(train, in_axes=(0, None)))(rates, jax.random.key(0))
-      >>> losses.shape
-      (3, 20)
-    """
-    steps = _require.count("steps", steps, 1)
-    check_task(task)
-    if is_source(task.batch):
-        raise TypeError(
-            "`task` must have batches that a pure function draws, `lrax.minibatches` or a function of (step, key), got"
-            f" a {type(task.batch).__name__}: batches from the host are for `lrax.sweep`"
-        )
-    first = first_parameter(optimizer)
-
-    def run(hyperparams: Mapping[str, Any] | Any, key: jax.Array) -> Trained:
-        if not isinstance(hyperparams, Mapping):
-            hyperparams = {first: hyperparams}
-        keys = split(key)
-        lane = start(optimizer, hyperparams, *initial(task, keys.init))
-
-        def body(lane, xs):
-            index, row = xs
-            batch = draw(task, keys, index, row)
-            lane, loss, _ = step(task, optimizer, hyperparams, lane, batch, loss_key(keys, index))
-            return lane, loss
-
-        lane, losses = lax.scan(body, lane, (jnp.arange(steps), rows(task, keys, 0, steps)))
-        return Trained(losses, trained(task, lane))
-
-    return run
-
-
-def check_task(task: Any) -> None:
-    """Requires a `Task`."""
-    if not isinstance(task, Task):
-        raise TypeError(f"`task` must be a lrax.Task, got {type(task).__name__}")
 
 
 def split(key: jax.Array) -> Keys:
@@ -109,128 +40,214 @@ def split(key: jax.Array) -> Keys:
     return Keys(*jax.random.split(key, 3))
 
 
-def loss_key(keys: Keys, index: Any) -> jax.Array:
-    """The key of the loss at one step."""
-    return jax.random.fold_in(keys.loss, index)
+class Lane(NamedTuple):
+    """What a run carries from one update to the next."""
+
+    params: Params
+    state: State  # of a stateful model, None otherwise
+    opt_state: optax.OptState
+    signals: dict[str, Signal]
 
 
-def rows(task: Task, keys: Keys, first: Any, steps: int) -> jax.Array | None:
-    """What must be drawn ahead for the batches of `steps` steps: the shuffled indices of minibatches."""
-    return task.batch.rows(first, steps, keys.data) if isinstance(task.batch, Minibatches) else None
+class Step(NamedTuple):
+    """One update of a run, as monitors and signals see it."""
+
+    index: jax.Array  # shape=(), dtype=int32; 0-based index of the update
+    key: jax.Array  # the key of the loss in this update
+    batch: Batch
+    params: Params  # before the update
+    state: State  # before the update; None for a model without state
+    opt_state: optax.OptState  # after the update, so that `lrax.get_lr` reads this update's rate
+    loss: jax.Array  # shape=(); of the parameters before the update
+    aux: dict[str, jax.Array]  # the scalars of the loss's aux
+    grads: Params
+    updates: Params  # as they are added to the parameters
 
 
-def draw(task: Task, keys: Keys, index: Any, row: jax.Array | None) -> Any:
-    """The batch of one step."""
-    if isinstance(task.batch, Minibatches):
-        return task.batch.take(row)
-    if task.batch is from_host:
-        return row
-    assert callable(task.batch)
-    return task.batch(index, jax.random.fold_in(keys.data, index))
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run of one task with one optimizer. All methods are pure.
+
+    Attributes:
+      task: What is trained.
+      optimizer: The transformation, built from this run's hyperparameters.
+      signals: What is measured on a cadence and handed to the optimizer's `update`, by name.
+      rewrite: Applied to the loss, its gradient and the evaluation before they are called. The
+        sweep engine hands in its convolution rewriter here.
+    """
+
+    task: Task
+    optimizer: optax.GradientTransformationExtraArgs
+    signals: Signals = dataclasses.field(default_factory=dict)
+    rewrite: Rewrite = lambda function: function
+
+    @property
+    def source(self) -> Source:
+        """Where the batches come from."""
+        return source(self.task.batch)
+
+    def init(self, keys: Keys, start: Params | None = None) -> Lane:
+        """The run before its first update.
+
+        Args:
+          keys: The run's keys.
+          start: Parameters to start from, or (params, state) for a stateful task; by default those
+            of the task's `init`, whose state also stands where parameters alone are given.
+        """
+        params, state = start, None
+        if start is None:
+            params, state = initial(self.task, keys)
+        elif self.task.stateful:
+            is_pair = isinstance(start, tuple) and len(start) == 2
+            params, state = start if is_pair else (start, initial(self.task, keys)[1])
+        signals = {
+            name: unmeasured(signal, params, state) for name, signal in self.signals.items()
+        }
+        return Lane(params, state, self.optimizer.init(params), signals)
+
+    def step(self, lane: Lane, index: jax.Array, row: Any, keys: Keys) -> tuple[Lane, Step]:
+        """One update.
+
+        Args:
+          lane: The run before it.
+          index: 0-based index of the update. It must not be batched, so that signals that are due
+            every so many updates cost nothing in between.
+          row: What was drawn ahead for this update: see `Source`.
+          keys: The run's keys.
+        """
+        key = jax.random.fold_in(keys.loss, index)
+        batch = self.source.batch(index, row, keys.data)
+        signals = refreshed(self.signals, lane.signals, index, lane.params, lane.state)
+        loss_of = self._loss(lane.state, batch, key)
+        value_and_grad = self.rewrite(jax.value_and_grad(loss_of, has_aux=True))
+        (loss, (state, aux)), grads = value_and_grad(lane.params)
+
+        # Line searches pass on every extra argument that they get, so these take them all.
+        def value_fn(params: Params, **_: Any) -> jax.Array:
+            return self.rewrite(loss_of)(params)[0]
+
+        def grad_fn(params: Params, **_: Any) -> Params:
+            return value_and_grad(params)[1]
+
+        updates, opt_state = self.optimizer.update(
+            grads,
+            lane.opt_state,
+            lane.params,
+            value=loss,
+            grad=grads,
+            value_fn=value_fn,
+            grad_fn=grad_fn,
+            **update_arguments(signals, index, self.signals),
+        )
+        loss = loss.astype(_require.float_dtype())
+        step = Step(
+            index, key, batch, lane.params, lane.state, opt_state, loss, aux, grads, updates
+        )
+        signals = refreshed(self.signals, signals, index, step=step)
+        params = optax.apply_updates(lane.params, updates)
+        return Lane(params, state, opt_state, signals), step
+
+    def evaluate(self, lane: Lane, keys: Keys) -> Metrics:
+        """What the task's `evaluate` returns for this run, as float32 scalars."""
+        evaluate = self.task.evaluate
+        if evaluate is None:
+            return {}
+        arguments = (lane.params, lane.state) if self.task.stateful else (lane.params,)
+        if takes_key(evaluate, len(arguments), "evaluate"):
+            # Derived from the key of the parameters, which nothing else draws from by `fold_in`.
+            arguments = (*arguments, jax.random.fold_in(keys.init, 1))
+        metrics = self.rewrite(evaluate)(*arguments)
+        if not isinstance(metrics, dict) or any(jnp.shape(value) for value in metrics.values()):
+            raise TypeError(f"`evaluate` must return a dict of scalars, got {metrics!r}")
+        return {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+
+    def _loss(self, state: State, batch: Batch, key: jax.Array) -> Callable[[Params], Any]:
+        """The loss as a function of the parameters: `(loss, (new state, scalars of aux))`."""
+        before = (state,) if self.task.stateful else ()
+        takes = takes_key(self.task.loss, 2 + len(before), "loss")
+        after = (batch, key) if takes else (batch,)
+
+        def loss_of(params: Params) -> tuple[jax.Array, tuple[State, dict[str, jax.Array]]]:
+            output = self.task.loss(params, *before, *after)
+            loss, rest = _loss_and_rest(output)
+            if not self.task.stateful:
+                return loss, (None, _scalars(rest))
+            new, aux = _state_and_aux(state, rest)
+            return loss, (new, _scalars(aux))
+
+        return loss_of
 
 
-def initial(task: Task, key: jax.Array) -> tuple[Any, Any]:
-    """The parameters of a run, and the state of a stateful model or `None`."""
-    params = task.init(key)
+def bound(
+    task: TaskLike,
+    optimizer: Optimizer,
+    hyperparams: Hyperparams,
+    signals: Signals | None = None,
+    rewrite: Rewrite | None = None,
+) -> Run:
+    """The run of a task, or of a function that returns one, with these hyperparameters.
+
+    A hyperparameter goes to the optimizer, to the task's function, or to both, as they have a
+    parameter of that name.
+    """
+    if not isinstance(task, Task):
+        task = built_task(task, hyperparams)
+    options = {} if rewrite is None else {"rewrite": rewrite}
+    return Run(task, transformation(optimizer, hyperparams), signals or {}, **options)
+
+
+def built_task(function: Callable[..., Task], hyperparams: Hyperparams) -> Task:
+    """The task that a function of hyperparameters returns."""
+    task = function(**taken(function, hyperparams))
+    if not isinstance(task, Task):
+        raise TypeError(f"`task` must be a lrax.Task or a function that returns one, got {task!r}")
+    return task
+
+
+def initial(task: Task, keys: Keys) -> tuple[Params, State]:
+    """The parameters of a run, and the state of a stateful model or None."""
+    params = task.init(keys.init)
     if not task.stateful:
         return params, None
     if not (isinstance(params, tuple) and len(params) == 2):
-        raise TypeError("`init` of a stateful task must return (params, state)")
+        raise TypeError(
+            "`init` of a task with `stateful=True` must return (params, state), got"
+            f" {type(params).__name__}"
+        )
     return params
 
 
-def start(optimizer: Optimizer, hyperparams: Mapping[str, Any], params: Any, state: Any) -> Lane:
-    """A run before its first step."""
-    return Lane(params, state, _build(optimizer, hyperparams).init(params))
-
-
-def step(
-    task: Task,
-    optimizer: Optimizer,
-    hyperparams: Mapping[str, Any],
-    lane: Lane,
-    batch: Any,
-    key: jax.Array,
-    *,
-    rewritten: Rewrite = lambda function: function,
-) -> tuple[Lane, jax.Array, dict[str, jax.Array]]:
-    """One update of one run: its loss before the update, and the scalars of the loss's `aux`.
-
-    The loss and its gradient are computed as `rewritten` says.
-    """
-    arguments = (batch, key) if takes_key(task.loss, stateful=task.stateful) else (batch,)
-
-    def loss_fn(params):
-        if not task.stateful:
-            loss, aux = _loss_and_aux(task.loss(params, *arguments))
-            return loss, (None, _scalars(aux))
-        loss, rest = _loss_and_aux(task.loss(params, lane.state, *arguments))
-        state, aux = _state_and_aux(lane.state, rest)
-        return loss, (state, _scalars(aux))
-
-    def value_fn(params, **_):
-        return rewritten(loss_fn)(params)[0]
-
-    (loss, (state, aux)), grads = rewritten(jax.value_and_grad(loss_fn, has_aux=True))(lane.params)
-    # Rules that follow the loss, and line searches, take these by Optax's names; the others ignore
-    # them.
-    updates, opt_state = _build(optimizer, hyperparams).update(
-        grads, lane.opt_state, lane.params, value=loss, grad=grads, value_fn=value_fn
-    )
-    lane = Lane(optax.apply_updates(lane.params, updates), state, opt_state)
-    return lane, loss.astype(_require.float_dtype()), aux
-
-
-def trained(task: Task, lane: Lane) -> Any:
-    """The parameters of a run, as the task's `init` returns them."""
-    return (lane.params, lane.state) if task.stateful else lane.params
-
-
-def _build(
-    optimizer: Optimizer, hyperparams: Mapping[str, Any]
-) -> optax.GradientTransformationExtraArgs:
-    transformation = optimizer(**hyperparams)
-    if not (
-        callable(getattr(transformation, "init", None))
-        and callable(getattr(transformation, "update", None))
-    ):
-        raise TypeError(
-            f"`optimizer` must return an optax.GradientTransformation, got {transformation!r}"
-        )
-    return optax.with_extra_args_support(transformation)
-
-
-def _loss_and_aux(output: Any) -> tuple[jax.Array, Any]:
-    loss, aux = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+def _loss_and_rest(output: Any) -> tuple[jax.Array, Any]:
+    """The loss, and what the task's `loss` returned behind it."""
+    loss, rest = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
+    if loss is None:
+        raise TypeError("`loss` must return a scalar or (scalar, aux), got None")
     loss = jnp.asarray(loss)
     if loss.shape != ():
         raise TypeError(
             f"`loss` must return a scalar or (scalar, aux), got a loss of shape {loss.shape}"
         )
-    return loss, aux
+    return loss, rest
 
 
-def _state_and_aux(old: Any, rest: Any) -> tuple[Any, Any]:
-    """Tells `state` from `(state, aux)` by the structure of the state, which may be a pair itself."""
+def _state_and_aux(old: State, rest: Any) -> tuple[State, Any]:
+    """Tells `state` from `(state, aux)` by the structure of the state, which may be a pair."""
     structure = jax.tree.structure(old)
     if jax.tree.structure(rest) == structure:
         return rest, None
-    if isinstance(rest, tuple) and len(rest) == 2 and jax.tree.structure(rest[0]) == structure:
+    is_pair = isinstance(rest, tuple) and len(rest) == 2
+    if is_pair and jax.tree.structure(rest[0]) == structure:
         return rest
     raise TypeError(
-        "`loss` of a stateful task must return (scalar, state) or (scalar, (state, aux)) with a state like the one of"
-        f" `init`, {structure}, got {jax.tree.structure(rest)}"
+        "`loss` of a stateful task must return (scalar, state) or (scalar, (state, aux)), with a"
+        f" state like that of `init`, {structure}, got {jax.tree.structure(rest)}"
     )
 
 
 def _scalars(aux: Any) -> dict[str, jax.Array]:
+    """The scalars of a loss's aux; everything else is dropped."""
     if not isinstance(aux, Mapping):
         return {}
-    arrays = {
-        name: value for name, value in aux.items() if isinstance(value, (int, float, jax.Array))
-    }
-    return {
-        name: jnp.asarray(value, _require.float_dtype())
-        for name, value in arrays.items()
-        if jnp.ndim(value) == 0
-    }
+    dtype = _require.float_dtype()
+    is_number = lambda value: isinstance(value, (int, float, jax.Array)) and jnp.ndim(value) == 0
+    return {name: jnp.asarray(value, dtype) for name, value in aux.items() if is_number(value)}

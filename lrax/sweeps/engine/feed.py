@@ -1,163 +1,175 @@
-"""What chunks of lanes are fed with: hyperparameters, keys, initial parameters, and the batches of blocks of steps."""
+"""What the programs of chunks are called with: hyperparameters, keys, batches, and where they lie."""
 
 import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ... import _require
-from ...training.batches import Minibatches
-from ...training.streams import Stream, is_source
-from ...training.task import Task
-from . import lanes
-from .lanes import BLOCK, Programs
+from ...training.batches import source
+from ...training.streams import Stream
+from ..choices import Points
+from . import devices as hardware
 from .layout import Layout
+from .programs import BLOCK, Problem, specs
 
-STREAMED = 64 * 2**20  # bytes of batches from the host that a block may have
+STREAMED = 64 * 2**20  # bytes of a block of batches from the host, at most
+KEPT = 8  # blocks of drawn rows that are kept for the chunks that share them
+
+Tree = Any
 
 
 class Feed:
-    """The arguments of the programs, and where they lie. What groups share is made once for all
-    their chunks.
+    """The arguments of the programs. What chunks share is made and stored once.
 
     Attributes:
-      points: Points that this process trains.
-      seeds: How many seeds.
+      points: The points that this process trains.
+      bits: Key data of the groups: `[seeds, 2]`, or `[seeds, points, 2]` if every lane has its own.
+      given: Parameters to start from, their leaves `[seeds, ...]`, or None.
       rng: `"common"` or `"independent"`.
-      block: Steps whose batches are drawn, or taken from the host, together.
+      block: Updates whose batches are drawn, or taken from the host, together.
       streamed: Whether batches come from the host.
-      first: The first of those batches, or `None`.
-      data: The arrays of the task, on the devices once `place` was called.
+      first: The first batch from the host, or None.
+      data: The arrays of the task on the devices.
+      devices: The devices of this process that lanes are spread over.
+      mesh: Their mesh, or None for the one device that JAX takes itself.
     """
 
     def __init__(
         self,
-        task: Task,
-        hyperparams: dict[str, np.ndarray],
+        problem: Problem,
+        points: Points,
         bits: np.ndarray,
         *,
+        given: Tree,
         steps: int,
         rng: str,
-        device: Any,
-        mesh: Mesh | None,
+        devices: Sequence[jax.Device],
     ):
-        self.points, self.seeds, self.rng = len(next(iter(hyperparams.values()))), len(bits), rng
-        self.data: list[Any] = []
-        self._task, self._hyperparams, self._bits, self._steps = task, hyperparams, bits, steps
-        self._device, self._mesh = device, mesh
-        self._initials: dict[Any, tuple[Any, Any, Any]] = {}
-        self._block, self._drawn = -1, {}
-        self._source: Any = task.batch
-        self._stream = Stream(self._source) if is_source(self._source) else None
-        self.streamed = self._stream is not None
-        self.first: Any = None
-        # As long as the run, if that is short, and of few sizes, so that runs of other lengths find
-        # it compiled.
+        self.points, self.bits, self.given, self.rng = points, bits, given, rng
+        self.devices, self.mesh, self._steps = devices, hardware.mesh(devices), steps
+        self._rows: OrderedDict[Any, Tree] = OrderedDict()
+        self._lock = threading.Lock()
+        self._block, self._taken = -1, None
+        self.first: Tree = None
+        # As long as the run if that is short, and of few sizes, so that runs of other lengths find
+        # their programs compiled.
         self.block = min(BLOCK, 1 << (steps - 1).bit_length())
-        if self._stream is not None:
-            self.first = self._stream.peek()
-            self._batch = jax.tree.map(abstract, self.first)
-            size = sum(
-                math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self._batch)
-            )
-            self.block = max(min(self.block, STREAMED // max(size, 1)), 1)
+        self.streamed = source(problem.example.batch).streamed
+        self._stream = Stream(problem.example.batch) if self.streamed else None
+        self.data: list[Any] = []
+        try:
+            self.data = [self.put(array) for array in problem.data]
+            if self._stream is not None:
+                self.first = self._stream.peek()
+                size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
+                self.block = max(min(self.block, STREAMED // max(size, 1)), 1)
+        except BaseException:
+            self.close()  # or the thread would live as long as this error is kept
+            raise
 
-    def place(self, data: list[Any]) -> None:
-        """Puts the task's arrays on the devices."""
-        self.data = [self.put(array) for array in data]
+    @property
+    def seeds(self) -> int:
+        """How many seeds."""
+        return len(self.bits)
 
     def put(self, value: Any, spread: int | None = None) -> Any:
-        """An array on the devices: on each, or spread over them along the groups, 0, or the members, 1, of a chunk."""
-        if self._mesh is None:
-            return jax.device_put(value, self._device)
-        spec = PartitionSpec() if spread is None else lanes.specs(spread)[0]
-        return jax.device_put(value, NamedSharding(self._mesh, spec))
+        """An array on the devices.
 
-    def drawn(
-        self, parts: Programs, shapes: dict[str, tuple[Any, ...]], data: Any, keys: Any
-    ) -> Any:
-        """The shapes of the rows of a block, or `None`; notes those of the program that draws them."""
-        if isinstance(self._task.batch, Minibatches):
-            shapes["draw"] = data, keys, np.int32(0)
-            return parts.draw.trace(*shapes["draw"])
-        if self.streamed:
-            return jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((self.block, *leaf.shape), leaf.dtype),
-                self._batch,
-            )
-        return None
+        Args:
+          value: The array.
+          spread: None to have it on each device; or the axis of a chunk, 0 for its groups and 1
+            for the members, along which the devices share it.
+        """
+        if self.mesh is None:
+            return jax.device_put(value, self.devices[0])
+        spec = PartitionSpec() if spread is None else specs(spread)[0]
+        return jax.device_put(value, NamedSharding(self.mesh, spec))
 
-    def hyperparams(self, layout: Layout, i: int) -> dict[str, jax.Array]:
-        """The hyperparameters of a chunk's lanes."""
-        number, points = _require.float_dtype(), layout.chunks[i].points
+    def hyperparams(self, layout: Layout, i: int) -> Tree:
+        """The hyperparameters of a chunk's lanes, on the devices."""
         spread = spread_axis(layout.shape)
-        # Arrays of JAX, for the threads that train do not know whether this one has float64.
-        return {
-            name: self.put(values[points].astype(number), spread)
-            for name, values in self._hyperparams.items()
-        }
+        lanes = self.points.lanes(layout.chunks[i].points)
+        return jax.tree.map(lambda leaf: self.put(leaf, spread), lanes)
 
-    def initial(self, parts: Programs, layout: Layout, i: int) -> tuple[Any, Any, Any]:
-        """Parameters, state and keys of a chunk's groups."""
-        groups = self._groups(layout, i)
-        if groups not in self._initials:
-            bits = np.stack([self._bits[group] for group in groups])
-            self._initials[groups] = parts.init(self.data, bits)
-        return self._initials[groups]
+    def starts(self, layout: Layout, i: int) -> tuple[np.ndarray, Tree]:
+        """Key data and given parameters of a chunk's groups."""
+        chunk = layout.chunks[i]
+        seeds = chunk.seeds[:, 0]
+        bits = self.bits[seeds]
+        if self.rng == "independent":
+            bits = self.bits[seeds, chunk.points[:, 0]]
+        return bits, jax.tree.map(lambda leaf: np.asarray(leaf)[seeds], self.given)
 
-    def inputs(self, parts: Programs, layout: Layout, first: int) -> list[Any]:
-        """For each chunk what its steps from `first` on need: hyperparameters, keys, and the rows of their block."""
-        found = []
-        for i in range(len(layout.chunks)):
-            *_, keys = self.initial(parts, layout, i)
-            rows = None
-            if self.streamed:
-                rows = self._taken(first // self.block)
-            elif isinstance(self._task.batch, Minibatches):
-                rows = self._rows(parts, self._groups(layout, i), keys, first // self.block)
-            found.append((self.hyperparams(layout, i), keys, rows))
-        return found
+    def rows(self, draw: Any, layout: Layout, i: int, keys: Tree, block: int) -> Tree:
+        """What the updates of a block need beside the data; chunks of the same groups share it.
+
+        Any thread may call it.
+        """
+        if self.streamed:
+            return self._taken
+        chunk = layout.chunks[i]
+        groups = chunk.seeds[:, 0].tobytes()
+        if self.rng == "independent":
+            groups += chunk.points[:, 0].tobytes()
+        key = groups, block
+        with self._lock:
+            if key in self._rows:
+                return self._rows[key]
+        rows = draw(self.data, keys, np.int32(block))
+        with self._lock:
+            self._rows[key] = rows
+            while len(self._rows) > KEPT:
+                self._rows.popitem(last=False)
+        return rows
+
+    def is_ready(self, first: int, timeout: float) -> bool:
+        """Whether the batches of the updates from `first` on are there, after waiting so long.
+
+        Raises:
+          Exception: what the source raised, if it has no more batches for them.
+        """
+        block = first // self.block
+        if self._stream is None or block == self._block:
+            return True
+        while self._stream.position < block * self.block:
+            # In a run that goes on where another one was, batches already used are read once more.
+            if not self._stream.ready(1, timeout):
+                return False
+            self._stream.take(1)
+        steps = min(self.block, self._steps - block * self.block)
+        if not self._stream.ready(steps, timeout):
+            return False
+        # Filled up with copies at the end of the run.
+        more = self.block - steps
+        fill = lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], more, axis=0)])
+        batches = jax.tree.map(fill, self._stream.take(steps))
+        self._block, self._taken = block, jax.tree.map(self.put, batches)
+        return True
 
     def close(self) -> None:
         """Ends what reads ahead."""
         if self._stream is not None:
             self._stream.close()
 
-    def _groups(self, layout: Layout, i: int) -> tuple[Any, ...]:
-        chunk = layout.chunks[i]
-        if self.rng == "common":
-            return tuple(chunk.seeds[:, 0].tolist())
-        return tuple(zip(chunk.seeds[:, 0].tolist(), chunk.points[:, 0].tolist(), strict=True))
+    def shapes(self, of: tuple[int, int]) -> tuple[Tree, Tree, Tree, Tree]:
+        """Shapes of data, hyperparameters, key data and given parameters of a chunk."""
+        blank = self.points.lanes(np.zeros(of, int))
+        groups = np.zeros(of[0], int)
+        given = jax.tree.map(lambda leaf: np.asarray(leaf)[groups], self.given)
+        bits = jax.ShapeDtypeStruct((of[0], 2), np.uint32)
+        return _shapes(self.data), _shapes(blank), bits, _shapes(given)
 
-    def _rows(self, parts: Programs, groups: tuple[Any, ...], keys: Any, block: int) -> Any:
-        """Indices of the batches of a block."""
-        if block != self._block:
-            self._block, self._drawn = block, {}
-        if groups not in self._drawn:
-            self._drawn[groups] = parts.draw(self.data, keys, np.int32(block))
-        return self._drawn[groups]
-
-    def _taken(self, block: int) -> Any:
-        """The batches of a block, from the host, filled up with copies at the end of the run."""
-        if block != self._block:
-            assert self._stream is not None
-            while (
-                self._stream.position < block * self.block
-            ):  # in a run that goes on where another one was
-                self._stream.take(
-                    1
-                )  # by hand, for an iterator that can be read only once has begun already
-            steps = min(self.block, self._steps - block * self.block)
-            fill = lambda leaf: np.concatenate(
-                [leaf, np.repeat(leaf[-1:], self.block - steps, axis=0)]
-            )
-            self._block, self._drawn = (
-                block,
-                jax.tree.map(self.put, jax.tree.map(fill, self._stream.take(steps))),
-            )
-        return self._drawn
+    def row_shapes(self) -> Tree:
+        """Shapes of a block of batches from the host."""
+        one = _shapes(self.first)
+        more = lambda leaf: jax.ShapeDtypeStruct((self.block, *leaf.shape), leaf.dtype)
+        return jax.tree.map(more, one)
 
 
 def spread_axis(shape: tuple[int, int]) -> int:
@@ -165,6 +177,12 @@ def spread_axis(shape: tuple[int, int]) -> int:
     return 0 if shape[1] == 1 else 1
 
 
-def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The shape of an array, as JAX will have it."""
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+def nbytes(tree: Tree) -> int:
+    """Bytes of arrays, or of their shapes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _shapes(tree: Tree) -> Tree:
+    canonical = jax.dtypes.canonicalize_dtype
+    shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, canonical(leaf.dtype))
+    return jax.tree.map(shape, tree)

@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+# Chunks come in multiples of this, for at least two cores.
+PARTS = 2
+
+
 class Chunk(NamedTuple):
     """The lanes of one call of a program."""
 
@@ -88,32 +92,28 @@ class Layout:
         raise AssertionError("no such lane")
 
 
-def shape(
-    points: int, seeds: int, rng: str, *, width: int, threads: int, devices: int
-) -> tuple[int, int]:
-    """Groups and members of chunks of at most `width` lanes: few copies, and work for all threads
-    and devices.
+def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tuple[int, int]:
+    """Groups and members of chunks of at most `width` lanes, with few copies.
 
-    Chunks are a multiple of the devices, of which each takes a part of every chunk; there are as
-    many chunks for each thread if `width` allows.
+    Chunks are a multiple of the devices, each of which takes a part of every chunk. They do not
+    depend on the number of threads, so that the same call gives the same bits whatever cores are
+    free; there are at least `PARTS` of them if `width` is less than all lanes.
     """
     up = lambda number: devices * math.ceil(number / devices)
+    in_one = width >= points * seeds
     width = max(width, devices)
     if rng == "independent":
-        return up(_share(points * seeds, width, 1, threads)), 1
-    if points <= width and (seeds * points <= width or points > width // 2) and threads == 1:
-        return (
-            (max(min(seeds, width // up(points)), 1), up(points))
-            if devices == 1
-            else (1, up(points))
-        )
-    return 1, up(_share(points, width, seeds, threads))
+        return up(_share(points * seeds, width, 1, 1 if in_one else PARTS)), 1
+    if in_one or (points <= width and points > width // 2 and devices > 1):
+        groups = max(min(seeds, width // up(points)), 1) if devices == 1 else 1
+        return groups, up(points)
+    return 1, up(_share(points, width, seeds, PARTS))
 
 
-def _share(lanes: int, width: int, times: int, threads: int) -> int:
-    """Lanes of a chunk where `times` times so many lanes are cut, for the threads to have the same number of chunks."""
-    parts = math.ceil(lanes / width)
-    even = next(n for n in range(parts, parts + threads) if times * n % threads == 0)
+def _share(lanes: int, width: int, times: int, parts: int) -> int:
+    """Lanes of a chunk where `times` times `lanes` are cut into a multiple of `parts` chunks."""
+    chunks = math.ceil(lanes / width)
+    even = next(n for n in range(chunks, chunks + parts) if times * n % parts == 0)
     return math.ceil(lanes / min(even, lanes))
 
 

@@ -1,4 +1,10 @@
-"""A sweep under way: chunks of lanes stepped segment by segment, the host in between."""
+"""A sweep under way: chunks of lanes trained segment by segment, the host in between.
+
+A segment is some updates of all lanes. Within one, a chunk is trained from its first update to its
+last before the next chunk begins, so a sweep of many chunks costs no more for each lane than one of
+few. Between segments the host looks at stop rules, evaluations, checkpoints, the clock and Ctrl-C.
+Where segments end changes no number.
+"""
 
 import concurrent.futures
 import dataclasses
@@ -9,408 +15,546 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..stopping import Stopping
+from ..events import Notify
+from ..stopping import Evidence, Stopping
 from ..storage.checkpoint import Checkpoint, State
-from .engine import Engine
+from .engine import Engine, compacted, replanned, reshaped
+from .feed import spread_axis
 from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
 
-# Between two looks at the progress, and between a Ctrl-C and its answer. With many calls for a step
-# it is longer, up to so many times: a call gets its memory anew, which takes milliseconds, and
-# should be at work for a fifth of this time.
-SECONDS_PER_SEGMENT, LONGEST = 0.3, 6
-# Diverged points leave at every eighth of a run whose eighths are at least so many steps.
+# Seconds between two looks at the progress, and between Ctrl-C and its answer. With many chunks it
+# is longer, up to this multiple, so that a chunk is trained for some time in each segment.
+SECONDS, LONGEST = 0.3, 16
+CALLS = 5  # chunks of a thread in a segment of SECONDS
+# Diverged points leave at every eighth of a run whose eighths are at least this many updates.
 LOOKS, LOOK_STEPS = 8, 32
+WAIT = 0.1  # seconds to wait for batches from the host before looking at the clock again
+
+Tree = Any
+
+
+class Chunk:
+    """A chunk of lanes under way."""
+
+    def __init__(self, hyperparams: Tree, lanes: Tree, keys: Tree):
+        self.hyperparams, self.lanes, self.keys = hyperparams, lanes, keys
+        self.task: concurrent.futures.Future[Any] | None = None  # the last one
 
 
 class Segment(NamedTuple):
-    """Steps that were asked for, whose results may be under way."""
+    """Updates that were asked for, whose results may be under way."""
 
+    first: int
     steps: int
     layout: Layout
-    results: list[
-        Any
-    ]  # of each chunk: its records and whether its parameters are finite; or the future of both
+    results: list[concurrent.futures.Future[Any]]  # of each chunk: records by call, and `finite`
 
 
-class Run:
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a sweep was asked to do between segments.
+
+    Attributes:
+      steps: Updates of each lane.
+      interval: Updates between two evaluations; `steps` for one at the end only.
+      rule: The stop rule, or None.
+      drop: Whether points whose lanes have all diverged are stopped.
+      objective: Name of the objective.
+      sign: 1 if it is minimised, -1 if it is maximised.
+      rates: `[points, steps]`, the learning rates that a stop rule may look at, or None.
+      keep_best: Whether each lane keeps the state of its best evaluation.
+    """
+
+    steps: int
+    interval: int
+    rule: Stopping | None
+    drop: bool
+    objective: str
+    sign: float
+    rates: np.ndarray | None
+    keep_best: bool
+
+
+class Loop:
     """The state of a sweep, and what moves it on.
 
     Attributes:
+      engine: How it is run now.
       done: Updates made.
       alive: `[points]`, whether a point is still trained.
       stopped_at: `[points]`, after how many updates it was stopped, or how many there are.
-      finite: `[points, seeds]`, whether a lane's parameters were, at the end or when it was
-        stopped.
-      records: What was recorded at each step, a tree of `[done, points, seeds]`.
-      evaluations: After how many updates lanes were evaluated, and what it gave, `{name: [points,
-        seeds]}`.
+      finite: `[points, seeds]`, whether a lane's parameters are, or were when it was stopped.
+      records: What was recorded, a tree of `[points, seeds, records]`: losses and aux, then the
+        monitors.
+      evaluations: After how many updates lanes were evaluated, and `{name: [points, seeds]}`.
+      failure: What ended the sweep early, or None: an error of the source of batches, for instance.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        *,
-        steps: int,
-        interval: int,
-        rule: Stopping | None,
-        drop: bool,
-        objective: str,
-        sign: float,
-        coordinates: np.ndarray,
-        hosts: Hosts,
-        on_event: Callable[[str, dict[str, Any]], None],
+        self, engine: Engine, settings: Settings, hosts: Hosts, points: int, notify: Notify
     ):
-        self._engine, self._steps, self._interval, self._hosts = engine, steps, interval, hosts
-        self._rule, self._objective, self._sign, self._coordinates = (
-            rule,
-            objective,
-            sign,
-            coordinates,
-        )
-        self._on_event = on_event
-        self._rungs = rule.rungs(steps) if rule else ()
-        looks = (
-            [steps * i // LOOKS for i in range(1, LOOKS)]
-            if drop and steps >= LOOKS * LOOK_STEPS
-            else []
-        )
-        self._looks = sorted({*looks, *self._rungs})
-        points, self._seeds = engine.points, engine.seeds
+        self.engine, self.settings = engine, settings
+        self._hosts, self._points, self._notify = hosts, points, notify
+        steps, rule = settings.steps, settings.rule
+        self._asked = tuple(rule.looks(steps)) if rule else ()
+        eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
+        long = settings.drop and steps >= LOOKS * LOOK_STEPS
+        self._looks = sorted({*(eighths if long else []), *self._asked})
+        own, seeds = len(engine.feed.points), engine.feed.seeds
         self.done = 0
-        self.alive = np.ones(points, bool)
-        self.stopped_at = np.full(points, steps)
-        self.finite = np.ones((points, self._seeds), bool)
+        self.alive = np.ones(own, bool)
+        self.stopped_at = np.full(own, steps)
+        self.finite = np.ones((own, seeds), bool)
+        self.records = self._blank_records()
         self.evaluations: list[tuple[int, dict[str, np.ndarray]]] = []
-        self._records: list[Any] = []
+        self.failure: Exception | None = None
+        self._best: list[np.ndarray] | None = None  # leaves of the lanes at their best evaluation
+        self._best_value = np.full((own, seeds), np.inf)
+        self._layout: Layout = engine.arrange(np.flatnonzero(self.alive))
+        self._chunks: list[Chunk] = []
         self._saved: State | None = None
-        self._lanes: list[Any] = []
-        self._tasks: dict[int, concurrent.futures.Future[Any]] = {}  # of each chunk, the last one
-
-    @property
-    def records(self) -> Any:
-        """What was recorded, whole."""
-        if len(self._records) > 1:
-            self._records = [jax.tree.map(lambda *parts: np.concatenate(parts), *self._records)]
-        return self._records[0]
+        self._pace: float | None = None  # seconds of an update of all lanes
 
     @property
     def losses(self) -> np.ndarray:
-        """`[points, seeds, done]`."""
-        return np.moveaxis(self.records["loss"], 0, -1)
+        """`[points, seeds, records]` up to now."""
+        every = self.engine.problem.loss_every
+        return self.records[0]["loss"][..., : -(-self.done // every)]
 
-    def resume(self, state: State | None) -> None:
-        """Takes up a saved state, if there is one."""
+    def restore(self, state: State) -> None:
+        """Takes up a saved state. Lanes are placed by `advance`."""
         self._saved = state
-        if state is None:
-            return
-        own = self._hosts.own(len(self._coordinates))
-        self.done = int(state.facts["done"])
-        self.alive, self.stopped_at, self.finite = (
-            state.arrays[name][own] for name in ("alive", "stopped_at", "finite")
-        )
+        arrays, facts = state.arrays, state.facts
+        own = self._hosts.own(self._points)
+        self.done = int(facts["done"])
+        self.alive = arrays["alive"][own]
+        self.finite = arrays["finite"][own]
+        before = int(facts["steps"])
+        stopped_at = arrays["stopped_at"][own]
+        # With more steps than before, what came to the end goes on.
+        self.stopped_at = np.where(stopped_at == before, self.settings.steps, stopped_at)
         self.evaluations = [
-            (
-                at,
-                {
-                    name: state.arrays[f"evaluations/{i}/{name}"][own]
-                    for name in state.facts["metrics"]
-                },
-            )
-            for i, at in enumerate(state.facts["evaluated_at"])
+            (at, {name: arrays[f"evaluations/{i}/{name}"][own] for name in facts["metrics"]})
+            for i, at in enumerate(facts["evaluated_at"])
         ]
-        self._engine.adopt(
-            Plan(**{**state.facts["plan"], "reasons": tuple(state.facts["plan"]["reasons"])})
-        )
-        leaves = [state.arrays[f"records/{i}"][:, own] for i in range(state.facts["records"])]
-        self._records = [jax.tree.unflatten(self._engine.records, leaves)]
+        blank, structure = jax.tree.flatten(self.records)
+        for i, leaf in enumerate(blank):
+            saved = arrays[f"records/{i}"][own]
+            leaf[..., : saved.shape[-1]] = saved
+        self.records = jax.tree.unflatten(structure, blank)
+        self.engine = replanned(self.engine, Plan.of(facts["plan"]))
 
     def advance(
         self,
-        stop: Callable[[], bool],
-        report: Callable[[np.ndarray, int], None],
+        halt: Callable[[], bool],
+        report: Callable[[int, np.ndarray], None],
         checkpoint: Checkpoint | None,
     ) -> None:
-        """Steps all lanes to the end, or until `stop()` between two segments, but by one segment at least."""
-        engine = self._engine
-        with concurrent.futures.ThreadPoolExecutor(max(engine.plan.threads, 1)) as pool:
-            self._lanes = self._begin()
-            length, read_at, begun = engine.length(self._seconds()), time.perf_counter(), self.done
+        """Trains all lanes to the end, or until `halt()` between two segments, but at least one.
+
+        Args:
+          halt: Whether to stop.
+          report: Called with the updates done and the losses since the last call.
+          checkpoint: Where the state is saved, or None.
+        """
+        begun = self.done
+        threads = max(self.engine.plan.threads, 1)
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            self._begin()
             pending: Segment | None = None
-            while self.done < self._steps and self.alive_anywhere:
-                # One that is to stop stops all, the first one's clock says when to save, the
-                # slowest how far to go.
+            length, since = 1.0, time.perf_counter()
+            while self.done < self.settings.steps and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
-                words = self._hosts.tell(self.done > begun and stop(), due, length)
-                stopping, due, length = words[:, 0].any(), bool(words[0, 1]), words[:, 2].min()
-                if stopping:
+                # One that is to stop stops all; the first one's clock says when to save; the
+                # slowest says how far to go.
+                words = self._hosts.tell(self.done > begun and halt(), due, length)
+                if words[:, 0].any():
                     break
-                segment = self._step(self._count(int(length)), pool)
+                due, length = bool(words[0, 1]), words[:, 2].min()
+                if not self._await_batches(halt if self.done > begun else lambda: False):
+                    break
+                segment = self._train(self._count(int(length)), pool)
                 if pending is not None:
-                    self._read(pending, report)  # while the device works on the next
-                    length, read_at = self._length(
-                        pending.steps, length, time.perf_counter() - read_at
-                    )
+                    self._read(pending, report)  # while the next one is under way
+                    length, since = self._length(pending.steps, length, since)
                 pending = segment
-                evaluating = self.done % self._interval == 0 and self._interval < self._steps
-                looking = self.done in self._looks
-                if evaluating or looking or due:
-                    pending = self._settle(pending, report)
-                    length, read_at = self._length(
-                        segment.steps, length, time.perf_counter() - read_at
-                    )
-                if evaluating or (self.done in self._rungs and self._objective != "train_loss"):
+                evaluating = self.done in self._evaluation_times()
+                if evaluating or due or self.done in self._looks:
+                    self._read(pending, report)
+                    pending = None
+                    length, since = self._length(segment.steps, length, since)
+                if evaluating or (self.done in self._asked and self._is_evaluated):
                     self._evaluate()
-                if looking:
+                if self.done in self._looks:
                     self._look()
                 if due and checkpoint is not None:
                     self._save(checkpoint)
-                    read_at = time.perf_counter()
-            self._settle(pending, report)
-            if self.done < self._steps and not self.alive_anywhere:
-                self._pad()
+                    since = time.perf_counter()
+            if pending is not None:
+                self._read(pending, report)
+            if self.done < self.settings.steps and not self._anyone():
+                self.done = self.settings.steps  # every point has diverged: records stay NaN
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
 
-    @property
-    def alive_anywhere(self) -> bool:
-        """Whether any process trains a point."""
-        return bool(self._alive_everywhere().any())
-
     def metrics(self) -> dict[str, np.ndarray]:
-        """What `evaluate` gives now, and for points that were stopped what it gave then."""
-        now = self._evaluated()
+        """What `evaluate` gives now; for points that were stopped, what it gave then."""
+        if self.evaluations and self.evaluations[-1][0] == self.done:
+            now = {name: values.copy() for name, values in self.evaluations[-1][1].items()}
+        else:
+            now = self._evaluated()
+            self._keep_best(now)
         for at, then in self.evaluations:
             stopped = ~self.alive & (self.stopped_at == at)
             for name, values in then.items():
                 now[name][stopped] = values[stopped]
         return now
 
-    def lane(self, point: int, seed: int) -> Any:
-        """The lane of a point of this process that is alive, on the host; one of zeros for another point."""
-        if not (0 <= point < len(self.alive) and self.alive[point]):
-            return self._engine.blank()
-        chunk, group, member = self._layout.where(point, seed)
-        return self._engine.member(self._lanes[chunk], group, member)
+    def lane(self, point: int, seed: int) -> Tree:
+        """The lane of a point of this process on the host; a lane of zeros for another point.
 
-    def _begin(self) -> list[Any]:
+        A point that was stopped has a lane only where its best evaluation is kept.
+        """
+        if not 0 <= point < len(self.alive):
+            return self.engine.blank()
+        if self._best is not None and np.isfinite(self._best_value[point, seed]):
+            leaves = [leaf[point, seed] for leaf in self._best]
+            return jax.tree.structure(self.engine.lanes).unflatten(leaves)
+        if not self.alive[point]:
+            return self.engine.blank()
+        chunk, group, member = self._layout.where(point, seed)
+        return self.engine.member(self._chunks[chunk].lanes, group, member)
+
+    def state(self) -> State:
+        """All of it on the host, from all processes: what a checkpoint holds."""
+        whole = lambda tree: self._hosts.gather(tree, self._points)
+        placed = np.isin(np.arange(len(self.alive)), self._layout.points)
+        everywhere = whole(placed)
+        leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
+        if self._hosts.count > 1:
+            # Processes must send equally much, so they send the places of stopped points too.
+            leaves = [whole(_expanded(leaf, placed))[everywhere] for leaf in leaves]
+        arrays: dict[str, np.ndarray] = {
+            "alive": whole(self.alive),
+            "placed": everywhere,
+            "shape": whole(np.tile(self._layout.shape, (len(self.alive), 1))),
+            "stopped_at": whole(self.stopped_at),
+            "finite": whole(self.finite),
+        }
+        arrays |= {f"lanes/{i}": leaf for i, leaf in enumerate(leaves)}
+        records = jax.tree.leaves(self._recorded())
+        arrays |= {f"records/{i}": whole(leaf) for i, leaf in enumerate(records)}
+        for i, (_, metrics) in enumerate(self.evaluations):
+            for name, values in metrics.items():
+                arrays[f"evaluations/{i}/{name}"] = whole(values)
+        if self._best is not None:
+            arrays["best_value"] = whole(self._best_value)
+            arrays |= {f"best/{i}": whole(leaf) for i, leaf in enumerate(self._best)}
+        facts = {
+            "done": self.done,
+            "steps": self.settings.steps,
+            "lanes": len(leaves),
+            "records": len(records),
+            "evaluated_at": [at for at, _ in self.evaluations],
+            "metrics": sorted({name for _, metrics in self.evaluations for name in metrics}),
+            "plan": dataclasses.asdict(self.engine.plan),
+        }
+        return State(facts, arrays)
+
+    def trimmed(self) -> Tree:
+        """The records up to now, of all processes."""
+        return self._hosts.gather(self._recorded(), self._points)
+
+    @property
+    def _is_evaluated(self) -> bool:
+        return self.settings.objective != "train_loss"
+
+    def _begin(self) -> None:
+        """Places the lanes: new ones, or those of the saved state."""
         if self._saved is None:
-            self._layout = self._engine.arrange(np.flatnonzero(self.alive))
-            return self._engine.begin(self._layout)
-        # Every lane in the place that it had: in another one its sums might be rounded in another
-        # way.
-        own = self._hosts.own(len(self._coordinates))
-        self._engine.narrow(*self._saved.arrays["shape"][own[0]].tolist())
-        # What an interrupted run decided by goes on to decide.
-        self._engine.compile_seconds, self._engine.pace = (
-            self._saved.facts[n] for n in ("compile_seconds", "pace")
+            self._layout = self.engine.arrange(np.flatnonzero(self.alive))
+            started = (self.engine.begin(self._layout, i) for i in range(len(self._layout.chunks)))
+            self._chunks = [Chunk(*parts) for parts in started]
+            return
+        own = self._hosts.own(self._points)
+        arrays = self._saved.arrays
+        # Every lane in the place that it had: elsewhere its sums might be rounded otherwise.
+        self.engine = reshaped(self.engine, tuple(arrays["shape"][own[0]].tolist()))
+        placed = np.flatnonzero(arrays["placed"][own])
+        # The file has the lanes of all placed points, whichever process trains them.
+        rows = np.searchsorted(np.flatnonzero(arrays["placed"]), own[placed])
+        leaves = [arrays[f"lanes/{i}"][rows] for i in range(self._saved.facts["lanes"])]
+        if "best_value" in arrays:
+            self._best_value = arrays["best_value"][own]
+            count = self._saved.facts["lanes"]
+            self._best = [arrays[f"best/{i}"][own] for i in range(count)]
+        self._saved = None
+        self._place(self.engine.arrange(placed), leaves, placed)
+
+    def _place(self, layout: Layout, leaves: list[np.ndarray], points: np.ndarray) -> None:
+        """Puts lanes from the host into the chunks of a layout."""
+        self._layout, self._chunks = layout, []
+        for i, lanes in enumerate(self.engine.place(layout, leaves, points)):
+            hyperparams, _, keys = self.engine.begin(layout, i)
+            self._chunks.append(Chunk(hyperparams, lanes, keys))
+
+    def _await_batches(self, halt: Callable[[], bool]) -> bool:
+        """Waits for batches from the host; returns whether to go on."""
+        try:
+            while not self.engine.feed.is_ready(self.done, WAIT):
+                if self._hosts.count == 1 and halt():
+                    return False
+        except Exception as error:
+            if self._hosts.count > 1 or self.done == 0:
+                raise
+            self.failure = error  # raised by the sweep, once what was trained is saved
+            return False
+        return True
+
+    def _train(self, count: int, pool: concurrent.futures.ThreadPoolExecutor) -> Segment:
+        """Asks for the next updates of all chunks."""
+        first, layout = self.done, self._layout
+
+        def train(i: int, before: concurrent.futures.Future[Any] | None) -> Any:
+            if before is not None:
+                before.result()  # it is ahead in the same queue, so it is running or done
+            return self._chunk_trained(layout, i, first, count)
+
+        results = []
+        for i, chunk in enumerate(self._chunks):
+            chunk.task = pool.submit(train, i, chunk.task)
+            results.append(chunk.task)
+        self.done += count
+        return Segment(first, count, layout, results)
+
+    def _chunk_trained(self, layout: Layout, i: int, first: int, count: int) -> Any:
+        """Trains one chunk, block by block; its records by call, and whether it is finite."""
+        chunk, feed = self._chunks[i], self.engine.feed
+        found, finite, end = [], None, first + count
+        while first < end:
+            block = first // feed.block
+            steps = min(end, (block + 1) * feed.block) - first
+            rows = feed.rows(self.engine.programs.draw, layout, i, chunk.keys, block)
+            chunk.lanes, records, finite = self.engine.train(chunk, rows, first, steps)
+            # Fetched while the next call is under way, on devices that work by themselves.
+            found.append((first, steps, records))
+            first += steps
+        return jax.device_get(found), np.asarray(finite)
+
+    def _read(self, segment: Segment, report: Callable[[int, np.ndarray], None]) -> None:
+        """Puts a segment's results where they belong, and reports its losses."""
+        for chunk, result in zip(segment.layout.chunks, segment.results, strict=True):
+            calls, finite = result.result()
+            # What was stopped may be trained on in a chunk where that costs nothing.
+            kept = chunk.own & self.alive[chunk.points]
+            points, seeds = chunk.points[kept], chunk.seeds[kept]
+            for first, steps, records in calls:
+                for part, every in zip((0, 1), self._cadences, strict=True):
+                    _write(self.records[part], records[part], points, seeds, kept, first, steps, every)
+            self.finite[points, seeds] = finite[kept]
+        every = self.engine.problem.loss_every
+        end = segment.first + segment.steps
+        at = slice(-(-segment.first // every), -(-end // every))
+        report(end, self.records[0]["loss"][..., at])
+
+    @property
+    def _cadences(self) -> tuple[int, int]:
+        return self.engine.problem.loss_every, self.engine.problem.record_every
+
+    def _blank_records(self) -> Tree:
+        """Room for all records, NaN where nothing is recorded."""
+        own, seeds = len(self.engine.feed.points), self.engine.feed.seeds
+        room = []
+        shapes = self.engine.programs.train.results[1]
+        for part, every in zip(shapes, self._cadences, strict=True):
+            length = -(-self.settings.steps // every)
+            blank = lambda leaf, n=length: np.full((own, seeds, n), np.nan, leaf.dtype)
+            room.append(jax.tree.map(blank, part))
+        return tuple(room)
+
+    def _recorded(self) -> Tree:
+        """The records up to now."""
+        return tuple(
+            jax.tree.map(lambda leaf, n=-(-self.done // every): leaf[..., :n], part)
+            for part, every in zip(self.records, self._cadences, strict=True)
         )
-        placed = np.flatnonzero(self._saved.arrays["placed"][own])
-        self._layout = self._engine.arrange(placed)
-        # The file has the lanes of all points that have a place, whosever they are.
-        rows = np.searchsorted(np.flatnonzero(self._saved.arrays["placed"]), own[placed])
-        leaves = [self._saved.arrays[f"lanes/{i}"][rows] for i in range(self._saved.facts["lanes"])]
-        return self._engine.place(self._layout, leaves, placed)
+
+    def _anyone(self) -> bool:
+        """Whether any process trains a point."""
+        return bool(self._hosts.gather(self.alive, self._points).any())
+
+    def _evaluation_times(self) -> range:
+        """After which updates lanes are evaluated; the end is among them if an interval was set."""
+        settings = self.settings
+        if settings.interval >= settings.steps:
+            return range(0)
+        return range(settings.interval, settings.steps, settings.interval)
 
     def _count(self, length: int) -> int:
-        """Steps of the next segment, which ends where the host has something to do."""
-        done, block = self.done, self._engine.block
-        ends = [
-            self._steps,
-            done + block - done % block,
-            done + self._interval - done % self._interval,
-        ]
+        """Updates of the next segment, which ends where the host has something to do."""
+        done, settings = self.done, self.settings
+        ends = [settings.steps, done + settings.interval - done % settings.interval]
         ends += [look for look in self._looks if look > done][:1]
+        if self.engine.feed.streamed:  # all chunks use a block of batches before the next one comes
+            ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
         return max(min(done + length, *ends) - done, 1)
 
-    def _seconds(self) -> float:
-        """How long a segment is to take."""
-        calls = len(self._layout.chunks) / max(self._engine.plan.threads, 1)
-        return SECONDS_PER_SEGMENT * min(max(calls / 5, 1), LONGEST)
-
-    def _length(self, count: int, length: float, seconds: float) -> tuple[float, float]:
-        """How many steps to take next, and from when on to time them."""
+    def _length(self, count: int, length: float, since: float) -> tuple[float, float]:
+        """Updates of the next segment by the clock, and from when on to time it."""
+        now = time.perf_counter()
         if not self._layout.chunks:  # other processes train, and say how far to go
-            return np.inf, time.perf_counter()
-        self._engine.paced(count, seconds, self._layout.cells)
-        # Aim at equal times, but grow slowly: the first segments also pay for what happens once.
-        return float(
-            np.clip(count * self._seconds() / seconds, 1, 8 * max(count, length / 8))
-        ), time.perf_counter()
-
-    def _step(self, count: int, pool: concurrent.futures.ThreadPoolExecutor) -> Segment:
-        first = self.done
-        inputs = self._engine.inputs(self._layout, first)
-
-        def train(i: int) -> Any:
-            self._lanes[i], *results = self._engine.train(inputs[i], self._lanes[i], first, count)
-            return results
-
-        def train_after(i: int, before: concurrent.futures.Future[Any] | None) -> Any:
-            if before is not None:
-                before.result()  # of the same chunk, and in the same queue before this: it is running or done
-            return jax.block_until_ready(train(i))
-
-        chunks = range(len(self._layout.chunks))
-        if self._engine.plan.threads > 1:
-            self._tasks = {i: pool.submit(train_after, i, self._tasks.get(i)) for i in chunks}
-            results = list(self._tasks.values())
-        else:
-            results = [train(i) for i in chunks]
-        self.done += count
-        return Segment(count, self._layout, results)
-
-    def _read(self, segment: Segment, report: Callable[[np.ndarray, int], None]) -> None:
-        """Fetches a segment's records to the host."""
-        results = [
-            r.result() if isinstance(r, concurrent.futures.Future) else r for r in segment.results
-        ]
-        if segment.layout.chunks:
-            trees = [
-                jax.tree.map(lambda leaf: np.asarray(leaf)[: segment.steps], records)
-                for records, _ in results
-            ]
-            points = len(self.alive)
-            gathered = jax.tree.map(lambda *leaves: segment.layout.gather(leaves, points), *trees)
-            for leaf in jax.tree.leaves(gathered):
-                leaf[:, ~self.alive] = (
-                    np.nan
-                )  # what was stopped may be trained on where that costs nothing
-            finite = segment.layout.gather([np.asarray(finite) for _, finite in results], points)
-            self.finite[self.alive] = finite[self.alive]
-        else:  # other processes train
-            gathered = self._missing(segment.steps)
-        self._records.append(gathered)
-        report(np.moveaxis(gathered["loss"], 0, -1), segment.steps)
-
-    def _settle(self, pending: Segment | None, report: Callable[[np.ndarray, int], None]) -> None:
-        """Waits for what is under way."""
-        if pending is not None:
-            self._read(pending, report)
-        self._tasks = {}
+            return np.inf, now
+        chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
+        seconds = SECONDS * min(max(chunks / CALLS, 1), LONGEST)
+        # Grow slowly: the first segments also pay for what happens once.
+        wanted = count * seconds / max(now - since, 1e-9)
+        return float(np.clip(wanted, 1, 8 * max(count, length / 8))), now
 
     def _evaluated(self) -> dict[str, np.ndarray]:
-        if not self._engine.metrics:
+        """The metrics of all lanes of this process, NaN for points that were stopped."""
+        names = self.engine.metrics
+        if not names:
             return {}
-        if not self._layout.chunks:
-            missing = np.full((len(self.alive), self._seeds), np.nan, np.float32)
-            return {name: missing.copy() for name in self._engine.metrics}
-        parts = self._engine.evaluate(self._lanes)
-        found = jax.tree.map(
-            lambda *leaves: self._layout.gather(leaves, len(self.alive)), *jax.device_get(parts)
-        )
+        missing = np.full((len(self.alive), self.engine.feed.seeds), np.nan, np.float32)
+        if not self._chunks:
+            return {name: missing.copy() for name in names}
+        evaluate = self.engine.programs.evaluate
+        assert evaluate is not None
+
+        def one(chunk: Chunk) -> Any:
+            data = self.engine.feed.data
+            return jax.device_get(evaluate(data, chunk.hyperparams, chunk.keys, chunk.lanes))
+
+        with concurrent.futures.ThreadPoolExecutor(max(self.engine.plan.threads, 1)) as pool:
+            parts = list(pool.map(one, self._chunks))
+        gather = lambda *leaves: self._layout.gather(leaves, len(self.alive))
+        found = jax.tree.map(gather, *parts)
         for values in found.values():
             values[~self.alive] = np.nan
         return found
 
     def _evaluate(self) -> None:
-        if self._engine.metrics and not (self.evaluations and self.evaluations[-1][0] == self.done):
-            self.evaluations.append((self.done, self._evaluated()))
-            everywhere = self._hosts.gather(self.evaluations[-1][1], len(self._coordinates))
-            self._on_event("evaluate", {"done": self.done, "metrics": dict(everywhere)})
+        """Evaluates all lanes, once after the same update."""
+        if not self.engine.metrics:
+            return
+        if self.evaluations and self.evaluations[-1][0] == self.done:
+            return
+        found = self._evaluated()
+        self._keep_best(found)
+        self.evaluations.append((self.done, found))
+        everywhere = self._hosts.gather(found, self._points)
+        self._notify("evaluate", {"done": self.done, "metrics": dict(everywhere)})
 
-    def _alive_everywhere(self) -> np.ndarray:
-        return self._hosts.gather(self.alive, len(self._coordinates))
+    def _keep_best(self, metrics: dict[str, np.ndarray]) -> None:
+        """Keeps the lanes whose evaluation is their best one yet."""
+        if not self.settings.keep_best or not self._chunks:
+            return
+        values = self.settings.sign * metrics[self.settings.objective].astype(np.float64)
+        better = values < self._best_value
+        leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
+        placed = self._layout.points
+        if self._best is None:
+            room = lambda leaf: np.zeros((len(self.alive), *leaf.shape[1:]), leaf.dtype)
+            self._best = [room(leaf) for leaf in leaves]
+        for best, leaf in zip(self._best, leaves, strict=True):
+            mask = better[placed]
+            kept = best[placed]
+            kept[mask] = leaf[mask]
+            best[placed] = kept
+        self._best_value = np.where(better, values, self._best_value)
 
     def _look(self) -> None:
         """Stops the points whose lanes have all diverged, and those that the rule gives up."""
-        lost = ~np.isfinite(self.losses).all(axis=-1)
-        leaving = self.alive & np.all(lost, axis=1)
-        if self.done in self._rungs and self._rule is not None:
-            leaving |= self._pruned(leaving)
-        stopped, alive = self._hosts.gather(
-            (leaving, self.alive & ~leaving), len(self._coordinates)
-        )
+        lost = ~np.isfinite(self.losses).all(axis=-1) | ~self.finite
+        leaving = self.alive & np.all(lost, axis=1) & self.settings.drop
+        if self.done in self._asked:
+            leaving |= self._given_up(leaving)
+        stopped, alive = self._hosts.gather((leaving, self.alive & ~leaving), self._points)
         if stopped.any():
-            self._evaluate()  # once more, who leaves
+            self._evaluate()  # once more, while the lanes are there
         self.stopped_at[leaving] = self.done
         self.alive &= ~leaving
         if stopped.any():
-            words = {
-                "stopped": np.flatnonzero(stopped).tolist(),
-                "alive": int(alive.sum()),
-                "done": self.done,
-            }
-            self._on_event("stop", words)
-        if not leaving.any():
+            which = np.flatnonzero(stopped).tolist()
+            facts = {"done": self.done, "stopped": which, "alive": int(alive.sum())}
+            self._notify("stop", facts)
+        if leaving.any():
+            self._compact()
+
+    def _compact(self) -> None:
+        """Moves the lanes that go on to fewer or smaller chunks."""
+        before, points = self._layout, np.flatnonzero(self.alive)
+        self.engine, layout = compacted(self.engine, before, points)
+        if layout is before:
             return
-        before = self._layout
-        layout = self._engine.compacted(before, np.flatnonzero(self.alive), self._steps - self.done)
-        if layout is not before:
-            same = layout.among(before)
-            self._layout = layout
-            if same is not None:
-                self._lanes = [self._lanes[i] for i in same]
-            else:
-                leaves = self._engine.fetch(before, self._lanes)
-                self._lanes = []  # before the new ones are there
-                keep = np.isin(before.points, layout.points)
-                self._lanes = self._engine.place(
-                    layout, [leaf[keep] for leaf in leaves], layout.points
-                )
+        same = layout.among(before)
+        if same is not None:
+            self._layout, self._chunks = layout, [self._chunks[i] for i in same]
+            return
+        leaves = [
+            leaf[np.isin(before.points, layout.points)]
+            for leaf in self.engine.fetch(before, [chunk.lanes for chunk in self._chunks])
+        ]
+        self._place(layout, leaves, layout.points)
 
-    def _pruned(self, lost: np.ndarray) -> np.ndarray:
+    def _given_up(self, lost: np.ndarray) -> np.ndarray:
         """The points of this process that the rule gives up."""
-        if self._objective == "train_loss":
-            history = self.losses
-        else:
-            history = np.stack([values[self._objective] for _, values in self.evaluations], axis=-1)
-        diverged = ~np.all(np.isfinite(self.losses), axis=-1, keepdims=True)
-        history = np.where(diverged, np.inf, self._sign * history)
-        points = len(self._coordinates)
-        history, alive = self._hosts.gather((history, self.alive & ~lost), points)
-        kept = np.zeros(points, bool)
-        if alive.any() and self._rule is not None:
-            rung = self._rungs.index(self.done)
-            kept[alive] = self._rule.keep(
-                history[alive], self._coordinates[alive], rung=rung, points=points
-            )
-        return self.alive & ~lost & ~kept[self._hosts.own(points)]
-
-    def _pad(self) -> None:
-        """Fills the records up where every point has diverged and nothing is left to train."""
-        self._records.append(self._missing(self._steps - self.done))
-        self.done = self._steps
-
-    def _missing(self, steps: int) -> Any:
-        return jax.tree.map(
-            lambda leaf: np.full((steps, *leaf.shape[1:]), np.nan, leaf.dtype), self.records
+        rule, settings = self.settings.rule, self.settings
+        assert rule is not None
+        objective = self.losses
+        if self._is_evaluated:
+            values = [metrics[settings.objective] for _, metrics in self.evaluations]
+            objective = np.stack(values, axis=-1)
+        losses, objective, alive, monitors = self._hosts.gather(
+            (self.losses, settings.sign * objective, self.alive & ~lost, self._recorded()[1]),
+            self._points,
         )
+        points = self._hosts.whole
+        evidence = Evidence(
+            losses=losses,
+            objective=objective,
+            hyperparams=points.columns,
+            monitors=monitors,
+            done=self.done,
+            steps=settings.steps,
+            alive=alive,
+            look=self._asked.index(self.done),
+            rates=settings.rates,
+            choices=tuple(points.choices),
+        )
+        kept = np.asarray(rule.keep(evidence))
+        if kept.shape != alive.shape or kept.dtype != bool:
+            raise ValueError(
+                f"`stop` must keep a mask of {len(alive)} points, got {kept.dtype} of shape"
+                f" {kept.shape} from {rule!r}"
+            )
+        return self.alive & ~lost & ~kept[self._hosts.own(self._points)]
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        whole = lambda tree, axis=0: self._hosts.gather(tree, len(self._coordinates), axis)
-        own = np.isin(np.arange(len(self.alive)), self._layout.points)
-        placed = whole(own)
-        leaves = self._engine.fetch(self._layout, self._lanes)
-        if (
-            self._hosts.count > 1
-        ):  # which have as many lanes to send only if they send the stopped ones too
-            leaves = [whole(_expanded(leaf, own))[placed] for leaf in leaves]
-        records = [whole(leaf, 1) for leaf in jax.tree.leaves(self.records)]
-        arrays: dict[str, Any] = {
-            "alive": whole(self.alive),
-            "placed": placed,
-            "shape": whole(np.tile(self._layout.shape, (len(self.alive), 1))),
-            "stopped_at": whole(self.stopped_at),
-            "finite": whole(self.finite),
-            **{f"lanes/{i}": leaf for i, leaf in enumerate(leaves)},
-            **{f"records/{i}": leaf for i, leaf in enumerate(records)},
-        }
-        for i, (_, metrics) in enumerate(self.evaluations):
-            arrays |= {f"evaluations/{i}/{name}": whole(values) for name, values in metrics.items()}
-        facts = {
-            "done": self.done,
-            "lanes": len(leaves),
-            "records": len(records),
-            "evaluated_at": [at for at, _ in self.evaluations],
-            "metrics": sorted({name for _, metrics in self.evaluations for name in metrics}),
-            "pace": self._engine.pace,
-            "compile_seconds": self._engine.compile_seconds,
-            "plan": dataclasses.asdict(self._engine.plan),
-        }
-        checkpoint.save(State(facts, arrays), write=self._hosts.is_first)
-        self._on_event("checkpoint", {"done": self.done, "path": str(checkpoint.path)})
+        """Saves the state. That it cannot be written is a warning: training goes on."""
+        checkpoint.try_save(self.state(), write=self._hosts.is_first)
+        self._notify("checkpoint", {"done": self.done, "path": str(checkpoint.path)})
+
+
+def _write(
+    room: Tree,
+    records: Tree,
+    points: np.ndarray,
+    seeds: np.ndarray,
+    kept: np.ndarray,
+    first: int,
+    steps: int,
+    every: int,
+) -> None:
+    """Puts the records of a call, `[records, groups, members]`, into `[points, seeds, records]`."""
+    begin, end = -(-first // every), -(-(first + steps) // every)
+
+    def one(whole: np.ndarray, part: np.ndarray) -> None:
+        whole[points, seeds, begin:end] = np.moveaxis(part[: end - begin], 0, -1)[kept]
+
+    jax.tree.map(one, room, records)
 
 
 def _expanded(leaf: np.ndarray, own: np.ndarray) -> np.ndarray:

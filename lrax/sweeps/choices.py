@@ -1,0 +1,166 @@
+"""The points of a sweep: numbers, and choices among Schedules or other pytrees."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import _require
+from ..schedules.schedule import Schedule
+from ..schedules.stacks import stack
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """The values of an axis that are no numbers.
+
+    Attributes:
+      items: The values as the user gave them.
+      labels: A short text for each.
+      stacked: One pytree of all, its leaves with the choices in front.
+    """
+
+    items: tuple[Any, ...]
+    labels: tuple[str, ...]
+    stacked: Tree
+
+    def lanes(self, indices: np.ndarray) -> Tree:
+        """The choices with these indices, as one pytree with the indices' axes in front."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], self.stacked)
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """The points that a sweep tries.
+
+    Attributes:
+      columns: `{name: [points]}`, float64: the values, or the indices of choices.
+      choices: `{name: Choices}` for the columns that hold indices.
+    """
+
+    columns: dict[str, np.ndarray]
+    choices: dict[str, Choices] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, points: np.ndarray) -> "Points":
+        """The points with these indices."""
+        columns = {name: values[points] for name, values in self.columns.items()}
+        return Points(columns, self.choices)
+
+    def lanes(self, points: np.ndarray) -> dict[str, Tree]:
+        """The hyperparameters of lanes whose points have these indices, as arrays of the host."""
+        dtype = _require.float_dtype()
+        found: dict[str, Tree] = {}
+        for name, values in self.columns.items():
+            if name in self.choices:
+                found[name] = self.choices[name].lanes(values[points].astype(int))
+            else:
+                found[name] = values[points].astype(dtype)
+        return found
+
+    def at(self, point: int) -> dict[str, Any]:
+        """One point: numbers as floats, and the user's own objects."""
+        found: dict[str, Any] = {}
+        for name, values in self.columns.items():
+            value = float(values[point])
+            found[name] = self.choices[name].items[int(value)] if name in self.choices else value
+        return found
+
+    def described(self) -> dict[str, Any]:
+        """The points in terms of JSON, to tell them from those of another sweep."""
+        return {
+            name: [list(self.choices[name].labels), values.tolist()]
+            if name in self.choices
+            else values.tolist()
+            for name, values in self.columns.items()
+        }
+
+
+def as_choices(name: str, values: Any) -> Choices | None:
+    """The values of an axis as `Choices`; None if they are numbers.
+
+    Args:
+      name: The hyperparameter, for errors.
+      values: A `Schedule` with an axis of lanes, a list of Schedules and functions of the count, or
+        a list of pytrees of one structure.
+    """
+    if isinstance(values, Schedule):
+        values = _unstacked(name, values)
+    if not isinstance(values, (list, tuple)) or not values or all(map(_is_number, values)):
+        return None
+    items = tuple(values)
+    refused = [item for item in items if isinstance(item, (str, bytes, bool)) or item is None]
+    refused += [item for item in items if _is_transformation(item)]
+    if refused:
+        raise TypeError(
+            f"`grid[{name!r}]` must hold numbers, Schedules or pytrees of one structure, got"
+            f" {refused[0]!r}. What changes the program is swept by"
+            f" `lrax.sweep_over({{{name!r}: [...]}}, lambda {name}: (task, optimizer), grid, ...)`."
+        )
+    if any(isinstance(item, Schedule) or callable(item) for item in items):
+        return Choices(items, _labels(items), stack(list(items)))
+    structures = {jax.tree.structure(item) for item in items}
+    shapes = {tuple(np.shape(leaf) for leaf in jax.tree.leaves(item)) for item in items}
+    if len(structures) > 1 or len(shapes) > 1:
+        raise ValueError(
+            f"`grid[{name!r}]` must hold pytrees of one structure and of the same shapes. What"
+            f" differs is swept by `lrax.sweep_over({{{name!r}: [...]}}, lambda {name}: (task,"
+            " optimizer), grid, ...)`."
+        )
+    stacked = jax.tree.map(lambda *leaves: np.stack([_number(name, x) for x in leaves]), *items)
+    return Choices(items, _labels(items), stacked)
+
+
+def _unstacked(name: str, schedule: Schedule) -> list[Schedule]:
+    """The lanes of a schedule with an axis of lanes."""
+    lanes = np.shape(schedule(0))
+    if len(lanes) != 1:
+        raise ValueError(
+            f"`grid[{name!r}]` must be a Schedule with one axis of lanes, as `lrax.stack` makes it,"
+            f" or a list of Schedules, got rates of shape {lanes}"
+        )
+    return [_lane(schedule, i, lanes[0]) for i in range(lanes[0])]
+
+
+def _lane(schedule: Schedule, i: int, lanes: int) -> Schedule:
+    has_lane = lambda leaf: np.ndim(leaf) > 0 and np.shape(leaf)[0] == lanes
+    return jax.tree.map(lambda leaf: leaf[i] if has_lane(leaf) else leaf, schedule)
+
+
+def _labels(items: Sequence[Any]) -> tuple[str, ...]:
+    """A short text for each choice: the name alone where no two share it."""
+    names = [_name(item, i) for i, item in enumerate(items)]
+    whole = [repr(item) if isinstance(item, Schedule) else _name(item, i) for i, item in enumerate(items)]
+    labels = [name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)]
+    if len(set(labels)) < len(labels):
+        labels = [f"{label} #{i}" for i, label in enumerate(labels)]
+    return tuple(labels)
+
+
+def _name(item: Any, i: int) -> str:
+    if isinstance(item, Schedule):
+        return repr(item).split("(")[0]
+    if _is_number(item):
+        return f"{float(item):.3g}"
+    return getattr(item, "__name__", f"choice {i}") if callable(item) else f"choice {i}"
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, (bool, np.bool_)) and (
+        isinstance(value, (int, float, np.number))
+        or (hasattr(value, "dtype") and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu")
+    )
+
+
+def _is_transformation(item: Any) -> bool:
+    return isinstance(item, tuple) and hasattr(item, "init") and hasattr(item, "update")
+
+
+def _number(name: str, leaf: Any) -> np.ndarray:
+    return np.asarray(_require.real(**{f"grid[{name!r}]": leaf})[f"grid[{name!r}]"])

@@ -1,0 +1,143 @@
+"""Compiled programs into which data enters as an argument."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax import numpy as jnp
+from jax.core import eval_jaxpr
+from jax.extend.core import ClosedJaxpr
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .xla.compiling import compiler_options
+from .xla.convolutions import convolutions
+
+Tree = Any
+
+
+class Traced(NamedTuple):
+    """A function traced for arguments of some shapes."""
+
+    closed: ClosedJaxpr
+    arguments: tuple[Tree, ...]  # of jax.ShapeDtypeStruct
+    results: Tree  # of jax.ShapeDtypeStruct
+
+    @property
+    def text(self) -> str:
+        """What it computes; the arrays that it closes over are `closed.consts`."""
+        return self.closed.jaxpr.pretty_print(use_color=False)
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether it contains a convolution."""
+        return next(convolutions(self.closed.jaxpr), None) is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Executable:
+    """A compiled program. Any thread may call it: it heeds no settings of a thread."""
+
+    call: Callable[..., Any]
+    compiled: jax.stages.Compiled
+    results: Tree  # of jax.ShapeDtypeStruct
+    constants: int  # bytes of the arrays that the traced function closed over
+
+    def __call__(self, *args: Tree) -> Any:
+        """Runs it."""
+        return self.call(*args)
+
+    @functools.cached_property
+    def memory(self) -> Any:
+        """XLA's account of the memory that it takes, or None."""
+        return self.compiled.memory_analysis()
+
+    @functools.cached_property
+    def flops(self) -> float | None:
+        """Floating-point operations of one call as XLA counts them, or None."""
+        costs = self.compiled.cost_analysis()
+        costs = costs[0] if isinstance(costs, list) and costs else costs
+        flops = costs.get("flops") if isinstance(costs, dict) else None
+        return flops if flops and flops > 0 else None
+
+    @property
+    def bytes(self) -> int:
+        """What keeping it costs: its code and the arrays that it holds."""
+        return self.constants + getattr(self.memory, "generated_code_size_in_bytes", 0)
+
+
+def trace(function: Callable[..., Any], *args: Tree) -> Traced:
+    """Traces a pure function for such arguments, arrays or `jax.ShapeDtypeStruct`s."""
+    shapes = jax.tree.map(_shape, args)
+    closed, results = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    return Traced(closed, shapes, results)
+
+
+def lower(
+    traced: Traced,
+    *,
+    donate: Sequence[int] = (),
+    hasty: bool = False,
+    shardings: tuple[Any, Any] | None = None,
+) -> Callable[[], Executable]:
+    """Lowers a traced function, under the settings of this thread.
+
+    `jax.jit` bakes the arrays that a function closes over into the program, a validation set for
+    instance: one copy in the text to compile, another in the executable. Here they become
+    arguments.
+
+    Args:
+      traced: The traced function.
+      donate: Positions of the arguments whose buffers the results may take.
+      hasty: Whether it runs so seldom that compiling should be quick, rather than the code.
+      shardings: How its arguments and results lie on several devices; constants lie on all.
+
+    Returns:
+      A function that compiles it. It may run on another thread: XLA releases Python's lock.
+    """
+    closed, arguments, results = traced
+    structure = jax.tree.structure(results)
+    constants = [jnp.asarray(value) for value in closed.consts]
+    jaxpr = closed.jaxpr
+
+    def call(constants: list[jax.Array], *args: Tree) -> Tree:
+        leaves = eval_jaxpr(jaxpr, constants, *jax.tree.leaves(args))
+        return jax.tree.unflatten(structure, leaves)
+
+    options: dict[str, Any] = {}
+    if shardings is not None:
+        into, out = shardings
+        everywhere = NamedSharding(jax.tree.leaves(into)[0].mesh, PartitionSpec())
+        options = {"in_shardings": (everywhere, *into), "out_shardings": out}
+        constants = [jax.device_put(value, everywhere) for value in constants]
+    jitted = jax.jit(call, donate_argnums=[1 + i for i in donate], **options)
+    lowered = jitted.lower(constants, *arguments)
+    on_cpu = jax.default_backend() == "cpu"
+    settings = compiler_options(jaxpr, hasty=hasty) if on_cpu else {}
+    size = sum(value.nbytes for value in constants)
+
+    def compile_() -> Executable:
+        compiled = lowered.compile(compiler_options=settings or None)
+        return Executable(functools.partial(compiled, constants), compiled, results, size)
+
+    return compile_
+
+
+def signature(args: Tree) -> Any:
+    """What tells two calls apart that need different programs: shapes, types, JAX's settings."""
+    leaves, structure = jax.tree.flatten(args)
+    config = jax.config
+    settings = (
+        config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+        config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
+        config.jax_default_device,  # pyright: ignore[reportAttributeAccessIssue]
+    )
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), settings
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    # Not the arrays themselves, nor where they lie: one call's are not another's.
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

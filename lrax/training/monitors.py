@@ -1,0 +1,231 @@
+"""Monitors: pure functions of a `Step` whose values are recorded while a run goes on.
+
+Each returns a scalar, or a dict of scalars. `lrax.train` and `lrax.sweep` call them every
+`record_every` updates and keep what they return under the function's name, a dict's entries as
+`"name/entry"`. A function of one's own works like those here:
+
+    def loss_scale(step):
+        return step.opt_state[0].scale
+
+    lrax.sweep(..., monitors=[lrax.monitors.grad_norm, loss_scale], record_every=10)
+
+Settings are bound by `functools.partial`, for instance the groups of `update_ratio`:
+
+    functools.partial(lrax.monitors.update_ratio, group=lambda path: path.split("/")[0])
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import optax
+from jax import numpy as jnp
+
+from .. import _require
+from ..rate.scale import get_lr
+from .run import Step
+
+__all__ = ["grad_norm", "learning_rate", "param_norm", "update_norm", "update_ratio"]
+
+Tree = Any
+Group = Callable[[str], str]
+Value = jax.Array | dict[str, jax.Array]
+Monitor = Callable[[Step], Value]
+
+
+def learning_rate(step: Step) -> Value:
+    """The learning rate that multiplied this update: `lrax.get_lr` of the optimizer's state.
+
+    Use it with optimizers that end in `lrax.scale_by_lr`, or keep their rate in the state as
+    `optax.inject_hyperparams` does.
+
+    Args:
+      step: The update.
+
+    Returns:
+      A scalar, or `{group: scalar}` where the optimizer has a rate for each group.
+
+    Raises:
+      ValueError: if the optimizer's state holds no learning rate.
+
+    Example:
+      >>> task = lrax.tasks.diabetes()
+      >>> sgd = lambda peak: lrax.scale_by_lr(lrax.linear(peak, 0.0, 4))
+      >>> train = lrax.train(task, sgd, steps=4, monitors=[lrax.monitors.learning_rate])
+      >>> print(train(0.1, jax.random.key(0)).monitors["learning_rate"])
+      [0.1   0.075 0.05  0.025]
+    """
+    rate = get_lr(step.opt_state)
+    if isinstance(rate, dict):
+        return {str(group): value for group, value in rate.items()}
+    return rate
+
+
+def grad_norm(step: Step, *, group: Group | None = None) -> Value:
+    """The Euclidean norm of the gradient, before the optimizer changes it.
+
+    Use it to see spikes before the loss shows them, and to choose a threshold for clipping.
+
+    Args:
+      step: The update.
+      group: Function from a parameter's path, such as `"block_0/mlp/kernel"`, to its group; the
+        norm is then one for each group. By default all parameters are one.
+
+    Returns:
+      A scalar, or `{group: scalar}`.
+
+    Raises:
+      TypeError: if `group` does not return a string.
+
+    Example:
+      >>> task = lrax.tasks.diabetes()
+      >>> train = lrax.train(task, optax.sgd, steps=4, monitors=[lrax.monitors.grad_norm])
+      >>> train(0.1, jax.random.key(0)).monitors["grad_norm"].shape
+      (4,)
+    """
+    return _norm(step.grads, group)
+
+
+def update_norm(step: Step, *, group: Group | None = None) -> Value:
+    """The Euclidean norm of the update, as it is added to the parameters.
+
+    Use it to compare optimizers at equal rates: Adam's updates do not shrink with the gradient.
+
+    Args:
+      step: The update.
+      group: As in `grad_norm`.
+
+    Returns:
+      A scalar, or `{group: scalar}`.
+
+    Raises:
+      TypeError: if `group` does not return a string.
+
+    Example:
+      >>> task = lrax.tasks.diabetes()
+      >>> train = lrax.train(task, optax.sgd, steps=4, monitors=[lrax.monitors.update_norm])
+      >>> train(0.1, jax.random.key(0)).monitors["update_norm"].shape
+      (4,)
+    """
+    return _norm(step.updates, group)
+
+
+def param_norm(step: Step, *, group: Group | None = None) -> Value:
+    """The Euclidean norm of the parameters before the update.
+
+    Use it to watch weight decay: the norm settles where decay and gradient balance.
+
+    Args:
+      step: The update.
+      group: As in `grad_norm`.
+
+    Returns:
+      A scalar, or `{group: scalar}`.
+
+    Raises:
+      TypeError: if `group` does not return a string.
+
+    Example:
+      >>> task = lrax.tasks.diabetes()
+      >>> train = lrax.train(task, optax.sgd, steps=4, monitors=[lrax.monitors.param_norm])
+      >>> train(0.1, jax.random.key(0)).monitors["param_norm"].shape
+      (4,)
+    """
+    return _norm(step.params, group)
+
+
+def update_ratio(step: Step, *, group: Group | None = None) -> Value:
+    r"""The norm of the update over the norm of the parameters.
+
+    $$\|\Delta\theta\| / \|\theta\|$$
+
+    Use it to see whether a rate suits all layers: ratios near 1e-3 are usual in training, and a
+    group far above or below the others has the wrong rate. 0 / 0 is 0.
+
+    Args:
+      step: The update.
+      group: As in `grad_norm`.
+
+    Returns:
+      A scalar, or `{group: scalar}`.
+
+    Raises:
+      TypeError: if `group` does not return a string.
+
+    Example:
+      >>> import functools
+      >>> task = lrax.tasks.diabetes()
+      >>> by_layer = functools.partial(
+      ...     lrax.monitors.update_ratio, group=lambda path: path.split("/")[0]
+      ... )
+      >>> train = lrax.train(task, optax.sgd, steps=4, monitors=[by_layer])
+      >>> sorted(train(0.1, jax.random.key(0)).monitors)
+      ['update_ratio/layer_0', 'update_ratio/layer_1']
+    """
+    updates, params = _norm(step.updates, group), _norm(step.params, group)
+    if isinstance(updates, dict):
+        return {name: _ratio(norm, params[name]) for name, norm in updates.items()}
+    return _ratio(updates, params)
+
+
+def as_monitors(monitors: Any) -> dict[str, Monitor]:
+    """The monitors that a caller gave, by name."""
+    if isinstance(monitors, Mapping):
+        named = dict(monitors)
+    elif isinstance(monitors, Iterable) and not isinstance(monitors, (str, bytes)):
+        listed = list(monitors)
+        named = {_name(monitor): monitor for monitor in listed}
+        if len(named) < len(listed):
+            names = [_name(monitor) for monitor in listed]
+            raise ValueError(
+                f"`monitors` must have different names, got {names}; pass {{name: function}}"
+            )
+    else:
+        raise TypeError(f"`monitors` must be a list of functions of a Step, got {monitors!r}")
+    for name, monitor in named.items():
+        if not isinstance(name, str) or not callable(monitor):
+            raise TypeError(f"`monitors` must be functions of a Step, got {name!r}: {monitor!r}")
+    return named
+
+
+def measured(monitors: Mapping[str, Monitor], step: Step) -> dict[str, jax.Array]:
+    """What the monitors return for one update, flattened to `{name: scalar}`."""
+    found: dict[str, jax.Array] = {}
+    for name, monitor in monitors.items():
+        value = monitor(step)
+        if isinstance(value, Mapping):
+            entries = {f"{name}/{entry}": scalar for entry, scalar in value.items()}
+        else:
+            entries = {name: value}
+        for entry, scalar in entries.items():
+            if scalar is None or jnp.shape(scalar):
+                what = "None" if scalar is None else f"shape {jnp.shape(scalar)}"
+                raise TypeError(
+                    f"the monitor {name!r} must return a scalar or a dict of scalars, got {what}"
+                )
+            found[entry] = jnp.asarray(scalar, _require.float_dtype())
+    return found
+
+
+def _name(monitor: Any) -> str:
+    function = monitor.func if isinstance(monitor, functools.partial) else monitor
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _norm(tree: Tree, group: Group | None) -> Value:
+    if group is None:
+        return optax.tree.norm(tree)
+    groups: dict[str, list[jax.Array]] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        text = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = group(text)
+        if not isinstance(name, str):
+            raise TypeError(f"`group` must return a string for {text!r}, got {name!r}")
+        groups.setdefault(name, []).append(leaf)
+    return {name: optax.tree.norm(leaves) for name, leaves in groups.items()}
+
+
+def _ratio(update: Any, params: Any) -> jax.Array:
+    # 0 / 0 is 0, and an update of parameters that are all zero is infinitely large.
+    return jnp.where(update == 0, 0.0, update / jnp.where(update == 0, 1.0, params))

@@ -1,0 +1,154 @@
+"""`lrax.train`: one run as a pure function of hyperparameters and key."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import optax
+from jax import lax, numpy as jnp
+
+from .. import _require
+from .monitors import Monitor, as_monitors, measured
+from .optimizer import Optimizer, first_parameter, parameters
+from .run import Hyperparams, Lane, Params, State, TaskLike, bound, split
+from .signals import Every, as_signals
+from .task import Task
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What `lrax.train` returns: what was recorded, and all that is needed to go on.
+
+    Attributes:
+      losses: `[steps]`, the training loss of the parameters before each update.
+      params: The parameters after the last update.
+      state: The state of a stateful model beside them, or None.
+      opt_state: The optimizer's state after the last update.
+      aux: `{name: [steps]}`, the scalars of the loss's aux.
+      metrics: `{name: scalar}`, what the task's `evaluate` returns at the end.
+      monitors: `{name: [records]}`, what the monitors returned at the updates 0, record_every, ...
+    """
+
+    losses: jax.Array
+    params: Params
+    state: State
+    opt_state: optax.OptState
+    aux: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]
+    monitors: dict[str, jax.Array]
+
+
+def train(
+    task: TaskLike,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    monitors: Iterable[Monitor] | Mapping[str, Monitor] = (),
+    record_every: int = 1,
+    signals: Mapping[str, Every] | None = None,
+    params: Params | None = None,
+) -> Callable[[Hyperparams | Any, jax.Array], Trained]:
+    """Training as a pure function of hyperparameters and key.
+
+    Use it where `lrax.sweep` is more than is needed, or inside your own `jit`, `vmap` and `grad`:
+    `jax.jit(jax.vmap(train, in_axes=(0, None)))` is a whole sweep in one program. Its lanes are
+    those of `lrax.sweep`, whose seed `s` is the key `jax.random.key(s)`.
+
+    Args:
+      task: What is trained: a `lrax.Task`, or a function of hyperparameters that returns one.
+      optimizer: Function from hyperparameters to an `optax.GradientTransformation`, such as
+        `optax.adam` or `lambda lr, wd: optax.adamw(lrax.warmup_cosine(lr, 1000, 100),
+        weight_decay=wd)`. The hyperparameters arrive as tracers.
+      steps: Optimizer updates, at least 1.
+      monitors: Functions of a `Step` whose values are recorded, or `{name: function}`; those of
+        `lrax.monitors` are ready-made.
+      record_every: Updates between two calls of the monitors, at least 1.
+      signals: `{name: lrax.every(n, function)}`, what is measured on a cadence and handed to the
+        optimizer's `update` by name.
+      params: Parameters to start from, or (params, state), in place of the task's `init`.
+
+    Returns:
+      `train(hyperparams, key) -> Trained`. `hyperparams` is a dict by the names of the optimizer's
+      (and the task function's) arguments, or a number for the optimizer's first.
+
+    Raises:
+      ValueError: if `steps` or `record_every` is below 1, or a signal has a reserved name.
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> task = lrax.tasks.diabetes()
+      >>> train = lrax.train(task, optax.sgd, steps=20)
+      >>> rates = {"learning_rate": jnp.array([0.0, 0.01, 0.1])}
+      >>> trained = jax.jit(jax.vmap(train, in_axes=(0, None)))(rates, jax.random.key(0))
+      >>> trained.losses.shape
+      (3, 20)
+    """
+    steps = _require.count("steps", steps, 1)
+    record_every = _require.count("record_every", record_every, 1)
+    check_task(task)
+    recorded = as_monitors(monitors)
+    measurements = as_signals({} if signals is None else signals)
+    first = first_parameter(optimizer)
+
+    def run(hyperparams: Hyperparams | Any, key: jax.Array) -> Trained:
+        if not isinstance(hyperparams, Mapping):
+            hyperparams = {first: hyperparams}
+        check_names(hyperparams, optimizer, task)
+        this = bound(task, optimizer, hyperparams, measurements)
+        if this.source.streamed:
+            raise TypeError(
+                "`task` must have batches that a pure function draws, `lrax.minibatches` or a"
+                " function of (step, key): batches from the host are for `lrax.sweep`"
+            )
+        keys = split(key)
+        lane = this.init(keys, params)
+
+        def update(lane: Lane, xs: Any) -> Any:
+            index, row = xs
+            lane, step = this.step(lane, index, row, keys)
+            # The index is not batched, so under `vmap` this stays a `cond`.
+            values = when(index % record_every == 0, lambda: measured(recorded, step))
+            return lane, (step.loss, step.aux, values)
+
+        xs = jnp.arange(steps), this.source.ahead(0, steps, keys.data)
+        lane, (losses, aux, values) = lax.scan(update, lane, xs)
+        values = jax.tree.map(lambda leaf: leaf[::record_every], values)
+        return Trained(
+            losses, lane.params, lane.state, lane.opt_state, aux, this.evaluate(lane, keys), values
+        )
+
+    return run
+
+
+def when(is_due: jax.Array, measure: Callable[[], Any]) -> Any:
+    """What a function returns where a condition holds, and zeros where it need not be called."""
+    blank = lambda: jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measure)
+    )
+    return lax.cond(is_due, measure, blank)
+
+
+def check_task(task: Any) -> None:
+    """Requires a `Task` or a function."""
+    if not isinstance(task, Task) and not callable(task):
+        raise TypeError(
+            "`task` must be a lrax.Task or a function of hyperparameters that returns one, got"
+            f" {type(task).__name__}"
+        )
+
+
+def check_names(hyperparams: Mapping[str, Any], optimizer: Optimizer, task: TaskLike) -> None:
+    """Requires that each hyperparameter has a parameter of the optimizer or the task's function."""
+    functions = [optimizer] if isinstance(task, Task) else [optimizer, task]
+    known = [parameters(function) for function in functions]
+    if any(not names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in known):
+        return
+    every = [name for names in known for name in names]
+    unknown = [name for name in hyperparams if name not in every]
+    if unknown:
+        raise ValueError(
+            f"`hyperparams` must name parameters of the optimizer or the task's function, {every},"
+            f" got {unknown}"
+        )
