@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..stopping import Stopping
+from ..stopping import Evidence, Stopping
 from ..storage.checkpoint import Checkpoint, State
 from .engine import Engine
 from .hosts import Hosts
@@ -70,7 +70,7 @@ class Run:
             coordinates,
         )
         self._on_event = on_event
-        self._rungs = rule.rungs(steps) if rule else ()
+        self._rungs = rule.looks(steps) if rule else ()
         looks = (
             [steps * i // LOOKS for i in range(1, LOOKS)]
             if drop and steps >= LOOKS * LOOK_STEPS
@@ -359,13 +359,22 @@ class Run:
         diverged = ~np.all(np.isfinite(self.losses), axis=-1, keepdims=True)
         history = np.where(diverged, np.inf, self._sign * history)
         points = len(self._coordinates)
-        history, alive = self._hosts.gather((history, self.alive & ~lost), points)
+        alive = self.alive & ~lost
+        losses, history, alive = self._hosts.gather((self.losses, history, alive), points)
         kept = np.zeros(points, bool)
         if alive.any() and self._rule is not None:
-            rung = self._rungs.index(self.done)
-            kept[alive] = self._rule.keep(
-                history[alive], self._coordinates[alive], rung=rung, points=points
+            columns = dict(enumerate(self._coordinates.T))
+            evidence = Evidence(
+                losses,
+                history,
+                {str(name): values for name, values in columns.items()},
+                {},
+                self.done,
+                self._steps,
+                alive,
+                self._rungs.index(self.done),
             )
+            kept = alive & self._rule.keep(evidence)
         return self.alive & ~lost & ~kept[self._hosts.own(points)]
 
     def _pad(self) -> None:
