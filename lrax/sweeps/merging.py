@@ -1,59 +1,105 @@
 """Several results as one."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
-GROUPS = ("hyperparams", "aux", "metrics", "evaluations")  # what a result has by name, points first
+# The fields that are dicts of arrays by name, with an axis of points in front.
+GROUPS = ("hyperparams", "aux", "monitors", "metrics", "curves", "evaluations")
+
+Result = Any  # a `SweepResult`, which this file must not import
 
 
-def merged(a: Any, b: Any) -> Any:
-    """A `SweepResult` with the points of both, those of `b` that `a` has too left out."""
-    for what, of in {
-        "hyperparameters": lambda result: sorted(result.hyperparams),
-        "seeds": lambda result: result.seeds,
-        "steps": lambda result: result.losses.shape[-1],
-        "objective": lambda result: f"{result.mode} of {result.objective}",
-        "random numbers": lambda result: result.info.get("rng"),
-        "metrics": lambda result: sorted(result.metrics),
-        "aux": lambda result: sorted(result.aux),
-        "evaluations": lambda result: (sorted(result.evaluations), result.evaluated_at.tolist()),
-    }.items():
-        if of(a) != of(b):
-            raise ValueError(f"results to merge must have the same {what}, got {of(a)} and {of(b)}")
-    if a.info.get("rng") == "common":
-        first = [result.starts for result in (a, b)]
-        if not np.allclose(*first, rtol=0.02, atol=1e-6):
-            raise ValueError(
-                "results to merge must be of the same task, whose first losses with each seed would be the same, got"
-                f" {first[0]} and {first[1]}"
-            )
+def merged(a: Result, b: Result) -> Result:
+    """A `SweepResult` with the points of `a`, and those of `b` that `a` does not have."""
+    _require_alike(a, b)
     columns = [
-        np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1) for result in (a, b)
+        np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1)
+        for result in (a, _with_choices_of(a, b))
     ]
-    known = np.any(
-        np.all(
-            np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True), axis=2
-        ),
-        axis=1,
-    )
+    close = np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True)
+    known = np.any(np.all(close, axis=2), axis=1)
     join = lambda x, y: np.concatenate([x, y[~known]])
     joined: dict[str, Any] = {
         field: join(getattr(a, field), getattr(b, field))
-        for field in ("losses", "status", "stopped_at")
+        for field in ("status", "stopped_at", "causes")
     }
-    for group in GROUPS:
+    if a.has_losses:
+        joined["losses"] = join(a.losses, b.losses)
+    for group in GROUPS[1:]:
         joined[group] = {
             name: join(values, getattr(b, group)[name])
             for name, values in getattr(a, group).items()
         }
+    joined["hyperparams"] = {
+        name: join(columns[0][:, i], columns[1][:, i]) for i, name in enumerate(a.hyperparams)
+    }
+    labels, choices = _joined_choices(a, b)
     seconds = {
         key: round(a.info[key] + b.info.get(key, 0), 3)
         for key in a.info
         if key.endswith("_seconds")
     }
-    both = dataclasses.replace(a, **joined, info={**a.info, **seconds})
+    info = {**a.info, **seconds}
+    # The lanes' state is of one sweep's points; no sweep could resume from a part of them.
+    both = a.replaced(**joined, labels=labels, choices=choices, info=info, kept=None)
     if both.best_lane[0] >= len(a.status):
-        both = dataclasses.replace(both, best_params=b.best_params)
+        best = ("best_params", "best_state", "best_opt_state")
+        both = both.replaced(**{field: getattr(b, field) for field in best})
     return both
+
+
+def _require_alike(a: Result, b: Result) -> None:
+    """Raises where two results differ in what they must have in common."""
+    for what, read in {
+        "hyperparameters": lambda result: sorted(result.hyperparams),
+        "axes of choices": lambda result: sorted(result.labels),
+        "seeds": lambda result: result.seeds,
+        "steps": lambda result: result.done,
+        "losses": lambda result: result.losses.shape[-1] if result.has_losses else None,
+        "objective": lambda result: f"{result.mode} of {result.objective}, {result.select}",
+        "random numbers": lambda result: result.info.get("rng"),
+        "metrics": lambda result: sorted(result.metrics),
+        "aux": lambda result: sorted(result.aux),
+        "monitors": lambda result: (sorted(result.monitors), result.record_every),
+        "curves": lambda result: {
+            name: values.shape[-1] for name, values in sorted(result.curves.items())
+        },
+        "evaluations": lambda result: (sorted(result.evaluations), result.evaluated_at.tolist()),
+    }.items():
+        if read(a) != read(b):
+            raise ValueError(
+                f"results to merge must have the same {what}, got {read(a)} and {read(b)}"
+            )
+    if a.has_losses and a.info.get("rng") == "common":
+        first = [result.starts for result in (a, b)]
+        if not np.allclose(*first, rtol=0.02, atol=1e-6):
+            raise ValueError(
+                "results to merge must be of the same task: with common random numbers the first"
+                f" losses of each seed are then the same, got {first[0]} and {first[1]}"
+            )
+
+
+def _joined_choices(a: Result, b: Result) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
+    """Labels and choices of both results: those of `a`, then the new ones of `b`."""
+    labels = {name: list(own) for name, own in a.labels.items()}
+    choices = {name: list(own) for name, own in a.choices.items()}
+    for name, others in b.labels.items():
+        for i, label in enumerate(others):
+            if label not in labels[name]:
+                labels[name].append(label)
+                if name in choices and name in b.choices:
+                    choices[name].append(b.choices[name][i])
+    # Choices without an object for each label could not be looked up by index.
+    whole = {name: own for name, own in choices.items() if len(own) == len(labels[name])}
+    return labels, whole
+
+
+def _with_choices_of(a: Result, b: Result) -> Result:
+    """`b` with its choices numbered as in the union: by label, first those of `a`."""
+    labels, _ = _joined_choices(a, b)
+    hyperparams = dict(b.hyperparams)
+    for name, own in b.labels.items():
+        numbers = np.array([labels[name].index(label) for label in own], np.float64)
+        hyperparams[name] = numbers[b.hyperparams[name].astype(int)]
+    return b.replaced(hyperparams=hyperparams)

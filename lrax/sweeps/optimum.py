@@ -1,6 +1,7 @@
 """The best rate of a loss-against-rate curve, with an interval."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,21 +15,50 @@ STEPS = 2.2
 ROUNDS = 3
 
 
-class Optimum(NamedTuple):
-    """The best rate, an interval around it, and whether the curve may go on falling beyond the grid."""
+@dataclasses.dataclass(frozen=True)
+class Optimum:
+    """The best value of a hyperparameter, interpolated between the points of a grid.
 
-    rate: float
-    interval: tuple[
-        float, float
-    ]  # open, with 0 or infinity, on the side where the grid ends at its best rate
-    at_edge: str | None  # "low" or "high" when the best rate is the grid's first or last
+    Attributes:
+      value: The best value; between the grid's points unless `at_edge` says otherwise.
+      interval: Where it lies, with 95 % confidence: `(low, high)`. Open, with 0 or infinity, on the
+        side where the grid ends at its best point.
+      at_edge: `"low"` or `"high"` if the best point is the grid's first or last, else `None`.
+      point: The best point of the grid itself, which `result.best` has too.
+      seeds: Number of seeds that it rests on.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    at_edge: Literal["low", "high"] | None
+    point: float
+    seeds: int
+
+    @property
+    def rate(self) -> float:
+        """`value`, by its name where the hyperparameter is a learning rate."""
+        return self.value
+
+    @property
+    def hint(self) -> str:
+        """What a few more seeds would do for the interval; empty from three seeds on."""
+        if self.at_edge is not None or self.seeds > 2:
+            return ""
+        if self.seeds == 1:
+            return "one seed: the interval does not include how seeds differ"
+        return "two seeds: a third one makes the interval much narrower"
 
     def __str__(self) -> str:
-        if self.at_edge is None:
-            low, high = self.interval
-            return f"{self.rate:.3g}, between {low:.2g} and {high:.2g}"
-        word, where = ("lowest", "below") if self.at_edge == "low" else ("highest", "above")
-        return f"{self.rate:.3g} is the {word} of the grid: the optimum may lie {where}, extend the grid that way"
+        if self.at_edge is not None:
+            word, where = ("lowest", "below") if self.at_edge == "low" else ("highest", "above")
+            return (
+                f"{self.value:.3g} is the {word} of the grid: the optimum may lie {where}, extend"
+                " the grid that way"
+            )
+        low, high = self.interval
+        words = f"{self.value:.3g}, between {low:.2g} and {high:.2g}"
+        words += f"; interpolated, the best point of the grid is {self.point:.3g}"
+        return f"{words} ({self.hint})" if self.hint else words
 
 
 def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
@@ -37,24 +67,25 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     The scores are averaged over seeds, and a parabola in the logarithm of the rate is fitted around
     the best one,
 
-    $$\min_{a, b, c} \sum_i w_i (a + b x_i + c x_i^2 - \bar s_i)^2, \qquad w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
+    $$\min_{a, b, c} \sum_i w_i (a + b x_i + c x_i^2 - \bar s_i)^2, \qquad
+    w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
 
-    where $x_i$ is the distance from the vertex, found in a few rounds, and $e_i$ the excess over
-    the least score in units of its median near there, so that the cliff before divergence has no
+    where $x_i$ is the distance from the vertex, found in a few rounds. $e_i$ is the excess over the
+    least score in units of its median nearby; it keeps the cliff before divergence from having a
     say.
 
-    The interval holds 95 % of the vertices of resampled seeds, each seed's curve a whole, for lanes
-    of a seed share their noise; widened by the factor by which such an interval is too narrow for
-    few seeds, $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the parabola take
-    the place of the seeds, and how seeds differ stays unknown. It reaches at least half way to the
-    best rate's neighbours, since no grid says more.
+    The interval holds 95 % of the vertices of resampled seeds. Each seed's curve is drawn whole,
+    because lanes of a seed share their noise. Such an interval is too narrow for few seeds, so it
+    is widened by $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the parabola take
+    the place of the seeds, and how seeds differ stays unknown. The interval reaches at least half
+    way to the best rate's neighbours, since no grid says more.
 
     Args:
       rates: Positive rates, shape `[points]`.
       scores: What is minimised, infinite where a lane diverged; shape `[points, seeds]`.
 
     Returns:
-      The `Optimum`. At the edge of the grid, `rate` is the edge itself and the interval is open:
+      The `Optimum`. At the edge of the grid, `value` is the edge itself and the interval is open:
       the true optimum may lie beyond.
 
     Raises:
@@ -76,8 +107,9 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     if not np.any(np.isfinite(means)):
         raise ValueError("every rate diverged with some seed: there is no optimum; try lower rates")
     best = int(np.argmin(means))
+    seeds = scores.shape[1]
     if best in (0, len(means) - 1):
-        return _at_edge(log_rates, best)
+        return _at_edge(log_rates, best, seeds)
     center = float(_vertices(log_rates, means[None])[0])
     low, high = _interval(log_rates, scores, center)
     below, above = log_rates[best - 1], log_rates[best + 1]
@@ -86,20 +118,21 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     lost = log_rates[~np.isfinite(means)]
     low = max(low, log_rates[0], *lost[lost < log_rates[best]])
     high = min(high, log_rates[-1], *lost[lost > log_rates[best]])
-    return Optimum(float(np.exp(center)), (float(np.exp(low)), float(np.exp(high))), None)
+    interval = float(np.exp(low)), float(np.exp(high))
+    point = float(np.exp(log_rates[best]))
+    return Optimum(float(np.exp(center)), interval, None, point, seeds)
 
 
-def _at_edge(log_rates: np.ndarray, best: int) -> Optimum:
+def _at_edge(log_rates: np.ndarray, best: int, seeds: int) -> Optimum:
     rate = float(np.exp(log_rates[best]))
     if best == 0:
-        return Optimum(
-            rate, (0.0, float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf), "low"
-        )
-    return Optimum(rate, (float(np.exp(log_rates[-2])), np.inf), "high")
+        above = float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf
+        return Optimum(rate, (0.0, above), "low", rate, seeds)
+    return Optimum(rate, (float(np.exp(log_rates[-2])), np.inf), "high", rate, seeds)
 
 
 def _interval(x: np.ndarray, scores: np.ndarray, center: float) -> tuple[float, float]:
-    """The ends between which 95 % of the vertices of resampled curves lie, widened for their small number."""
+    """The ends of the interval: 95 % of the vertices of resampled curves, widened for few seeds."""
     from scipy import stats
 
     generator = np.random.default_rng(0)
@@ -109,7 +142,7 @@ def _interval(x: np.ndarray, scores: np.ndarray, center: float) -> tuple[float, 
         draws = np.sort(generator.integers(seeds, size=(RESAMPLES, seeds)), axis=1)
         draws, again = np.unique(
             draws, axis=0, return_inverse=True
-        )  # of two seeds, for one, there are three
+        )  # of two seeds there are only three different draws
         curves = scores.T[draws].mean(axis=1)
     else:
         fitted = _fit(x, scores.T)
@@ -141,20 +174,23 @@ class _Parabolas(NamedTuple):
 
 
 def _vertices(x: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """Where the parabola of each curve is lowest, or its best point if there is none; NaN if no score is finite."""
+    """Where the parabola of each curve is lowest, or its best point where there is no parabola.
+
+    NaN if no score is finite.
+    """
     fitted = _fit(x, curves)
     vertices = np.where(fitted.opens, fitted.vertex, x[np.argmin(curves, axis=1)])
     return np.where(np.any(np.isfinite(curves), axis=1), vertices, np.nan)
 
 
 def _fit(x: np.ndarray, curves: np.ndarray) -> _Parabolas:
-    """The parabolas around the best points of all curves `[curves, points]`, found in a few rounds."""
+    """The parabolas around the best points of all curves `[curves, points]`, in a few rounds."""
     known, places = np.isfinite(curves), np.arange(len(x))
     best = np.argmin(curves, axis=1)[:, None]
     below = np.where(known & (places < best), x, -np.inf).max(axis=1)
     above = np.where(known & (places > best), x, np.inf).min(axis=1)
-    # Without neighbours it is the edge, or a cliff right beside the best point: nothing to fit on
-    # one side.
+    # Without a neighbour on each side there is nothing to fit: the best point is at the edge, or
+    # right beside the cliff of divergence.
     opens = np.isfinite(above - below)
     y = np.where(known, curves - np.where(opens, np.min(curves, axis=1), 0.0)[:, None], np.inf)
     reach = np.maximum(REACH, STEPS * np.where(opens, above - below, 0.0) / 2)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..training.tail import PART
 from .status import BLOWN_UP, RECOVERED
-from .stopping import TAIL
 
 # Of the means that tell whether a lane has diverged, as in `status.statuses`.
 STRETCHES = 20
@@ -146,7 +146,7 @@ class Standing:
             self._count + count,
             self._sum + total,
         )
-        while self._count - self._recent[0][0] >= self.done / TAIL:
+        while self._count - self._recent[0][0] >= self.done / PART:
             count, before = self._recent.popleft()
             self._count, self._sum = self._count - count, self._sum - before
         self._stretch = self._stretch + total

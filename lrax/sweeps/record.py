@@ -1,174 +1,414 @@
-"""`Record`: what a sweep measured, what ranks its points, and which one is best."""
+"""`Record`: the arrays of a sweep, the ranking of its points, and the best one."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from .. import _require
+from ..training.tail import tail_mean
+from .direction import Mode
 from .optimum import Optimum, optimum
 
+Params = Any  # a pytree of parameters
+State = Any  # a pytree of a model's or an optimizer's state
+Choice = Any  # an entry of an axis of choices: a Schedule, a function or another pytree
+Value = float | Choice  # a hyperparameter at one point
 
-class Best(NamedTuple):
-    """The best point of a sweep."""
+Select = Literal["last", "best", "tail"]
 
-    hyperparams: dict[str, float]
-    params: Any  # at the end of its best seed's run, as the task's `init` returns them
+LINE = 90  # characters of a value in `repr(best)`
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Best:
+    """The best point of a sweep, and what its best seed ended with.
+
+    Attributes:
+      hyperparams: `{name: value}`: plain floats, and the user's own objects on an axis of choices.
+        `optimizer(**best.hyperparams)` is the optimizer of the best lanes, unless the task's
+        function takes a name too.
+      params: The parameters alone, of the best point's best seed.
+      state: The model's state beside them, such as batch statistics; `None` if the task is
+        stateless.
+      opt_state: The optimizer's state; `None` if it was not kept.
+    """
+
+    hyperparams: dict[str, Value]
+    params: Params = None
+    state: State = None
+    opt_state: State = None
+
+    def __repr__(self) -> str:
+        """Hyperparameters and sizes, never weights."""
+        values = [f"{name}={_short(value)}" for name, value in self.hyperparams.items()]
+        if len(values) > 6:
+            values = [*values[:5], f"and {len(values) - 5} more"]
+        words = ", ".join(values)
+        words = words if len(words) <= 240 else words[:237] + "..."
+        leaves = [np.size(leaf) for leaf in jax.tree.leaves(self.params)]
+        kept = f"params: {len(leaves)} arrays of {sum(leaves):,} numbers"
+        kept = kept if leaves else "no params"
+        beside = {"state": self.state, "opt_state": self.opt_state}
+        also = "".join(f", {name}" for name, value in beside.items() if value is not None)
+        return f"Best({words}; {kept}{also})"
+
+
+class Series(NamedTuple):
+    """A curve of every lane."""
+
+    name: str
+    at: np.ndarray  # [time], after how many updates; or 0, 1, ... for curves of one's own function
+    values: np.ndarray  # [points, seeds, time]
+
+
+class Losses:
+    """The field `losses`: reading it is an error if the sweep recorded none."""
+
+    def __get__(self, record: Any, owner: type) -> np.ndarray:
+        if record is None:
+            raise AttributeError("losses")  # a field without a default
+        losses = record.__dict__["losses"]
+        if losses is None:
+            raise ValueError(
+                "a result of `sweep_function` has no `.losses`; its curves are in `.curves`, by the"
+                f" names {list(record.curves)}"
+            )
+        return losses
+
+    def __set__(self, record: Any, losses: np.ndarray | None) -> None:
+        record.__dict__["losses"] = losses
+
+
+def _no_times() -> np.ndarray:
+    return np.zeros(0, int)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Record:
     """The arrays of a `SweepResult`, which describes them, and the ranking of its points."""
 
     hyperparams: dict[str, np.ndarray]
+    choices: dict[str, list[Choice]] = dataclasses.field(default_factory=dict)
+    labels: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     seeds: list[str]
-    losses: np.ndarray
-    aux: dict[str, np.ndarray]
-    metrics: dict[str, np.ndarray]
-    evaluations: dict[str, np.ndarray]
-    evaluated_at: np.ndarray
+    losses: Losses = Losses()
+    loss_every: int = 1
+    steps: int
+    aux: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    monitors: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    record_every: int = 1
+    metrics: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    curves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    evaluations: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    evaluated_at: np.ndarray = dataclasses.field(default_factory=_no_times)
     status: np.ndarray
     stopped_at: np.ndarray
+    causes: np.ndarray
     objective: str
-    mode: str
+    mode: Mode
+    select: Select = "last"
     info: dict[str, Any]
-    best_params: Any
+    best_params: Params = None
+    best_state: State = None
+    best_opt_state: State = None
+    kept: Any = None
+
+    def replaced(self, **fields: Any) -> Any:
+        """A copy with other values in some fields.
+
+        `dataclasses.replace` reads every field, and reading `losses` is an error where there are
+        none.
+        """
+        own = {field.name: self.__dict__[field.name] for field in dataclasses.fields(self)}
+        return type(self)(**{**own, **fields})
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether training losses were recorded; a result of `sweep_function` has none."""
+        return self.__dict__["losses"] is not None
+
+    @property
+    def done(self) -> int:
+        """Updates made, below `steps` if the sweep was interrupted."""
+        if self.has_losses and self.loss_every == 1:
+            return self.losses.shape[-1]
+        return int(self.stopped_at.max())
 
     @property
     def final_losses(self) -> np.ndarray:
-        """Training loss over the last tenth of the steps, of those that a point had; `[points, seeds]`."""
-        found = np.empty(self.status.shape, self.losses.dtype)
-        for at in np.unique(self.stopped_at):
-            here = self.stopped_at == at
-            found[here] = final_losses(self.losses[here, :, : max(at, 1)])
-        return found
+        """Mean training loss over the last tenth of the updates that a point had.
+
+        `[points, seeds]`.
+        """
+        records = np.maximum(-(-self.stopped_at // self.loss_every), 1)
+        return _by_length(self.losses, records, tail_mean)
 
     @property
     def values(self) -> np.ndarray:
-        """The objective of every lane, `[points, seeds]`."""
-        return self.final_losses if self.objective == "train_loss" else self.metrics[self.objective]
+        """The objective of every lane, as `select` says; `[points, seeds]`."""
+        if self.objective == "train_loss":
+            return self.final_losses
+        if self.objective in self.curves:
+            return self._selected(self.curves[self.objective])
+        if self.select == "last" or self.objective not in self.evaluations:
+            return self.metrics[self.objective]
+        return self._selected(self._evaluations(self.objective))
+
+    def _evaluations(self, name: str) -> np.ndarray:
+        """All evaluations of a metric, the one at the end included; NaN after a point's stop."""
+        values = self.evaluations[name]
+        if self.evaluated_at[-1] >= self.done:
+            return values
+        last = np.where(
+            self.stopped_at[:, None] > self.evaluated_at[-1], self.metrics[name], np.nan
+        )
+        return np.concatenate([values, last[..., None]], axis=-1)
+
+    def _selected(self, values: np.ndarray) -> np.ndarray:
+        """One number of each lane's evaluations `[points, seeds, evaluations]`."""
+        if self.select == "best":
+            # A lane that was not evaluated once has NaN, which `fmin` and `fmax` pass over.
+            better = np.fmin if self.mode == "min" else np.fmax
+            return better.reduce(values, axis=-1)
+        known = np.arange(1, values.shape[-1] + 1) * ~np.isnan(values).all(axis=1)
+        lengths = np.maximum(known.max(axis=-1), 1)
+        last = lambda curves: curves[..., -1]
+        return _by_length(values, lengths, last if self.select == "last" else tail_mean)
 
     @property
     def scores(self) -> np.ndarray:
-        """What ranks the lanes, lower being better, infinite for diverged and pruned ones; `[points, seeds]`."""
+        """The numbers that rank the lanes: lower is better; `[points, seeds]`.
+
+        Infinite for diverged and pruned lanes.
+        """
         return np.where(self.status == "pruned", np.inf, self.reached)
 
     @property
     def reached(self) -> np.ndarray:
-        """The scores, those of pruned lanes at what they had reached when they were stopped; `[points, seeds]`."""
+        """As `scores`, but pruned lanes have the score that they had reached when they stopped."""
         return scores(self.values, self.status, self.mode)
 
     @property
     def starts(self) -> np.ndarray:
-        """The training loss of each seed before the first update, `[seeds]`; infinite where it is
-        at no point finite.
+        """The training loss of each seed before the first update, `[seeds]`.
 
         All points of a seed start with the same parameters and batch, and so with nearly the same
-        loss: the median's.
+        loss: this is the median over points. Infinite where no point has a finite one.
         """
-        first = np.sort(
-            np.where(np.isfinite(self.losses[..., 0]), self.losses[..., 0], np.inf), axis=0
-        )
-        middle = np.maximum(np.isfinite(first).sum(axis=0) - 1, 0) // 2
+        finite = np.isfinite(self.losses[..., 0])
+        first = np.sort(np.where(finite, self.losses[..., 0], np.inf), axis=0)
+        middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
         return np.take_along_axis(first, middle[None], axis=0)[0]
 
     @property
     def ranking(self) -> np.ndarray:
-        """Indices of the points from best to worst by their score over seeds, `[points]`.
+        """Indices of the points from best to worst by their mean score over seeds, `[points]`.
 
-        Behind those that were trained to the end come the pruned ones, the later the better, and at
-        last the diverged.
+        The pruned points come after those that were trained to the end, the later stopped first.
+        The diverged come last.
         """
         # Among the diverged, those with fewer diverged seeds come first.
         diverged = np.sum(self.status == "diverged", axis=1)
-        return np.lexsort(
-            (
-                np.mean(self.reached, axis=1),
-                -self.stopped_at,
-                diverged,
-                np.mean(self.scores, axis=1),
-            )
-        )
+        means = np.mean(self.scores, axis=1)
+        return np.lexsort((np.mean(self.reached, axis=1), -self.stopped_at, diverged, means))
 
     @property
     def best_lane(self) -> tuple[int, int]:
-        """Point and seed of the run whose parameters are kept: the best point's best seed."""
+        """Point and seed of the lane whose parameters are kept: the best point's best seed."""
         point = int(self.ranking[0])
         return point, int(np.argmin(self.scores[point]))
 
     @property
     def best(self) -> Best:
-        """Hyperparameters of the best point over all seeds, and the final parameters of its best
-        seed.
+        """The best point over all seeds, with the parameters of its best seed.
 
         Raises:
-          ValueError: if every point diverged with some seed.
+          ValueError: if no point has a finite objective with every seed; it says why.
         """
-        point = self.ranking[0]
-        if not np.all(np.isfinite(self.scores[point])):
-            raise ValueError(
-                "every point diverged with some seed, so there is no best one; try lower rates"
+        self._require_best()
+        point = int(self.ranking[0])
+        hyperparams = {name: self.value(name, point) for name in self.hyperparams}
+        return Best(hyperparams, self.best_params, self.best_state, self.best_opt_state)
+
+    @property
+    def why_no_best(self) -> str:
+        """Why no point can be called the best, in a sentence; empty if one can."""
+        if np.all(np.isfinite(self.scores[self.ranking[0]])):
+            return ""
+        lost = self.status == "diverged"
+        if not lost.any(axis=1).all():
+            if not np.any(self.status == "done"):
+                words = sorted(set(self.status.ravel().tolist()))
+                return f"no point was trained to the end: the lanes are {' and '.join(words)}"
+            return (
+                f"the objective {self.objective!r} is not a finite number at any point with every"
+                f" seed, although {int(np.sum(self.status == 'done'))} lanes finished"
             )
-        return Best(
-            {name: float(values[point]) for name, values in self.hyperparams.items()},
-            self.best_params,
-        )
+        if not self.has_losses:
+            return "every point has an output that is not finite with some seed"
+        if not np.isfinite(self.losses[lost][:, 0]).any():
+            return (
+                "every point diverged with some seed, and the loss is not finite before the first"
+                " update: no rate can help; check the data, `init` and `loss`"
+            )
+        return "every point diverged with some seed; try lower rates"
+
+    def _require_best(self) -> None:
+        if reason := self.why_no_best:
+            raise ValueError(f"there is no best point: {reason}")
+
+    def value(self, name: str, point: int) -> Value:
+        """The hyperparameter `name` at a point: a float, or the choice itself.
+
+        A result from a file has the label in place of a choice that could not be stored.
+        """
+        number = float(self.hyperparams[name][point])
+        if name not in self.labels:
+            return number
+        options = self.choices.get(name) or self.labels[name]
+        return options[int(number)]
+
+    def shown(self, name: str, point: int) -> str:
+        """The hyperparameter `name` at a point, as text: three digits, or the label of a choice."""
+        number = self.hyperparams[name][point]
+        return self.labels[name][int(number)] if name in self.labels else f"{number:.3g}"
 
     def optimum(self, name: str | None = None) -> Optimum:
         """The best value of one hyperparameter between the grid's points, with an interval.
 
         The mean score over seeds is fitted by a parabola in the logarithm of the value, around the
-        best point and with the other hyperparameters at their best. `print` it to read what it says
-        in words.
+        best point and with the other hyperparameters at their best. `print` it to read it in words.
+        `best` is the best point of the grid itself.
 
         Args:
-          name: The hyperparameter; by default the first of the grid.
+          name: The hyperparameter; by default the first numeric one of the grid.
 
         Returns:
-          `Optimum(rate, interval, at_edge)`. The interval holds 95 % of the optima of resampled
-          seeds, widened for their small number, and never claims more than half the grid's spacing.
-          `at_edge` is `"low"` or `"high"` when the best point is the grid's first or last: then
-          `rate` is that point, the interval is open on that side
-          (0 or infinity), and `extend()` is the grid to try next; else it is `None`.
+          `Optimum(value, interval, at_edge, point, seeds)`. The interval holds 95 % of the optima
+          of resampled seeds. It is widened for their small number, and is never narrower than half
+          the grid's spacing. `at_edge` is `"low"` or `"high"` if the best point is the grid's first
+          or last: then `value` is that point, the interval is open on that side (0 or infinity),
+          and `extend()` is the grid to try next; else it is `None`.
 
         Raises:
-          ValueError: if `name` is unknown, a value is not positive, every point diverged, or the
-            points are scattered over several hyperparameters, so that none differ in this one
-            alone.
+          ValueError: if `name` is unknown or an axis of choices, a value is not positive, there is
+            no best point, or no two points differ in `name` alone, as in scattered points.
         """
-        name, line = self._line(name)
+        name, line = self._line(name, numeric=True)
+        self._require_best()
         return optimum(self.hyperparams[name][line], self.scores[line])
 
     def explain(self) -> str:
-        """How the sweep was run, and why: lanes to a call, threads, devices, convolutions, and what was timed."""
-        seconds = f"{self.info['compile_seconds']:.3g} s to compile, {self.info['run_seconds']:.3g} s to run"
-        return "\n".join(
-            [f"{self.info['plan']}; {seconds}", *(f"- {reason}" for reason in self.info["reasons"])]
-        )
+        """How the sweep was run, and why.
 
-    def _line(self, name: str | None, *, scattered: bool = False) -> tuple[str, np.ndarray]:
-        """The name, by default the grid's first, and the points that differ from the best one in it alone."""
-        name = next(iter(self.hyperparams)) if name is None else name
+        Lanes to a call, threads, devices, convolutions, and the seconds it took.
+        """
+        compiling = f"{self.info['compile_seconds']:.3g} s to compile"
+        running = f"{self.info['run_seconds']:.3g} s to run"
+        reasons = [f"- {reason}" for reason in self.info["reasons"]]
+        return "\n".join([f"{self.info['plan']}; {compiling}, {running}", *reasons])
+
+    def series(self, name: str | None = None) -> Series:
+        """A curve of every lane by its name.
+
+        Args:
+          name: `"train_loss"`, or a name among `curves`, `monitors`, `evaluations` or `aux`. By
+            default the training loss; of a `sweep_function` the objective's curve, or the first.
+
+        Returns:
+          `Series(name, at, values)`: values `[points, seeds, time]` at the updates `at` `[time]`.
+
+        Raises:
+          ValueError: if there is no such curve.
+        """
+        names = self._series_names()
+        if not names:
+            raise ValueError("the result has no curves: the function returned scalars only")
+        name = self._main_series(names) if name is None else name
+        if name not in names:
+            raise ValueError(f"`curve` must be one of {names}, got {name!r}")
+        if name == "train_loss" and self.has_losses:
+            return Series(name, self.loss_every * np.arange(self.losses.shape[-1]), self.losses)
+        if name in self.curves:
+            return Series(name, np.arange(self.curves[name].shape[-1]), self.curves[name])
+        if name in self.monitors:
+            values = self.monitors[name]
+            return Series(name, self.record_every * np.arange(values.shape[-1]), values)
+        if name in self.evaluations:
+            return Series(name, self.evaluated_at, self.evaluations[name])
+        return Series(name, self.loss_every * np.arange(self.aux[name].shape[-1]), self.aux[name])
+
+    def _series_names(self) -> list[str]:
+        groups = (self.curves, self.monitors, self.evaluations, self.aux)
+        first = ["train_loss"] if self.has_losses else []
+        return list(dict.fromkeys([*first, *(name for group in groups for name in group)]))
+
+    def _main_series(self, names: list[str]) -> str:
+        """The curve that says most of the objective."""
+        if self.has_losses:
+            return "train_loss"
+        # `final_return` is one number of the curve `return`.
+        words = lambda name: set(name.split("_"))
+        return max(names, key=lambda name: len(words(name) & words(self.objective)))
+
+    def _line(
+        self, name: str | None, *, numeric: bool = False, scattered: bool = False
+    ) -> tuple[str, np.ndarray]:
+        """A hyperparameter, and the points that differ from the best one in it alone.
+
+        The default is the first numeric one, or the first if there is none.
+        """
+        numbers = [other for other in self.hyperparams if other not in self.labels]
+        if name is None:
+            name = next(iter([*numbers, *self.hyperparams]))
         _require.choice("name", name, self.hyperparams)
+        if numeric and name in self.labels:
+            raise ValueError(
+                f"`name` must be a numeric hyperparameter, got {name!r}, an axis of choices without"
+                f" an order; numeric are {numbers}"
+            )
         best = self.ranking[0]
-        others = [
-            values == values[best] for other, values in self.hyperparams.items() if other != name
-        ]
-        line = np.flatnonzero(np.all([np.ones(len(self.status), bool), *others], axis=0))
+        line = np.ones(len(self.status), bool)
+        for other, values in self.hyperparams.items():
+            if other != name:
+                line &= values == values[best]
+        line = np.flatnonzero(line)
         if len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1 and not scattered:
             raise ValueError(
-                f"no two points differ in {name!r} alone, as those of a product do: `best` is the best of scattered"
-                f" points, and `lrax.sweep` with a grid of {name!r} around it has an optimum"
+                f"no two points differ in {name!r} alone, as those of a product do: `best` is the"
+                f" best of scattered points, and `lrax.sweep` with a grid of {name!r} around it has"
+                " an optimum"
             )
         return name, line
 
 
-def final_losses(losses: np.ndarray) -> np.ndarray:
-    """Mean loss over the last tenth of the steps."""
-    return losses[..., -max(losses.shape[-1] // 10, 1) :].mean(axis=-1)
+def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
+    """The objective with the sign that makes lower better.
 
-
-def scores(values: np.ndarray, status: np.ndarray, mode: str) -> np.ndarray:
-    """The objective with the sign that makes lower better, infinite where a lane diverged or has no number."""
+    Infinite where a lane diverged or has no number.
+    """
     values = values if mode == "min" else -values
     return np.where((status == "diverged") | np.isnan(values), np.inf, values)
+
+
+def _by_length(
+    curves: np.ndarray, lengths: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """`reduce` of each point's own length of the curves `[points, seeds, time]`."""
+    found = np.empty(curves.shape[:2], curves.dtype)
+    for length in np.unique(lengths):
+        here = lengths == length
+        found[here] = reduce(curves[here, :, :length])
+    return found
+
+
+def _short(value: Value) -> str:
+    """A hyperparameter in one line of text."""
+    if isinstance(value, (float, int)):
+        return f"{value:.6g}"
+    text = getattr(value, "__name__", None) or repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= LINE else text[: LINE - 3] + "..."

@@ -4,14 +4,12 @@ import dataclasses
 import os
 from typing import Any
 
-import jax
 import numpy as np
 
 from .. import _require
-from . import grid, merging, statistics
-from .merging import GROUPS
+from . import grid, merging, saving, statistics
+from .record import Params
 from .statistics import Paired
-from .storage import store
 from .views import Views
 
 
@@ -298,7 +296,9 @@ class SweepResult(Views):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to one `.npz` file of arrays and a JSON text, whole or not at all.
 
-        `SweepResult.load` reads it, and so does `numpy.load` without lrax.
+        `SweepResult.load` reads it, and so does `numpy.load` without lrax. Schedules on an axis of
+        choices are stored whole. Other choices, such as functions, are stored by their label.
+        `kept`, the state of all lanes for `resume=`, is not stored: use `checkpoint=` for that.
 
         Args:
           path: Where; `.npz` is added if it has no suffix.
@@ -306,20 +306,13 @@ class SweepResult(Views):
         Raises:
           OSError: if it cannot be written there; a file that was there before is kept.
         """
-        leaves, structure = store.flatten(self.best_params)
-        arrays = {"losses": self.losses, "status": self.status, "evaluated_at": self.evaluated_at}
-        arrays["stopped_at"] = self.stopped_at
-        for group in GROUPS:
-            arrays |= {f"{group}/{name}": values for name, values in getattr(self, group).items()}
-        arrays |= {f"best_params/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        facts = {name: getattr(self, name) for name in ("seeds", "objective", "mode", "info")}
-        order = {group: list(getattr(self, group)) for group in GROUPS}
-        store.save(path, arrays, {**facts, "order": order, "best_params": structure})
+        saving.save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], like: Any = None) -> "SweepResult":
-        """Reads a result that `save` wrote. Loading can run no code: the file holds arrays and
-        JSON.
+    def load(cls, path: str | os.PathLike[str], like: Params = None) -> "SweepResult":
+        """Reads a result that `save` wrote.
+
+        Loading can run no code: the file holds arrays and JSON.
 
         Args:
           path: The file.
@@ -335,37 +328,17 @@ class SweepResult(Views):
             structure.
           FileNotFoundError: if there is no such file.
         """
-        arrays, facts = store.load(path)
-        groups = {
-            group: {name: arrays[f"{group}/{name}"] for name in names}
-            for group, names in facts.pop("order").items()
-        }
-        structure = facts.pop("best_params")
-        leaves = [
-            arrays[name]
-            for name in sorted((n for n in arrays if n.startswith("best_params/")), key=_index)
-        ]
-        params = store.unflatten(leaves, structure)
-        if like is not None:
-            wanted = jax.tree.structure(like)
-            if wanted.num_leaves != len(leaves):
-                raise ValueError(
-                    f"`like` must have the {len(leaves)} leaves of the file, got {wanted.num_leaves}"
-                )
-            params = jax.tree.unflatten(wanted, leaves)
-        plain = {name: arrays[name] for name in ("losses", "status", "stopped_at", "evaluated_at")}
-        return cls(**groups, **plain, **facts, best_params=params)
+        return cls(**saving.load(path, like))
 
     def __repr__(self) -> str:
-        points, seeds, steps = self.losses.shape
-        counts = {
-            word: int(np.sum(self.status == word)) for word in ("diverged", "pruned", "interrupted")
-        }
-        words = "".join(f", {count} {word}" for word, count in counts.items() if count)
-        first = self.ranking[0]
-        best = ", ".join(f"{name}={values[first]:.3g}" for name, values in self.hyperparams.items())
-        return f"SweepResult({points} points x {seeds} seeds x {steps} steps{words}; best {best})"
-
-
-def _index(name: str) -> int:
-    return int(name.rsplit("/", 1)[1])
+        points, seeds = self.status.shape
+        size = f"{points} points x {seeds} seeds"
+        size += f" x {self.done} steps" if self.has_losses else ""
+        words = [str(word) for word in ("diverged", "pruned", "interrupted")]
+        counts = {word: int(np.sum(self.status == word)) for word in words}
+        lost = "".join(f", {count} {word}" for word, count in counts.items() if count)
+        if reason := self.why_no_best:
+            return f"SweepResult({size}{lost}; no best: {reason})"
+        first = int(self.ranking[0])
+        best = ", ".join(f"{name}={self.shown(name, first)}" for name in self.hyperparams)
+        return f"SweepResult({size}{lost}; best {best})"

@@ -1,37 +1,172 @@
-"""What has become of lanes."""
+"""The status of each lane, and why a lane has diverged."""
+
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
-# A lane has diverged, finite or not, when its loss once rose above four times its first, where the
-# range tests of fastai and Lightning stop, and ended above four fifths of it: a lane that recovers
-# from a spike has not.
+from .. import _require
+
+# A lane has diverged if its loss once rose above four times its start, where the range tests of
+# fastai and Lightning stop too, and ended above four fifths of the start. A lane that recovers from
+# a spike has not diverged.
 BLOWN_UP = 4.0
 RECOVERED = 0.8
+# The curve is judged by the means of this many stretches, because the loss of a single batch may
+# well be four times that of another. Each stretch has `LEAST` records or more.
+STRETCHES = 20
+LEAST = 5
+# The usual size of a loss is read from this many first records, never from one batch.
+EARLY = 10
+# It counts up to this multiple of the start. If every lane explodes at once there is no lane left
+# to read a usual size from, and the start must do.
+MOST = 1e4
+
+LossCurves = np.ndarray  # [points, seeds, records]
+LaneMask = np.ndarray  # [points, seeds], bool
+Diverged = float | Literal["auto"] | Callable[[LossCurves], LaneMask] | None
 
 
 def statuses(
-    losses: np.ndarray, finite: np.ndarray, stopped_at: np.ndarray, *, whole: bool
-) -> np.ndarray:
-    """The status of every lane, from its losses, whether its last parameters are finite, and when it was stopped."""
-    found = np.empty(finite.shape, "U11")
+    losses: np.ndarray | None,
+    finite: np.ndarray,
+    stopped_at: np.ndarray,
+    *,
+    whole: bool,
+    objective: str = "train_loss",
+    diverged: Diverged = "auto",
+    loss_every: int = 1,
+    done: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""The status of every lane, and for the diverged ones the cause.
+
+    A lane whose losses or parameters are not finite has diverged. If the objective is the training
+    loss, so has one whose loss rose far above its start:
+
+    $$\max_k m_k > s + (d - 1) \, r \quad\text{and}\quad m_{\text{last}} > s - 0.2 \, r$$
+
+    with the means $m_k$ of the curve's stretches, the factor $d$, the median $s$ of the first
+    losses of all lanes, and the scale $r$: the larger of $|s|$ and the usual size of the first ten
+    losses. For positive losses that is a rise to $d$ times the start. Under another objective the
+    training loss may rise as the runs get better, as it does in reinforcement learning, so there
+    only lanes that are not finite have diverged.
+
+    Args:
+      losses: `[points, seeds, records]`; after a point was stopped they do not matter. `None` if
+        none were recorded.
+      finite: `[points, seeds]`, whether the last parameters (without losses: all outputs) are
+        finite.
+      stopped_at: `[points]`, after how many updates each point was stopped, or `done`. Without
+        losses, 0 marks a point that was not run.
+      whole: Whether the sweep came to its end.
+      objective: Name of the objective.
+      diverged: The factor $d$, above 1; or a function of losses `[points, seeds, n]` that returns a
+        mask `[points, seeds]`, called once for all points that were stopped at the same time; or
+        `None`: only lanes that are not finite. `"auto"` is 4 for the training loss and `None` for
+        other objectives.
+      loss_every: Number of updates from one recorded loss to the next.
+      done: Updates made; by default as many as there are losses.
+
+    Returns:
+      Two arrays `[points, seeds]` of strings: `"done"`, `"diverged"`, `"pruned"` or
+      `"interrupted"`; and the causes, empty where a lane has not diverged.
+
+    Raises:
+      ValueError: if `diverged` is a number that is not above 1, or its mask has another shape.
+      TypeError: if `diverged` is neither a number, a function, "auto" nor None.
+    """
+    rule = as_rule(diverged, objective)
+    rest = np.full(finite.shape, "done" if whole else "interrupted", "U11")
+    if losses is None:
+        rest[stopped_at == 0] = "interrupted"
+        lost = ~finite & (rest != "interrupted")
+        causes = np.where(lost, "an output is not finite", "")
+        return np.where(lost, "diverged", rest), causes
+    updates = losses.shape[-1] * loss_every if done is None else done
+    rest[stopped_at < updates] = "pruned"
+    level, scale = _start(losses)
+    causes = np.full(finite.shape, "", "U64")
     for at in np.unique(stopped_at):
         here = stopped_at == at
-        rest = "pruned" if at < losses.shape[-1] else "done" if whole else "interrupted"
-        found[here] = np.where(
-            _have_diverged(losses[here, :, : max(at, 1)], finite[here]), "diverged", rest
+        curves = losses[here, :, : max(-(-at // loss_every), 1)]
+        causes[here] = _causes(curves, finite[here], rule, level, scale, loss_every)
+    return np.where(causes != "", "diverged", rest), causes
+
+
+def as_rule(diverged: Any, objective: str) -> float | Callable[[LossCurves], LaneMask] | None:
+    """Checks `diverged` and resolves `"auto"`; see `statuses`."""
+    if isinstance(diverged, str):
+        _require.choice("diverged", diverged, ("auto",))
+        return BLOWN_UP if objective == "train_loss" else None
+    if diverged is None or callable(diverged):
+        return diverged
+    if isinstance(diverged, bool) or not isinstance(diverged, (int, float, np.number)):
+        raise TypeError(
+            "`diverged` must be a factor, a function of losses [points, seeds, n], 'auto' or None,"
+            f" got {diverged!r}"
         )
-    return found
+    if not 1 < diverged < np.inf:
+        raise ValueError(f"`diverged` must be a finite factor above 1, got {diverged!r}")
+    return float(diverged)
 
 
-def _have_diverged(losses: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    # Means of twenty stretches, or of fewer that have five steps each: a single batch's loss may
-    # well be four times another's.
-    stretches = np.array_split(losses, np.clip(losses.shape[-1] // 5, 1, 20), axis=-1)
+def _causes(
+    curves: np.ndarray,
+    finite: np.ndarray,
+    rule: float | Callable[[LossCurves], LaneMask] | None,
+    level: float,
+    scale: float,
+    loss_every: int,
+) -> np.ndarray:
+    """Why each lane has diverged, `""` where it has not; `[points, seeds]`."""
+    causes = np.full(finite.shape, "", "U64")
+    if callable(rule):
+        mask = np.asarray(rule(curves))
+        if mask.shape != finite.shape or mask.dtype != bool:
+            raise ValueError(
+                f"`diverged` must return a mask of shape {finite.shape}, got"
+                f" {mask.dtype} of shape {mask.shape}"
+            )
+        causes[mask] = "by the function `diverged`"
+    elif rule is not None:
+        highest, last = _rises(curves, level, scale)
+        lost = (highest > rule) & (last > RECOVERED)
+        for lane in map(tuple, np.argwhere(lost)):
+            risen = (highest[lane] - 1) * scale
+            if level > 0:
+                causes[lane] = f"loss rose to {1 + risen / level:.2g}x its start"
+            else:  # of a start at zero or below there are no multiples
+                causes[lane] = f"loss rose by {risen / scale:.2g}x its usual size"
+    causes[~finite] = "parameters are not finite"
+    # Last, because it says the most: where it began.
+    broken = ~np.isfinite(curves)
+    for lane in np.argwhere(broken.any(axis=-1)):
+        first = int(np.argmax(broken[tuple(lane)]))
+        word = "NaN" if np.isnan(curves[(*lane, first)]) else "infinite"
+        causes[tuple(lane)] = f"loss is {word} from update {first * loss_every}"
+    return causes
+
+
+def _start(losses: np.ndarray) -> tuple[float, float]:
+    """The loss at the start, pooled over all lanes, and the scale that a rise is measured in."""
+    first = losses[..., 0].astype(np.float64)
+    first = first[np.isfinite(first)]
+    level = float(np.median(first)) if first.size else 0.0
+    early = np.abs(losses[..., :EARLY].astype(np.float64)).reshape(-1, min(EARLY, losses.shape[-1]))
+    early = early[np.isfinite(early).all(axis=1)]
+    # The quarter of the lanes that are calmest: at high rates losses may have exploded already.
+    usual = float(np.quantile(np.median(early, axis=1), 0.25)) if len(early) else 0.0
+    if level:
+        usual = min(usual, MOST * abs(level))
+    return level, max(abs(level), usual, np.finfo(np.float32).tiny)
+
+
+def _rises(curves: np.ndarray, level: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """How far the highest and the last stretch rose, in units where the start is 1."""
+    count = int(np.clip(curves.shape[-1] // LEAST, 1, STRETCHES))
     with np.errstate(invalid="ignore", over="ignore"):
-        means = np.stack(
-            [stretch.mean(axis=-1, dtype=np.float64) for stretch in stretches], axis=-1
-        )
-        first = losses[..., :1].astype(np.float64)
-        ratios = 1 + (means - first) / np.maximum(np.abs(first), 1e-30)
-        lost = (ratios.max(axis=-1) > BLOWN_UP) & (ratios[..., -1] > RECOVERED)
-    return ~np.all(np.isfinite(losses), axis=-1) | ~finite | lost
+        means = [
+            part.mean(axis=-1, dtype=np.float64) for part in np.array_split(curves, count, axis=-1)
+        ]
+        rises = 1 + (np.stack(means, axis=-1) - level) / scale
+        return rises.max(axis=-1), rises[..., -1]

@@ -1,45 +1,125 @@
-"""Which points of a sweep to stop early: pure functions of its curves, which the sweep asks between segments."""
+"""Which points of a sweep to stop early.
+
+A rule is a pure function of the sweep's record. The sweep asks it between two segments.
+"""
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from .. import _require
+from ..training.tail import PART, tail_mean
 
-# Points are scored by the last one part in so many of the updates done, as they are at the end by
-# `final_losses`.
-TAIL = 10
-# On each side of the best point one neighbour survives for so many values of the axis: one on a
-# grid of up to 16, three on one of 48. A fine grid's next value is nearly the same rate, and no
-# guard against an optimum that moves. Both sides alike: the best rate after few updates is too low
-# where noise rules (Wu et al.) and too high during a warmup and where fast progress still counts
-# for more; after a ninth of the steps we saw both, by up to three times. To guard the larger side
-# more, at the expense of the other, lost the best point as often or more.
+Points = np.ndarray  # [points]
+Curves = np.ndarray  # [points, seeds, time]
+Mask = np.ndarray  # [points], bool
+
+# On each side of the best point one neighbour survives per this number of values of the axis: one
+# on a grid of up to 16, three on one of 48. A fine grid's next value is nearly the same rate, and
+# does not guard against an optimum that moves. Both sides are treated alike: the best rate after
+# few updates is too low where noise rules (Wu et al.), and too high during a warmup and while fast
+# progress still counts for more. After a ninth of the steps we saw both, by up to three times. To
+# guard the upper side more, at the expense of the lower one, lost the best point as often or more.
 AXIS = 16
-# A margin adds at most this share of the points that are kept for their rank, or the flat bottom of
-# a fine grid, where noise alone tells points apart, would never be thinned.
+# A margin adds at most this share of the points that are kept for their rank. Without the limit the
+# flat bottom of a fine grid, where noise alone tells points apart, would never be thinned.
 SPARE = 0.5
-# Median leaves so many at least, for a median of fewer says little.
+# Median keeps at least this number of points: a median of fewer says little.
 LEAST = 3
+# A rule of this file is asked at most this number of times. Each look may cost an evaluation of all
+# lanes, and the points left change little between looks that are so close.
+LOOKS = 100
+
+
+class Evidence(NamedTuple):
+    """What a stop rule may know of a sweep under way.
+
+    Arrays have all points of the grid, stopped ones included; `alive` tells them apart.
+
+    Attributes:
+      losses: Training losses up to now, `[points, seeds, done]`, or fewer where the sweep thins
+        them; NaN after a point was stopped.
+      objective: What ranks the points, lower is better, `[points, seeds, times]`: all evaluations
+        of the objective up to now, with a sign; equal to `losses` for the training loss.
+      hyperparams: `{name: [points]}`; on an axis of choices the index of the choice.
+      monitors: `{name: [points, seeds, records]}`.
+      done: Updates made.
+      steps: Updates of the whole sweep.
+      alive: Which points are still trained, `[points]`.
+      look: How often the rule was asked before.
+      rates: The learning rate of every update, `[points, steps]`, the future ones too; `None` where
+        it is not known.
+      choices: Names of the hyperparameters that are axes of choices, without an order.
+    """
+
+    losses: Curves
+    objective: Curves
+    hyperparams: dict[str, Points]
+    monitors: dict[str, Curves]
+    done: int
+    steps: int
+    alive: Mask
+    look: int
+    rates: np.ndarray | None = None
+    choices: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Stopping(Protocol):
+    """A rule that stops points of a sweep early: `lrax.Halving`, `lrax.Median`, or your own.
+
+    Any object with these two methods is a rule. It must be a pure function of what it is given, or
+    a sweep that goes on from a checkpoint would decide otherwise. Give it a `repr` that tells its
+    settings, as a dataclass has: a checkpoint refuses another rule by it.
+
+    Example:
+      A rule that stops the points whose loss has not fallen by half after a quarter of the steps:
+
+      >>> import dataclasses
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class HalvedLoss:
+      ...     at: float = 0.25
+      ...
+      ...     def looks(self, steps):
+      ...         return (round(self.at * steps),)
+      ...
+      ...     def keep(self, record):
+      ...         first, last = record.losses[..., 0], record.losses[..., -1]
+      ...         return np.all(last < 0.5 * first, axis=1)
+      >>> losses = np.array([[[1.0, 0.9, 0.8]], [[1.0, 0.6, 0.2]]])
+      >>> rates = {"learning_rate": np.array([1e-3, 1e-2])}
+      >>> alive = np.array([True, True])
+      >>> from lrax.sweeps.stopping import Evidence
+      >>> HalvedLoss().keep(Evidence(losses, losses, rates, {}, 3, 12, alive, look=0))
+      array([False,  True])
+    """
+
+    def looks(self, steps: int) -> tuple[int, ...]:
+        """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
+        ...
+
+    def keep(self, record: Evidence) -> Mask:
+        """Which points go on, `[points]`; entries of points that are not alive do not matter."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    r"""Successive halving: at the updates `first * steps * eta**i` the best `1 / eta` of the points
-    go on.
+    r"""Successive halving: at each rung the best `1 / eta` of the points go on.
 
     $$t_i = \text{first} \cdot \eta^i \cdot T < T, \qquad n_{i+1} = \lceil n_0 / \eta^{i+1} \rceil$$
 
     Use it for grids of a dozen points or more: it costs a third of the work. `Halving(eta=2,
     first=1/8)` costs 0.4 and misses the best point less often. Points are ranked by their mean
-    score over seeds, smoothed over the last tenth of the updates done; one that diverged with some
-    seed is dropped. The plain rule is softened in two ways. A point goes on, too, if it is worse
-    than the last one kept by less than `margin` standard errors of their difference, at most half
-    as many points again. And the best point's neighbours on the grid go on, on both sides of every
-    hyperparameter: the best rate after few updates is not the best after many.
+    score over seeds, smoothed over the last tenth of the updates done. A point that diverged with
+    some seed is dropped. The plain rule is softened in two ways. First, a point goes on if it is
+    worse than the last one kept by less than `margin` standard errors of their difference; these
+    are at most half as many points again. Second, the best point's neighbours on the grid go on, on
+    both sides of every numeric hyperparameter: the best rate after few updates is not the best
+    after many.
 
     All lanes follow the schedule of the whole sweep, never one shortened to a rung: a rate that
     decays to zero at `steps` is still high at the rungs. Let `first` be past the warmup, whose
@@ -47,7 +127,8 @@ class Halving:
 
     Args:
       eta: One point of `eta` goes on at each rung, above 1. Without margins the way to each rung,
-        and to the end, costs at most `first` of the full grid's work.
+        and to the end, costs at most `first` of the full grid's work. It counts as at least what
+        makes 100 rungs.
       first: Where the first rung is, as a fraction of the steps, between 0 and 1. Earlier is
         cheaper and riskier.
       margin: In standard errors of the paired difference, at least 0; 0 is the plain rule with
@@ -58,7 +139,7 @@ class Halving:
       TypeError: if an argument is not a real number.
 
     Example:
-      >>> lrax.Halving().rungs(900)
+      >>> lrax.Halving().looks(900)
       (100, 300)
       >>> lrax.Halving(eta=2, first=0.125)
       Halving(eta=2, first=0.125, margin=2.0)
@@ -77,78 +158,73 @@ class Halving:
     def __post_init__(self):
         _number("eta", self.eta, lambda eta: 1 < eta < np.inf, "finite and above 1")
         _number("first", self.first, lambda first: 0 < first < 1, "between 0 and 1")
-        _number(
-            "margin", self.margin, lambda margin: 0 <= margin < np.inf, "finite and non-negative"
-        )
+        holds = lambda margin: 0 <= margin < np.inf
+        _number("margin", self.margin, holds, "finite and non-negative")
 
-    def rungs(self, steps: int) -> tuple[int, ...]:
-        """After how many updates the rule is asked, ascending and below `steps`."""
-        count = math.ceil(math.log(1 / self.first) / math.log(self.eta)) + 1
-        return _between(steps, [self.first * self.eta**i for i in range(count)])
+    def looks(self, steps: int) -> tuple[int, ...]:
+        """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
+        eta = self._eta(steps)
+        # Rungs before the first update are left out, however small `first` is.
+        begin = max(math.floor(math.log(0.5 / steps / self.first) / math.log(eta)), 0)
+        end = math.ceil(math.log(1 / self.first) / math.log(eta)) + 1
+        return _between(steps, [self.first * eta**i for i in range(begin, end)])
 
-    def keep(
-        self,
-        history: np.ndarray,
-        coordinates: np.ndarray,
-        *,
-        rung: int = 0,
-        points: int | None = None,
-    ) -> np.ndarray:
-        """Which points go on.
+    def _eta(self, steps: int) -> float:
+        """`eta`, or more where it would make over a hundred rungs."""
+        begin = max(self.first, 0.5 / steps)
+        return max(float(self.eta), (1 / begin) ** (1 / (LOOKS - 1)))
+
+    def keep(self, record: Evidence) -> Mask:
+        """Which points go on: one at least.
 
         Args:
-          history: What ranks the points, lower being better, up to now: the training loss of every
-            update, or all evaluations of the objective so far; `[points, seeds, count]`, of the
-            points still running. It ends in NaN or infinity where a lane diverged.
-          coordinates: The points' hyperparameters, `[points, names]`.
-          rung: Which of the rungs it is, from 0.
-          points: How many points there were at the start; `None` if all are still running.
+          record: What is known of the sweep.
 
         Returns:
-          A mask, `[points]`, true for one point at least.
+          A mask, `[points]`, false for points that are not alive.
         """
+        history = _history(record)
         scores = smoothed(history)
         order, sound = _ranking(scores)
-        # Of those at the start: who went on by a margin is none of whom the next rung leaves its
-        # share.
-        count = math.ceil((points or len(order)) / self.eta ** (rung + 1) - 1e-9)
+        # A share of the points at the start: those that went on by a margin do not raise it.
+        share = len(record.alive) / self._eta(record.steps) ** (record.look + 1)
+        count = max(math.ceil(share - 1e-9), 1)
         if not np.any(sound):
-            return _mask(len(order), order[:count])
+            return _among(record, _mask(len(order), order[:count]))
         order = order[: int(sound.sum())]  # the diverged come last
-        survive = _with_neighbours(coordinates, order[0], sound)
+        survive = _with_neighbours(record, order[0], sound)
         rest = order[~survive[order]]
         survive[rest[: max(count - int(survive.sum()), 0)]] = True
         at = min(count, len(order)) - 1
         excess = _mean(scores[order] - scores[order[at]])
         close = order[excess < self.margin * _standard_errors(history[order], scores[order], at)]
         survive[close[~survive[close]][: math.ceil(SPARE * count)]] = True
-        return survive
+        return _among(record, survive)
 
 
 @dataclasses.dataclass(frozen=True)
 class Median:
-    r"""The median rule: a point stops when the best it ever was is worse than what the middle one
-    was on average.
+    r"""The median rule: a point stops when its best was worse than the median of the averages.
 
     $$\min_{s \le t} \ell_p(s) > \operatorname*{median}_q \frac{1}{t} \sum_{s \le t} \ell_q(s)$$
 
     over the points `q` still running. Use it where the best point must not be lost: it stops the
-    hopeless ones, for half of the full grid's work. Losses are means over seeds, and on the left
-    over tenths of the updates done. A point that diverged with some seed is dropped; the best one's
-    neighbours, and three points in all, always go on.
+    hopeless ones, and costs half of the full grid's work. Losses are means over seeds, and on the
+    left over tenths of the updates done. A point that diverged with some seed is dropped; the best
+    one's neighbours, and three points in all, always go on.
 
     Args:
       first: Where the rule is first asked, as a fraction of the steps, between 0 and 1: Optuna's
         `n_warmup_steps`.
       every: Between two times, as a fraction of the steps, between 0 and 1: Optuna's
-        `interval_steps`.
+        `interval_steps`. It counts as at least what makes 100 looks.
 
     Raises:
       ValueError: if an argument is out of its range.
       TypeError: if an argument is not a real number.
 
     Example:
-      >>> lrax.Median(first=0.25, every=0.25).rungs(1000)
+      >>> lrax.Median(first=0.25, every=0.25).looks(1000)
       (250, 500, 750)
 
     Reference:
@@ -165,61 +241,89 @@ class Median:
         _number("first", self.first, lambda first: 0 < first < 1, "between 0 and 1")
         _number("every", self.every, lambda every: 0 < every < 1, "between 0 and 1")
 
-    def rungs(self, steps: int) -> tuple[int, ...]:
-        """After how many updates the rule is asked, ascending and below `steps`."""
-        count = math.ceil((1 - self.first) / self.every) + 1
-        return _between(steps, [self.first + i * self.every for i in range(count)])
+    def looks(self, steps: int) -> tuple[int, ...]:
+        """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
+        every = max(self.every, (1 - self.first) / LOOKS)
+        count = math.ceil((1 - self.first) / every) + 1
+        return _between(steps, [self.first + i * every for i in range(count)])
 
-    def keep(
-        self,
-        history: np.ndarray,
-        coordinates: np.ndarray,
-        *,
-        rung: int = 0,
-        points: int | None = None,
-    ) -> np.ndarray:
-        """Which points go on; see `Halving.keep`."""
-        del rung, points
+    def keep(self, record: Evidence) -> Mask:
+        """Which points go on: three at least, if so many have not diverged.
+
+        Args:
+          record: What is known of the sweep.
+
+        Returns:
+          A mask, `[points]`, false for points that are not alive.
+        """
+        history = _history(record)
         scores = smoothed(history)
         order, sound = _ranking(scores)
         if not np.any(sound):
-            return _mask(len(order), order[:LEAST])
-        stretches = np.array_split(history, min(TAIL, history.shape[-1]), axis=-1)
+            return _among(record, _mask(len(order), order[:LEAST]))
+        stretches = np.array_split(history, min(PART, history.shape[-1]), axis=-1)
         least = np.min([_mean(scores), *(_mean(_mean(stretch)) for stretch in stretches)], axis=0)
         average = np.where(sound, _mean(_mean(history)), np.inf)
         survive = sound & (least <= np.median(average))
-        survive |= _with_neighbours(coordinates, order[0], sound)
+        survive |= _with_neighbours(record, order[0], sound)
         rest = order[sound[order] & ~survive[order]]
         survive[rest[: max(LEAST - int(survive.sum()), 0)]] = True
-        return survive
+        return _among(record, survive)
 
 
-Stopping = Halving | Median
+def as_rule(stop: Any) -> Stopping | None:
+    """Checks the argument `stop` of a sweep: a rule, or `None` for "diverged" and `None`."""
+    if stop is None or isinstance(stop, str):
+        if stop is not None:
+            _require.choice("stop", stop, ("diverged",))
+        return None
+    # A class has the methods too, and `stop=lrax.Halving` is an easy slip.
+    if isinstance(stop, type) or not isinstance(stop, Stopping):
+        raise TypeError(
+            "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with the methods"
+            f" `looks` and `keep` of lrax.Stopping, or None, got {stop!r}"
+        )
+    return stop
 
 
-def smoothed(history: np.ndarray) -> np.ndarray:
-    """Means over the last tenth of the curves, infinite for a lane that is not finite there; `[points, seeds]`."""
-    return _mean(history[..., -max(history.shape[-1] // TAIL, 1) :])
+def smoothed(history: Curves) -> np.ndarray:
+    """Means over the last tenth of the curves, `[points, seeds]`.
+
+    Infinite for a lane that is not finite there.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        means = tail_mean(history.astype(np.float64))
+    return np.where(np.isfinite(means), means, np.inf)
 
 
-def neighbours(coordinates: np.ndarray, point: int) -> np.ndarray:
+def neighbours(
+    coordinates: np.ndarray, point: int, unordered: tuple[int, ...] | list[int] = ()
+) -> Mask:
     """The points next to one on the grid, as a mask.
 
-    For every hyperparameter and on both sides the nearest one, in values that lie between, summed
-    over hyperparameters: on a product of lists, the one that differs in this alone. On a line of
-    over 16 points it is the nearest two, etc.
+    For every numeric hyperparameter and on both sides it is the nearest point. The distance is the
+    number of values that lie between, summed over hyperparameters: on a product of lists, the
+    nearest point differs in this hyperparameter alone. On a line of over 16 points it is the
+    nearest two, on one of over 32 the nearest three, and so on. An axis of choices has no
+    neighbours; another choice counts as far.
 
     Args:
       coordinates: `[points, names]`.
       point: Index of the point.
+      unordered: Columns that are axes of choices.
     """
-    ranks = np.stack(
-        [np.unique(column, return_inverse=True)[1].reshape(-1) for column in coordinates.T], axis=1
-    )
-    offsets = ranks - ranks[point]
+    columns = []
+    for i, column in enumerate(coordinates.T):
+        ranks = np.unique(column, return_inverse=True)[1].reshape(-1)
+        # Farther than any numeric distance.
+        far = coordinates.size * (ranks != ranks[point])
+        columns.append(far if i in unordered else ranks - ranks[point])
+    offsets = np.stack(columns, axis=1)
     distance = np.abs(offsets).sum(axis=1)
     near = np.zeros(len(coordinates), bool)
-    for along in offsets.T:
+    for i, along in enumerate(offsets.T):
+        if i in unordered:
+            continue
         beside = distance - np.abs(along)  # in the other hyperparameters
         reach = math.ceil(np.sum(beside == 0) / AXIS)
         order = np.lexsort((beside, distance))
@@ -228,36 +332,56 @@ def neighbours(coordinates: np.ndarray, point: int) -> np.ndarray:
     return near
 
 
+def _history(record: Evidence) -> Curves:
+    """The objective of the points alive; infinite for lanes whose loss was ever not finite."""
+    alive = record.alive
+    lost = ~np.all(np.isfinite(record.losses[alive]), axis=-1)
+    return np.where(lost[..., None], np.inf, record.objective[alive])
+
+
+def _among(record: Evidence, alive: Mask) -> Mask:
+    """A mask over the points alive as one over all points."""
+    mask = np.zeros(len(record.alive), bool)
+    mask[record.alive] = alive
+    return mask
+
+
 def _ranking(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the points from best to worst, those with fewer diverged seeds first; and which have a score."""
+    """Indices of the points from best to worst, and which of them have a score.
+
+    Points with fewer diverged seeds come first.
+    """
     means = _mean(scores)
     return np.lexsort((means, np.sum(~np.isfinite(scores), axis=1))), np.isfinite(means)
 
 
-def _with_neighbours(coordinates: np.ndarray, best: int, sound: np.ndarray) -> np.ndarray:
-    """The best point and its neighbours among those that did not diverge."""
+def _with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
+    """The best point and its neighbours among those that did not diverge, of the points alive."""
+    columns = [values[record.alive] for values in record.hyperparams.values()]
+    coordinates = np.stack(columns, axis=1)
+    unordered = [i for i, name in enumerate(record.hyperparams) if name in record.choices]
     among = np.flatnonzero(sound)
-    near = neighbours(coordinates[among], int(np.searchsorted(among, best)))
+    near = neighbours(coordinates[among], int(np.searchsorted(among, best)), unordered)
     return _mask(len(sound), among[near]) | _mask(len(sound), best)
 
 
-def _standard_errors(history: np.ndarray, scores: np.ndarray, reference: int) -> np.ndarray:
-    r"""Those of the points' mean differences to a reference, `[points]`.
+def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Points:
+    r"""Standard errors of the points' mean differences to a reference, `[points]`.
 
     $$\sqrt{\frac{(n - 1) \, e_p^2 + e_{1/2}^2}{n}}, \qquad e_p = \mathrm{sd}(d_p) / \sqrt n$$
 
-    with the median of all as one more degree of freedom: two seeds alone may differ by nothing at
-    all. With one seed there is the noise of the curve: differences of five stretches of its last
-    tenth take the place of the seeds. Lanes of a seed see the same batches, whose luck is thus no
-    part of the differences. How seeds differ stays unknown.
+    with the median of all as one more degree of freedom, because two seeds alone may differ by
+    nothing at all. With one seed only the noise of the curve is known: the differences in five
+    stretches of its last tenth take the place of the seeds. Lanes of a seed see the same batches,
+    so the luck of the batches is no part of the differences. How seeds differ stays unknown.
     """
     n = scores.shape[1]
     if n == 1:
         length = history.shape[-1]
         n = min(5, length)
-        stretches = np.array_split(history[:, 0, -max(length // TAIL, n) :], n, axis=-1)
+        stretches = np.array_split(history[:, 0, -max(length // PART, n) :], n, axis=-1)
         scores = np.stack([_mean(stretch) for stretch in stretches], axis=1)
-    if n == 1:  # nothing is known
+    if n == 1:  # one seed and one record tell nothing of the noise
         return np.zeros(len(scores))
     with np.errstate(invalid="ignore", over="ignore"):
         variance = (scores - scores[reference]).var(axis=1, ddof=1) / n
@@ -272,16 +396,15 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(means), means, np.inf)
 
 
-def _mask(length: int, true: Any) -> np.ndarray:
+def _mask(length: int, true: Any) -> Mask:
     mask = np.zeros(length, bool)
     mask[true] = True
     return mask
 
 
 def _between(steps: int, fractions: list[float]) -> tuple[int, ...]:
-    return tuple(
-        sorted({count for fraction in fractions if 0 < (count := round(fraction * steps)) < steps})
-    )
+    counts = {round(fraction * steps) for fraction in fractions}
+    return tuple(sorted(count for count in counts if 0 < count < steps))
 
 
 def _number(name: str, value: Any, holds: Callable[[float], bool], words: str) -> None:

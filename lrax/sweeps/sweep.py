@@ -250,9 +250,17 @@ def sweep(
         alive, stopped_at = everywhere((run.alive, run.stopped_at))
         losses = np.ascontiguousarray(records["loss"])
         stopped_at = np.minimum(stopped_at, losses.shape[-1])
+        status, causes = statuses(
+            losses,
+            everywhere(run.finite),
+            stopped_at,
+            whole=run.done == steps,
+            objective=objective,
+        )
         result = SweepResult(
             hyperparams=points,
             seeds=names,
+            steps=steps,
             losses=losses,
             aux={name: np.ascontiguousarray(values) for name, values in records["aux"].items()},
             metrics=metrics,
@@ -260,10 +268,11 @@ def sweep(
                 name: np.stack([e[name] for e in evaluated], -1) for name in metrics if evaluated
             },
             evaluated_at=np.array([at for at, _ in run.evaluations], int),
-            status=statuses(losses, everywhere(run.finite), stopped_at, whole=run.done == steps),
+            status=status,
+            causes=causes,
             stopped_at=stopped_at,
             objective=objective,
-            mode=mode,
+            mode=mode,  # pyright: ignore[reportArgumentType]
             info=_info(
                 engine,
                 steps,
@@ -303,7 +312,7 @@ def _rule(stop: Any) -> Stopping | None:
         if stop is not None:
             _require.choice("stop", stop, ("diverged",))
         return None
-    if not isinstance(stop, Stopping):
+    if isinstance(stop, type) or not isinstance(stop, Stopping):
         raise TypeError(
             f"`stop` must be 'diverged', lrax.Halving(), lrax.Median() or None, got {stop!r}"
         )

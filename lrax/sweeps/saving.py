@@ -1,0 +1,113 @@
+"""A result as a file: which arrays and which facts it is made of."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..schedules.schedule import Schedule
+from .merging import GROUPS
+from .record import Choice, Params
+from .storage import store
+
+FORMAT = "lrax.SweepResult/3"
+
+# Fields that are JSON as they are.
+PLAIN = (
+    *("seeds", "steps", "loss_every", "record_every"),
+    *("objective", "mode", "select", "labels", "info"),
+)
+ARRAYS = ("status", "stopped_at", "causes", "evaluated_at")
+TREES = ("best_params", "best_state", "best_opt_state")
+
+Result = Any  # a `SweepResult`, which this file must not import
+
+
+def save(result: Result, path: str | os.PathLike[str]) -> None:
+    """Writes a result to a file; see `SweepResult.save`."""
+    arrays = {name: getattr(result, name) for name in ARRAYS}
+    if result.has_losses:
+        arrays["losses"] = result.losses
+    for group in GROUPS:
+        arrays |= {f"{group}/{name}": values for name, values in getattr(result, group).items()}
+    facts: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
+    facts["order"] = {group: list(getattr(result, group)) for group in GROUPS}
+    for name in TREES:
+        leaves, structure = store.flatten(getattr(result, name))
+        arrays |= {f"{name}/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        facts[name] = structure
+    facts["choices"] = {
+        name: [_described(choice) for choice in options] for name, options in result.choices.items()
+    }
+    store.save(path, arrays, facts, FORMAT)
+
+
+def load(path: str | os.PathLike[str], like: Params = None) -> dict[str, Any]:
+    """The fields of a `SweepResult` that `save` wrote."""
+    arrays, facts = store.load(path, FORMAT)
+    try:
+        fields = _fields(arrays, facts)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        what = FORMAT.partition("/")[0]
+        raise ValueError(
+            f"`path` must be a whole file of a {what}, got {path}: {error!r}"
+        ) from error
+    if like is not None:
+        fields["best_params"] = _alike(_leaves(arrays, "best_params"), like)
+    return fields
+
+
+def _fields(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a result from the arrays and facts of a file."""
+    fields: dict[str, Any] = {name: facts[name] for name in PLAIN}
+    fields |= {name: arrays[name] for name in ARRAYS}
+    fields["losses"] = arrays.get("losses")
+    for group in GROUPS:
+        names = facts["order"][group]
+        fields[group] = {name: arrays[f"{group}/{name}"] for name in names}
+    for name in TREES:
+        fields[name] = store.unflatten(_leaves(arrays, name), facts[name])
+    fields["choices"] = _restored(facts["choices"])
+    return fields
+
+
+def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """The leaves of a pytree, in their order."""
+    stored = [key for key in arrays if key.startswith(f"{name}/")]
+    return [arrays[key] for key in sorted(stored, key=_index)]
+
+
+def _alike(leaves: list[np.ndarray], like: Params) -> Params:
+    """Leaves in the structure of `like`."""
+    wanted = jax.tree.structure(like)
+    if wanted.num_leaves != len(leaves):
+        raise ValueError(
+            f"`like` must have the {len(leaves)} leaves of the file, got {wanted.num_leaves}"
+        )
+    return jax.tree.unflatten(wanted, leaves)
+
+
+def _described(choice: Choice) -> Any:
+    """A choice in JSON's terms; `None` if it has no such form and its label must do."""
+    describe: Callable[[], Any] | None = getattr(choice, "to_dict", None)
+    if not isinstance(choice, Schedule) or describe is None:
+        return None
+    try:
+        return describe()
+    except (TypeError, ValueError):  # a schedule with a user's own function inside
+        return None
+
+
+def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
+    """The axes of choices all of whose entries could be stored."""
+    return {
+        name: [Schedule.from_dict(entry) for entry in entries]  # pyright: ignore[reportAttributeAccessIssue]
+        for name, entries in described.items()
+        if all(entry is not None for entry in entries)
+    }
+
+
+def _index(name: str) -> int:
+    return int(name.rsplit("/", 1)[1])
