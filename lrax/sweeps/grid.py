@@ -1,16 +1,21 @@
 """Grids: which hyperparameters a sweep tries."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _require
+from ..schedules.schedule import Schedule
 from ..training.optimizer import parameters
 from ..training.task import Task
 from .choices import Choices, Points, as_choices
 from .points import Points as Listed, axis
+
+Values = Sequence[float] | np.ndarray
+Axis = float | Values | Schedule | Sequence[Any]
+Grid = Mapping[str, Axis] | Values | Schedule
 
 
 def log_grid(

@@ -1,62 +1,90 @@
-"""`lrax.sweep`: trains every point of a grid with every seed at once, and lets the host in between segments."""
+"""`lrax.sweep`: trains every point of a grid with every seed, side by side."""
 
 import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import numpy as np
 import optax
-from jax import numpy as jnp
-from numpy.typing import ArrayLike
+from jax.core import Tracer
 
 from .. import _require
-from ..training.run import Optimizer, check_task
+from ..training.monitors import Monitor, as_monitors
+from ..training.optimizer import Optimizer
+from ..training.run import Params, TaskLike, built_task
+from ..training.signals import Every, as_signals
 from ..training.task import Task
+from ..training.train import check_task
+from . import seeds as seeding
+from .choices import Points
+from .direction import Mode, mode_of
+from .engine import devices as hardware, engine as engines, plan as planning
 from .engine.engine import Engine
+from .engine.feed import Feed
 from .engine.hosts import Hosts, together
-from .engine.loop import Run
-from .engine.tuning import tune
-from .grid import as_points
-from .progress import Interrupt, Progress, Standing, guarded, words
+from .engine.loop import Loop, Settings
+from .engine.programs import Problem
+from .engine.tuning import Estimate, estimated, tuned
+from .events import OnEvent, guarded
+from .grid import Grid, as_points
+from .progress import Interrupt, Progress, standing, words
 from .result import SweepResult
-from .status import statuses
+from .seeds import Seeds
+from .status import Diverged, as_rule, statuses
 from .stopping import Stopping
-from .storage.checkpoint import Checkpoint, digest
+from .storage.checkpoint import Checkpoint, State, digest
+
+Execution = Literal["auto", "vmap", "loop", "steps", "tune"] | int
+Convolutions = Literal["auto", "products", "xla"]
+Select = Literal["last", "best", "tail"]
+Keep = Literal["best", "best_evaluation", "state"]
+Devices = Literal["all"] | int | Sequence[jax.Device]
+Path = str | os.PathLike[str]
 
 
 @together
 def sweep(
-    task: Task,
+    task: TaskLike,
     optimizer: Optimizer,
-    grid: Mapping[str, ArrayLike] | ArrayLike,
+    grid: Grid,
     *,
     steps: int,
-    seeds: int | Sequence[int] | jax.Array = 1,
+    seeds: Seeds = 1,
     objective: str = "train_loss",
-    mode: str = "min",
+    mode: Mode | None = None,
+    select: Select = "last",
+    diverged: Diverged = "auto",
+    monitors: Iterable[Monitor] | Mapping[str, Monitor] = (),
+    record_every: int = 1,
+    loss_every: int = 1,
+    signals: Mapping[str, Every] | None = None,
+    params: Params | None = None,
+    keep: Keep = "best",
+    resume: SweepResult | None = None,
     eval_every: int | None = None,
-    rng: str = "common",
-    stop: str | Stopping | None = "diverged",
-    execution: str | int = "auto",
-    convolutions: str = "auto",
-    devices: str | int | Sequence[Any] | None = None,
+    rng: Literal["common", "independent"] = "common",
+    stop: Literal["diverged"] | Stopping | None = "diverged",
+    execution: Execution = "auto",
+    convolutions: Convolutions = "auto",
+    devices: Devices | None = None,
     budget: float | str | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: Path | None = None,
     checkpoint_every: float = 60.0,
     progress: bool | None = None,
-    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+    on_event: OnEvent | None = None,
+    dry_run: bool = False,
 ) -> SweepResult:
-    r"""Trains with every point of a grid, and every seed, side by side in one program.
+    """Trains with every point of a grid and every seed, side by side in one program.
 
     Use it to find a learning rate: half a decade around the best guess with three seeds, or five
-    decades with one. The lanes are mapped by `jax.vmap`, as many to a call as suits the device, on
-    all cores or devices; the data is stored once. For each seed all points see the same initial
-    parameters, batches and random numbers, so that their differences are those of the
-    hyperparameters. Another sweep of the same task and optimizer, of the same size, recompiles
+    decades with one. Lanes (a point with a seed) are mapped by `jax.vmap`, in calls of a size that
+    suits the device, on all cores or devices; the data is stored once. For each seed all points see
+    the same initial parameters, batches and random numbers, so that they differ by their
+    hyperparameters alone. Another sweep of the same task and optimizer, of the same size, compiles
     nothing.
 
     A lane that diverges is labelled and ranked last, and changes no other lane. Ctrl-C ends the
@@ -64,306 +92,431 @@ def sweep(
     `checkpoint`, a sweep that was ended or killed goes on where it was when the same call is made
     again, and ends with the same result to the last bit.
 
-    Under `jax.distributed`, every process makes the same call and trains its own part of the
-    points; all get the whole result, and only the first one shows and writes anything.
+    The same call gives the same bits on the same machine: nothing that is chosen by the clock
+    changes a number, unless `execution="tune"` asks for it. Another plan adds in another order. At
+    rates far above the best one training is chaotic, and two plans part there by rounding alone.
 
-    The events of `on_event`, each with its facts, of which `done` is after how many updates:
-
-    - `"start"`: `points` as `{name: [points]}`, `seeds`, `steps`, `done`, and the `plan` in words.
-      With a checkpoint `done` is where the sweep goes on; earlier events are not repeated.
-    - `"segment"`, after some more updates: `done`, their `losses` as `[points, seeds, updates]`,
-      NaN for stopped points; the `best` point so far as `{name: value}` and its `loss`, by the
-      training loss over the last tenth of the updates; how many lanes are `alive`, of how many
-      `lanes`.
-    - `"evaluate"`, after each evaluation and at the end: `done`, and `metrics` as `{name: [points,
-      seeds]}`.
-    - `"stop"`: `done`, indices of the points that were `stopped`, and how many are `alive`.
-    - `"checkpoint"`, when it was saved: `done` and its `path`.
-    - `"end"`: the `result`.
-
-    It is called in the first process alone, where losses and metrics are those of its own points,
-    the grid's first. An exception in it is a `RuntimeWarning` that names it, and the sweep goes on:
-    hours of training are worth more than a line in a log. `KeyboardInterrupt` and the like go
-    through.
+    Under `jax.distributed` every process makes the same call and trains its own part of the points.
+    All get the whole result, and only the first one shows and writes anything.
 
     Args:
-      task: What is trained.
+      task: What is trained: a `lrax.Task`, or a function of hyperparameters that returns one. Such
+        a function is called once with the first point's values, for the data and the shapes, and
+        then traced with each lane's, so that label smoothing, dropout or an initial scale are swept
+        without compiling anew.
       optimizer: Function from the grid's names to an `optax.GradientTransformation`: `optax.adam`
-        with `{"learning_rate": rates}`, or `lambda lr, wd: optax.adamw(lrax.warmup_cosine(lr, 1000,
-        100), weight_decay=wd)`. The same function again finds its program compiled.
-      grid: `{name: values}`, of which the product is tried, or values alone for the optimizer's
-        first parameter.
-      steps: Optimizer updates of each lane, at least 1.
+        with `{"learning_rate": rates}`, or `lambda lr, wd: optax.adamw(lrax.warmup_cosine(lr,
+        1000, 100), weight_decay=wd)`. The numbers are tracers in it.
+      grid: `{name: axis}`, of which the product is tried, or the values of one axis for the
+        optimizer's first parameter. An axis is numbers; a `Schedule` with an axis of lanes; or a
+        list of Schedules and functions of the count, or of pytrees of one structure. A name goes to
+        the optimizer, to the task's function, or to both, as they have a parameter of that name.
+      steps: Optimizer updates of each lane, at least 1; with `resume`, in all.
       seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys. The seed `s`
         trains what `lrax.train` trains with `jax.random.key(s)`.
       objective: What ranks the points: `"train_loss"`, the training loss over the last tenth of the
-        steps, or one of the names that the task's `evaluate` returns.
-      mode: `"min"` or `"max"`, what the objective is to be: `"max"` for an accuracy.
-      eval_every: Evaluate all lanes every so many steps too, and not only at the end. At least 1.
+        updates, or a name that the task's `evaluate` returns.
+      mode: `"min"` or `"max"`, what the objective should be. None reads it from the objective's
+        name (loss, error: min; accuracy, return: max) and refuses to guess others.
+      select: Which evaluation ranks a lane: its `"last"`, its `"best"`, or `"tail"`, the mean of
+        the last tenth. The training loss is always the mean over the last tenth.
+      diverged: When a lane has diverged, beside losses and parameters that are not finite: a factor
+        that its loss rose by, a function of losses `[points, seeds, n]` to a mask `[points,
+        seeds]`, or None. `"auto"` is 4 for the training loss, and None for other objectives.
+      monitors: Functions of a `Step` whose values are recorded, or `{name: function}`: see
+        `lrax.monitors`.
+      record_every: Updates between two calls of the monitors, at least 1.
+      loss_every: Updates between two recorded losses, at least 1: more for many long lanes.
+      signals: `{name: lrax.every(n, function)}`, measured on a cadence and handed to the
+        optimizer's `update` by name, for rules that follow them.
+      params: Parameters that all lanes start from, or (params, state), with or without an axis of
+        seeds in front: for fine-tuning.
+      keep: What is kept beside the curves: `"best"`, the best lane's parameters, model state and
+        optimizer state at the end; `"best_evaluation"`, those of its best evaluation, which
+        `select="best"` ranks by; `"state"`, the state of all lanes too, for `resume`.
+      resume: A result kept with `keep="state"` whose lanes go on to `steps` updates. Points, seeds
+        and the state's structure must be the same; the optimizer's schedule may be another.
+      eval_every: Evaluate all lanes every so many updates, and not only at the end. At least 1.
       rng: `"common"` shares each seed's initial parameters, batches and random numbers among all
         points; `"independent"` draws them anew for each.
       stop: Which points are not trained to the end: `"diverged"`, those whose lanes have all
-        diverged; `lrax.Halving()` or `lrax.Median()`, also those that are worse than others at some
-        time, by the objective over seeds; or `None`. Points that are stopped keep their curves, and
-        rank behind those that were trained to the end.
+        diverged; `lrax.Halving()`, `lrax.Median()` or a rule of your own (`Stopping`), also those
+        that it gives up; or None. Points that were stopped keep their curves, and rank behind those
+        that were trained to the end.
       execution: How the sweep is run: `"auto"`; `"vmap"`, all lanes in one call; `"loop"`, one lane
-        to a call; a number of lanes to a call; or `"steps"`, all lanes in a call for each step.
-        `result.explain()` says what was done, and why.
+        to a call; a number of lanes to a call; `"steps"`, a call for each update; or `"tune"`,
+        which times several of these first and takes the fastest. `result.explain()` says what was
+        done, and why.
       convolutions: `"products"` computes them as slices and matrix products, equal but for the
         order of additions; `"xla"` leaves them to XLA; `"auto"` takes products on CPUs, where they
         are several times faster.
-      devices: Over which of this process's devices lanes are spread: `None`, all of them or
+      devices: Over which of this process's devices lanes are spread: None, all of them or
         `jax.config.jax_default_device`; a number of them; or a list.
       budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`,
         `"2h"`; compiling is part of it.
       checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is
         added to a path without a suffix. It is saved at intervals, at Ctrl-C and at the end, and
-        replaced whole or not at all. It holds arrays and JSON, so loading one can run no code, and
-        is refused if it belongs to another sweep. A URL, such as `gs://bucket/sweep`, or a path
-        that ends in `.orbax` is a directory that Orbax keeps, with the same promises. Batches from
-        the host must come in the same order again: those already taken are read once more and
-        passed over, and another first batch is refused.
+        replaced whole or not at all. It holds arrays and JSON, so loading one runs no code; one of
+        another sweep is refused, with the difference. The same call with more `steps` goes on. A
+        URL, such as `gs://bucket/sweep`, or a path that ends in `.orbax` is a directory that Orbax
+        keeps, with the same promises. Batches from the host must come in the same order again:
+        those already used are read once more and passed over.
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches: in a terminal or
         a notebook.
-      on_event: Called between segments as `on_event(kind, facts)`, for loggers; see below.
+      on_event: Called between segments as `on_event(kind, facts)`, for loggers; `lrax.sweeps.events`
+        has the kinds and their facts.
+      dry_run: Whether to compile, train a few updates and return an `Estimate` of the sweep's time
+        and memory in place of a result.
 
     Returns:
-      A `SweepResult`: `.losses`, `.best`, `.optimum()`, `.table()`, `.plot()` and more.
+      A `SweepResult`: `.losses`, `.best`, `.optimum()`, `.table()`, `.plot()` and more; or an
+      `Estimate`.
 
     Raises:
       ValueError: if an argument is out of its range, or a name of the grid or the objective is
         unknown.
       TypeError: if an argument is not as described.
-      OSError: if the checkpoint cannot be written; the one saved before is kept.
+      OSError: if the checkpoint's place cannot be written to. A save that fails later is a warning.
 
     Example:
       >>> task = lrax.tasks.diabetes()
-      >>> result = lrax.sweep(task, optax.adam, {"learning_rate": lrax.log_grid(1e-5, 1e-1, 5)}, steps=50, seeds=2)
+      >>> rates = lrax.log_grid(1e-5, 1e-1, 5)
+      >>> result = lrax.sweep(task, optax.adam, {"learning_rate": rates}, steps=50, seeds=2)
       >>> result
       SweepResult(5 points x 2 seeds x 50 steps; best learning_rate=0.01)
       >>> result.losses.shape
       (5, 2, 50)
     """
+    start = time.perf_counter()
+    _outside_of_jit("lrax.sweep")
     check_task(task)
-    points = as_points(grid, optimizer)
+    points = as_points(grid, optimizer, task)
     steps = _require.count("steps", steps, 1)
     interval = steps if eval_every is None else _require.count("eval_every", eval_every, 1)
+    record_every = _require.count("record_every", record_every, 1)
+    loss_every = _require.count("loss_every", loss_every, 1)
     _require.choice("rng", rng, ("common", "independent"))
-    _require.choice("mode", mode, ("min", "max"))
+    _require.choice("select", select, ("last", "best", "tail"))
+    _require.choice("keep", keep, ("best", "best_evaluation", "state"))
+    mode = mode_of(objective, mode)
+    as_rule(diverged, objective)
     rule = _rule(stop)
+    recorded, measurements = as_monitors(monitors), as_signals({} if signals is None else signals)
+    planning.check(execution, convolutions)
     if on_event is not None and not callable(on_event):
         raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
-    names, bits = _keys(seeds)
-    count, hosts = len(next(iter(points.values()))), Hosts()
-    facts = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
-    hosts.check("grid, seeds or other arguments", digest(*points.values(), bits, facts))
-    own = hosts.own(count)
-    notify = guarded(on_event if hosts.is_first else None)
-
-    start = time.perf_counter()
+    names, bits = seeding.as_keys(seeds)
     deadline = None if budget is None else start + _require.seconds("budget", budget)
-    engine = Engine(
-        task,
-        optimizer,
-        {name: values[own] for name, values in points.items()},
-        _folded(bits, own) if rng == "independent" else bits,
+    every = _require.seconds("checkpoint_every", checkpoint_every)
+
+    hosts = Hosts()
+    what = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
+    hosts.check(
+        "grid, seeds or other arguments", digest(repr(points.described()), bits, what)
+    )
+    own = hosts.own(len(points))
+    notify = guarded(on_event if hosts.is_first else None)
+    with _explained():
+        example = task if isinstance(task, Task) else built_task(task, points.at(0))
+    problem = Problem(task, example, optimizer, recorded, measurements, record_every, loss_every)
+    feed = Feed(
+        problem,
+        points[own],
+        seeding.folded(bits, own) if rng == "independent" else bits,
+        given=None if params is None else seeding.as_given(example, params, len(bits)),
         steps=steps,
         rng=rng,
-        execution=execution,
-        convolutions=convolutions,
-        devices=devices,
+        devices=hardware.chosen(devices),
     )
-    with contextlib.closing(engine):
+    with contextlib.closing(feed), Interrupt() as interrupt:
+        bar = Progress(steps, progress if hosts.is_first else False)
+        bar.say(f"compiling for {len(points)} points x {len(names)} seeds ...")
+        with _explained():
+            plan = planning.plan(execution, convolutions, engines.facts(problem, feed))
+            plan = _followed(plan, hosts)
+            engine = engines.prepared(problem, feed, plan)
+            if execution == "tune":
+                engine = tuned(engine, steps)
+                engine = engines.replanned(engine, _followed(engine.plan, hosts))
         _require.choice("objective", objective, ["train_loss", *engine.metrics])
-        run = Run(
-            engine,
+        if keep == "best_evaluation" and objective == "train_loss":
+            raise ValueError(
+                "`keep` must not be 'best_evaluation' for the objective 'train_loss', which is not"
+                " evaluated"
+            )
+        if dry_run:
+            # A union in the signature would burden every other call.
+            return estimated(engine, steps)  # pyright: ignore[reportReturnType]
+        settings = Settings(
             steps=steps,
             interval=interval,
             rule=rule,
             drop=stop is not None,
             objective=objective,
             sign=1.0 if mode == "min" else -1.0,
-            coordinates=np.stack(list(points.values()), axis=1),
-            hosts=hosts,
-            on_event=notify,
+            rates=None if rule is None else _future_rates(rule, points, steps),
+            keep_best=keep == "best_evaluation",
         )
+        loop = Loop(engine, settings, hosts, points, notify)
         saved = None
         if checkpoint is not None:
             configuration = {
-                "hyperparams": {name: values.tolist() for name, values in points.items()},
+                "hyperparams": points.described(),
                 "seeds": [names, digest(bits)],
-                **dict(
-                    steps=steps, eval_every=interval, rng=rng, stop=repr(stop), execution=execution
-                ),
-                **dict(objective=objective, mode=mode, processes=hosts.count),
-                "task and optimizer": digest(*engine.contents()),
-                "data": digest(engine.data),
-                "first batch": digest(engine.feed.first),
+                "eval_every": eval_every,
+                "rng": rng,
+                "stop": repr(stop),
+                "execution": execution,
+                "objective": objective,
+                "mode": mode,
+                "processes": hosts.count,
+                "task and optimizer": digest(*engines.contents(problem, feed)),
+                "data": digest(feed.data),
+                "first batch": digest(feed.first),
                 "jax": jax.__version__,
             }
-            saved = Checkpoint(
-                checkpoint, _require.seconds("checkpoint_every", checkpoint_every), configuration
-            )
-            run.resume(hosts.of_first(saved.load))
-        standing, bar = (
-            Standing(points, steps),
-            Progress(steps, progress if hosts.is_first else False, run.done),
-        )
-        if resumed_at := run.done:
-            standing.take(hosts.gather(run.losses, count))
-        bar.say(f"compiling for {count} points x {len(names)} seeds ...")
-        engine.compile()
-        tune(engine, steps)
-        _follow(engine, hosts)
-        compiled = time.perf_counter()
+            saved = Checkpoint(checkpoint, every, configuration)
+            if hosts.is_first:
+                saved.probe()
+            state = hosts.of_first(saved.load)
+            if state is not None:
+                loop.restore(_longer(state, steps))
+        if resume is not None and loop.done == 0:
+            loop.restore(_resumed(resume, points, names, engine, steps))
+        resumed_at, compiled = loop.done, time.perf_counter()
+        bar.start(loop.done)
         notify(
             "start",
             {
-                "points": points,
+                "points": points.columns,
                 "seeds": names,
                 "steps": steps,
-                "done": run.done,
+                "done": loop.done,
                 "plan": engine.described,
             },
         )
-        with Interrupt() as interrupt, bar:
 
-            def report(losses: np.ndarray, taken: int) -> None:
-                losses, alive, finite = hosts.gather((losses, run.alive, run.finite), count)
-                standing.take(losses)
-                facts = standing.facts(alive, finite)
-                bar.advance(taken, **words(facts))
-                notify("segment", {"done": standing.done, "losses": losses, **facts})
+        def report(done: int, losses: np.ndarray) -> None:
+            everything = hosts.gather((losses, loop.losses, loop.alive, loop.finite), len(points))
+            losses, so_far, alive, finite = everything
+            facts = standing(points, so_far, alive, finite, objective, diverged)
+            bar.advance(done, **words(facts))
+            notify("segment", {"done": done, "losses": losses, **facts})
 
-            halt = lambda: (
-                interrupt.requested or (deadline is not None and time.perf_counter() > deadline)
-            )
-            run.advance(halt, report, saved)
-        everywhere = lambda tree, axis=0: hosts.gather(tree, count, axis)
-        metrics = everywhere(run.metrics())
-        if metrics and not (run.evaluations and run.evaluations[-1][0] == run.done):
-            notify("evaluate", {"done": run.done, "metrics": dict(metrics)})
-        ran = time.perf_counter()
-        records = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), everywhere(run.records, 1))
-        evaluated = [everywhere(values) for _, values in run.evaluations]
-        alive, stopped_at = everywhere((run.alive, run.stopped_at))
-        losses = np.ascontiguousarray(records["loss"])
-        stopped_at = np.minimum(stopped_at, losses.shape[-1])
-        status, causes = statuses(
-            losses,
-            everywhere(run.finite),
-            stopped_at,
-            whole=run.done == steps,
+        def halt() -> bool:
+            late = deadline is not None and time.perf_counter() > deadline
+            return interrupt.requested or late
+
+        with bar:
+            loop.advance(halt, report, saved)
+        result = _result(
+            loop,
+            hosts,
+            points,
+            names,
             objective=objective,
-        )
-        result = SweepResult(
-            hyperparams=points,
-            seeds=names,
-            steps=steps,
-            losses=losses,
-            aux={name: np.ascontiguousarray(values) for name, values in records["aux"].items()},
-            metrics=metrics,
-            evaluations={
-                name: np.stack([e[name] for e in evaluated], -1) for name in metrics if evaluated
+            mode=mode,
+            select=select,
+            diverged=diverged,
+            keep=keep,
+            info=_info(loop.engine, steps, rng, hosts)
+            | {
+                "compile_seconds": round(compiled - start, 3),
+                "run_seconds": round(time.perf_counter() - compiled, 3),
+                "resumed_at": resumed_at,
             },
-            evaluated_at=np.array([at for at, _ in run.evaluations], int),
-            status=status,
-            causes=causes,
-            stopped_at=stopped_at,
-            objective=objective,
-            mode=mode,  # pyright: ignore[reportArgumentType]
-            info=_info(
-                engine,
-                steps,
-                rng,
-                hosts,
-                compile_seconds=compiled - start,
-                run_seconds=ran - compiled,
-            )
-            | {"resumed_at": resumed_at},
-            best_params=None,
         )
-        point, seed = result.best_lane
-        if alive[point]:
-            owner = point // len(own)
-            lane = run.lane(point - hosts.index * len(own), seed)
-            result = dataclasses.replace(
-                result, best_params=hosts.given(engine.params(lane), owner)
-            )
+        if result.metrics and not any(at == loop.done for at, _ in loop.evaluations):
+            notify("evaluate", {"done": loop.done, "metrics": dict(result.metrics)})
         notify("end", {"result": result})
+        if loop.failure is not None:
+            loop.failure.add_note(
+                f"The sweep had made {loop.done} of {steps} updates."
+                + (f" They are saved in {saved.path}." if saved is not None else "")
+            )
+            raise loop.failure
         return result
 
 
-def _follow(engine: Engine, hosts: Hosts) -> None:
-    """Takes the first process's plan, which all resume with: other plans add in another order."""
-    own = engine.plan
-    width, products, scanned = hosts.tell(own.width, own.products, own.scanned)[0]
-    plan = dataclasses.replace(
-        own, width=int(width), products=bool(products), scanned=bool(scanned)
+def _result(
+    loop: Loop,
+    hosts: Hosts,
+    points: Points,
+    seeds: list[str],
+    *,
+    objective: str,
+    mode: Mode,
+    select: Select,
+    diverged: Diverged,
+    keep: Keep,
+    info: dict[str, Any],
+) -> SweepResult:
+    """What the loop found, of all processes, with the best lane's state."""
+    everywhere = lambda tree: hosts.gather(tree, len(points))
+    metrics = everywhere(loop.metrics())
+    (recorded, monitors), every = loop.trimmed(), loop.engine.problem.loss_every
+    losses = np.ascontiguousarray(recorded["loss"])
+    alive, finite, stopped_at = everywhere((loop.alive, loop.finite, loop.stopped_at))
+    steps = loop.settings.steps
+    stopped_at = np.minimum(stopped_at, loop.done)
+    status, causes = statuses(
+        losses,
+        finite,
+        stopped_at,
+        whole=loop.done == steps,
+        objective=objective,
+        diverged=diverged,
+        loss_every=every,
+        done=loop.done,
     )
-    if plan != own:
-        engine.adopt(plan.because("as the first process found"))
-        engine.compile()
+    evaluated = [everywhere(values) for _, values in loop.evaluations]
+    stacked = {n: np.stack([e[n] for e in evaluated], -1) for n in metrics} if evaluated else {}
+    result = SweepResult(
+        hyperparams=points.columns,
+        choices={name: list(choice.items) for name, choice in points.choices.items()},
+        labels={name: list(choice.labels) for name, choice in points.choices.items()},
+        seeds=seeds,
+        losses=losses,
+        loss_every=every,
+        steps=steps,
+        aux={name: np.ascontiguousarray(values) for name, values in recorded["aux"].items()},
+        monitors={name: np.ascontiguousarray(values) for name, values in monitors.items()},
+        record_every=loop.engine.problem.record_every,
+        metrics=metrics,
+        evaluations=stacked,
+        evaluated_at=np.array([at for at, _ in loop.evaluations], int),
+        status=status,
+        causes=causes,
+        stopped_at=stopped_at,
+        objective=objective,
+        mode=mode,
+        select=select,
+        info=info,
+        kept=loop.state() if keep == "state" else None,
+    )
+    point, seed = result.best_lane
+    if not alive[point] and not loop.settings.keep_best:
+        return result  # its lanes are gone
+    each = len(loop.alive)
+    lane = hosts.given(loop.lane(point - hosts.index * each, seed), point // each)
+    return dataclasses.replace(
+        result, best_params=lane.params, best_state=lane.state, best_opt_state=lane.opt_state
+    )
+
+
+def _longer(state: State, steps: int) -> State:
+    """A checkpoint's state, which may have been saved for fewer steps."""
+    before = int(state.facts["steps"])
+    if before > steps:
+        raise ValueError(
+            f"`steps` must be at least the {before} of the checkpoint, got {steps}"
+        )
+    return state
+
+
+def _resumed(
+    before: SweepResult, points: Points, seeds: list[str], engine: Engine, steps: int
+) -> State:
+    """The state that a result kept, if it belongs to these points and seeds."""
+    if not isinstance(before, SweepResult):
+        raise TypeError(f"`resume` must be a SweepResult, got {type(before).__name__}")
+    if before.kept is None:
+        raise ValueError("`resume` must be a result of a sweep with `keep='state'`")
+    if before.steps > steps:
+        raise ValueError(f"`steps` must be at least the {before.steps} of `resume`, got {steps}")
+    same = before.hyperparams.keys() == points.columns.keys() and all(
+        np.array_equal(values, points.columns[name], equal_nan=True)
+        for name, values in before.hyperparams.items()
+    )
+    if not same:
+        raise ValueError("`resume` must be a result of the same points as `grid`, in their order")
+    if before.seeds != seeds:
+        raise ValueError(f"`resume` must be of the same seeds, {before.seeds}, got {seeds}")
+    if sorted(before.monitors) != sorted(engine.programs.train.results[1][1]):
+        raise ValueError(
+            f"`monitors` must be those of `resume`, {sorted(before.monitors)}, got"
+            f" {sorted(engine.programs.train.results[1][1])}"
+        )
+    shapes = [leaf.shape[2:] for leaf in jax.tree.leaves(engine.lanes)]
+    kept = [before.kept.arrays[f"lanes/{i}"] for i in range(before.kept.facts["lanes"])]
+    if [leaf.shape[2:] for leaf in kept] != shapes:
+        raise ValueError(
+            "`resume` must have the parameters and the optimizer state of this task and optimizer,"
+            f" arrays of shapes {shapes}, got {[leaf.shape[2:] for leaf in kept]}"
+        )
+    return before.kept
+
+
+def _followed(plan: planning.Plan, hosts: Hosts) -> planning.Plan:
+    """The first process's plan, which all resume with: another plan adds in another order."""
+    if hosts.count == 1:
+        return plan
+    width, products, scanned = hosts.tell(plan.width, plan.products, plan.scanned)[0]
+    told = dataclasses.replace(
+        plan, width=int(width), products=bool(products), scanned=bool(scanned)
+    )
+    return plan if told == plan else told.because("as the first process found")
 
 
 def _rule(stop: Any) -> Stopping | None:
-    if stop is None or isinstance(stop, str):
-        if stop is not None:
-            _require.choice("stop", stop, ("diverged",))
+    if stop is None:
+        return None
+    if isinstance(stop, str):
+        _require.choice("stop", stop, ("diverged",))
         return None
     if isinstance(stop, type) or not isinstance(stop, Stopping):
         raise TypeError(
-            f"`stop` must be 'diverged', lrax.Halving(), lrax.Median() or None, got {stop!r}"
+            "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with their"
+            f" methods `looks` and `keep`, or None, got {stop!r}"
         )
     return stop
 
 
-def _folded(bits: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The keys of every lane, `[seeds, points, 2]`."""
-    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
-    keys = fold(
-        jax.random.wrap_key_data(jnp.asarray(bits), impl="threefry2x32"), jnp.asarray(points)
-    )
-    return np.asarray(jax.random.key_data(keys))
+def _future_rates(rule: Stopping, points: Points, steps: int) -> np.ndarray | None:
+    """The learning rates of every point, `[points, steps]`, where the rule says how they follow."""
+    rates = getattr(rule, "rates", None)
+    if rates is None:
+        return None
+    counts = np.arange(steps)
+    found = [np.asarray(rates(**points.at(i))(counts), np.float64) for i in range(len(points))]
+    return np.stack(found)
 
 
-def _keys(seeds: int | Sequence[int] | jax.Array) -> tuple[list[str], np.ndarray]:
-    """The seeds' names and their keys' data, `[seeds, 2]`."""
-    if isinstance(seeds, jax.Array) and jnp.issubdtype(seeds.dtype, jax.dtypes.prng_key):
-        if seeds.ndim != 1 or not seeds.size:
-            raise ValueError(
-                f"`seeds` must be an array of at least one key, got shape {seeds.shape}"
-            )
-        if "threefry" not in str(jax.random.key_impl(seeds)):
-            # Under vmap, rbg draws for all lanes from the first lane's key.
-            raise ValueError(f"`seeds` must be threefry keys, got {jax.random.key_impl(seeds)}")
-        return [f"key {i}" for i in range(len(seeds))], np.asarray(jax.random.key_data(seeds))
-    if isinstance(seeds, (int, np.integer)):
-        seeds = range(_require.count("seeds", seeds, 1))
-    numbers = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(np.asarray(seeds))]
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"`seeds` must be at least one seed and all different, got {numbers}")
-    return list(map(str, numbers)), np.stack([_bits(number) for number in numbers])
-
-
-def _bits(seed: int) -> np.ndarray:
-    """The data of `jax.random.key(seed)`: for a small seed itself, without a program for it."""
-    if seed < 2**31:
-        return np.array([0, seed], np.uint32)
-    return np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))
-
-
-def _info(engine: Engine, steps: int, rng: str, hosts: Hosts, **seconds: float) -> dict[str, Any]:
-    device = engine.devices[0]
-    versions = {module.__name__: module.__version__ for module in (jax, optax, np)}
+def _info(engine: Engine, steps: int, rng: str, hosts: Hosts) -> dict[str, Any]:
+    device = engine.feed.devices[0]
     return {
         "device": f"{device.platform} ({device.device_kind})",
-        "devices": len(engine.devices) * hosts.count,
+        "devices": len(engine.feed.devices) * hosts.count,
         "steps": steps,
         "rng": rng,
         "plan": engine.described,
         "reasons": list(engine.plan.reasons),
-        **{name: round(value, 3) for name, value in seconds.items()},
-        "versions": versions,
+        "versions": {module.__name__: module.__version__ for module in (jax, optax, np)},
     }
+
+
+def _outside_of_jit(name: str) -> None:
+    """Requires that nothing is being traced: a sweep compiles and reads its own programs."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(f"`{name}` compiles its programs and cannot run under `jax.disable_jit`")
+    if isinstance(jax.numpy.zeros(()), Tracer):
+        raise ValueError(
+            f"`{name}` must not be called inside `jax.jit`, `jax.vmap` or `jax.grad`: `lrax.train`"
+            " is the same training as a pure function"
+        )
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Adds to an error about tracers what a sweep has to do with them."""
+    try:
+        yield
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        error.add_note(
+            "The numbers of a sweep are tracers: one compiled program trains all points. Python's"
+            " `if`, `float()` and NumPy cannot read them. `lrax.warmup_cosine` and the other"
+            " schedules of lrax take tracers; `jnp.where` stands for `if`; and `lrax.sweep_over`"
+            " sweeps what cannot be traced."
+        )
+        raise

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..choices import Points
 from ..events import Notify
 from ..stopping import Evidence, Stopping
 from ..storage.checkpoint import Checkpoint, State
 from .engine import Engine, compacted, replanned, reshaped
-from .feed import spread_axis
 from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
@@ -93,10 +93,11 @@ class Loop:
     """
 
     def __init__(
-        self, engine: Engine, settings: Settings, hosts: Hosts, points: int, notify: Notify
+        self, engine: Engine, settings: Settings, hosts: Hosts, points: Points, notify: Notify
     ):
         self.engine, self.settings = engine, settings
-        self._hosts, self._points, self._notify = hosts, points, notify
+        self._hosts, self._whole, self._notify = hosts, points, notify
+        self._points = len(points)
         steps, rule = settings.steps, settings.rule
         self._asked = tuple(rule.looks(steps)) if rule else ()
         eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
@@ -196,6 +197,8 @@ class Loop:
                 self._read(pending, report)
             if self.done < self.settings.steps and not self._anyone():
                 self.done = self.settings.steps  # every point has diverged: records stay NaN
+            if self.settings.interval < self.settings.steps:
+                self._evaluate()  # the last evaluation is one of them
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
 
@@ -511,18 +514,17 @@ class Loop:
             (self.losses, settings.sign * objective, self.alive & ~lost, self._recorded()[1]),
             self._points,
         )
-        points = self._hosts.whole
         evidence = Evidence(
             losses=losses,
             objective=objective,
-            hyperparams=points.columns,
+            hyperparams=self._whole.columns,
             monitors=monitors,
             done=self.done,
             steps=settings.steps,
             alive=alive,
             look=self._asked.index(self.done),
             rates=settings.rates,
-            choices=tuple(points.choices),
+            choices=tuple(self._whole.choices),
         )
         kept = np.asarray(rule.keep(evidence))
         if kept.shape != alive.shape or kept.dtype != bool:

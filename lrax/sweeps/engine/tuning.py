@@ -1,61 +1,97 @@
-"""Which plan is the fastest: other ones are timed on the real data, where a run is long enough to pay for it."""
+"""What only a clock can tell: how long a sweep takes, and which plan is the fastest.
+
+Plans are timed where `execution="tune"` asks for it, and nowhere else: another plan adds in another
+order, and the same call is to give the same bits.
+"""
 
 import concurrent.futures
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 
-from .engine import Engine
+from . import devices as hardware
+from .engine import Engine, replanned
+from .feed import nbytes
+from .loop import Chunk
 from .plan import Plan
 
-# A run is worth timing plans for if it takes this many times what compiling all of them does, and
-# so many seconds.
-WORTH, SECONDS = 10, 20.0
-# What a core of a CPU, and an accelerator, does at least in a second, to tell short runs without
-# timing anything.
-SLOW, FAST = 2e10, 1e13
-TRIAL = 0.05  # seconds of one measurement
+TRIAL = 0.05  # seconds of one measurement, at least
 
 
-def tune(engine: Engine, steps: int) -> None:
-    """Gives the engine the fastest of some plans, if its own were rules and the run is long."""
-    seconds = _guess(engine, steps)
-    if not engine.is_open or seconds < SECONDS:
-        return
-    others = list(_others(engine))
-    seconds = trial(engine) * steps
-    if seconds < max(WORTH * len(others) * engine.compile_seconds, SECONDS):
-        return
-    times = {engine.plan: seconds}
-    for other in others:
-        engine.adopt(other)
-        if engine.plan not in times:
-            engine.compile()
-            times[engine.plan] = trial(engine) * steps
-    best = min(times, key=lambda plan: times[plan])
-    words = ", ".join(
-        f"{plan.brief()} {times[plan]:.3g} s"
-        for plan in sorted(times, key=lambda plan: times[plan])
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a sweep will take, by a few of its updates.
+
+    Attributes:
+      seconds: From the first update to the last, without compiling, evaluations and checkpoints.
+      compile_seconds: What compiling took; the sweep itself finds its programs compiled.
+      lanes: How many runs there are.
+      bytes: Memory of this process's devices at its highest, by XLA's account.
+      available: Memory that may be used, or None where it is not known.
+      plan: How the sweep is run, in words.
+    """
+
+    seconds: float
+    compile_seconds: float
+    lanes: int
+    bytes: int
+    available: int | None
+    plan: str
+
+    def __str__(self) -> str:
+        available = "" if self.available is None else f" of {self.available / 2**20:,.0f}"
+        return (
+            f"{self.lanes} lanes: about {self.seconds:.3g} s, {self.bytes / 2**20:,.0f}{available}"
+            f" MiB; {self.plan}"
+        )
+
+
+def estimated(engine: Engine, steps: int) -> Estimate:
+    """The estimate of a sweep, by training a few chunks for a few updates."""
+    lanes = len(engine.feed.points) * engine.feed.seeds
+    cells = engine.shape[0] * engine.shape[1]
+    state = nbytes(engine.lanes) / cells * lanes
+    temporary = getattr(engine.programs.train.memory, "temp_size_in_bytes", 0)
+    available = hardware.memory(engine.feed.devices)
+    return Estimate(
+        seconds=trial(engine) * steps,
+        compile_seconds=engine.programs.seconds,
+        lanes=lanes,
+        bytes=int(nbytes(engine.feed.data) + state + temporary * engine.plan.threads),
+        available=None if available is None else int(available * len(engine.feed.devices)),
+        plan=engine.described,
     )
-    engine.adopt(best.because(f"timed for a few steps, the sweep would take: {words}"))
-    engine.compile()
-    engine.learn()
+
+
+def tuned(engine: Engine, steps: int) -> Engine:
+    """The engine with the fastest of some plans."""
+    found = {engine.plan: (trial(engine) * steps, engine)}
+    for plan in _others(engine):
+        other = replanned(engine, plan)
+        if other.plan not in found:
+            found[other.plan] = trial(other) * steps, other
+    order = sorted(found, key=lambda plan: found[plan][0])
+    seconds = ", ".join(f"{plan.brief()} {found[plan][0]:.3g} s" for plan in order)
+    best = found[order[0]][1]
+    reason = f"timed for a few updates, the sweep would take: {seconds}"
+    return dataclasses.replace(best, plan=best.plan.because(reason))
 
 
 def trial(engine: Engine) -> float:
-    """Seconds that a step of all lanes takes."""
-    layout = engine.arrange(np.arange(engine.points))
+    """Seconds that an update of all lanes takes."""
+    layout = engine.arrange(np.arange(len(engine.feed.points)))
     at_once = min(engine.plan.threads, len(layout.chunks))
-    inputs = engine.inputs(layout, 0)[:at_once]
-    running: list[Any] = engine.begin(layout, at_once)
+    chunks = [Chunk(*engine.begin(layout, i)) for i in range(at_once)]
+    engine.feed.is_ready(0, timeout=60.0)
+    draw = engine.programs.draw
+    rows = [engine.feed.rows(draw, layout, i, chunk.keys, 0) for i, chunk in enumerate(chunks)]
 
     def train(i: int) -> None:
-        running[i], records, _ = engine.train(inputs[i], running[i], 0, count)
-        jax.block_until_ready((running[i], records))
+        chunks[i].lanes, records, _ = engine.train(chunks[i], rows[i], 0, count)
+        jax.block_until_ready((chunks[i].lanes, records))
 
     count, best = 1, np.inf
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
@@ -65,31 +101,24 @@ def trial(engine: Engine) -> float:
             list(pool.map(train, range(at_once)))
             seconds = time.perf_counter() - begin
             best = min(best, seconds / count)
-            if seconds >= TRIAL or count == engine.block:
+            if seconds >= TRIAL or count == engine.feed.block:
                 break
-            count = min(4 * count, engine.block)
+            count = min(4 * count, engine.feed.block)
     return best * len(layout.chunks) / at_once
 
 
 def _others(engine: Engine) -> Iterator[Plan]:
-    """Plans that may be faster than the rules' one."""
-    lanes, plan = engine.points * engine.seeds, engine.plan
-    on_cpu = engine.devices[0].platform == "cpu"
-    widths = [0] if len(engine.devices) > 1 else [1, 4, 16, 64] if on_cpu else [0, 256, 64, 16]
+    """Plans that may be faster than the one by rule."""
+    lanes, plan = len(engine.feed.points) * engine.feed.seeds, engine.plan
+    on_cpu = engine.feed.devices[0].platform == "cpu"
+    if len(engine.feed.devices) > 1:
+        widths = [0]
+    else:
+        widths = [1, 4, 16, 64] if on_cpu else [0, 256, 64, 16]
     for width in widths:
         if width < lanes and width != plan.width:
             yield dataclasses.replace(plan, width=width)
-    if engine.has_convolutions and engine.may_rewrite:
-        yield dataclasses.replace(plan, products=not plan.products)
+    if plan.products:
+        yield dataclasses.replace(plan, products=False)
         if on_cpu:  # whose convolutions are slow in a loop
             yield dataclasses.replace(plan, products=False, scanned=False, width=0)
-
-
-def _guess(engine: Engine, steps: int) -> float:
-    """Seconds that the run takes at the least, by its arithmetic; infinite if nobody knows that."""
-    flops = engine.flops()
-    if flops is None:
-        return np.inf
-    on_cpu = engine.devices[0].platform == "cpu"
-    speed = SLOW * engine.plan.threads if on_cpu else FAST
-    return flops * engine.points * engine.seeds * steps / (speed * len(engine.devices))

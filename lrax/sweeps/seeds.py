@@ -1,0 +1,102 @@
+"""The seeds of a sweep as key data, and parameters to start from for each of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from .. import _require
+from ..training.run import Params, initial, split
+from ..training.task import Task
+
+Seeds = int | Sequence[int] | jax.Array
+
+
+def as_keys(seeds: Any) -> tuple[list[str], np.ndarray]:
+    """The seeds' names, and the data of their keys, `[seeds, 2]`.
+
+    Args:
+      seeds: How many (0, 1, ...), the seeds themselves, or an array of keys.
+    """
+    if isinstance(seeds, jax.Array) and jnp.issubdtype(seeds.dtype, jax.dtypes.prng_key):
+        return _of_keys(seeds)
+    if isinstance(seeds, (jax.Array, np.ndarray)) and seeds.dtype == np.uint32:
+        raise TypeError(
+            "`seeds` must be a number of seeds, a list of them or an array of new-style keys, got"
+            f" raw key data of shape {seeds.shape}: use `jax.random.key` in place of"
+            " `jax.random.PRNGKey`, or `jax.random.wrap_key_data`"
+        )
+    if isinstance(seeds, (int, np.integer)) and not isinstance(seeds, bool):
+        seeds = range(_require.count("seeds", seeds, 1))
+    if isinstance(seeds, (str, bytes, bool)) or not np.iterable(seeds):
+        raise TypeError(
+            f"`seeds` must be an int, a list of ints or an array of keys, got {seeds!r}"
+        )
+    numbers = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(list(seeds))]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"`seeds` must be at least one seed and all different, got {numbers}")
+    if max(numbers) >= 2**63:
+        raise ValueError(f"`seeds` must be below 2^63, got {max(numbers)}")
+    return list(map(str, numbers)), np.stack([_bits(number) for number in numbers])
+
+
+def folded(bits: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Key data of every lane where each has its own random numbers, `[seeds, points, 2]`."""
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    keys = fold(jax.random.wrap_key_data(jnp.asarray(bits), impl="threefry2x32"), points)
+    return np.asarray(jax.random.key_data(keys))
+
+
+def as_given(task: Task, params: Any, seeds: int) -> Params:
+    """Parameters to start from, their leaves with the seeds in front.
+
+    Args:
+      task: The task.
+      params: Parameters, or (params, state) for a stateful task. Their leaves have the shapes of
+        `init`, or an axis of seeds before these.
+      seeds: How many seeds.
+    """
+    params_like, state_like = jax.eval_shape(
+        lambda: initial(task, split(jax.random.key(0)))
+    )
+    like = params_like
+    structure = jax.tree.structure(params)
+    if task.stateful and structure == jax.tree.structure((params_like, state_like)):
+        like = params_like, state_like
+    if structure != jax.tree.structure(like):
+        raise ValueError(
+            f"`params` must have the structure of the task's, {jax.tree.structure(like)}, got"
+            f" {structure}"
+        )
+
+    def spread(path: Any, leaf: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        array = np.asarray(leaf)
+        if array.shape == shape.shape:
+            array = np.broadcast_to(array, (seeds, *shape.shape))
+        elif array.shape != (seeds, *shape.shape):
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"`params{name}` must be of shape {shape.shape}, or {(seeds, *shape.shape)} with"
+                f" the {seeds} seeds in front, got {array.shape}"
+            )
+        return array.astype(shape.dtype, copy=False)
+
+    return jax.tree_util.tree_map_with_path(spread, params, like)
+
+
+def _of_keys(keys: jax.Array) -> tuple[list[str], np.ndarray]:
+    if keys.ndim != 1 or not keys.size:
+        raise ValueError(f"`seeds` must be an array of at least one key, got shape {keys.shape}")
+    if "threefry" not in str(jax.random.key_impl(keys)):
+        # Under vmap, rbg draws for all lanes from the first lane's key.
+        raise ValueError(f"`seeds` must be threefry keys, got {jax.random.key_impl(keys)}")
+    return [f"key {i}" for i in range(len(keys))], np.asarray(jax.random.key_data(keys))
+
+
+def _bits(seed: int) -> np.ndarray:
+    """The data of `jax.random.key(seed)`: for a small seed itself, without a program for it."""
+    if seed < 2**31:
+        return np.array([0, seed], np.uint32)
+    return np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))
