@@ -1,201 +1,196 @@
-"""Pictures of sweeps over several hyperparameters, from plain arrays: the heat map and parallel coordinates."""
+"""Pictures of sweeps over several hyperparameters: the heat map and parallel coordinates."""
 
-from collections.abc import Mapping
-from typing import Any
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _require
-from .figures import BEST, DIVERGED, plain_numbers
+from . import canvas
+from .swept import BEST, DIVERGED, Swept, plain_numbers, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# A place on an axis, from 0 to 1, of a number or of several.
+Place = Callable[[Any], Any]
 
 
 def heatmap(
-    x: np.ndarray,
-    y: np.ndarray,
+    x: Swept,
+    y: Swept,
     values: np.ndarray,
     *,
-    names: tuple[str, str],
     objective: str,
     mode: str = "min",
-) -> Any:
+    best: int | None = None,
+    note: str = "",
+) -> "Figure":
     """The objective over two hyperparameters, brighter where it is better; the best is framed.
 
-    Cells where the points fill a lattice, dots otherwise. Where points coincide, for they differ in
-    what is not shown, the best one shows.
+    Cells if the points fill a lattice, dots otherwise. Points that differ only in what is not shown
+    share a place, and the best of them shows.
 
     Args:
-      x: The hyperparameter of the horizontal axis, `[points]`.
-      y: That of the vertical axis, `[points]`.
+      x: The hyperparameter of the horizontal axis.
+      y: The hyperparameter of the vertical axis.
       values: The objective, NaN where a lane diverged, `[points]`.
-      names: Names of both.
       objective: Name of the objective.
       mode: Whether it is to be `"min"` or `"max"`.
+      best: Index of the best point, or `None`.
+      note: What to say, such as why there is no best point.
 
     Returns:
-      A matplotlib Figure, not registered with pyplot.
+      A matplotlib Figure.
 
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    figure_module = _require.extra("matplotlib.figure", "plot")
-    columns, rows = np.unique(x[np.isfinite(x)]), np.unique(y[np.isfinite(y)])
+    placed = np.isfinite(x.values) & np.isfinite(y.values)
+    columns, rows = np.unique(x.values[placed]), np.unique(y.values[placed])
     cells = np.full((len(rows), len(columns)), np.nan)
     tried = np.zeros(cells.shape, bool)
     better = np.fmin if mode == "min" else np.fmax
-    for a, b, value in zip(x, y, values, strict=True):
-        if np.isfinite(a) and np.isfinite(b):
-            at = np.searchsorted(rows, b), np.searchsorted(columns, a)
-            tried[at], cells[at] = True, better(cells[at], value)
-    colors = _colors(values, mode)
-    lattice = tried.mean() > 0.5
-    size = (
-        (min(3.5 + 0.62 * len(columns), 12), min(2.2 + 0.45 * len(rows), 9))
-        if lattice
-        else (6.4, 4.8)
-    )
-    figure = figure_module.Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
+    for point in np.flatnonzero(placed):
+        at = np.searchsorted(rows, y.values[point]), np.searchsorted(columns, x.values[point])
+        tried[at] = True
+        cells[at] = better(cells[at], values[point])
+    lattice = tried.size > 0 and tried.mean() > 0.5
+    width, height = 6.4, 4.8
     if lattice:
-        _cells(axes, columns, rows, cells, tried, colors, mode)
+        width, height = min(3.5 + 0.62 * len(columns), 12), min(2.2 + 0.45 * len(rows), 9)
+    figure = canvas.figure(width, height)
+    axes = figure.subplots()
+    colors = _colors(values, mode)
+    if lattice:
+        _cells(axes, cells, tried, colors)
+        _ticks(axes.xaxis, x, columns)
+        _ticks(axes.yaxis, y, rows)
+        if len(columns) > 6 or x.labels:
+            for label in axes.get_xticklabels():
+                label.set(rotation=40, ha="right", rotation_mode="anchor")
+        axes.tick_params(length=2, labelsize=8)
+        if best is not None and placed[best]:
+            i = int(np.searchsorted(rows, y.values[best]))
+            j = int(np.searchsorted(columns, x.values[best]))
+            _frame(axes, i, j)
     else:
-        for place, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
-            if _by_ratio(place[np.isfinite(place)]):
-                scale("log")
-        known = np.isfinite(values)
-        axes.scatter(
-            x[known],
-            y[known],
-            c=colors.to_rgba(values[known]),
-            s=90,
-            edgecolor="0.3",
-            lw=0.6,
-            zorder=2,
-        )
-        axes.plot(
-            x[~known],
-            y[~known],
-            "x",
-            color=DIVERGED,
-            ms=7,
-            label="diverged" if (~known).any() else None,
-        )
-        if known.any():
-            best = (np.nanargmin if mode == "min" else np.nanargmax)(values)
-            axes.scatter(
-                x[best],
-                y[best],
-                s=230,
-                facecolor="none",
-                edgecolor=DIVERGED,
-                lw=2,
-                label="best",
-                zorder=3,
-            )
+        _dots(axes, x, y, values, colors, best)
         axes.grid(alpha=0.3, which="both", lw=0.5)
         figure.legend(loc="outside lower right", fontsize=8, frameon=False, ncols=2)
-    words = [name.replace("_", " ") for name in (*names, objective)]
-    axes.set(
-        xlabel=words[0], ylabel=words[1], title=f"{words[2]}, best framed" if lattice else words[2]
-    )
-    bar = figure.colorbar(colors, ax=axes, label=words[2])
-    if _by_ratio(values[np.isfinite(values)]):
+    words = objective.replace("_", " ")
+    framed = lattice and best is not None
+    title = f"{words}, best framed" if framed else words
+    axes.set(xlabel=x.words, ylabel=y.words, title="\n".join([title, *_wrapped(note)]))
+    bar = figure.colorbar(colors, ax=axes, label=words)
+    if _by_ratio(values[np.isfinite(values)], mode):
         plain_numbers(bar.ax.yaxis)
     return figure
 
 
-def _cells(axes, columns, rows, cells, tried, colors, mode):
+def _wrapped(note: str) -> list[str]:
+    return textwrap.wrap(note, 60)
+
+
+def _cells(axes: "Axes", cells: np.ndarray, tried: np.ndarray, colors: Any) -> None:
+    """A lattice of cells with their values; a cross where every point diverged."""
     # Cells of equal size: a value of 0 has its place beside values by ratio, and a row of close
     # ones can be read.
     colored = np.where(np.isnan(cells)[..., None], (0.88, 0.88, 0.88, 1.0), colors.to_rgba(cells))
     colored[~tried] = 1.0
     axes.imshow(colored, origin="lower", aspect="auto", interpolation="nearest")
-    written = len(columns) <= 16 and len(rows) <= 20
+    written = cells.shape[1] <= 16 and cells.shape[0] <= 20
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
     for (i, j), value in np.ndenumerate(cells):
         if tried[i, j] and np.isnan(value):
-            axes.text(j, i, "x", color=DIVERGED, ha="center", va="center", fontsize=9)
+            axes.text(j, i, "x", color=DIVERGED, fontsize=9, **middle)
         elif written and tried[i, j]:
             dark = np.dot(colored[i, j, :3], (0.3, 0.59, 0.11)) < 0.5
-            axes.text(
-                j,
-                i,
-                f"{value:#.3g}".rstrip("."),
-                color="w" if dark else "k",
-                ha="center",
-                va="center",
-                fontsize=8,
-            )
-    if np.isfinite(cells).any():
-        i, j = np.unravel_index(
-            (np.nanargmin if mode == "min" else np.nanargmax)(cells), cells.shape
-        )
-        left, right, low, high = j - 0.5, j + 0.5, i - 0.5, i + 0.5
-        frame = [left, right, right, left, left], [low, low, high, high, low]
-        axes.plot(*frame, color=DIVERGED, lw=2.2, clip_on=False, zorder=3)
-    for axis, numbers in ((axes.xaxis, columns), (axes.yaxis, rows)):
-        shown = np.unique(
-            np.linspace(0, len(numbers) - 1, min(len(numbers), 16)).round().astype(int)
-        )
-        axis.set_ticks(shown, [f"{number:.2g}" for number in numbers[shown]])
-    if len(columns) > 6:
-        for label in axes.get_xticklabels():
-            label.set(rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=2, labelsize=8)
+            text = f"{value:#.3g}".rstrip(".")
+            axes.text(j, i, text, color="w" if dark else "k", fontsize=8, **middle)
+
+
+def _frame(axes: "Axes", i: int, j: int) -> None:
+    """A frame around the cell of row `i` and column `j`."""
+    left, right, low, high = j - 0.5, j + 0.5, i - 0.5, i + 0.5
+    across, up = [left, right, right, left, left], [low, low, high, high, low]
+    axes.plot(across, up, color=DIVERGED, lw=2.2, clip_on=False, zorder=3)
+
+
+def _ticks(axis: "Axis", swept: Swept, shown: np.ndarray) -> None:
+    """Labels of the cells along an axis: at most sixteen."""
+    few = np.linspace(0, len(shown) - 1, min(len(shown), 16)).round().astype(int)
+    few = np.unique(few)
+    texts = [f"{value:.2g}" for value in shown[few]]
+    if swept.labels is not None:
+        labels = [swept.labels[int(value)] for value in shown[few]]
+        texts = [shortened(label, 28) for label in labels]
+    axis.set_ticks(few, texts)
+
+
+def _dots(
+    axes: "Axes", x: Swept, y: Swept, values: np.ndarray, colors: Any, best: int | None
+) -> None:
+    """Scattered points as dots; crosses where they diverged."""
+    for swept, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
+        if swept.labels is None and _by_ratio(swept.values[np.isfinite(swept.values)]):
+            scale("log")
+    known = np.isfinite(values)
+    filled = colors.to_rgba(values[known])
+    across, up = x.values, y.values
+    axes.scatter(across[known], up[known], c=filled, s=90, edgecolor="0.3", lw=0.6, zorder=2)
+    label = "diverged" if (~known).any() else None
+    axes.plot(across[~known], up[~known], "x", color=DIVERGED, ms=7, label=label)
+    if best is not None:
+        ring = {"facecolor": "none", "edgecolor": DIVERGED, "lw": 2, "zorder": 3}
+        axes.scatter(across[best], up[best], s=230, label="best", **ring)
 
 
 def parallel(
-    hyperparams: Mapping[str, np.ndarray], values: np.ndarray, *, objective: str, mode: str = "min"
-) -> Any:
-    """Parallel coordinates: a line for each point through its hyperparameters and its objective,
-    the best one in front.
+    swept: Sequence[Swept],
+    values: np.ndarray,
+    *,
+    objective: str,
+    mode: str = "min",
+    best: int | None = None,
+    note: str = "",
+) -> "Figure":
+    """Parallel coordinates: a line for each point through its hyperparameters and its objective.
+
+    The best one is in front.
 
     Args:
-      hyperparams: `{name: [points]}`.
+      swept: The hyperparameters.
       values: The objective, NaN where a lane diverged, `[points]`.
       objective: Name of the objective.
       mode: Whether it is to be `"min"` or `"max"`.
+      best: Index of the best point, or `None`.
+      note: What to say, such as why there is no best point.
 
     Returns:
-      A matplotlib Figure, not registered with pyplot.
+      A matplotlib Figure.
 
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    figure_module = _require.extra("matplotlib.figure", "plot")
-    columns = {**hyperparams, objective: values}
-    figure = figure_module.Figure(
-        figsize=(min(2.4 + 2.1 * len(columns), 16), 4.4), layout="constrained"
-    )
+    columns = [*swept, Swept(objective, values)]
+    figure = canvas.figure(min(2.4 + 2.1 * len(columns), 16), 4.4)
     axes = figure.subplots()
-    colors = _colors(values, mode)
     heights = np.empty((len(values), len(columns)))
-    for i, (name, numbers) in enumerate(columns.items()):
-        scale, ticks = _scale(numbers)
-        heights[:, i] = scale(numbers)
+    last = len(columns) - 1
+    for i, column in enumerate(columns):
+        place, ticks = _scale(column.values, by_ratio=i < last or mode == "min")
+        if column.labels is not None:
+            place, ticks = _choice_scale(column)
+        heights[:, i] = place(column.values)
         axes.plot([i, i], [0, 1], color="0.25", lw=1, zorder=3)
-        last = i == len(columns) - 1
-        shown = []
-        for tick in ticks:
-            place = float(scale(tick))
-            if all(abs(place - other) > 0.045 for other in shown):
-                shown.append(place)
-                side, where = ("left", i + 0.035) if last else ("right", i - 0.035)
-                axes.plot(
-                    [i, i + (0.02 if last else -0.02)], [place] * 2, color="0.25", lw=1, zorder=3
-                )
-                box = {"facecolor": "w", "alpha": 0.75, "lw": 0, "pad": 0.8}
-                axes.text(
-                    where,
-                    place,
-                    f"{tick:.3g}",
-                    ha=side,
-                    va="center",
-                    fontsize=8,
-                    bbox=box,
-                    zorder=6,
-                )
-        axes.text(i, 1.13, name.replace("_", " "), ha="center", va="bottom", fontweight="bold")
+        _tick_texts(axes, column, i, place, ticks, right=i == last)
+        axes.text(i, 1.13, column.words, ha="center", va="bottom", fontweight="bold")
     lost = np.isnan(values)
     heights[lost, -1] = 1.08  # above the axis: a diverged point has no objective
+    colors = _colors(values, mode)
     order = np.argsort(np.where(lost, np.inf, values if mode == "min" else -values), kind="stable")
     places = np.arange(len(columns))
     for point in order[::-1]:
@@ -203,62 +198,83 @@ def parallel(
         axes.plot(places, heights[point], color=color, lw=0.8 if lost[point] else 1.2, alpha=alpha)
     if lost.any():
         axes.text(places[-1] + 0.035, 1.08, "diverged", color=DIVERGED, va="center", fontsize=8)
-    if not lost.all():
-        axes.plot(places, heights[order[0]], "o-", color=BEST, lw=2.6, ms=5, zorder=5)
-        axes.text(
-            places[-1] + 0.22,
-            heights[order[0], -1],
-            "best",
-            color=BEST,
-            va="center",
-            fontweight="bold",
-        )
+    if best is not None:
+        line = heights[best]
+        axes.plot(places, line, "o-", color=BEST, lw=2.6, ms=5, zorder=5)
+        style = {"color": BEST, "va": "center", "fontweight": "bold"}
+        axes.text(places[-1] + 0.22, line[-1], "best", **style)
+    if note:
+        axes.set_title("\n".join(_wrapped(note)), fontsize=9, color=DIVERGED)
     axes.set(xlim=(-0.3, len(columns) - 0.5), ylim=(-0.05, 1.22))
     axes.axis("off")
     return figure
 
 
-def _scale(numbers: np.ndarray) -> tuple[Any, list[float]]:
-    """The height of a number between the least, 0, and the greatest, 1, and where to write which, the ends first."""
+def _tick_texts(
+    axes: "Axes", column: Swept, i: int, place: Place, ticks: list[float], *, right: bool
+) -> None:
+    """Marks and texts beside the vertical axis `i`, with room between them."""
+    side, where, mark = ("left", i + 0.035, 0.02) if right else ("right", i - 0.035, -0.02)
+    box = {"facecolor": "w", "alpha": 0.75, "lw": 0, "pad": 0.8}
+    shown: list[float] = []
+    for tick in ticks:
+        height = float(place(tick))
+        if not np.isfinite(height) or any(abs(height - other) <= 0.045 for other in shown):
+            continue
+        shown.append(height)
+        axes.plot([i, i + mark], [height] * 2, color="0.25", lw=1, zorder=3)
+        text = f"{tick:.3g}"
+        if column.labels is not None:
+            text = shortened(column.labels[int(tick)], 18)
+        style: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 8, "zorder": 6}
+        axes.text(where, height, text, bbox=box, **style)
+
+
+def _choice_scale(column: Swept) -> tuple[Place, list[float]]:
+    """Choices at equal distances."""
+    known = np.unique(column.values)
+    heights = np.linspace(0, 1, len(known)) if len(known) > 1 else np.array([0.5])
+    return (lambda number: np.interp(number, known, heights)), known.tolist()
+
+
+def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
+    """Heights of numbers between the least, 0, and the greatest, 1; and the ticks, ends first."""
     import matplotlib.ticker
 
     known = np.unique(numbers[np.isfinite(numbers)])
-    low, high = (known[0], known[-1]) if known.size else (0.0, 1.0)
+    if not known.size:  # of an objective without a finite value
+        return (lambda number: np.full(np.shape(number), np.nan)), []
+    low, high = known[0], known[-1]
     if low == high:
         return (lambda number: np.where(np.isfinite(number), 0.5, np.nan)), [low]
-    if (
-        low == 0 and high > 10 * known[1]
-    ):  # by ratio, but for the zero: every value has the same distance to the next
-        step = 1 / (len(known) - 1)
-        return (lambda number: np.interp(number, known, np.arange(len(known)) * step)), [
-            low,
-            high,
-            *known,
-        ]
-    by_ratio = _by_ratio(known)
-    place = np.log if by_ratio else np.asarray
-    locator = matplotlib.ticker.LogLocator() if by_ratio else matplotlib.ticker.MaxNLocator(5)
+    if low == 0 and high > 10 * known[1] and by_ratio:
+        # By ratio but for the zero: every value has the same distance to the next.
+        heights = np.linspace(0, 1, len(known))
+        return (lambda number: np.interp(number, known, heights)), [low, high, *known]
+    log = by_ratio and _by_ratio(known)
+    place = np.log if log else np.asarray
+    locator = matplotlib.ticker.LogLocator() if log else matplotlib.ticker.MaxNLocator(5)
     inside = [tick for tick in locator.tick_values(low, high) if low < tick < high]
-    return (lambda number: (place(number) - place(low)) / (place(high) - place(low))), [
-        low,
-        high,
-        *inside,
-    ]
+    span = place(high) - place(low)
+    return (lambda number: (place(number) - place(low)) / span), [low, high, *inside]
 
 
-def _by_ratio(known: np.ndarray) -> bool:
-    """Whether numbers are positive and span more than a factor of ten, as learning rates and losses do."""
-    return bool(known.size and known.min() > 0 and known.max() > 10 * known.min())
+def _by_ratio(known: np.ndarray, mode: str = "min") -> bool:
+    """Whether numbers are positive and span more than a factor of ten, as rates and losses do.
+
+    An accuracy or a return, which is to be high, is read by differences.
+    """
+    positive = known.size > 0 and known.min() > 0
+    return bool(mode == "min" and positive and known.max() > 10 * known.min())
 
 
 def _colors(values: np.ndarray, mode: str) -> Any:
-    """Colours of an objective, brighter where it is better; by ratio where it spans more than a factor of ten."""
+    """Colours of an objective, brighter where it is better."""
     import matplotlib.cm
     import matplotlib.colors
 
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-    norm = (matplotlib.colors.LogNorm if _by_ratio(known) else matplotlib.colors.Normalize)(
-        low, high if high > low else low + 1
-    )
+    scale = matplotlib.colors.LogNorm if _by_ratio(known, mode) else matplotlib.colors.Normalize
+    norm = scale(low, high if high > low else low + 1)
     return matplotlib.cm.ScalarMappable(norm, "viridis_r" if mode == "min" else "viridis")

@@ -1,5 +1,6 @@
-"""Text tables of sweeps: what stands in their cells, and how they are set."""
+"""Text tables of sweeps: the text of their cells, and how the cells are aligned."""
 
+import html
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,19 +14,40 @@ def spread(values: np.ndarray) -> str:
     return f"{known.mean():.4g}" + (f" ±{np.ptp(known) / 2:.2g}" if len(values) > 1 else "")
 
 
-def summary(status: np.ndarray) -> str:
-    """The status of a point's lanes: one word if they agree, else how many have which."""
+def summary(status: np.ndarray, causes: np.ndarray | None = None) -> str:
+    """The status of a point's lanes, and why the first diverged one did.
+
+    One word if the lanes agree, else the number of lanes with each word.
+    """
     words, counts = np.unique(status, return_counts=True)
-    if len(words) == 1:
-        return str(words[0])
-    return ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))
+    text = str(words[0])
+    if len(words) > 1:
+        text = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))
+    known = [str(cause) for cause in ([] if causes is None else causes) if cause]
+    return f"{text}: {known[0]}" if known else text
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, each column as wide as its widest cell and flush right."""
+    """Rows of cells as lines.
+
+    Each column is as wide as its widest cell and flush right, but for the last, which is flush left
+    because its texts differ much in length.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[:-1], widths[:-1], strict=True)]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+    return "\n".join(lines)
+
+
+def as_html(rows: Sequence[Sequence[str]], bold: int | None = None) -> str:
+    """Rows of cells as an HTML table, the first one as its head; the row `bold` in bold type."""
+    head, *body = [[html.escape(cell, quote=False) for cell in row] for row in rows]
+    cells = "".join(f"<th>{cell}</th>" for cell in head)
+    parts = [f"<table><thead><tr>{cells}</tr></thead><tbody>"]
+    for i, row in enumerate(body):
+        style = ' style="font-weight:bold"' if i == bold else ""
+        cells = "".join(f"<td>{cell}</td>" for cell in row)
+        parts.append(f"<tr{style}>{cells}</tr>")
+    return "".join([*parts, "</tbody></table>"])

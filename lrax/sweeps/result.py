@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,32 +12,52 @@ from .record import Params
 from .statistics import Paired
 from .views import Views
 
+Grid = dict[str, Any]  # {name: values}: an array, or a list of the user's own choices
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class SweepResult(Views):
     """What a sweep found: curves, metrics and a status for every lane; made by `lrax.sweep`.
 
-    Arrays are NumPy's. `points` counts the points of the grid in the order of the product, its
-    first name outermost.
+    Arrays are NumPy's. Points are in the order of the product, with the grid's first name
+    outermost.
+
+    A *lane* is one point with one seed. Fields by name are dicts; an axis of records is as long as
+    there were times to record at.
 
     Attributes:
-      hyperparams: `{name: [points]}`, the points.
+      hyperparams: `{name: [points]}`, the values at the points. On an axis of choices, such as
+        schedules, the index of the choice.
+      choices: `{name: list}`, the objects of each axis of choices.
+      labels: `{name: list}`, a text for each choice.
       seeds: Names of the seeds, `[seeds]`.
-      losses: `[points, seeds, steps]`, the training loss before each update.
-      aux: `{name: [points, seeds, steps]}`, the scalars of the loss's `aux`.
-      metrics: `{name: [points, seeds]}`, what `evaluate` gave at the end.
-      evaluations: `{name: [points, seeds, evaluations]}`, what it gave along the way, when
-        `eval_every` was set.
+      losses: `[points, seeds, records]`, the training loss before each update; NaN after a point
+        was stopped. Reading it raises a ValueError for a result of `sweep_function`, which has
+        `curves` in its place.
+      loss_every: The number of updates from one recorded loss to the next, 1 unless asked for.
+      steps: Updates that were asked for.
+      aux: `{name: [points, seeds, records]}`, the scalars of the loss's `aux`, as often as losses.
+      monitors: `{name: [points, seeds, records]}`, what the monitors gave at the updates 0,
+        `record_every`, 2 `record_every`, ...
+      record_every: The number of updates from one record of the monitors to the next.
+      metrics: `{name: [points, seeds]}`, what `evaluate` gave at the end; of a `sweep_function` its
+        scalars.
+      curves: `{name: [points, seeds, time]}`, the curves of a `sweep_function`.
+      evaluations: `{name: [points, seeds, evaluations]}`, what `evaluate` gave along the way.
       evaluated_at: `[evaluations]`, after how many updates.
-      status: `[points, seeds]`: `"done"`; `"diverged"` for a lane whose loss or parameters ceased
-        to be finite, or whose loss rose above four times its first and did not come back;
-        `"pruned"` for one of a point that `stop` gave up; `"interrupted"`.
-      stopped_at: `[points]`, after how many updates a point was stopped, or how many it had; later
-        losses are NaN.
-      objective: Name of what ranks the points, `"train_loss"` or one of `metrics`.
-      mode: Whether the objective is to be `"min"` or `"max"`.
+      status: `[points, seeds]`: `"done"`; `"diverged"`; `"pruned"` for a lane of a point that
+        `stop` gave up; `"interrupted"`.
+      stopped_at: `[points]`, after how many updates a point was stopped, or how many it had.
+      causes: `[points, seeds]`, why a lane diverged, such as "loss is NaN from update 12"; else "".
+      objective: Name of what ranks the points: `"train_loss"` or one of `metrics` or `curves`.
+      mode: Whether a low or a high objective is good: `"min"` or `"max"`.
+      select: Which evaluation of a lane ranks it: the `"last"`, the `"best"`, or the mean of the
+        last tenth, `"tail"`. The training loss is always the mean of its last tenth.
       info: Device, versions, steps, and the seconds that compiling and running took.
-      best_params: The parameters at the end of the best lane, or `None` if every point diverged.
+      best_params: The parameters at the end of the best lane, or `None`. `best` has them too.
+      best_state: The model's state beside them, or `None`.
+      best_opt_state: The optimizer's state of that lane, or `None`.
+      kept: The state of all lanes for `resume=`, or `None`.
     """
 
     def one_standard_error(self, name: str | None = None, *, paired: bool = False) -> float:
@@ -45,20 +65,22 @@ class SweepResult(Views):
 
         $$\min \{ \eta_p : \bar s_p \le \bar s_b + \mathrm{sd}(s_b) / \sqrt n \}$$
 
-        Use it for a cautious choice among rates that the seeds do not tell apart: losses rise more
-        steeply above the optimum than below it. The other hyperparameters are at their best.
+        Use it for a cautious choice among rates that the seeds do not tell apart, because losses
+        rise more steeply above the optimum than below it. The other hyperparameters are at their
+        best.
 
         Args:
-          name: The hyperparameter; by default the first of the grid.
-          paired: Whether to take the standard error of the difference to the best one by seed in
-            place of the best one's own. With common random numbers it is the smaller by far, and so
-            the choice closer to the best.
+          name: The hyperparameter; by default the first numeric one of the grid.
+          paired: Whether to take the standard error of the differences to the best one by seed, in
+            place of that of the best one's own scores. With common random numbers it is much
+            smaller, so the choice is closer to the best.
 
         Returns:
           One of the grid's values.
 
         Raises:
-          ValueError: if `name` is unknown, there are fewer than two seeds, or every point diverged.
+          ValueError: if `name` is unknown or an axis of choices, there are fewer than two seeds,
+            or there is no best point.
 
         Example:
           >>> task = lrax.tasks.diabetes()
@@ -70,7 +92,8 @@ class SweepResult(Views):
           Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section
           3.4.3.
         """
-        name, line = self._line(name)
+        name, line = self._line(name, numeric=True)
+        self._require_best()
         return statistics.one_standard_error(
             self.hyperparams[name][line], self.scores[line], pair=paired
         )
@@ -87,13 +110,13 @@ class SweepResult(Views):
 
         $$\mathbb{E}_\eta [\min(\ell(\eta), \ell_0) - \min_\eta \ell(\eta)]$$
 
-        with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update, which a
-        diverged lane counts for too. Use it to compare optimizers, warmups or models over the same
-        range: the less, the less tuning. Rates count by their share of the logarithmic scale; the
-        other hyperparameters are at their best.
+        with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update. A
+        diverged lane counts as $\ell_0$. Use it to compare optimizers, warmups or models over the
+        same range: a small one needs little tuning. Rates count by their share of the logarithmic
+        scale; the other hyperparameters are at their best.
 
         Args:
-          name: The hyperparameter; by default the first of the grid.
+          name: The hyperparameter; by default the first numeric one of the grid.
           initial: The objective before the first update. By default the first training losses, or
             for a metric what `evaluate` gave at step 0 if the result has that.
           low: The least value that counts, at least 0.
@@ -103,8 +126,8 @@ class SweepResult(Views):
           The sensitivity, at least 0.
 
         Raises:
-          ValueError: if `name` is unknown, a value is not positive, none lies from `low` to `high`,
-            or the initial objective is not known.
+          ValueError: if `name` is unknown or an axis of choices, a value is not positive, none lies
+            from `low` to `high`, the initial objective is not known, or there is no best point.
 
         Example:
           >>> task = lrax.tasks.diabetes()
@@ -116,14 +139,16 @@ class SweepResult(Views):
           Wortsman et al., Small-scale proxies for large-scale Transformer training instabilities
           (2023), arXiv:2309.14322, section 2.2, with rates from 3e-4 to 3e-1.
         """
-        name, line = self._line(name)
+        name, line = self._line(name, numeric=True)
+        self._require_best()
         rates = self.hyperparams[name][line]
         kept = (rates >= low) & (rates <= high)
         if not kept.any():
             raise ValueError(
                 f"`low` and `high` must hold values of {name!r} between them, got {low} and {high}"
             )
-        line, start = line[kept], self._initial(initial)
+        line = line[kept]
+        start = self._initial(initial)
         start = start if self.mode == "min" else -start
         return statistics.sensitivity(rates[kept], self.reached[line], start[line])
 
@@ -136,9 +161,11 @@ class SweepResult(Views):
             return np.where(np.isfinite(first), first, self.starts)
         if self.objective in self.evaluations and np.any(self.evaluated_at == 0):
             return self.evaluations[self.objective][..., int(np.argmax(self.evaluated_at == 0))]
+        hint = f"`task.evaluate(task.init(key))[{self.objective!r}]`"
         raise ValueError(
-            f"`initial` must be given for the objective {self.objective!r}, of which the sweep kept no value before the"
-            f" first update: `task.evaluate(task.init(key))[{self.objective!r}]`"
+            f"`initial` must be given for the objective {self.objective!r}: the sweep kept no value"
+            " of it from before the first update"
+            + (f"; for most tasks it is {hint}" if self.has_losses else "")
         )
 
     def paired(self, reference: int | None = None, *, confidence: float = 0.95) -> Paired:
@@ -146,12 +173,12 @@ class SweepResult(Views):
 
         $$d_{ps} = s_{ps} - s_{bs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
-        Use it to see which points the seeds tell apart. With common random numbers, what the points
-        of a seed share cancels, and the intervals are much narrower than those of the points' own
-        means. Positive is worse. The p-value is Fisher's exact one, by all changes of sign: with n
-        seeds never below $2^{1-n}$, so take six or more to get below 0.05. Neither it nor the
-        interval knows that the best point was picked for being best: `lrax.confirm` trains the
-        first ones again.
+        Use it to see which points the seeds tell apart. With common random numbers the luck that
+        the points of a seed share cancels, and the intervals are much narrower than those of the
+        points' own means. Positive is worse. The p-value is Fisher's exact one, over all changes of
+        sign. With n seeds it is never below $2^{1-n}$, so take six seeds or more to get below 0.05.
+        Neither it nor the interval knows that the best point was picked for being best:
+        `lrax.confirm` trains the first ones again.
 
         Args:
           reference: Index of the point to compare to; by default the best one.
@@ -162,7 +189,8 @@ class SweepResult(Views):
           points.
 
         Raises:
-          ValueError: if there are fewer than two seeds, or a lane of the reference diverged.
+          ValueError: if there are fewer than two seeds, a lane of the reference diverged, or there
+            is no best point.
           TypeError: if `reference` is not an int.
 
         Example:
@@ -176,6 +204,7 @@ class SweepResult(Views):
           Fisher, The Design of Experiments (1935), section 21.
         """
         if reference is None:
+            self._require_best()
             reference = int(self.ranking[0])
         elif _require.count("reference", reference, 0) >= len(self.status):
             raise ValueError(
@@ -184,25 +213,25 @@ class SweepResult(Views):
         return statistics.paired(self.scores, reference, confidence)
 
     def extend(
-        self, n: int = 4, *, name: str | None = None, edge: str | None = None
-    ) -> dict[str, np.ndarray]:
-        """The grid to try next where the best point is at the edge: values beyond it, at the same
-        ratio.
+        self, n: int = 4, *, name: str | None = None, edge: Literal["low", "high"] | None = None
+    ) -> Grid:
+        """The grid to try next where the best point is at the edge: more values beyond the edge.
 
-        `result | lrax.sweep(task, optimizer, result.extend(), steps=..., seeds=...)` is the whole
-        picture.
+        They go on at the same ratio. `result | lrax.sweep(task, optimizer, result.extend(),
+        steps=..., seeds=...)` is the whole picture.
 
         Args:
-          n: How many values, at least 1.
-          name: The hyperparameter; by default the first of the grid.
-          edge: `"low"` or `"high"`; by default that of the best point.
+          n: Number of values, at least 1.
+          name: The hyperparameter; by default the first numeric one of the grid.
+          edge: `"low"` or `"high"`; by default the edge of the best point.
 
         Returns:
           A grid for `lrax.sweep`, with all values of the other hyperparameters.
 
         Raises:
-          ValueError: if the best point is inside the grid and `edge` is not given, `name` or `edge`
-            is unknown, or there are not two positive values that tell the ratio.
+          ValueError: if the best point is inside the grid and `edge` is not given, `name` is
+            unknown or an axis of choices, `edge` is another word, or there are not two positive
+            values that tell the ratio.
           TypeError: if `n` is not an int.
 
         Example:
@@ -214,39 +243,41 @@ class SweepResult(Views):
           SweepResult(4 points x 2 seeds x 50 steps; best learning_rate=0.01)
         """
         n = _require.count("n", n, 1)
-        name, line = self._line(name)
+        name, line = self._line(name, numeric=True)
         rates = np.unique(self.hyperparams[name][line])
         if len(rates) < 2 or not 0 < rates[0] <= rates[-1] < np.inf:
             raise ValueError(
-                f"the grid must have two values of {name!r}, positive and finite, to extend it, got {rates}"
+                f"the grid must have two values of {name!r}, positive and finite, to extend it,"
+                f" got {rates}"
             )
         if edge is None:
             edge = self.optimum(name).at_edge
             if edge is None:
                 raise ValueError(
-                    f"the best {name!r} is inside the grid; `zoom()` refines it, and `edge=` extends it anyway"
+                    f"the best {name!r} is inside the grid; `zoom()` refines it, and `edge=`"
+                    " extends it anyway"
                 )
         _require.choice("edge", edge, ("low", "high"))
-        others = {other: np.unique(values) for other, values in self.hyperparams.items()}
+        everywhere = np.arange(len(self.status))
+        others = {other: self._values(other, everywhere) for other in self.hyperparams}
         return {**others, name: grid.beyond(rates, edge, n)}
 
-    def zoom(self, n: int = 1, *, name: str | None = None) -> dict[str, np.ndarray]:
-        """The grid to try next where the optimum is inside the grid: values between those around
-        it.
+    def zoom(self, n: int = 1, *, name: str | None = None) -> Grid:
+        """The grid to try next where the optimum is inside the grid: values around it.
 
-        The gaps that the interval of `optimum()` touches are divided. Where it spans many gaps, the
-        seeds differ by more than the grid is coarse: more seeds say more than more values.
+        The gaps that the interval of `optimum()` touches are divided. If it spans many gaps, the
+        seeds differ by more than the grid is coarse: then more seeds say more than more values.
 
         Args:
-          n: How many values to put into each gap, at least 1.
-          name: The hyperparameter; by default the first of the grid.
+          n: Number of values to put into each gap, at least 1.
+          name: The hyperparameter; by default the first numeric one of the grid.
 
         Returns:
           A grid for `lrax.sweep`, with the other hyperparameters at their best.
 
         Raises:
-          ValueError: if the best point is at the edge of the grid, `name` is unknown, or a value is
-            not positive.
+          ValueError: if the best point is at the edge of the grid, `name` is unknown or an axis of
+            choices, or a value is not positive.
           TypeError: if `n` is not an int.
 
         Example:
@@ -256,31 +287,42 @@ class SweepResult(Views):
           {'learning_rate': array([0.00316228, 0.03162278, 0.31622777])}
         """
         n = _require.count("n", n, 1)
-        name, line = self._line(name)
+        name, line = self._line(name, numeric=True)
         found = self.optimum(name)
         if found.at_edge is not None:
             raise ValueError(
                 f"the best {name!r} is at the {found.at_edge} edge of the grid: `extend()` it first"
             )
-        best = {other: values[line[:1]] for other, values in self.hyperparams.items()}
+        best = {other: self._values(other, line[:1]) for other in self.hyperparams}
         return {**best, name: grid.between(self.hyperparams[name][line], *found.interval, n)}
 
-    def merge(self, *others: "SweepResult") -> "SweepResult":
-        """One result of several, of the same task, optimizer, seeds and steps; `a | b` is
-        `a.merge(b)`.
+    def _values(self, name: str, points: np.ndarray) -> Any:
+        """The values of a hyperparameter at some points, each once, as the axis of a grid."""
+        values = np.unique(self.hyperparams[name][points])
+        if name not in self.labels:
+            return values
+        if name not in self.choices:
+            raise ValueError(
+                f"the file of this result holds labels in place of the choices of {name!r}, so"
+                " there is no grid of them"
+            )
+        return [self.choices[name][int(value)] for value in values]
 
-        With common random numbers, the first losses tell whether the tasks and seeds are indeed the
-        same.
+    def merge(self, *others: "SweepResult") -> "SweepResult":
+        """One result of several, of the same task, optimizer, seeds and steps.
+
+        `a | b` is `a.merge(b)`. With common random numbers, the first losses tell whether the tasks
+        and seeds are indeed the same.
 
         Args:
           others: Results of other points. Points that are there already are left out.
 
         Returns:
-          A `SweepResult` with the points of all, this one's first; seconds are added up, other
+          A `SweepResult` with the points of all, this one's first. Seconds are added up; other
           facts are this one's.
 
         Raises:
-          ValueError: if they differ in what they must have in common, with the difference named.
+          ValueError: if they differ in what they must have in common; it names the difference.
           TypeError: if one is not a `SweepResult`.
         """
         merged = self
@@ -290,7 +332,7 @@ class SweepResult(Views):
             merged = merging.merged(merged, other)
         return merged
 
-    def __or__(self, other: Any) -> "SweepResult":
+    def __or__(self, other: "SweepResult") -> "SweepResult":
         return self.merge(other) if isinstance(other, SweepResult) else NotImplemented
 
     def save(self, path: str | os.PathLike[str]) -> None:

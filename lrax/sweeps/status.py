@@ -1,7 +1,7 @@
 """The status of each lane, and why a lane has diverged."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def as_rule(diverged: Any, objective: str) -> float | Callable[[LossCurves], Lan
         _require.choice("diverged", diverged, ("auto",))
         return BLOWN_UP if objective == "train_loss" else None
     if diverged is None or callable(diverged):
-        return diverged
+        return cast(Callable[[LossCurves], LaneMask] | None, diverged)
     if isinstance(diverged, bool) or not isinstance(diverged, (int, float, np.number)):
         raise TypeError(
             "`diverged` must be a factor, a function of losses [points, seeds, n], 'auto' or None,"
@@ -158,7 +158,7 @@ def _start(losses: np.ndarray) -> tuple[float, float]:
     usual = float(np.quantile(np.median(early, axis=1), 0.25)) if len(early) else 0.0
     if level:
         usual = min(usual, MOST * abs(level))
-    return level, max(abs(level), usual, np.finfo(np.float32).tiny)
+    return level, max(abs(level), usual, float(np.finfo(np.float32).tiny))
 
 
 def _rises(curves: np.ndarray, level: float, scale: float) -> tuple[np.ndarray, np.ndarray]:

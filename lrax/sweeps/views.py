@@ -1,180 +1,156 @@
-"""How a record is seen: as a table, as a pandas or xarray object, in pictures."""
+"""How a record is seen: as a table, as pictures, in a notebook."""
 
-from typing import Any
+import base64
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _require
-from ..display import figures, pictures
-from ..display.tables import aligned, spread, summary
-from .record import Record
+from ..display import pictures, swept
+from ..display.swept import Band, Curves, Swept
+from ..display.tables import aligned, as_html, spread, summary
+from .direction import mode_of
+from .frames import Frames
+from .record import Series
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROWS = 60  # of a table in a notebook
 
 
-class Views(Record):
+class Views(Frames):
     """The tables and pictures of a `SweepResult`."""
 
     def table(self) -> str:
         """A text table of the points: hyperparameters, training loss, metrics and status.
 
         Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the
-        best point.
-        """
-        columns = {"train loss": self.final_losses, **self.metrics}
-        header = ["", *self.hyperparams, "train loss", *self.metrics, "status"]
-        best = int(self.ranking[0])
-        rows = []
-        for point in range(len(self.status)):
-            row = ["*" if point == best and np.all(np.isfinite(self.scores[point])) else ""]
-            row += [f"{values[point]:.3g}" for values in self.hyperparams.values()]
-            row += [spread(values[point]) for values in columns.values()]
-            rows.append([*row, summary(self.status[point])])
-        return aligned([header, *rows])
-
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame with one row for every lane: hyperparameters, seed, loss, metrics,
-        status.
-
-        Raises:
-          ImportError: if pandas is not installed.
-        """
-        pandas = _require.extra("pandas", "sweep")
-        points, seeds = self.status.shape
-        columns: dict[str, Any] = {
-            name: np.repeat(values, seeds) for name, values in self.hyperparams.items()
-        }
-        columns["seed"] = np.tile(self.seeds, points)
-        columns["train_loss"] = self.final_losses.ravel()
-        columns |= {name: values.ravel() for name, values in self.metrics.items()}
-        columns["status"] = self.status.ravel()
-        return pandas.DataFrame(columns)
-
-    def to_xarray(self) -> Any:
-        """An xarray Dataset: the hyperparameters are its dimensions where the points are a product,
-        `point` otherwise.
-
-        With `losses` over `seed` and `step`, `train_loss`, metrics and `status` over `seed`, and
-        `aux/...` and `evaluations/...` where there are any. `dataset.losses.sel(learning_rate=1e-3,
-        method="nearest").mean("seed")` is a curve.
-
-        Raises:
-          ImportError: if xarray is not installed.
-        """
-        xarray = _require.extra("xarray", "xarray")
-        axes = {name: np.unique(values) for name, values in self.hyperparams.items()}
-        places = [np.searchsorted(axes[name], values) for name, values in self.hyperparams.items()]
-        shape = tuple(map(len, axes.values()))
-        product = (
-            len(self.status)
-            == np.prod(shape)
-            == len(np.unique(np.ravel_multi_index(places, shape)))
-        )
-        coords: dict[str, Any] = {"seed": self.seeds, "step": np.arange(self.losses.shape[-1])}
-        if len(self.evaluated_at):
-            coords["evaluated_at"] = self.evaluated_at
-        dims = tuple(axes) if product else ("point",)
-        coords |= (
-            axes
-            if product
-            else {name: ("point", values) for name, values in self.hyperparams.items()}
-        )
-        order = (
-            np.argsort(np.ravel_multi_index(places, shape))
-            if product
-            else np.arange(len(self.status))
-        )
-
-        def variable(values: np.ndarray, *last: str) -> tuple[tuple[str, ...], np.ndarray]:
-            whole = values[order].reshape(*(shape if product else (len(order),)), *values.shape[1:])
-            return (*dims, "seed", *last), whole
-
-        variables = {
-            "losses": variable(self.losses, "step"),
-            "train_loss": variable(self.final_losses),
-        }
-        variables |= {name: variable(values) for name, values in self.metrics.items()}
-        variables["status"] = variable(self.status)
-        variables |= {f"aux/{name}": variable(values, "step") for name, values in self.aux.items()}
-        variables |= {
-            f"evaluations/{name}": variable(values, "evaluated_at")
-            for name, values in self.evaluations.items()
-        }
-        return xarray.Dataset(variables, coords, {"objective": self.objective, "mode": self.mode})
-
-    def plot(self, name: str | None = None) -> Any:
-        """A matplotlib Figure: the objective against one hyperparameter, and the training curves.
-
-        The other hyperparameters are at their best, where the points are a product. The spread over
-        seeds is shaded, the optimum and its interval are marked, and so are diverged lanes.
-
-        Args:
-          name: The hyperparameter of the horizontal axis; by default the first of the grid.
+        best point, `best`. Behind the status is why a lane diverged. If `select` is not `"last"`,
+        the numbers that rank the points have a column of their own.
 
         Returns:
-          A matplotlib Figure.
+          The text, one line for each point.
+        """
+        return aligned(self._rows())
+
+    def _rows(self) -> list[list[str]]:
+        """The cells of the table, the head first."""
+        columns = {"train loss": self.final_losses} if self.has_losses else {}
+        columns |= self.metrics
+        if self.objective in self.curves or (
+            self.select != "last" and self.objective != "train_loss"
+        ):
+            columns[f"{self.select} {self.objective}"] = self.values
+        rows = [["", *self.hyperparams, *columns, "status"]]
+        for point in range(len(self.status)):
+            row = ["*" if point == self._best else ""]
+            row += [self.shown(name, point) for name in self.hyperparams]
+            row += [spread(values[point]) for values in columns.values()]
+            rows.append([*row, summary(self.status[point], self.causes[point])])
+        return rows
+
+    @property
+    def _best(self) -> int | None:
+        """Index of the best point, which every table and picture marks; `None` if there is none."""
+        return None if self.why_no_best else int(self.ranking[0])
+
+    def _repr_html_(self) -> str:
+        """The table and the picture, as a notebook shows them."""
+        head, *rows = self._rows()
+        few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
+        bold = [i for i, point in enumerate(few) if point == self._best]
+        table = as_html([head, *(rows[point] for point in few)], bold[0] if bold else None)
+        more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
+        try:
+            picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
+        except ImportError:  # without matplotlib the table must do
+            return table + more
+        text = base64.b64encode(picture).decode()
+        shown = f'<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
+        return f"{table}{more}{shown}"
+
+    def plot(self, name: str | None = None) -> "Figure":
+        """A figure of the objective against one hyperparameter, and of the curves.
+
+        The other hyperparameters are at their best if the points are a product. The spread over
+        seeds is shaded, diverged lanes are marked. The star and the bold curve are the best point
+        of the grid, `best`; the green line and band are the interpolated `optimum()`. The right
+        panel has the training losses, or of a `sweep_function` the curve that belongs to the
+        objective.
+
+        Args:
+          name: The hyperparameter of the horizontal axis; by default the first numeric one.
+
+        Returns:
+          A matplotlib Figure. A notebook shows it if it is the value of a cell;
+          `figure.savefig(path)` writes it.
 
         Raises:
           ValueError: if `name` is unknown.
           ImportError: if matplotlib is not installed.
         """
         name, line = self._line(name, scattered=True)
-        rates, scores = self.hyperparams[name], self.scores
-        others = {
-            other: float(values[line[0]])
-            for other, values in self.hyperparams.items()
-            if other != name
-        }
-        scattered = len(line) == 1 and len(np.unique(rates)) > 1
+        others = {other: self.shown(other, line[0]) for other in self.hyperparams if other != name}
+        # Only one point on the line through the best one: the points are no product.
+        scattered = len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1
         if scattered:
-            line, others = np.arange(len(rates)), {}
-        found = None
-        if (
-            not scattered
-            and np.any(np.all(np.isfinite(scores[line]), axis=1))
-            and np.all(rates[line] > 0)
-        ):
-            found = self.optimum(name)
-        return figures.sweep(
-            rates[line],
+            line, others = np.arange(len(self.status)), {}
+        names = self._series_names()
+        curves = self._curves(self.series()) if names else None
+        return swept.sweep(
+            self._swept(name, line),
             self.values[line],
-            self.losses[line],
+            curves and curves._replace(values=curves.values[line]),
             self.status[line] == "diverged",
             pruned=np.any(self.status[line] == "pruned", axis=1),
-            name=name,
+            best=self._place(line),
             objective=self.objective,
-            optimum=found and (found.rate, *found.interval),
+            mode=self.mode,
+            band=None if scattered else self._band(name, line),
             at=others,
             joined=not scattered,
+            note=self.why_no_best,
         )
 
-    def plot_curves(self, name: str | None = None) -> Any:
-        """A matplotlib Figure of all training curves, averaged over seeds and coloured by one
-        hyperparameter.
+    def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
+        """A figure of one curve of all points, averaged over seeds; the best point's is bold.
 
         Args:
-          name: The hyperparameter of the colours; by default the first of the grid.
+          curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. By
+            default the training loss; of a `sweep_function` the curve that belongs to the
+            objective.
+          by: The hyperparameter of the colours; by default the first numeric one.
 
         Returns:
           A matplotlib Figure.
 
         Raises:
-          ValueError: if `name` is unknown.
+          ValueError: if there is no such curve or hyperparameter.
           ImportError: if matplotlib is not installed.
         """
-        name, _ = self._line(name, scattered=True)
-        return figures.curves(
-            self.hyperparams[name], self.losses, self.status == "diverged", name=name
+        series = self.series(curve)
+        if by is not None:
+            _require.choice("by", by, self.hyperparams)
+        name, _ = self._line(by, scattered=True)
+        points = np.arange(len(self.status))
+        return swept.curves(
+            self._swept(name, points),
+            self._curves(series),
+            self.status == "diverged",
+            best=self._best,
+            note=self.why_no_best,
         )
 
-    def plot_heatmap(self, x: str | None = None, y: str | None = None) -> Any:
-        """A matplotlib Figure of the objective over two hyperparameters, brighter where it is
-        better.
+    def plot_heatmap(self, x: str | None = None, y: str | None = None) -> "Figure":
+        """A figure of the objective over two hyperparameters, brighter where it is better.
 
-        Of further hyperparameters, each cell shows the best. Points that are no product are drawn
-        as dots.
+        Each cell shows the best of the further hyperparameters. Points that are no product are
+        drawn as dots.
 
         Args:
           x: The hyperparameter of the horizontal axis; by default the first of the grid.
-          y: That of the vertical axis; by default the next one.
+          y: The hyperparameter of the vertical axis; by default the next one.
 
         Returns:
           A matplotlib Figure.
@@ -195,18 +171,21 @@ class Views(Record):
             _require.choice(argument, name, names)
         if x == y:
             raise ValueError(f"`x` and `y` must be different hyperparameters, got {x!r} twice")
+        points = np.arange(len(self.status))
         return pictures.heatmap(
-            self.hyperparams[x],
-            self.hyperparams[y],
+            self._swept(x, points),
+            self._swept(y, points),
             self._means(),
-            names=(x, y),
             objective=self.objective,
             mode=self.mode,
+            best=self._best,
+            note=self.why_no_best,
         )
 
-    def plot_parallel(self) -> Any:
-        """A matplotlib Figure of parallel coordinates: a line for each point, through its values
-        and its objective.
+    def plot_parallel(self) -> "Figure":
+        """A figure of parallel coordinates: a line for each point through its values.
+
+        The last axis is the objective.
 
         Returns:
           A matplotlib Figure.
@@ -214,13 +193,49 @@ class Views(Record):
         Raises:
           ImportError: if matplotlib is not installed.
         """
+        points = np.arange(len(self.status))
         return pictures.parallel(
-            self.hyperparams, self._means(), objective=self.objective, mode=self.mode
+            [self._swept(name, points) for name in self.hyperparams],
+            self._means(),
+            objective=self.objective,
+            mode=self.mode,
+            best=self._best,
+            note=self.why_no_best,
         )
 
+    def _swept(self, name: str, points: np.ndarray) -> Swept:
+        return Swept(name, self.hyperparams[name][points], self.labels.get(name))
+
+    def _place(self, line: np.ndarray) -> int | None:
+        """Where the best point stands among those of a line."""
+        found = np.flatnonzero(line == self._best) if self._best is not None else np.array([])
+        return int(found[0]) if found.size else None
+
+    def _band(self, name: str, line: np.ndarray) -> Band | None:
+        """The interpolated optimum, where the axis is numeric and positive."""
+        if name in self.labels or self._best is None or len(line) < 2:
+            return None
+        values = self.hyperparams[name][line]
+        if not np.all(values[np.isfinite(values)] > 0):
+            return None
+        found = self.optimum(name)
+        return Band(found.value, *found.interval)
+
+    def _curves(self, series: Series) -> Curves:
+        """A series for a picture; the axis of what is to be high is never logarithmic."""
+        mode: Any = self.mode if series.name == self.objective else None
+        try:
+            high = mode_of(series.name, mode) == "max"
+        except ValueError:  # a monitor's name says nothing of a direction
+            high = False
+        clock = "time" if series.name in self.curves else "step"
+        return Curves(series.name, series.at, series.values, not high, clock)
+
     def _means(self) -> np.ndarray:
-        """The objective of every point, or what it had reached when it was stopped; NaN where a lane diverged."""
+        """The objective of every point, `[points]`; NaN where a lane has none.
+
+        Of a pruned point it is what it had reached when it was stopped.
+        """
         whole = np.all(np.isfinite(self.reached), axis=1)
-        return np.where(
-            whole, np.where(whole[:, None], self.values, 0).mean(axis=1, dtype=np.float64), np.nan
-        )
+        values = np.where(whole[:, None], self.values, 0).mean(axis=1, dtype=np.float64)
+        return np.where(whole, values, np.nan)

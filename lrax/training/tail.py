@@ -26,4 +26,5 @@ def tail_mean(losses: Losses) -> Losses:
     Returns:
       `[...]`, in the dtype of `losses`.
     """
-    return losses[..., -tail_length(losses.shape[-1]) :].mean(axis=-1)
+    last = losses[..., -tail_length(losses.shape[-1]) :]
+    return last.mean(axis=-1)  # pyright: ignore[reportReturnType]

@@ -1,0 +1,392 @@
+"""Pictures of a sweep over one hyperparameter, from plain arrays."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from . import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DIVERGED = "#c1272d"
+BEST = "#1b7837"
+
+# A picture of up to this number of choices has a legend that can be read.
+LEGEND = 20
+
+
+class Swept(NamedTuple):
+    """A hyperparameter at all points: numbers, or indices of labels."""
+
+    name: str
+    values: np.ndarray  # [points]
+    labels: list[str] | None = None
+
+    @property
+    def words(self) -> str:
+        """The name as text for an axis."""
+        return self.name.replace("_", " ")
+
+    def text(self, point: int) -> str:
+        """The value at a point as text."""
+        value = self.values[point]
+        return f"{value:.3g}" if self.labels is None else self.labels[int(value)]
+
+
+class Curves(NamedTuple):
+    """A curve of every lane."""
+
+    name: str
+    at: np.ndarray  # [time]
+    values: np.ndarray  # [points, seeds, time]
+    log: bool  # whether the values may go on a logarithmic axis
+    clock: str = "step"  # what `at` counts
+
+    @property
+    def words(self) -> str:
+        """The name as text for an axis."""
+        return "training loss" if self.name == "train_loss" else self.name.replace("_", " ")
+
+
+class Band(NamedTuple):
+    """The interpolated optimum and its interval, whose ends are 0 or infinity where it is open."""
+
+    value: float
+    low: float
+    high: float
+
+
+def sweep(
+    swept: Swept,
+    values: np.ndarray,
+    curves: Curves | None,
+    diverged: np.ndarray,
+    *,
+    pruned: np.ndarray,
+    best: int | None,
+    objective: str = "loss",
+    mode: str = "min",
+    band: Band | None = None,
+    at: Mapping[str, str] | None = None,
+    joined: bool = True,
+    note: str = "",
+) -> "Figure":
+    """A sweep in two panels: the objective against a hyperparameter, and the curves.
+
+    Args:
+      swept: The hyperparameter.
+      values: The objective of every lane, `[points, seeds]`.
+      curves: The curves of the right panel; `None` for the left panel alone.
+      diverged: Which lanes diverged, `[points, seeds]`.
+      pruned: Which points were stopped early, `[points]`; their values are from then.
+      best: Index of the best point, or `None`.
+      objective: Name of the objective.
+      mode: Whether the objective is to be `"min"` or `"max"`.
+      band: The interpolated optimum, or `None`.
+      at: Values of the other hyperparameters as text, for the title.
+      joined: Whether a line goes through the points: they differ in this hyperparameter alone.
+      note: What to say in the left panel, such as why there is no best point.
+
+    Returns:
+      A matplotlib Figure.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    order = np.argsort(swept.values, kind="stable")
+    place = None if best is None else int(np.flatnonzero(order == best)[0])
+    swept = swept._replace(values=swept.values[order])
+    figure = canvas.figure(11 if curves else 6, 4.2)
+    panels = np.atleast_1d(figure.subplots(1, 2 if curves else 1))
+    left = panels[0]
+    lost = diverged[order]
+    _against(left, swept, values[order], lost, pruned[order], place, mode, joined)
+    if band is not None:
+        _band(left, band)
+    others = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in (at or {}).items())
+    objective = objective.replace("_", " ")
+    title = f"{objective} against {swept.words}" + (f", at {others}" if others else "")
+    left.set(xlabel=swept.words, ylabel=objective, title=textwrap.fill(title, 52))
+    left.grid(alpha=0.3, which="both", lw=0.5)
+    if note:
+        _say(left, note)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=8, framealpha=0.9)
+    if curves:
+        _panel(figure, panels[1], swept, _ordered(curves, order), lost, place)
+    return figure
+
+
+def curves(
+    swept: Swept, curves: Curves, diverged: np.ndarray, *, best: int | None = None, note: str = ""
+) -> "Figure":
+    """The curves of a sweep in one panel, averaged over seeds and coloured by a hyperparameter.
+
+    Args:
+      swept: The hyperparameter.
+      curves: The curves.
+      diverged: Which lanes diverged, `[points, seeds]`.
+      best: Index of the best point, whose curve is bold; or `None`.
+      note: What to say in the panel, such as why there is no best point.
+
+    Returns:
+      A matplotlib Figure.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    order = np.argsort(swept.values, kind="stable")
+    place = None if best is None else int(np.flatnonzero(order == best)[0])
+    swept = swept._replace(values=swept.values[order])
+    figure = canvas.figure(7.5, 4.5)
+    axes = figure.subplots()
+    _panel(figure, axes, swept, _ordered(curves, order), diverged[order], place)
+    if note:
+        _say(axes, note)
+    return figure
+
+
+def shortened(text: str, length: int) -> str:
+    """A text cut to this number of characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def plain_numbers(axis: Any) -> None:
+    """Writes 0.2 rather than 2 x 10^-1 on a logarithmic axis.
+
+    Args:
+      axis: A matplotlib Axis.
+    """
+    import matplotlib.ticker
+
+    class Plain(matplotlib.ticker.LogFormatter):
+        def __call__(self, x, pos=None):
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
+
+
+def _ordered(curves: Curves, order: np.ndarray) -> Curves:
+    return curves._replace(values=curves.values[order])
+
+
+def _say(axes: "Axes", note: str) -> None:
+    """Writes a sentence into the middle of a panel."""
+    text = textwrap.fill(note, 48)
+    box = {"facecolor": "w", "edgecolor": DIVERGED, "alpha": 0.9, "boxstyle": "round"}
+    middle = {"ha": "center", "va": "center", "transform": axes.transAxes, "zorder": 9}
+    axes.text(0.5, 0.5, text, fontsize=9, bbox=box, **middle)
+
+
+def _against(
+    axes: "Axes",
+    swept: Swept,
+    values: np.ndarray,
+    diverged: np.ndarray,
+    pruned: np.ndarray,
+    best: int | None,
+    mode: str,
+    joined: bool,
+) -> None:
+    """The objective of every point over the hyperparameter, with the range of its seeds."""
+    rates = swept.values
+    joined = joined and swept.labels is None
+    known = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
+    whole = known & ~pruned
+    early = known & pruned
+    if early.any():
+        means = values[early].mean(axis=1)
+        axes.plot(rates[early], means, "o", color="0.6", mfc="none", ms=4, label="stopped early")
+    if whole.any():
+        runs = values[whole]
+        low, high = runs.min(axis=1), runs.max(axis=1)
+        seeds = values.shape[1]
+        label = f"range of {seeds} seeds"
+        if seeds > 1 and joined:
+            axes.fill_between(rates[whole], low, high, color="C0", alpha=0.25, lw=0, label=label)
+        elif seeds > 1:
+            axes.vlines(rates[whole], low, high, color="C0", alpha=0.35, lw=1.5, label=label)
+        mean = runs.mean(axis=1)
+        style = {"color": "C0", "ms": 3.5, "lw": 1.2, "label": "mean" if seeds > 1 else None}
+        axes.plot(rates[whole], mean, "o-" if joined else "o", **style)
+        # An accuracy or a return is read by differences, never by ratios.
+        if mode == "min" and low.min() > 0 and high.max() > 10 * low.min():
+            axes.set_yscale("log")
+            plain_numbers(axes.yaxis)
+    if best is not None:
+        label = f"best of the grid: {textwrap.shorten(swept.text(best), 40, placeholder='...')}"
+        mean = values[best].mean()
+        axes.plot(rates[best], mean, "*", color=BEST, ms=11, zorder=4, label=label)
+    if diverged.any():
+        lost = rates[diverged.any(axis=1)]
+        # x in data, y in the panel's height, because a diverged lane has no loss to stand at.
+        style = {"color": DIVERGED, "ms": 6, "transform": axes.get_xaxis_transform()}
+        axes.plot(lost, np.full(len(lost), 0.97), "x", label="diverged", **style)
+    finite = rates[np.isfinite(rates)]
+    if swept.labels is not None:
+        _label_ticks(axes, swept)
+    elif np.all(finite > 0):
+        axes.set_xscale("log")
+    elif threshold := _threshold(finite):
+        axes.set_xscale("symlog", linthresh=threshold)
+
+
+def _label_ticks(axes: "Axes", swept: Swept) -> None:
+    """The labels of the choices along the horizontal axis."""
+    labels = swept.labels or []
+    shown = np.unique(swept.values).astype(int)
+    long = max(len(labels[i]) for i in shown) > 12 or len(shown) > 6
+    texts = [shortened(labels[i], 28) for i in shown]
+    turned = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(shown, texts, fontsize=8, **turned)
+    axes.set_xlim(shown[0] - 0.5, shown[-1] + 0.5)
+
+
+def _band(axes: "Axes", band: Band) -> None:
+    """The interpolated optimum and its interval."""
+    left, right = axes.get_xlim()
+    axes.axvspan(max(band.low, left), min(band.high, right), color=BEST, alpha=0.15, lw=0)
+    if band.low == 0 or band.high == np.inf:
+        edge = "low" if band.low == 0 else "high"
+        text = f"optimum at the {edge} edge or beyond: extend"
+    else:
+        text = f"optimum {band.value:.2g}  [{band.low:.2g}, {band.high:.2g}], interpolated"
+    axes.axvline(band.value, color=BEST, lw=1.2, label=text)
+    axes.set_xlim(left, right)
+
+
+def _panel(
+    figure: "Figure",
+    axes: "Axes",
+    swept: Swept,
+    curves: Curves,
+    diverged: np.ndarray,
+    best: int | None,
+) -> None:
+    """One curve for each point, the best one bold, the diverged ones dotted."""
+    colors = _Colors(swept)
+    window = max(len(curves.at) // 50, 1)
+    means = [_running_mean(_mean(runs), window) for runs in curves.values]
+    dots = "." if len(curves.at) < 30 else ""
+    for point, curve in enumerate(means):
+        lost = bool(diverged[point].any())
+        style: dict[str, Any] = {"color": colors.of(point), "lw": 0.9, "ls": ":" if lost else "-"}
+        if point == best:  # stands out from the crowd
+            label = shortened(swept.text(point), 40)
+            style = {"color": BEST, "lw": 2.2, "zorder": 3, "label": f"best: {swept.words} {label}"}
+        axes.plot(curves.at, curve, marker=dots, ms=4, **style)
+        ends = np.flatnonzero(np.isfinite(curve))
+        if lost and ends.size and ends[-1] < len(curve) - 1:
+            last = ends[-1]
+            style = {"color": DIVERGED, "ms": 5, "clip_on": True}
+            axes.plot(curves.at[last], curve[last], "x", **style)
+    sound = [curve for curve, lost in zip(means, diverged, strict=True) if not lost.any()]
+    _limits(axes, curves, sound or means, means[best] if best is not None else None)
+    lost = ", diverged dotted" if diverged.any() else ""
+    title = "training curves" if curves.name == "train_loss" else f"{curves.words} along the runs"
+    axes.set(xlabel=curves.clock, ylabel=curves.words, title=title + lost)
+    axes.grid(alpha=0.3, which="both", lw=0.5)
+    colors.explain(figure, axes)
+
+
+def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndarray | None) -> None:
+    """The vertical range: all of the best curve and, of a loss, no more than its start above it.
+
+    Lanes that diverge would squeeze the others into a line.
+    """
+    values = np.concatenate(sound)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    if curves.name == "train_loss":
+        first = curves.values[..., 0]
+        first = first[np.isfinite(first)]
+        start = float(np.median(first)) if first.size else high
+        high = max(start, low)
+        if best is not None and np.isfinite(best).any():
+            high = max(high, float(np.nanmax(best)))
+    if curves.log and low > 0 and (curves.name == "train_loss" or high > 10 * low):
+        axes.set_yscale("log")
+        margin = float(np.clip((high / low) ** 0.15, 1.02, 1.3))
+        axes.set_ylim(low / margin, high * margin**2)
+        plain_numbers(axes.yaxis)
+        return
+    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    axes.set_ylim(low - room, high + 2 * room)
+
+
+class _Colors:
+    """The colours of the points: along a scale for numbers, one of a palette for each choice."""
+
+    def __init__(self, swept: Swept):
+        import matplotlib
+        import matplotlib.cm
+        import matplotlib.colors
+
+        self._swept = swept
+        # Without the brightest tenth, which is hard to see on white.
+        viridis = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, 256))
+        finite = swept.values[np.isfinite(swept.values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 1.0)
+        if low > 0 and swept.labels is None:
+            norm = matplotlib.colors.LogNorm(low, max(high, low * 1.0001))
+        elif swept.labels is None and (threshold := _threshold(finite)):
+            norm = matplotlib.colors.SymLogNorm(threshold, vmin=low, vmax=high)
+        else:
+            norm = matplotlib.colors.Normalize(low, max(high, low + 1e-12))
+        palette = matplotlib.colors.ListedColormap(viridis)
+        self._scale = matplotlib.cm.ScalarMappable(norm, palette)
+
+    def of(self, point: int) -> Any:
+        """The colour of a point."""
+        value = self._swept.values[point]
+        if not np.isfinite(value):
+            return "0.5"
+        if self._swept.labels is not None:
+            return f"C{int(value) % 10}"
+        return self._scale.to_rgba(value)
+
+    def explain(self, figure: "Figure", axes: "Axes") -> None:
+        """A colour bar for numbers; a legend for choices, and for the best point."""
+        import matplotlib.lines
+
+        handles = list(axes.get_legend_handles_labels()[0])
+        labels = self._swept.labels
+        if labels is None:
+            figure.colorbar(self._scale, ax=axes, label=self._swept.words)
+        else:
+            for i in np.unique(self._swept.values).astype(int)[:LEGEND]:
+                text = shortened(labels[i], 40)
+                handles.append(matplotlib.lines.Line2D([], [], color=f"C{i % 10}", label=text))
+        if handles:
+            axes.legend(handles=handles, fontsize=8, framealpha=0.9, loc="best")
+
+
+def _threshold(values: np.ndarray) -> float | None:
+    """Where the linear part of a symlog axis ends; `None` if a plain axis will do.
+
+    The least positive of values that include 0 and are spread over more than a factor of ten.
+    """
+    positive = values[values > 0]
+    if np.any(values < 0) or not positive.size or positive.max() <= 10 * positive.min():
+        return None
+    return float(positive.min())
+
+
+def _mean(runs: np.ndarray) -> np.ndarray:
+    """The mean over seeds `[time]`; NaN where a seed has none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return runs.mean(axis=0, dtype=np.float64)
+
+
+def _running_mean(curve: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the last `window` entries of a curve, or as many as there are."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = np.convolve(curve, np.ones(window))[: len(curve)]
+    return sums / np.minimum(np.arange(1, len(curve) + 1), window)
