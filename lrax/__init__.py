@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from . import compat, display, tasks
+from .training import monitors
 from .rate.scale import ScaleByLrState, get_lr, scale_by_lr, set_lr
 from .schedules.combinators import (
     clip,
@@ -36,6 +37,7 @@ from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from .sweeps.ask_tell import AskTell, Outcome
 from .sweeps.confirm import Confirmation, confirm
+from .sweeps.function import sweep_function
 from .sweeps.grid import log_grid
 from .sweeps.optimum import Optimum
 from .sweeps.points import points, random_points, sobol
@@ -45,7 +47,8 @@ from .sweeps.stopping import Halving, Median
 from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
 from .training.batches import minibatches
-from .training.run import train
+from .training.train import Trained, train
+from .training.signals import every
 from .training.streams import Stream
 from .training.task import Task
 
@@ -66,6 +69,7 @@ __all__ = [
     "StructuralResult",
     "SweepResult",
     "Task",
+    "Trained",
     "add",
     "clip",
     "compat",
@@ -78,6 +82,7 @@ __all__ = [
     "cyclic",
     "delay",
     "display",
+    "every",
     "exponential",
     "from_values",
     "get_lr",
@@ -90,6 +95,7 @@ __all__ = [
     "log_grid",
     "maximum",
     "minibatches",
+    "monitors",
     "minimum",
     "multiply",
     "multistep",
@@ -113,6 +119,7 @@ __all__ = [
     "step_decay",
     "stretch",
     "sweep",
+    "sweep_function",
     "sweep_over",
     "tanh",
     "tasks",

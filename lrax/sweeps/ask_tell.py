@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _require
-from ..training.run import Optimizer, check_task
+from ..training.optimizer import Optimizer
+from ..training.train import check_task
 from ..training.task import Task
 from .points import Points
 from .record import Best

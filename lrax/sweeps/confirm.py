@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _require
-from ..training.run import Optimizer
+from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics
 from .points import points

@@ -25,8 +25,8 @@ class Progress:
     """
 
     def __init__(self, total: int, show: bool | None):
-        self._total = total
-        self._done = self._first = 0
+        self.total = total
+        self.done = self._first = 0
         self._bar: Any = None
         self._show = _is_watched() if show is None else show
         self._width = 0
@@ -38,21 +38,21 @@ class Progress:
 
     def start(self, done: int) -> None:
         """Sets how many updates were made before, in an earlier run."""
-        self._done = self._first = done
+        self.done = self._first = done
 
     def advance(self, done: int, **facts: Any) -> None:
         """Sets how many updates are made, and shows some facts beside them."""
-        steps, self._done = done - self._done, done
+        steps, self.done = done - self.done, done
         if not self._show:
             return
         if self._bar is not None:
             self._bar.set_postfix(facts, refresh=False)
             self._bar.update(steps)
-        elif time.monotonic() - self._drawn > 0.2 or self._done == self._total:
+        elif time.monotonic() - self._drawn > 0.2 or self.done == self.total:
             self._drawn = time.monotonic()
-            speed = (self._done - self._first) / max(self._drawn - self._start, 1e-9)
-            left = _clock((self._total - self._done) / speed) if speed else "?"
-            words = [f"step {self._done}/{self._total}", f"{speed:.3g} steps/s", f"{left} left"]
+            speed = (self.done - self._first) / max(self._drawn - self._start, 1e-9)
+            left = _clock((self.total - self.done) / speed) if speed else "?"
+            words = [f"step {self.done}/{self.total}", f"{speed:.3g} steps/s", f"{left} left"]
             self._write(
                 "sweep: " + ", ".join(words + [f"{name}={value}" for name, value in facts.items()])
             )
@@ -67,7 +67,7 @@ class Progress:
             return self
         self._write("")
         self._bar = tqdm(
-            total=self._total, initial=self._first, unit="step", dynamic_ncols=True, desc="sweep"
+            total=self.total, initial=self._first, unit="step", dynamic_ncols=True, desc="sweep"
         )
         return self
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .. import _require
 from ..display.tables import aligned, spread, summary
-from ..training.run import Optimizer
+from ..training.optimizer import Optimizer
 from ..training.task import Task
 from .optimum import Optimum
 from .result import SweepResult

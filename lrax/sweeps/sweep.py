@@ -189,7 +189,7 @@ def sweep(
       (5, 2, 50)
     """
     start = time.perf_counter()
-    _outside_of_jit("lrax.sweep")
+    outside_of_jit("lrax.sweep")
     check_task(task)
     points = as_points(grid, optimizer, task)
     steps = _require.count("steps", steps, 1)
@@ -217,7 +217,7 @@ def sweep(
     )
     own = hosts.own(len(points))
     notify = guarded(on_event if hosts.is_first else None)
-    with _explained():
+    with tracers_explained():
         example = task if isinstance(task, Task) else built_task(task, points.at(0))
     problem = Problem(task, example, optimizer, recorded, measurements, record_every, loss_every)
     feed = Feed(
@@ -232,7 +232,7 @@ def sweep(
     with contextlib.closing(feed), Interrupt() as interrupt:
         bar = Progress(steps, progress if hosts.is_first else False)
         bar.say(f"compiling for {len(points)} points x {len(names)} seeds ...")
-        with _explained():
+        with tracers_explained():
             plan = planning.plan(execution, convolutions, engines.facts(problem, feed))
             plan = _followed(plan, hosts)
             engine = engines.prepared(problem, feed, plan)
@@ -496,7 +496,7 @@ def _info(engine: Engine, steps: int, rng: str, hosts: Hosts) -> dict[str, Any]:
     }
 
 
-def _outside_of_jit(name: str) -> None:
+def outside_of_jit(name: str) -> None:
     """Requires that nothing is being traced: a sweep compiles and reads its own programs."""
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         raise ValueError(f"`{name}` compiles its programs and cannot run under `jax.disable_jit`")
@@ -508,7 +508,7 @@ def _outside_of_jit(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def tracers_explained() -> Iterator[None]:
     """Adds to an error about tracers what a sweep has to do with them."""
     try:
         yield

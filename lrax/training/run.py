@@ -5,6 +5,7 @@ looks at a run is a monitor (a function of a `Step`); what feeds back into it is
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -122,13 +123,9 @@ class Run:
         value_and_grad = self.rewrite(jax.value_and_grad(loss_of, has_aux=True))
         (loss, (state, aux)), grads = value_and_grad(lane.params)
 
-        # Line searches pass on every extra argument that they get, so these take them all.
-        def value_fn(params: Params, **_: Any) -> jax.Array:
-            return self.rewrite(loss_of)(params)[0]
-
-        def grad_fn(params: Params, **_: Any) -> Params:
-            return value_and_grad(params)[1]
-
+        extra = update_arguments(signals, index, self.signals)
+        value_fn = _taking(lambda params: self.rewrite(loss_of)(params)[0], extra)
+        grad_fn = _taking(lambda params: value_and_grad(params)[1], extra)
         updates, opt_state = self.optimizer.update(
             grads,
             lane.opt_state,
@@ -137,7 +134,7 @@ class Run:
             grad=grads,
             value_fn=value_fn,
             grad_fn=grad_fn,
-            **update_arguments(signals, index, self.signals),
+            **extra,
         )
         loss = loss.astype(_require.float_dtype())
         step = Step(
@@ -215,6 +212,22 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
             f" {type(params).__name__}"
         )
     return params
+
+
+def _taking(function: Callable[[Params], Any], extra: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function of the parameters that also takes, and ignores, the extra arguments of `update`.
+
+    Optax's line searches pass on what they get themselves, by the names in the signature.
+    """
+
+    def call(params: Params, **_: Any) -> Any:
+        return function(params)
+
+    by_name = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
+    by_name.append(inspect.Parameter("grad_fn", inspect.Parameter.KEYWORD_ONLY))
+    first = inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([first, *by_name])  # pyright: ignore[reportFunctionMemberAccess]
+    return call
 
 
 def _loss_and_rest(output: Any) -> tuple[jax.Array, Any]:

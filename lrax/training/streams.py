@@ -77,6 +77,9 @@ class Stream:
         self.position += n
         return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
+    def ready(self, n, timeout):
+        return True
+
     def peek(self) -> Any:
         """The next batch, which stays in the stream: for its shapes, or to initialise a model with."""
         return self._read(1, remove=False)[0]

@@ -76,7 +76,11 @@ class Task:
             raise TypeError(f"`stateful` must be a bool, got {self.stateful!r}")
 
 
-def takes_key(loss: Callable[..., Any], *, stateful: bool) -> bool:
+def takes_key(function, before, name):
+    return _takes_key(function, stateful=before == 3) if name == 'loss' else False
+
+
+def _takes_key(loss: Callable[..., Any], *, stateful: bool) -> bool:
     """Whether a loss takes a key after its parameters, state and batch."""
     before = 3 if stateful else 2
     try:

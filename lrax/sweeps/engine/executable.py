@@ -13,6 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from .xla.compiling import compiler_options
 from .xla.convolutions import convolutions
+from .xla.text import text_of
 
 Tree = Any
 
@@ -27,7 +28,7 @@ class Traced(NamedTuple):
     @property
     def text(self) -> str:
         """What it computes; the arrays that it closes over are `closed.consts`."""
-        return self.closed.jaxpr.pretty_print(use_color=False)
+        return text_of(self.closed.jaxpr)
 
     @property
     def has_convolutions(self) -> bool:

@@ -80,18 +80,18 @@ class Problem(NamedTuple):
         return (*shape, names, self.record_every, self.loss_every, references)
 
     @property
-    def _fields(self) -> Any:
+    def _functions(self) -> Any:
         task = self.example
         batch = FROM_HOST if source(task.batch).streamed else task.batch
         return task.init, task.loss, batch, task.evaluate
 
     @property
     def _leaves(self) -> list[Any]:
-        return jax.tree.leaves(self._fields)
+        return jax.tree.leaves(self._functions)
 
     @property
     def _structure(self) -> Any:
-        return jax.tree.structure(self._fields)
+        return jax.tree.structure(self._functions)
 
 
 class Build(NamedTuple):
@@ -221,8 +221,8 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
         """
         if build.mesh is None:
             return Part(function, options)
-        shardings = _on(build.mesh, (into, out))
-        return Part(_on_each(build.mesh, function, into, out), {**options, "shardings": shardings})
+        spread, shardings = on_devices(build.mesh, function, into, out)
+        return Part(spread, {**options, "shardings": shardings})
 
     found = {
         "start": part(start, (none, lane, group, group), (lane, group), hasty=True),
@@ -259,6 +259,13 @@ def each(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], function(*alone))
 
     return mapped
+
+
+def on_devices(
+    mesh: Mesh, function: Callable[..., Any], into: tuple[PartitionSpec, ...], out: Any
+) -> tuple[Callable[..., Any], tuple[Any, Any]]:
+    """A function of a chunk that each device calls with its own lanes, and how arrays lie."""
+    return _on_each(mesh, function, into, out), _on(mesh, (into, out))
 
 
 def _is_data(leaf: Any) -> bool:

@@ -1,0 +1,374 @@
+"""`lrax.sweep_function`: any pure training function, a whole RL run for instance, as a lane."""
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+
+from .. import _require
+from .choices import Points
+from .direction import Mode, mode_of
+from .engine import devices as hardware, plan as planning
+from .engine.cache import Reference, cached
+from .engine.executable import Executable, lower, signature, trace
+from .engine.feed import spread_axis
+from .engine.hosts import Hosts, together
+from .engine.layout import Layout, shape
+from .engine.programs import each, on_devices, specs
+from .events import Notify, OnEvent, guarded
+from .grid import Axis, product
+from .progress import Interrupt, Progress
+from .result import SweepResult
+from .seeds import Seeds, as_keys
+from .status import statuses
+from .storage.checkpoint import Checkpoint, State, digest
+from .sweep import Devices, Path, outside_of_jit, tracers_explained
+
+# Lanes of a call on a CPU. A training function is many small operations, each of which costs more
+# to begin than to compute for one lane; beyond this the arrays of all lanes leave the caches.
+# Measured on a PPO of `tests/test_sweep_function.py`.
+TOGETHER = 16
+
+Outputs = dict[str, np.ndarray]
+Function = Callable[[dict[str, Any], jax.Array], Mapping[str, Any]]
+
+
+@together
+def sweep_function(
+    function: Function,
+    grid: Mapping[str, Axis],
+    *,
+    seeds: Seeds = 1,
+    objective: str,
+    mode: Mode | None = None,
+    execution: Literal["auto", "vmap", "loop"] | int = "auto",
+    devices: Devices | None = None,
+    budget: float | str | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: float = 60.0,
+    progress: bool | None = None,
+    on_event: OnEvent | None = None,
+) -> SweepResult:
+    """Runs any pure training function with every point of a grid and every seed, side by side.
+
+    Use it where training is no `lrax.Task`: a reinforcement-learning run with its environments in
+    one `lax.scan`, a training loop of your own, a simulation. The lanes are mapped by `jax.vmap`
+    in chunks, on all cores or devices, by one compiled program. For each seed all points get the
+    same key, so that they differ by their hyperparameters alone.
+
+    Ctrl-C ends the sweep between two chunks and returns what is done; a lane that did not run is
+    `"interrupted"`. A lane with a scalar output that is not finite is `"diverged"`.
+
+    Args:
+      function: `function(hyperparams, key) -> {name: scalar or [time]}`, pure and traceable.
+        `hyperparams` is `{name: value}` by the grid's names, numbers as tracers and Schedules as
+        Schedules; `key` is `jax.random.key(s)` for the seed `s`. Curves may differ in length.
+      grid: `{name: axis}`, of which the product is tried, or `lrax.points` and the like; an axis as
+        in `lrax.sweep`.
+      seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys.
+      objective: The name of a scalar output, what ranks the points.
+      mode: `"min"` or `"max"`, what the objective should be. None reads it from the objective's
+        name (loss, error: min; accuracy, return: max) and refuses to guess others.
+      execution: How many lanes a call runs: `"auto"`; `"vmap"`, all; `"loop"`, one; or a number.
+      devices: Over which of this process's devices lanes are spread: None, all of them or
+        `jax.config.jax_default_device`; a number of them; or a list.
+      budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`,
+        `"2h"`; compiling is part of it. At least one chunk is run.
+      checkpoint: A file, or a directory of Orbax, to keep the outputs in, and to go on from if it
+        is there: as in `lrax.sweep`. Chunks that were run are not run again.
+      checkpoint_every: Seconds between two saves, at least 0.
+      progress: Whether to show a progress bar. By default where a person watches.
+      on_event: Called as `on_event(kind, facts)`: `"start"`, `"segment"` after chunks (`done` of
+        how many `lanes`), `"checkpoint"` and `"end"`.
+
+    Returns:
+      A `SweepResult` whose `.metrics` are the scalar outputs, `[points, seeds]`, and whose
+      `.curves` are the others, `[points, seeds, time]`.
+
+    Raises:
+      ValueError: if an argument is out of its range, the function returns arrays of two axes or
+        more, or the objective is no scalar output.
+      TypeError: if an argument is not as described.
+      OSError: if the checkpoint's place cannot be written to.
+
+    Example:
+      >>> def descent(hyperparams, key):
+      ...     def step(x, _):
+      ...         x = x - hyperparams["learning_rate"] * 2 * x
+      ...         return x, x**2
+      ...     x, losses = jax.lax.scan(step, jax.random.normal(key), length=20)
+      ...     return {"loss": losses, "final_loss": losses[-1]}
+      >>> grid = {"learning_rate": [0.01, 0.1, 0.4, 1.2]}
+      >>> result = lrax.sweep_function(descent, grid, seeds=3, objective="final_loss")
+      >>> result.best.hyperparams
+      {'learning_rate': 0.4}
+      >>> result.curves["loss"].shape
+      (4, 3, 20)
+    """
+    start = time.perf_counter()
+    outside_of_jit("lrax.sweep_function")
+    if not callable(function):
+        raise TypeError(f"`function` must be a function of (hyperparams, key), got {function!r}")
+    if not isinstance(grid, Mapping) or not grid:
+        raise TypeError(f"`grid` must be {{name: values}} with at least one name, got {grid!r}")
+    points = product(grid)
+    mode = mode_of(objective, mode)
+    planning.check(execution, "auto")
+    if execution in ("steps", "tune"):
+        raise ValueError(f"`execution` must be 'auto', 'vmap', 'loop' or a number, got {execution!r}")
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
+    names, bits = as_keys(seeds)
+    deadline = None if budget is None else start + _require.seconds("budget", budget)
+    every = _require.seconds("checkpoint_every", checkpoint_every)
+    hosts = Hosts()
+    hosts.check("grid or seeds", digest(repr(points.described()), bits, repr((objective, mode))))
+    notify = guarded(on_event if hosts.is_first else None)
+    own = hosts.own(len(points))
+    with Interrupt() as interrupt:
+        with tracers_explained():
+            runner = _Runner(function, points[own], bits, execution, hardware.chosen(devices))
+        scalars = [name for name, leaf in runner.outputs.items() if len(leaf.shape) == 0]
+        _require.choice("objective", objective, scalars)
+        saved = None
+        if checkpoint is not None:
+            configuration = {
+                "hyperparams": points.described(),
+                "seeds": [names, digest(bits)],
+                "execution": execution,
+                "objective": objective,
+                "mode": mode,
+                "processes": hosts.count,
+                "function": digest(runner.text, *runner.constants),
+                "jax": jax.__version__,
+            }
+            saved = Checkpoint(checkpoint, every, configuration)
+            if hosts.is_first:
+                saved.probe()
+            state = hosts.of_first(saved.load)
+            if state is not None:
+                runner.restore(state, own)
+        compiled = time.perf_counter()
+        lanes = len(points) * len(names)
+        bar = Progress(lanes, progress if hosts.is_first else False)
+        bar.start(int(runner.ran.sum()))
+        notify("start", {"points": points.columns, "seeds": names, "lanes": lanes, "done": bar.done})
+
+        def halt() -> bool:
+            late = deadline is not None and time.perf_counter() > deadline
+            return interrupt.requested or late
+
+        def save() -> None:
+            if saved is not None:
+                whole = hosts.gather(runner.arrays(), len(points))
+                saved.try_save(State({"lanes": lanes}, whole), write=hosts.is_first)
+                notify("checkpoint", {"done": int(whole["ran"].sum()), "path": str(saved.path)})
+
+        with bar:
+            _run(runner, hosts, saved, halt, save, bar, notify, len(points))
+        arrays = hosts.gather(runner.arrays(), len(points))
+    ran = arrays["ran"]
+    metrics = {name: arrays[f"outputs/{name}"] for name in scalars}
+    finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
+    stopped_at = ran.all(axis=1).astype(int)
+    status, causes = statuses(
+        None, finite | ~ran, stopped_at, whole=bool(ran.all()), objective=objective
+    )
+    curves = [name for name in runner.outputs if name not in scalars]
+    result = SweepResult(
+        hyperparams=points.columns,
+        choices={name: list(choice.items) for name, choice in points.choices.items()},
+        labels={name: list(choice.labels) for name, choice in points.choices.items()},
+        seeds=names,
+        losses=None,  # pyright: ignore[reportArgumentType]
+        steps=1,
+        metrics=metrics,
+        curves={name: arrays[f"outputs/{name}"] for name in curves},
+        status=status,
+        causes=causes,
+        stopped_at=stopped_at,
+        objective=objective,
+        mode=mode,
+        info={
+            "device": runner.device,
+            "devices": len(runner.devices) * hosts.count,
+            "steps": 1,
+            "plan": runner.described,
+            "reasons": runner.reasons,
+            "compile_seconds": round(compiled - start, 3),
+            "run_seconds": round(time.perf_counter() - compiled, 3),
+            "versions": {module.__name__: module.__version__ for module in (jax, optax, np)},
+        },
+    )
+    notify("end", {"result": result})
+    return result
+
+
+class _Runner:
+    """The chunks of a function's lanes, and what those that ran have returned.
+
+    Attributes:
+      outputs: Shapes of what the function returns for one lane, by name.
+      ran: `[points, seeds]`, whether a lane has run.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        points: Points,
+        bits: np.ndarray,
+        execution: Any,
+        devices: Any,
+    ):
+        self.devices, self._points, self._bits = devices, points, bits
+        self._mesh = hardware.mesh(devices)
+        on_cpu = devices[0].platform == "cpu"
+        self.threads = hardware.cores() if on_cpu and len(devices) == 1 else 1
+        width = {"vmap": 0, "loop": 1, "auto": TOGETHER if on_cpu else 0}.get(execution, execution)
+        lanes = len(points) * len(bits)
+        self.reasons = [
+            "as asked for"
+            if execution != "auto"
+            else "a CPU runs small operations best for some lanes together"
+            if on_cpu
+            else "an accelerator is faster the more lanes it has at once"
+        ]
+        of = shape(
+            len(points), len(bits), "common", width=width or lanes, devices=len(devices)
+        )
+        self._layout = Layout(np.arange(len(points)), len(bits), of, "common")
+        self._spread = spread_axis(of)
+        hyperparams = _shapes(points.lanes(np.zeros(of, int)))
+        keys = jax.ShapeDtypeStruct((of[0], 2), np.uint32)
+        key = ("function", Reference(function), of, self._mesh, signature((hyperparams, keys)))
+        make = lambda: _compiled(function, self._mesh, self._spread, hyperparams, keys)
+        compiled = cached(key, make, lambda found: found[0].bytes)
+        self._program, self.text, self.constants = compiled
+        self.outputs = {
+            name: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype)
+            for name, leaf in self._program.results.items()
+        }
+        room = (len(points), len(bits))
+        self.ran = np.zeros(room, bool)
+        self._found: Outputs = {
+            name: np.full((*room, *leaf.shape), np.nan, leaf.dtype)
+            for name, leaf in self.outputs.items()
+        }
+
+    @property
+    def device(self) -> str:
+        """The device in words."""
+        return f"{self.devices[0].platform} ({self.devices[0].device_kind})"
+
+    @property
+    def described(self) -> str:
+        """How it is run, in words."""
+        lanes = self._layout.shape[0] * self._layout.shape[1]
+        chunks = len(self._layout.chunks)
+        plan = planning.Plan(
+            lanes if chunks > 1 else 0, min(self.threads, chunks), False, True, len(self.devices)
+        )
+        return str(plan).replace(", updates in a loop of the program", "")
+
+    @property
+    def waiting(self) -> list[int]:
+        """The chunks that have not run."""
+        has_run = lambda chunk: self.ran[chunk.points[chunk.own], chunk.seeds[chunk.own]].all()
+        return [i for i, chunk in enumerate(self._layout.chunks) if not has_run(chunk)]
+
+    def run(self, i: int) -> None:
+        """Runs a chunk; any thread may."""
+        chunk = self._layout.chunks[i]
+        lanes = self._points.lanes(chunk.points)
+        bits = self._bits[chunk.seeds[:, 0]]
+        if self._mesh is not None:
+            lane, group, _ = specs(self._spread)
+            put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(self._mesh, spec))
+            lanes, bits = put(lanes, lane), put(bits, group)
+        found = jax.device_get(self._program(lanes, bits))
+        points, seeds = chunk.points[chunk.own], chunk.seeds[chunk.own]
+        for name, values in found.items():
+            self._found[name][points, seeds] = values[chunk.own]
+        self.ran[points, seeds] = True
+
+    def arrays(self) -> Outputs:
+        """What a checkpoint holds."""
+        return {"ran": self.ran, **{f"outputs/{n}": values for n, values in self._found.items()}}
+
+    def restore(self, state: State, own: np.ndarray) -> None:
+        """Takes up what an earlier run has found."""
+        self.ran = state.arrays["ran"][own].astype(bool)
+        self._found = {name: state.arrays[f"outputs/{name}"][own] for name in self.outputs}
+
+
+def _run(
+    runner: _Runner,
+    hosts: Hosts,
+    saved: Checkpoint | None,
+    halt: Callable[[], bool],
+    save: Callable[[], None],
+    bar: Progress,
+    notify: Notify,
+    points: int,
+) -> None:
+    """Runs the chunks that wait, as many at once as there are threads."""
+    waiting = runner.waiting
+    with concurrent.futures.ThreadPoolExecutor(runner.threads) as pool:
+        while True:
+            now, waiting = waiting[: runner.threads], waiting[runner.threads :]
+            list(pool.map(runner.run, now))
+            done = int(hosts.gather(runner.ran, points).sum())
+            bar.advance(done)
+            notify("segment", {"done": done, "lanes": bar.total})
+            due = saved is not None and saved.is_due
+            told = hosts.tell(halt(), due, len(waiting))
+            if told[:, 0].any() or not told[:, 2].any():
+                break
+            if told[0, 1]:
+                save()
+    save()
+
+
+def _compiled(
+    function: Function, mesh: Any, spread: int, hyperparams: Any, keys: Any
+) -> tuple[Executable, str, list[np.ndarray]]:
+    """The program of a chunk, its text, and the arrays that it closes over."""
+
+    def lane(hyperparams: dict[str, Any], bits: jax.Array) -> Mapping[str, Any]:
+        key = jax.random.wrap_key_data(bits, impl="threefry2x32")
+        return _checked(function(hyperparams, key))
+
+    chunk = each(each(lane, (0, None)), (0, 0))
+    options: dict[str, Any] = {}
+    if mesh is not None:
+        of_lane, of_group, _ = specs(spread)
+        chunk, options["shardings"] = on_devices(mesh, chunk, (of_lane, of_group), of_lane)
+    traced = trace(chunk, hyperparams, keys)
+    return lower(traced, **options)(), traced.text, [np.asarray(c) for c in traced.closed.consts]
+
+
+def _checked(outputs: Any) -> dict[str, jax.Array]:
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise TypeError(
+            f"`function` must return {{name: scalar or [time]}}, got {type(outputs).__name__}"
+        )
+    found = {}
+    for name, value in outputs.items():
+        array = jax.numpy.asarray(value)
+        if array.ndim > 1:
+            raise ValueError(
+                f"`function` must return scalars and arrays of one axis, got {name!r} of shape"
+                f" {array.shape}"
+            )
+        is_float = jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
+        found[str(name)] = array if is_float else array.astype(_require.float_dtype())
+    return found
+
+
+def _shapes(tree: Any) -> Any:
+    canonical = jax.dtypes.canonicalize_dtype
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, canonical(leaf.dtype)), tree)
