@@ -298,7 +298,9 @@ def sweep(
         )
 
         def report(done: int, losses: np.ndarray) -> None:
-            everything = hosts.gather((losses, loop.losses, loop.alive, loop.finite), len(points))
+            everything = hosts.gather(
+                (losses, loop.losses(done), loop.alive, loop.finite), len(points)
+            )
             losses, so_far, alive, finite = everything
             facts = standing(points, so_far, alive, finite, objective, diverged)
             bar.advance(done, **words(facts))

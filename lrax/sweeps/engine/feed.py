@@ -19,7 +19,7 @@ from .layout import Layout
 from .programs import BLOCK, Problem, specs
 
 STREAMED = 64 * 2**20  # bytes of a block of batches from the host, at most
-KEPT = 8  # blocks of drawn rows that are kept for the chunks that share them
+KEPT = 256 * 2**20  # bytes of drawn rows that are kept for the chunks that share them
 
 Tree = Any
 
@@ -124,7 +124,7 @@ class Feed:
         rows = draw(self.data, keys, np.int32(block))
         with self._lock:
             self._rows[key] = rows
-            while len(self._rows) > KEPT:
+            while len(self._rows) * nbytes(rows) > KEPT and len(self._rows) > 1:
                 self._rows.popitem(last=False)
         return rows
 

@@ -118,11 +118,10 @@ class Loop:
         self._saved: State | None = None
         self._pace: float | None = None  # seconds of an update of all lanes
 
-    @property
-    def losses(self) -> np.ndarray:
-        """`[points, seeds, records]` up to now."""
+    def losses(self, done: int) -> np.ndarray:
+        """The losses of the first `done` updates, `[points, seeds, records]`."""
         every = self.engine.problem.loss_every
-        return self.records[0]["loss"][..., : -(-self.done // every)]
+        return self.records[0]["loss"][..., : -(-done // every)]
 
     def restore(self, state: State) -> None:
         """Takes up a saved state. Lanes are placed by `advance`."""
@@ -163,7 +162,7 @@ class Loop:
         begun = self.done
         threads = max(self.engine.plan.threads, 1)
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            self._begin()
+            self._begin(pool)
             pending: Segment | None = None
             length, since = 1.0, time.perf_counter()
             while self.done < self.settings.steps and self._anyone():
@@ -274,12 +273,12 @@ class Loop:
     def _is_evaluated(self) -> bool:
         return self.settings.objective != "train_loss"
 
-    def _begin(self) -> None:
+    def _begin(self, pool: concurrent.futures.ThreadPoolExecutor) -> None:
         """Places the lanes: new ones, or those of the saved state."""
         if self._saved is None:
             self._layout = self.engine.arrange(np.flatnonzero(self.alive))
-            started = (self.engine.begin(self._layout, i) for i in range(len(self._layout.chunks)))
-            self._chunks = [Chunk(*parts) for parts in started]
+            begin = lambda i: Chunk(*self.engine.begin(self._layout, i))
+            self._chunks = list(pool.map(begin, range(len(self._layout.chunks))))
             return
         own = self._hosts.own(self._points)
         arrays = self._saved.arrays
@@ -470,7 +469,7 @@ class Loop:
 
     def _look(self) -> None:
         """Stops the points whose lanes have all diverged, and those that the rule gives up."""
-        lost = ~np.isfinite(self.losses).all(axis=-1) | ~self.finite
+        lost = ~np.isfinite(self.losses(self.done)).all(axis=-1) | ~self.finite
         leaving = self.alive & np.all(lost, axis=1) & self.settings.drop
         if self.done in self._asked:
             leaving |= self._given_up(leaving)
@@ -506,12 +505,12 @@ class Loop:
         """The points of this process that the rule gives up."""
         rule, settings = self.settings.rule, self.settings
         assert rule is not None
-        objective = self.losses
+        losses = objective = self.losses(self.done)
         if self._is_evaluated:
             values = [metrics[settings.objective] for _, metrics in self.evaluations]
             objective = np.stack(values, axis=-1)
         losses, objective, alive, monitors = self._hosts.gather(
-            (self.losses, settings.sign * objective, self.alive & ~lost, self._recorded()[1]),
+            (losses, settings.sign * objective, self.alive & ~lost, self._recorded()[1]),
             self._points,
         )
         evidence = Evidence(
