@@ -311,12 +311,15 @@ def _forward(problem: Problem, key: jax.Array, batch: Tree) -> tuple[Tree, Any]:
 def _fitting(engine: Engine, lanes: int, free: float | None) -> int:
     """Lanes of a call that fit the memory of all devices."""
     cells, count = engine.shape[0] * engine.shape[1], len(engine.feed.devices)
-    temporary = getattr(engine.programs.train.memory, "temp_size_in_bytes", 0)
+    memory = engine.programs.train.memory
+    temporary = getattr(memory, "temp_size_in_bytes", 0)
+    # The donated lanes as they lie on a device: a TPU pads arrays to tiles of 8 x 128.
+    padded = getattr(memory, "alias_size_in_bytes", 0) * count
     return count * planning.fitting(
         math.ceil(cells / count),
         math.ceil(lanes / count),
         per_lane=temporary * count / cells,
-        state=nbytes(engine.lanes) / cells,
+        state=max(nbytes(engine.lanes), padded) / cells,
         fixed=nbytes(engine.feed.data),
         threads=engine.plan.threads,
         free=free,
