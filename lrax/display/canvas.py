@@ -23,15 +23,16 @@ def figure(width: float, height: float) -> "Figure":
     Raises:
       ImportError: if matplotlib is not installed.
     """
+    _require.extra("matplotlib.figure", "plot")
     return _shown()(figsize=(width, height), layout="constrained")
 
 
 @functools.cache
 def _shown() -> "type[Figure]":
     """The class of the figures; made when first used, because matplotlib is an extra."""
-    base = _require.extra("matplotlib.figure", "plot").Figure
+    import matplotlib.figure
 
-    class ShownFigure(base):
+    class ShownFigure(matplotlib.figure.Figure):
         """A matplotlib Figure that is not registered with pyplot and shows itself in a notebook."""
 
         def _repr_png_(self) -> bytes:

@@ -201,7 +201,7 @@ def parallel(
     if best is not None:
         line = heights[best]
         axes.plot(places, line, "o-", color=BEST, lw=2.6, ms=5, zorder=5)
-        style = {"color": BEST, "va": "center", "fontweight": "bold"}
+        style: dict[str, Any] = {"color": BEST, "va": "center", "fontweight": "bold"}
         axes.text(places[-1] + 0.22, line[-1], "best", **style)
     if note:
         axes.set_title("\n".join(_wrapped(note)), fontsize=9, color=DIVERGED)

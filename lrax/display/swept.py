@@ -219,7 +219,7 @@ def _against(
             axes.set_yscale("log")
             plain_numbers(axes.yaxis)
     if best is not None:
-        label = f"best of the grid: {textwrap.shorten(swept.text(best), 40, placeholder='...')}"
+        label = f"best of the grid: {shortened(swept.text(best), 40)}"
         mean = values[best].mean()
         axes.plot(rates[best], mean, "*", color=BEST, ms=11, zorder=4, label=label)
     if diverged.any():

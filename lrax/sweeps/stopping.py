@@ -408,6 +408,9 @@ def _between(steps: int, fractions: list[float]) -> tuple[int, ...]:
 
 
 def _number(name: str, value: Any, holds: Callable[[float], bool], words: str) -> None:
-    number = _require.real(**{name: value})[name]
-    if np.ndim(number) or not holds(float(number)):
+    """Requires a real number known to Python, in double precision."""
+    number = np.asarray(value)
+    if number.dtype.kind not in "fiu":
+        raise TypeError(f"`{name}` must be a real number, got {value!r}")
+    if number.ndim or not holds(float(number)):
         raise ValueError(f"`{name}` must be {words}, got {value!r}")
