@@ -362,7 +362,7 @@ def test_evaluate_aux_and_inputs():
             model, loss, lambda step, key: (jax.random.normal(key, (4, 5)), jnp.zeros((4, 1)))
         )
         assert drawn.evaluate is None
-        losses, _ = lrax.train(drawn, optax.adam, steps=2)({"learning_rate": 0.1}, key)
+        losses = lrax.train(drawn, optax.adam, steps=2)({"learning_rate": 0.1}, key).losses
         assert np.all(np.isfinite(losses))
     result = lrax.sweep(task, optax.adam, RATES, steps=2)
     assert list(result.aux) == ["size"]

@@ -86,7 +86,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(
 
 def test_it_goes_on_through_blocks_of_drawn_batches(tmp_path, monkeypatch):
     wanted = swept(eval_every=None)
-    monkeypatch.setattr("lrax.sweeps.feed.BLOCK", 16)
+    monkeypatch.setattr("lrax.sweeps.engine.feed.BLOCK", 16)
     optimizer = lambda learning_rate: optax.adam(lrax.cosine(learning_rate, 40))
     for _ in range(12):
         result = swept(
@@ -235,7 +235,7 @@ PROGRAM = """
 import sys
 sys.path[:0] = [{tests!r}]
 import lrax, test_checkpoint
-lrax.sweeps.run.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
+lrax.sweeps.engine.loop.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
 result = test_checkpoint.swept(steps=400, checkpoint={path!r})
 result.save({out!r})
 """

@@ -213,10 +213,10 @@ def check_resume_after_points_were_stopped(folder):
     options, path = dict(rates=rates, steps=320), folder / "stopped"
     whole = swept(**options)
 
-    def advance(self, stop, *args, before=run.Run.advance):
+    def advance(self, stop, *args, before=run.Loop.advance):
         before(self, lambda: self.done >= 200, *args)
 
-    with changed(run.Run, "advance", advance):
+    with changed(run.Loop, "advance", advance):
         part = swept(checkpoint=path, **options)
     assert 200 <= part.losses.shape[-1] < 320
     result = swept(checkpoint=path, **options)
@@ -227,7 +227,7 @@ def check_interrupts_of_either(folder):
     """Ctrl-C in one process ends the sweep in both."""
     for who in (0, 1):
 
-        def advance(self, stop, report, checkpoint, before=run.Run.advance, who=who):
+        def advance(self, stop, report, checkpoint, before=run.Loop.advance, who=who):
             reports = []
 
             def interrupting(losses, taken):
@@ -238,7 +238,7 @@ def check_interrupts_of_either(folder):
 
             before(self, stop, interrupting, checkpoint)
 
-        with one_step_segments(), changed(run.Run, "advance", advance):
+        with one_step_segments(), changed(run.Loop, "advance", advance):
             part = swept(steps=60)
         assert 3 <= part.losses.shape[-1] <= 5
 

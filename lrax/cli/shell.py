@@ -23,7 +23,7 @@ from ..schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from ..sweeps.grid import beyond, log_grid
 from ..sweeps.stopping import Halving, Median
 from ..training.optimizer import first_parameter
-from ..training.optimizer import Optimizer
+from ..training.run import Optimizer
 from ..training.task import Task
 
 EPILOG = """\

@@ -51,8 +51,8 @@ def digits(
     Example:
       >>> task = lrax.tasks.digits()
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=200))
-      >>> losses, params = train({"learning_rate": 0.01}, jax.random.key(0))
-      >>> bool(task.evaluate(params)["val_accuracy"] > 0.9)
+      >>> trained = train({"learning_rate": 0.01}, jax.random.key(0))
+      >>> bool(task.evaluate(trained.params)["val_accuracy"] > 0.9)
       True
 
     Reference:

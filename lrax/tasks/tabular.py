@@ -42,8 +42,8 @@ def diabetes(
     Example:
       >>> task = lrax.tasks.diabetes()
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=100))
-      >>> losses, params = train({"learning_rate": 0.003}, jax.random.key(0))
-      >>> bool(task.evaluate(params)["val_r2"] > 0.3)
+      >>> trained = train({"learning_rate": 0.003}, jax.random.key(0))
+      >>> bool(task.evaluate(trained.params)["val_r2"] > 0.3)
       True
 
     Reference:

@@ -161,7 +161,7 @@ def update_ratio(step: Step, *, group: Group | None = None) -> Value:
       ... )
       >>> train = lrax.train(task, optax.sgd, steps=4, monitors=[by_layer])
       >>> sorted(train(0.1, jax.random.key(0)).monitors)
-      ['update_ratio/layer_0', 'update_ratio/layer_1']
+      ['update_ratio/dense_0', 'update_ratio/dense_1']
     """
     updates, params = _norm(step.updates, group), _norm(step.params, group)
     if isinstance(updates, dict):

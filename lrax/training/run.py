@@ -208,7 +208,7 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
         return params, None
     if not (isinstance(params, tuple) and len(params) == 2):
         raise TypeError(
-            "`init` of a task with `stateful=True` must return (params, state), got"
+            "`init` of a stateful task must return (params, state), got"
             f" {type(params).__name__}"
         )
     return params

@@ -45,8 +45,8 @@ class Task:
       ...     batch=lrax.minibatches({"x": x, "y": 3 * x}, size=16),
       ...     evaluate=lambda params: {"error": abs(params - 3)},
       ... )
-      >>> losses, params = lrax.train(task, optax.sgd, steps=50)({"learning_rate": 0.5}, jax.random.key(0))
-      >>> print(round(float(params), 3))
+      >>> trained = lrax.train(task, optax.sgd, steps=50)(0.5, jax.random.key(0))
+      >>> print(round(float(trained.params), 3))
       3.0
     """
 

@@ -26,8 +26,8 @@ from .plan import Plan
 
 # Seconds between two looks at the progress, and between Ctrl-C and its answer. With many chunks it
 # is longer, up to this multiple, so that a chunk is trained for some time in each segment.
-SECONDS, LONGEST = 0.3, 16
-CALLS = 5  # chunks of a thread in a segment of SECONDS
+SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
+CALLS = 5  # chunks of a thread in a segment of this length
 # Diverged points leave at every eighth of a run whose eighths are at least this many updates.
 LOOKS, LOOK_STEPS = 8, 32
 WAIT = 0.1  # seconds to wait for batches from the host before looking at the clock again
@@ -409,7 +409,7 @@ class Loop:
         if not self._layout.chunks:  # other processes train, and say how far to go
             return np.inf, now
         chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
-        seconds = SECONDS * min(max(chunks / CALLS, 1), LONGEST)
+        seconds = SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST)
         # Grow slowly: the first segments also pay for what happens once.
         wanted = count * seconds / max(now - since, 1e-9)
         return float(np.clip(wanted, 1, 8 * max(count, length / 8))), now
