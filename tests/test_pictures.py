@@ -127,7 +127,8 @@ def test_choices_have_places_and_labels():
     assert not any("optimum" in text for text in texts(left.figure))
     legend = [text.get_text() for text in right.get_legend().get_texts()]
     assert legend == ["best: schedule wsd", "cosine", "wsd", "constant"]
-    ticks = result.plot_heatmap().axes[0].get_xticklabels()
+    assert result.plot_heatmap().axes[0].get_xlabel() == "embedding"
+    ticks = result.plot_heatmap("schedule").axes[0].get_xticklabels()
     assert [tick.get_text() for tick in ticks] == ["cosine", "wsd", "constant"]
     assert {"cosine", "wsd", "constant", "best"} <= set(texts(result.plot_parallel()))
     long = with_choices(labels={"schedule": [repr(shape) * 3 for shape in SHAPES]})
