@@ -49,7 +49,7 @@ def test_survivors_are_those_of_the_full_grid(full, halved):
 
 
 def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
-    for at in lrax.Halving().rungs(STEPS):
+    for at in lrax.Halving().looks(STEPS):
         here = halved.stopped_at == at
         assert here.any()
         np.testing.assert_allclose(
@@ -58,7 +58,7 @@ def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
         assert np.isnan(halved.losses[here, :, at:]).all()
         assert np.isfinite(halved.metrics["val_loss"][here]).all()
         assert set(halved.status[here].ravel()) <= {"pruned", "diverged"}
-    assert halved.evaluated_at.tolist() == list(lrax.Halving().rungs(STEPS))
+    assert halved.evaluated_at.tolist() == list(lrax.Halving().looks(STEPS))
     assert np.isinf(halved.scores[halved.stopped_at < STEPS]).all()
     first = halved.ranking[: int((halved.stopped_at == STEPS).sum())]
     assert np.all(halved.stopped_at[first] == STEPS)
