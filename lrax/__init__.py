@@ -43,7 +43,7 @@ from .sweeps.optimum import Optimum
 from .sweeps.points import points, random_points, sobol
 from .sweeps.result import SweepResult
 from .sweeps.statistics import Paired
-from .sweeps.stopping import Halving, Median
+from .sweeps.stopping import Evidence, Halving, Median, Stopping
 from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
 from .training.batches import minibatches
@@ -57,6 +57,7 @@ __version__ = _version("lrax")
 __all__ = [
     "AskTell",
     "Confirmation",
+    "Evidence",
     "Halving",
     "Horizon",
     "Median",
@@ -65,6 +66,7 @@ __all__ = [
     "Paired",
     "ScaleByLrState",
     "Schedule",
+    "Stopping",
     "Stream",
     "StructuralResult",
     "SweepResult",

@@ -246,7 +246,7 @@ def test_products_of_functions_are_exact_over_blocks():
         ("SequentialLR", dict(lr=0.1, schedulers=[decay(0.1)] * 2, milestones=[2.5]), "`milestones` must be whole"),
         ("SequentialLR", dict(lr=0.1, schedulers=[decay(0.1)] * 3, milestones=[3, 2]), "must be in ascending order"),
         ("SequentialLR", dict(lr=0.1, schedulers=[lrax.rex(1, 0, 9)], milestones=[]), "made by the functions of lrax"),
-        ("ChainedScheduler", dict(lr=0.1, schedulers=[]), "`schedulers` must be at least one"),
+        ("ChainedScheduler", dict(lr=0.1, schedulers=[]), "`schedulers` must be a list of at least one"),
         ("ChainedScheduler", dict(lr=0.0, schedulers=[decay(0.1)]), "`lr` must be finite and positive"),
     ],
 )  # fmt: skip

@@ -1,11 +1,12 @@
-"""Axes for the pictures that lrax draws itself: limits, ticks at round numbers, and numbers as short text."""
+"""Axes of the pictures that lrax draws itself: limits, ticks at round numbers, short texts."""
 
 import dataclasses
 import math
 
 import numpy as np
 
-_DECADES = 5  # of a logarithmic axis, at most: below that, a decay to zero is a line down
+# Decades of a logarithmic axis, at most. Below that, a decay to zero is a line straight down.
+_DECADES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,17 +20,21 @@ class Axis:
     labels: tuple[str, ...]
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        """Where values stand between the ends, 0 to 1; beyond them they are cut, and what is not finite is NaN."""
+        """Where values stand between the ends, from 0 to 1.
+
+        Values beyond the ends are cut; values that are not finite are NaN.
+        """
         values = np.asarray(values, np.float64)
         values = np.where(np.isfinite(values), np.clip(values, self.low, self.high), np.nan)
         low, high = self.low, self.high
         if self.log:
-            low, high, values = math.log10(low), math.log10(high), np.log10(values)
+            low, high = math.log10(low), math.log10(high)
+            values = np.log10(values)
         return (values - low) / (high - low)
 
 
 def counts_axis(low: float, high: float, ticks: int) -> Axis:
-    """The axis of counts, with at most so many ticks."""
+    """The axis of counts, with at most this number of ticks."""
     high = max(high, low + 1)
     exponent = math.floor(math.log10((high - low) / ticks))
     steps = (
@@ -43,7 +48,10 @@ def counts_axis(low: float, high: float, ticks: int) -> Axis:
 
 
 def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
-    """The axis of rates for these values, with about so many ticks; it begins at 0 where that costs little room."""
+    """The axis of rates for these values, with about this number of ticks.
+
+    It begins at 0 if that takes little room.
+    """
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if log:
@@ -63,7 +71,10 @@ def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
 
 
 def _step(low: float, high: float, ticks: int) -> float:
-    """The distance of ticks that leaves little of an axis empty whose ends are ticks, with about so many of them."""
+    """The distance of ticks that leaves little of the axis empty; the ends are ticks.
+
+    About this number of them.
+    """
 
     def cost(step: float) -> float:
         spaces = math.ceil(high / step - 1e-6) - math.floor(low / step + 1e-6)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import canvas
-from .swept import BEST, DIVERGED, Swept, plain_numbers, shortened
+from .swept import BEST, DIVERGED, Swept, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def heatmap(
     axes.set(xlabel=x.words, ylabel=y.words, title="\n".join([title, *_wrapped(note)]))
     bar = figure.colorbar(colors, ax=axes, label=words)
     if _by_ratio(values[np.isfinite(values)], mode):
-        plain_numbers(bar.ax.yaxis)
+        canvas.plain_numbers(bar.ax.yaxis)
     return figure
 
 

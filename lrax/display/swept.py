@@ -155,22 +155,6 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def plain_numbers(axis: Any) -> None:
-    """Writes 0.2 rather than 2 x 10^-1 on a logarithmic axis.
-
-    Args:
-      axis: A matplotlib Axis.
-    """
-    import matplotlib.ticker
-
-    class Plain(matplotlib.ticker.LogFormatter):
-        def __call__(self, x, pos=None):
-            return f"{x:g}" if super().__call__(x, pos) else ""
-
-    axis.set_major_formatter(Plain())
-    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
-
-
 def _ordered(curves: Curves, order: np.ndarray) -> Curves:
     return curves._replace(values=curves.values[order])
 
@@ -217,7 +201,7 @@ def _against(
         # An accuracy or a return is read by differences, never by ratios.
         if mode == "min" and low.min() > 0 and high.max() > 10 * low.min():
             axes.set_yscale("log")
-            plain_numbers(axes.yaxis)
+            canvas.plain_numbers(axes.yaxis)
     if best is not None:
         label = f"best of the grid: {shortened(swept.text(best), 40)}"
         mean = values[best].mean()
@@ -315,7 +299,7 @@ def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndar
         axes.set_yscale("log")
         margin = float(np.clip((high / low) ** 0.15, 1.02, 1.3))
         axes.set_ylim(low / margin, high * margin**2)
-        plain_numbers(axes.yaxis)
+        canvas.plain_numbers(axes.yaxis)
         return
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     axes.set_ylim(low - room, high + 2 * room)

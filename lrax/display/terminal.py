@@ -11,7 +11,8 @@ from .axes import Axis, counts_axis, rates_axis
 # The bit of each dot in a braille character, by row and column of the dot.
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _KEYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_COLORS = (33, 208, 35, 170, 141, 37, 178, 203)  # of the 256, legible on light and on dark
+# Of the 256 colours of a terminal, legible on light and on dark.
+_COLORS = (33, 208, 35, 170, 141, 37, 178, 203)
 
 
 def chart(
@@ -66,7 +67,7 @@ def chart(
 
 
 def keys(n: int) -> list[str]:
-    """The letters that stand for so many curves."""
+    """The letters that stand for this number of curves."""
     return [_KEYS[i % len(_KEYS)] for i in range(n)]
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .. import _require
 from .record import Choice
 
+Numbers = float | Sequence[float] | np.ndarray
 Column = np.ndarray | list[Any]  # numbers, or the choices themselves: one for each point
 Bounds = Mapping[str, tuple[float, float]]
 
@@ -41,7 +41,7 @@ class Points(Mapping[str, Column]):
 
 
 def points(
-    values: Mapping[str, ArrayLike | Sequence[Choice]] | Iterable[Mapping[str, float | Choice]],
+    values: Mapping[str, Numbers | Sequence[Choice]] | Iterable[Mapping[str, float | Choice]],
 ) -> Points:
     """A grid of these points and no others; `{name: values}` alone would be their product.
 

@@ -102,8 +102,9 @@ def _described(choice: Choice) -> Any:
 
 def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
     """The axes of choices all of whose entries could be stored."""
+    restore: Callable[[Any], Choice] = getattr(Schedule, "from_dict", lambda entry: entry)
     return {
-        name: [Schedule.from_dict(entry) for entry in entries]  # pyright: ignore[reportAttributeAccessIssue]
+        name: [restore(entry) for entry in entries]
         for name, entries in described.items()
         if all(entry is not None for entry in entries)
     }

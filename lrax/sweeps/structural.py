@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .. import _require
 from ..display.tables import aligned, spread, summary
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from .optimum import Optimum
+from .points import Numbers
 from .record import Best
 from .result import SweepResult
 from .sweep import sweep
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "lrax.StructuralResult/1"
 
+Grid = Mapping[str, Numbers | Sequence[Any]] | Numbers  # as `lrax.sweep` takes it
 Structural = Any  # a value of the structure: a number, a word, a function or another object
 
 
@@ -247,7 +248,7 @@ class StructuralResult:
 def sweep_over(
     structure: Mapping[str, Sequence[Any]],
     build: Callable[..., tuple[Task, Optimizer]],
-    grid: Mapping[str, ArrayLike] | ArrayLike | Callable[..., Any],
+    grid: Grid | Callable[..., Grid],
     *,
     steps: int | Callable[..., int],
     **options: Any,

@@ -149,7 +149,7 @@ class Views(Frames):
         drawn as dots.
 
         Args:
-          x: The hyperparameter of the horizontal axis; by default the first of the grid.
+          x: The hyperparameter of the horizontal axis; by default the first numeric one.
           y: The hyperparameter of the vertical axis; by default the next one.
 
         Returns:
@@ -165,7 +165,9 @@ class Views(Frames):
             raise ValueError(
                 f"a heat map needs at least 2 hyperparameters, got {names}; `plot()` shows one"
             )
-        x = names[0] if x is None else x
+        # Numbers first: they have an order to see.
+        names.sort(key=lambda name: name in self.labels)
+        x = next(name for name in names if name != y) if x is None else x
         y = next(name for name in names if name != x) if y is None else y
         for argument, name in (("x", x), ("y", y)):
             _require.choice(argument, name, names)
