@@ -3,7 +3,6 @@
 from importlib.metadata import version as _version
 
 from . import compat, display, tasks
-from .training import monitors
 from .rate.scale import ScaleByLrState, get_lr, scale_by_lr, set_lr
 from .schedules.combinators import (
     clip,
@@ -46,11 +45,12 @@ from .sweeps.statistics import Paired
 from .sweeps.stopping import Evidence, Halving, Median, Stopping
 from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
+from .training import monitors
 from .training.batches import minibatches
-from .training.train import Trained, train
 from .training.signals import every
 from .training.streams import Stream
 from .training.task import Task
+from .training.train import Trained, train
 
 __version__ = _version("lrax")
 
@@ -97,8 +97,8 @@ __all__ = [
     "log_grid",
     "maximum",
     "minibatches",
-    "monitors",
     "minimum",
+    "monitors",
     "multiply",
     "multistep",
     "noam",

@@ -236,10 +236,10 @@ def test_optuna_in_two_dimensions_with_lanes_that_diverge(optuna, diverged):
     best = lrax.sweep(problems.regression(), optax.sgd, grid, steps=STEPS)
     initial = best.losses[0, 0, 0]
     assert study.best_value - np.min(best.scores) < 0.02 * initial
-    losses, _ = lrax.train(problems.regression(), optax.sgd, steps=STEPS)(
+    trained = lrax.train(problems.regression(), optax.sgd, steps=STEPS)(
         study.best_params, jax.random.key(0)
     )
-    np.testing.assert_allclose(np.mean(losses[-2:]), study.best_value, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(np.mean(trained.losses[-2:]), study.best_value, rtol=1e-4, atol=1e-7)
 
 
 def test_optunas_direction_must_agree(optuna):

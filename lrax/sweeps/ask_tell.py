@@ -10,9 +10,10 @@ import numpy as np
 from jax import numpy as jnp
 
 from .. import _require
+from ..schedules.stacks import stack
 from ..training.optimizer import Optimizer
-from ..training.train import check_task
 from ..training.task import Task
+from ..training.train import check_task
 from .direction import Mode, mode_of
 from .points import Points
 from .record import Best, Choice

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -28,7 +28,7 @@ from .engine.feed import Feed
 from .engine.hosts import Hosts, together
 from .engine.loop import Loop, Settings
 from .engine.programs import Problem
-from .engine.tuning import Estimate, estimated, tuned
+from .engine.tuning import estimated, tuned
 from .events import OnEvent, guarded
 from .grid import Grid, as_points
 from .progress import Interrupt, Progress, standing, words
@@ -199,7 +199,6 @@ def sweep(
     _require.choice("rng", rng, ("common", "independent"))
     _require.choice("select", select, ("last", "best", "tail"))
     _require.choice("keep", keep, ("best", "best_evaluation", "state"))
-    mode = mode_of(objective, mode)
     as_rule(diverged, objective)
     rule = _rule(stop)
     recorded, measurements = as_monitors(monitors), as_signals({} if signals is None else signals)
@@ -211,10 +210,10 @@ def sweep(
     every = _require.seconds("checkpoint_every", checkpoint_every)
 
     hosts = Hosts()
+    if mode is not None:
+        _require.choice("mode", mode, ("min", "max"))
     what = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
-    hosts.check(
-        "grid, seeds or other arguments", digest(repr(points.described()), bits, what)
-    )
+    hosts.check("grid, seeds or other arguments", digest(repr(points.described()), bits, what))
     own = hosts.own(len(points))
     notify = guarded(on_event if hosts.is_first else None)
     with tracers_explained():
@@ -233,13 +232,15 @@ def sweep(
         bar = Progress(steps, progress if hosts.is_first else False)
         bar.say(f"compiling for {len(points)} points x {len(names)} seeds ...")
         with tracers_explained():
-            plan = planning.plan(execution, convolutions, engines.facts(problem, feed))
+            facts = engines.facts(problem, feed)
+            _require.choice("objective", objective, ["train_loss", *facts.metrics])
+            mode = mode_of(objective, mode)
+            plan = planning.plan(execution, convolutions, facts)
             plan = _followed(plan, hosts)
             engine = engines.prepared(problem, feed, plan)
             if execution == "tune":
                 engine = tuned(engine, steps)
                 engine = engines.replanned(engine, _followed(engine.plan, hosts))
-        _require.choice("objective", objective, ["train_loss", *engine.metrics])
         if keep == "best_evaluation" and objective == "train_loss":
             raise ValueError(
                 "`keep` must not be 'best_evaluation' for the objective 'train_loss', which is not"
@@ -302,9 +303,9 @@ def sweep(
                 (losses, loop.losses(done), loop.alive, loop.finite), len(points)
             )
             losses, so_far, alive, finite = everything
-            facts = standing(points, so_far, alive, finite, objective, diverged)
-            bar.advance(done, **words(facts))
-            notify("segment", {"done": done, "losses": losses, **facts})
+            now = standing(points, so_far, alive, finite, objective, diverged)
+            bar.advance(done, **words(now))
+            notify("segment", {"done": done, "losses": losses, **now})
 
         def halt() -> bool:
             late = deadline is not None and time.perf_counter() > deadline
@@ -411,9 +412,7 @@ def _longer(state: State, steps: int) -> State:
     """A checkpoint's state, which may have been saved for fewer steps."""
     before = int(state.facts["steps"])
     if before > steps:
-        raise ValueError(
-            f"`steps` must be at least the {before} of the checkpoint, got {steps}"
-        )
+        raise ValueError(f"`steps` must be at least the {before} of the checkpoint, got {steps}")
     return state
 
 

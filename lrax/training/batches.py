@@ -126,28 +126,52 @@ def minibatches(arrays: Any, size: int, *, shuffle: bool = True) -> Minibatches:
 # STUB until the protocol lands
 class Source: ...
 
+
 @jax.tree_util.register_static
 class FromHost:
     streamed = True
-    def ahead(self, first, steps, key): return None
-    def batch(self, index, row, key): return row
+
+    def ahead(self, first, steps, key):
+        return None
+
+    def batch(self, index, row, key):
+        return row
+
+
 FROM_HOST = FromHost()
+
 
 @dataclasses.dataclass
 class _Drawn:
     function: Any
     streamed = False
-    def ahead(self, first, steps, key): return None
-    def batch(self, index, row, key): return self.function(index, jax.random.fold_in(key, index))
+
+    def ahead(self, first, steps, key):
+        return None
+
+    def batch(self, index, row, key):
+        return self.function(index, jax.random.fold_in(key, index))
+
+
 @dataclasses.dataclass
 class _Mini:
     m: Any
     streamed = False
-    def ahead(self, first, steps, key): return self.m.rows(first, steps, key)
-    def batch(self, index, row, key): return self.m.take(row)
+
+    def ahead(self, first, steps, key):
+        return self.m.rows(first, steps, key)
+
+    def batch(self, index, row, key):
+        return self.m.take(row)
+
+
 def source(batch):
     from .streams import is_source
-    if isinstance(batch, FromHost): return batch
-    if isinstance(batch, Minibatches): return _Mini(batch)
-    if is_source(batch): return FROM_HOST
+
+    if isinstance(batch, FromHost):
+        return batch
+    if isinstance(batch, Minibatches):
+        return _Mini(batch)
+    if is_source(batch):
+        return FROM_HOST
     return _Drawn(batch)

@@ -101,9 +101,7 @@ class Run:
         elif self.task.stateful:
             is_pair = isinstance(start, tuple) and len(start) == 2
             params, state = start if is_pair else (start, initial(self.task, keys)[1])
-        signals = {
-            name: unmeasured(signal, params, state) for name, signal in self.signals.items()
-        }
+        signals = {name: unmeasured(signal, params, state) for name, signal in self.signals.items()}
         return Lane(params, state, self.optimizer.init(params), signals)
 
     def step(self, lane: Lane, index: jax.Array, row: Any, keys: Keys) -> tuple[Lane, Step]:
@@ -208,8 +206,7 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
         return params, None
     if not (isinstance(params, tuple) and len(params) == 2):
         raise TypeError(
-            "`init` of a stateful task must return (params, state), got"
-            f" {type(params).__name__}"
+            f"`init` of a stateful task must return (params, state), got {type(params).__name__}"
         )
     return params
 

@@ -77,7 +77,7 @@ class Task:
 
 
 def takes_key(function, before, name):
-    return _takes_key(function, stateful=before == 3) if name == 'loss' else False
+    return _takes_key(function, stateful=before == 3) if name == "loss" else False
 
 
 def _takes_key(loss: Callable[..., Any], *, stateful: bool) -> bool:

@@ -211,17 +211,16 @@ def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engin
 def facts(problem: Problem, feed: Feed) -> Facts:
     """What a plan follows from, by tracing one lane's loss, gradient and evaluation."""
 
-    def look() -> tuple[int, bool]:
+    def look() -> tuple[int, bool, tuple[str, ...]]:
         forward = lambda key, batch: _forward(problem, key, batch)
         traced = trace(forward, jax.random.key(0), feed.first)
-        return nbytes(traced.results[0]), traced.has_convolutions
+        params, (_, _, metrics) = traced.results
+        return nbytes(params), traced.has_convolutions, tuple(metrics)
 
     devices = feed.devices
     key = ("facts", problem.key, signature((problem.data, feed.first)))
-    params, has_convolutions = cached(key, look, lambda _: 0)
-    return Facts(
-        devices[0].platform, len(devices), hardware.cores(), params, has_convolutions
-    )
+    platform, cores = devices[0].platform, hardware.cores()
+    return Facts(platform, len(devices), cores, *cached(key, look, lambda _: 0))
 
 
 def contents(problem: Problem, feed: Feed) -> list[Any]:

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ... import _require
 from ...training.batches import source
 from ...training.streams import Stream
 from ..choices import Points

@@ -354,7 +354,9 @@ class Loop:
             points, seeds = chunk.points[kept], chunk.seeds[kept]
             for first, steps, records in calls:
                 for part, every in zip((0, 1), self._cadences, strict=True):
-                    _write(self.records[part], records[part], points, seeds, kept, first, steps, every)
+                    _write(
+                        self.records[part], records[part], points, seeds, kept, first, steps, every
+                    )
             self.finite[points, seeds] = finite[kept]
         every = self.engine.problem.loss_every
         end = segment.first + segment.steps

@@ -323,9 +323,7 @@ def _on_each(
             return jax.tree.unflatten(structure, leaves)
 
         specs = PartitionSpec(), *into
-        mapped = jax.shard_map(
-            on_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False
-        )
+        mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
         return mapped(closed.consts, *args)
 
     return call

@@ -62,7 +62,8 @@ class Checkpoint:
         self._saved = True
         return State(facts, arrays)
 
-    def probe(self): pass
+    def probe(self):
+        pass
 
     def try_save(self, state, *, write=True):
         self.save(state, write=write)
