@@ -40,7 +40,7 @@ def test_points_are_the_product_with_the_first_name_outermost():
 
 def test_values_alone_are_for_the_first_parameter():
     assert list(as_points([0.1], optax.adam).columns) == ["learning_rate"]
-    assert list(as_points(0.1, lambda lr, wd=0.0: None)) == ["lr"]
+    assert list(as_points(0.1, lambda lr, wd=0.0: None).columns) == ["lr"]
     with pytest.raises(
         TypeError, match=r"must be \{name: values\} for an optimizer without named parameters"
     ):
