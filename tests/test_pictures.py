@@ -186,6 +186,14 @@ def test_every_kind_of_curve_is_drawn(curve):
         result.plot_curves(curve, by="wd")
 
 
+def test_of_thousands_of_points_some_hundreds_are_drawn_and_the_best_among_them():
+    final = 1 + np.abs(np.arange(1500) - 701.0)[:, None] / 1000
+    axes = made(final).plot_curves().axes[0]
+    assert 300 <= len(axes.lines) <= 301
+    assert "300 of 1500 points" in axes.get_title()
+    assert bold(axes).get_ydata()[-1] == pytest.approx(1.0)
+
+
 def test_a_figure_is_a_value_of_its_own():
     before = pyplot.get_fignums()
     figure = made([[1.0], [0.1]]).plot()

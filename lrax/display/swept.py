@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DIVERGED = "#c1272d"
 BEST = "#1b7837"
 
+DRAWN = 300  # curves in a panel, at most; more take seconds and cover each other
 # A picture of up to this number of choices has a legend that can be read.
 LEGEND = 20
 
@@ -257,7 +258,9 @@ def _panel(
     window = max(len(curves.at) // 50, 1)
     means = [_running_mean(_mean(runs), window) for runs in curves.values]
     dots = "." if len(curves.at) < 30 else ""
-    for point, curve in enumerate(means):
+    shown = np.linspace(0, len(means) - 1, min(len(means), DRAWN)).round().astype(int)
+    for point in np.unique([*shown, *([] if best is None else [best])]):
+        curve = means[point]
         lost = bool(diverged[point].any())
         style: dict[str, Any] = {"color": colors.of(point), "lw": 0.9, "ls": ":" if lost else "-"}
         if point == best:  # stands out from the crowd
@@ -273,7 +276,8 @@ def _panel(
     _limits(axes, curves, sound or means, means[best] if best is not None else None)
     lost = ", diverged dotted" if diverged.any() else ""
     title = "training curves" if curves.name == "train_loss" else f"{curves.words} along the runs"
-    axes.set(xlabel=curves.clock, ylabel=curves.words, title=title + lost)
+    few = f", {DRAWN} of {len(means)} points" if len(means) > DRAWN else ""
+    axes.set(xlabel=curves.clock, ylabel=curves.words, title=title + lost + few)
     axes.grid(alpha=0.3, which="both", lw=0.5)
     colors.explain(figure, axes)
 

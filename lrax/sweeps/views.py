@@ -42,9 +42,10 @@ class Views(Frames):
             self.select != "last" and self.objective != "train_loss"
         ):
             columns[f"{self.select} {self.objective}"] = self.values
+        best = self._best
         rows = [["", *self.hyperparams, *columns, "status"]]
         for point in range(len(self.status)):
-            row = ["*" if point == self._best else ""]
+            row = ["*" if point == best else ""]
             row += [self.shown(name, point) for name in self.hyperparams]
             row += [spread(values[point]) for values in columns.values()]
             rows.append([*row, summary(self.status[point], self.causes[point])])
@@ -59,8 +60,7 @@ class Views(Frames):
         """The table and the picture, as a notebook shows them."""
         head, *rows = self._rows()
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
-        bold = [i for i, point in enumerate(few) if point == self._best]
-        table = as_html([head, *(rows[point] for point in few)], bold[0] if bold else None)
+        table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
         more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
         try:
             picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
