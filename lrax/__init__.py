@@ -2,8 +2,11 @@
 
 from importlib.metadata import version as _version
 
-from . import compat, display, tasks
-from .rate.scale import ScaleByLrState, get_lr, scale_by_lr, set_lr
+from . import compat, controllers, display, tasks
+from .rate.access import get_lr, set_lr
+from .rate.multipliers import scale_by_multipliers
+from .rate.rule import RateRule
+from .rate.scale import ScaleByLrState, scale_by_lr
 from .schedules.combinators import (
     clip,
     delay,
@@ -41,8 +44,9 @@ from .sweeps.grid import log_grid
 from .sweeps.optimum import Optimum
 from .sweeps.points import points, random_points, sobol
 from .sweeps.result import SweepResult
+from .sweeps.rules import Halving, Median
 from .sweeps.statistics import Paired
-from .sweeps.stopping import Evidence, Halving, Median, Stopping
+from .sweeps.stopping import Evidence, Stopping
 from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
 from .training import monitors
@@ -64,6 +68,7 @@ __all__ = [
     "Optimum",
     "Outcome",
     "Paired",
+    "RateRule",
     "ScaleByLrState",
     "Schedule",
     "Stopping",
@@ -77,6 +82,7 @@ __all__ = [
     "compat",
     "confirm",
     "constant",
+    "controllers",
     "cooldown",
     "cosine",
     "cosine_inverse_sqrt",
@@ -114,6 +120,7 @@ __all__ = [
     "rex",
     "scale",
     "scale_by_lr",
+    "scale_by_multipliers",
     "set_lr",
     "shift",
     "sobol",

@@ -15,9 +15,9 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
+from lrax.sweeps.best import Best
 from lrax.sweeps.direction import mode_of
 from lrax.sweeps.optimum import optimum
-from lrax.sweeps.record import Best
 from lrax.sweeps.result import SweepResult
 from lrax.sweeps.status import statuses
 

@@ -8,16 +8,8 @@ import optax
 import pytest
 
 import lrax
-from lrax.sweeps.stopping import (
-    LOOKS,
-    Evidence,
-    Halving,
-    Median,
-    Stopping,
-    as_rule,
-    neighbours,
-    smoothed,
-)
+from lrax.sweeps.rules import LOOKS, Halving, Median, neighbours, smoothed
+from lrax.sweeps.stopping import Evidence, Stopping, as_rule
 
 RULES = [
     Halving(),

@@ -13,10 +13,9 @@ from .. import _require
 from ..schedules.stacks import stack
 from ..training.optimizer import Optimizer
 from ..training.task import Task
-from ..training.train import check_task
+from .best import Best, Choice
 from .direction import Mode, mode_of
 from .points import Points
-from .record import Best, Choice
 from .result import SweepResult
 from .sweep import sweep
 

@@ -10,8 +10,8 @@ from ..tasks.held_out import fraction
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics
+from .best import Value
 from .points import Points
-from .record import Value
 from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep

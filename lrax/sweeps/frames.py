@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _require
-from .record import Record
+from .series import WithSeries
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
 
-class Frames(Record):
+class Frames(WithSeries):
     """The tables of a `SweepResult` in the terms of other packages."""
 
     def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _require
-from .record import Choice
+from .best import Choice
 
 Numbers = float | Sequence[float] | np.ndarray
 Column = np.ndarray | list[Any]  # numbers, or the choices themselves: one for each point

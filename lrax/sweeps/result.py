@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _require
 from . import grid, merging, saving, statistics
-from .record import Params
+from .best import Params
 from .statistics import Paired
 from .views import Views
 

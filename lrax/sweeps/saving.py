@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from ..schedules.schedule import Schedule
+from .best import Choice, Params
 from .merging import GROUPS
-from .record import Choice, Params
 from .storage import store
 
 FORMAT = "lrax.SweepResult/3"

@@ -14,9 +14,9 @@ from .. import _require
 from ..display.tables import aligned, spread, summary
 from ..training.optimizer import Optimizer
 from ..training.task import Task
+from .best import Best
 from .optimum import Optimum
 from .points import Numbers
-from .record import Best
 from .result import SweepResult
 from .sweep import sweep
 

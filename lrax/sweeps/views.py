@@ -11,7 +11,7 @@ from ..display.swept import Band, Curves, Swept
 from ..display.tables import aligned, as_html, spread, summary
 from .direction import mode_of
 from .frames import Frames
-from .record import Series
+from .series import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
