@@ -35,7 +35,8 @@ class Axis:
 
 def counts_axis(low: float, high: float, ticks: int) -> Axis:
     """The axis of counts, with at most this number of ticks."""
-    high = max(high, low + 1)
+    high = max(high, low + 1)  # an axis of no length has no place for a curve
+    # Counts are whole, so the step is a whole 1, 2 or 5 times a power of ten.
     exponent = math.floor(math.log10((high - low) / ticks))
     steps = (
         digit * 10.0**power
@@ -57,6 +58,7 @@ def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
     if log:
         return _log_axis(values[values > 0], ticks)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    # A schedule's ratio of peak and end is seen only if the axis begins at 0.
     if low >= 0 and (low <= high / 2 or high - low <= 1e-6 * high):
         low = 0.0
     elif high - low <= 1e-6 * abs(low):
@@ -78,6 +80,7 @@ def _step(low: float, high: float, ticks: int) -> float:
 
     def cost(step: float) -> float:
         spaces = math.ceil(high / step - 1e-6) - math.floor(low / step + 1e-6)
+        # Empty room costs most; then a number of ticks far from the one wanted.
         return 10 * (spaces * step / (high - low) - 1) + abs(math.log((spaces + 1) / ticks)) * 2
 
     exponent = math.floor(math.log10(high - low))
@@ -94,6 +97,7 @@ def _step(low: float, high: float, ticks: int) -> float:
 def _log_axis(values: np.ndarray, ticks: int) -> Axis:
     high = float(values.max()) if values.size else 1.0
     low = max(float(values.min()) if values.size else 0.1, high * 10.0**-_DECADES)
+    # A constant needs room above and below it.
     if high / low < 1.01:
         low, high = low / 3, high * 3
     low_exponent, high_exponent = math.log10(low), math.log10(high)
@@ -120,6 +124,7 @@ def _log_axis(values: np.ndarray, ticks: int) -> Axis:
 
 def _multiples(low: float, high: float, step: float) -> tuple[float, ...]:
     first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    # Rounded, because 3 * 0.1 prints as 0.30000000000000004.
     return tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
 
 
@@ -127,6 +132,7 @@ def number(value: float) -> str:
     """A rate in few characters: `0`, `0.05`, `3e-4`."""
     if value == 0 or 1e-3 * (1 - 1e-6) <= abs(value) < 1e5:
         return f"{value:.6g}"
+    # `:g` would pad the exponent to two digits: 3e-04.
     mantissa, _, exponent = f"{value:.5e}".partition("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa

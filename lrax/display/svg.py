@@ -56,6 +56,7 @@ def svg(
         if len(labels) > _LEGEND
         else list(labels)
     )
+    # The legend stands below the panel: labels of schedules are long.
     whole = height + (18 * len(shown) + 4 if several else 0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {whole}"'
@@ -112,6 +113,7 @@ def _path(across: np.ndarray, down: np.ndarray) -> str:
 
     Points on a straight line between their neighbours are left out.
     """
+    # Tenths of a pixel: finer digits would only make the text of a page longer.
     points = np.round(np.stack([across, down], axis=1), 1)
     pieces = []
     for piece in np.split(points, np.flatnonzero(~np.isfinite(points[:, 1]))):
@@ -135,6 +137,7 @@ def _between(before: np.ndarray, point: np.ndarray, after: np.ndarray) -> bool:
 def _tooltips(
     counts: np.ndarray, curves: Sequence[np.ndarray], across: np.ndarray, bottom: int, width: int
 ) -> list[str]:
+    # Invisible bars with titles: tooltips without a script, which notebooks would remove.
     edges = np.linspace(_LEFT, width - _RIGHT, _HOVERS + 1)
     parts = ['<g fill="transparent">']
     for left, right in itertools.pairwise(edges):

@@ -98,6 +98,7 @@ def sweep(
     Raises:
       ImportError: if matplotlib is not installed.
     """
+    # Along the axis, because a line joins the points in their order.
     order = np.argsort(swept.values, kind="stable")
     place = None if best is None else int(np.flatnonzero(order == best)[0])
     swept = swept._replace(values=swept.values[order])
@@ -180,6 +181,7 @@ def _against(
 ) -> None:
     """The objective of every point over the hyperparameter, with the range of its seeds."""
     rates = swept.values
+    # A line between two choices would suggest values between them.
     joined = joined and swept.labels is None
     known = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
     whole = known & ~pruned
@@ -234,6 +236,7 @@ def _label_ticks(axes: "Axes", swept: Swept) -> None:
 
 def _band(axes: "Axes", band: Band) -> None:
     """The interpolated optimum and its interval."""
+    # An open end is at 0 or infinity; the band reaches to the panel's edge and does not widen it.
     left, right = axes.get_xlim()
     axes.axvspan(max(band.low, left), min(band.high, right), color=BEST, alpha=0.15, lw=0)
     if band.low == 0 or band.high == np.inf:
@@ -255,8 +258,10 @@ def _panel(
 ) -> None:
     """One curve for each point, the best one bold, the diverged ones dotted."""
     colors = _Colors(swept)
+    # Single batches are noisy: a running mean over a fiftieth of the curve shows its course.
     window = max(len(curves.at) // 50, 1)
     means = [_running_mean(_mean(runs), window) for runs in curves.values]
+    # A few evaluations are points in time, and a line of two of them is easily overlooked.
     dots = "." if len(curves.at) < 30 else ""
     shown = np.linspace(0, len(means) - 1, min(len(means), DRAWN)).round().astype(int)
     for point in np.unique([*shown, *([] if best is None else [best])]):
@@ -267,6 +272,7 @@ def _panel(
             label = shortened(swept.text(point), 40)
             style = {"color": BEST, "lw": 2.2, "zorder": 3, "label": f"best: {swept.words} {label}"}
         axes.plot(curves.at, curve, marker=dots, ms=4, **style)
+        # Where the curve of a diverged lane breaks off.
         ends = np.flatnonzero(np.isfinite(curve))
         if lost and ends.size and ends[-1] < len(curve) - 1:
             last = ends[-1]
@@ -299,6 +305,7 @@ def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndar
         high = max(start, low)
         if best is not None and np.isfinite(best).any():
             high = max(high, float(np.nanmax(best)))
+    # A loss is read by ratios; other curves only where they span more than a factor of ten.
     if curves.log and low > 0 and (curves.name == "train_loss" or high > 10 * low):
         axes.set_yscale("log")
         margin = float(np.clip((high / low) ** 0.15, 1.02, 1.3))

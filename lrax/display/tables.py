@@ -23,6 +23,7 @@ def summary(status: np.ndarray, causes: np.ndarray | None = None) -> str:
     text = str(words[0])
     if len(words) > 1:
         text = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))
+    # Lanes of a point diverge for much the same reason, so one says enough.
     known = [str(cause) for cause in ([] if causes is None else causes) if cause]
     return f"{text}: {known[0]}" if known else text
 
@@ -43,6 +44,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def as_html(rows: Sequence[Sequence[str]], bold: int | None = None) -> str:
     """Rows of cells as an HTML table, the first one as its head; the row `bold` in bold type."""
+    # A label may be "<lambda>", which a browser would take for a tag.
     head, *body = [[html.escape(cell, quote=False) for cell in row] for row in rows]
     cells = "".join(f"<th>{cell}</th>" for cell in head)
     parts = [f"<table><thead><tr>{cells}</tr></thead><tbody>"]

@@ -13,6 +13,7 @@ from .. import _require
 from ..schedules.stacks import stack
 from ..training.optimizer import Optimizer
 from ..training.task import Task
+from ..training.train import check_task
 from .best import Best, Choice
 from .direction import Mode, mode_of
 from .points import Points

@@ -73,6 +73,7 @@ class Record:
         `dataclasses.replace` reads every field, and reading `losses` is an error where there are
         none.
         """
+        # From the instance's dict, past the descriptor of `losses`.
         own = {field.name: self.__dict__[field.name] for field in dataclasses.fields(self)}
         return type(self)(**{**own, **fields})
 
@@ -94,6 +95,7 @@ class Record:
 
         `[points, seeds]`.
         """
+        # Updates rounded up to records: the loss of update 0 is always there.
         records = np.maximum(-(-self.stopped_at // self.loss_every), 1)
         return _by_length(self.losses, records, tail_mean)
 
@@ -102,6 +104,7 @@ class Record:
         """The objective of every lane, as `select` says; `[points, seeds]`."""
         if self.objective == "train_loss":
             return self.final_losses
+        # A curve of a `sweep_function` may be the objective too: its last, best or tail value.
         if self.objective in self.curves:
             return self._selected(self.curves[self.objective])
         if self.select == "last" or self.objective not in self.evaluations:
@@ -124,6 +127,7 @@ class Record:
             # A lane that was not evaluated once has NaN, which `fmin` and `fmax` pass over.
             better = np.fmin if self.mode == "min" else np.fmax
             return better.reduce(values, axis=-1)
+        # Up to the last time at which a seed has a number: a stopped point has none after its stop.
         known = np.arange(1, values.shape[-1] + 1) * ~np.isnan(values).all(axis=1)
         lengths = np.maximum(known.max(axis=-1), 1)
         last = lambda curves: curves[..., -1]
@@ -140,6 +144,7 @@ class Record:
     @property
     def reached(self) -> np.ndarray:
         """As `scores`, but pruned lanes have the score that they had reached when they stopped."""
+        # Pruned lanes keep their score here, to rank them among each other.
         return scores(self.values, self.status, self.mode)
 
     @property
@@ -149,6 +154,7 @@ class Record:
         All points of a seed start with the same parameters and batch, and so with nearly the same
         loss: this is the median over points. Infinite where no point has a finite one.
         """
+        # The median of the finite values; `np.nanmedian` would warn where there is none.
         finite = np.isfinite(self.losses[..., 0])
         first = np.sort(np.where(finite, self.losses[..., 0], np.inf), axis=0)
         middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
@@ -190,6 +196,7 @@ class Record:
         if np.all(np.isfinite(self.scores[self.ranking[0]])):
             return ""
         lost = self.status == "diverged"
+        # Some point has no diverged lane and yet no score, so divergence is not the reason.
         if not lost.any(axis=1).all():
             if not np.any(self.status == "done"):
                 words = sorted(set(self.status.ravel().tolist()))
@@ -219,6 +226,7 @@ class Record:
         number = float(self.hyperparams[name][point])
         if name not in self.labels:
             return number
+        # Functions have no form in a file, so a loaded result has labels alone.
         options = self.choices.get(name) or self.labels[name]
         return options[int(number)]
 
@@ -278,6 +286,7 @@ class Record:
                 f"`name` must be a numeric hyperparameter, got {name!r}, an axis of choices without"
                 f" an order; numeric are {numbers}"
             )
+        # All other hyperparameters are at the best point's values.
         best = self.ranking[0]
         line = np.ones(len(self.status), bool)
         for other, values in self.hyperparams.items():
@@ -299,6 +308,7 @@ def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
     Infinite where a lane diverged or has no number.
     """
     values = values if mode == "min" else -values
+    # An infinite score ranks last and never spreads as a NaN would.
     return np.where((status == "diverged") | np.isnan(values), np.inf, values)
 
 

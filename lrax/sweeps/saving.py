@@ -27,12 +27,14 @@ Result = Any  # a `SweepResult`, which this file must not import
 
 def save(result: Result, path: str | os.PathLike[str]) -> None:
     """Writes a result to a file; see `SweepResult.save`."""
+    # `kept` is left out: its structure is the optimizer's, which a file cannot restore.
     arrays = {name: getattr(result, name) for name in ARRAYS}
     if result.has_losses:
         arrays["losses"] = result.losses
     for group in GROUPS:
         arrays |= {f"{group}/{name}": values for name, values in getattr(result, group).items()}
     facts: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
+    # A dict of arrays comes back in its own order, which an archive does not keep.
     facts["order"] = {group: list(getattr(result, group)) for group in GROUPS}
     for name in TREES:
         leaves, structure = store.flatten(getattr(result, name))
@@ -92,6 +94,7 @@ def _alike(leaves: list[np.ndarray], like: Params) -> Params:
 def _described(choice: Choice) -> Any:
     """A choice in JSON's terms; `None` if it has no such form and its label must do."""
     describe: Callable[[], Any] | None = getattr(choice, "to_dict", None)
+    # Code is never stored, so a function or another object has no form.
     if not isinstance(choice, Schedule) or describe is None:
         return None
     try:

@@ -15,8 +15,8 @@ from ..display.tables import aligned, spread, summary
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from .best import Best
+from .grid import Grid
 from .optimum import Optimum
-from .points import Numbers
 from .result import SweepResult
 from .sweep import sweep
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = "lrax.StructuralResult/1"
 
-Grid = Mapping[str, Numbers | Sequence[Any]] | Numbers  # as `lrax.sweep` takes it
 Structural = Any  # a value of the structure: a number, a word, a function or another object
 
 
@@ -69,6 +68,7 @@ class StructuralResult:
 
         Diverged ones come last.
         """
+        # Scores of all results are comparable: one objective, one direction.
         keys = []
         for i, result in enumerate(self.results):
             diverged = np.sum(result.status == "diverged", axis=1)
@@ -97,6 +97,7 @@ class StructuralResult:
     @property
     def why_no_best(self) -> str:
         """Why no point of any choice can be called the best; empty if one can."""
+        # One choice with a best point is enough.
         reasons = [result.why_no_best for result in self.results]
         return reasons[0] if all(reasons) else ""
 
@@ -144,6 +145,7 @@ class StructuralResult:
         best point.
         """
         structure = list(self.choices[0])
+        # Choices may have grids and metrics of their own: all names, each once.
         hyperparams = list(
             dict.fromkeys(name for result in self.results for name in result.hyperparams)
         )
@@ -295,6 +297,7 @@ def sweep_over(
         raise TypeError(
             f"`build` must be a function from a choice to (task, optimizer), got {build!r}"
         )
+    # Everything is built and checked first: an error after hours of training helps nobody.
     planned = []
     for choice in choices:
         built = build(**choice)
@@ -326,6 +329,7 @@ def sweep_over(
             done = f"after {len(results)} of {len(choices)} choices"
             error.add_note(f"in the sweep over {_words(choice)}, {done}")
             raise
+        # Ctrl-C in a sweep ends that sweep; without this the next one would begin.
         if np.any(results[-1].status == "interrupted"):
             break
     return StructuralResult(choices[: len(results)], results)
@@ -342,7 +346,9 @@ def product(structure: Any) -> list[dict[str, Structural]]:
         if isinstance(options, (str, bytes)) or not np.iterable(options):
             raise TypeError(f"`structure[{name!r}]` must be a list of values, got {options!r}")
         values[name] = [
-            value.item() if isinstance(value, np.generic) else value for value in options
+            # NumPy's scalars print with their type, and JSON does not take them.
+            value.item() if isinstance(value, np.generic) else value
+            for value in options
         ]
         if not values[name]:
             raise ValueError(f"`structure[{name!r}]` must hold at least one value, got none")

@@ -38,6 +38,7 @@ class Views(Frames):
         """The cells of the table, the head first."""
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
+        # The numbers that rank the points, where no other column has them.
         if self.objective in self.curves or (
             self.select != "last" and self.objective != "train_loss"
         ):
@@ -59,6 +60,7 @@ class Views(Frames):
     def _repr_html_(self) -> str:
         """The table and the picture, as a notebook shows them."""
         head, *rows = self._rows()
+        # A notebook would store thousands of rows with every output.
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
         table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
         more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
@@ -97,6 +99,7 @@ class Views(Frames):
         if scattered:
             line, others = np.arange(len(self.status)), {}
         names = self._series_names()
+        # A function may return scalars only; then there is no right panel.
         curves = self._curves(self.series()) if names else None
         return swept.sweep(
             self._swept(name, line),
@@ -220,11 +223,13 @@ class Views(Frames):
         values = self.hyperparams[name][line]
         if not np.all(values[np.isfinite(values)] > 0):
             return None
+        # Interpolation is on the logarithm of the values.
         found = self.optimum(name)
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
         """A series for a picture; the axis of what is to be high is never logarithmic."""
+        # The user's `mode` tells the direction of the objective, a name that of other curves.
         mode: Any = self.mode if series.name == self.objective else None
         try:
             high = mode_of(series.name, mode) == "max"
