@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from ..sweeps.stopping import Halving, Median
+from ..sweeps.rules import Halving, Median
 from . import objects, values
 
 STOPS = {"diverged": "diverged", "none": None, "halving": Halving(), "median": Median()}
