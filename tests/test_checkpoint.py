@@ -191,7 +191,7 @@ def test_a_spoiled_file_is_named_and_never_half_read(tmp_path):
             swept(checkpoint=path, steps=3)
     swept(steps=3).save(path)
     with pytest.raises(
-        ValueError, match=r"must hold lrax\.Checkpoint/2, got 'lrax\.SweepResult/2'"
+        ValueError, match=r"must hold lrax\.Checkpoint/3, got 'lrax\.SweepResult/3'"
     ):
         swept(checkpoint=path, steps=3)
 
@@ -227,7 +227,7 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_a
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"the checkpoint could not be written: .*absent"):
+    with pytest.raises(OSError, match=r"`checkpoint` must be a place .*: No such file.*absent"):
         swept(checkpoint=tmp_path / "absent" / "sweep", steps=3)
 
 
