@@ -684,6 +684,67 @@ def test_a_real_result_survives_the_file(tmp_path):
     )
 
 
+def scheduled(schedule, momentum):
+    return optax.chain(optax.trace(momentum), lrax.scale_by_lr(schedule))
+
+
+def test_a_real_sweep_of_schedules_from_end_to_end(tmp_path):
+    """A tiny rate, a good one and one that explodes, each as a schedule."""
+    task = problems.regression()
+    shapes = [lrax.constant(1e-4), lrax.linear(0.2, 0.0, 20), lambda count: 1e6]
+    grid = {"schedule": shapes, "momentum": [0.0, 0.5]}
+    call = dict(steps=20, seeds=2, progress=False)
+    result = lrax.sweep(
+        task,
+        scheduled,
+        grid,
+        monitors=[lrax.monitors.learning_rate],
+        record_every=5,
+        objective="val_loss",
+        **call,
+    )
+    assert result.best.hyperparams["schedule"] is shapes[1]
+    assert set(result.status[4:].ravel()) == {"diverged"}
+    assert all(cause.startswith("loss is ") for cause in result.causes[4:].ravel())
+    assert set(result.status[:4].ravel()) == {"done"}
+    assert "linear" in repr(result)
+    assert result.labels["schedule"][1] == "linear"
+    optimizer = scheduled(**result.best.hyperparams)
+    assert callable(optimizer.update)
+    assert result.to_pandas("learning_rate")["step"].tolist()[:4] == [0, 5, 10, 15]
+    result.save(tmp_path / "r")
+    loaded = SweepResult.load(tmp_path / "r.npz")
+    assert loaded.table() == result.table()
+    np.testing.assert_array_equal(
+        loaded.monitors["learning_rate"], result.monitors["learning_rate"]
+    )
+    confirmed = lrax.confirm(task, scheduled, result, seeds=2, top=2)
+    assert [point["schedule"] for point in confirmed.hyperparams] == [shapes[1]] * 2
+    assert str(confirmed).startswith("schedule=linear, momentum=")
+    more = lrax.sweep(
+        task,
+        scheduled,
+        {"schedule": [lrax.cosine(0.2, 20)], "momentum": [0.0, 0.5]},
+        monitors=[lrax.monitors.learning_rate],
+        record_every=5,
+        objective="val_loss",
+        **call,
+    )
+    both = result | more
+    assert both.labels["schedule"][-1] == "cosine"
+    assert both.value("schedule", 7) is more.choices["schedule"][0]
+
+
+def test_a_function_that_returns_scalars_only():
+    well = lambda hyperparams, key: {"error": (hyperparams["x"] - 2.0) ** 2}
+    result = lrax.sweep_function(well, {"x": [1.0, 2.0, 4.0]}, objective="error", progress=False)
+    assert result.best.hyperparams == {"x": 2.0}
+    assert len(result.plot().axes) == 1
+    assert "<img" in result._repr_html_()
+    with pytest.raises(ValueError, match="the result has no curves"):
+        result.plot_curves()
+
+
 def test_files_are_read_without_pickle_and_without_lrax(tmp_path):
     made([[1.0], [0.1]]).save(tmp_path / "r.npz")
     with np.load(tmp_path / "r.npz", allow_pickle=False) as file:
