@@ -301,6 +301,30 @@ def test_choices_may_be_pytrees_of_numbers():
     assert search.best.hyperparams == {"pair": pairs["fast"]}
 
 
+def test_choices_of_a_tasks_function():
+    def task(target, shift):
+        value = lambda x: (x - target["to"] - shift) ** 2 / 2
+        return lrax.Task(
+            init=lambda key: jnp.ones(()),
+            loss=lambda x, batch: value(x),
+            batch=lambda step, key: (),
+            evaluate=lambda x: {"error": value(x)},
+        )
+
+    targets = {"near": {"to": 1.0}, "far": {"to": 3.0}}
+    search = lrax.AskTell(
+        task,
+        lambda learning_rate: optax.sgd(learning_rate),
+        steps=1,
+        size=2,
+        objective="error",
+        choices={"target": targets},
+    )
+    points = [{"learning_rate": 0.5, "target": name, "shift": 0.0} for name in targets]
+    values = [outcome.value for outcome in search.evaluate(points)]
+    np.testing.assert_allclose(values, [0.0, 0.5], atol=1e-6)
+
+
 def test_a_stop_rule_prunes_trials(optuna):
     study = optuna.create_study(direction="minimize", sampler=tpe(optuna))
     rule = lrax.Halving(eta=2, first=0.25, margin=0)

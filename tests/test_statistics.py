@@ -278,7 +278,7 @@ def test_pairs_with_diverged_lanes():
         as_far = np.abs(signs @ large) >= np.abs(large.sum()) * (1 - 1e-12)
         assert found.p_value[point] == pytest.approx(as_far.mean())
     with pytest.raises(
-        ValueError, match="`reference` must be a point none of whose lanes diverged, got 1"
+        ValueError, match="`reference` must be a point without a diverged lane, got 1"
     ):
         statistics.paired(scores, 1)
 

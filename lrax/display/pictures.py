@@ -269,7 +269,7 @@ def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
 def _by_ratio(known: np.ndarray, mode: str = "min") -> bool:
     """Whether numbers are positive and span more than a factor of ten, as rates and losses do.
 
-    An accuracy or a return, which is to be high, is read by differences.
+    An accuracy or a return is read by differences, so `mode` "max" is never by ratio.
     """
     positive = known.size > 0 and known.min() > 0
     return bool(mode == "min" and positive and known.max() > 10 * known.min())

@@ -381,7 +381,7 @@ def _mean(runs: np.ndarray) -> np.ndarray:
 
 
 def _running_mean(curve: np.ndarray, window: int) -> np.ndarray:
-    """Mean over the last `window` entries of a curve, or as many as there are."""
+    """Mean over the last `window` entries of a curve; over fewer at its start."""
     with np.errstate(invalid="ignore", over="ignore"):
         sums = np.convolve(curve, np.ones(window))[: len(curve)]
     return sums / np.minimum(np.arange(1, len(curve) + 1), window)

@@ -31,8 +31,8 @@ def summary(status: np.ndarray, causes: np.ndarray | None = None) -> str:
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as lines.
 
-    Each column is as wide as its widest cell and flush right, but for the last, which is flush left
-    because its texts differ much in length.
+    Each column is as wide as its widest cell and flush right. The last one is flush left, because
+    its texts differ much in length.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

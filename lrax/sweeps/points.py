@@ -1,4 +1,4 @@
-"""Points of a grid that are no product: listed, quasi-random, random."""
+"""Points of a grid that are not a product: listed, quasi-random, random."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -158,7 +158,7 @@ class SweepResult(Views):
         if given is not None:
             return np.full(self.status.shape, given, np.float64)
         if self.objective == "train_loss":
-            # A lane whose first loss is not finite takes the one that others of its seed have.
+            # If a lane's first loss is not finite, that of the other lanes of its seed is taken.
             first = self.losses[..., 0].astype(np.float64)
             return np.where(np.isfinite(first), first, self.starts)
         if self.objective in self.evaluations and np.any(self.evaluated_at == 0):

@@ -15,7 +15,7 @@ from .stopping import Curves, Evidence, Mask, Points
 # does not guard against an optimum that moves. Both sides are treated alike: the best rate after
 # few updates is too low where noise rules (Wu et al.), and too high during a warmup and while fast
 # progress still counts for more. After a ninth of the steps we saw both, by up to three times. To
-# guard the upper side more, at the expense of the lower one, lost the best point as often or more.
+# guard the upper side more and the lower one less did not lose the best point less often.
 AXIS = 16
 # A margin adds at most this share of the points that are kept for their rank. Without the limit the
 # flat bottom of a fine grid, where noise alone tells points apart, would never be thinned.
@@ -48,8 +48,8 @@ class Halving:
 
     Args:
       eta: One point of `eta` goes on at each rung, above 1. Without margins the way to each rung,
-        and to the end, costs at most `first` of the full grid's work. It counts as at least what
-        makes 100 rungs.
+        and to the end, costs at most `first` of the full grid's work. A value so close to 1 that it
+        makes more than 100 rungs is raised.
       first: Where the first rung is, as a fraction of the steps, between 0 and 1. Earlier is
         cheaper and riskier.
       margin: In standard errors of the paired difference, at least 0; 0 is the plain rule with
@@ -107,7 +107,7 @@ class Halving:
         history = _history(record)
         scores = smoothed(history)
         order, sound = _ranking(scores)
-        # A share of the points at the start: those that went on by a margin do not raise it.
+        # A share of the points at the start: points that went on by a margin do not raise it.
         share = len(record.alive) / self._eta(record.steps) ** (record.look + 1)
         count = max(math.ceil(share - 1e-9), 1)
         if not np.any(sound):
@@ -138,7 +138,7 @@ class Median:
       first: Where the rule is first asked, as a fraction of the steps, between 0 and 1: Optuna's
         `n_warmup_steps`.
       every: Between two times, as a fraction of the steps, between 0 and 1: Optuna's
-        `interval_steps`. It counts as at least what makes 100 looks.
+        `interval_steps`. A value so small that it makes more than 100 looks is raised.
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -169,7 +169,7 @@ class Median:
         return _between(steps, [self.first + i * every for i in range(count)])
 
     def keep(self, record: Evidence) -> Mask:
-        """Which points go on: three at least, if so many have not diverged.
+        """Which points go on: three at least, unless fewer than three have not diverged.
 
         Args:
           record: What is known of the sweep.
@@ -279,7 +279,7 @@ def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Poi
     with the median of all as one more degree of freedom, because two seeds alone may differ by
     nothing at all. With one seed only the noise of the curve is known: the differences in five
     stretches of its last tenth take the place of the seeds. Lanes of a seed see the same batches,
-    so the luck of the batches is no part of the differences. How seeds differ stays unknown.
+    so the luck of the batches cancels in the differences. How seeds differ stays unknown.
     """
     n = scores.shape[1]
     if n == 1:

@@ -32,7 +32,7 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
 
     Args:
       scores: What is minimised, infinite where a lane diverged; `[points, seeds]`.
-      reference: Index of the point to compare to, none of whose lanes diverged.
+      reference: Index of the point to compare to, without a diverged lane.
       confidence: Coverage of the intervals, in (0, 1).
 
     Returns:
@@ -46,9 +46,7 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
     fraction("confidence", confidence)
     n = _replicated(scores)
     if not np.all(np.isfinite(scores[reference])):
-        raise ValueError(
-            f"`reference` must be a point none of whose lanes diverged, got {reference}"
-        )
+        raise ValueError(f"`reference` must be a point without a diverged lane, got {reference}")
     differences = scores.astype(np.float64) - scores[reference]
     known = np.all(np.isfinite(differences), axis=1)
     finite = np.where(known[:, None], differences, 0.0)

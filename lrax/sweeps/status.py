@@ -62,7 +62,7 @@ def statuses(
         `None`: only lanes that are not finite. `"auto"` is 4 for the training loss and `None` for
         other objectives.
       loss_every: Number of updates from one recorded loss to the next.
-      done: Updates made; by default as many as there are losses.
+      done: Updates made; by default the number of losses times `loss_every`.
 
     Returns:
       Two arrays `[points, seeds]` of strings: `"done"`, `"diverged"`, `"pruned"` or

@@ -118,7 +118,7 @@ class StructuralResult:
             if all(own[name] == value for name, value in choice.items())
         ]
         if not rows:
-            raise ValueError(f"`choice` must be among those that were swept, got {_words(choice)}")
+            raise ValueError(f"`choice` must be one of the swept choices, got {_words(choice)}")
         return StructuralResult([self.choices[i] for i in rows], [self.results[i] for i in rows])
 
     def optima(self, name: str | None = None) -> list[tuple[dict[str, Structural], Optimum | None]]:

@@ -94,7 +94,7 @@ class Views(Frames):
         """
         name, line = self._line(name, scattered=True)
         others = {other: self.shown(other, line[0]) for other in self.hyperparams if other != name}
-        # Only one point on the line through the best one: the points are no product.
+        # Only one point on the line through the best one: the points are not a product.
         scattered = len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1
         if scattered:
             line, others = np.arange(len(self.status)), {}
@@ -148,8 +148,8 @@ class Views(Frames):
     def plot_heatmap(self, x: str | None = None, y: str | None = None) -> "Figure":
         """A figure of the objective over two hyperparameters, brighter where it is better.
 
-        Each cell shows the best of the further hyperparameters. Points that are no product are
-        drawn as dots.
+        Each cell shows the best of the further hyperparameters. Points that are not a product
+        are drawn as dots.
 
         Args:
           x: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -228,7 +228,7 @@ class Views(Frames):
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture; the axis of what is to be high is never logarithmic."""
+        """A series for a picture; an accuracy or a return is never on a logarithmic axis."""
         # The user's `mode` tells the direction of the objective, a name that of other curves.
         mode: Any = self.mode if series.name == self.objective else None
         try:
