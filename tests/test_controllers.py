@@ -1,15 +1,14 @@
 """`lrax.controllers`: each rule does what its method says, and equals the framework's own."""
 
+import golden
 import jax
 import numpy as np
 import optax
 import pytest
+from golden.record_plateau import BASE, values
 from jax import numpy as jnp
 
 import lrax
-
-import golden
-from golden.record_plateau import BASE, values
 
 plateau = lrax.controllers.plateau
 RECORDED = golden.read("plateau")["settings"]

@@ -26,11 +26,13 @@ def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Label, jax.Array]:
     `MultiSteps`, `apply_if_finite` and the like, in the states of `lrax.scale_by_lr`, of
     `optax.inject_hyperparams` with a `learning_rate`, and of the transformations that keep a
     `learning_rate`, as Optax's line searches do. (`optax.adam(1e-3)` alone keeps none.) The `scale`
-    of every `optax.contrib.reduce_on_plateau` in an enclosing chain multiplies it.
+    of every `optax.contrib.reduce_on_plateau` in an enclosing chain is multiplied in.
 
     A state does not show what else multiplies the updates: `optax.scale`, `optax.scale_by_schedule`
     and `lrax.scale_by_multipliers` in the same chain, trust ratios, or a `reduce_on_plateau` that
-    `optax.masked` gives to a part of the parameters. Multiply by those yourself.
+    `optax.masked` gives to a part of the parameters. Multiply by those yourself. Put
+    `reduce_on_plateau` after `scale_by_adam` in a chain: Adam would undo a scale of the gradients,
+    and the rate read here would be too low.
 
     It also reads the state of a `flax.nnx.Optimizer` (`optimizer.opt_state` or
     `nnx.state(optimizer)`), and the nested dicts and lists that Orbax restores without a target.

@@ -118,11 +118,20 @@ def as_rule(value: Factor, name: str) -> RateRule:
         schedule = as_schedule(value, name)
     else:
         schedule = as_schedule(_number(value, name), name)
-    return RateRule(
-        init=lambda params: (),
-        rate=lambda count, state, /, **arguments: (schedule(count), state),
-        first=lambda state: schedule(jnp.zeros([], jnp.int32)),
-    )
+
+    def init(params: Params) -> RuleState:
+        del params
+        return ()
+
+    def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
+        del arguments
+        return schedule(count), state
+
+    def first(state: RuleState) -> Any:
+        del state
+        return schedule(jnp.zeros([], jnp.int32))
+
+    return RateRule(init, rate, first)
 
 
 def one_rate(rate: Any, name: str = "learning_rate") -> Any:

@@ -78,8 +78,8 @@ def scale_by_lr(
     rule = as_rule(learning_rate, "learning_rate")
 
     def init(params: optax.Params) -> ScaleByLrState:
-        state = jax.tree.map(_strong, rule.init(params))
-        rate = _scalar(first_rate(rule, state))
+        state = jax.tree.map(_owned, rule.init(params))
+        rate = _owned(_scalar(first_rate(rule, state)))
         return ScaleByLrState(jnp.zeros([], jnp.int32), rate, jnp.zeros([], jnp.bool_), state)
 
     def update(
@@ -105,14 +105,15 @@ def _scalar(rate: Any) -> jax.Array:
     return one_rate(jnp.asarray(rate, _require.float_dtype()))
 
 
-def _strong(leaf: Any) -> jax.Array:
-    # A weak type in the first state would cost a second compilation after the first update.
-    leaf = jnp.asarray(leaf)
-    return jax.lax.convert_element_type(leaf, leaf.dtype)
+def _owned(leaf: Any) -> jax.Array:
+    # A copy, because the first rate may be an array of the rule's state, and a buffer that a state
+    # holds twice cannot be donated. The dtype is given, because a weak type in the first state
+    # would cost a second compilation after the first update.
+    return jnp.array(leaf, jnp.result_type(leaf), copy=True)
 
 
 def _stable(old: RuleState, new: RuleState) -> RuleState:
-    new = jax.tree.map(_strong, new)
+    new = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), new)
     before, after = (jax.tree.map(_described, state) for state in (old, new))
     if before != after:
         raise TypeError(
