@@ -266,6 +266,7 @@ def sweep(
                 "hyperparams": points.described(),
                 "seeds": [names, digest(bits)],
                 "eval_every": eval_every,
+                "keep": "best_evaluation" if keep == "best_evaluation" else "the end",
                 "rng": rng,
                 "stop": repr(stop),
                 "execution": execution,
@@ -280,7 +281,7 @@ def sweep(
             saved = Checkpoint(checkpoint, every, configuration)
             if hosts.is_first:
                 saved.probe()
-            state = hosts.of_first(saved.load)
+            state = hosts.of_first(lambda: saved.load(loop.expected))
             if state is not None:
                 loop.restore(_longer(state, steps))
         if resume is not None and loop.done == 0:

@@ -23,7 +23,7 @@ import optax
 from jax import numpy as jnp
 
 from .. import _require
-from ..rate.scale import get_lr
+from ..rate.access import get_lr
 from .run import Step
 
 __all__ = ["grad_norm", "learning_rate", "param_norm", "update_norm", "update_ratio"]

@@ -228,8 +228,8 @@ def contents(problem: Problem, feed: Feed) -> list[Any]:
     build = Build(block=1, streamed=feed.streamed)
     traced = _traced(problem, feed, build, (1, 1))
     found = []
-    for name in ("start", "train"):
-        found += [traced[name].text, *traced[name].closed.consts]
+    for name in sorted(traced):
+        found += [name, traced[name].text, *traced[name].closed.consts]
     return found
 
 

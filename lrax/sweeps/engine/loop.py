@@ -123,6 +123,46 @@ class Loop:
         every = self.engine.problem.loss_every
         return self.records[0]["loss"][..., : -(-done // every)]
 
+    def expected(self, facts: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shapes and types of the arrays of a saved state with these facts.
+
+        Raises:
+          ValueError: if the facts are those of no sweep like this one.
+        """
+        points, seeds = self._points, self.engine.feed.seeds
+        lanes = jax.tree.leaves(self.engine.lanes)
+        records = [leaf for part in self.records for leaf in jax.tree.leaves(part)]
+        every = [
+            n
+            for part, n in zip(self.records, self._cadences, strict=True)
+            for _ in jax.tree.leaves(part)
+        ]
+        done, placed = facts["done"], facts["placed"]
+        names, times = facts["metrics"], facts["evaluated_at"]
+        counts = [done, placed, *times]
+        known = set(self.engine.metrics).issuperset(names)
+        if not (known and all(isinstance(n, int) and n >= 0 for n in counts) and placed <= points):
+            raise ValueError("its facts are not those of this sweep")
+        found: dict[str, Any] = {
+            "alive": ((points,), np.dtype(bool)),
+            "placed": ((points,), np.dtype(bool)),
+            "shape": ((points, 2), np.dtype(int)),
+            "stopped_at": ((points,), np.dtype(int)),
+            "finite": ((points, seeds), np.dtype(bool)),
+        }
+        for i, leaf in enumerate(lanes):
+            found[f"lanes/{i}"] = (placed, seeds, *leaf.shape[2:]), leaf.dtype
+        for i, (leaf, n) in enumerate(zip(records, every, strict=True)):
+            found[f"records/{i}"] = (points, seeds, -(-done // n)), leaf.dtype
+        for i in range(len(times)):
+            for name in names:
+                found[f"evaluations/{i}/{name}"] = (points, seeds), np.dtype(np.float32)
+        if facts["keeps_best"]:
+            found["best_value"] = (points, seeds), np.dtype(np.float64)
+            for i, leaf in enumerate(lanes):
+                found[f"best/{i}"] = (points, seeds, *leaf.shape[2:]), leaf.dtype
+        return found
+
     def restore(self, state: State) -> None:
         """Takes up a saved state. Lanes are placed by `advance`."""
         self._saved = state
@@ -257,6 +297,8 @@ class Loop:
         facts = {
             "done": self.done,
             "steps": self.settings.steps,
+            "placed": int(everywhere.sum()),
+            "keeps_best": self._best is not None,
             "lanes": len(leaves),
             "records": len(records),
             "evaluated_at": [at for at, _ in self.evaluations],
