@@ -33,6 +33,10 @@ number = 3
 start = {"w": 2.0}
 
 
+def width(step):
+    return step.batch["x"].shape[0]
+
+
 def make():
     return task
 
@@ -263,7 +267,10 @@ def test_sweep_where_everything_diverges(folder, capsys):
             "of_mine",
             "the task must be module:attribute or path/to/file.py:attribute, got 'of_mine'",
         ),
-        ("of_mine:tusk", "of_mine has no 'tusk'; it has broken, make, number, sgd, start, task, x"),
+        (
+            "of_mine:tusk",
+            "of_mine has no 'tusk'; it has broken, make, number, sgd, start, task, width, x",
+        ),
         (
             "of_mine:number",
             "of_mine:number must be a lrax.Task or a function that returns one, but is an object"
@@ -310,7 +317,9 @@ def test_what_a_sweep_refuses_is_one_line_that_names_the_option(folder, capsys):
 BAD = ("", " ", "nan", "inf", "-1", "0", "1e999", "2**64", str(2**64), "é", "\x1b[2J", "a\0b")
 BAD += ("1:2", ":", ",", "1,,2", "x=1", "=", "%", "/", "..", "a" * 5000)
 OPTIONS = "optimizer lr grid steps seeds warmup decay params objective mode select eval-every stop"
-OPTIONS = (OPTIONS + " execution devices budget checkpoint out processes process-id").split()
+OPTIONS = (
+    OPTIONS + " monitor record-every execution devices budget checkpoint out processes process-id"
+).split()
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -354,6 +363,24 @@ def test_sweep_starts_from_given_parameters(folder, capsys, monkeypatch):
     assert seen["params"] == {"w": 2.0}
     assert seen["select"] == "best"
     assert "mode" not in seen  # the library infers it from the name
+
+
+def test_monitors_are_recorded_and_a_dry_run_estimates(folder, capsys):
+    words = "of_mine:task --lr 0.1,1 --steps 20 --monitor grad_norm --monitor of_mine:width"
+    words = [*words.split(), "--record-every", "5", "--out", "a", "--no-progress"]
+    status, shown, err = sweep(capsys, *words, "--dry-run")
+    assert (status, err) == (0, "")
+    assert "2 lanes: about " in shown
+    assert not (folder / "a.npz").exists()
+    assert sweep(capsys, *words)[0] == 0
+    found = lrax.SweepResult.load("a.npz")
+    assert {name: values.shape for name, values in found.monitors.items()} == {
+        "grad_norm": (2, 1, 4),
+        "width": (2, 1, 4),
+    }
+    status, _, err = sweep(capsys, "of_mine:task", "--monitor", "grad")
+    assert status == 2
+    assert "--monitor must be one of grad_norm, " in err
 
 
 def result(losses, metric, *, status="done", causes="", mode="max"):

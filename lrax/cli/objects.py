@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import operator
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import optax
 
 from ..schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
+from ..training import monitors
 from ..training.optimizer import first_parameter
 from ..training.run import Optimizer
 from ..training.task import Task
@@ -102,6 +104,19 @@ def task(text: str) -> Task:
             f" type {type(made).__name__}"
         )
     return made
+
+
+def monitor(text: str) -> Callable[..., Any]:
+    """The monitor of a name in `lrax.monitors`, or of `module:function`."""
+    if text in monitors.__all__:
+        return getattr(monitors, text)
+    if ":" not in text:
+        known = ", ".join(monitors.__all__)
+        raise Mistake(f"--monitor must be one of {known}, or module:function, got {text!r}")
+    found = named(text, "--monitor")
+    if not callable(found):
+        raise Mistake(f"--monitor {text} must be a function of a Step, got {type(found).__name__}")
+    return found
 
 
 def optimizer(text: str, *, steps: int, warmup: str, decay: str) -> tuple[Optimizer, str]:

@@ -35,6 +35,7 @@ PASSED = (
     "mode",
     "select",
     "eval_every",
+    "record_every",
     "execution",
     "devices",
     "budget",
@@ -42,7 +43,12 @@ PASSED = (
 )
 # The words of errors of `lrax.sweep`, as a user of the command knows them.
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*PASSED, "steps", "seeds", "params")}
-FLAGS |= {"stop": "--stop", "grid": "--lr and --grid", "optimizer": "--optimizer"}
+FLAGS |= {
+    "monitors": "--monitor",
+    "stop": "--stop",
+    "grid": "--lr and --grid",
+    "optimizer": "--optimizer",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -88,6 +94,10 @@ def _run(options: argparse.Namespace) -> int:
         progress=False if options.no_progress else None,
         **_given(options),
     )
+    if options.dry_run:
+        if is_first:
+            print(result)  # an estimate
+        return 0
     if is_first:
         extension = functools.partial(extended, options.words, axes, first_parameter(optimizer))
         print(f"\n{report(result, extension)}")
@@ -104,6 +114,10 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     if options.params is not None:
         params = objects.named(options.params, "--params")
         found["params"] = params() if callable(params) else params
+    if options.monitor:
+        found["monitors"] = [objects.monitor(name) for name in options.monitor]
+    if options.dry_run:
+        found["dry_run"] = True
     return found
 
 

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from ..sweeps.rules import Halving, Median
+from ..training import monitors
 from . import objects, values
 
 STOPS = {"diverged": "diverged", "none": None, "halving": Halving(), "median": Median()}
@@ -19,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_what_is_tried(parser.add_argument_group("what is tried").add_argument)
     _add_how_it_is_judged(parser.add_argument_group("how it is judged").add_argument)
+    _add_what_is_recorded(parser.add_argument_group("what is recorded").add_argument)
     _add_how_it_is_run(parser.add_argument_group("how it is run").add_argument)
     machines = parser.add_argument_group("on several machines, with the same command on each")
     _add_machines(machines.add_argument)
@@ -115,13 +117,31 @@ def _add_how_it_is_judged(add: Any) -> None:
     )
 
 
+def _add_what_is_recorded(add: Any) -> None:
+    add(
+        "--monitor",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"record this along the runs: {', '.join(monitors.__all__)}, or module:function of a"
+        " Step. May be given several times",
+    )
+    add(
+        "--record-every",
+        type=values.at_least(1),
+        metavar="N",
+        help="updates between two records of the monitors (1)",
+    )
+    add("--out", type=values.stem, metavar="NAME", help="write NAME.png, NAME.npz and NAME.csv")
+
+
 def _add_how_it_is_run(add: Any) -> None:
     add(
         "--execution",
         type=values.execution,
         metavar="HOW",
-        help="lanes to a call: auto (default), vmap (all), loop (one), a number, or steps (a call"
-        " for each step)",
+        help="lanes to a call: auto (default), vmap (all), loop (one), a number, steps (a call for"
+        " each step), or tune (time some plans first)",
     )
     # All devices of a CPU are its cores. A single device trains on all cores anyway, by threads,
     # and that measured faster than a device for each core.
@@ -143,7 +163,11 @@ def _add_how_it_is_run(add: Any) -> None:
         metavar="FILE",
         help="keep the state in this file; after a stop the same command goes on from it",
     )
-    add("--out", type=values.stem, metavar="NAME", help="write NAME.png, NAME.npz and NAME.csv")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="only train a few updates, and estimate the time and the memory of the sweep",
+    )
     add("--no-progress", action="store_true", help="show no progress bar")
 
 
