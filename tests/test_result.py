@@ -326,6 +326,19 @@ def test_a_direction_is_not_guessed(name):
         mode_of(name, "up")
 
 
+def test_huge_and_infinite_numbers_are_no_trouble():
+    top = float(np.finfo(np.float32).max)
+    result = made([[top, top], [1.0, 1.0], [0.5, top], [-top, top]], metrics={"m": np.ones((4, 2))})
+    assert result.ranking[0] in (1, 3)
+    for view in (result.table, result.plot, result.plot_curves, result.plot_parallel):
+        assert view() is not None
+    accuracy = [[np.inf, np.inf], [0.5, 0.5], [0.9, 0.8], [-np.inf, 1.0]]
+    result = made(np.ones((4, 2)), metrics={"accuracy": accuracy}, objective="accuracy", mode="max")
+    assert result.ranking[:2].tolist() == [2, 1]
+    assert result.best.hyperparams == {"lr": pytest.approx(10 ** (-5 / 3))}
+    assert result.plot() is not None
+
+
 def test_pruned_points_rank_between_the_others_and_the_diverged():
     result = made([[1.0], [2.0], [0.1], [0.2], [np.nan]])
     status = np.array([["done"], ["done"], ["pruned"], ["pruned"], ["diverged"]])
@@ -769,7 +782,33 @@ def test_bad_files_are_named(tmp_path):
         SweepResult.load(tmp_path / "missing.npz")
     evil = np.array([{"a": 1}], dtype=object)
     np.savez(path, **{"array/losses": evil}, facts=np.array("{}"))
-    with pytest.raises(ValueError, match="`path` must be a whole file"):
+    with pytest.raises(ValueError, match=r"`path` must (be a whole file|hold lrax\.SweepResult/3)"):
+        SweepResult.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("status", np.zeros((2, 2))),
+        ("causes", np.full((2, 1), "")),
+        ("stopped_at", np.ones(3, int)),
+        ("losses", np.ones((2, 40))),
+        ("losses", np.ones((3, 2, 40))),
+        ("hyperparams", {"lr": np.ones(3)}),
+        ("hyperparams", {"lr": np.array(["a", "b"])}),
+        ("metrics", {"m": np.ones(2)}),
+        ("labels", {"lr": []}),
+        ("labels", {"other": ["a"]}),
+    ],
+)
+def test_a_file_whose_arrays_do_not_fit_is_refused(field, value, tmp_path):
+    path = tmp_path / "r.npz"
+    result = made([[1.0, 1.2], [0.1, 0.3]])
+    object.__setattr__(result, field, value)
+    result.save(path)
+    with pytest.raises(
+        ValueError, match=r"`path` must be a whole file of a lrax\.SweepResult, got"
+    ):
         SweepResult.load(path)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 def spread(values: np.ndarray) -> str:
     """The mean over seeds, with half their range behind the ±; a dash if none is finite."""
-    known = values[np.isfinite(values)]
+    known = values[np.isfinite(values)].astype(np.float64)
     if not known.size:
         return "-"
     return f"{known.mean():.4g}" + (f" ±{np.ptp(known) / 2:.2g}" if len(values) > 1 else "")

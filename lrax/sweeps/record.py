@@ -308,8 +308,10 @@ def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
     Infinite where a lane diverged or has no number.
     """
     values = values if mode == "min" else -values
-    # An infinite score ranks last and never spreads as a NaN would.
-    return np.where((status == "diverged") | np.isnan(values), np.inf, values)
+    # An infinite score ranks last and never spreads as a NaN would. In double precision, because
+    # the mean of two losses of 3e38 overflows in single precision.
+    values = values.astype(np.float64)
+    return np.where((status == "diverged") | ~np.isfinite(values), np.inf, values)
 
 
 def _by_length(
@@ -319,5 +321,6 @@ def _by_length(
     found = np.empty(curves.shape[:2], curves.dtype)
     for length in np.unique(lengths):
         here = lengths == length
-        found[here] = reduce(curves[here, :, :length])
+        with np.errstate(invalid="ignore", over="ignore"):  # of lanes that diverge
+            found[here] = reduce(curves[here, :, :length])
     return found

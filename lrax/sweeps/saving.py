@@ -12,8 +12,6 @@ from .best import Choice, Params
 from .merging import GROUPS
 from .storage import store
 
-FORMAT = "lrax.SweepResult/3"
-
 # Fields that are JSON as they are.
 PLAIN = (
     *("seeds", "steps", "loss_every", "record_every"),
@@ -43,19 +41,18 @@ def save(result: Result, path: str | os.PathLike[str]) -> None:
     facts["choices"] = {
         name: [_described(choice) for choice in options] for name, options in result.choices.items()
     }
-    store.save(path, arrays, facts, FORMAT)
+    store.save(path, arrays, facts)
 
 
 def load(path: str | os.PathLike[str], like: Params = None) -> dict[str, Any]:
     """The fields of a `SweepResult` that `save` wrote."""
-    arrays, facts = store.load(path, FORMAT)
+    arrays, facts = store.load(path)
     try:
         fields = _fields(arrays, facts)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        what = FORMAT.partition("/")[0]
-        raise ValueError(
-            f"`path` must be a whole file of a {what}, got {path}: {error!r}"
-        ) from error
+        _require_shapes(fields)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        what = store.RESULT.partition("/")[0]
+        raise ValueError(f"`path` must be a whole file of a {what}, got {path}: {error}") from error
     if like is not None:
         fields["best_params"] = _alike(_leaves(arrays, "best_params"), like)
     return fields
@@ -73,6 +70,31 @@ def _fields(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, A
         fields[name] = store.unflatten(_leaves(arrays, name), facts[name])
     fields["choices"] = _restored(facts["choices"])
     return fields
+
+
+def _require_shapes(fields: dict[str, Any]) -> None:
+    """Requires arrays that fit each other: a file may come from anywhere."""
+    points, seeds = fields["status"].shape
+    lanes = {"status": fields["status"], "causes": fields["causes"]}
+    for name, values in lanes.items():
+        if values.shape != (points, seeds) or values.dtype.kind != "U":
+            raise ValueError(f"its {name} is {values.dtype} of shape {values.shape}")
+    if fields["stopped_at"].shape != (points,) or len(fields["seeds"]) != seeds:
+        raise ValueError("its points and seeds are of different numbers")
+    for group in GROUPS:
+        for name, values in fields[group].items():
+            if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
+                raise ValueError(f"its {group}/{name} holds {values.dtype}")
+            axes = {"hyperparams": (points,)}.get(group, (points, seeds))
+            if values.shape[: len(axes)] != axes:
+                raise ValueError(f"its {group}/{name} has the shape {values.shape}")
+    losses = fields["losses"]
+    if losses is not None and (losses.ndim != 3 or losses.shape[:2] != (points, seeds)):
+        raise ValueError(f"its losses have the shape {losses.shape}")
+    for name, labels in fields["labels"].items():
+        indices = fields["hyperparams"][name]
+        if not np.all((indices >= 0) & (indices < len(labels))):
+            raise ValueError(f"its {name} names choices that are not there")
 
 
 def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
