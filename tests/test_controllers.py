@@ -170,6 +170,17 @@ def test_patience_counts_measurements(name):
     np.testing.assert_allclose(rates, 0.1 * 0.1 ** np.minimum(NUMBERS, 5), rtol=1e-5)
 
 
+def test_a_signal_that_is_not_measured_yet_is_no_measurement():
+    losses = [np.nan, np.nan, 1.0, 1.0, 1.0]
+    numbers = np.array([0, 0, 1, 1, 2])
+    given = {
+        "measurement": {"val_loss": numbers},
+        "fresh": {"val_loss": np.array([False, False, True, False, True])},
+    }
+    rule = plateau(factor=0.5, patience=0, metric="val_loss")
+    np.testing.assert_array_equal(rates_of(rule, losses, "val_loss", **given), [1, 1, 1, 1, 0.5])
+
+
 def test_without_signals_every_update_is_a_measurement():
     rule = 0.1 * plateau(factor=0.1, patience=0, metric="val_loss")
     rates = rates_of(rule, np.ones(4), "val_loss")
@@ -213,6 +224,32 @@ def test_a_rule_inside_of_multisteps_misses_no_measurement():
             fresh={"val_loss": step % 4 == 0},
         )
     assert lrax.get_lr(state) == 0.25
+
+
+def test_plateau_in_a_run_and_in_a_sweep_of_its_patience():
+    task = lrax.tasks.diabetes()
+    val_loss = lrax.every(10, lambda params: task.evaluate(params)["val_loss"])
+
+    def sgd(learning_rate, patience):
+        # No measurement is twice as good as the best, so all but the first one are bad.
+        rule = plateau(factor=0.1, patience=patience, rtol=0.99, metric="val_loss")
+        return lrax.scale_by_lr(learning_rate * rule)
+
+    grid = {"learning_rate": [0.01], "patience": [0, 2, 100]}
+    result = lrax.sweep(
+        task,
+        sgd,
+        grid,
+        steps=45,
+        signals={"val_loss": val_loss},
+        monitors=[lrax.monitors.learning_rate],
+    )
+    measurements = np.arange(45) // 10
+    for patience, rates in zip(
+        result.hyperparams["patience"], result.monitors["learning_rate"][:, 0], strict=True
+    ):
+        reductions = measurements // (patience + 1)
+        np.testing.assert_allclose(rates, 0.01 * 0.1**reductions, rtol=1e-5)
 
 
 def test_two_metrics_are_followed_at_once():

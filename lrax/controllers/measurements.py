@@ -25,15 +25,20 @@ def measured(metric: str, arguments: Arguments, rule: str) -> jax.Array:
     return value
 
 
-def is_new(metric: str, arguments: Arguments, last: jax.Array) -> tuple[jax.Array, jax.Array]:
+def is_new(
+    metric: str, arguments: Arguments, value: jax.Array, last: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Whether the metric was measured since the measurement number `last`, and its number.
 
     A running number is better than a flag: inside `optax.MultiSteps` a rule sees only every k-th
     update, and the update with the flag may not be one of them.
     """
-    number = (arguments.get("measurement") or {}).get(metric)
-    if number is not None:
-        number = jnp.asarray(number, last.dtype)
-        return number != last, number
     fresh = (arguments.get("fresh") or {}).get(metric)
-    return jnp.asarray(True if fresh is None else fresh, jnp.bool_), last
+    fresh = jnp.asarray(True if fresh is None else fresh, jnp.bool_)
+    number = (arguments.get("measurement") or {}).get(metric)
+    if number is None:
+        return fresh, last
+    number = jnp.asarray(number, last.dtype)
+    # A run hands over NaN as number 0, not fresh, until it has measured for the first time.
+    unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
+    return (number != last) & ~unmeasured, number

@@ -133,7 +133,7 @@ def plateau(
     ) -> tuple[jax.Array, PlateauState]:
         del count
         value = measured(metric, arguments, "plateau")
-        new, number = is_new(metric, arguments, state.measurement)
+        new, number = is_new(metric, arguments, value, state.measurement)
         if nan == "ignore":
             new = new & ~jnp.isnan(value)
         after = _after(state, -value if mode == "max" else value, numbers, counting)

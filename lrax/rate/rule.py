@@ -117,7 +117,8 @@ def as_rule(value: Factor, name: str) -> RateRule:
     if isinstance(value, Schedule) or callable(value):
         schedule = as_schedule(value, name)
     else:
-        schedule = as_schedule(_number(value, name), name)
+        number = _number(value, name)
+        schedule = lambda _: number
 
     def init(params: Params) -> RuleState:
         del params
