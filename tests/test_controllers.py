@@ -294,3 +294,6 @@ def test_a_metric_that_is_not_given_is_named():
         optimizer.update(jnp.ones(2), state, value=1.0)
     with pytest.raises(ValueError, match=r"`val_loss` must be a scalar, got one of shape \(2,\)"):
         optimizer.update(jnp.ones(2), state, val_loss=jnp.ones(2))
+    for name in ("fresh", "measurement"):
+        with pytest.raises(TypeError, match=f"`{name}` must be a dict by the names of signals"):
+            optimizer.update(jnp.ones(2), state, val_loss=1.0, **{name: True})

@@ -448,6 +448,8 @@ def test_bad_rates_are_named():
     ):
         with pytest.raises(error, match="`learning_rate` must be"):
             lrax.scale_by_lr(bad)
+    with pytest.raises(TypeError, match="`flip_sign` must be a bool, got 'up'"):
+        lrax.scale_by_lr(0.1, flip_sign="up")
     state = adam(0.1).init(PARAMS)
     with pytest.raises(ValueError, match="`rate` must be finite and non-negative, got -1"):
         lrax.set_lr(state, -1.0)
@@ -585,7 +587,7 @@ def test_flax_nnx_optimizer(rate):
     optimizer.opt_state = lrax.set_lr(optimizer.opt_state, None)
     step()
     assert float(lrax.get_lr(optimizer.opt_state)) != 0.5
-    assert float(lrax.get_lr(nnx.as_pure(nnx.state(optimizer)))) != 0.5
+    assert float(lrax.get_lr(nnx.to_pure_dict(nnx.state(optimizer)))) != 0.5
 
 
 @pytest.mark.parametrize("labels", [("body", "head"), (0, 1)], ids=repr)
@@ -719,7 +721,7 @@ def test_bad_multipliers_are_named():
             lrax.scale_by_multipliers({"w": bad, "b": 1.0})
     with pytest.raises(TypeError, match=r"`multipliers\['w'\]` must be a real number"):
         lrax.scale_by_multipliers({"w": "fast"})
-    for bad in ({"w": 1.0}, {"w": 1.0, "c": 1.0}, {"w": {"x": 1.0}, "b": 1.0}):
+    for bad in (None, {}, {"w": 1.0}, {"w": 1.0, "c": 1.0}, {"w": {"x": 1.0}, "b": 1.0}):
         with pytest.raises(ValueError, match="`multipliers` must have the structure of the param"):
             lrax.scale_by_multipliers(bad).init(PARAMS)
     with pytest.raises(ValueError, match="`multipliers` must broadcast to their parameters, got a"):

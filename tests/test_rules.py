@@ -320,3 +320,12 @@ def test_a_rule_sees_its_own_group_alone():
     optimizer = optax.masked(lrax.scale_by_lr(norm), {"w": False, "b": True})
     _, state = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
     assert float(lrax.get_lr(state)) == pytest.approx(float(jnp.linalg.norm(PARAMS["b"])))
+
+
+@pytest.mark.parametrize(
+    ("functions", "name"),
+    [((1, len), "init"), ((len, None), "rate"), ((len, len, 0.1), "first")],
+)
+def test_a_rule_is_made_of_functions(functions, name):
+    with pytest.raises(TypeError, match=f"`{name}` must be a function, got"):
+        lrax.RateRule(*functions)

@@ -33,12 +33,19 @@ def is_new(
     A running number is better than a flag: inside `optax.MultiSteps` a rule sees only every k-th
     update, and the update with the flag may not be one of them.
     """
-    fresh = (arguments.get("fresh") or {}).get(metric)
+    fresh = _by_name("fresh", arguments).get(metric)
     fresh = jnp.asarray(True if fresh is None else fresh, jnp.bool_)
-    number = (arguments.get("measurement") or {}).get(metric)
+    number = _by_name("measurement", arguments).get(metric)
     if number is None:
         return fresh, last
     number = jnp.asarray(number, last.dtype)
     # A run hands over NaN as number 0, not fresh, until it has measured for the first time.
     unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
     return (number != last) & ~unmeasured, number
+
+
+def _by_name(argument: str, arguments: Arguments) -> Mapping[str, Any]:
+    given = arguments.get(argument)
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"`{argument}` must be a dict by the names of signals, got {given!r}")
+    return given or {}

@@ -21,7 +21,8 @@ class PlateauState(NamedTuple):
     best: jax.Array  # float32: the best metric, infinite before the first; negated for mode "max"
     bad: jax.Array  # int32: measurements without improvement, since the last one or a reduction
     cooldown: jax.Array  # int32: measurements of the cooldown still to come
-    measurement: jax.Array  # int32: the number of the last measurement seen, -1 before the first
+    # int32: the number of the last measurement seen, -1 before the first
+    measurement: jax.Array
 
 
 def plateau(
@@ -45,10 +46,10 @@ def plateau(
       \text{patience}$$
 
     `bad` counts the measurements since the last better one. Use it where the length of the run is
-    not known before: `lrax.scale_by_lr(lrax.warmup_constant(1e-3, 500) * lrax.controllers.plateau(
-    factor=0.5, patience=5, metric="val_loss"))`. Prefer a metric of held-out data. The loss of a
-    minibatch is noisy: with `metric="value"`, let `patience` be hundreds of updates. Where the
-    length is known, a schedule that decays to zero is usually better.
+    not known before, as a factor of a warmup and a constant rate; `factor=0.5` and `patience=5`
+    measurements of a validation loss are a good start. The loss of a minibatch is noisy: with
+    `metric="value"`, let `patience` be hundreds of updates. Where the length is known, a schedule
+    that decays to zero is usually better.
 
     The metric handed to an update decides the rate of that same update. Patience and cooldown
     count measurements, not updates: the rule remembers the last number in

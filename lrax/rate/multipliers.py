@@ -55,7 +55,7 @@ def scale_by_multipliers(
     factors = None if callable(multipliers) else _factors(multipliers)
 
     def factors_of(params: optax.Params) -> Multipliers:
-        return factors if factors is not None else _factors(multipliers(params))
+        return _factors(multipliers(params)) if callable(multipliers) else factors
 
     def init(params: optax.Params) -> optax.EmptyState:
         _map(lambda factor, leaf: _fits(factor, leaf), factors_of(params), params)

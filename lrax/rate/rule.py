@@ -46,6 +46,9 @@ class RateRule:
       first: Function of the state that returns the rate to report before the first update. Without
         it, that rate is NaN.
 
+    Raises:
+      TypeError: if one of the three is not a function.
+
     Example:
       >>> def rate(count, scale, *, value, **extra):
       ...     scale = jnp.where(value > 1.0, scale / 2, scale)
@@ -63,6 +66,12 @@ class RateRule:
     first: Callable[[RuleState], Any] | None = None
 
     __array_ufunc__ = None  # so that `np.float32(2) * rule` comes to `__rmul__`
+
+    def __post_init__(self) -> None:
+        for name in ("init", "rate", "first"):
+            function = getattr(self, name)
+            if not callable(function) and not (name == "first" and function is None):
+                raise TypeError(f"`{name}` must be a function, got {function!r}")
 
     def __mul__(self, other: Factor) -> "RateRule":
         return product(self, other) if _is_factor(other) else NotImplemented

@@ -62,8 +62,8 @@ def scale_by_lr(
     Raises:
       ValueError: if a known rate is negative, infinite or NaN, or a rate is no scalar. The shape of
         a number is checked here, the shape of a rule's rate by `init` and `update`.
-      TypeError: if `learning_rate` is none of the four, or the state of a rule changes its
-        structure, a shape or a dtype.
+      TypeError: if `learning_rate` is none of the four, `flip_sign` is no bool, or the state of a
+        rule changes its structure, a shape or a dtype.
 
     Example:
       >>> schedule = lrax.warmup_cosine(peak=0.1, steps=100, warmup=10)
@@ -76,6 +76,7 @@ def scale_by_lr(
       0.05
     """
     rule = as_rule(learning_rate, "learning_rate")
+    _require.flag("flip_sign", flip_sign)
 
     def init(params: optax.Params) -> ScaleByLrState:
         state = jax.tree.map(_owned, rule.init(params))
