@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _require
-from ..display.tables import aligned, spread, summary
+from ..display.tables import aligned
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from .best import Best
@@ -145,25 +145,19 @@ class StructuralResult:
         best point.
         """
         structure = list(self.choices[0])
-        # Choices may have grids and metrics of their own: all names, each once.
-        hyperparams = list(
-            dict.fromkeys(name for result in self.results for name in result.hyperparams)
-        )
-        metrics = list(dict.fromkeys(name for result in self.results for name in result.metrics))
+        tables = [result.rows() for result in self.results]
+        # Choices may have grids and metrics of their own: all names, hyperparameters first.
+        names = dict.fromkeys(name for result in self.results for name in result.hyperparams)
+        names |= dict.fromkeys(name for head, *_ in tables for name in head[1:-1])
+        rows = [["", *structure, *names, "status"]]
         best = None if self.why_no_best else self.ranking[0]
-        rows = [["", *structure, *hyperparams, "train loss", *metrics, "status"]]
-        for i, (choice, result) in enumerate(self):
-            losses = result.final_losses
-            for point in range(len(result.status)):
-                row = ["*" if (i, point) == best else ""]
-                row += [_label(choice[name]) for name in structure]
-                own = result.hyperparams
-                row += [result.shown(name, point) if name in own else "" for name in hyperparams]
-                row.append(spread(losses[point]))
-                for name in metrics:
-                    known = name in result.metrics
-                    row.append(spread(result.metrics[name][point]) if known else "")
-                rows.append([*row, summary(result.status[point], result.causes[point])])
+        for i, (choice, (head, *body)) in enumerate(zip(self.choices, tables, strict=True)):
+            for point, cells in enumerate(body):
+                mark = "*" if (i, point) == best else ""
+                known = dict(zip(head, cells, strict=True))
+                values = [known.get(name, "") for name in names]
+                own = [_label(choice[name]) for name in structure]
+                rows.append([mark, *own, *values, known["status"]])
         return aligned(rows)
 
     def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":

@@ -32,10 +32,10 @@ class Views(Frames):
         Returns:
           The text, one line for each point.
         """
-        return aligned(self._rows())
+        return aligned(self.rows())
 
-    def _rows(self) -> list[list[str]]:
-        """The cells of the table, the head first."""
+    def rows(self) -> list[list[str]]:
+        """The cells of `table()`, the head first: mark, hyperparameters, numbers, status."""
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
         # The numbers that rank the points, where no other column has them.
@@ -59,7 +59,7 @@ class Views(Frames):
 
     def _repr_html_(self) -> str:
         """The table and the picture, as a notebook shows them."""
-        head, *rows = self._rows()
+        head, *rows = self.rows()
         # A notebook would store thousands of rows with every output.
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
         table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
