@@ -304,6 +304,7 @@ def test_what_a_sweep_refuses_is_one_line_that_names_the_option(folder, capsys):
         ("--objective acc", 2, "lrax: --objective must be one of 'train_loss', 'error', got 'acc'"),
         ("--grid b7=1,2", 2, "lrax: --lr and --grid must name parameters of the optimizer"),
         ("--execution fast", 2, "lrax: --execution must be one of 'auto'"),
+        ("--checkpoint no/a.npz", 2, "lrax: --checkpoint must be a place that can be written"),
         ("--devices 99", 2, "lrax: --devices must be at most the "),
         ("--lr 1:2:9999 --seeds 99", 2, "lrax: --lr, --grid and --seeds must make at most 100000"),
     ):
@@ -464,6 +465,7 @@ def test_values(text, wanted):
         ("--lr 1:2:3:cubic", "must be low:high:n, low:high:n:linear or a list"),
         ("--lr a,b", "must be low:high:n or a list of numbers"),
         ("--lr 1:2:3.5", "must be two numbers and a count"),
+        ("--lr 1e300:1e308:3", "argument --lr: cannot be made: "),
         ("--lr 2:1:3", "must go from a lower to a higher finite number"),
         ("--lr 1:2:1", "must have at least 2 values"),
         (

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except REFUSALS as error:
         if not is_refusal(error):
             raise
-        message = str(error) or type(error).__name__
+        message = _text(error)
         wrong = isinstance(error, Mistake)
         if not wrong:
             # An error of a Python function about an argument is one of the command about an option.
@@ -53,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lrax: interrupted before there was anything to show", file=sys.stderr)
         return 130
+
+
+def _text(error: BaseException) -> str:
+    """The message of an error, without the number that an OSError begins with."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename!r}" if error.filename else "")
+    return str(error) or type(error).__name__
 
 
 def _printable_lines(text: str) -> str:

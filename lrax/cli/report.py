@@ -80,10 +80,15 @@ def _best(result: SweepResult) -> list[str]:
     )
     words = first + (f", with {', '.join(others)}" if others else "")
     direction = "lowest" if result.mode == "min" else "highest"
-    which = {"last": "", "best": "best ", "tail": "mean of the last tenth of "}[result.select]
-    objective = f"{which}{result.objective.replace('_', ' ')}"
+    objective = result.objective.replace("_", " ")
     value = spread(result.values[point])
-    return [f"best:    {words}", f"{INDENT}{direction} {objective}: {value}"]
+    which = {
+        "last": "",
+        "best": " (the best evaluation of each run)",
+        "tail": " (the mean of the last tenth of each run's evaluations)",
+    }
+    of = which[result.select] if result.objective != "train_loss" else ""
+    return [f"best:    {words}", f"{INDENT}{direction} {objective}: {value}{of}"]
 
 
 def _optimum(result: SweepResult) -> list[str]:

@@ -78,7 +78,10 @@ def axis(text: str) -> Axis:
             text,
             f"has equal ratios and must begin above 0; with equal distances it is {text}:linear",
         )
-    return Axis(log_grid(low, high, n), spacing)
+    try:
+        return Axis(log_grid(low, high, n), spacing)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"cannot be made: {error}") from None
 
 
 def _list(text: str) -> np.ndarray:
