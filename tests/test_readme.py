@@ -1,17 +1,24 @@
 """README, CI and the package's metadata say the same."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import cases
+import pytest
 
 import lrax
+from lrax.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "benchmarks" / "README.md"]
+PAGES += [ROOT / "lrax" / "compat" / "README.md"]
 
 
 def command(section):
@@ -29,9 +36,43 @@ def test_the_first_command_sets_up_and_runs_the_demo():
 
 
 def test_every_builder_is_in_the_readme():
-    table = README[README.index("| builder |") : README.index("## The rate is state")]
-    missing = [name for name in cases.FORMULAS if f"`{name}" not in table]
-    assert missing == []
+    section = README[README.index("## A schedule is a value") : README.index("## The rate is")]
+    assert [name for name in cases.FORMULAS if f"`{name}`" not in section] == []
+
+
+def test_it_is_a_front_page():
+    assert len(README.splitlines()) <= 160
+    picture = re.search(r"!\[[^]]*\]\((.*?)\)", README)[1]
+    assert (ROOT / picture).stat().st_size < 200_000
+    assert re.search(rf"python -m lrax demo .*--out {re.escape(picture)}", README)
+
+
+def test_its_commands_and_names_exist(capsys):
+    for name in set(re.findall(r"\blrax((?:\.\w+)+)(?=[`(\[\]])", README)):
+        found = lrax
+        for part in name[1:].split("."):
+            found = getattr(found, part)
+    for line in re.findall(r"python -m lrax (\w+) ([^`\n]*)[`\n]", README):
+        words = [line[0], *shlex.split(line[1])]
+        assert main._parser().parse_args(words)
+    for module in set(re.findall(r"python -m (tests\.benchmarks\.\w+)", README)):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+def test_how_to_install_is_said_in_one_place():
+    """Nothing says to install lrax by name alone, for no index has it."""
+    address = PROJECT["urls"]["Repository"]
+    (line,) = re.findall(r"^pip install .*$", README, re.MULTILINE)
+    assert line == f'pip install "lrax[all] @ git+{address}"'
+    for page in PAGES:
+        for words in re.findall(r"pip install[^\n]*", page.read_text()):
+            assert re.search(r'git\+|"\.\[', words), f"{page}: {words}"
 
 
 def test_oldest_versions_are_the_lower_bounds():
