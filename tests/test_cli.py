@@ -12,7 +12,15 @@ import optax
 import pytest
 
 import lrax
-from lrax.cli import again, objects, report, sweep as cli_sweep, values
+from lrax.cli import (
+    again,
+    demo as cli_demo,
+    objects,
+    report,
+    show as cli_show,
+    sweep as cli_sweep,
+    values,
+)
 from lrax.cli.main import main
 
 MODULE = """
@@ -323,17 +331,24 @@ OPTIONS = (
 ).split()
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_bad_values_end_without_a_traceback(folder, capsys, monkeypatch, option):
-    """Each value is refused with a message that can be printed, or gets as far as the sweep."""
+COMMANDS = [("sweep of_mine:task", option) for option in OPTIONS]
+COMMANDS += [("demo", option) for option in ("rates", "low", "high", "seeds", "steps", "out")]
+COMMANDS += [("show constant(1)", option) for option in ("steps", "width", "out")]
 
-    def stand_in(task, optimizer, grid, **given):
+
+@pytest.mark.parametrize(("command", "option"), COMMANDS)
+def test_bad_values_end_without_a_traceback(folder, capsys, monkeypatch, command, option):
+    """Each value is refused with a message that can be printed, or gets as far as the work."""
+
+    def stand_in(*arguments, **given):
         raise objects.Mistake("the command was read")
 
-    monkeypatch.setattr(cli_sweep, "sweep", stand_in)
+    for module in (cli_sweep, cli_demo):
+        monkeypatch.setattr(module, "sweep", stand_in)
+    monkeypatch.setattr(cli_show, "_print", stand_in)
     for value in BAD:
         try:
-            status = main(["sweep", "of_mine:task", f"--{option}={value}"])
+            status = main([*command.split(), f"--{option}={value}"])
         except SystemExit as end:  # argparse
             status = end.code
         err = capsys.readouterr().err

@@ -3,9 +3,11 @@
 import re
 import shlex
 import tomllib
+import types
 from pathlib import Path
 
 import cases
+import optax
 import pytest
 
 import lrax
@@ -73,6 +75,21 @@ def test_how_to_install_is_said_in_one_place():
     for page in PAGES:
         for words in re.findall(r"pip install[^\n]*", page.read_text()):
             assert re.search(r'git\+|"\.\[', words), f"{page}: {words}"
+
+
+def test_the_logger_of_contributing_logs():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    code = re.search(r"```py\n(.*?)\nlrax\.sweep\(", page, re.DOTALL)[1]
+    scope, logged = {}, []
+    exec(code, scope)
+    run = types.SimpleNamespace(log=lambda found, step: logged.append((step, found)))
+    rates = [0.1, 0.2]
+    task = lrax.tasks.diabetes()
+    logger = scope["to_wandb"](run, rates)
+    lrax.sweep(task, optax.sgd, rates, steps=4, eval_every=2, on_event=logger)
+    keys = {key for _, found in logged for key in found}
+    assert {"loss", "alive", "learning_rate", "val_loss/0.1", "val_r2/0.2"} <= keys
+    assert max(step for step, _ in logged) == 4
 
 
 def test_oldest_versions_are_the_lower_bounds():
