@@ -219,6 +219,8 @@ def _against(
         _label_ticks(axes, swept)
     elif np.all(finite > 0):
         axes.set_xscale("log")
+        if _is_narrow(finite):
+            canvas.plain_numbers(axes.xaxis)
     elif threshold := _threshold(finite):
         axes.set_xscale("symlog", linthresh=threshold)
 
@@ -354,13 +356,21 @@ class _Colors:
         handles = list(axes.get_legend_handles_labels()[0])
         labels = self._swept.labels
         if labels is None:
-            figure.colorbar(self._scale, ax=axes, label=self._swept.words)
+            bar = figure.colorbar(self._scale, ax=axes, label=self._swept.words)
+            finite = self._swept.values[np.isfinite(self._swept.values)]
+            if np.all(finite > 0) and _is_narrow(finite):
+                canvas.plain_numbers(bar.ax.yaxis)
         else:
             for i in np.unique(self._swept.values).astype(int)[:LEGEND]:
                 text = shortened(labels[i], 40)
                 handles.append(matplotlib.lines.Line2D([], [], color=f"C{i % 10}", label=text))
         if handles:
             axes.legend(handles=handles, fontsize=8, framealpha=0.9, loc="best")
+
+
+def _is_narrow(values: np.ndarray) -> bool:
+    """Whether values lie within a factor of ten, where powers of ten make poor labels."""
+    return bool(values.size) and bool(values.max() < 10 * values.min())
 
 
 def _threshold(values: np.ndarray) -> float | None:

@@ -131,9 +131,9 @@ def _causes(
         for lane in map(tuple, np.argwhere(lost)):
             risen = (highest[lane] - 1) * scale
             if start[lane] > 0.5 * scale:
-                causes[lane] = f"loss rose to {1 + risen / start[lane]:.2g}x its start"
+                causes[lane] = f"loss rose to {_times(float(1 + risen / start[lane]))} its start"
             else:  # the start is near zero or negative, and multiples of it say little
-                causes[lane] = f"loss rose by {risen / scale:.2g}x its usual size"
+                causes[lane] = f"loss rose by {_times(float(risen / scale))} its usual size"
     causes[~finite] = "parameters are not finite"
     # Last, because it says the most: where it began.
     broken = ~np.isfinite(curves)
@@ -142,6 +142,11 @@ def _causes(
         word = "NaN" if np.isnan(curves[(*lane, first)]) else "infinite"
         causes[tuple(lane)] = f"loss is {word} from update {first * loss_every}"
     return causes
+
+
+def _times(factor: float) -> str:
+    """A factor as text: "6x", "2300x", "8e+14x"."""
+    return f"{factor:.0f}x" if 100 <= factor < 1e5 else f"{factor:.2g}x"
 
 
 def _scale(losses: LossCurves) -> float:
