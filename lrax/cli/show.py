@@ -77,6 +77,8 @@ def _run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise Mistake(" ".join(str(error).split())) from None
     sizes = [_lanes(*pair) for pair in zip(options.schedules, schedules, strict=True)]
+    if 0 in sizes:
+        raise Mistake(f"`{_short(options.schedules[sizes.index(0)])}` has an empty list: no curve")
     if sum(sizes) > LANES:
         raise Mistake(f"at most {LANES} curves can be shown, got {sum(sizes)}")
     steps = options.steps or max(span(schedule) or 1 for schedule in schedules)
@@ -108,8 +110,11 @@ def _rates(text: str, schedule: Schedule, counts: np.ndarray) -> np.ndarray:
 
 def _cannot_evaluate(text: str, error: Exception) -> Mistake:
     first = (str(error) or type(error).__name__).splitlines()[0]
-    short = text if len(text) <= 60 else f"{text[:57]}..."
-    return Mistake(f"cannot evaluate `{short}`: {first}")
+    return Mistake(f"cannot evaluate `{_short(text)}`: {first}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _print(
