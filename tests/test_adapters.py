@@ -126,7 +126,7 @@ TASKS = {
 def batches_and_keys(seed):
     """What a run with this seed sees: its first key, and the batch and key of each step."""
     keys = train.split(jax.random.key(seed))
-    rows = np.asarray(BATCH.rows(0, STEPS, keys.data))
+    rows = np.asarray(BATCH.ahead(0, STEPS, keys.data))
     return keys.init, [(BATCH.take(row), train.loss_key(keys, i)) for i, row in enumerate(rows)]
 
 

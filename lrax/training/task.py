@@ -5,11 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
-import numpy as np
-
-from .batches import Minibatches
-from .streams import is_source
+from .batches import Minibatches, check_batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,11 +27,11 @@ class Task:
         without arguments. They are read ahead while the device works, in their own order and the
         same for all lanes; `lrax.Stream` says more.
       evaluate: `evaluate(params) -> {name: scalar}`, such as the loss and accuracy on held-out
-        data, or `None`.
+        data, or `evaluate(params, key)`; or `None`.
       stateful: Whether the model has state that training updates without a gradient, such as the
         running statistics of batch norm. Then `init(key) -> (params, state)`, `loss(params, state,
         batch[, key]) -> (scalar, state)` or `(scalar, (state, aux))`, and `evaluate(params,
-        state)`.
+        state[, key])`.
 
     Raises:
       TypeError: if an argument is not as described.
@@ -66,23 +62,7 @@ class Task:
                 raise TypeError(f"`{name}` must be a function, got {getattr(self, name)!r}")
         if self.evaluate is not None and not callable(self.evaluate):
             raise TypeError(f"`evaluate` must be a function or None, got {self.evaluate!r}")
-        if isinstance(self.batch, (tuple, list)) and any(
-            isinstance(entry, (np.ndarray, jax.Array)) for entry in self.batch
-        ):
-            # Read as a stream, it would be a few batches that each hold one whole array.
-            raise TypeError(
-                f"`batch` must not be a {type(self.batch).__name__} of arrays;"
-                " for data in memory pass `lrax.minibatches((x, y), size=...)`"
-            )
-        if (
-            not isinstance(self.batch, Minibatches)
-            and not callable(self.batch)
-            and not is_source(self.batch)
-        ):
-            raise TypeError(
-                "`batch` must be `lrax.minibatches(arrays, size=...)`, a function of (step, key) or"
-                f" an iterable of batches, got {type(self.batch).__name__}"
-            )
+        check_batch(self.batch)
         if not isinstance(self.stateful, bool):
             raise TypeError(f"`stateful` must be a bool, got {self.stateful!r}")
 
