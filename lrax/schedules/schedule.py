@@ -1,14 +1,13 @@
 """`Schedule`: a learning-rate schedule as a value.
 
-A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions in
-one module: the formula, named with an underscore, and above all the builder of the same name, which
-documents, requires and returns `Schedule(_formula, {...})`. The shared name is what lets a schedule
-print itself and be rebuilt by `replace`.
+A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions: the
+builder, which documents and checks its arguments and returns `Schedule(_formula, {...})`, and below
+it the formula, declared with `@builders.builder(...)`. That declaration is what lets a schedule print itself
+and be rebuilt by `replace`.
 """
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
-from . import display
+from . import builders, display
 from .span import span
 
 
@@ -108,15 +107,13 @@ class Schedule:
         known = self._shown()
         unknown = sorted(hyperparams.keys() - known.keys())
         if unknown:
-            raise TypeError(
-                f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(known)}"
-            )
-        merged = {**_plain(known), **hyperparams}
-        builder = _builder(self.formula)
-        if builder is None:
+            name = builders.name_of(self.formula)
+            raise TypeError(f"`{name}` has no hyperparameter {unknown}; it has {list(known)}")
+        declaration = builders.declared(self.formula)
+        if declaration is None:
             return Schedule(self.formula, {**self.hyperparams, **_require.real(**hyperparams)})
-        arguments, keywords = _arguments(builder, merged)
-        return builder(*arguments, **keywords)
+        arguments, keywords = _arguments(declaration.build, {**_plain(known), **hyperparams})
+        return declaration.build(*arguments, **keywords)
 
     def values(self, steps: int | ArrayLike) -> jax.Array:
         """The rates of the updates 0 to `steps - 1`, or at the given counts.
@@ -152,24 +149,20 @@ class Schedule:
     __radd__ = __add__
 
     def __repr__(self) -> str:
-        arguments, keywords = _arguments(_builder(self.formula), self._shown())
+        declaration = builders.declared(self.formula)
+        shown = self._shown()
+        arguments, keywords = _arguments(declaration.build, shown) if declaration else ((), shown)
         parts = [_text(value) for value in arguments]
-        # None stands for what is not there, and is everywhere the default.
+        # None is the default of every argument that may be left out.
         parts += [f"{name}={_text(value)}" for name, value in keywords.items() if value is not None]
-        return f"{_name(self.formula)}({', '.join(parts)})"
+        return f"{builders.name_of(self.formula)}({', '.join(parts)})"
 
     def _shown(self) -> dict[str, Any]:
-        """The builder's arguments; for most formulas they are the hyperparameters."""
-        return _SHOWN.get(self.formula, dict)(self.hyperparams)
-
-
-# How the builder's arguments come out of the hyperparameters, where they are not the same.
-_SHOWN: dict[Callable[..., Any], Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-
-def shown_as(formula: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Declares a function that gives the builder's arguments, for `repr` and `replace`, from the hyperparameters."""
-    return lambda arguments: _SHOWN.setdefault(formula, arguments)
+        """The builder's arguments. For most formulas they are the hyperparameters."""
+        declaration = builders.declared(self.formula)
+        if declaration is None or declaration.shown is None:
+            return dict(self.hyperparams)
+        return declaration.shown(self.hyperparams)
 
 
 def as_schedule(value: Any, name: str = "schedule") -> Schedule:
@@ -211,6 +204,7 @@ def constant(value: ArrayLike) -> Schedule:
     return Schedule(_constant, hyperparams)
 
 
+@builders.builder(constant)
 def _constant(_, value):
     return value
 
@@ -239,6 +233,7 @@ def multiply(*schedules: Any) -> Schedule:
     return Schedule(_multiply, {"schedules": several("multiply", schedules)})
 
 
+@builders.builder(multiply)
 def _multiply(count, schedules):
     product = schedules[0](count)
     for schedule in schedules[1:]:
@@ -270,6 +265,7 @@ def add(*schedules: Any) -> Schedule:
     return Schedule(_add, {"schedules": several("add", schedules)})
 
 
+@builders.builder(add)
 def _add(count, schedules):
     total = schedules[0](count)
     for schedule in schedules[1:]:
@@ -284,6 +280,11 @@ def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
     return tuple(as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules))
 
 
+def _function(hyperparams):
+    return {"value": hyperparams["function"]}
+
+
+@builders.builder(as_schedule, shown=_function)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
     # it. What NumPy warns of in it is the user's.
@@ -298,32 +299,19 @@ def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _name(formula: Callable[..., Any]) -> str:
-    """The builder's public name, such as `cosine` or `compat.timm.TanhLRScheduler`."""
-    module, name = (
-        formula.__module__.split("."),
-        getattr(formula, "__name__", repr(formula)).removeprefix("_"),
-    )
-    return ".".join([*module[1:], name]) if module[:2] == ["lrax", "compat"] else name
-
-
-def _builder(formula: Callable[..., Any]) -> Callable[..., Schedule] | None:
-    builder = getattr(sys.modules.get(formula.__module__), _name(formula).split(".")[-1], None)
-    return None if builder is formula else builder
-
-
 def _arguments(
-    builder: Callable[..., Schedule] | None, hyperparams: dict[str, Any]
-) -> tuple[tuple, dict[str, Any]]:
-    """What the builder takes by position (its `*schedules`) and by keyword, in its order: JAX sorts dicts by key."""
-    if builder is None:
-        return (), hyperparams
-    parameters = inspect.signature(builder).parameters
+    build: Callable[..., Schedule], hyperparams: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a builder takes by position (its `*schedules`), and by keyword.
+
+    The keywords come in the builder's order, because JAX sorts the keys of a dict.
+    """
+    parameters = inspect.signature(build).parameters
     keywords = {name: hyperparams[name] for name in parameters if name in hyperparams}
-    several = [
+    positional = [
         name for name in keywords if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
     ]
-    return tuple(value for name in several for value in keywords.pop(name)), keywords
+    return tuple(value for name in positional for value in keywords.pop(name)), keywords
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.combinators import delay, shift
 from ...schedules.decays import cosine, linear, polynomial
 from ...schedules.open_ended import inverse_sqrt
@@ -175,6 +176,7 @@ def cooldown_factor(total_steps: ArrayLike, cooldown_steps: ArrayLike) -> Schedu
     return Schedule(_cooldown_factor, _require.real(**given))
 
 
+@builder(cooldown_factor, name="compat.big_vision.cooldown_factor")
 def _cooldown_factor(count, total_steps, cooldown_steps):
     some = cooldown_steps > 0
     return jnp.where(

@@ -4,6 +4,7 @@ from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.horizon import Horizon
 from ...schedules.schedule import Schedule
 from ...schedules.shapes import between, reached
@@ -50,6 +51,10 @@ def CosineAnnealingWarmRestartsScheduler(
     return Schedule(_CosineAnnealingWarmRestartsScheduler, _require.real(**given))
 
 
+@builder(
+    CosineAnnealingWarmRestartsScheduler,
+    name="compat.composer.CosineAnnealingWarmRestartsScheduler",
+)
 def _CosineAnnealingWarmRestartsScheduler(count, lr, t_0, t_mult, alpha_f):
     count = jnp.maximum(count, 0)
     lengths = [t_0]

@@ -4,6 +4,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.open_ended import inverse_time
 from ...schedules.phases import join
 from ...schedules.pieces import piecewise
@@ -79,6 +80,7 @@ def OneCycle(
     )
 
 
+@builder(OneCycle, name="compat.deepspeed.OneCycle")
 def _OneCycle(
     count,
     cycle_min_lr,
@@ -148,6 +150,7 @@ def LRRangeTest(
     return Schedule(_LRRangeTest, {**_require.real(**given), "lr_range_test_staircase": stairs})
 
 
+@builder(LRRangeTest, name="compat.deepspeed.LRRangeTest")
 def _LRRangeTest(
     count,
     lr_range_test_min_lr,

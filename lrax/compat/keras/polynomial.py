@@ -4,6 +4,7 @@ from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.decays import polynomial
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import power as raised, progress
@@ -61,6 +62,7 @@ def PolynomialDecay(
     return polynomial(init, end, given["decay_steps"], where(some, given["power"], 1))
 
 
+@builder(PolynomialDecay, name="compat.keras.PolynomialDecay")
 def _PolynomialDecay(count, initial_learning_rate, decay_steps, end_learning_rate, power, cycle):  # noqa: ARG001
     count = jnp.maximum(count, 0)
     # A remainder is exact, where a quotient may be rounded to the next tooth.

@@ -4,6 +4,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.combinators import clip, delay
 from ...schedules.open_ended import noam
 from ...schedules.phases import join
@@ -131,5 +132,6 @@ def inverse_power(
     return Schedule(_inverse_power, _require.real(**given))
 
 
+@builder(inverse_power, name="compat.nemo.inverse_power")
 def _inverse_power(count, peak, timescale, exponent, end):
     return jnp.maximum(peak * (timescale / (timescale + jnp.maximum(count, 0))) ** exponent, end)

@@ -5,6 +5,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.cycles import cosine_restarts
 from ...schedules.decays import cosine
 from ...schedules.schedule import Schedule, Static
@@ -91,6 +92,7 @@ def CosineLRScheduler(
     return noisy(schedule, noise_range_t, noise_pct, noise_std, noise_seed)
 
 
+@builder(CosineLRScheduler, name="compat.timm.CosineLRScheduler")
 def _CosineLRScheduler(count, k_decay, **cycles):
     def weight(p, q):
         p, q = raised(p, q, k_decay)

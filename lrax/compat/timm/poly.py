@@ -3,6 +3,7 @@
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.decays import polynomial
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import power as raised_to
@@ -86,6 +87,7 @@ def PolyLRScheduler(
     return noisy(schedule, noise_range_t, noise_pct, noise_std, noise_seed)
 
 
+@builder(PolyLRScheduler, name="compat.timm.PolyLRScheduler")
 def _PolyLRScheduler(count, power, k_decay, **cycles):
     def weight(p, q):
         p, q = raised(p, q, k_decay)

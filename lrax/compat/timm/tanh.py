@@ -4,6 +4,7 @@ from jax import nn
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.decays import tanh
 from ...schedules.phases import warmup
 from ...schedules.schedule import Schedule, Static
@@ -89,6 +90,7 @@ def TanhLRScheduler(
     return noisy(schedule, noise_range_t, noise_pct, noise_std, noise_seed)
 
 
+@builder(TanhLRScheduler, name="compat.timm.TanhLRScheduler")
 def _TanhLRScheduler(count, lb, ub, **cycles):
     def weight(p, q):
         x = 2 * (lb * q + ub * p)

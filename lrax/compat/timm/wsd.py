@@ -7,6 +7,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.plateaus import wsd
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import (
@@ -130,6 +131,7 @@ def _shape_of(decay_fn: str | Callable[[Any], Any], power: Number, ratio: Number
     return decay_fn
 
 
+@builder(WSDLRScheduler, name="compat.timm.WSDLRScheduler")
 def _WSDLRScheduler(
     count, lr, lr_min, stable_fn, stable_timescale, stable_power, decay_fn, warmup_t, **decay
 ):

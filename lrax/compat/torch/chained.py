@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules import decays, pieces, schedule as values
-from ...schedules.schedule import Schedule, Static, multiply, shown_as
+from ...schedules.builders import builder
+from ...schedules.schedule import Schedule, Static, multiply
 from ..arguments import LONGEST, is_concrete, is_known_as, is_whole, positive
 from .kinds import (
     WRITES_FIRST,
@@ -81,16 +82,16 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
     return Schedule(_ChainedScheduler, hyperparams)
 
 
+def _shown(hyperparams):
+    return {name: hyperparams[name] for name in ("lr", "schedulers")}
+
+
+@builder(ChainedScheduler, name="compat.torch.ChainedScheduler", shown=_shown)
 def _ChainedScheduler(count, lr, schedulers, way, sums=None):
     count = jnp.maximum(count, 0)
     if way == "floored":
         return _floored(count, lr, schedulers, sums)
     return (_restarted if way == "restarted" else _overwritten)(count, lr, schedulers)
-
-
-@shown_as(_ChainedScheduler)
-def _chained(hyperparams):
-    return {name: hyperparams[name] for name in ("lr", "schedulers")}
 
 
 def _way(schedulers: Sequence[Schedule], lr: Any) -> str:

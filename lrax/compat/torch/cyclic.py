@@ -8,6 +8,7 @@ from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.combinators import link
 from ...schedules.cycles import cyclic
 from ...schedules.schedule import Schedule, Static
@@ -83,6 +84,7 @@ def CyclicLR(
     return Schedule(_CyclicLR, {**leaves, **words})
 
 
+@builder(CyclicLR, name="compat.torch.CyclicLR")
 def _CyclicLR(
     count, base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode
 ):

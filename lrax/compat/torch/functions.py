@@ -8,6 +8,7 @@ from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.combinators import scale
 from ...schedules.schedule import Schedule, Static
 from ..arguments import nonnegative
@@ -71,6 +72,7 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
     return Schedule(_MultiplicativeLR, {**leaves, "lr_lambda": function})
 
 
+@builder(MultiplicativeLR, name="compat.torch.MultiplicativeLR")
 def _MultiplicativeLR(count, lr, lr_lambda):
     return lr * product_of(lr_lambda, jnp.zeros_like(count), jnp.maximum(count, 0))
 

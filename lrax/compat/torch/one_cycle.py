@@ -5,6 +5,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.schedule import Schedule, Static
 from ..arguments import Number, at_most_one, nonnegative, numbers, positive, whole_numbers
 from .waves import ANNEALS
@@ -70,6 +71,7 @@ def OneCycleLR(
     return Schedule(_OneCycleLR, {**_require.real(**given), **words})
 
 
+@builder(OneCycleLR, name="compat.torch.OneCycleLR")
 def _OneCycleLR(
     count,
     max_lr,
@@ -136,6 +138,7 @@ def OneCycleMomentum(
     return Schedule(_OneCycleMomentum, {**_require.real(**given), **words})
 
 
+@builder(OneCycleMomentum, name="compat.torch.OneCycleMomentum")
 def _OneCycleMomentum(
     count, base_momentum, max_momentum, total_steps, pct_start, anneal_strategy, three_phase
 ):

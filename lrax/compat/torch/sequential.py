@@ -14,6 +14,7 @@ from ...schedules import (
     ramps,
     schedule as values,
 )
+from ...schedules.builders import builder
 from ...schedules.schedule import Schedule
 from ..arguments import is_concrete, nonnegative, vector, whole_numbers
 from .functions import _MultiplicativeLR
@@ -85,6 +86,7 @@ def SequentialLR(
     return phases.join(pieces, leaves["milestones"])
 
 
+@builder(SequentialLR, name="compat.torch.SequentialLR")
 def _SequentialLR(count, lr, schedulers, milestones):
     parts, initial = in_sequence(lr, schedulers, milestones)
     # A part that goes on needs the rate of the update before it: each is found once, in order.

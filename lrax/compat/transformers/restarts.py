@@ -4,6 +4,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.schedule import Schedule
 from ...schedules.shapes import between
 from ..arguments import nonnegative
@@ -51,6 +52,10 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     return Schedule(_get_cosine_with_hard_restarts_schedule_with_warmup, _require.real(**given))
 
 
+@builder(
+    get_cosine_with_hard_restarts_schedule_with_warmup,
+    name="compat.transformers.get_cosine_with_hard_restarts_schedule_with_warmup",
+)
 def _get_cosine_with_hard_restarts_schedule_with_warmup(
     count, lr, num_warmup_steps, num_training_steps, num_cycles
 ):

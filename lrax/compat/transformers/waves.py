@@ -4,6 +4,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.combinators import repeat, shift
 from ...schedules.decays import cosine, linear
 from ...schedules.phases import join, warmup
@@ -60,6 +61,9 @@ def _half_waves(lr: Number, warmup_steps: Number, steps: Number, end: Number = 0
     return repeat(cosine(lr, length, end), length, mirror=True)
 
 
+@builder(
+    get_cosine_schedule_with_warmup, name="compat.transformers.get_cosine_schedule_with_warmup"
+)
 def _get_cosine_schedule_with_warmup(
     count, lr, num_warmup_steps, num_training_steps, num_cycles, min_lr=0
 ):
@@ -121,6 +125,10 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     return Schedule(_get_cosine_with_min_lr_schedule_with_warmup, leaves)
 
 
+@builder(
+    get_cosine_with_min_lr_schedule_with_warmup,
+    name="compat.transformers.get_cosine_with_min_lr_schedule_with_warmup",
+)
 def _get_cosine_with_min_lr_schedule_with_warmup(count, **hyperparams):
     return _get_cosine_schedule_with_warmup(count, **hyperparams)
 

@@ -4,6 +4,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
 from ...schedules.plateaus import wsd
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import between
@@ -88,6 +89,7 @@ def get_wsd_schedule(
 _WARMUP_SHAPES = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
+@builder(get_wsd_schedule, name="compat.transformers.get_wsd_schedule")
 def _get_wsd_schedule(
     count,
     lr,
