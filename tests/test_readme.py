@@ -71,7 +71,7 @@ def test_every_benchmark_has_its_command_on_the_page():
     folder = ROOT / "tests" / "benchmarks"
     commands = {path.stem for path in folder.glob("*.py") if "__main__" in path.read_text()}
     page = (folder / "README.md").read_text()
-    assert set(re.findall(r"python -m tests\.benchmarks\.(\w+)", page)) == commands
+    assert commands <= set(re.findall(r"python -m tests\.benchmarks\.(\w+)", page))
 
 
 def test_how_to_install_is_said_in_one_place():
