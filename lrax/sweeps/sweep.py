@@ -32,15 +32,15 @@ from .engine.tuning import estimated, tuned
 from .events import OnEvent, guarded
 from .grid import Grid, as_points
 from .progress import Interrupt, Progress, standing, words
+from .record import Select
 from .result import SweepResult
 from .seeds import Seeds
 from .status import Diverged, as_rule, statuses
-from .stopping import Stopping
+from .stopping import Stopping, as_rule as as_stop_rule
 from .storage.checkpoint import Checkpoint, State, digest
 
 Execution = Literal["auto", "vmap", "loop", "steps", "tune"] | int
 Convolutions = Literal["auto", "products", "xla"]
-Select = Literal["last", "best", "tail"]
 Keep = Literal["best", "best_evaluation", "state"]
 Devices = Literal["all"] | int | Sequence[jax.Device]
 Path = str | os.PathLike[str]
@@ -164,8 +164,8 @@ def sweep(
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches: in a terminal or
         a notebook.
-      on_event: Called between segments as `on_event(kind, facts)`, for loggers; `lrax.sweeps.events`
-        has the kinds and their facts.
+      on_event: Called between segments as `on_event(kind, facts)`, for loggers;
+        `lrax.sweeps.events` has the kinds and their facts.
       dry_run: Whether to compile, train a few updates and return an `Estimate` of the sweep's time
         and memory in place of a result.
 
@@ -200,7 +200,7 @@ def sweep(
     _require.choice("select", select, ("last", "best", "tail"))
     _require.choice("keep", keep, ("best", "best_evaluation", "state"))
     as_rule(diverged, objective)
-    rule = _rule(stop)
+    rule = as_stop_rule(stop)
     recorded, measurements = as_monitors(monitors), as_signals({} if signals is None else signals)
     planning.check(execution, convolutions)
     if on_event is not None and not callable(on_event):
@@ -459,20 +459,6 @@ def _followed(plan: planning.Plan, hosts: Hosts) -> planning.Plan:
         plan, width=int(width), products=bool(products), scanned=bool(scanned)
     )
     return plan if told == plan else told.because("as the first process found")
-
-
-def _rule(stop: Any) -> Stopping | None:
-    if stop is None:
-        return None
-    if isinstance(stop, str):
-        _require.choice("stop", stop, ("diverged",))
-        return None
-    if isinstance(stop, type) or not isinstance(stop, Stopping):
-        raise TypeError(
-            "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with their"
-            f" methods `looks` and `keep`, or None, got {stop!r}"
-        )
-    return stop
 
 
 def _future_rates(rule: Stopping, points: Points, steps: int) -> np.ndarray | None:
