@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from . import compat, controllers, display, tasks
+from ._require import checks
 from .rate.access import get_lr, set_lr
 from .rate.multipliers import scale_by_multipliers
 from .rate.rule import RateRule
@@ -78,6 +79,7 @@ __all__ = [
     "Task",
     "Trained",
     "add",
+    "checks",
     "clip",
     "compat",
     "confirm",

@@ -125,11 +125,12 @@ def test_bad_numbers_are_named(name, keywords, changes):
     if key in inspect.signature(getattr(ours, name)).parameters and key in {"lr", *keywords}:
         with pytest.raises(ValueError, match=f"`{key}` must be .*, got "):
             build(name, keywords | changes) if key != "lr" else build(name, keywords, bad)
-        checked = checkify.checkify(
-            jax.jit(lambda value: jax.tree.leaves(build(name, keywords | {key: value})))
-        )
         if key != "lr":
-            assert f"`{key}` must be " in checked(float(bad))[0].get()
+            with lrax.checks():
+                checked = checkify.checkify(
+                    jax.jit(lambda value: jax.tree.leaves(build(name, keywords | {key: value})))
+                )
+                assert f"`{key}` must be " in checked(float(bad))[0].get()
 
 
 @pytest.mark.parametrize(

@@ -525,3 +525,17 @@ def test_a_formula_is_declared_with_its_name_and_its_shown_arguments():
 
     assert repr(double(3)) == "mine.double(half=3.0)"
     assert float(double(3).replace(half=4)(0)) == 8
+
+
+def test_the_algebra_knows_numbers_functions_and_schedules():
+    assert (COSINE * np.float32(2))(0) == (2 * COSINE)(0) == np.float32(0.2)
+    assert COSINE.__mul__(halving).formula is COSINE.__rmul__(halving).formula
+    for other in [
+        "a",
+        None,
+        [1.0],
+        lrax.RateRule(lambda _: (), lambda count, state, **_: (1, state)),
+    ]:
+        assert COSINE.__mul__(other) is COSINE.__radd__(other) is NotImplemented
+    with pytest.raises(TypeError, match="unsupported operand"):
+        COSINE + None

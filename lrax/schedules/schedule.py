@@ -2,12 +2,13 @@
 
 A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions: the
 builder, which documents and checks its arguments and returns `Schedule(_formula, {...})`, and below
-it the formula, declared with `@builders.builder(...)`. That declaration is what lets a schedule print itself
+it the formula, declared with `@builder(...)`. The declaration is what lets a schedule print itself
 and be rebuilt by `replace`.
 """
 
 import dataclasses
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from . import builders, display
+from .builders import builder
 from .span import span
 
 
@@ -139,12 +141,12 @@ class Schedule:
         return display.html(self)
 
     def __mul__(self, other: Any) -> "Schedule":
-        return multiply(self, other)
+        return multiply(self, other) if _is_schedule_like(other) else NotImplemented
 
     __rmul__ = __mul__
 
     def __add__(self, other: Any) -> "Schedule":
-        return add(self, other)
+        return add(self, other) if _is_schedule_like(other) else NotImplemented
 
     __radd__ = __add__
 
@@ -163,6 +165,19 @@ class Schedule:
         if declaration is None or declaration.shown is None:
             return dict(self.hyperparams)
         return declaration.shown(self.hyperparams)
+
+
+def _is_schedule_like(value: Any) -> bool:
+    """Whether a value is a `Schedule`, a real number or an array of them, or a function.
+
+    A `RateRule` is none of them, though it is a bundle of functions: `schedule * rule` is the
+    rule's to answer. What is no number raises in `constant`, with words that name it.
+    """
+    if isinstance(value, Schedule):
+        return True
+    if all(hasattr(value, name) for name in ("init", "rate", "first")):
+        return False
+    return callable(value) or isinstance(value, numbers.Real) or hasattr(value, "__array__")
 
 
 def as_schedule(value: Any, name: str = "schedule") -> Schedule:
@@ -204,7 +219,7 @@ def constant(value: ArrayLike) -> Schedule:
     return Schedule(_constant, hyperparams)
 
 
-@builders.builder(constant)
+@builder(constant)
 def _constant(_, value):
     return value
 
@@ -233,7 +248,7 @@ def multiply(*schedules: Any) -> Schedule:
     return Schedule(_multiply, {"schedules": several("multiply", schedules)})
 
 
-@builders.builder(multiply)
+@builder(multiply)
 def _multiply(count, schedules):
     product = schedules[0](count)
     for schedule in schedules[1:]:
@@ -265,7 +280,7 @@ def add(*schedules: Any) -> Schedule:
     return Schedule(_add, {"schedules": several("add", schedules)})
 
 
-@builders.builder(add)
+@builder(add)
 def _add(count, schedules):
     total = schedules[0](count)
     for schedule in schedules[1:]:
@@ -284,7 +299,7 @@ def _function(hyperparams):
     return {"value": hyperparams["function"]}
 
 
-@builders.builder(as_schedule, shown=_function)
+@builder(as_schedule, shown=_function)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
     # it. What NumPy warns of in it is the user's.
