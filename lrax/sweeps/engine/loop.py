@@ -199,13 +199,13 @@ class Loop:
           report: Called with the updates done and the losses since the last call.
           checkpoint: Where the state is saved, or None.
         """
-        begun = self.done
+        begun, steps = self.done, self.settings.steps
         threads = max(self.engine.plan.threads, 1)
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             self._begin(pool)
             pending: Segment | None = None
             length, since = 1.0, time.perf_counter()
-            while self.done < self.settings.steps and self._anyone():
+            while self.done < steps and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
                 # One that is to stop stops all; the first one's clock says when to save; the
                 # slowest says how far to go.
@@ -234,12 +234,16 @@ class Loop:
                     since = time.perf_counter()
             if pending is not None:
                 self._read(pending, report)
-            if self.done < self.settings.steps and not self._anyone():
-                self.done = self.settings.steps  # every point has diverged: records stay NaN
-            if self.settings.interval < self.settings.steps:
-                self._evaluate()  # the last evaluation is one of them
+            if self.done < steps and not self._anyone():
+                self.done = steps  # every point has diverged: records stay NaN
+            if self.done % self.settings.interval == 0 and self.settings.interval < steps:
+                self._evaluate()
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
+            if self.settings.interval < steps:
+                # The last evaluation is one of them. It is made after the save: a sweep that goes
+                # on from there has the evaluations of one that was never interrupted.
+                self._evaluate()
 
     def metrics(self) -> dict[str, np.ndarray]:
         """What `evaluate` gives now; for points that were stopped, what it gave then."""
