@@ -287,9 +287,10 @@ class _Runner:
         chunk = self._layout.chunks[i]
         lanes = self._points.lanes(chunk.points)
         bits = self._bits[chunk.seeds[:, 0]]
-        if self._mesh is not None:
+        mesh = self._mesh
+        if mesh is not None:
             lane, group, _ = specs(self._spread)
-            put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(self._mesh, spec))
+            put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
             lanes, bits = put(lanes, lane), put(bits, group)
         found = jax.device_get(self._program(lanes, bits))
         points, seeds = chunk.points[chunk.own], chunk.seeds[chunk.own]

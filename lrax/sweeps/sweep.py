@@ -42,7 +42,7 @@ from .storage.checkpoint import Checkpoint, State, digest
 Execution = Literal["auto", "vmap", "loop", "steps", "tune"] | int
 Convolutions = Literal["auto", "products", "xla"]
 Keep = Literal["best", "best_evaluation", "state"]
-Devices = Literal["all"] | int | Sequence[jax.Device]
+Devices = Literal["all"] | int | Sequence[hardware.Device]
 Path = str | os.PathLike[str]
 
 
@@ -215,6 +215,9 @@ def sweep(
     what = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
     hosts.check("grid, seeds or other arguments", digest(repr(points.described()), bits, what))
     own = hosts.own(len(points))
+    if checkpoint is not None and hosts.is_first:
+        # Before anything is compiled, and long before the configuration is known.
+        Checkpoint(checkpoint, every, {}).probe()
     notify = guarded(on_event if hosts.is_first else None)
     with tracers_explained():
         example = task if isinstance(task, Task) else built_task(task, points.at(0))
@@ -273,19 +276,14 @@ def sweep(
                 "objective": objective,
                 "mode": mode,
                 "processes": hosts.count,
-                "task and optimizer": digest(*engines.contents(problem, feed)),
-                "data": digest(feed.data),
-                "first batch": digest(feed.first),
-                "jax": jax.__version__,
+                **_contents(engine),
             }
             saved = Checkpoint(checkpoint, every, configuration)
-            if hosts.is_first:
-                saved.probe()
-            state = hosts.of_first(lambda: saved.load(loop.expected))
-            if state is not None:
-                loop.restore(_longer(state, steps))
-        if resume is not None and loop.done == 0:
-            loop.restore(_resumed(resume, points, names, engine, steps))
+        state = _state(loop, hosts, saved)
+        if state is None and resume is not None:
+            state = _kept(resume, points, names, engine)
+        if state is not None:
+            loop.restore(_longer(state, steps, "`resume`" if saved is None else "the checkpoint"))
         resumed_at, compiled = loop.done, time.perf_counter()
         bar.start(loop.done)
         notify(
@@ -409,24 +407,37 @@ def _result(
     )
 
 
-def _longer(state: State, steps: int) -> State:
-    """A checkpoint's state, which may have been saved for fewer steps."""
+def _contents(engine: Engine) -> dict[str, str]:
+    """What a sweep computes, and from which data, to tell its checkpoint from another sweep's."""
+    return {
+        "task and optimizer": digest(*engines.contents(engine.problem, engine.feed)),
+        "data": digest(engine.feed.data),
+        "first batch": digest(engine.feed.first),
+        "jax": jax.__version__,
+    }
+
+
+def _state(loop: Loop, hosts: Hosts, saved: Checkpoint | None) -> State | None:
+    """The state that a checkpoint holds, or None."""
+    if saved is None:
+        return None
+    return hosts.of_first(lambda: saved.load(loop.expected))
+
+
+def _longer(state: State, steps: int, whose: str) -> State:
+    """A state to go on from, which may have been kept for fewer steps."""
     before = int(state.facts["steps"])
     if before > steps:
-        raise ValueError(f"`steps` must be at least the {before} of the checkpoint, got {steps}")
+        raise ValueError(f"`steps` must be at least the {before} of {whose}, got {steps}")
     return state
 
 
-def _resumed(
-    before: SweepResult, points: Points, seeds: list[str], engine: Engine, steps: int
-) -> State:
+def _kept(before: SweepResult, points: Points, seeds: list[str], engine: Engine) -> State:
     """The state that a result kept, if it belongs to these points and seeds."""
     if not isinstance(before, SweepResult):
         raise TypeError(f"`resume` must be a SweepResult, got {type(before).__name__}")
     if before.kept is None:
         raise ValueError("`resume` must be a result of a sweep with `keep='state'`")
-    if before.steps > steps:
-        raise ValueError(f"`steps` must be at least the {before.steps} of `resume`, got {steps}")
     same = before.hyperparams.keys() == points.columns.keys() and all(
         np.array_equal(values, points.columns[name], equal_nan=True)
         for name, values in before.hyperparams.items()

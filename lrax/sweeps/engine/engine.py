@@ -154,6 +154,7 @@ def prepared(
     of = shape or shape_for(plan, feed, points)
     free = hardware.memory(feed.devices)
     while True:
+        engine = None
         try:
             engine = Engine(problem, feed, plan, of, _programs(problem, feed, plan, of))
         except jax.errors.JaxRuntimeError as error:
@@ -163,11 +164,11 @@ def prepared(
             width = of[0] * of[1] // 2
         else:
             width = _fitting(engine, points * seeds, free)
-        if width >= of[0] * of[1]:
+        if engine is not None and width >= of[0] * of[1]:
             return engine
         plan = plan.because(f"{width} lanes of a call are what the memory holds", width=width)
         narrower = shape_for(plan, feed, points)
-        if narrower == of:  # one lane for each device
+        if engine is not None and narrower == of:  # one lane for each device
             return engine
         of = narrower
 

@@ -48,7 +48,7 @@ class Feed:
         given: Tree,
         steps: int,
         rng: str,
-        devices: Sequence[jax.Device],
+        devices: Sequence[hardware.Device],
     ):
         self.points, self.bits, self.given, self.rng = points, bits, given, rng
         self.devices, self.mesh, self._steps = devices, hardware.mesh(devices), steps
@@ -60,7 +60,8 @@ class Feed:
         # their programs compiled.
         self.block = min(BLOCK, 1 << (steps - 1).bit_length())
         self.streamed = source(problem.example.batch).streamed
-        self._stream = Stream(problem.example.batch) if self.streamed else None
+        batches: Any = problem.example.batch
+        self._stream = Stream(batches) if self.streamed else None
         self.data: list[Any] = []
         try:
             self.data = [self.put(array) for array in problem.data]

@@ -99,10 +99,11 @@ class Loop:
         self._hosts, self._whole, self._notify = hosts, points, notify
         self._points = len(points)
         steps, rule = settings.steps, settings.rule
-        self._asked = tuple(rule.looks(steps)) if rule else ()
+        self._asked: tuple[int, ...] = tuple(rule.looks(steps)) if rule else ()
         eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
         long = settings.drop and steps >= LOOKS * LOOK_STEPS
-        self._looks = sorted({*(eighths if long else []), *self._asked})
+        looks: set[int] = {*(eighths if long else []), *self._asked}
+        self._looks: list[int] = sorted(looks)
         own, seeds = len(engine.feed.points), engine.feed.seeds
         self.done = 0
         self.alive = np.ones(own, bool)
