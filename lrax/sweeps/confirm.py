@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _require
-from ..tasks.held_out import fraction
+from ..tasks.splits import fraction
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _require
-from ..tasks.held_out import fraction
+from ..tasks.splits import fraction
 
 # Up to this number of seeds all 65536 choices of signs are tried; beyond, that many are drawn.
 EXACT_SEEDS = 16

@@ -8,9 +8,9 @@ from jax.tree_util import Partial
 from .. import _require
 from ..training.batches import minibatches
 from ..training.task import Task
-from .held_out import batch_size as at_most_the_examples, datasets, split
 from .losses import cross_entropy, evaluate_classification, init
 from .networks import CNN, MLP, sizes
+from .splits import batch_size as at_most_the_examples, datasets, split
 
 
 def digits(

@@ -7,9 +7,9 @@ from jax.tree_util import Partial
 
 from ..training.batches import minibatches
 from ..training.task import Task
-from .held_out import batch_size as at_most_the_examples, datasets, split
 from .losses import evaluate_regression, init, squared_error
 from .networks import MLP, sizes
+from .splits import batch_size as at_most_the_examples, datasets, split
 
 
 def diabetes(

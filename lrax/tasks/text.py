@@ -12,9 +12,9 @@ from jax.tree_util import Partial
 
 from .. import _require
 from ..training.task import Task
-from .held_out import fraction
 from .losses import cross_entropy, evaluate_language, init
 from .networks import Transformer
+from .splits import fraction
 
 # Large modules that Python has had under these paths from 3.11 to 3.14; an absent one is skipped.
 _MODULES = [

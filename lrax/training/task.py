@@ -7,6 +7,8 @@ from typing import Any
 
 from .batches import Minibatches, check_batch
 
+Batches = Minibatches | Callable[..., Any] | Iterable[Any]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
@@ -51,7 +53,7 @@ class Task:
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
-    batch: Minibatches | Callable[..., Any] | Iterable[Any]
+    batch: Batches
     evaluate: Callable[..., Any] | None = None
     _: dataclasses.KW_ONLY
     stateful: bool = False

@@ -1,6 +1,7 @@
-"""Examples of scikit-learn's data sets, in two parts: to train on, and held out."""
+"""Examples of scikit-learn's data sets in two parts: one to train on and one held out."""
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from .. import _require
 
 
-def datasets(task: str) -> Any:
+def datasets(task: str) -> ModuleType:
     """The module `sklearn.datasets`, for the task of this name."""
     try:
         from sklearn import datasets
@@ -27,28 +28,34 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def split(examples: int, held_out: Any, seed: Any, labels: np.ndarray | None = None) -> list[Any]:
-    """Indices of the examples to train on, and of those held out; with `labels`, each part has every label's share."""
+def split(
+    examples: int, held_out: float, seed: int, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the examples to train on and of the held-out examples.
+
+    With `labels`, each part has the same share of every label.
+    """
     from sklearn.model_selection import train_test_split
 
     held_out = fraction("held_out", held_out)
     seed = _require.count("seed", seed, 0)
-    if seed >= 2**32:
+    if seed >= 2**32:  # NumPy's limit
         raise ValueError(f"`seed` must be below 2^32, got {seed}")
-    classes = 2 if labels is None else len(np.unique(labels))
-    if not classes <= math.ceil(held_out * examples) <= examples - classes:
-        words = f"`held_out` must leave at least {classes} of {examples} examples on either side"
+    # R^2 needs two held-out examples; a split by label needs one of each label on either side.
+    fewest = 2 if labels is None else len(np.unique(labels))
+    if not fewest <= math.ceil(held_out * examples) <= examples - fewest:
+        words = f"`held_out` must leave at least {fewest} of {examples} examples on either side"
         raise ValueError(f"{words}, got {held_out}")
-    return train_test_split(
+    train, test = train_test_split(
         np.arange(examples), test_size=held_out, random_state=seed, stratify=labels
     )
+    return train, test
 
 
-def batch_size(value: Any, examples: int) -> int:
-    """Requires a batch no larger than what there is to train on."""
+def batch_size(value: int, examples: int) -> int:
+    """Requires a batch that is no larger than the part to train on."""
     value = _require.count("batch_size", value, 1)
     if value > examples:
-        raise ValueError(
-            f"`batch_size` must be at most the number of examples to train on, {examples}, got {value}"
-        )
+        words = f"`batch_size` must be at most the number of examples to train on, {examples}"
+        raise ValueError(f"{words}, got {value}")
     return value
