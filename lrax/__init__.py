@@ -2,9 +2,12 @@
 
 from importlib.metadata import version as _version
 
-from . import compat, display, tasks
-from .training import monitors
-from .rate.scale import ScaleByLrState, get_lr, scale_by_lr, set_lr
+from . import compat, controllers, display, tasks
+from ._require import checks
+from .rate.access import get_lr, set_lr
+from .rate.multipliers import scale_by_multipliers
+from .rate.rule import RateRule
+from .rate.scale import ScaleByLrState, scale_by_lr
 from .schedules.combinators import (
     clip,
     delay,
@@ -42,39 +45,46 @@ from .sweeps.grid import log_grid
 from .sweeps.optimum import Optimum
 from .sweeps.points import points, random_points, sobol
 from .sweeps.result import SweepResult
+from .sweeps.rules import Halving, Median
 from .sweeps.statistics import Paired
-from .sweeps.stopping import Halving, Median
+from .sweeps.stopping import Evidence, Stopping
 from .sweeps.structural import StructuralResult, sweep_over
 from .sweeps.sweep import sweep
+from .training import monitors
 from .training.batches import minibatches
-from .training.train import Trained, train
 from .training.signals import every
 from .training.streams import Stream
 from .training.task import Task
+from .training.train import Trained, train
 
 __version__ = _version("lrax")
 
 __all__ = [
     "AskTell",
     "Confirmation",
+    "Evidence",
     "Halving",
     "Horizon",
     "Median",
     "Optimum",
     "Outcome",
     "Paired",
+    "RateRule",
     "ScaleByLrState",
     "Schedule",
+    "Stopping",
     "Stream",
     "StructuralResult",
     "SweepResult",
     "Task",
     "Trained",
     "add",
+    "checks",
     "clip",
     "compat",
     "confirm",
     "constant",
+    "controllers",
     "cooldown",
     "cosine",
     "cosine_inverse_sqrt",
@@ -95,8 +105,8 @@ __all__ = [
     "log_grid",
     "maximum",
     "minibatches",
-    "monitors",
     "minimum",
+    "monitors",
     "multiply",
     "multistep",
     "noam",
@@ -112,6 +122,7 @@ __all__ = [
     "rex",
     "scale",
     "scale_by_lr",
+    "scale_by_multipliers",
     "set_lr",
     "shift",
     "sobol",

@@ -1,12 +1,14 @@
-"""Requirements on hyperparameters: raised when the value is known, reported by checkify when it is
-traced.
+"""Requirements on arguments: a concrete bad value raises an error.
 
-A condition is always written as what must hold, so that a NaN fails it.
+A traced value has no number yet. It is not looked at, unless the program is traced inside of
+`with lrax.checks():`. A condition is always written as what must hold, so that a NaN fails it.
 """
 
+import contextlib
+import contextvars
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +16,38 @@ import numpy as np
 from jax import numpy as jnp
 from jax.core import Tracer
 from jax.experimental import checkify
+
+_CHECKING = contextvars.ContextVar("lrax.checks", default=False)
+
+
+@contextlib.contextmanager
+def checks() -> Iterator[None]:
+    """Checks traced arguments too, in programs that are traced inside of this context.
+
+    Outside of it, a traced argument costs nothing and is not checked: a checked program has an
+    effect, which makes each of its calls several times slower. Use it to find out why a compiled
+    program gives NaN. JAX keeps compiled programs, so the context clears JAX's caches on entry and
+    on exit; otherwise a program that was traced before would be used again.
+
+    Returns:
+      A context manager.
+
+    Example:
+      >>> from jax.experimental import checkify
+      >>> def rate(peak):
+      ...     return lrax.cosine(peak, steps=100)(10)
+      >>> with lrax.checks():
+      ...     error, _ = checkify.checkify(jax.jit(rate))(-1.0)
+      >>> print(error.get())
+      `peak` must be finite and non-negative, got -1.0 (`check` failed)
+    """
+    jax.clear_caches()
+    before = _CHECKING.set(True)
+    try:
+        yield
+    finally:
+        _CHECKING.reset(before)
+        jax.clear_caches()
 
 
 def float_dtype() -> np.dtype:
@@ -94,16 +128,16 @@ def at_most(words: str, low: Any, high: Any) -> None:
     """
     values = (*low, high) if isinstance(low, tuple) else (low, high)
     traced = any(isinstance(value, Tracer) for value in values)
+    if traced and not _CHECKING.get():
+        return
     *parts, high = values if traced else map(np.asarray, values)
     low = sum(parts)
-    holds = low <= high * (
-        1 + 1e-6
-    )  # phases given as fractions of a whole sum to it only up to rounding
+    # Phases given as fractions of a whole sum to it only up to rounding.
+    holds = low <= high * (1 + 1e-6)
     if traced:
         message = words + ", got {low} and {high}"
-        checkify.check(
-            jnp.all(holds), message, low=jnp.asarray(low), high=jnp.asarray(high), debug=True
-        )
+        numbers = {"low": jnp.asarray(low), "high": jnp.asarray(high)}
+        checkify.check(jnp.all(holds), message, **numbers)
     elif not np.all(holds):
         raise ValueError(f"{words}, got {low} and {high}")
 
@@ -175,11 +209,12 @@ def count(name: str, value: Any, low: int) -> int:
 
 
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
-    # The test is of the value, not of the context: under jit, a comparison of a known JAX array is
-    # a tracer too.
+    # The value is asked and not the context: under `jax.jit`, a comparison of a concrete JAX array
+    # is a tracer too.
     if isinstance(value, Tracer):
-        message = f"`{name}` must be {words}, got " + "{value}"
-        checkify.check(jnp.all(holds(value)), message, value=value, debug=True)
+        if _CHECKING.get():
+            message = f"`{name}` must be {words}, got " + "{value}"
+            checkify.check(jnp.all(holds(value)), message, value=value)
     elif not np.all(holds(np.asarray(value))):
         raise ValueError(f"`{name}` must be {words}, got {value}")
 

@@ -1,5 +1,11 @@
 """What every test runs under, and the names that every doctest may use."""
 
+import contextlib
+import ctypes
+import gc
+import os
+from pathlib import Path
+
 import jax
 import numpy as np
 import optax
@@ -27,7 +33,7 @@ OPTIMISED = ("laws", "properties", "schedule", "compat", "rate", "compiling", "b
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation(request):
-    """Most of the tests' time is LLVM's, which need not optimise programs that run for milliseconds."""
+    """Most of the tests' time is LLVM's, and most programs run for milliseconds only."""
     optimised = request.config.getoption("--slow") or any(
         word in request.module.__name__ for word in OPTIMISED
     )
@@ -35,6 +41,27 @@ def quick_compilation(request):
     jax.config.update("jax_disable_most_optimizations", not optimised)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+MEMORY = 900 * 2**20  # bytes of a worker, from which on it forgets what it has compiled
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Programs that earlier modules compiled are kept only while a worker is small."""
+    yield
+    if _resident() > MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # only glibc gives memory back
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _resident():
+    """Bytes of this process in memory; 0 where Linux does not tell."""
+    statm = Path("/proc/self/statm")
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
 
 
 @pytest.fixture

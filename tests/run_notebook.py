@@ -1,71 +1,74 @@
-"""Runs a notebook without Jupyter: `python tests/run_notebook.py notebooks/01_quickstart.ipynb`
-stores its outputs.
+"""Runs a notebook in a Jupyter kernel and stores its outputs.
 
-Cells run in order in one namespace. Lines that begin with `%` or `!` are for Colab and are left
-out. Printed text and the value of a cell's last expression become its outputs, a matplotlib Figure
-as a picture; counts and times are not kept, so that a rerun changes only what differs. `--smoke`
-only runs, small, and stores nothing.
+`python tests/run_notebook.py notebooks/01_quickstart.ipynb` replaces the outputs in the file.
+`--smoke` runs it at a small size and changes no file; with `--out PATH` the executed notebook is
+written there. Execution counts and times are not kept, so that a rerun changes only what differs.
 """
 
-import ast
-import base64
-import contextlib
+import argparse
 import hashlib
-import io
-import json
 import os
-import re
-import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 
-def source(cell):
-    return "".join(cell["source"])
+SECONDS = 600  # that a cell may take
 
 
 def code_hash(notebook):
-    """Of all code cells: outputs carry the hash of the code that made them."""
-    code = "\n".join(source(cell) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    """The hash of all code cells: stored outputs carry the hash of the code that made them."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def run_cell(code, namespace):
-    """Runs a cell; returns its outputs in the notebook format."""
-    code = re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE)
-    tree = ast.parse(code)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    printed, value = io.StringIO(), None
-    with contextlib.redirect_stdout(printed):
-        exec(compile(tree, "<cell>", "exec"), namespace)
-        if last is not None:
-            value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
-    outputs = []
-    if printed.getvalue():
-        text = printed.getvalue().splitlines(keepends=True)
-        outputs.append({"output_type": "stream", "name": "stdout", "text": text})
-    if value is not None:
-        data = {"text/plain": repr(value).splitlines(keepends=True)}
-        if hasattr(value, "savefig"):
-            picture = io.BytesIO()
-            value.savefig(picture, dpi=70)
-            data["image/png"] = base64.b64encode(picture.getvalue()).decode()
-        outputs.append({"output_type": "display_data", "data": data, "metadata": {}})
-    return outputs
-
-
-def main(path, *, smoke):
-    os.environ.pop("LRAX_SMOKE", None)  # an inherited one would store small outputs as full ones
+def execute(path, *, smoke):
+    """The notebook with the outputs of a fresh kernel, whose folder is the current one."""
+    notebook = nbformat.read(path, as_version=4)
+    # An inherited variable would store small outputs as full ones.
+    os.environ.pop("LRAX_SMOKE", None)
     if smoke:
         os.environ["LRAX_SMOKE"] = "1"
-    notebook = json.loads(path.read_text())
-    namespace = {"__name__": "__main__"}
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"] = run_cell(source(cell), namespace)
-    if not smoke:
-        notebook["metadata"]["lrax"] = {"code_hash": code_hash(notebook)}
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    # The backend of matplotlib is the kernel's own, as for a user.
+    os.environ.pop("MPLBACKEND", None)
+    client = nbclient.NotebookClient(notebook, timeout=SECONDS, kernel_name="python3")
+    client.execute(cwd=os.getcwd())
+    for cell in notebook.cells:
+        cell.metadata = {}  # the times at which it began and ended
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = merged(cell.outputs)
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = None
+    notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata["lrax"] = {"code_hash": code_hash(notebook)}
+    return notebook
+
+
+def merged(outputs):
+    """The outputs with adjacent pieces of printed text joined: the kernel cuts them by time."""
+    found = []
+    for output in outputs:
+        last = found[-1] if found else {}
+        if output.output_type == "stream" == last.get("output_type") and output.name == last.name:
+            last.text += output.text
+        else:
+            found.append(output)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    notebook = execute(options.path, smoke=options.smoke)
+    place = options.out or (None if options.smoke else options.path)
+    if place is not None:
+        nbformat.write(notebook, place)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), smoke="--smoke" in sys.argv)
+    main()

@@ -11,7 +11,7 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
-from lrax.tasks.adapters import models
+from lrax.tasks.adapters.linen import first_batch
 from lrax.training import run as train
 
 linen = pytest.importorskip("flax.linen", exc_type=ImportError)
@@ -126,8 +126,8 @@ TASKS = {
 def batches_and_keys(seed):
     """What a run with this seed sees: its first key, and the batch and key of each step."""
     keys = train.split(jax.random.key(seed))
-    rows = np.asarray(BATCH.rows(0, STEPS, keys.data))
-    return keys.init, [(BATCH.take(row), train.loss_key(keys, i)) for i, row in enumerate(rows)]
+    rows = np.asarray(BATCH.ahead(0, STEPS, keys.data))
+    return keys.init, [(BATCH.take(row), jax.random.fold_in(keys.loss, i)) for i, row in enumerate(rows)]
 
 
 def by_hand_linen(model, rate, seed, **kw):
@@ -362,7 +362,7 @@ def test_evaluate_aux_and_inputs():
             model, loss, lambda step, key: (jax.random.normal(key, (4, 5)), jnp.zeros((4, 1)))
         )
         assert drawn.evaluate is None
-        losses, _ = lrax.train(drawn, optax.adam, steps=2)({"learning_rate": 0.1}, key)
+        losses = lrax.train(drawn, optax.adam, steps=2)({"learning_rate": 0.1}, key).losses
         assert np.all(np.isfinite(losses))
     result = lrax.sweep(task, optax.adam, RATES, steps=2)
     assert list(result.aux) == ["size"]
@@ -418,10 +418,11 @@ def test_nnx_streams_of_two_layers_draw_different_masks():
 
 def test_a_source_that_is_read_once_needs_an_example():
     batch = {"inputs": X[:8], "targets": Y[:8]}
-    chex.assert_trees_all_equal(models.example([batch], None), batch)
-    chex.assert_trees_all_equal(models.example(iter([batch]), batch), batch)
+    chex.assert_trees_all_equal(first_batch([batch]), batch)
+    task = lrax.tasks.from_linen(LinenPlain(), squared_error, iter([batch]), example=batch)
+    chex.assert_trees_all_equal(task.init.args[1], batch)
     with pytest.raises(ValueError, match="`example` must be a batch"):
-        models.example(iter([batch]), None)
+        lrax.tasks.from_linen(LinenPlain(), squared_error, iter([batch]))
 
 
 @pytest.mark.parametrize(

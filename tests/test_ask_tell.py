@@ -33,7 +33,7 @@ def point(learning_rate, momentum=0.5):
 
 
 def valley():
-    """After one step of SGD from 1 on x^2 / 2 with rate r, x = 1 - r: the best rate is 1, by construction."""
+    """After one step of SGD from 1 on x^2 / 2 with rate r, x = 1 - r: the best rate is 1."""
     return lrax.Task(
         init=lambda key: jnp.ones(()),
         loss=lambda x, batch: x**2 / 2,
@@ -236,10 +236,10 @@ def test_optuna_in_two_dimensions_with_lanes_that_diverge(optuna, diverged):
     best = lrax.sweep(problems.regression(), optax.sgd, grid, steps=STEPS)
     initial = best.losses[0, 0, 0]
     assert study.best_value - np.min(best.scores) < 0.02 * initial
-    losses, _ = lrax.train(problems.regression(), optax.sgd, steps=STEPS)(
+    trained = lrax.train(problems.regression(), optax.sgd, steps=STEPS)(
         study.best_params, jax.random.key(0)
     )
-    np.testing.assert_allclose(np.mean(losses[-2:]), study.best_value, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(np.mean(trained.losses[-2:]), study.best_value, rtol=1e-4, atol=1e-7)
 
 
 def test_optunas_direction_must_agree(optuna):
@@ -247,6 +247,114 @@ def test_optunas_direction_must_agree(optuna):
     with pytest.raises(
         ValueError, match="`study` must have the direction of `mode`, 'max', got minimize"
     ):
+        search.optimize(optuna.create_study(), lambda trial: {}, trials=1)
+
+
+def test_optuna_with_a_categorical_hyperparameter(optuna):
+    # After one step of rate r from 1 on x^2 / 2 the error is (1 - r)^2 / 2. "half" is half of the
+    # rate given, so that 2 with "half" and 1 with "whole" are the optima; "none" never moves.
+    shapes = {"none": lrax.constant(0.0), "half": lrax.constant(0.5), "whole": lambda count: 1.0}
+    optimizer, traces = scaled_by(lambda lr, shape: optax.sgd(lambda count: lr * shape(count)))
+    search = lrax.AskTell(
+        valley(), optimizer, steps=1, size=8, objective="error", choices={"shape": shapes}
+    )
+    points = [{"lr": lr, "shape": shape} for lr in (0.5, 1.0, 2.0) for shape in shapes]
+    values = [outcome.value for outcome in search.evaluate(points)]
+    sizes = {"none": 0.0, "half": 0.5, "whole": 1.0}
+    wanted = [(1 - point["lr"] * sizes[point["shape"]]) ** 2 / 2 for point in points]
+    np.testing.assert_allclose(values, wanted, atol=1e-6)
+    first = len(traces)
+    study = optuna.create_study(direction="minimize", sampler=tpe(optuna))
+    space = lambda t: {
+        "lr": t.suggest_float("lr", 0.2, 0.9),
+        "shape": t.suggest_categorical("shape", list(shapes)),
+    }
+    search.optimize(study, space, trials=24)
+    assert len(traces) == first, "no batch compiles anew, whatever its categories"
+    assert study.best_params["shape"] == "whole"
+    assert search.best.hyperparams["shape"] in (shapes["whole"], shapes["half"])
+    assert search.history[0][0] == {"lr": 0.5, "shape": "none"}
+
+
+def scaled_by(optimizer):
+    traces = []
+
+    def build(lr, shape):
+        traces.append(0)
+        return optimizer(lr, shape)
+
+    return build, traces
+
+
+def test_choices_may_be_pytrees_of_numbers():
+    pairs = {"slow": {"lr": 0.5, "scale": 0.5}, "fast": {"lr": 1.0, "scale": 1.0}}
+    search = lrax.AskTell(
+        valley(),
+        lambda pair: optax.sgd(pair["lr"] * pair["scale"]),
+        steps=1,
+        size=2,
+        objective="error",
+        choices={"pair": pairs},
+    )
+    values = [o.value for o in search.evaluate([{"pair": "fast"}, {"pair": "slow"}])]
+    np.testing.assert_allclose(values, [0.0, 0.75**2 / 2], atol=1e-6)
+    assert search.best.hyperparams == {"pair": pairs["fast"]}
+
+
+def test_choices_of_a_tasks_function():
+    def task(target, shift):
+        value = lambda x: (x - target["to"] - shift) ** 2 / 2
+        return lrax.Task(
+            init=lambda key: jnp.ones(()),
+            loss=lambda x, batch: value(x),
+            batch=lambda step, key: (),
+            evaluate=lambda x: {"error": value(x)},
+        )
+
+    targets = {"near": {"to": 1.0}, "far": {"to": 3.0}}
+    search = lrax.AskTell(
+        task,
+        lambda learning_rate: optax.sgd(learning_rate),
+        steps=1,
+        size=2,
+        objective="error",
+        choices={"target": targets},
+    )
+    points = [{"learning_rate": 0.5, "target": name, "shift": 0.0} for name in targets]
+    values = [outcome.value for outcome in search.evaluate(points)]
+    np.testing.assert_allclose(values, [0.0, 0.5], atol=1e-6)
+
+
+def test_a_stop_rule_prunes_trials(optuna):
+    study = optuna.create_study(direction="minimize", sampler=tpe(optuna))
+    rule = lrax.Halving(eta=2, first=0.25, margin=0)
+    search = lrax.AskTell(problems.regression(), optax.adam, steps=STEPS, size=16, stop=rule)
+    space = lambda t: {"learning_rate": t.suggest_float("learning_rate", 1e-5, 1.0, log=True)}
+    search.optimize(study, space, trials=16)
+    outcomes = [outcome for _, outcome in search.history]
+    states = [trial.state.name for trial in study.trials]
+    pruned = [outcome.status == "pruned" for outcome in outcomes]
+    assert 4 <= sum(pruned) < 16
+    assert [state == "PRUNED" for state in states] == pruned
+    told = [trial.value for trial in study.trials]
+    np.testing.assert_allclose(told, [outcome.value for outcome in outcomes])
+    assert study.best_value == min(o.value for o in outcomes if o.status == "done")
+    assert study.best_params == pytest.approx(search.best.hyperparams)
+
+
+def test_several_objectives_are_refused(optuna):
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    search = lrax.AskTell(valley(), optax.sgd, steps=1, objective="error")
+    with pytest.raises(ValueError, match="`study` must have one objective, got 2: AskTell trains"):
+        search.optimize(study, lambda trial: {}, trials=1)
+    assert not study.trials
+
+
+def test_the_direction_is_read_from_the_objective(optuna):
+    search = lrax.AskTell(valley(), optax.sgd, steps=1, objective="score")
+    search.evaluate([{"learning_rate": 1.0}, {"learning_rate": 0.5}])
+    assert search.best.hyperparams == {"learning_rate": 1.0}
+    with pytest.raises(ValueError, match="the direction of `mode`, 'max', got minimize"):
         search.optimize(optuna.create_study(), lambda trial: {}, trials=1)
 
 
@@ -262,6 +370,20 @@ def test_bad_arguments_are_named():
             make(**kw)
     with pytest.raises(TypeError, match=r"`task` must be a lrax\.Task"):
         lrax.AskTell(3, optax.sgd, steps=1)
+    for choices, error, message in [
+        ([1], TypeError, "`choices` must be {name: {label: choice}}"),
+        ({"lr": [1]}, TypeError, r"`choices\['lr'\]` must be {label: choice}"),
+        ({"lr": {}}, ValueError, r"`choices\['lr'\]` must have at least one label"),
+        ({"lr": {"a": 1.0, "b": (1.0,)}}, ValueError, r"`choices\['lr'\]` must be schedules, or"),
+    ]:
+        with pytest.raises(error, match=message):
+            make(choices=choices)
+    with pytest.raises(
+        ValueError, match=r"`points\[0\]\['learning_rate'\]` must be one of 'a', got"
+    ):
+        make(choices={"learning_rate": {"a": 1.0}}).evaluate([{"learning_rate": "b"}])
+    with pytest.raises(TypeError, match=r"for a categorical one give `choices={'learning_rate'"):
+        make().evaluate([{"learning_rate": "cosine"}])
     for points, error, message in [
         ({"learning_rate": 0.1}, TypeError, "`points` must be a dict for each point"),
         ([], ValueError, "`points` must hold at least one point"),

@@ -3,7 +3,10 @@
 import chex
 import jax
 import numpy as np
+import optax
 import pytest
+from jax import numpy as jnp
+from jax.tree_util import Partial
 
 import lrax
 
@@ -23,7 +26,7 @@ def order(key, epoch: int, examples: int):
 
 @pytest.mark.parametrize(("examples", "size"), SIZES)
 def test_each_epoch_is_a_permutation(examples, size):
-    stream = np.asarray(source(examples, size).rows(0, 3 * examples, KEY)).reshape(
+    stream = np.asarray(source(examples, size).ahead(0, 3 * examples, KEY)).reshape(
         3 * size, examples
     )
     np.testing.assert_array_equal(np.sort(stream), np.tile(np.arange(examples), (3 * size, 1)))
@@ -45,32 +48,32 @@ def test_segments_equal_the_whole(examples_and_size, kind):
     # Of `rbg` keys, a vmap draws all numbers from the first: orders drawn so would depend on where
     # a segment begins.
     batches, key = source(*examples_and_size), jax.random.key(1, impl=kind)
-    whole = batches.rows(0, 10, key)
+    whole = batches.ahead(0, 10, key)
     np.testing.assert_array_equal(
-        whole, np.concatenate([batches.rows(0, 4, key), batches.rows(4, 6, key)])
+        whole, np.concatenate([batches.ahead(0, 4, key), batches.ahead(4, 6, key)])
     )
     for step in (0, 3, 9):
         np.testing.assert_array_equal(whole[step], batches.at(step, key))
-    assert batches.rows(4, 0, key).shape == (0, examples_and_size[1])
+    assert batches.ahead(4, 0, key).shape == (0, examples_and_size[1])
 
 
 def test_a_batch_reaches_into_the_next_epoch():
     first, second = order(KEY, 0, 10), order(KEY, 1, 10)
     np.testing.assert_array_equal(
-        source(10, 4).rows(2, 1, KEY)[0], np.concatenate([first[8:], second[:2]])
+        source(10, 4).ahead(2, 1, KEY)[0], np.concatenate([first[8:], second[:2]])
     )
 
 
 def test_unshuffled_is_the_order_given():
-    rows = source(10, 4, shuffle=False).rows(1, 3, KEY)
+    rows = source(10, 4, shuffle=False).ahead(1, 3, KEY)
     np.testing.assert_array_equal(rows, [[4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5]])
 
 
 def test_keys_differ_and_repeat():
     batches = source(50, 8)
-    rows = batches.rows(0, 6, KEY)
-    np.testing.assert_array_equal(rows, batches.rows(0, 6, jax.random.key(0)))
-    assert not np.array_equal(rows, batches.rows(0, 6, jax.random.key(1)))
+    rows = batches.ahead(0, 6, KEY)
+    np.testing.assert_array_equal(rows, batches.ahead(0, 6, jax.random.key(0)))
+    assert not np.array_equal(rows, batches.ahead(0, 6, jax.random.key(1)))
 
 
 @pytest.mark.parametrize("first", [2**31 - 1, 2**31 - 2, 2**30 + 7])
@@ -78,7 +81,7 @@ def test_keys_differ_and_repeat():
     ("examples", "size"), [(10, 4), (1000, 999), (46_000, 46_000), (2_000_000, 1000)]
 )
 def test_long_runs_do_not_overflow(examples, size, first):
-    rows = source(examples, size, shuffle=False).rows(first, 2, KEY)
+    rows = source(examples, size, shuffle=False).ahead(first, 2, KEY)
     expected = (first * size + np.arange(2 * size)) % examples
     np.testing.assert_array_equal(rows, expected.reshape(2, size))
 
@@ -91,7 +94,7 @@ def test_long_runs_keep_their_epochs(examples, size):
         order(KEY, epoch, examples)[row]
         for epoch, row in zip(*divmod(position, examples), strict=True)
     ]
-    np.testing.assert_array_equal(source(examples, size).rows(first, 2, KEY).reshape(-1), expected)
+    np.testing.assert_array_equal(source(examples, size).ahead(first, 2, KEY).reshape(-1), expected)
 
 
 def test_a_traced_step_and_data_as_an_argument():
@@ -113,18 +116,18 @@ def test_a_traced_step_and_data_as_an_argument():
 def test_x64(x64):
     with x64:
         batches = source(10, 4)
-        rows = batches.rows(3, 2, jax.random.key(0))
+        rows = batches.ahead(3, 2, jax.random.key(0))
         assert rows.dtype == np.int32
         np.testing.assert_array_equal(
-            rows, np.concatenate([batches.rows(s, 1, jax.random.key(0)) for s in (3, 4)])
+            rows, np.concatenate([batches.ahead(s, 1, jax.random.key(0)) for s in (3, 4)])
         )
 
 
 def test_lanes_of_keys_and_of_steps():
     batches, keys = source(10, 4), jax.random.split(KEY, 3)
-    lanes = jax.vmap(batches.rows, in_axes=(0, None, 0))(np.arange(3), 5, keys)
+    lanes = jax.vmap(batches.ahead, in_axes=(0, None, 0))(np.arange(3), 5, keys)
     for lane, key in enumerate(keys):
-        np.testing.assert_array_equal(lanes[lane], batches.rows(lane, 5, key))
+        np.testing.assert_array_equal(lanes[lane], batches.ahead(lane, 5, key))
 
 
 def test_is_a_pytree_of_the_arrays_given():
@@ -178,3 +181,49 @@ def test_errors(arguments, error, message):
 def test_shuffle_is_a_bool():
     with pytest.raises(TypeError, match="`shuffle` must be a bool, got 1"):
         lrax.minibatches(np.zeros(3), 1, shuffle=1)
+
+
+def shifted(batch, key):
+    return {"x": batch["x"] + jax.random.uniform(key)}
+
+
+def test_a_transform_has_a_key_of_its_own_in_every_step():
+    plain = lrax.minibatches({"x": np.zeros(12)}, size=4)
+    moved = lrax.minibatches({"x": np.zeros(12)}, size=4, transform=shifted)
+    key = jax.random.key(0)
+    drawn = [float(moved.at(step, key)["x"][0]) for step in range(20)]
+    assert len(set(drawn)) == 20
+    assert drawn == [float(moved.at(step, key)["x"][0]) for step in range(20)]
+    assert drawn != [float(moved.at(step, jax.random.key(1))["x"][0]) for step in range(20)]
+    # The examples are those that come without it, in the same order.
+    np.testing.assert_array_equal(moved.ahead(3, 5, key), plain.ahead(3, 5, key))
+
+
+def test_a_transform_augments_training_and_not_evaluation():
+    x = np.linspace(-1.0, 1.0, 32, dtype=np.float32)
+    seen = []
+
+    def augmented(batch, key):
+        seen.append(batch)
+        return {**batch, "y": batch["y"] + 100.0}
+
+    task = lrax.Task(
+        init=lambda key: jnp.zeros(()),
+        loss=lambda slope, batch: jnp.mean((slope * batch["x"] - batch["y"]) ** 2),
+        batch=lrax.minibatches({"x": x, "y": 3 * x}, size=8, transform=augmented),
+        evaluate=lambda slope: {"val_loss": jnp.mean((slope * x - 3 * x) ** 2)},
+    )
+    result = lrax.sweep(task, optax.sgd, [0.0], steps=4)
+    assert seen
+    assert (result.losses > 9000).all()
+    np.testing.assert_allclose(result.metrics["val_loss"], np.mean((3 * x) ** 2), rtol=1e-5)
+
+
+def test_the_arrays_of_a_transform_are_data():
+    mean = np.full(3, 2.0, np.float32)
+    centred = Partial(lambda mean, batch, key: {"x": batch["x"] - mean[None]}, mean)
+    batches = lrax.minibatches({"x": np.ones((6, 3))}, size=2, transform=centred)
+    assert any(leaf is mean for leaf in jax.tree.leaves(batches))
+    np.testing.assert_array_equal(batches.at(0, jax.random.key(0))["x"], np.full((2, 3), -1.0))
+    with pytest.raises(TypeError, match=r"`transform` must be a function of \(batch, key\)"):
+        lrax.minibatches({"x": np.ones(6)}, size=2, transform=3)

@@ -12,8 +12,16 @@ import optax
 import pytest
 
 import lrax
-from lrax.__main__ import main
-from lrax.cli import report, shell
+from lrax.cli import (
+    again,
+    demo as cli_demo,
+    objects,
+    report,
+    show as cli_show,
+    sweep as cli_sweep,
+    values,
+)
+from lrax.cli.main import main
 
 MODULE = """
 import jax
@@ -30,6 +38,11 @@ task = lrax.Task(
     evaluate=lambda params: {"error": abs(params["w"] - 3)},
 )
 number = 3
+start = {"w": 2.0}
+
+
+def width(step):
+    return step.batch["x"].shape[0]
 
 
 def make():
@@ -55,7 +68,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
     sys.modules.pop("of_mine", None)
-    shell._file.cache_clear()
+    objects._file.cache_clear()
 
 
 def test_demo(tmp_path):
@@ -91,6 +104,7 @@ def test_demo(tmp_path):
         "to compile",
         "plan:",
         "best:    learning rate",
+        "optimum: learning rate",
         "between",
         "picture: a.png",
     ):
@@ -103,13 +117,16 @@ def test_help_and_errors_read_well(capsys):
     for arguments in (["--help"], ["demo", "--help"]):
         with pytest.raises(SystemExit, match="0"):
             main(arguments)
-    assert "learning rates to try (default: 48)" in capsys.readouterr().out
+    assert "number of learning rates (default: 48)" in capsys.readouterr().out
     for arguments, message in (
         ([], "the following arguments are required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
         (["demo", "--rates", "2"], "argument --rates: must be at least 3, got 2"),
         (["demo", "--steps", "many"], "argument --steps: invalid number value: 'many'"),
         (["demo", "--low", "-1"], "argument --low: must be positive and finite, got -1"),
+        (["demo", "--out", "no/a.png"], "argument --out: must be a file name in a folder that"),
+        (["demo", "--rates", "9" * 30], "argument --rates: must be at most 100000, got 999"),
+        (["demo", "--\x1b[31mred"], r"unrecognized arguments: --\x1b[31mred"),
     ):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
@@ -117,10 +134,8 @@ def test_help_and_errors_read_well(capsys):
 
 
 def test_failures_are_one_line(capsys):
-    assert main(["demo", "--low", "1", "--high", "0.1"]) == 1
-    assert capsys.readouterr().err == "lrax: `low` must be at most `high`, got 1.0 and 0.1\n"
-    assert main(["demo", "--out", "no_such_folder/a.png", "--rates", "3", "--steps", "10"]) == 1
-    assert "no_such_folder" in capsys.readouterr().err
+    assert main(["demo", "--low", "1", "--high", "0.1"]) == 2
+    assert capsys.readouterr().err == "lrax: --low must be at most --high, got 1.0 and 0.1\n"
 
 
 def sweep(capsys, *words):
@@ -130,15 +145,17 @@ def sweep(capsys, *words):
 
 
 def test_sweep_end_to_end(folder):
-    command = "sweep of_mine.py:task --optimizer of_mine.py:sgd --lr 1e-3:10:5 --grid momentum=0,0.5 --seeds 2"
-    command += " --steps 40 --warmup 10% --decay cosine --objective error --out found"
+    command = "sweep of_mine.py:task --optimizer of_mine.py:sgd --lr 1e-3:10:5 --seeds 2"
+    command += " --grid momentum=0,0.5 --steps 40 --warmup 10% --decay cosine"
+    command += " --objective error --out found"
     done = subprocess.run(
         [sys.executable, "-m", "lrax", *command.split()], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[0] == (
-        "of_mine.py:task: 10 points x 2 seeds = 20 runs of 40 steps, by of_mine.py:sgd under warmup_cosine(lr, 40, 4)"
+        "of_mine.py:task: 10 points x 2 seeds = 20 runs of 40 steps,"
+        " by of_mine.py:sgd under warmup_cosine(lr, 40, 4)"
     )
     assert sum(line.endswith(("done", "diverged")) for line in lines) == 10
     for word in (
@@ -150,7 +167,10 @@ def test_sweep_end_to_end(folder):
     ):
         assert word in done.stdout
     assert re.search(
-        r"^best:    lr \S+, between \S+ and \S+, with momentum", done.stdout, re.MULTILINE
+        r"^best:    lr \S+, with momentum \S+\n +lowest error: \S+ ±", done.stdout, re.MULTILINE
+    )
+    assert re.search(
+        r"^optimum: lr \S+, between \S+ and \S+; interpolated", done.stdout, re.MULTILINE
     )
     result = lrax.SweepResult.load("found.npz")
     assert result.losses.shape == (10, 2, 40)
@@ -198,7 +218,7 @@ def test_sweep_is_the_sweep(folder, capsys):
     ],
 )
 def test_optimizers_under_a_schedule(warmup, decay, words, schedule):
-    optimizer, said = shell.optimizer("optax:sgd", steps=20, warmup=warmup, decay=decay)
+    optimizer, said = objects.optimizer("optax:sgd", steps=20, warmup=warmup, decay=decay)
     assert said == words
     found = optimizer(learning_rate=0.5)
     gradient, rates = np.float32(1.0), []
@@ -226,7 +246,8 @@ def test_sweep_at_an_edge_prints_the_command_that_goes_on(folder, capsys):
     assert "the highest learning rate of the grid: a higher one may be better" in shown
     command = re.search(r"^next:    python -m lrax sweep (.*)$", shown, re.MULTILINE)[1]
     assert command == (
-        "of_mine.py:task --steps 20 --out a-2 --no-progress --checkpoint c-2 --lr 0.0005623:0.003162:4"
+        "of_mine.py:task --steps 20 --out a-2 --no-progress --checkpoint c-2"
+        " --lr 0.0005623:0.003162:4"
     )
     assert sweep(capsys, *shlex.split(command))[0] == 0
     assert {"a.npz", "a-2.npz", "c.npz", "c-2.npz"} <= {path.name for path in folder.iterdir()}
@@ -238,7 +259,7 @@ def test_sweep_where_everything_diverges(folder, capsys):
     words = ["of_mine:task", "--optimizer", "of_mine:sgd", "--lr", "1e10:1e20:3", "--steps", "40"]
     status, shown, _ = sweep(capsys, *words)
     assert status == 1
-    assert "best:    none, for every point diverged" in shown
+    assert "best:    none: every point diverged with some seed; try lower rates" in shown
     assert shown.endswith("--steps 40 --lr 1:1e+15:4\n")
 
 
@@ -254,15 +275,19 @@ def test_sweep_where_everything_diverges(folder, capsys):
             "of_mine",
             "the task must be module:attribute or path/to/file.py:attribute, got 'of_mine'",
         ),
-        ("of_mine:tusk", "of_mine has no 'tusk'; it has broken, make, number, sgd, task, x"),
+        (
+            "of_mine:tusk",
+            "of_mine has no 'tusk'; it has broken, make, number, sgd, start, task, width, x",
+        ),
         (
             "of_mine:number",
-            "of_mine:number must be a lrax.Task or a function that returns one, but is a int",
+            "of_mine:number must be a lrax.Task or a function that returns one, but is an object"
+            " of type int",
         ),
         ("of_mine:task --optimizer optax:adm", "optax has no 'adm'; it has ada"),
         (
             "of_mine:task --optimizer of_mine:number",
-            "must be a function that returns an optax optimizer, but is a int",
+            "must be a function that returns an optax optimizer, but is an object of type int",
         ),
         (
             "of_mine:task --warmup 101%",
@@ -270,9 +295,9 @@ def test_sweep_where_everything_diverges(folder, capsys):
         ),
         (
             "of_mine:task --lr 1,2 --grid learning_rate=3",
-            "'learning_rate' has values twice; --lr is for the optimizer",
+            "--lr and --grid both give values of 'learning_rate'",
         ),
-        ("of_mine:task --grid b1=0,1 --grid b1=0.5", "'b1' has values twice"),
+        ("of_mine:task --grid b1=0,1 --grid b1=0.5", "--grid gives values of 'b1' twice"),
     ],
 )
 def test_what_is_not_there_is_named(folder, capsys, words, message):
@@ -282,21 +307,137 @@ def test_what_is_not_there_is_named(folder, capsys, words, message):
     assert message in err
 
 
-def test_what_a_sweep_refuses_is_one_line(folder, capsys):
-    for words, message in (
-        (
-            "--objective accuracy",
-            "lrax: `objective` must be one of 'train_loss', 'error', got 'accuracy'\n",
-        ),
-        ("--grid b7=1,2", "lrax: `grid` must name parameters of the optimizer"),
-        ("--execution fast", "lrax: `execution` must be one of 'auto'"),
-        ("--devices 99", "lrax: `devices` must be at most the "),
+def test_what_a_sweep_refuses_is_one_line_that_names_the_option(folder, capsys):
+    for words, status, message in (
+        ("--objective acc", 2, "lrax: --objective must be one of 'train_loss', 'error', got 'acc'"),
+        ("--grid b7=1,2", 2, "lrax: --lr and --grid must name parameters of the optimizer"),
+        ("--execution fast", 2, "lrax: --execution must be one of 'auto'"),
+        ("--checkpoint no/a.npz", 2, "lrax: --checkpoint must be a place that can be written"),
+        ("--devices 99", 2, "lrax: --devices must be at most the "),
+        ("--lr 1:2:9999 --seeds 99", 2, "lrax: --lr, --grid and --seeds must make at most 100000"),
     ):
-        status, _, err = sweep(capsys, "of_mine:task", *words.split())
-        assert (status, err.count("\n")) == (1, 1)
+        found, _, err = sweep(capsys, "of_mine:task", *words.split())
+        assert (found, err.count("\n")) == (status, 1), err
         assert err.startswith(message)
     with pytest.raises(ValueError, match="a mistake of my own"):  # is shown with its traceback
         main(["sweep", "of_mine:broken"])
+
+
+BAD = ("", " ", "nan", "inf", "-1", "0", "1e999", "2**64", str(2**64), "é", "\x1b[2J", "a\0b")
+BAD += ("1:2", ":", ",", "1,,2", "x=1", "=", "%", "/", "..", "a" * 5000)
+OPTIONS = "optimizer lr grid steps seeds warmup decay params objective mode select eval-every stop"
+OPTIONS = (
+    OPTIONS + " monitor record-every execution devices budget checkpoint out processes process-id"
+).split()
+
+
+COMMANDS = [("sweep of_mine:task", option) for option in OPTIONS]
+COMMANDS += [("demo", option) for option in ("rates", "low", "high", "seeds", "steps", "out")]
+COMMANDS += [("show constant(1)", option) for option in ("steps", "width", "out")]
+
+
+@pytest.mark.parametrize(("command", "option"), COMMANDS)
+def test_bad_values_end_without_a_traceback(folder, capsys, monkeypatch, command, option):
+    """Each value is refused with a message that can be printed, or gets as far as the work."""
+
+    def stand_in(*arguments, **given):
+        raise objects.Mistake("the command was read")
+
+    for module in (cli_sweep, cli_demo):
+        monkeypatch.setattr(module, "sweep", stand_in)
+    monkeypatch.setattr(cli_show, "_print", stand_in)
+    for value in BAD:
+        try:
+            status = main([*command.split(), f"--{option}={value}"])
+        except SystemExit as end:  # argparse
+            status = end.code
+        err = capsys.readouterr().err
+        assert status == 2
+        assert err.replace("\n", "").isprintable(), err
+
+
+@pytest.mark.parametrize("value", BAD)
+def test_bad_tasks_end_without_a_traceback(folder, capsys, value):
+    for text in (value, f"{value}:task", f"{value}.py:task", f"of_mine:{value}"):
+        try:
+            status = main(["sweep", text])
+        except SystemExit as end:  # argparse, of a text that begins with a dash
+            status = end.code
+        assert status == 2
+        assert capsys.readouterr().err.replace("\n", "").isprintable()
+
+
+def test_sweep_starts_from_given_parameters(folder, capsys, monkeypatch):
+    seen = {}
+
+    def stand_in(task, optimizer, grid, **given):
+        seen.update(given)
+        raise objects.Mistake("enough")
+
+    monkeypatch.setattr(cli_sweep, "sweep", stand_in)
+    assert main(["sweep", "of_mine:task", "--params", "of_mine:start", "--select", "best"]) == 2
+    assert seen["params"] == {"w": 2.0}
+    assert seen["select"] == "best"
+    assert "mode" not in seen  # the library infers it from the name
+
+
+def test_monitors_are_recorded_and_a_dry_run_estimates(folder, capsys):
+    words = "of_mine:task --lr 0.1,1 --steps 20 --monitor grad_norm --monitor of_mine:width"
+    words = [*words.split(), "--record-every", "5", "--out", "a", "--no-progress"]
+    status, shown, err = sweep(capsys, *words, "--dry-run")
+    assert (status, err) == (0, "")
+    assert "2 lanes: about " in shown
+    assert not (folder / "a.npz").exists()
+    assert sweep(capsys, *words)[0] == 0
+    found = lrax.SweepResult.load("a.npz")
+    assert {name: values.shape for name, values in found.monitors.items()} == {
+        "grad_norm": (2, 1, 4),
+        "width": (2, 1, 4),
+    }
+    status, _, err = sweep(capsys, "of_mine:task", "--monitor", "grad")
+    assert status == 2
+    assert "--monitor must be one of grad_norm, " in err
+
+
+def result(losses, metric, *, status="done", causes="", mode="max"):
+    """A result of a sweep of three rates, as the report is given one."""
+    points, seeds = np.shape(metric)
+    return lrax.SweepResult(
+        hyperparams={"learning_rate": np.array([0.1, 1.0, 10.0])},
+        seeds=[str(seed) for seed in range(seeds)],
+        losses=np.broadcast_to(np.float32(losses), (points, seeds, 4)).copy(),
+        steps=4,
+        metrics={"val_accuracy": np.asarray(metric, np.float32)},
+        status=np.full((points, seeds), status),
+        stopped_at=np.full(points, 4),
+        causes=np.full((points, seeds), causes),
+        objective="val_accuracy",
+        mode=mode,
+        info={"versions": {}, "device": "cpu", "compile_seconds": 0.0, "run_seconds": 0.0},
+    )
+
+
+def test_the_report_has_one_best_and_names_the_direction():
+    shown = report.report(result(1.0, [[0.5, 0.5], [0.9, 0.9], [0.8, 0.8]]))
+    assert "\n* " in shown
+    (best,) = re.findall(r"^best: +(.*)\n +(.*)$", shown, re.MULTILINE)
+    assert best == ("learning rate 1", "highest val accuracy: 0.9 ±0")
+    assert re.search(r"^optimum: learning rate .*; interpolated between the points", shown, re.M)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "goes_on"),
+    [
+        (result(1.0, [[np.nan]] * 3), "'val_accuracy' is not a finite number at any point", False),
+        (result(1.0, [[np.nan]] * 3, status="diverged"), "every point diverged", True),
+        (result(np.nan, [[np.nan]] * 3, status="diverged"), "check the data", False),
+    ],
+)
+def test_the_report_says_why_there_is_no_best(found, reason, goes_on):
+    shown = report.report(found, lambda name, edge: f"{name} {edge}er")
+    assert reason in " ".join(shown.split())
+    assert "best:    none: " in shown
+    assert ("next:    learning_rate lower" in shown) == goes_on
 
 
 def test_help_of_sweep(capsys):
@@ -315,7 +456,7 @@ def test_help_of_sweep(capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "values"),
+    ("text", "wanted"),
     [
         ("1e-3:1e-1:3", [1e-3, 1e-2, 1e-1]),
         ("1e-3:1e-1:3:log", [1e-3, 1e-2, 1e-1]),
@@ -324,8 +465,8 @@ def test_help_of_sweep(capsys):
         ("0.1", [0.1]),
     ],
 )
-def test_values(text, values):
-    np.testing.assert_allclose(shell.axis(text).values, values)
+def test_values(text, wanted):
+    np.testing.assert_allclose(values.axis(text).values, wanted)
 
 
 @pytest.mark.parametrize(
@@ -333,20 +474,22 @@ def test_values(text, values):
     [
         (
             "--lr 1:2",
-            "must be low:high:n, low:high:n:linear or a list, such as 1e-5:1:48 or 1e-3,1e-2, got '1:2'",
+            "must be low:high:n, low:high:n:linear or a list, such as 1e-5:1:48 or 1e-3,1e-2, got"
+            " '1:2'",
         ),
         ("--lr 1:2:3:cubic", "must be low:high:n, low:high:n:linear or a list"),
         ("--lr a,b", "must be low:high:n or a list of numbers"),
         ("--lr 1:2:3.5", "must be two numbers and a count"),
+        ("--lr 1e300:1e308:3", "argument --lr: cannot be made: "),
         ("--lr 2:1:3", "must go from a lower to a higher finite number"),
         ("--lr 1:2:1", "must have at least 2 values"),
         (
             "--lr 0:1:3",
-            "is at equal ratios and must begin above 0; at equal distances it is 0:1:3:linear",
+            "has equal ratios and must begin above 0; with equal distances it is 0:1:3:linear",
         ),
         ("--grid 1e-3:1:3", "must be name=values"),
         ("--budget soon", "must be seconds, or such as 90s, 10min or 2h, got 'soon'"),
-        ("--out no_such_folder/a", "must be a name in a folder that is there"),
+        ("--out no_such_folder/a", "must be a file name in a folder that exists"),
         ("--decay sine", "invalid choice: 'sine'"),
         ("--steps 0", "must be at least 1, got 0"),
     ],
@@ -359,9 +502,9 @@ def test_values_that_cannot_be_read(capsys, option, message):
 
 def test_commands_that_go_on():
     axes = {
-        "lr": shell.axis("1,2,4"),
-        "wd": shell.axis("1e-3:1:4"),
-        "m": shell.axis("0:1:5:linear"),
+        "lr": values.axis("1,2,4"),
+        "wd": values.axis("1e-3:1:4"),
+        "m": values.axis("0:1:5:linear"),
     }
     words = [
         "sweep",
@@ -379,20 +522,20 @@ def test_commands_that_go_on():
         ("wd", "low", "--grid m=0:1:5:linear --out r/a-10 --grid wd=1e-05:0.01:4"),
     ):
         assert (
-            shell.extended(words, axes, "lr", name, edge) == f"python -m lrax sweep a:task {tail}"
+            again.extended(words, axes, "lr", name, edge) == f"python -m lrax sweep a:task {tail}"
         )
     assert (
-        shell.extended(words, axes, "lr", "m", "high") is None
+        again.extended(words, axes, "lr", "m", "high") is None
     )  # a momentum of 1.25 is nothing to try
-    axes = {"lr": shell.axis("1:3:5:linear")}
-    assert shell.extended(["--grid=lr=1:3:5:linear"], axes, "lr", "lr", "high").endswith(
+    axes = {"lr": values.axis("1:3:5:linear")}
+    assert again.extended(["--grid=lr=1:3:5:linear"], axes, "lr", "lr", "high").endswith(
         "lrax --lr 2.5:4:4:linear"
     )
     assert (
-        shell.extended([], {"lr": shell.axis("1:4:4:linear")}, "lr", "lr", "low") is None
+        again.extended([], {"lr": values.axis("1:4:4:linear")}, "lr", "lr", "low") is None
     )  # would go below 0
     assert (
-        shell.extended([], {"lr": shell.axis("3")}, "lr", "lr", "low") is None
+        again.extended([], {"lr": values.axis("3")}, "lr", "lr", "low") is None
     )  # no ratio is known
 
 
@@ -419,7 +562,8 @@ def test_two_processes(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = f"sweep of_mine:task --lr 1e-3:1:9 --steps 30 --out both --coordinator 127.0.0.1:{port} --processes 2"
+    words = "sweep of_mine:task --lr 1e-3:1:9 --steps 30 --out both --processes 2"
+    words += f" --coordinator 127.0.0.1:{port}"
     command = [sys.executable, "-m", "lrax", *words.split(), "--process-id"]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     running = [subprocess.Popen([*command, str(i)], **pipes) for i in range(2)]
@@ -428,7 +572,9 @@ def test_two_processes(folder):
     assert "best:    learning rate" in first
     assert "best:" not in second  # nor anything else of lrax's
     assert lrax.SweepResult.load("both.npz").losses.shape == (9, 1, 30)
-    alone = lrax.sweep(shell.task("of_mine:task"), optax.adam, lrax.log_grid(1e-3, 1, 9), steps=30)
+    alone = lrax.sweep(
+        objects.task("of_mine:task"), optax.adam, lrax.log_grid(1e-3, 1, 9), steps=30
+    )
     np.testing.assert_allclose(
         lrax.SweepResult.load("both.npz").losses, alone.losses, rtol=1e-5, atol=1e-6
     )

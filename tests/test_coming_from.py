@@ -1,4 +1,4 @@
-"""README's table of other frameworks' schedulers: it is complete, and its two sides are equal."""
+"""The tables of other frameworks' schedulers are complete, and their two sides are equal."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 import lrax
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parent.parent / "lrax" / "compat" / "README.md").read_text()
 FRAMEWORKS = ("torch", "transformers", "timm", "keras", "optax")
 NAMES = dict(
     lr=0.1, low=0.01, T=100, W=10, step=20, gamma=0.5, factor=0.25, power=2.0, milestones=[30, 60]

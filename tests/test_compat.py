@@ -100,7 +100,7 @@ def test_every_scheduler_is_recorded_in_many_settings():
         names = {setting["name"] for name, setting in taken if name == framework}
         if framework == "transformers":  # by the words of its training configuration
             names = {setting["keywords"]["name"] for name, setting in taken if name == framework}
-            assert names == module.FUNCTIONS.keys()
+            assert names == module.scheduler.FUNCTIONS.keys()
         else:  # the momentum is recorded with the rate, under the rate's name
             assert names == {name for name in module.__all__ if not name.endswith("Momentum")}
 

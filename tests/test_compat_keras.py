@@ -100,7 +100,7 @@ def test_teeth_far_out(t):
         (lambda: keras.ExponentialDecay(0.1, 10, -1.0), "`decay_rate`"),
         (lambda: keras.InverseTimeDecay(0.1, 10, -1.0), "`decay_rate`"),
         (lambda: keras.PiecewiseConstantDecay([20, 10], [0.1, 0.2, 0.3]), "ascending"),
-        (lambda: keras.PiecewiseConstantDecay([], [0.1]), "one more"),
+        (lambda: keras.PiecewiseConstantDecay([], [0.1]), "at least one number"),
         (lambda: keras.PolynomialDecay(0.1, 10, power=-1.0), "`power`"),
     ],
 )

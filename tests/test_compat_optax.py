@@ -156,10 +156,10 @@ def test_a_traced_peak_of_zero(peak):
         (lambda: compat.cosine_decay_schedule(0.1, 0), "`decay_steps`"),
         (
             lambda: compat.warmup_cosine_decay_schedule(0.0, 0.1, 80, 80),
-            "`decay_steps - warmup_steps`",
+            "`decay_steps` must be above `warmup_steps`",
         ),
         (lambda: compat.warmup_exponential_decay_schedule(0.0, 0.1, -1, 10, 0.5), "`warmup_steps`"),
-        (lambda: compat.piecewise_constant_schedule(0.1, {10: -0.5}), "`scales`"),
+        (lambda: compat.piecewise_constant_schedule(0.1, {10: -0.5}), "`boundaries_and_scales`"),
         (
             lambda: compat.piecewise_interpolate_schedule("cubic", 0.1, {10: 0.5}),
             "`interpolate_type`",

@@ -246,7 +246,7 @@ def test_products_of_functions_are_exact_over_blocks():
         ("SequentialLR", dict(lr=0.1, schedulers=[decay(0.1)] * 2, milestones=[2.5]), "`milestones` must be whole"),
         ("SequentialLR", dict(lr=0.1, schedulers=[decay(0.1)] * 3, milestones=[3, 2]), "must be in ascending order"),
         ("SequentialLR", dict(lr=0.1, schedulers=[lrax.rex(1, 0, 9)], milestones=[]), "made by the functions of lrax"),
-        ("ChainedScheduler", dict(lr=0.1, schedulers=[]), "`schedulers` must be at least one"),
+        ("ChainedScheduler", dict(lr=0.1, schedulers=[]), "`schedulers` must be a list of at least one"),
         ("ChainedScheduler", dict(lr=0.0, schedulers=[decay(0.1)]), "`lr` must be finite and positive"),
     ],
 )  # fmt: skip
@@ -265,9 +265,10 @@ def test_functions_and_schedules_are_told_apart():
 
 def test_bad_traced_numbers_are_named_under_checkify():
     build = lambda factor: jax.tree.leaves(torch.LinearLR(lr=0.1, start_factor=factor))
-    checked = checkify.checkify(jax.jit(build))
-    assert "`start_factor` must be at most 1" in checked(1.5)[0].get()
-    assert checked(0.5)[0].get() is None
+    with lrax.checks():
+        checked = checkify.checkify(jax.jit(build))
+        assert "`start_factor` must be at most 1" in checked(1.5)[0].get()
+        assert checked(0.5)[0].get() is None
 
 
 def anneal(lr):

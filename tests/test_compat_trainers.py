@@ -831,7 +831,7 @@ def test_durations():
         (lambda: deepspeed.LRRangeTest(lr_range_test_step_size=0), "`lr_range_test_step_size`"),
         (
             lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 100, 100, "cosine"),
-            "`lr_decay_steps - ",
+            "`lr_decay_steps` must be above `lr_warmup_steps`",
         ),
         (
             lambda: megatron.OptimizerParamScheduler(0.0, 1.0, 0.1, 10, 100, "WSD"),
@@ -851,7 +851,7 @@ def test_durations():
             "`warmup_steps` or",
         ),
         (lambda: nemo.WarmupPolicy(0.1, warmup_ratio=0.1), "`max_steps` must be given"),
-        (lambda: nemo.CosineAnnealing(0.1, max_steps=10, warmup_steps=10), "`max_steps - warmup`"),
+        (lambda: nemo.CosineAnnealing(0.1, max_steps=10, warmup_steps=10), "`max_steps` must be above the warmup"),
         (
             lambda: nemo.CosineAnnealing(0.1, max_steps=10, min_lr=1.0),
             "`min_lr` must be at most `lr`",
@@ -876,7 +876,7 @@ def test_durations():
         ),
         (
             lambda: big_vision.create_learning_rate_schedule(100, warmup_steps=100),
-            "`total_steps - warmup`",
+            "`total_steps` must be above the warmup",
         ),
         (
             lambda: t5x.create_learning_rate_scheduler("constant * cosine"),
@@ -892,7 +892,7 @@ def test_durations():
         (lambda: composer.LinearScheduler(0.1), "`horizon` must be given for `t_max`"),
         (
             lambda: composer.StepScheduler(0.1, "3tok"),
-            "`step_size` must be a number of updates or such as",
+            "`step_size` must be a number of updates, or text such as",
         ),
         (lambda: composer.CosineAnnealingWarmRestartsScheduler(0.1, 10, 0.5), "`t_mult`"),
     ],

@@ -18,7 +18,8 @@ import optax
 import problems
 
 import lrax
-from lrax.sweeps.engine import engine, loop as run, plan
+from lrax.sweeps.engine import devices as hardware, loop
+from lrax.sweeps.storage.checkpoint import Checkpoint
 
 TASK = problems.regression()
 SLOW = {
@@ -139,30 +140,25 @@ def check_convolutions(folder):
 
 def programs(task, *, points=8, **options):
     """The compiled programs of a sweep."""
-    bits = np.zeros((2, 2), np.uint32)
-    if options.get("rng") == "independent":
-        bits = np.zeros((2, points, 2), np.uint32)
-    rates = {"learning_rate": np.linspace(0.1, 1.0, points)}
-    made = engine.Engine(
-        task, optax.adam, rates, bits, **{"steps": 300, "rng": "common", **options}
-    )
-    made.compile()
-    return {
-        name: getattr(made._parts, name).lower(*shapes)()
-        for name, shapes in made._arguments.items()
-    }
+    rates = np.linspace(0.1, 1.0, points)
+    return problems.engine(task, rates, seeds=2, **options).programs
 
 
-def assert_no_collective(task, **options):
-    found = programs(task, devices=8, **options)
-    assert found.keys() == {"init", "draw", "start", "train", "evaluate"}
+def executables(found):
+    return {name: part.compiled for name, part in found._asdict().items() if name != "seconds"}
+
+
+def assert_no_collective(task, *, convolutions="auto", rng="common"):
+    found = executables(programs(task, devices=8, rng=rng, convolutions=convolutions))
+    assert found.keys() == {"start", "draw", "train", "evaluate"}
     for name, program in found.items():
         for collective in COLLECTIVES:
-            assert collective not in program.as_text(), (name, options, collective)
+            assert collective not in program.as_text(), (name, rng, convolutions, collective)
     # Each device has its own part of the lanes alone, and their buffers are taken over.
     train = found["train"].memory_analysis()
-    one = programs(task, devices=1, points=1, execution=1, **options)["train"].memory_analysis()
-    lanes = 2 if options.get("rng") == "independent" else 1
+    options = dict(devices=1, points=1, execution=1, rng=rng, convolutions=convolutions)
+    one = programs(task, **options).train.compiled.memory_analysis()
+    lanes = 2 if rng == "independent" else 1
     assert train.alias_size_in_bytes == lanes * one.alias_size_in_bytes > 0
 
 
@@ -191,7 +187,7 @@ def check_data_is_no_constant(folder):
             "val_loss": problems.squared_error(params, {"x": on_one, "y": on_one[:, 0]})
         }
     )
-    for program in programs(closing, devices=8).values():
+    for program in executables(programs(closing, devices=8)).values():
         assert not re.search(r"f32\[6000,3\]\S* constant\(", program.as_text())
     assert_close(swept(committed, devices=8), swept(closing, devices=1))
 
@@ -228,14 +224,10 @@ def check_compaction(folder):
     rates = [*lrax.log_grid(1e-3, 0.3, 20), *[np.inf] * 17]
     options = dict(rates=rates, steps=320, objective="val_loss", stop=lrax.Halving(eta=4, margin=0))
     wanted = swept(devices=1, **options)
-    before, engine.PAYS = engine.PAYS, 0.0
-    try:
-        for devices in (8, 3, 1):
-            result = swept(devices=devices, **options)
-            assert "points are left" in " ".join(result.info["reasons"])
-            assert_close(result, wanted, rtol=1e-4)
-    finally:
-        engine.PAYS = before
+    for devices in (8, 3, 1):
+        result = swept(devices=devices, execution="vmap", **options)
+        assert "points are left" in " ".join(result.info["reasons"])
+        assert_close(result, wanted, rtol=1e-4)
 
 
 def check_everything_diverges(folder):
@@ -248,17 +240,15 @@ def check_resume(folder):
     options = dict(steps=40, eval_every=15, objective="val_loss", devices=8)
     for rng in ("common", "independent"):
         whole = swept(rng=rng, **options)
-        segment, run.SECONDS_PER_SEGMENT = (
-            run.SECONDS_PER_SEGMENT,
-            0.0,
-        )  # every segment is one step long
+        # Every segment is one step long.
+        segment, loop.SECONDS_PER_SEGMENT = loop.SECONDS_PER_SEGMENT, 0.0
         try:
             path = folder / f"resume-{rng}"
             part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
             assert 0 < part.losses.shape[-1] < 40
             part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
         finally:
-            run.SECONDS_PER_SEGMENT = segment
+            loop.SECONDS_PER_SEGMENT = segment
         assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
         assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
         # On another number of devices it goes on too, to the same numbers up to their order of
@@ -277,7 +267,7 @@ def check_resume_after_points_were_stopped(folder):
         class Stop(Exception):
             pass
 
-        saved = run.Checkpoint.save
+        saved = Checkpoint.save
         seen = []
 
         def save(self, state, saved=saved, seen=seen, **options):
@@ -286,12 +276,12 @@ def check_resume_after_points_were_stopped(folder):
             if state.facts["done"] >= 200:
                 raise Stop
 
-        run.Checkpoint.save = save
+        Checkpoint.save = save
         try:
             with pytest.raises(Stop):
                 swept(checkpoint=path, **options)
         finally:
-            run.Checkpoint.save = saved
+            Checkpoint.save = saved
         assert seen[-1] < 320
         result = swept(checkpoint=path, **options)
         assert_close(result, whole, rtol=1e-4)
@@ -310,12 +300,12 @@ def check_which_devices(folder):
     for bad in (0, 9, -1, True, 1.5, "gpu", [], ["cpu"], [here[0], here[0]], here[0]):
         with pytest.raises((ValueError, TypeError), match="`devices` must be"):
             swept(devices=bad)
-    assert plan.devices(None) == plan.devices("all") == here
-    assert plan.devices(3) == here[:3]
-    assert plan.devices([here[5], here[2]]) == [here[5], here[2]]
+    assert hardware.chosen(None) == hardware.chosen("all") == here
+    assert hardware.chosen(3) == here[:3]
+    assert hardware.chosen([here[5], here[2]]) == [here[5], here[2]]
     one = swept(devices=1)
     assert_close(swept(devices=[here[5], here[2]]), one)
-    for program in programs(TASK, devices=[here[5]]).values():
+    for program in executables(programs(TASK, devices=[here[5]])).values():
         assert {
             device for s in jax.tree.leaves(program.output_shardings) for device in s.device_set
         } == {here[5]}
@@ -327,16 +317,16 @@ def check_the_default_device(folder):
     for default in (jax.devices()[3], "cpu"):
         jax.config.update("jax_default_device", default)
         try:
-            assert plan.devices(None) == [default if default != "cpu" else jax.devices()[0]]
+            assert hardware.chosen(None) == [default if default != "cpu" else jax.devices()[0]]
             assert "spread" not in swept().info["plan"]
             assert_close(swept(), one)
-            for program in programs(TASK).values():
+            for program in executables(programs(TASK)).values():
                 places = {
                     device
                     for s in jax.tree.leaves(program.output_shardings)
                     for device in s.device_set
                 }
-                assert places == set(plan.devices(None))
+                assert places == set(hardware.chosen(None))
         finally:
             jax.config.update("jax_default_device", None)
     with jax.default_device(

@@ -34,13 +34,13 @@ def test_log_grid_names_bad_arguments(arguments, error, message):
 
 def test_points_are_the_product_with_the_first_name_outermost():
     points = as_points({"learning_rate": [1, 2], "b1": [0.8, 0.9, 0.95]}, optax.adam)
-    assert points["learning_rate"].tolist() == [1, 1, 1, 2, 2, 2]
-    assert points["b1"].tolist() == [0.8, 0.9, 0.95] * 2
+    assert points.columns["learning_rate"].tolist() == [1, 1, 1, 2, 2, 2]
+    assert points.columns["b1"].tolist() == [0.8, 0.9, 0.95] * 2
 
 
 def test_values_alone_are_for_the_first_parameter():
-    assert list(as_points([0.1], optax.adam)) == ["learning_rate"]
-    assert list(as_points(0.1, lambda lr, wd=0.0: None)) == ["lr"]
+    assert list(as_points([0.1], optax.adam).columns) == ["learning_rate"]
+    assert list(as_points(0.1, lambda lr, wd=0.0: None).columns) == ["lr"]
     with pytest.raises(
         TypeError, match=r"must be \{name: values\} for an optimizer without named parameters"
     ):
@@ -48,4 +48,4 @@ def test_values_alone_are_for_the_first_parameter():
 
 
 def test_any_name_goes_where_the_optimizer_takes_any():
-    assert list(as_points({"lr": 1, "wd": 2}, lambda lr, **rest: None)) == ["lr", "wd"]
+    assert list(as_points({"lr": 1, "wd": 2}, lambda lr, **rest: None).columns) == ["lr", "wd"]

@@ -28,7 +28,8 @@ from test_devices import assert_close, assert_equal
 
 import lrax
 from lrax.sweeps import sweep as sweeping
-from lrax.sweeps.engine import engine, hosts, loop as run, tuning
+from lrax.sweeps.engine import engine, hosts, loop
+from lrax.sweeps.storage.checkpoint import State
 
 TASK = problems.regression()
 RATES = lrax.log_grid(1e-3, 0.3, 5)
@@ -64,7 +65,7 @@ def alone(*args, **options):
 
 
 def one_step_segments():
-    return changed(run, "SECONDS_PER_SEGMENT", 0.0)
+    return changed(loop, "SECONDS_PER_SEGMENT", 0.0)
 
 
 def check_exchange(folder):
@@ -89,7 +90,7 @@ def check_exchange(folder):
     odd = np.array([np.nan, -0.0, np.inf], np.float32).view(np.uint32)
     found = shared.given({"x": odd.view(np.float32) if ME == 1 else np.zeros(3, np.float32)}, 1)
     np.testing.assert_array_equal(found["x"].view(np.uint32), odd)
-    state = run.State({"a": [1, None]}, {"x": np.arange(3.0), "y": np.zeros((2, 0), jnp.bfloat16)})
+    state = State({"a": [1, None]}, {"x": np.arange(3.0), "y": np.zeros((2, 0), jnp.bfloat16)})
     facts, arrays = shared.of_first(
         lambda: state if ME == 0 else pytest.fail("the others load nothing")
     )
@@ -147,14 +148,12 @@ def check_one_has_nothing_left(folder):
     """The lanes of the one process, or of the other, are all lost at the first look."""
     good, bad = list(lrax.log_grid(1e-3, 0.3, 3)), [np.inf, 1e30, 1e32]
     for rates in (good + bad, bad + good):
-        for pays in (engine.PAYS, 0.0):
-            with changed(engine, "PAYS", pays):
-                path = folder / f"left-{rates.index(np.inf)}-{pays}"
-                options = dict(rates=rates, steps=320, eval_every=50, objective="val_loss")
-                result = swept(checkpoint=path, checkpoint_every=0, **options)
-                assert_close(result, alone(**options), rtol=1e-4)
-                assert sorted(set(result.stopped_at.tolist())) == [40, 320]
-                assert_equal(swept(checkpoint=path, **options), result)  # what was saved at the end
+        path = folder / f"left-{rates.index(np.inf)}"
+        options = dict(rates=rates, steps=320, eval_every=50, objective="val_loss")
+        result = swept(checkpoint=path, checkpoint_every=0, **options)
+        assert_close(result, alone(**options), rtol=1e-4)
+        assert sorted(set(result.stopped_at.tolist())) == [40, 320]
+        assert_equal(swept(checkpoint=path, **options), result)  # what was saved at the end
 
 
 def check_nothing_is_left_anywhere(folder):
@@ -163,30 +162,26 @@ def check_nothing_is_left_anywhere(folder):
     assert result.losses.shape == (3, 2, 320)
 
 
-def check_other_decisions_about_compaction(folder):
-    """Which each process makes for itself, by its own pace."""
-    rates = [
-        *lrax.log_grid(1e-3, 0.1, 4),
-        *[np.inf] * 4,
-        *lrax.log_grid(1e-3, 0.1, 4),
-        *[np.inf] * 4,
-    ]
-    wanted = alone(rates=rates, steps=320)
-    with changed(engine, "PAYS", 0.0 if ME else 1e9):
-        result = swept(rates=rates, steps=320)
+def check_compaction_of_one_alone(folder):
+    """Each process moves its own lanes to smaller chunks, whatever the other one does."""
+    rates = [*lrax.log_grid(1e-3, 0.1, 8), *lrax.log_grid(1e-3, 0.1, 2), *[np.inf] * 6]
+    options = dict(rates=rates, steps=320, execution="vmap", checkpoint_every=0)
+    wanted, path = alone(**options), folder / "compacted"
+    result = swept(checkpoint=path, **options)
     assert_close(result, wanted, rtol=1e-4)
     assert ("points are left" in " ".join(result.info["reasons"])) == (ME == 1)
+    assert_equal(swept(checkpoint=path, **options), result)
 
 
 def check_other_plans(folder):
     """The first one's holds, whatever the others find."""
 
-    def tune(engine, steps):
-        engine.adopt(tuning.dataclasses.replace(engine.plan, width=1 + ME, products=ME == 0))
-        engine.compile()
+    def tuned(engine_, steps):
+        plan = engine_.plan.because("timed", width=1 + ME, products=ME == 0)
+        return engine.replanned(engine_, plan)
 
-    with changed(sweeping, "tune", tune):
-        result = swept()
+    with changed(sweeping, "tuned", tuned):
+        result = swept(execution="tune")
     assert "one lane to a call" in result.info["plan"]
     assert "products" in result.info["plan"]
 
@@ -213,10 +208,10 @@ def check_resume_after_points_were_stopped(folder):
     options, path = dict(rates=rates, steps=320), folder / "stopped"
     whole = swept(**options)
 
-    def advance(self, stop, *args, before=run.Run.advance):
+    def advance(self, stop, *args, before=loop.Loop.advance):
         before(self, lambda: self.done >= 200, *args)
 
-    with changed(run.Run, "advance", advance):
+    with changed(loop.Loop, "advance", advance):
         part = swept(checkpoint=path, **options)
     assert 200 <= part.losses.shape[-1] < 320
     result = swept(checkpoint=path, **options)
@@ -227,18 +222,18 @@ def check_interrupts_of_either(folder):
     """Ctrl-C in one process ends the sweep in both."""
     for who in (0, 1):
 
-        def advance(self, stop, report, checkpoint, before=run.Run.advance, who=who):
+        def advance(self, stop, report, checkpoint, before=loop.Loop.advance, who=who):
             reports = []
 
-            def interrupting(losses, taken):
-                report(losses, taken)
-                reports.append(taken)
+            def interrupting(done, losses):
+                report(done, losses)
+                reports.append(done)
                 if who == ME and len(reports) == 3:
                     signal.raise_signal(signal.SIGINT)
 
             before(self, stop, interrupting, checkpoint)
 
-        with one_step_segments(), changed(run.Run, "advance", advance):
+        with one_step_segments(), changed(loop.Loop, "advance", advance):
             part = swept(steps=60)
         assert 3 <= part.losses.shape[-1] <= 5
 
@@ -317,7 +312,7 @@ def check_other_calls_are_refused(folder):
 
 
 def check_one_is_slow(folder):
-    """To compile, and at every step: the other waits, and the sweep goes at the pace of the slow one."""
+    """To compile, and at every step: the other one waits for it."""
     if ME == 1:
         time.sleep(3)
 

@@ -376,179 +376,197 @@ def test_bad_numbers_are_named(case, name):
             with pytest.raises(TypeError, match=f"`{name}` must be a real number"):
                 case.build(**{name: bad})
 
-    def build(value):
-        return jax.tree.leaves(case.build(**{name: value}))
 
-    checked = checkify.checkify(jax.jit(build))
-    assert f"`{name}` must be " in checked(np.inf)[0].get()
-    assert checked(float(case.numbers[name]))[0].get() is None
-    jax.jit(build)(-1.0)  # silent
+def test_bad_traced_numbers_are_named_inside_of_checks():
+    with lrax.checks():
+        for case in BUILDERS:
+            for name, number in case.numbers.items():
+
+                def build(value, case=case, name=name):
+                    return jax.tree.leaves(case.build(**{name: value}))
+
+                checked = checkify.checkify(jax.jit(build))
+                assert f"`{name}` must be " in checked(np.inf)[0].get()
+                assert checked(float(number))[0].get() is None
 
 
-@pytest.mark.parametrize(
-    ("builder", "keywords", "message"),
-    [
-        (
-            "cosine",
-            dict(peak=0.1, steps=9, exponent=0),
-            "`exponent` must be finite and positive, got 0",
-        ),
-        ("exponential", dict(init=0.1, rate=0), "`rate` must be finite and positive, got 0"),
-        (
-            "exponential",
-            dict(init=0.1, rate=0.5, steps=0),
-            "`steps` must be finite and positive, got 0",
-        ),
-        (
-            "warmup_cosine",
-            dict(peak=0.1, steps=9, warmup=10),
-            "`warmup` must be at most `steps`, got 10.0 and 9.0",
-        ),
-        (
-            "wsd",
-            dict(peak=0.1, steps=9, warmup=5, cooldown=5),
-            "`warmup . cooldown` must be at most `steps`, got 10",
-        ),
-        (
-            "wsd",
-            dict(peak=0.1, steps=9, warmup=0, cooldown=0, shape="cubic"),
-            "`shape` must be one of 'linear', .*cubic",
-        ),
-        *(
-            (name, dict(), f"`{name}` must be given at least one")
-            for name in ("multiply", "add", "minimum", "maximum")
-        ),
-        (
-            "ramp",
-            dict(start=0, end=1, steps=9, inclusive="all"),
-            "`inclusive` must be one of 'left', .*'all'",
-        ),
-        (
-            "polynomial",
-            dict(init=1, end=0, steps=9, power=0),
-            "`power` must be finite and positive, got 0",
-        ),
-        ("polynomial", dict(init=1, end=0, steps=9, k=0), "`k` must be finite and positive, got 0"),
-        (
-            "multistep",
-            dict(init=1, milestones=[9, 3]),
-            "`milestones` must be in ascending order, got ",
-        ),
-        ("multistep", dict(init=1, milestones=3), "`milestones` must be a list of numbers, got 3"),
-        (
-            "multistep",
-            dict(init=1, milestones=[3, 9], factor=[0.1]),
-            "`milestones` and `factor` must be of the same length, got 2 and 1",
-        ),
-        (
-            "piecewise_constant",
-            dict(values=[1.0, 2.0], boundaries=[1, 2]),
-            "`values` must be one more than `boundaries`.* got 2 and 2",
-        ),
-        (
-            "piecewise",
-            dict(values=[1.0], boundaries=[]),
-            "`values` must be one more than .* got 1 and 0",
-        ),
-        (
-            "piecewise",
-            dict(values=[1.0, 2.0, 3.0], boundaries=[9, 3]),
-            "`boundaries` must be in ascending order, got ",
-        ),
-        ("from_values", dict(values=[]), "`values` must be at least one number"),
-        (
-            "cyclic",
-            dict(low=0.2, high=0.1, up=9),
-            "`low` must be at most `high`, got 0.2.* and 0.1",
-        ),
-        ("cyclic", dict(low=0.1, high=0.2, up=9, gamma=1.5), "`gamma` must be at most 1, got 1.5"),
-        ("cyclic", dict(low=0.1, high=0.2, up=0), "`up . down` must be finite and positive, got 0"),
-        (
-            "cyclic",
-            dict(low=0.1, high=0.2, up=9, mode="square"),
-            "`mode` must be one of 'triangular', .*'square'",
-        ),
-        ("cosine_restarts", dict(peak=1, first=0), "`first` must be finite and positive, got 0"),
-        (
-            "cosine_restarts",
-            dict(peak=1, first=9, mult=0.5),
-            "`mult` must be finite and at least 1, got 0.5",
-        ),
-        (
-            "cosine_restarts",
-            dict(peak=1, first=9, cycles=0),
-            "`cycles` must be finite and at least 1, got 0",
-        ),
-        ("one_cycle", dict(peak=1, steps=9, phases=4), "`phases` must be 2 or 3, got 4"),
-        (
-            "one_cycle",
-            dict(peak=1, steps=9, pct_start=0.6, phases=3),
-            "`pct_start` must be at most 0.5 with 3 phases",
-        ),
-        (
-            "tri_stage",
-            dict(peak=1, warmup=1, hold=1, cooldown=1, final_scale=0),
-            "`final_scale` must be finite and pos",
-        ),
-        (
-            "wsd_s",
-            dict(peak=1, warmup=1, boundaries=[9], cooldown=1, end=0),
-            "`end` must be finite and positive",
-        ),
-        (
-            "clip",
-            dict(schedule=1.0, low=0.2, high=0.1),
-            "`low` must be at most `high`, got 0.2.* and 0.1",
-        ),
-        ("repeat", dict(schedule=1.0, steps=0), "`steps` must be finite and positive, got 0"),
-        ("stretch", dict(schedule=1.0, factor=0), "`factor` must be finite and positive, got 0"),
-        (
-            "link",
-            dict(schedule=1.0, at_low=1, at_high=2, low=1, high=1),
-            "`high - low` must be finite and positive",
-        ),
-        (
-            "join",
-            dict(schedules=[1.0, 2.0], boundaries=[1, 2]),
-            "`schedules` must be one more than .* got 2 and 2",
-        ),
-        (
-            "join",
-            dict(schedules=[1.0, 2.0, 3.0], boundaries=[9, 3]),
-            "`boundaries` must be in ascending order, got ",
-        ),
-        (
-            "join",
-            dict(schedules=[1.0, 2.0], boundaries=[1], clock="utc"),
-            "`clock` must be one of 'local', 'global', got",
-        ),
-        (
-            "warmup",
-            dict(schedule=1.0, steps=9, anchor="top"),
-            "`anchor` must be one of 'shift', .*'top'",
-        ),
-        ("with_noise", dict(schedule=1.0, key=-1), "`key` must be a seed from 0 to"),
-        ("with_noise", dict(schedule=1.0, key=0, limit=1.5), "`limit` must be at most 1, got 1.5"),
-        (
-            "with_noise",
-            dict(schedule=1.0, key=0, kind="pink"),
-            "`kind` must be one of 'normal', 'uniform', got 'pink'",
-        ),
-    ],
-)
+@every_builder
+def test_a_program_of_traced_numbers_has_no_effects(case):
+    def updated(numbers, gradient):
+        optimizer = optax.sgd(case.build(**numbers))
+        return optimizer.update(gradient, optimizer.init(gradient))[0]
+
+    # An effect makes each call of a jitted step several times slower.
+    assert not jax.make_jaxpr(updated)(case.numbers, 1.0).effects
+
+
+BAD_CALLS = [
+    (
+        "cosine",
+        dict(peak=0.1, steps=9, exponent=0),
+        "`exponent` must be finite and positive, got 0",
+    ),
+    ("exponential", dict(init=0.1, rate=0), "`rate` must be finite and positive, got 0"),
+    (
+        "exponential",
+        dict(init=0.1, rate=0.5, steps=0),
+        "`steps` must be finite and positive, got 0",
+    ),
+    (
+        "warmup_cosine",
+        dict(peak=0.1, steps=9, warmup=10),
+        "`warmup` must be at most `steps`, got 10.0 and 9.0",
+    ),
+    (
+        "wsd",
+        dict(peak=0.1, steps=9, warmup=5, cooldown=5),
+        "`warmup . cooldown` must be at most `steps`, got 10",
+    ),
+    (
+        "wsd",
+        dict(peak=0.1, steps=9, warmup=0, cooldown=0, shape="cubic"),
+        "`shape` must be one of 'linear', .*cubic",
+    ),
+    *(
+        (name, dict(), f"`{name}` must be given at least one")
+        for name in ("multiply", "add", "minimum", "maximum")
+    ),
+    (
+        "ramp",
+        dict(start=0, end=1, steps=9, inclusive="all"),
+        "`inclusive` must be one of 'left', .*'all'",
+    ),
+    (
+        "polynomial",
+        dict(init=1, end=0, steps=9, power=0),
+        "`power` must be finite and positive, got 0",
+    ),
+    ("polynomial", dict(init=1, end=0, steps=9, k=0), "`k` must be finite and positive, got 0"),
+    (
+        "multistep",
+        dict(init=1, milestones=[9, 3]),
+        "`milestones` must be in ascending order, got ",
+    ),
+    ("multistep", dict(init=1, milestones=3), "`milestones` must be a list of numbers, got 3"),
+    (
+        "multistep",
+        dict(init=1, milestones=[3, 9], factor=[0.1]),
+        "`milestones` and `factor` must be of the same length, got 2 and 1",
+    ),
+    (
+        "piecewise_constant",
+        dict(values=[1.0, 2.0], boundaries=[1, 2]),
+        "`values` must be one more than `boundaries`.* got 2 and 2",
+    ),
+    (
+        "piecewise",
+        dict(values=[1.0], boundaries=[]),
+        "`values` must be one more than .* got 1 and 0",
+    ),
+    (
+        "piecewise",
+        dict(values=[1.0, 2.0, 3.0], boundaries=[9, 3]),
+        "`boundaries` must be in ascending order, got ",
+    ),
+    ("from_values", dict(values=[]), "`values` must be at least one number"),
+    (
+        "cyclic",
+        dict(low=0.2, high=0.1, up=9),
+        "`low` must be at most `high`, got 0.2.* and 0.1",
+    ),
+    ("cyclic", dict(low=0.1, high=0.2, up=9, gamma=1.5), "`gamma` must be at most 1, got 1.5"),
+    ("cyclic", dict(low=0.1, high=0.2, up=0), "`up . down` must be finite and positive, got 0"),
+    (
+        "cyclic",
+        dict(low=0.1, high=0.2, up=9, mode="square"),
+        "`mode` must be one of 'triangular', .*'square'",
+    ),
+    ("cosine_restarts", dict(peak=1, first=0), "`first` must be finite and positive, got 0"),
+    (
+        "cosine_restarts",
+        dict(peak=1, first=9, mult=0.5),
+        "`mult` must be finite and at least 1, got 0.5",
+    ),
+    (
+        "cosine_restarts",
+        dict(peak=1, first=9, cycles=0),
+        "`cycles` must be finite and at least 1, got 0",
+    ),
+    ("one_cycle", dict(peak=1, steps=9, phases=4), "`phases` must be 2 or 3, got 4"),
+    (
+        "one_cycle",
+        dict(peak=1, steps=9, pct_start=0.6, phases=3),
+        "`pct_start` must be at most 0.5 with 3 phases",
+    ),
+    (
+        "tri_stage",
+        dict(peak=1, warmup=1, hold=1, cooldown=1, final_scale=0),
+        "`final_scale` must be finite and pos",
+    ),
+    (
+        "wsd_s",
+        dict(peak=1, warmup=1, boundaries=[9], cooldown=1, end=0),
+        "`end` must be finite and positive",
+    ),
+    (
+        "clip",
+        dict(schedule=1.0, low=0.2, high=0.1),
+        "`low` must be at most `high`, got 0.2.* and 0.1",
+    ),
+    ("repeat", dict(schedule=1.0, steps=0), "`steps` must be finite and positive, got 0"),
+    ("stretch", dict(schedule=1.0, factor=0), "`factor` must be finite and positive, got 0"),
+    (
+        "link",
+        dict(schedule=1.0, at_low=1, at_high=2, low=1, high=1),
+        "`high - low` must be finite and positive",
+    ),
+    (
+        "join",
+        dict(schedules=[1.0, 2.0], boundaries=[1, 2]),
+        "`schedules` must be one more than .* got 2 and 2",
+    ),
+    (
+        "join",
+        dict(schedules=[1.0, 2.0, 3.0], boundaries=[9, 3]),
+        "`boundaries` must be in ascending order, got ",
+    ),
+    (
+        "join",
+        dict(schedules=[1.0, 2.0], boundaries=[1], clock="utc"),
+        "`clock` must be one of 'local', 'global', got",
+    ),
+    (
+        "warmup",
+        dict(schedule=1.0, steps=9, anchor="top"),
+        "`anchor` must be one of 'shift', .*'top'",
+    ),
+    ("with_noise", dict(schedule=1.0, key=-1), "`key` must be a seed from 0 to"),
+    ("with_noise", dict(schedule=1.0, key=0, limit=1.5), "`limit` must be at most 1, got 1.5"),
+    (
+        "with_noise",
+        dict(schedule=1.0, key=0, kind="pink"),
+        "`kind` must be one of 'normal', 'uniform', got 'pink'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("builder", "keywords", "message"), BAD_CALLS)
 def test_bad_calls_are_named(builder, keywords, message):
     with pytest.raises(ValueError, match=message):
         getattr(lrax, builder)(**keywords)
-    numbers = {
-        name: value
-        for name, value in keywords.items()
-        if type(value) in (int, float) and name != "key"
-    }
-    if numbers == keywords != {} and builder != "one_cycle" and "list of" not in message:
-        error, _ = checkify.checkify(
-            jax.jit(lambda numbers: jax.tree.leaves(getattr(lrax, builder)(**numbers)))
-        )(numbers)
-        assert re.search(message, error.get())
+
+
+def test_bad_traced_calls_are_named_inside_of_checks():
+    with lrax.checks():
+        for builder, keywords, message in BAD_CALLS:
+            numbers = {k: v for k, v in keywords.items() if type(v) in (int, float) and k != "key"}
+            if numbers == keywords != {} and builder != "one_cycle" and "list of" not in message:
+
+                def build(numbers, builder=builder):
+                    return jax.tree.leaves(getattr(lrax, builder)(**numbers))
+
+                error, _ = checkify.checkify(jax.jit(build))(numbers)
+                assert re.search(message, error.get())
 
 
 def test_building_touches_no_device():

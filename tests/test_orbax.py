@@ -72,6 +72,51 @@ def test_any_arrays_come_back_as_they_were(tmp_path):
         assert [child.name for child in path.iterdir()] == ["3"]  # the older ones are gone
 
 
+def test_what_is_expected_is_checked(tmp_path):
+    path = tmp_path / "a.orbax"
+    orbax.save(path, {"x": np.zeros((2, 3), np.float32)}, {"n": 2}, FORMAT)
+    orbax.load(path, FORMAT, expected=lambda facts: {"x": ((facts["n"], 3), np.float32)})
+    with pytest.raises(ValueError, match=r"its x must be int32\[2, 3\], got float32\[2, 3\]"):
+        orbax.load(path, FORMAT, expected={"x": ((2, 3), np.int32)})
+
+
+def test_declared_sizes_must_agree(tmp_path):
+    path = tmp_path / "a.orbax"
+    orbax.save(path, {"x": np.zeros((2, 3), np.float32)}, {}, FORMAT)
+    with pytest.raises(ValueError, match=r"its x must be float32\[9\], got float32\[2, 3\]"):
+        orbax._require_declared(
+            orbax._require.extra("orbax.checkpoint", "orbax"),
+            orbax._directory(path) / "1" / "arrays",
+            {"x": ["float32", [9], 0]},
+        )
+
+
+@pytest.mark.xfail(
+    any(isinstance(leaf, np.generic) for leaf in jax.tree.leaves(lrax.cosine(0.1, 40))),
+    reason="a leaf is a NumPy scalar, which Orbax refuses",
+    raises=ValueError,
+    strict=True,
+)
+def test_a_schedule_passes_the_standard_checkpointer(tmp_path):
+    ocp = pytest.importorskip("orbax.checkpoint")
+    schedule = lrax.cosine(0.1, 40)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "schedule", schedule)
+        checkpointer.wait_until_finished()
+        restored = checkpointer.restore(tmp_path / "schedule", schedule)
+    counts = np.arange(41)
+    np.testing.assert_array_equal(jax.vmap(restored)(counts), jax.vmap(schedule)(counts))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_inside_is_refused(tmp_path):
+    path = tmp_path / "a.orbax"
+    orbax.save(path, {"x": np.zeros(2)}, {}, FORMAT)
+    os.mkfifo(path / "1" / "facts" / "fifo")
+    with pytest.raises(ValueError, match="its fifo is not a regular file"):
+        orbax.load(path, FORMAT)
+
+
 def test_which_paths_are_orbaxs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     of = lambda path: checkpoint.Checkpoint(path, 0, {}).path

@@ -74,7 +74,8 @@ def test_what_a_schedule_prints_is_read_back(schedule):
 def test_literals():
     CALLS.clear()
     parse(
-        "recorded(1, -2.5, +3, inf, -inf, True, None, 'a' 'b', [1, (2, -3)], {'k': [1]}, x=2 * 3 + 1)",
+        "recorded(1, -2.5, +3, inf, -inf, True, None, 'a' 'b', [1, (2, -3)], {'k': [1]},"
+        " x=2 * 3 + 1)",
         NAMES,
     )
     arguments = (1, -2.5, 3, np.inf, -np.inf, True, None, "ab", [1, (2, -3)], {"k": [1]})
@@ -168,7 +169,8 @@ def test_errors_name_the_part(text, message):
 def test_nothing_else_is_allowed(text):
     with pytest.raises(
         ValueError,
-        match=r"not allowed|unknown name|cannot read|takes schedules|cannot be called|must be called|must be strings",
+        match=r"not allowed|unknown name|cannot read|takes schedules|cannot be called|must be "
+        r"called|must be strings",
     ):
         parse(text, NAMES)
 
@@ -194,6 +196,36 @@ def test_hostile_text_is_refused_at_once(text):
     with pytest.raises(ValueError, match=r"(?s)\A.{10,400}\Z"):
         parse(text, NAMES)
     assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("allowed", "refused", "message"),
+    [
+        ("recorded([[1]])", "recorded([[[1]]])", "nested too deeply: at most 2 lists"),
+        ("recorded([recorded([[1]])])", "recorded([recorded([[[1]]])])", "at most 2 lists"),
+        ("recorded(9223372036854775807)", "recorded(9223372036854775808)", "below 2**63"),
+        ("2 * 4611686018427387903", "2 * 4611686018427387904", "must be below 2**63"),
+        (f"recorded([{'1,' * 4000}])", f"recorded([{'1,' * 4001}])", "at most 4000 list elements"),
+        (f"recorded({'recorded(),' * 199})", f"recorded({'recorded(),' * 200})", "200 calls"),
+        ("recorded(" * 49 + ")" * 49, "recorded(" * 60 + ")" * 60, "at most 50 parts"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_the_size_of_a_text_is_bounded_before_anything_is_called(allowed, refused, message):
+    parse(allowed, NAMES)
+    CALLS.clear()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse(refused, NAMES)
+    assert not CALLS
+
+
+@pytest.mark.parametrize(
+    "text", ["cosine(0.1\x1b[2J", "'\x07'", "recorded(x='\x9b', x=1)"], ids=ascii
+)
+def test_messages_can_be_printed(text):
+    with pytest.raises(ValueError, match=r"\\x") as caught:
+        parse(text, NAMES)
+    assert str(caught.value).isprintable()
 
 
 @hypothesis.given(st.text(alphabet="cosine(),.0123456789 +-*[]{}'\"=e_ \n:@#\\", max_size=40))

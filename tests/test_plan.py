@@ -1,5 +1,7 @@
 """How a sweep is run: every plan gives the same lanes, and what is chosen is said and remembered."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import lrax
-from lrax.sweeps.engine import layout, plan as planning, tuning
+from lrax.sweeps.engine import devices as hardware, layout, plan as planning, tuning
 from lrax.sweeps.engine.layout import Layout
 
 RATES = lrax.log_grid(1e-3, 1e-1, 5)
@@ -71,38 +73,44 @@ def test_convolutions_by_products_are_the_same():
     assert "matrix products" not in results["xla"].explain()
 
 
-def test_a_small_model_is_trained_many_to_a_call_and_a_large_one_alone(monkeypatch):
-    devices = jax.local_devices()[:1]
-    of = lambda size: planning.plan("auto", devices, lambda: np.zeros(size, np.float32))
-    assert (of(1000).width, of(1_000_000).width) == (planning.TOGETHER, 1)
-    assert of(1000).threads == planning.cores()
-    assert "small" in of(1000).reasons[0]
+FACTS = planning.Facts("cpu", devices=1, cores=2, params=4000, has_convolutions=False)
 
 
-class Accelerator:
-    platform, device_kind = "tpu", "TPU v9"
-
-    def memory_stats(self):
-        return {"bytes_limit": 1000.0}
+def test_a_small_model_is_trained_many_to_a_call_and_a_large_one_alone():
+    small = planning.plan("auto", "auto", FACTS)
+    large = planning.plan("auto", "auto", dataclasses.replace(FACTS, params=4_000_000))
+    assert (small.width, large.width) == (planning.TOGETHER, 1)
+    assert small.threads == 2
+    assert "small" in small.reasons[0]
+    # Another number of cores changes no chunk, and so no bit.
+    many = planning.plan("auto", "auto", dataclasses.replace(FACTS, cores=64))
+    assert many.width == small.width
 
 
 def test_an_accelerator_gets_all_lanes_at_once():
-    plan = planning.plan("auto", [Accelerator()], lambda: np.zeros(10))
-    assert (plan.width, plan.threads, plan.scanned) == (0, 1, True)
-    assert str(plan) == "all lanes to a call, steps in a loop of the program"
-    assert not planning.rewrites("auto", on_cpu=False, has_any=True)
-    assert planning.rewrites("products", on_cpu=False, has_any=True)
+    facts = dataclasses.replace(FACTS, platform="gpu", has_convolutions=True)
+    plan = planning.plan("auto", "auto", facts)
+    assert (plan.width, plan.threads, plan.scanned, plan.products) == (0, 1, True, False)
+    assert str(plan) == "all lanes to a call, updates in a loop of the program"
+    assert planning.plan("auto", "products", facts).products
+    on_cpu = dataclasses.replace(facts, platform="cpu")
+    assert planning.plan("auto", "auto", on_cpu).products
+    assert not planning.plan("auto", "xla", on_cpu).products
 
 
 def test_chunks_fit_the_memory_before_anything_is_allocated(monkeypatch, reference):
     fit = lambda lanes, **rest: planning.fitting(
         lanes,
         lanes,
-        **{**dict(per_lane=10, state=2, fixed=50, threads=1, devices=[Accelerator()]), **rest},
+        **{
+            **dict(per_lane=10, state=2, fixed=50, threads=1, free=950.0, device="TPU v9"),
+            **rest,
+        },
     )
     assert fit(10) == 10
     assert fit(100) == 70  # (950 - 50 - 200) / 10
     assert fit(100, threads=2) == 35
+    assert fit(1000, free=None) == 1000
     with pytest.raises(
         ValueError,
         match=r"500 lanes of .* do not fit into .* of TPU v9: sweep fewer points at a time",
@@ -118,17 +126,16 @@ def test_chunks_fit_the_memory_before_anything_is_allocated(monkeypatch, referen
     )
     swept(execution="vmap")
     room = sizes["fixed"] + 10 * sizes["state"] + 8 * sizes["per_lane"]
-    monkeypatch.setattr(planning, "memory", lambda devices: room)
+    monkeypatch.setattr(hardware, "memory", lambda devices: room)
     result = swept(execution="vmap")
     assert "are what the memory holds" in result.explain()
     np.testing.assert_allclose(result.losses, reference["common"].losses, rtol=1e-5)
-    monkeypatch.setattr(planning, "memory", lambda devices: 100.0)
+    monkeypatch.setattr(hardware, "memory", lambda devices: 100.0)
     with pytest.raises(ValueError, match=r"10 lanes of .* do not fit into"):
         swept(execution="vmap")
 
 
-def test_a_long_run_gets_the_plan_that_was_fastest_and_remembers_it(monkeypatch):
-    optimizer = lambda rate: optax.adam(rate)  # unknown to other tests
+def test_only_tune_asks_the_clock_which_plan_is_fastest(monkeypatch):
     trials = []
 
     def trial(engine):
@@ -136,29 +143,28 @@ def test_a_long_run_gets_the_plan_that_was_fastest_and_remembers_it(monkeypatch)
         return {4: 1.0}.get(engine.plan.width, 2.0)
 
     monkeypatch.setattr(tuning, "trial", trial)
-    short = lrax.sweep(TASK, optimizer, RATES, steps=16, seeds=2)
+    by_rule = swept(steps=16)
     assert trials == []
-    monkeypatch.setattr(tuning, "SECONDS", 0.0)
-    monkeypatch.setattr(tuning, "WORTH", 0.0)
-    timed = lrax.sweep(TASK, optimizer, RATES, steps=16, seeds=2)
+    timed = swept(steps=16, execution="tune")
     assert {1, 4, planning.TOGETHER} <= set(trials)
-    assert timed.info["plan"].startswith("3 lanes to a call")  # of at most 4, for as many in each
-    assert "4 to a call 16 s" in timed.explain()
-    np.testing.assert_allclose(timed.losses, short.losses, rtol=1e-5)
-    count = len(trials)
-    again = lrax.sweep(TASK, optimizer, 2 * RATES, steps=16, seeds=2)
-    assert len(trials) == count
-    assert again.info["plan"] == timed.info["plan"]
+    assert timed.info["plan"].startswith("3 lanes to a call")  # 5 points in chunks of at most 4
+    assert "4 lanes to a call 16 s" in timed.explain()
+    np.testing.assert_allclose(timed.losses, by_rule.losses, rtol=1e-5)
+
+
+def test_a_dry_run_says_what_a_sweep_will_take():
+    estimate = swept(steps=1000, dry_run=True)
+    assert estimate.lanes == 10
+    assert 0 < estimate.seconds < 600
+    assert 0 < estimate.bytes < estimate.available
+    assert estimate.plan == swept(steps=1000).info["plan"]
+    assert "10 lanes: about" in str(estimate)
 
 
 def test_what_is_timed_is_the_real_step():
-    from lrax.sweeps.engine.engine import Engine
-
-    bits = np.array([[0, 0], [0, 1]], np.uint32)
-    engine = Engine(TASK, optax.adam, {"learning_rate": RATES}, bits, steps=20, rng="common")
-    engine.compile()
+    engine = problems.engine(TASK, RATES, seeds=2, steps=20)
     assert 0 < tuning.trial(engine) < 60
-    assert engine.flops() > 0
+    assert engine.programs.train.flops > 0
 
 
 def test_a_plan_that_is_asked_for_is_checked():
@@ -180,14 +186,14 @@ def test_a_plan_that_is_asked_for_is_checked():
         swept(devices=["gpu"])
 
 
-shapes = st.tuples(*[st.integers(1, 20)] * 3, st.integers(1, 4), st.sampled_from([1, 2, 8]))
+shapes = st.tuples(*[st.integers(1, 20)] * 3, st.sampled_from([1, 2, 8]))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(shapes, st.sampled_from(["common", "independent"]), st.data())
 def test_every_lane_has_one_place(sizes, rng, data):
-    points, seeds, width, threads, devices = sizes
-    shape = layout.shape(points, seeds, rng, width=width, threads=threads, devices=devices)
+    points, seeds, width, devices = sizes
+    shape = layout.shape(points, seeds, rng, width=width, devices=devices)
     assert shape[0] * shape[1] <= max(width, devices) + devices - 1
     assert (shape[0] if shape[1] == 1 else shape[1]) % devices == 0
     alive = np.array(sorted(data.draw(st.sets(st.integers(0, points - 1), min_size=1))))

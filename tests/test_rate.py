@@ -442,9 +442,14 @@ def test_bad_rates_are_named():
         (np.nan, ValueError),
         ("fast", TypeError),
         (None, TypeError),
+        (True, TypeError),
+        (1j, TypeError),
+        (jax.random.key(0), TypeError),
     ):
-        with pytest.raises(error, match=r"`learning_rate`|`value`"):
+        with pytest.raises(error, match="`learning_rate` must be"):
             lrax.scale_by_lr(bad)
+    with pytest.raises(TypeError, match="`flip_sign` must be a bool, got 'up'"):
+        lrax.scale_by_lr(0.1, flip_sign="up")
     state = adam(0.1).init(PARAMS)
     with pytest.raises(ValueError, match="`rate` must be finite and non-negative, got -1"):
         lrax.set_lr(state, -1.0)
@@ -455,3 +460,269 @@ def test_bad_rates_are_named():
             ValueError, match=r"`opt_state` must hold a learning rate, .* `lrax.scale_by_lr"
         ):
             ask(optax.adam(1e-3).init(PARAMS))
+
+
+# The scale of a `reduce_on_plateau` in an enclosing chain multiplies the rate.
+
+REDUCE = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=0.1)
+CHAINS = {
+    "before": optax.chain(REDUCE, lrax.scale_by_lr(0.1)),
+    "after": optax.chain(adam(0.1), REDUCE),
+    "beside": optax.chain(optax.scale_by_adam(), REDUCE, lrax.scale_by_lr(0.1)),
+    "in a chain of its own": optax.chain(adam(0.1), optax.chain(optax.clip(1e9), REDUCE)),
+    "twice": optax.chain(REDUCE, optax.chain(lrax.scale_by_lr(0.1), REDUCE)),
+    "named": optax.named_chain(
+        ("adam", optax.scale_by_adam()), ("lr", lrax.scale_by_lr(0.1)), ("plateau", REDUCE)
+    ),
+    "around wrappers": optax.chain(
+        optax.apply_if_finite(optax.MultiSteps(adam(0.1), 1), 3), REDUCE
+    ),
+    "inside of wrappers": optax.apply_if_finite(optax.chain(adam(0.1), REDUCE), 3),
+    "injected": optax.chain(optax.inject_hyperparams(optax.adam)(learning_rate=0.1), REDUCE),
+}
+
+
+def step_size(optimizer, state, value=1.0):
+    """The size of an update of ones, which is the rate, under Adam too; and the state after it."""
+    updates, state = optimizer.update(PARAMS, state, PARAMS, value=jnp.float32(value))
+    return jnp.abs(updates["b"]).max(), state
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_get_lr_takes_the_scale_of_reduce_on_plateau_in(name):
+    optimizer = CHAINS[name]
+    step = jax.jit(lambda state: step_size(optimizer, state))
+    state = optimizer.init(PARAMS)
+    sizes = set()
+    for _ in range(4):
+        size, state = step(state)
+        size = float(size)
+        assert float(lrax.get_lr(state)) == pytest.approx(size, rel=1e-3)
+        sizes.add(round(size, 3))
+    assert len(sizes) > 2
+    held = lrax.set_lr(state, 0.25)
+    assert lrax.get_lr(held) == 0.25
+    size, _ = step_size(optimizer, held, value=0.0)  # a better value: no reduction
+    assert float(size) == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_rate_set_beside_a_scale_is_read_up_to_rounding():
+    optimizer = optax.chain(
+        optax.contrib.reduce_on_plateau(factor=0.3, patience=1), lrax.scale_by_lr(0.1)
+    )
+    _, state = optimizer.update(PARAMS, optimizer.init(PARAMS), value=1.0)
+    _, state = optimizer.update(PARAMS, state, value=1.0)
+    rates = jnp.asarray(np.random.default_rng(0).uniform(1e-5, 1, 100), jnp.float32)
+    read = jax.vmap(lambda rate: lrax.get_lr(lrax.set_lr(state, rate)))(rates)
+    np.testing.assert_allclose(read, rates, rtol=1.2e-7)
+    nothing = optax.tree.set(state, scale=jnp.float32(0))
+    assert lrax.get_lr(lrax.set_lr(nothing, 0.5)) == 0.0
+
+
+def test_the_scale_of_another_group_or_optimizer_is_left_out():
+    halved = jnp.float32(0.5)
+    with_plateau = optax.chain(REDUCE, lrax.scale_by_lr(0.2))
+    groups = optax.partition({"body": adam(0.1), "head": with_plateau}, LABELS)
+    state = optax.tree.set(groups.init(PARAMS), scale=halved)
+    rates = {group: float(rate) for group, rate in lrax.get_lr(state).items()}
+    assert rates == {"body": pytest.approx(0.1), "head": pytest.approx(0.1)}
+    changed = lrax.set_lr(state, {"head": 0.5})
+    assert lrax.get_lr(changed)["head"] == 0.5
+    assert float(lrax.get_lr(changed)["body"]) == pytest.approx(0.1)
+
+    around = optax.chain(groups, REDUCE)
+    state = optax.tree.set(around.init(PARAMS), scale=halved)
+    rates = {group: float(rate) for group, rate in lrax.get_lr(state).items()}
+    assert rates == {"body": pytest.approx(0.05), "head": pytest.approx(0.05)}
+
+    states = {"actor": adam(0.1).init(PARAMS), "critic": with_plateau.init(PARAMS)}
+    rates = lrax.get_lr(optax.tree.set(states, scale=halved))
+    assert {group: float(rate) for group, rate in rates.items()} == {
+        "actor": pytest.approx(0.1),
+        "critic": pytest.approx(0.1),
+    }
+    # Of a part of the parameters, no rate of all can tell.
+    masked = optax.chain(lrax.scale_by_lr(0.1), optax.masked(REDUCE, {"w": True, "b": False}))
+    state = optax.tree.set(masked.init(PARAMS), scale=halved)
+    assert float(lrax.get_lr(state)) == pytest.approx(0.1)
+
+
+def test_lanes_with_scales():
+    optimizer = optax.chain(REDUCE, lrax.scale_by_lr(0.1))
+    lanes = jax.vmap(lambda _: optimizer.init(PARAMS))(jnp.arange(3))
+    scales = jnp.array([1.0, 0.5, 0.25])
+    lanes = optax.tree.set(lanes, scale=scales)
+    np.testing.assert_allclose(lrax.get_lr(lanes), 0.1 * scales, rtol=1e-6)
+    np.testing.assert_array_equal(lrax.get_lr(lrax.set_lr(lanes, scales[::-1])), scales[::-1])
+
+
+# States in other clothes: Flax NNX and Orbax.
+
+RULE = 0.1 * lrax.controllers.plateau(factor=0.5, patience=0)
+
+
+def nnx_optimizer(rate):
+    from flax import nnx
+
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    return nnx, model, nnx.Optimizer(model, adam(rate), wrt=nnx.Param)
+
+
+@pytest.mark.parametrize("rate", [0.1, SCHEDULE + 0.1, RULE], ids=["number", "schedule", "rule"])
+def test_flax_nnx_optimizer(rate):
+    nnx, model, optimizer = nnx_optimizer(rate)
+    grads = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
+    step = lambda: optimizer.update(model, grads, value=jnp.float32(1))
+    assert float(lrax.get_lr(optimizer.opt_state)) == pytest.approx(0.1)
+
+    optimizer.opt_state = lrax.set_lr(optimizer.opt_state, 0.25)
+    step()
+    assert lrax.get_lr(optimizer.opt_state) == lrax.get_lr(nnx.state(optimizer)) == 0.25
+    before = model.bias[...]
+    nnx.update(optimizer, lrax.set_lr(nnx.state(optimizer), 0.5))
+    step()
+    assert lrax.get_lr(optimizer.opt_state) == 0.5
+    np.testing.assert_allclose(before - model.bias[...], [0.5] * 3, rtol=1e-3)
+
+    optimizer.opt_state = lrax.set_lr(optimizer.opt_state, None)
+    step()
+    assert float(lrax.get_lr(optimizer.opt_state)) != 0.5
+    assert float(lrax.get_lr(nnx.to_pure_dict(nnx.state(optimizer)))) != 0.5
+
+
+@pytest.mark.parametrize("labels", [("body", "head"), (0, 1)], ids=repr)
+def test_states_that_became_dicts(labels, tmp_path):
+    import orbax.checkpoint as ocp
+
+    body, head = labels
+    optimizer = optax.chain(
+        optax.partition({body: adam(0.1), head: lrax.scale_by_lr(RULE)}, {"w": body, "b": head}),
+        REDUCE,
+    )
+    state = optax.tree.set(optimizer.init(PARAMS), scale=jnp.float32(0.5))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", state)
+        checkpointer.wait_until_finished()
+        restored = checkpointer.restore(tmp_path / "state")
+    assert isinstance(restored, list)
+    # Orbax has strings for keys.
+    rates = {str(group): float(rate) for group, rate in lrax.get_lr(state).items()}
+    assert {str(group): float(rate) for group, rate in lrax.get_lr(restored).items()} == rates
+    assert rates[str(body)] == pytest.approx(0.05)
+
+    name = next(group for group in lrax.get_lr(restored) if str(group) == str(head))
+    changed = lrax.set_lr(restored, {name: 0.25})
+    assert lrax.get_lr(changed)[name] == 0.25
+    assert jax.tree.structure(changed) == jax.tree.structure(restored)
+    # Put back into the optimizer's own tree, it drives the updates.
+    order = jax.tree.structure(state)
+    target = order.unflatten(jax.tree.leaves(in_order(state, changed)))
+    updates, _ = optimizer.update(PARAMS, target, PARAMS, value=jnp.float32(0))
+    np.testing.assert_allclose(updates["b"], -0.25 * np.ones(3), rtol=1e-6)
+
+
+def in_order(state, restored):
+    """A restored state's arrays in the tree of the optimizer's own state."""
+    if hasattr(state, "_fields"):
+        return [in_order(getattr(state, name), restored.get(name)) for name in state._fields]
+    if isinstance(state, (tuple, list)):
+        return [in_order(*pair) for pair in zip(state, restored or (), strict=True)]
+    if isinstance(state, dict):
+        return {
+            key: in_order(value, restored.get(str(key), restored.get(key)))
+            for key, value in state.items()
+        }
+    return restored
+
+
+def test_parameters_called_learning_rate_are_no_rates():
+    params = {"learning_rate": jnp.ones(2), "count": jnp.ones(2)}
+    state = adam(0.5).init(params)
+    assert lrax.get_lr(state) == 0.5
+    assert lrax.get_lr(optax.tree.map_params(adam(0.5), lambda leaf: leaf, state)) == 0.5
+
+
+# `scale_by_multipliers`
+
+
+def test_multipliers_scale_each_parameter():
+    optimizer = lrax.scale_by_multipliers({"w": 0.5, "b": jnp.array([1.0, 0.0, 2.0])})
+    state = optimizer.init(PARAMS)
+    assert state == optax.EmptyState()
+    updates, state = optimizer.update(PARAMS, state, PARAMS, value=1.0)
+    np.testing.assert_array_equal(updates["w"], 0.5 * PARAMS["w"])
+    np.testing.assert_array_equal(updates["b"], [1.0, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize(
+    "multipliers",
+    [0.5, np.float64(0.5), {"body": 0.5, "head": {"w": 0.5}}, lambda _: {"body": 0.5, "head": 0.5}],
+    ids=["number", "float64", "prefix", "function"],
+)
+def test_multipliers_may_be_a_prefix_and_keep_dtypes(multipliers, dtype):
+    params = {
+        "body": {"w": jnp.ones(2, dtype), "b": jnp.ones((), dtype)},
+        "head": {"w": jnp.ones(3, dtype)},
+    }
+    optimizer = lrax.scale_by_multipliers(multipliers)
+    state = jax.eval_shape(optimizer.init, params)
+    for given in (params, None):
+        updates, _ = jax.jit(optimizer.update)(params, state, given)
+        jax.tree.map(
+            lambda leaf: np.testing.assert_array_equal(leaf, np.full(leaf.shape, 0.5)), updates
+        )
+        assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+
+
+def test_a_function_of_multipliers_is_given_params_or_else_updates():
+    seen = []
+
+    def multipliers(tree):
+        seen.append(float(tree["b"][0]))
+        return jax.tree.map(lambda _: 0.5, tree)
+
+    optimizer = lrax.scale_by_multipliers(multipliers)
+    state = optimizer.init(PARAMS)
+    twice = jax.tree.map(lambda leaf: 2 * leaf, PARAMS)
+    optimizer.update(twice, state, PARAMS)
+    optimizer.update(twice, state)
+    assert seen == [1.0, 1.0, 2.0]
+
+
+def test_multiplier_zero_gives_zeros():
+    bad = {"w": jnp.full((2, 3), jnp.nan), "b": jnp.array([jnp.inf, jnp.nan, 1.0])}
+    for zero in (0.0, {"w": 0.0, "b": np.zeros(3)}):
+        updates, _ = lrax.scale_by_multipliers(zero).update(bad, optax.EmptyState())
+        assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
+
+
+def test_multipliers_are_swept_and_masked():
+    def step(head):
+        optimizer = optax.chain(
+            lrax.scale_by_multipliers({"w": 1.0, "b": head}), lrax.scale_by_lr(0.1)
+        )
+        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)[0]
+
+    heads = jnp.array([0.0, 0.5, 2.0])
+    updates = jax.jit(jax.vmap(step))(heads)
+    np.testing.assert_allclose(updates["b"][:, 0], -0.1 * heads, rtol=1e-6)
+    masked = optax.masked(lrax.scale_by_multipliers({"w": 0.0, "b": 0.5}), {"w": False, "b": True})
+    updates, _ = masked.update(PARAMS, masked.init(PARAMS), PARAMS)
+    np.testing.assert_array_equal(updates["w"], PARAMS["w"])
+    np.testing.assert_array_equal(updates["b"], 0.5 * PARAMS["b"])
+
+
+def test_bad_multipliers_are_named():
+    for bad in (-1.0, np.nan, np.inf):
+        with pytest.raises(
+            ValueError, match=r"`multipliers\['w'\]` must be finite and non-negative"
+        ):
+            lrax.scale_by_multipliers({"w": bad, "b": 1.0})
+    with pytest.raises(TypeError, match=r"`multipliers\['w'\]` must be a real number"):
+        lrax.scale_by_multipliers({"w": "fast"})
+    for bad in (None, {}, {"w": 1.0}, {"w": 1.0, "c": 1.0}, {"w": {"x": 1.0}, "b": 1.0}):
+        with pytest.raises(ValueError, match="`multipliers` must have the structure of the param"):
+            lrax.scale_by_multipliers(bad).init(PARAMS)
+    with pytest.raises(ValueError, match="`multipliers` must broadcast to their parameters, got a"):
+        lrax.scale_by_multipliers({"w": np.ones(2), "b": 1.0}).init(PARAMS)

@@ -1,17 +1,26 @@
 """README, CI and the package's metadata say the same."""
 
 import re
+import shlex
 import tomllib
+import types
 from pathlib import Path
 
 import cases
+import optax
+import pytest
 
 import lrax
+from lrax.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CI = (ROOT / ".ci" / "run").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tests" / "benchmarks" / "README.md"]
+PAGES += [ROOT / "lrax" / "compat" / "README.md"]
 
 
 def command(section):
@@ -29,9 +38,65 @@ def test_the_first_command_sets_up_and_runs_the_demo():
 
 
 def test_every_builder_is_in_the_readme():
-    table = README[README.index("| builder |") : README.index("## The rate is state")]
-    missing = [name for name in cases.FORMULAS if f"`{name}" not in table]
-    assert missing == []
+    section = README[README.index("## A schedule is a value") : README.index("## The rate is")]
+    assert [name for name in cases.FORMULAS if f"`{name}`" not in section] == []
+
+
+def test_it_is_a_front_page():
+    assert len(README.splitlines()) <= 160
+    picture = re.search(r"!\[[^]]*\]\((.*?)\)", README)[1]
+    assert (ROOT / picture).stat().st_size < 200_000
+    assert re.search(rf"python -m lrax demo .*--out {re.escape(picture)}", README)
+
+
+def test_its_commands_and_names_exist(capsys):
+    for name in set(re.findall(r"\blrax((?:\.\w+)+)(?=[`(\[\]])", README)):
+        found = lrax
+        for part in name[1:].split("."):
+            found = getattr(found, part)
+    for line in re.findall(r"python -m lrax (\w+) ([^`\n]*)[`\n]", README):
+        words = [line[0], *shlex.split(line[1])]
+        assert main._parser().parse_args(words)
+    for module in set(re.findall(r"python -m (tests\.benchmarks\.\w+)", README)):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+def test_every_benchmark_has_its_command_on_the_page():
+    folder = ROOT / "tests" / "benchmarks"
+    commands = {path.stem for path in folder.glob("*.py") if "__main__" in path.read_text()}
+    page = (folder / "README.md").read_text()
+    assert commands <= set(re.findall(r"python -m tests\.benchmarks\.(\w+)", page))
+
+
+def test_how_to_install_is_said_in_one_place():
+    """Nothing says to install lrax by name alone, for no index has it."""
+    address = PROJECT["urls"]["Repository"]
+    (line,) = re.findall(r"^pip install .*$", README, re.MULTILINE)
+    assert line == f'pip install "lrax[all] @ git+{address}"'
+    for page in PAGES:
+        for words in re.findall(r"pip install[^\n]*", page.read_text()):
+            assert re.search(r'git\+|"\.\[', words), f"{page}: {words}"
+
+
+def test_the_logger_of_contributing_logs():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    code = re.search(r"```py\n(.*?)\nlrax\.sweep\(", page, re.DOTALL)[1]
+    scope, logged = {}, []
+    exec(code, scope)
+    run = types.SimpleNamespace(log=lambda found, step: logged.append((step, found)))
+    rates = [0.1, 0.2]
+    task = lrax.tasks.diabetes()
+    logger = scope["to_wandb"](run, rates)
+    lrax.sweep(task, optax.sgd, rates, steps=4, eval_every=2, on_event=logger)
+    keys = {key for _, found in logged for key in found}
+    assert {"loss", "alive", "learning_rate", "val_loss/0.1", "val_r2/0.2"} <= keys
+    assert max(step for step, _ in logged) == 4
 
 
 def test_oldest_versions_are_the_lower_bounds():

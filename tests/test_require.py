@@ -9,6 +9,12 @@ from jax.experimental import checkify
 from lrax import _require
 
 
+@pytest.fixture
+def checked_when_traced():
+    with _require.checks():
+        yield
+
+
 @pytest.mark.parametrize(
     "number",
     [
@@ -74,6 +80,7 @@ def test_what_is_no_number_is_named(value):
         (_require.positive, [1e-30, 1e30], [np.nan, np.inf, 0.0, -1.0], "finite and positive"),
     ],
 )
+@pytest.mark.usefixtures("checked_when_traced")
 def test_ranges(requirement, good, bad, words):
     requirement({"value": np.float32(good), "other": np.nan}, "value")
     requirement({"value": np.zeros(0)}, "value")
@@ -87,6 +94,7 @@ def test_ranges(requirement, good, bad, words):
         assert f"`value` must be {words}, got" in checked(among[-len(good) :])[0].get()
 
 
+@pytest.mark.usefixtures("checked_when_traced")
 def test_at_most():
     words = "`warmup` must be at most `steps`"
     for low, high in [
@@ -108,6 +116,22 @@ def test_at_most():
         assert f"{words}, got " in checked(*leaves)[0].get()
     with pytest.raises(ValueError, match=r"got \[1. 4.\] and 3.0"):
         _require.at_most(words, np.float32([1, 4]), np.float32(3))
+
+
+def test_traced_values_are_checked_only_inside_of_checks():
+    def leaf(value):
+        return _require.nonnegative({"value": value}, "value") or value
+
+    assert not jax.make_jaxpr(leaf)(1.0).effects
+    program = jax.jit(leaf)
+    assert program(-1.0) == -1
+    with _require.checks():
+        assert jax.make_jaxpr(leaf)(1.0).effects
+        # The program that was compiled before is traced anew.
+        error, _ = checkify.checkify(program)(-1.0)
+        assert "`value` must be finite and non-negative, got -1" in error.get()
+    assert not jax.make_jaxpr(leaf)(1.0).effects
+    assert program(-1.0) == -1
 
 
 def test_a_missing_package_is_named_with_its_extra():

@@ -1,6 +1,7 @@
 """What is particular to `Schedule` and to single builders; `test_laws.py` has what holds for all of them."""
 
 import functools
+import pickle
 
 import chex
 import jax
@@ -11,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 from jax import lax, numpy as jnp
 
 import lrax
+from lrax.schedules.builders import builder
 
 COSINE = lrax.cosine(peak=0.1, steps=100)
 COUNTS = np.arange(-2, 110)
@@ -20,12 +22,13 @@ def halving(count):
     return 0.5 ** (count / 100)
 
 
-def _sawtooth(count, peak, period):
-    return peak * (1 - jnp.mod(count, period) / period)
-
-
 def sawtooth(peak, period):
-    return lrax.Schedule(_sawtooth, {"peak": np.float32(peak), "period": np.float32(period)})
+    return lrax.Schedule(_teeth, {"peak": np.float32(peak), "period": np.float32(period)})
+
+
+@builder(sawtooth)
+def _teeth(count, peak, period):
+    return peak * (1 - jnp.mod(count, period) / period)
 
 
 def _unnamed(count, rate):
@@ -224,7 +227,7 @@ def test_repr():
     assert repr(0.5 * COSINE + 1).startswith(
         "add(multiply(cosine(peak=0.1, steps=100, end=0), constant("
     )
-    assert "function=<function halving" in repr(COSINE * halving)
+    assert "as_schedule(value=<function halving" in repr(COSINE * halving)
     inside = []
     jax.eval_shape(lambda peak: inside.append(repr(COSINE.replace(peak=peak))), 0.1)
     assert inside == ["cosine(peak=float32[], steps=100, end=0)"]
@@ -238,9 +241,9 @@ def test_schedules_of_ones_own():
     )
     chex.assert_trees_all_equal(schedule.replace(period=8), sawtooth(0.1, 8), strict=True)
     unnamed = lrax.Schedule(_unnamed, {"rate": np.float32(0.5)})  # without a builder
-    assert repr(unnamed) == "unnamed(rate=0.5)"
+    assert repr(unnamed) == "_unnamed(rate=0.5)"
     assert unnamed.replace(rate=2)(3) == 2
-    with pytest.raises(TypeError, match="`unnamed` has no hyperparameter"):
+    with pytest.raises(TypeError, match="`_unnamed` has no hyperparameter"):
         unnamed.replace(peak=2)
 
 
@@ -489,3 +492,50 @@ def test_the_middle_of_a_cosine_has_its_gradient():
     )
     before, middle, after = jax.vmap(jax.grad(decay))(np.array([74, 75, 76], np.float32))
     assert before < middle < after < 0
+
+
+def exponential(count, factor):  # a user's own, by the name of a builder
+    return factor**count
+
+
+def _decay(count, first):
+    return first / (1 + count)
+
+
+@pytest.mark.parametrize(
+    ("formula", "numbers"), [(exponential, {"factor": 0.5}), (_decay, {"first": 2.0})], ids=str
+)
+def test_a_formula_of_the_users_own_prints_as_itself(formula, numbers):
+    schedule = lrax.Schedule(formula, numbers)
+    (name, value), *_ = numbers.items()
+    assert repr(schedule) == f"{formula.__qualname__}({name}={value})"
+    assert schedule.span() >= 2
+    assert "svg" in schedule._repr_html_()
+    assert float(schedule.replace(**{name: 4.0})(1)) == float(formula(1, 4.0))
+    assert pickle.loads(pickle.dumps(schedule)).formula is formula
+
+
+def test_a_formula_is_declared_with_its_name_and_its_shown_arguments():
+    def double(half):
+        return lrax.Schedule(formula, {"value": 2 * half})
+
+    @builder(double, name="mine.double", shown=lambda given: {"half": given["value"] / 2})
+    def formula(count, value):
+        return value
+
+    assert repr(double(3)) == "mine.double(half=3.0)"
+    assert float(double(3).replace(half=4)(0)) == 8
+
+
+def test_the_algebra_knows_numbers_functions_and_schedules():
+    assert (COSINE * np.float32(2))(0) == (2 * COSINE)(0) == np.float32(0.2)
+    assert COSINE.__mul__(halving).formula is COSINE.__rmul__(halving).formula
+    for other in [
+        "a",
+        None,
+        [1.0],
+        lrax.RateRule(lambda _: (), lambda count, state, **_: (1, state)),
+    ]:
+        assert COSINE.__mul__(other) is COSINE.__radd__(other) is NotImplemented
+    with pytest.raises(TypeError, match="unsupported operand"):
+        COSINE + None

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from xml.etree import ElementTree
 
 import jax
@@ -13,7 +14,8 @@ from cases import CASES
 from jax import numpy as jnp
 
 import lrax
-from lrax.__main__ import _names, main
+from lrax.cli.main import main
+from lrax.cli.names import FRAMEWORKS, ScheduleNames
 from lrax.display import axes, terminal
 from lrax.display.svg import svg
 from lrax.schedules import display
@@ -375,35 +377,87 @@ def test_what_code_and_prints_say_is_shown(capsys, text):
 
 
 def test_the_names_are_all_that_is_public_and_nothing_else():
-    frameworks = {
-        name: module for name, module in vars(lrax.compat).items() if hasattr(module, "__all__")
-    }
-    trainers = {
-        "deepspeed",
-        "megatron",
-        "nemo",
-        "maxtext",
-        "big_vision",
-        "t5x",
-        "levanter",
-        "composer",
-    }
-    assert frameworks.keys() == trainers | {"torch", "transformers", "timm", "keras", "optax"}
+    trainers = {"deepspeed", "megatron", "nemo", "maxtext", "big_vision", "t5x"}
+    trainers |= {"levanter", "composer"}
+    assert set(FRAMEWORKS) == trainers | {"torch", "transformers", "timm", "keras", "optax"}
     public = {
-        f"{family}.{name}" for family, module in frameworks.items() for name in module.__all__
+        f"{family}.{name}" for family in FRAMEWORKS for name in getattr(lrax.compat, family).__all__
     }
-    assert {name for name in _names() if "." in name} == public
-    assert {name for name in _names() if "." not in name} == {case.builder for case in CASES} | {
-        "stack"
-    }
+    names = ScheduleNames()
+    assert {name for name in names if "." in name} == public
+    own = {case.builder for case in CASES} | {"stack"}
+    assert {name for name in names if "." not in name} == own
+    for name in names:
+        assert names[name] is names[f"lrax.{name}"]
+        assert ("compat." + name in names) == ("." in name)
+    for wrong in ("sweep", "compat.cosine", "torch", "lrax", "torch.chained", "os.system", ""):
+        assert wrong not in names
+
+
+def test_a_framework_is_loaded_only_for_its_names(tmp_path):
+    code = """
+import sys
+from lrax.cli.main import main
+main(["show", "cosine(0.1, 100)"])
+main(["show", "timm.TanhLRScheduler(0.1, 100)"])
+print(*(name for name in sys.modules if name.startswith("lrax.compat.")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[2] for name in done.stdout.splitlines()[-1].split()}
+    assert loaded & set(FRAMEWORKS) == {"timm"}
+
+
+ESCAPE = "\x1b]0;title\x07"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 49 + "]" * 49,
+        f"cosine({'[' * 40}1{']' * 40}, 100)",
+        "cosine([[[1]]], 100)",
+        f"cosine({'(' * 45}1{')' * 45}, 'a')",
+        "cosine(0.1, 100)" + ESCAPE,
+        f"cosine(0.1, '{ESCAPE}')",
+        f"wsd(0.1, 100, 10, 10, shape='{ESCAPE}')",
+        f"'{ESCAPE}'",
+        "\u202ecosine(0.1, 100",
+        f"cosine([{'[1],' * 1500}], [{'1,' * 1500}])",
+        f"cosine([{'1,' * 65}], 100)",
+        "cosine([], 100)",
+        "constant([[]])",
+        "+".join(["cosine(0.1, 100)"] * 201),
+        "cosine(0.1, " + "9" * 400 + ")",
+        "9223372036854775807 * 9223372036854775807 * cosine(0.1, 100)",
+        f"from_values([{'1,' * 4001}])",
+        "levanter.lr_scheduler(100, cycles=2147483647)",
+        "torch.ChainedScheduler(0.1, [torch.StepLR(0.1, 100000000), torch.StepLR(0.1, 3)])",
+        f"torch.SequentialLR(0.1, [{'torch.SWALR(0.1, 0.01, 10000000),' * 9}], [1,2,3,4,5,6,7,8])",
+    ],
+    ids=lambda text: ascii(text[:30]),
+)
+def test_hostile_text_is_refused_in_a_line_or_shown(capsys, text):
+    """No traceback, no control character, no long wait; the bounds of builders are theirs."""
+    begin = time.process_time()
+    status = main(["show", text])
+    captured = capsys.readouterr()
+    assert time.process_time() - begin < 20
+    assert (captured.out + captured.err).replace("\n", "").isprintable()
+    assert (status, captured.err.count("\n")) in ((2, 1), (0, 0))
 
 
 def test_help(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["show", "--help"])
     out = capsys.readouterr().out
-    for word in ("examples:", "warmup_cosine", "cosine_restarts", "--log", "never run"):
+    for word in ("examples:", "warmup_cosine", "--log", "--names"):
         assert word in out
+    assert main(["show", "--names"]) == 0
+    assert {"cosine_restarts", "torch.OneCycleLR"} < set(capsys.readouterr().out.split())
+    assert main(["show"]) == 2
+    assert "at least one schedule" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["show", "constant(1)", "--steps", "0"])
     assert "argument --steps: must be at least 1, got 0" in capsys.readouterr().err

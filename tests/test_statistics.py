@@ -31,7 +31,7 @@ def bowl(x, kind):
 
 
 def simulated(kind, points, seeds, generator):
-    """Scores whose seeds differ in level and in where their own optimum is; and the optimum of their mean."""
+    """Scores of seeds that differ in level and in their optimum; and the optimum of the mean."""
     x = np.linspace(-1.75, 1.75, points) * np.log(10)
     true = generator.uniform(-1, 1)
     own = true + generator.normal(0, 0.2, seeds) if seeds > 1 else true
@@ -95,13 +95,17 @@ def test_at_the_edge_the_interval_is_open():
     rates = lrax.log_grid(1e-4, 1e-1, 7)
     falling = -np.log(rates)[:, None] + np.zeros(3)
     found = optimum(rates, falling)
-    assert found == (pytest.approx(1e-1), (pytest.approx(10**-1.5), np.inf), "high")
+    assert found.value == found.point == pytest.approx(1e-1)
+    assert found.interval == (pytest.approx(10**-1.5), np.inf)
+    assert found.at_edge == "high"
     assert (
         str(found)
         == "0.1 is the highest of the grid: the optimum may lie above, extend the grid that way"
     )
     found = optimum(rates, -falling)
-    assert found == (pytest.approx(1e-4), (0.0, pytest.approx(10**-3.5)), "low")
+    assert found.value == found.point == pytest.approx(1e-4)
+    assert found.interval == (0.0, pytest.approx(10**-3.5))
+    assert found.at_edge == "low"
     assert "may lie below" in str(found)
     assert optimum(rates[:1], falling[:1]).interval == (0.0, np.inf)
     inside = optimum(rates, np.log(rates / 2e-3)[:, None] ** 2)
@@ -146,7 +150,7 @@ def test_one_standard_error_of_a_result():
     assert result.one_standard_error(paired=True) == pytest.approx(rates[2])
     with pytest.raises(ValueError, match="at least 2 seeds"):
         made([[1.0], [0.5]]).one_standard_error()
-    with pytest.raises(ValueError, match="every rate diverged"):
+    with pytest.raises(ValueError, match="every point diverged"):
         made(np.full((3, 2), np.nan)).one_standard_error()
     with pytest.raises(ValueError, match="`name` must be one of 'lr', got 'wd'"):
         result.one_standard_error("wd")
@@ -274,7 +278,7 @@ def test_pairs_with_diverged_lanes():
         as_far = np.abs(signs @ large) >= np.abs(large.sum()) * (1 - 1e-12)
         assert found.p_value[point] == pytest.approx(as_far.mean())
     with pytest.raises(
-        ValueError, match="`reference` must be a point none of whose lanes diverged, got 1"
+        ValueError, match="`reference` must be a point without a diverged lane, got 1"
     ):
         statistics.paired(scores, 1)
 
@@ -303,7 +307,7 @@ def test_pairs_of_a_result():
         (
             lambda: result.paired(confidence=95),
             ValueError,
-            "`confidence` must be between 0 and 1, got 95",
+            "`confidence` must be between 0 and 1, both excluded, got 95",
         ),
         (lambda: made([[1.0], [0.5]]).paired(), ValueError, "at least 2 seeds"),
     ):
@@ -320,6 +324,16 @@ def test_means_are_scipys():
         )
         assert m == pytest.approx(row.mean())
     assert np.isnan(statistics.means(np.array([[1.0, np.inf]]))[0][0])
+
+
+def test_a_sensitivity_of_nothing_is_not_the_best_possible():
+    rates, lost = np.array([0.1, 1.0]), np.full((2, 2), np.inf)
+    with pytest.raises(ValueError, match="the sensitivity is not known"):
+        statistics.sensitivity(rates, lost, 1.0)
+    result = made([[1.0], [0.5], [np.nan], [np.nan]])
+    assert result.sensitivity() > 0
+    with pytest.raises(ValueError, match="the sensitivity is not known"):
+        result.sensitivity(low=0.02)  # of the rates in question every one diverged
 
 
 # Confirm
@@ -355,7 +369,7 @@ def test_confirm_trains_the_first_points_on_fresh_seeds():
 
 
 def test_confirm_undoes_the_winners_curse():
-    """Where all points are equal, the best of them is too good by the curse, and the confirmed one is not."""
+    """Where all points are equal, the best one is too good by the curse; confirmed, it is not."""
     task = lrax.Task(
         init=lambda key: {"w": jax.random.normal(key)},
         loss=lambda params, batch: params["w"] + 0.0 * batch["x"].sum(),
@@ -378,11 +392,15 @@ def test_confirm_names_bad_arguments():
         (
             dict(seeds=[1, 2]),
             ValueError,
-            r"must be others than those that chose the points, got \[1\] among them",
+            r"must not be among the seeds that chose the points, got \[1\]",
         ),
         (dict(seeds=[7]), ValueError, r"`seeds` must be at least 2, .* got \[7\]"),
         (dict(top=0), ValueError, "`top` must be at least 1, got 0"),
-        (dict(confidence=1.0), ValueError, "`confidence` must be between 0 and 1, got 1.0"),
+        (
+            dict(confidence=1.0),
+            ValueError,
+            "`confidence` must be between 0 and 1, both excluded, got 1.0",
+        ),
     ):
         with pytest.raises(error, match=message):
             lrax.confirm(task, optax.adam, result, **arguments)
@@ -390,7 +408,7 @@ def test_confirm_names_bad_arguments():
         lrax.confirm(task, optax.adam, result.losses)
     with pytest.raises(ValueError, match="every point diverged"):
         lrax.confirm(task, optax.adam, made(np.full((2, 2), np.nan)))
-    stopped = made([[1.0, 1.0]], info={"steps": 80})
+    stopped = made([[1.0, 1.0]], steps=80, status=np.full((1, 2), "interrupted"))
     with pytest.raises(
         ValueError, match="must be of a whole sweep, got one interrupted at 40 of 80"
     ):

@@ -6,7 +6,7 @@ import problems
 import pytest
 
 import lrax
-from lrax.sweeps.engine import engine as engines, loop as running
+from lrax.sweeps.engine import loop as running
 from lrax.sweeps.engine.loop import LOOK_STEPS, LOOKS
 
 TASK = problems.regression()
@@ -49,7 +49,7 @@ def test_survivors_are_those_of_the_full_grid(full, halved):
 
 
 def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
-    for at in lrax.Halving().rungs(STEPS):
+    for at in lrax.Halving().looks(STEPS):
         here = halved.stopped_at == at
         assert here.any()
         np.testing.assert_allclose(
@@ -58,7 +58,7 @@ def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
         assert np.isnan(halved.losses[here, :, at:]).all()
         assert np.isfinite(halved.metrics["val_loss"][here]).all()
         assert set(halved.status[here].ravel()) <= {"pruned", "diverged"}
-    assert halved.evaluated_at.tolist() == list(lrax.Halving().rungs(STEPS))
+    assert halved.evaluated_at.tolist() == list(lrax.Halving().looks(STEPS))
     assert np.isinf(halved.scores[halved.stopped_at < STEPS]).all()
     first = halved.ranking[: int((halved.stopped_at == STEPS).sum())]
     assert np.all(halved.stopped_at[first] == STEPS)
@@ -69,26 +69,21 @@ def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
 
 def test_fewer_lanes_are_trained(monkeypatch):
     cells = []
-    step = running.Run._step
+    train = running.Loop._train
 
     def counted(self, count, pool):
         cells.append(count * self._layout.cells)
-        return step(self, count, pool)
+        return train(self, count, pool)
 
-    monkeypatch.setattr(running.Run, "_step", counted)
+    monkeypatch.setattr(running.Loop, "_train", counted)
     swept(steps=900)
     assert sum(cells) < 0.6 * 900 * 2 * len(RATES)
 
 
-def test_a_smaller_program_is_compiled_where_that_pays(full, monkeypatch):
-    monkeypatch.setattr(engines, "PAYS", 0.0)
+def test_survivors_that_fill_half_a_chunk_move_to_smaller_ones(full):
     result = swept(execution="vmap")
-    assert "points are left, in chunks of" in result.explain()
+    assert "points are left, in smaller chunks" in result.explain()
     survived = result.stopped_at == STEPS
-    np.testing.assert_allclose(result.losses[survived], full.losses[survived], rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(engines, "PAYS", np.inf)
-    result = swept(execution="vmap")
-    assert "points are left" not in result.explain()
     np.testing.assert_allclose(result.losses[survived], full.losses[survived], rtol=1e-5, atol=1e-6)
 
 

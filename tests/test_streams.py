@@ -254,7 +254,7 @@ def test_close_does_not_wait_for_a_slow_source():
 def test_ctrl_c_ends_the_wait_and_the_thread():
     program = """
 import signal, time, numpy as np
-from lrax.tasks.streams import Stream
+from lrax.training.streams import Stream
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
 def source():
     yield np.ones(1)
@@ -319,3 +319,33 @@ def test_a_dataset_of_grain():
     assert sorted(taken[:3].ravel()) == sorted(taken[3:].ravel()) == list(range(6))
     with Stream(iter(data.repeat().to_iter_dataset())) as stream:
         assert stream.take(9).shape == (9, 2)
+
+
+def test_ready_waits_in_short_pieces():
+    gate = threading.Event()
+
+    def slow():
+        yield {"x": np.zeros(2)}
+        gate.wait(10)
+        yield {"x": np.ones(2)}
+
+    with Stream(slow) as stream:
+        assert stream.ready(1)
+        assert not stream.ready(2, timeout=0.05)
+        gate.set()
+        assert stream.ready(2, timeout=10)
+        np.testing.assert_array_equal(stream.take(2)["x"], [[0, 0], [1, 1]])
+
+
+def test_ready_raises_what_the_source_raised_and_leaves_what_came_before():
+    def broken():
+        yield {"x": np.zeros(2)}
+        raise OSError("the disk is gone")
+
+    with Stream(broken) as stream:
+        assert stream.ready(1, timeout=10)
+        with pytest.raises(OSError, match="the disk is gone"):
+            stream.ready(2, timeout=10)
+        assert stream.take(1)["x"].shape == (1, 2)
+    with pytest.raises(RuntimeError, match="the stream is closed"):
+        stream.ready(1)

@@ -49,6 +49,8 @@ def test_the_best_is_the_best_of_all(result):
     assert result.best.choice == result.choices[at]
     assert result.best.hyperparams == result.results[at].best.hyperparams
     assert result.best.params is result.results[at].best_params
+    assert len(repr(result.best)) < 400
+    assert repr(result.best).startswith("BestChoice(batch_size=")
     ranked = [result.results[i].scores[point].mean() for i, point in result.ranking]
     assert ranked == sorted(ranked)
     assert len(ranked) == 12
@@ -60,7 +62,7 @@ def test_choices_may_be_looked_up(result):
     assert part.results[1] is result.results[3]
     assert result.where(batch_size=8, optimizer=optax.adam).results == [result.results[3]]
     with pytest.raises(
-        ValueError, match="`choice` must be among those that were swept, got batch_size=5"
+        ValueError, match="`choice` must be one of the swept choices, got batch_size=5"
     ):
         result.where(batch_size=5)
     with pytest.raises(
@@ -81,10 +83,10 @@ def test_table_and_repr(result):
     assert len(lines) == 13
     starred = [line for line in lines if line.startswith("*")]
     assert len(starred) == 1
-    choice, hyperparams, _ = result.best
-    assert starred[0].split()[1:4] == [
-        str(choice["batch_size"]), choice["optimizer"].__name__, f"{hyperparams['learning_rate']:.3g}"
-    ]  # fmt: skip
+    choice, hyperparams = result.best.choice, result.best.hyperparams
+    rate = f"{hyperparams['learning_rate']:.3g}"
+    wanted = [str(choice["batch_size"]), choice["optimizer"].__name__, rate]
+    assert starred[0].split()[1:4] == wanted
     assert sum("diverged" in line for line in lines) >= 2
     assert repr(result).startswith("StructuralResult(4 choices, 12 points; best batch_size=")
 
@@ -179,6 +181,7 @@ def test_when_everything_diverges_there_is_no_best():
         _ = result.best
     assert result.optima() == [({"batch_size": 4}, None)]
     assert "*" not in result.table()
+    assert "no best: every point diverged" in repr(result)
 
 
 def interrupting(monkeypatch, at, how):

@@ -16,7 +16,6 @@ from jax import numpy as jnp
 import lrax
 from lrax.sweeps import progress
 from lrax.sweeps.engine import loop as engine
-from lrax.sweeps.engine.engine import Engine
 
 RATES = lrax.log_grid(1e-3, 1e-1, 4)
 TASK = problems.regression()
@@ -39,7 +38,8 @@ def test_lanes_equal_the_same_lanes_alone(result):
     train = jax.jit(lrax.train(TASK, optax.adam, steps=30))
     for point, rate in enumerate(RATES):
         for seed in range(2):
-            losses, params = train({"learning_rate": rate}, jax.random.key(seed))
+            trained = train({"learning_rate": rate}, jax.random.key(seed))
+            losses, params = trained.losses, trained.params
             np.testing.assert_allclose(result.losses[point, seed], losses, rtol=1e-5)
             metric = problems.evaluate(params)["val_loss"]
             np.testing.assert_allclose(result.metrics["val_loss"][point, seed], metric, rtol=1e-5)
@@ -151,15 +151,8 @@ def test_segments_do_not_show(result, monkeypatch):
 
 def compiled(task, points, **options):
     """The programs that train and evaluate a chunk of so many points."""
-    bits = np.zeros((1, 2), np.uint32)
-    rates = {"learning_rate": np.linspace(0.1, 1.0, points)}
-    options = {"steps": 300, "rng": "common", "execution": "vmap", **options}
-    engine = Engine(task, optax.adam, rates, bits, **options)
-    engine.compile()
-    return [
-        getattr(engine._parts, name).lower(*engine._arguments[name])()
-        for name in ("train", "evaluate")
-    ]
+    programs = problems.engine(task, np.linspace(0.1, 1.0, points), **options).programs
+    return programs.train.compiled, programs.evaluate.compiled
 
 
 def test_the_program_holds_no_data_and_calls_no_host():
@@ -201,7 +194,7 @@ def test_ctrl_c_returns_what_is_done(monkeypatch):
 
     def advance_and_interrupt(self, steps, **facts):
         advance(self, steps, **facts)
-        if self._done == 5:
+        if self.done == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(progress.Progress, "advance", advance_and_interrupt)
@@ -285,7 +278,7 @@ def test_bfloat16_parameters_stay_bfloat16():
         (
             dict(grid={"learning_rate": ["a"]}),
             TypeError,
-            r"`grid\['learning_rate'\]` must hold real numbers, got \['a'\]",
+            r"`grid\['learning_rate'\]` must hold numbers, Schedules or pytrees of one structure",
         ),
         (dict(grid={"learning_rate": []}), ValueError, "must be a number or a list of them"),
         (
@@ -315,7 +308,7 @@ def test_bfloat16_parameters_stay_bfloat16():
         (dict(mode="least"), ValueError, "`mode` must be one of 'min', 'max'"),
         (dict(rng="shared"), ValueError, "`rng` must be one of 'common', 'independent'"),
         (dict(eval_every=0), ValueError, "`eval_every` must be at least 1"),
-        (dict(task=None), TypeError, "`task` must be a lrax.Task, got NoneType"),
+        (dict(task=None), TypeError, "`task` must be a lrax.Task or a function"),
         (dict(optimizer=optax.adam(0.1)), TypeError, "whose rate can no longer be swept"),
         (
             dict(task=problems.regression(evaluate=lambda p: 3.0)),

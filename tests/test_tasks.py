@@ -208,7 +208,8 @@ def test_structures_differ_where_the_networks_do():
 def test_building_touches_no_device():
     program = (
         "import lrax; from jax._src import xla_bridge;"
-        "lrax.tasks.digits(); lrax.tasks.digits('cnn'); lrax.tasks.char_lm(); lrax.tasks.diabetes();"
+        "lrax.tasks.digits(); lrax.tasks.digits('cnn'); lrax.tasks.char_lm();"
+        "lrax.tasks.diabetes();"
         "assert not xla_bridge.backends_are_initialized()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -522,7 +523,7 @@ def test_task_requires_functions():
     ],
 )
 def test_takes_key(loss, stateful, expected):
-    assert takes_key(loss, stateful=stateful) is expected
+    assert takes_key(loss, 3 if stateful else 2, "loss") is expected
 
 
 @pytest.mark.parametrize(
@@ -548,4 +549,17 @@ def test_takes_key(loss, stateful, expected):
 )
 def test_takes_key_refuses(loss, stateful, message):
     with pytest.raises(TypeError, match=message):
-        takes_key(loss, stateful=stateful)
+        takes_key(loss, 3 if stateful else 2, "loss")
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_arrays_are_no_stream_of_batches(kind):
+    batch = kind((np.zeros((4, 2)), np.zeros(4)))
+    with pytest.raises(TypeError, match=r"`batch` must not be a .* of arrays; .*minibatches"):
+        lrax.Task(lambda key: 0.0, lambda params, batch: params, batch)
+
+
+def test_evaluate_may_take_a_key():
+    assert takes_key(lambda params, key: {}, 1, "evaluate")
+    assert not takes_key(lambda params: {}, 1, "evaluate")
+    assert not takes_key(lambda params, scale=1.0: {}, 1, "evaluate")

@@ -1,40 +1,48 @@
-"""What a sweep found, in words and in files, for a shell. Nothing here prints."""
+"""What a sweep found, in words for a shell. Nothing here prints."""
 
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from ..display.tables import spread
+from ..sweeps.optimum import Optimum
 from ..sweeps.result import SweepResult
 
 ROWS = 60  # of a table
 WIDTH = 100  # of a line
+INDENT = " " * 9
 Extension = Callable[[str, str], str | None]
 
 
 def report(result: SweepResult, extension: Extension | None = None) -> str:
-    """The table, where and how the sweep ran, the best rate, and what to do next.
+    """The table, where and how the sweep ran, the best point, the optimum, and what to do next.
 
     Args:
       result: The result.
       extension: Gives the command that goes on beyond the `"low"` or `"high"` edge of a
-        hyperparameter, or `None`.
+        hyperparameter, or `None` where there is none.
+
+    Returns:
+      The text. The best point in it is `result.best`, the row with a star.
     """
-    info, done = result.info, result.losses.shape[-1]
+    info = result.info
     lines = [_table(result), ""]
-    if done < info["steps"]:
-        lines.append(f"ended:   after {done} of {info['steps']} steps")
+    if result.done < result.steps:
+        lines.append(f"ended:   after {result.done} of {result.steps} steps")
     versions = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
     several = f", {info['devices']} of them" if info.get("devices", 1) > 1 else ""
     lines.append(f"device:  {info['device']}{several}; {versions}")
     lines.append(
-        f"time:    {info['compile_seconds']:.1f} s to compile, {info['run_seconds']:.1f} s to run{_speed(result)}"
+        f"time:    {info['compile_seconds']:.1f} s to compile, {info['run_seconds']:.1f} s to run"
+        f"{_speed(result)}"
     )
     if "plan" in info:
         lines.append(_wrapped("plan:    ", "; ".join([info["plan"], *info.get("reasons", [])])))
-    return "\n".join([*lines, *_verdict(result, extension or (lambda *_: None))])
+    extension = extension or (lambda *_: None)
+    if result.why_no_best:
+        return "\n".join([*lines, *_nothing(result, extension)])
+    return "\n".join([*lines, *_best(result), *_optimum(result), *_edges(result, extension)])
 
 
 def _table(result: SweepResult) -> str:
@@ -53,83 +61,80 @@ def _speed(result: SweepResult) -> str:
     return words + (f", from the checkpoint's step {begun} on" if begun else "")
 
 
-def _verdict(result: SweepResult, extension: Extension) -> list[str]:
-    """The best point, and the commands to run next where it is at an edge."""
-    best, (first, *others) = int(result.ranking[0]), result.hyperparams
-    if not np.all(np.isfinite(result.scores[best])):
-        lines = ["best:    none, for every point diverged with some seed; lower rates may not"]
-        return lines + _next(extension(first, "low"))
-    name, at = (
-        first.replace("_", " "),
-        {name: f"{values[best]:.3g}" for name, values in result.hyperparams.items()},
+def _nothing(result: SweepResult, extension: Extension) -> list[str]:
+    """Why there is no best point, and the command that may find one."""
+    lines = [_wrapped("best:    ", f"none: {result.why_no_best}")]
+    # Lower rates help only if the training began with finite losses and then diverged.
+    lost = np.any(result.status == "diverged", axis=1).all()
+    began = result.has_losses and np.isfinite(result.losses[..., 0]).any()
+    if lost and began:
+        lines += _next(extension(next(iter(result.hyperparams)), "low"))
+    return lines
+
+
+def _best(result: SweepResult) -> list[str]:
+    """The best point of the grid, and its objective."""
+    point = int(result.ranking[0])
+    first, *others = (
+        f"{name.replace('_', ' ')} {result.shown(name, point)}" for name in result.hyperparams
     )
-    edges = {
-        other: result.optimum(other).at_edge
-        for other in (first, *others)
-        if _has_optimum(result, other)
+    words = first + (f", with {', '.join(others)}" if others else "")
+    direction = "lowest" if result.mode == "min" else "highest"
+    objective = result.objective.replace("_", " ")
+    value = spread(result.values[point])
+    which = {
+        "last": "",
+        "best": " (the best evaluation of each run)",
+        "tail": " (the mean of the last tenth of each run's evaluations)",
     }
-    if first in edges and edges[first] is None:
-        found = result.optimum(first)
-        low, high = found.interval
-        words, place = f"{found.rate:.2g}, between {low:.2g} and {high:.2g}", f"at {at[first]}"
-    else:
-        words, place = at[first], "there"
-    words += "".join(f", with {other.replace('_', ' ')} {at[other]}" for other in others)
-    objective = (
-        f"{'lowest' if result.mode == 'min' else 'highest'} {result.objective.replace('_', ' ')}"
-    )
+    of = which[result.select] if result.objective != "train_loss" else ""
+    return [f"best:    {words}", f"{INDENT}{direction} {objective}: {value}{of}"]
+
+
+def _optimum(result: SweepResult) -> list[str]:
+    """The interpolated optimum of the first hyperparameter, said to be that."""
+    name = next(iter(result.hyperparams))
+    if not _has_optimum(result, name):
+        return []
+    found = result.optimum(name)
+    if found.at_edge is not None:
+        return []
+    low, high = found.interval
     lines = [
-        f"best:    {name} {words}",
-        f"         {objective} {spread(result.values[best])} {place}",
+        f"optimum: {name.replace('_', ' ')} {found.value:.2g}, between {low:.2g} and {high:.2g};"
+        " interpolated between the points of the grid"
     ]
-    if first in edges and edges[first] is None and len(result.seeds) <= 2:
-        few = {
-            1: "one seed: how seeds differ is no part of the interval",
-            2: "a third seed narrows the interval much",
-        }
-        lines.append(f"         ({few[len(result.seeds)]})")
-    for other, edge in edges.items():
-        if edge:
-            end = "lowest" if edge == "low" else "highest"
-            lines.append(
-                f"         the {end} {other.replace('_', ' ')} of the grid: a {edge}er one may be better"
-            )
-            lines += _next(extension(other, edge))
+    return lines + ([f"{INDENT}({found.hint})"] if found.hint else [])
+
+
+def _edges(result: SweepResult, extension: Extension) -> list[str]:
+    """What to run next for each hyperparameter whose best value is at an edge of the grid."""
+    lines = []
+    for name in result.hyperparams:
+        found: Optimum | None = result.optimum(name) if _has_optimum(result, name) else None
+        if found is None or found.at_edge is None:
+            continue
+        word = "lowest" if found.at_edge == "low" else "highest"
+        lines.append(
+            f"{INDENT}the {word} {name.replace('_', ' ')} of the grid: a {found.at_edge}er one may"
+            " be better"
+        )
+        lines += _next(extension(name, found.at_edge))
     return lines
 
 
 def _has_optimum(result: SweepResult, name: str) -> bool:
-    """Whether values may have an optimum between them, on a logarithmic scale: of two, each is at an edge."""
+    """Whether an optimum may lie between the values, on a logarithmic scale.
+
+    Of two values, each is at an edge.
+    """
     values = result.hyperparams[name]
-    return bool(np.all((values > 0) & (values < np.inf))) and len(np.unique(values)) > 2
+    numeric = name not in result.labels
+    return numeric and bool(np.all((values > 0) & (values < np.inf))) and len(np.unique(values)) > 2
 
 
 def _next(command: str | None) -> list[str]:
     return [f"next:    {command}"] if command else []
-
-
-def write(result: SweepResult, name: Path) -> list[str]:
-    """Writes the picture, the result and the table of its lanes; what was written, in lines.
-
-    The picture and the table need packages: what is not there is named, and no reason to lose the
-    rest.
-    """
-    place = lambda suffix: name.with_name(
-        name.name + suffix
-    )  # a dot in a name, as in lr0.1, is no suffix
-    result.save(place(".npz"))
-    done, missing = [place(".npz")], []
-    for suffix, save in (
-        (".png", lambda path: result.plot().savefig(path, dpi=120)),
-        (".csv", lambda path: result.to_pandas().to_csv(path, index=False)),
-    ):
-        try:
-            save(place(suffix))
-        except ImportError as error:
-            missing.append(f"         no {place(suffix)}: {error}")
-        else:
-            done.append(place(suffix))
-    return ["files:   " + ", ".join(map(str, sorted(done))), *missing]
 
 
 def _wrapped(label: str, text: str) -> str:

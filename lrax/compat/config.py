@@ -1,6 +1,7 @@
 """Schedules out of configurations that name another framework's."""
 
 import difflib
+import importlib
 import inspect
 import json
 import math
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..schedules.schedule import Schedule
-from . import torch, transformers
 
 
 def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Schedule:
@@ -73,6 +73,7 @@ def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
         raise ValueError(
             f"`config[{key!r}]` must be a schedule of the step count, got {name!r}, which follows the loss"
         )
+    torch = importlib.import_module(".torch", __package__)
     _choice(key, name, [name for name in torch.__all__ if not name.endswith("Momentum")])
     keywords = {name: value for name, value in config.items() if name != key}
     if lr is not None:
@@ -104,6 +105,7 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
         for key, default in defaults.items()
     }
     name = getattr(given["lr_scheduler_type"], "value", given["lr_scheduler_type"])
+    transformers = importlib.import_module(".transformers.scheduler", __package__)
     if name in transformers.CONTROLLERS:
         message = f"must be a schedule of the step count, got {name!r}, which follows the loss"
         raise ValueError(f"`config['lr_scheduler_type']` {message}")

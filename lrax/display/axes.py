@@ -1,11 +1,12 @@
-"""Axes for the pictures that lrax draws itself: limits, ticks at round numbers, and numbers as short text."""
+"""Axes of the pictures that lrax draws itself: limits, ticks at round numbers, short texts."""
 
 import dataclasses
 import math
 
 import numpy as np
 
-_DECADES = 5  # of a logarithmic axis, at most: below that, a decay to zero is a line down
+# Decades of a logarithmic axis, at most. Below that, a decay to zero is a line straight down.
+_DECADES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +20,23 @@ class Axis:
     labels: tuple[str, ...]
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        """Where values stand between the ends, 0 to 1; beyond them they are cut, and what is not finite is NaN."""
+        """Where values stand between the ends, from 0 to 1.
+
+        Values beyond the ends are cut; values that are not finite are NaN.
+        """
         values = np.asarray(values, np.float64)
         values = np.where(np.isfinite(values), np.clip(values, self.low, self.high), np.nan)
         low, high = self.low, self.high
         if self.log:
-            low, high, values = math.log10(low), math.log10(high), np.log10(values)
+            low, high = math.log10(low), math.log10(high)
+            values = np.log10(values)
         return (values - low) / (high - low)
 
 
 def counts_axis(low: float, high: float, ticks: int) -> Axis:
-    """The axis of counts, with at most so many ticks."""
-    high = max(high, low + 1)
+    """The axis of counts, with at most this number of ticks."""
+    high = max(high, low + 1)  # an axis of no length has no place for a curve
+    # Counts are whole, so the step is a whole 1, 2 or 5 times a power of ten.
     exponent = math.floor(math.log10((high - low) / ticks))
     steps = (
         digit * 10.0**power
@@ -43,12 +49,16 @@ def counts_axis(low: float, high: float, ticks: int) -> Axis:
 
 
 def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
-    """The axis of rates for these values, with about so many ticks; it begins at 0 where that costs little room."""
+    """The axis of rates for these values, with about this number of ticks.
+
+    It begins at 0 if that takes little room.
+    """
     values = np.asarray(values, np.float64)
     values = values[np.isfinite(values)]
     if log:
         return _log_axis(values[values > 0], ticks)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    # A schedule's ratio of peak and end is seen only if the axis begins at 0.
     if low >= 0 and (low <= high / 2 or high - low <= 1e-6 * high):
         low = 0.0
     elif high - low <= 1e-6 * abs(low):
@@ -63,10 +73,14 @@ def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
 
 
 def _step(low: float, high: float, ticks: int) -> float:
-    """The distance of ticks that leaves little of an axis empty whose ends are ticks, with about so many of them."""
+    """The distance of ticks that leaves little of the axis empty; the ends are ticks.
+
+    About this number of them.
+    """
 
     def cost(step: float) -> float:
         spaces = math.ceil(high / step - 1e-6) - math.floor(low / step + 1e-6)
+        # Empty room costs most; then a number of ticks far from the one wanted.
         return 10 * (spaces * step / (high - low) - 1) + abs(math.log((spaces + 1) / ticks)) * 2
 
     exponent = math.floor(math.log10(high - low))
@@ -83,6 +97,7 @@ def _step(low: float, high: float, ticks: int) -> float:
 def _log_axis(values: np.ndarray, ticks: int) -> Axis:
     high = float(values.max()) if values.size else 1.0
     low = max(float(values.min()) if values.size else 0.1, high * 10.0**-_DECADES)
+    # A constant needs room above and below it.
     if high / low < 1.01:
         low, high = low / 3, high * 3
     low_exponent, high_exponent = math.log10(low), math.log10(high)
@@ -109,6 +124,7 @@ def _log_axis(values: np.ndarray, ticks: int) -> Axis:
 
 def _multiples(low: float, high: float, step: float) -> tuple[float, ...]:
     first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    # Rounded, because 3 * 0.1 prints as 0.30000000000000004.
     return tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
 
 
@@ -116,6 +132,7 @@ def number(value: float) -> str:
     """A rate in few characters: `0`, `0.05`, `3e-4`."""
     if value == 0 or 1e-3 * (1 - 1e-6) <= abs(value) < 1e5:
         return f"{value:.6g}"
+    # `:g` would pad the exponent to two digits: 3e-04.
     mantissa, _, exponent = f"{value:.5e}".partition("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa

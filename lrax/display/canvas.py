@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .. import _require
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
 DPI = 100  # in a notebook; `figure.savefig(path, dpi=...)` takes any other
 
@@ -23,15 +25,31 @@ def figure(width: float, height: float) -> "Figure":
     Raises:
       ImportError: if matplotlib is not installed.
     """
+    _require.extra("matplotlib.figure", "plot")
     return _shown()(figsize=(width, height), layout="constrained")
+
+
+def plain_numbers(axis: "Axis") -> None:
+    """Writes 0.2 rather than 2 x 10^-1 on a logarithmic axis.
+
+    Args:
+      axis: A matplotlib Axis.
+    """
+    formatter = _plain()
+    axis.set_major_formatter(formatter())
+    axis.set_minor_formatter(formatter(minor_thresholds=(2, 0.5)))
+
+
+# The classes are made when first used, because matplotlib is an extra. A pickled figure finds them
+# again under their names, through `__getattr__` below.
 
 
 @functools.cache
 def _shown() -> "type[Figure]":
-    """The class of the figures; made when first used, because matplotlib is an extra."""
-    base = _require.extra("matplotlib.figure", "plot").Figure
+    """The class of the figures."""
+    import matplotlib.figure
 
-    class ShownFigure(base):
+    class ShownFigure(matplotlib.figure.Figure):
         """A matplotlib Figure that is not registered with pyplot and shows itself in a notebook."""
 
         def _repr_png_(self) -> bytes:
@@ -39,12 +57,27 @@ def _shown() -> "type[Figure]":
             self.savefig(picture, format="png", dpi=DPI)
             return picture.getvalue()
 
-    # A pickled figure is found again under this name, through `__getattr__` below.
     ShownFigure.__qualname__ = ShownFigure.__name__
     return ShownFigure
 
 
+@functools.cache
+def _plain() -> "type[LogFormatter]":
+    """The class of the formatters of `plain_numbers`."""
+    import matplotlib.ticker
+
+    class PlainFormatter(matplotlib.ticker.LogFormatter):
+        """The labels that a LogFormatter would show, as plain numbers."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    PlainFormatter.__qualname__ = PlainFormatter.__name__
+    return PlainFormatter
+
+
 def __getattr__(name: str) -> Any:
-    if name == "ShownFigure":
-        return _shown()
+    made = {"ShownFigure": _shown, "PlainFormatter": _plain}
+    if name in made:
+        return made[name]()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -104,14 +104,14 @@ def _counts(schedules: list[Any], steps: int | None) -> np.ndarray:
 
 def _draw(axes: "Axes", counts: np.ndarray, lanes: np.ndarray, name: str, i: int) -> None:
     """The curves of one schedule; its lanes share a colour, from dark to light."""
-    style = {"color": f"C{i % 10}", "ls": ("-", "--", "-.", ":")[i // 10 % 4]}
+    style: dict[str, Any] = {"color": f"C{i % 10}", "ls": ("-", "--", "-.", ":")[i // 10 % 4]}
     several = len(lanes) > 1
     label = f"{name}  ({len(lanes)} lanes)" if several else name
     for lane, rates in enumerate(lanes):
         alpha = 1 - 0.75 * lane / len(lanes)
         width = 1.0 if several else 1.4
         shown = None if lane else label
-        axes.plot(counts, rates, lw=width, alpha=alpha, label=shown, **style)  # pyright: ignore[reportArgumentType]
+        axes.plot(counts, rates, lw=width, alpha=alpha, label=shown, **style)
 
 
 def _rates(schedule: Any, counts: np.ndarray) -> np.ndarray:

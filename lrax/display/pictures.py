@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import canvas
-from .swept import BEST, DIVERGED, Swept, plain_numbers, shortened
+from .swept import BEST, DIVERGED, Swept, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,11 +52,13 @@ def heatmap(
     columns, rows = np.unique(x.values[placed]), np.unique(y.values[placed])
     cells = np.full((len(rows), len(columns)), np.nan)
     tried = np.zeros(cells.shape, bool)
+    # `fmin` and `fmax` pass over NaN: a cell shows the best of its points that did not diverge.
     better = np.fmin if mode == "min" else np.fmax
     for point in np.flatnonzero(placed):
         at = np.searchsorted(rows, y.values[point]), np.searchsorted(columns, x.values[point])
         tried[at] = True
         cells[at] = better(cells[at], values[point])
+    # Scattered points would leave most cells empty.
     lattice = tried.size > 0 and tried.mean() > 0.5
     width, height = 6.4, 4.8
     if lattice:
@@ -86,7 +88,7 @@ def heatmap(
     axes.set(xlabel=x.words, ylabel=y.words, title="\n".join([title, *_wrapped(note)]))
     bar = figure.colorbar(colors, ax=axes, label=words)
     if _by_ratio(values[np.isfinite(values)], mode):
-        plain_numbers(bar.ax.yaxis)
+        canvas.plain_numbers(bar.ax.yaxis)
     return figure
 
 
@@ -101,12 +103,14 @@ def _cells(axes: "Axes", cells: np.ndarray, tried: np.ndarray, colors: Any) -> N
     colored = np.where(np.isnan(cells)[..., None], (0.88, 0.88, 0.88, 1.0), colors.to_rgba(cells))
     colored[~tried] = 1.0
     axes.imshow(colored, origin="lower", aspect="auto", interpolation="nearest")
+    # In more cells than this the numbers would overlap.
     written = cells.shape[1] <= 16 and cells.shape[0] <= 20
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     for (i, j), value in np.ndenumerate(cells):
         if tried[i, j] and np.isnan(value):
             axes.text(j, i, "x", color=DIVERGED, fontsize=9, **middle)
         elif written and tried[i, j]:
+            # The brightness as the eye weighs red, green and blue.
             dark = np.dot(colored[i, j, :3], (0.3, 0.59, 0.11)) < 0.5
             text = f"{value:#.3g}".rstrip(".")
             axes.text(j, i, text, color="w" if dark else "k", fontsize=8, **middle)
@@ -121,6 +125,7 @@ def _frame(axes: "Axes", i: int, j: int) -> None:
 
 def _ticks(axis: "Axis", swept: Swept, shown: np.ndarray) -> None:
     """Labels of the cells along an axis: at most sixteen."""
+    # More labels would run into each other.
     few = np.linspace(0, len(shown) - 1, min(len(shown), 16)).round().astype(int)
     few = np.unique(few)
     texts = [f"{value:.2g}" for value in shown[few]]
@@ -191,6 +196,7 @@ def parallel(
     lost = np.isnan(values)
     heights[lost, -1] = 1.08  # above the axis: a diverged point has no objective
     colors = _colors(values, mode)
+    # From worst to best, so that good points are drawn over bad ones.
     order = np.argsort(np.where(lost, np.inf, values if mode == "min" else -values), kind="stable")
     places = np.arange(len(columns))
     for point in order[::-1]:
@@ -201,7 +207,7 @@ def parallel(
     if best is not None:
         line = heights[best]
         axes.plot(places, line, "o-", color=BEST, lw=2.6, ms=5, zorder=5)
-        style = {"color": BEST, "va": "center", "fontweight": "bold"}
+        style: dict[str, Any] = {"color": BEST, "va": "center", "fontweight": "bold"}
         axes.text(places[-1] + 0.22, line[-1], "best", **style)
     if note:
         axes.set_title("\n".join(_wrapped(note)), fontsize=9, color=DIVERGED)
@@ -219,6 +225,7 @@ def _tick_texts(
     shown: list[float] = []
     for tick in ticks:
         height = float(place(tick))
+        # The ends come first in `ticks` and keep their place; others must have room.
         if not np.isfinite(height) or any(abs(height - other) <= 0.045 for other in shown):
             continue
         shown.append(height)
@@ -262,7 +269,7 @@ def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
 def _by_ratio(known: np.ndarray, mode: str = "min") -> bool:
     """Whether numbers are positive and span more than a factor of ten, as rates and losses do.
 
-    An accuracy or a return, which is to be high, is read by differences.
+    An accuracy or a return is read by differences, so `mode` "max" is never by ratio.
     """
     positive = known.size > 0 and known.min() > 0
     return bool(mode == "min" and positive and known.max() > 10 * known.min())

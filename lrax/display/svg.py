@@ -1,4 +1,4 @@
-"""A picture of curves as SVG text, from plain arrays and without any package, for notebooks light and dark."""
+"""A picture of curves as SVG text, from plain arrays, for light and dark notebooks."""
 
 import html
 import itertools
@@ -10,10 +10,11 @@ from .axes import Axis, counts_axis, number, rates_axis
 
 # At least 3 to 1 against white and against #111 alike.
 _COLORS = ("#2f7fd8", "#d9660f", "#1a936f", "#d1477a", "#8a63d2", "#a07a0b", "#0b8aa8", "#c24a3a")
-_DASHES = ("", "7 3", "2 3", "9 3 2 3")  # by turns of the colors
+# The next one each time that the colours begin again.
+_DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 40
-_HOVERS = 60
-_LEGEND = 12
+_HOVERS = 60  # places along the axis with a tooltip of their own
+_LEGEND = 12  # entries, at most
 
 
 def svg(
@@ -55,9 +56,11 @@ def svg(
         if len(labels) > _LEGEND
         else list(labels)
     )
+    # The legend stands below the panel: labels of schedules are long.
     whole = height + (18 * len(shown) + 4 if several else 0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {whole}" width="{width}" height="{whole}"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {whole}"'
+        f' width="{width}" height="{whole}"'
         ' role="img" fill="none" font-family="system-ui,sans-serif" font-size="11"'
         ' style="max-width:100%;height:auto;color:inherit">',
         f"<title>{_escape('; '.join(shown))}</title>",
@@ -65,9 +68,8 @@ def svg(
     ]
     for i, (curve, label) in enumerate(zip(curves, labels, strict=True)):
         path = _path(across, _TOP + (1 - y.place(curve)) * (bottom - _TOP))
-        parts.append(
-            f'<path d="{path}" {_stroke(i)} stroke-linejoin="round"><title>{_escape(label)}</title></path>'
-        )
+        title = f"<title>{_escape(label)}</title>"
+        parts.append(f'<path d="{path}" {_stroke(i)} stroke-linejoin="round">{title}</path>')
     parts += _tooltips(counts, curves, across, bottom, width)
     if several:
         for i, label in enumerate(shown):
@@ -84,33 +86,34 @@ def svg(
 
 def _axes(x: Axis, y: Axis, width: int, bottom: int) -> list[str]:
     right = width - _RIGHT
+    centered = 'text-anchor="middle" fill="currentColor"'
     parts = []
     for place, label in zip(y.place(np.array(y.ticks)), y.labels, strict=True):
         at = f"{_TOP + (1 - place) * (bottom - _TOP):.1f}"
         parts.append(
             f'<path d="M{_LEFT} {at}H{right}" stroke="currentColor" stroke-opacity=".15"/>'
         )
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{at}" dy=".35em" text-anchor="end" fill="currentColor">{label}</text>'
-        )
+        style = 'dy=".35em" text-anchor="end" fill="currentColor"'
+        parts.append(f'<text x="{_LEFT - 6}" y="{at}" {style}>{label}</text>')
     for place, label in zip(x.place(np.array(x.ticks)), x.labels, strict=True):
         at = f"{_LEFT + place * (right - _LEFT):.1f}"
         parts.append(f'<path d="M{at} {bottom}v4" stroke="currentColor" stroke-opacity=".6"/>')
-        parts.append(
-            f'<text x="{at}" y="{bottom + 16}" text-anchor="middle" fill="currentColor">{label}</text>'
-        )
+        parts.append(f'<text x="{at}" y="{bottom + 16}" {centered}>{label}</text>')
     middle = (_TOP + bottom) / 2
     parts += [
         f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" stroke="currentColor" stroke-opacity=".6"/>',
-        f'<text x="{(_LEFT + right) / 2}" y="{bottom + 33}" text-anchor="middle" fill="currentColor">step</text>',
-        f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle" fill="currentColor">'
-        "learning rate</text>",
+        f'<text x="{(_LEFT + right) / 2}" y="{bottom + 33}" {centered}>step</text>',
+        f'<text transform="translate(13 {middle}) rotate(-90)" {centered}>learning rate</text>',
     ]
     return parts
 
 
 def _path(across: np.ndarray, down: np.ndarray) -> str:
-    """The line through points in tenths of a pixel, without those on a straight line between their neighbours."""
+    """The line through points in tenths of a pixel.
+
+    Points on a straight line between their neighbours are left out.
+    """
+    # Tenths of a pixel: finer digits would only make the text of a page longer.
     points = np.round(np.stack([across, down], axis=1), 1)
     pieces = []
     for piece in np.split(points, np.flatnonzero(~np.isfinite(points[:, 1]))):
@@ -134,6 +137,7 @@ def _between(before: np.ndarray, point: np.ndarray, after: np.ndarray) -> bool:
 def _tooltips(
     counts: np.ndarray, curves: Sequence[np.ndarray], across: np.ndarray, bottom: int, width: int
 ) -> list[str]:
+    # Invisible bars with titles: tooltips without a script, which notebooks would remove.
     edges = np.linspace(_LEFT, width - _RIGHT, _HOVERS + 1)
     parts = ['<g fill="transparent">']
     for left, right in itertools.pairwise(edges):
@@ -152,5 +156,5 @@ def _stroke(i: int) -> str:
 
 
 def _escape(text: str) -> str:
-    # What XML does not allow at all, such as control characters, is left out.
+    # Characters that XML does not allow at all, such as control characters, are left out.
     return html.escape("".join(c for c in text if c.isprintable() or c == " "), quote=False)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DIVERGED = "#c1272d"
 BEST = "#1b7837"
 
+DRAWN = 300  # curves in a panel, at most; more take seconds and cover each other
 # A picture of up to this number of choices has a legend that can be read.
 LEGEND = 20
 
@@ -97,6 +98,7 @@ def sweep(
     Raises:
       ImportError: if matplotlib is not installed.
     """
+    # Along the axis, because a line joins the points in their order.
     order = np.argsort(swept.values, kind="stable")
     place = None if best is None else int(np.flatnonzero(order == best)[0])
     swept = swept._replace(values=swept.values[order])
@@ -155,22 +157,6 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def plain_numbers(axis: Any) -> None:
-    """Writes 0.2 rather than 2 x 10^-1 on a logarithmic axis.
-
-    Args:
-      axis: A matplotlib Axis.
-    """
-    import matplotlib.ticker
-
-    class Plain(matplotlib.ticker.LogFormatter):
-        def __call__(self, x, pos=None):
-            return f"{x:g}" if super().__call__(x, pos) else ""
-
-    axis.set_major_formatter(Plain())
-    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
-
-
 def _ordered(curves: Curves, order: np.ndarray) -> Curves:
     return curves._replace(values=curves.values[order])
 
@@ -195,6 +181,7 @@ def _against(
 ) -> None:
     """The objective of every point over the hyperparameter, with the range of its seeds."""
     rates = swept.values
+    # A line between two choices would suggest values between them.
     joined = joined and swept.labels is None
     known = ~diverged.any(axis=1) & np.isfinite(values).all(axis=1)
     whole = known & ~pruned
@@ -217,9 +204,9 @@ def _against(
         # An accuracy or a return is read by differences, never by ratios.
         if mode == "min" and low.min() > 0 and high.max() > 10 * low.min():
             axes.set_yscale("log")
-            plain_numbers(axes.yaxis)
+            canvas.plain_numbers(axes.yaxis)
     if best is not None:
-        label = f"best of the grid: {textwrap.shorten(swept.text(best), 40, placeholder='...')}"
+        label = f"best of the grid: {shortened(swept.text(best), 40)}"
         mean = values[best].mean()
         axes.plot(rates[best], mean, "*", color=BEST, ms=11, zorder=4, label=label)
     if diverged.any():
@@ -232,6 +219,8 @@ def _against(
         _label_ticks(axes, swept)
     elif np.all(finite > 0):
         axes.set_xscale("log")
+        if _is_narrow(finite):
+            canvas.plain_numbers(axes.xaxis)
     elif threshold := _threshold(finite):
         axes.set_xscale("symlog", linthresh=threshold)
 
@@ -249,6 +238,7 @@ def _label_ticks(axes: "Axes", swept: Swept) -> None:
 
 def _band(axes: "Axes", band: Band) -> None:
     """The interpolated optimum and its interval."""
+    # An open end is at 0 or infinity; the band reaches to the panel's edge and does not widen it.
     left, right = axes.get_xlim()
     axes.axvspan(max(band.low, left), min(band.high, right), color=BEST, alpha=0.15, lw=0)
     if band.low == 0 or band.high == np.inf:
@@ -270,16 +260,21 @@ def _panel(
 ) -> None:
     """One curve for each point, the best one bold, the diverged ones dotted."""
     colors = _Colors(swept)
+    # Single batches are noisy: a running mean over a fiftieth of the curve shows its course.
     window = max(len(curves.at) // 50, 1)
     means = [_running_mean(_mean(runs), window) for runs in curves.values]
+    # A few evaluations are points in time, and a line of two of them is easily overlooked.
     dots = "." if len(curves.at) < 30 else ""
-    for point, curve in enumerate(means):
+    shown = np.linspace(0, len(means) - 1, min(len(means), DRAWN)).round().astype(int)
+    for point in np.unique([*shown, *([] if best is None else [best])]):
+        curve = means[point]
         lost = bool(diverged[point].any())
         style: dict[str, Any] = {"color": colors.of(point), "lw": 0.9, "ls": ":" if lost else "-"}
         if point == best:  # stands out from the crowd
             label = shortened(swept.text(point), 40)
             style = {"color": BEST, "lw": 2.2, "zorder": 3, "label": f"best: {swept.words} {label}"}
         axes.plot(curves.at, curve, marker=dots, ms=4, **style)
+        # Where the curve of a diverged lane breaks off.
         ends = np.flatnonzero(np.isfinite(curve))
         if lost and ends.size and ends[-1] < len(curve) - 1:
             last = ends[-1]
@@ -289,7 +284,8 @@ def _panel(
     _limits(axes, curves, sound or means, means[best] if best is not None else None)
     lost = ", diverged dotted" if diverged.any() else ""
     title = "training curves" if curves.name == "train_loss" else f"{curves.words} along the runs"
-    axes.set(xlabel=curves.clock, ylabel=curves.words, title=title + lost)
+    few = f", {DRAWN} of {len(means)} points" if len(means) > DRAWN else ""
+    axes.set(xlabel=curves.clock, ylabel=curves.words, title=title + lost + few)
     axes.grid(alpha=0.3, which="both", lw=0.5)
     colors.explain(figure, axes)
 
@@ -311,11 +307,12 @@ def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndar
         high = max(start, low)
         if best is not None and np.isfinite(best).any():
             high = max(high, float(np.nanmax(best)))
+    # A loss is read by ratios; other curves only where they span more than a factor of ten.
     if curves.log and low > 0 and (curves.name == "train_loss" or high > 10 * low):
         axes.set_yscale("log")
         margin = float(np.clip((high / low) ** 0.15, 1.02, 1.3))
         axes.set_ylim(low / margin, high * margin**2)
-        plain_numbers(axes.yaxis)
+        canvas.plain_numbers(axes.yaxis)
         return
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     axes.set_ylim(low - room, high + 2 * room)
@@ -359,13 +356,21 @@ class _Colors:
         handles = list(axes.get_legend_handles_labels()[0])
         labels = self._swept.labels
         if labels is None:
-            figure.colorbar(self._scale, ax=axes, label=self._swept.words)
+            bar = figure.colorbar(self._scale, ax=axes, label=self._swept.words)
+            finite = self._swept.values[np.isfinite(self._swept.values)]
+            if np.all(finite > 0) and _is_narrow(finite):
+                canvas.plain_numbers(bar.ax.yaxis)
         else:
             for i in np.unique(self._swept.values).astype(int)[:LEGEND]:
                 text = shortened(labels[i], 40)
                 handles.append(matplotlib.lines.Line2D([], [], color=f"C{i % 10}", label=text))
         if handles:
             axes.legend(handles=handles, fontsize=8, framealpha=0.9, loc="best")
+
+
+def _is_narrow(values: np.ndarray) -> bool:
+    """Whether values lie within a factor of ten, where powers of ten make poor labels."""
+    return bool(values.size) and bool(values.max() < 10 * values.min())
 
 
 def _threshold(values: np.ndarray) -> float | None:
@@ -386,7 +391,7 @@ def _mean(runs: np.ndarray) -> np.ndarray:
 
 
 def _running_mean(curve: np.ndarray, window: int) -> np.ndarray:
-    """Mean over the last `window` entries of a curve, or as many as there are."""
+    """Mean over the last `window` entries of a curve; over fewer at its start."""
     with np.errstate(invalid="ignore", over="ignore"):
         sums = np.convolve(curve, np.ones(window))[: len(curve)]
     return sums / np.minimum(np.arange(1, len(curve) + 1), window)

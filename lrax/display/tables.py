@@ -8,7 +8,7 @@ import numpy as np
 
 def spread(values: np.ndarray) -> str:
     """The mean over seeds, with half their range behind the ±; a dash if none is finite."""
-    known = values[np.isfinite(values)]
+    known = values[np.isfinite(values)].astype(np.float64)
     if not known.size:
         return "-"
     return f"{known.mean():.4g}" + (f" ±{np.ptp(known) / 2:.2g}" if len(values) > 1 else "")
@@ -23,6 +23,7 @@ def summary(status: np.ndarray, causes: np.ndarray | None = None) -> str:
     text = str(words[0])
     if len(words) > 1:
         text = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))
+    # Lanes of a point diverge for much the same reason, so one says enough.
     known = [str(cause) for cause in ([] if causes is None else causes) if cause]
     return f"{text}: {known[0]}" if known else text
 
@@ -30,8 +31,8 @@ def summary(status: np.ndarray, causes: np.ndarray | None = None) -> str:
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows of cells as lines.
 
-    Each column is as wide as its widest cell and flush right, but for the last, which is flush left
-    because its texts differ much in length.
+    Each column is as wide as its widest cell and flush right. The last one is flush left, because
+    its texts differ much in length.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -43,6 +44,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def as_html(rows: Sequence[Sequence[str]], bold: int | None = None) -> str:
     """Rows of cells as an HTML table, the first one as its head; the row `bold` in bold type."""
+    # A label may be "<lambda>", which a browser would take for a tag.
     head, *body = [[html.escape(cell, quote=False) for cell in row] for row in rows]
     cells = "".join(f"<th>{cell}</th>" for cell in head)
     parts = [f"<table><thead><tr>{cells}</tr></thead><tbody>"]

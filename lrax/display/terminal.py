@@ -11,7 +11,8 @@ from .axes import Axis, counts_axis, rates_axis
 # The bit of each dot in a braille character, by row and column of the dot.
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _KEYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_COLORS = (33, 208, 35, 170, 141, 37, 178, 203)  # of the 256, legible on light and on dark
+# Of the 256 colours of a terminal, legible on light and on dark.
+_COLORS = (33, 208, 35, 170, 141, 37, 178, 203)
 
 
 def chart(
@@ -43,6 +44,7 @@ def chart(
     counts = np.asarray(counts, np.float64)
     curves = [np.asarray(curve, np.float64) for curve in curves]
     y = rates_axis(np.concatenate([*curves, []]), max(height // 3, 2), log=log)
+    # The labels of the rates stand left of the axis, and the chart takes what room is left.
     margin = max(map(len, y.labels)) + 1
     columns, rows = max(width, 20) - margin - 1, max(height, 4)
     x = counts_axis(float(counts[0]), float(counts[-1]), max(columns // 10, 2))
@@ -66,7 +68,7 @@ def chart(
 
 
 def keys(n: int) -> list[str]:
-    """The letters that stand for so many curves."""
+    """The letters that stand for this number of curves."""
     return [_KEYS[i % len(_KEYS)] for i in range(n)]
 
 
@@ -78,6 +80,7 @@ def _dots(x: np.ndarray, y: np.ndarray, columns: int, rows: int) -> np.ndarray:
         before = max(i - 1, 0)
         if np.isfinite(down[i]):
             before = before if np.isfinite(down[before]) else i
+            # Enough dots between two counts for a line without gaps, however steep.
             n = int(max(abs(across[i] - across[before]), abs(down[i] - down[before]))) + 2
             dots[
                 np.linspace(down[before], down[i], n).round().astype(int),
@@ -94,7 +97,7 @@ def _merged(cells: list[np.ndarray], *, color: bool, letters: bool, ascii: bool)
         codes.append(np.einsum("rick,ik->rc", dots.reshape(rows, 4, columns, 2), _DOTS))
     rows, columns = codes[0].shape
     text = [[" "] * columns for _ in range(rows)]
-    first = np.full((rows, columns), -1)
+    first = np.full((rows, columns), -1)  # of each cell, the curve that gives its color
     for row in range(rows):
         for column in range(columns):
             here = [i for i, code in enumerate(codes) if code[row, column]]
@@ -127,9 +130,10 @@ def _place_letters(text: list[list[str]], codes: list[np.ndarray]) -> None:
             rows = np.flatnonzero(code[:, column])
             if rows.size:
                 middles[i, column] = rows[len(rows) // 2]
+    # About five letters along each curve: enough to follow it where curves cross.
     every = max(columns // 5, 8)
     for begin in range(0, columns, every):
-        taken: set[int] = set()
+        taken: set[int] = set()  # columns with a letter, and their neighbours
         for i in range(len(codes)):
             others = np.delete(middles, i, axis=0)
             free = [
@@ -159,6 +163,7 @@ def _ruler(x: Axis, columns: int, across: str, tick: str) -> str:
 def _tick_labels(x: Axis, columns: int) -> str:
     line = ""
     for place, label in zip(x.place(np.array(x.ticks)), x.labels, strict=True):
+        # Centered under its tick, but within the line, and never over the label before.
         begin = min(max(round(place * (columns - 1)) - len(label) // 2, 0), columns - len(label))
         if begin >= len(line) + bool(line):
             line = line.ljust(begin) + label

@@ -6,6 +6,8 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .schedule import Schedule, Static, as_schedule, several
 from .staging import where
 
@@ -34,6 +36,7 @@ def minimum(*schedules: Any) -> Schedule:
     return Schedule(_minimum, {"schedules": several("minimum", schedules)})
 
 
+@builder(minimum)
 def _minimum(count, schedules):
     lowest = schedules[0](count)
     for schedule in schedules[1:]:
@@ -65,6 +68,7 @@ def maximum(*schedules: Any) -> Schedule:
     return Schedule(_maximum, {"schedules": several("maximum", schedules)})
 
 
+@builder(maximum)
 def _maximum(count, schedules):
     highest = schedules[0](count)
     for schedule in schedules[1:]:
@@ -103,6 +107,7 @@ def clip(schedule: Any, low: ArrayLike | None = None, high: ArrayLike | None = N
     return Schedule(_clip, {"schedule": as_schedule(schedule), **bounds})
 
 
+@builder(clip, landmarks=landmarks.children)
 def _clip(count, schedule, low, high):
     return jnp.clip(schedule(count), low, high)
 
@@ -134,6 +139,7 @@ def scale(schedule: Any, factor: ArrayLike) -> Schedule:
     return Schedule(_scale, {"schedule": as_schedule(schedule), **hyperparams})
 
 
+@builder(scale, landmarks=landmarks.children)
 def _scale(count, schedule, factor):
     return factor * schedule(count)
 
@@ -164,6 +170,7 @@ def shift(schedule: Any, steps: ArrayLike) -> Schedule:
     return Schedule(_shift, {"schedule": as_schedule(schedule), **hyperparams})
 
 
+@builder(shift, landmarks=landmarks.shift)
 def _shift(count, schedule, steps):
     return schedule(jnp.maximum(count + steps, 0))
 
@@ -200,6 +207,7 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
     return Schedule(_delay, {"schedule": as_schedule(schedule), **hyperparams, "before": before})
 
 
+@builder(delay, landmarks=landmarks.delay)
 def _delay(count, schedule, steps, before):
     after = schedule(jnp.maximum(count - steps, 0))
     return after if before is None else where(count < steps, before(count), after)
@@ -233,6 +241,7 @@ def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
     return Schedule(_stretch, {"schedule": as_schedule(schedule), **hyperparams})
 
 
+@builder(stretch, landmarks=landmarks.stretch)
 def _stretch(count, schedule, factor):
     return schedule(count / factor)
 
@@ -277,6 +286,7 @@ def repeat(
     return Schedule(_repeat, {"schedule": as_schedule(schedule), **hyperparams, **words})
 
 
+@builder(repeat, landmarks=landmarks.repeat)
 def _repeat(count, schedule, steps, times, mirror):
     count = jnp.maximum(count, 0)
     within = count if times is None else jnp.minimum(count, times * steps)
@@ -331,6 +341,7 @@ def link(
     return Schedule(_link, {"schedule": as_schedule(schedule), **hyperparams})
 
 
+@builder(link, landmarks=landmarks.children)
 def _link(count, schedule, at_low, at_high, low, high):
     rate = schedule(count)
     p = jnp.clip(rate - low, 0, high - low) / (high - low)

@@ -8,6 +8,8 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import FEW, as_shape, between, divided, pick, power, progress, whole_power
@@ -72,6 +74,7 @@ def cyclic(
     return Schedule(_cyclic, {**hyperparams, "down": hyperparams.get("down"), "mode": Static(mode)})
 
 
+@builder(cyclic, landmarks=landmarks.cyclic)
 def _cyclic(count, low, high, up, down, mode, gamma):
     down = up if down is None else down
     count = maximum(count, 0)
@@ -137,6 +140,7 @@ def cosine_restarts(
     return Schedule(_cosine_restarts, {**hyperparams, "cycles": hyperparams.get("cycles")})
 
 
+@builder(cosine_restarts, landmarks=landmarks.cosine_restarts)
 def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
     table = _lengths_and_ends(first, mult, cycles)
     if table is not None:
@@ -243,6 +247,7 @@ def one_cycle(
     return Schedule(_one_cycle, {**hyperparams, **words})
 
 
+@builder(one_cycle)
 def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
     # PyTorch's peak comes one update earlier, at pct_start * steps - 1, and its end at steps - 1;
     # Optax has both as here.

@@ -5,6 +5,7 @@ from jax import nn
 from jax.typing import ArrayLike
 
 from .. import _require
+from .builders import builder
 from .schedule import Schedule
 from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power, sides
 from .staging import either, known, plus, where
@@ -43,6 +44,7 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     return Schedule(_linear, hyperparams)
 
 
+@builder(linear)
 def _linear(count, init, end, steps):
     return between(init, end, count, steps - count, steps)
 
@@ -90,6 +92,7 @@ def polynomial(
     return Schedule(_polynomial, {**hyperparams, **_exponents(k=k)})
 
 
+@builder(polynomial)
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
     done, left = _clock(*progress(count, steps - count, steps), k)
@@ -163,6 +166,7 @@ def cosine(
     return Schedule(_cosine, {**hyperparams, **_exponents(exponent=exponent, k=k)})
 
 
+@builder(cosine)
 def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as
     # Optax does.
@@ -219,6 +223,7 @@ def tanh(
     return Schedule(_tanh, hyperparams)
 
 
+@builder(tanh)
 def _tanh(count, init, end, steps, low, high):
     p, q = progress(count, steps - count, steps)
     x = 2 * (low * q + high * p)
@@ -261,5 +266,6 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     return Schedule(_rex, hyperparams)
 
 
+@builder(rex)
 def _rex(count, init, end, steps):
     return between(init, end, count, steps - count, steps, "rex")

@@ -10,7 +10,8 @@ from jax.core import Tracer
 
 from ..display.axes import number
 from ..display.svg import svg
-from .span import Landmarks, landmarks, span
+from .landmarks import Landmarks
+from .span import landmarks, span
 
 _POINTS = 2001
 

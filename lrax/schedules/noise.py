@@ -9,6 +9,8 @@ from jax.lax import erf, erf_inv
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .schedule import Schedule, Static, as_schedule
 from .staging import maximum, where
 
@@ -73,6 +75,7 @@ def with_noise(
     return Schedule(_with_noise, {"schedule": as_schedule(schedule), **hyperparams})
 
 
+@builder(with_noise, landmarks=landmarks.children)
 def _with_noise(count, schedule, key, std, limit, kind, begin, until):
     # timm draws normal numbers anew until one falls between the limits; the inverse of the error
     # function takes one number to the same distribution.

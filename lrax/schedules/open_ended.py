@@ -4,6 +4,8 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .growth import growth
 from .schedule import Schedule, Static
 from .shapes import between, times
@@ -58,6 +60,7 @@ def exponential(
     return Schedule(_exponential, {**hyperparams, "end": hyperparams.get("end"), **words})
 
 
+@builder(exponential, landmarks=landmarks.exponential)
 def _exponential(count, init, rate, steps, begin, end, staircase):
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the
     # gradient for one. One period is always made, by which a stair of any height is reached.
@@ -111,6 +114,7 @@ def inverse_time(
     )
 
 
+@builder(inverse_time, landmarks=landmarks.inverse_time)
 def _inverse_time(count, init, rate, steps, staircase):
     since = maximum(count, 0)
     return init / (1 + rate * (times(since, steps) if staircase else since / steps))
@@ -157,6 +161,7 @@ def inverse_sqrt(
     return Schedule(_inverse_sqrt, {**hyperparams, "timescale": hyperparams.get("timescale")})
 
 
+@builder(inverse_sqrt, landmarks=landmarks.after_warmup(10, "timescale"))
 def _inverse_sqrt(count, peak, warmup, timescale, end):
     # Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from 1.
     tau = where(warmup > 0, warmup, 10_000) if timescale is None else timescale
@@ -213,6 +218,7 @@ def cosine_inverse_sqrt(
     return Schedule(_cosine_inverse_sqrt, hyperparams)
 
 
+@builder(cosine_inverse_sqrt, landmarks=landmarks.after_warmup(6, "wave"))
 def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
     since = minimum(maximum(count - warmup, 0), wave)
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
@@ -263,6 +269,7 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
     return Schedule(_noam, hyperparams)
 
 
+@builder(noam, landmarks=landmarks.after_warmup(10))
 def _noam(count, d_model, warmup, scale):
     # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0
     # and 1.
@@ -321,6 +328,7 @@ def power_law(
     return Schedule(_power_law, hyperparams)
 
 
+@builder(power_law, landmarks=landmarks.power_law)
 def _power_law(count, peak, batch_size, tokens_per_step, a, b):
     # The powers of the count and of the tokens of a step apart: their product outgrows float32's
     # integers, and in integers it overflows.

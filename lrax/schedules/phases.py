@@ -7,6 +7,8 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .schedule import Schedule, Static, as_schedule, several
 from .shapes import as_shape, between
 from .staging import maximum, minimum, where
@@ -51,6 +53,7 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     return Schedule(_join, {"schedules": pieces, **hyperparams, "clock": Static(clock)})
 
 
+@builder(join, landmarks=landmarks.join)
 def _join(count, schedules, boundaries, clock):
     rate = schedules[0](minimum(count, boundaries[0]))
     for i, schedule in enumerate(schedules[1:]):
@@ -109,6 +112,7 @@ def warmup(
     return Schedule(_warmup, {"schedule": as_schedule(schedule), **hyperparams, **words})
 
 
+@builder(warmup, landmarks=landmarks.warmup)
 def _warmup(count, schedule, steps, init, shape, anchor):
     if anchor == "scale":
         return schedule(count) * between(init, 1, count, steps - count, steps, shape)
@@ -166,6 +170,7 @@ def cooldown(
     )
 
 
+@builder(cooldown, landmarks=landmarks.cooldown)
 def _cooldown(count, schedule, at, steps, end, shape):
     down = between(schedule(at), end, count - at, steps - (count - at), steps, shape)
     return where(count < at, schedule(minimum(count, at)), down)

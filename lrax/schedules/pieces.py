@@ -8,6 +8,8 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .schedule import Schedule
 from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, times, upwards, whole_power
 from .staging import after_zero, maximum, where
@@ -45,6 +47,7 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
     return Schedule(_step_decay, hyperparams)
 
 
+@builder(step_decay, landmarks=landmarks.step_decay)
 def _step_decay(count, init, step_size, factor):
     return init * whole_power(factor, times(maximum(count, 0), step_size))
 
@@ -83,6 +86,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
     return Schedule(_multistep, hyperparams)
 
 
+@builder(multistep)
 def _multistep(count, init, milestones, factor):
     fallen = reached(count, milestones)
     return init * jnp.prod(where(fallen, jnp.broadcast_to(factor, fallen.shape), 1), axis=-1)
@@ -114,6 +118,7 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
     return Schedule(_piecewise_constant, _values_and_boundaries(values, boundaries))
 
 
+@builder(piecewise_constant)
 def _piecewise_constant(count, values, boundaries):
     return pick(count, boundaries, values)[0]
 
@@ -156,6 +161,7 @@ def piecewise(
     )
 
 
+@builder(piecewise)
 def _piecewise(count, values, boundaries, shape):
     return along(count, values, boundaries, shape)
 
@@ -206,6 +212,7 @@ def from_values(values: ArrayLike) -> Schedule:
     return Schedule(_from_values, hyperparams)
 
 
+@builder(from_values, landmarks=landmarks.from_values)
 def _from_values(count, values):
     return jnp.asarray(values)[jnp.clip(count, 0, len(values) - 1).astype(jnp.int32)]
 

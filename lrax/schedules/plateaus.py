@@ -8,6 +8,8 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .schedule import Schedule
 from .shapes import CURVES, as_shape, between, reached
 from .staging import minimum, where
@@ -75,6 +77,7 @@ def wsd(
     return Schedule(_wsd, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
+@builder(wsd)
 def _wsd(count, peak, steps, warmup, cooldown, init, end, shape):
     left = steps - count
     up = between(init, peak, count, warmup - count, warmup)
@@ -137,6 +140,7 @@ def tri_stage(
     return Schedule(_tri_stage, hyperparams)
 
 
+@builder(tri_stage)
 def _tri_stage(count, peak, warmup, hold, cooldown, init_scale, final_scale):
     begin = warmup + hold
     up = between(init_scale, 1, count, warmup - count, warmup)
@@ -206,6 +210,7 @@ def wsd_s(
     return Schedule(_wsd_s, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
+@builder(wsd_s)
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
     # The checkpoint of a boundary is made by its last update, and the next one is at the peak
     # again.
@@ -268,6 +273,7 @@ def infinite(
     return Schedule(_infinite, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
+@builder(infinite, landmarks=landmarks.open_ended)
 def _infinite(count, peak, stable, warmup, cooldown, init, shape):
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, stable, count - warmup, cooldown - (count - warmup), cooldown, shape)

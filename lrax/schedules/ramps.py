@@ -6,6 +6,7 @@ from typing import Any
 from jax.typing import ArrayLike
 
 from .. import _require
+from .builders import builder
 from .schedule import Schedule, Static
 from .shapes import INCLUSIVE, as_shape, between
 from .staging import where
@@ -72,6 +73,7 @@ def ramp(
     return Schedule(_ramp, {**hyperparams, **words})
 
 
+@builder(ramp)
 def _ramp(count, start, end, steps, shape, inclusive, begin):
     before, longer = INCLUSIVE[inclusive]
     some = steps > 0  # a ramp without steps jumps at `begin`, on every grid

@@ -1,14 +1,14 @@
 """`Schedule`: a learning-rate schedule as a value.
 
-A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions in
-one module: the formula, named with an underscore, and above all the builder of the same name, which
-documents, requires and returns `Schedule(_formula, {...})`. The shared name is what lets a schedule
-print itself and be rebuilt by `replace`.
+A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions: the
+builder, which documents and checks its arguments and returns `Schedule(_formula, {...})`, and below
+it the formula, declared with `@builder(...)`. The declaration is what lets a schedule print itself
+and be rebuilt by `replace`.
 """
 
 import dataclasses
 import inspect
-import sys
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +19,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
-from . import display
+from . import builders, display
+from .builders import builder
 from .span import span
 
 
@@ -108,15 +109,13 @@ class Schedule:
         known = self._shown()
         unknown = sorted(hyperparams.keys() - known.keys())
         if unknown:
-            raise TypeError(
-                f"`{_name(self.formula)}` has no hyperparameter {unknown}; it has {list(known)}"
-            )
-        merged = {**_plain(known), **hyperparams}
-        builder = _builder(self.formula)
-        if builder is None:
+            name = builders.name_of(self.formula)
+            raise TypeError(f"`{name}` has no hyperparameter {unknown}; it has {list(known)}")
+        declaration = builders.declared(self.formula)
+        if declaration is None:
             return Schedule(self.formula, {**self.hyperparams, **_require.real(**hyperparams)})
-        arguments, keywords = _arguments(builder, merged)
-        return builder(*arguments, **keywords)
+        arguments, keywords = _arguments(declaration.build, {**_plain(known), **hyperparams})
+        return declaration.build(*arguments, **keywords)
 
     def values(self, steps: int | ArrayLike) -> jax.Array:
         """The rates of the updates 0 to `steps - 1`, or at the given counts.
@@ -142,34 +141,43 @@ class Schedule:
         return display.html(self)
 
     def __mul__(self, other: Any) -> "Schedule":
-        return multiply(self, other)
+        return multiply(self, other) if _is_schedule_like(other) else NotImplemented
 
     __rmul__ = __mul__
 
     def __add__(self, other: Any) -> "Schedule":
-        return add(self, other)
+        return add(self, other) if _is_schedule_like(other) else NotImplemented
 
     __radd__ = __add__
 
     def __repr__(self) -> str:
-        arguments, keywords = _arguments(_builder(self.formula), self._shown())
+        declaration = builders.declared(self.formula)
+        shown = self._shown()
+        arguments, keywords = _arguments(declaration.build, shown) if declaration else ((), shown)
         parts = [_text(value) for value in arguments]
-        # None stands for what is not there, and is everywhere the default.
+        # None is the default of every argument that may be left out.
         parts += [f"{name}={_text(value)}" for name, value in keywords.items() if value is not None]
-        return f"{_name(self.formula)}({', '.join(parts)})"
+        return f"{builders.name_of(self.formula)}({', '.join(parts)})"
 
     def _shown(self) -> dict[str, Any]:
-        """The builder's arguments; for most formulas they are the hyperparameters."""
-        return _SHOWN.get(self.formula, dict)(self.hyperparams)
+        """The builder's arguments. For most formulas they are the hyperparameters."""
+        declaration = builders.declared(self.formula)
+        if declaration is None or declaration.shown is None:
+            return dict(self.hyperparams)
+        return declaration.shown(self.hyperparams)
 
 
-# How the builder's arguments come out of the hyperparameters, where they are not the same.
-_SHOWN: dict[Callable[..., Any], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+def _is_schedule_like(value: Any) -> bool:
+    """Whether a value is a `Schedule`, a real number or an array of them, or a function.
 
-
-def shown_as(formula: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Declares a function that gives the builder's arguments, for `repr` and `replace`, from the hyperparameters."""
-    return lambda arguments: _SHOWN.setdefault(formula, arguments)
+    A `RateRule` is none of them, though it is a bundle of functions: `schedule * rule` is the
+    rule's to answer. What is no number raises in `constant`, with words that name it.
+    """
+    if isinstance(value, Schedule):
+        return True
+    if all(hasattr(value, name) for name in ("init", "rate", "first")):
+        return False
+    return callable(value) or isinstance(value, numbers.Real) or hasattr(value, "__array__")
 
 
 def as_schedule(value: Any, name: str = "schedule") -> Schedule:
@@ -211,6 +219,7 @@ def constant(value: ArrayLike) -> Schedule:
     return Schedule(_constant, hyperparams)
 
 
+@builder(constant)
 def _constant(_, value):
     return value
 
@@ -239,6 +248,7 @@ def multiply(*schedules: Any) -> Schedule:
     return Schedule(_multiply, {"schedules": several("multiply", schedules)})
 
 
+@builder(multiply)
 def _multiply(count, schedules):
     product = schedules[0](count)
     for schedule in schedules[1:]:
@@ -270,6 +280,7 @@ def add(*schedules: Any) -> Schedule:
     return Schedule(_add, {"schedules": several("add", schedules)})
 
 
+@builder(add)
 def _add(count, schedules):
     total = schedules[0](count)
     for schedule in schedules[1:]:
@@ -284,6 +295,11 @@ def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
     return tuple(as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules))
 
 
+def _function(hyperparams):
+    return {"value": hyperparams["function"]}
+
+
+@builder(as_schedule, shown=_function)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
     # it. What NumPy warns of in it is the user's.
@@ -298,32 +314,19 @@ def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _name(formula: Callable[..., Any]) -> str:
-    """The builder's public name, such as `cosine` or `compat.timm.TanhLRScheduler`."""
-    module, name = (
-        formula.__module__.split("."),
-        getattr(formula, "__name__", repr(formula)).removeprefix("_"),
-    )
-    return ".".join([*module[1:], name]) if module[:2] == ["lrax", "compat"] else name
-
-
-def _builder(formula: Callable[..., Any]) -> Callable[..., Schedule] | None:
-    builder = getattr(sys.modules.get(formula.__module__), _name(formula).split(".")[-1], None)
-    return None if builder is formula else builder
-
-
 def _arguments(
-    builder: Callable[..., Schedule] | None, hyperparams: dict[str, Any]
-) -> tuple[tuple, dict[str, Any]]:
-    """What the builder takes by position (its `*schedules`) and by keyword, in its order: JAX sorts dicts by key."""
-    if builder is None:
-        return (), hyperparams
-    parameters = inspect.signature(builder).parameters
+    build: Callable[..., Schedule], hyperparams: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a builder takes by position (its `*schedules`), and by keyword.
+
+    The keywords come in the builder's order, because JAX sorts the keys of a dict.
+    """
+    parameters = inspect.signature(build).parameters
     keywords = {name: hyperparams[name] for name in parameters if name in hyperparams}
-    several = [
+    positional = [
         name for name in keywords if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
     ]
-    return tuple(value for name in several for value in keywords.pop(name)), keywords
+    return tuple(value for name in positional for value in keywords.pop(name)), keywords
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,8 @@ from jax import numpy as jnp
 from jax.core import Tracer
 
 from .. import _require
-from .schedule import Schedule, several, shown_as
+from .builders import builder
+from .schedule import Schedule, several
 from .staging import where
 
 
@@ -61,16 +62,6 @@ def stack(schedules: Sequence[Any]) -> Schedule:
     return Schedule(_stack, {"schedules": tuple(stacked), "index": index})
 
 
-def _stack(count, schedules, index):
-    if jnp.ndim(index):
-        return jax.vmap(lambda index, schedules: _stack(count, schedules, index))(index, schedules)
-    rate = schedules[0](count)
-    for i, schedule in enumerate(schedules[1:], 1):
-        rate = where(index == i, schedule(count), rate)
-    return rate
-
-
-@shown_as(_stack)
 def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `stack` that give these hyperparameters."""
     index, schedules = hyperparams["index"], hyperparams["schedules"]
@@ -80,6 +71,16 @@ def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
     return {
         "schedules": [jax.tree.map(lambda leaf, i=i: leaf[i], schedules[kind]) for i, kind in lanes]
     }
+
+
+@builder(stack, shown=_lanes)
+def _stack(count, schedules, index):
+    if jnp.ndim(index):
+        return jax.vmap(lambda index, schedules: _stack(count, schedules, index))(index, schedules)
+    rate = schedules[0](count)
+    for i, schedule in enumerate(schedules[1:], 1):
+        rate = where(index == i, schedule(count), rate)
+    return rate
 
 
 def _structure(schedule):

@@ -3,6 +3,8 @@
 from jax.typing import ArrayLike
 
 from .. import _require
+from . import landmarks
+from .builders import builder
 from .schedule import Schedule
 from .shapes import between
 from .staging import where
@@ -59,6 +61,7 @@ def warmup_cosine(
     return Schedule(_warmup_cosine, hyperparams)
 
 
+@builder(warmup_cosine)
 def _warmup_cosine(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, end, count - warmup, steps - count, steps - warmup, "cosine")
@@ -114,6 +117,7 @@ def warmup_linear(
     return Schedule(_warmup_linear, hyperparams)
 
 
+@builder(warmup_linear)
 def _warmup_linear(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, warmup - count, warmup)
     down = between(peak, end, count - warmup, steps - count, steps - warmup)
@@ -149,5 +153,6 @@ def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0
     return Schedule(_warmup_constant, hyperparams)
 
 
+@builder(warmup_constant, landmarks=landmarks.after_warmup(0.5))
 def _warmup_constant(count, peak, warmup, init):
     return between(init, peak, count, warmup - count, warmup)

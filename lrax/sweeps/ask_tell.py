@@ -1,172 +1,196 @@
-"""`AskTell`: another library proposes points, lrax trains with them, a batch at a time in one program."""
+"""`AskTell`: another library proposes points, and lrax trains with a batch of them at a time."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
+from jax import numpy as jnp
 
 from .. import _require
+from ..schedules.stacks import stack
 from ..training.optimizer import Optimizer
-from ..training.train import check_task
 from ..training.task import Task
+from ..training.train import check_task
+from .best import Best, Choice
+from .direction import Mode, mode_of
 from .points import Points
-from .record import Best
 from .result import SweepResult
 from .sweep import sweep
 
+Point = Mapping[str, float | str]  # a value or, for `choices`, a label for each hyperparameter
+Trial = Any  # of the proposing library
+Study = Any  # an `optuna.Study`, or anything with its `ask` and `tell`
+Seeds = Any  # as in `lrax.sweep`
+
 
 class Outcome(NamedTuple):
-    """What a proposer is told of one point."""
+    """The result of one point, as a proposer is told it."""
 
-    value: float  # the objective over seeds; of a diverged point the worst value known, or NaN where none is
-    status: str  # "done", or what befell one of its lanes, such as "diverged" or "interrupted"
+    # The objective over seeds. For a diverged point the worst value known, or NaN if none is. For a
+    # pruned one the value that it had reached when it was stopped.
+    value: float
+    status: str  # "done", or what happened to one of its lanes, such as "diverged"
 
 
 class AskTell:
-    """Trains with points that somebody else proposes, such as Optuna, a batch at a time in one
-    program.
+    """Trains with points that another library proposes, such as Optuna, a batch in one program.
 
     Use it for three hyperparameters or more, where a grid is too large; for one or two,
-    `lrax.sweep` over a grid says more. Batches are filled up to one size, so that the first
-    compiles and the others do not. All points of all batches see the same initial parameters,
-    batches and random numbers for each seed, so a point's value does not depend on what it is
-    evaluated with.
+    `lrax.sweep` over a grid says more. Batches are filled up to one size, so that only the first
+    one compiles. All points of all batches see the same initial parameters, batches and random
+    numbers for each seed, so a point's value does not depend on the other points of its batch.
 
-    A point that diverges with some seed has no number worth telling, and told as failed it would
-    teach nothing: most proposers would look there again. So its value is the worst of the points
-    that have finished so far, and of their and its own losses before the first update where the
-    training loss is the objective.
+    A point that diverges with some seed has no value of its own. Told as failed it would teach
+    nothing, and most proposers would look there again. So its value is the worst of the points that
+    have finished so far; if the training loss is the objective, the losses before the first update
+    count among them.
+
+    With `stop=lrax.Median()` or another rule, points of a batch that are worse than the others are
+    stopped early. Their status is `"pruned"`, and Optuna is told so.
 
     Args:
-      task: What is trained.
+      task: What is trained: a `Task`, or a function of hyperparameters that returns one.
       optimizer: Function from the names of the hyperparameters to an
         `optax.GradientTransformation`.
       steps: Optimizer updates of each lane, at least 1.
-      size: Points in a batch, at least 1: as many as the device trains at once for little more than
-        one.
+      size: Points in a batch, at least 1. A good size is the number of lanes that the device trains
+        in little more than the time of one.
       seeds: As in `lrax.sweep`.
       objective: As in `lrax.sweep`: `"train_loss"` or a name that the task's `evaluate` returns.
-      mode: `"min"` or `"max"`; what the proposer is told to do must be the same.
+      mode: `"min"` or `"max"`, which must be the proposer's direction too; `None` reads it from the
+        objective's name.
       diverged: `"worst"`, as above, or `"failed"`: diverged points have the value NaN, and
-        `optimize` tells of them as failed.
+        `optimize` reports them as failed.
+      choices: `{name: {label: choice}}` for categorical hyperparameters: schedules or functions of
+        the count, or pytrees of one structure. Points name a label; the optimizer gets the choice.
+        All choices are in the one program.
       options: Further arguments of `lrax.sweep`.
 
     Raises:
-      ValueError: if `steps` or `size` is below 1, or `mode` or `diverged` is another word.
+      ValueError: if `steps` or `size` is below 1, `mode` or `diverged` is another word, or
+        `choices` has an empty dict.
       TypeError: if an argument is not as described.
 
     Example:
-      >>> search = lrax.AskTell(lrax.tasks.diabetes(), optax.sgd, steps=50, size=4)
-      >>> points = [{"learning_rate": 0.01, "momentum": 0.9}, {"learning_rate": 1e9, "momentum": 0.0}]
-      >>> outcomes = search.evaluate(points)
-      >>> [outcome.status for outcome in outcomes]
+      >>> shapes = {"flat": lrax.constant(0.01), "falling": lrax.linear(0.02, 0.0, 50)}
+      >>> search = lrax.AskTell(
+      ...     lrax.tasks.diabetes(), optax.sgd, steps=50, size=4, choices={"learning_rate": shapes}
+      ... )
+      >>> points = [{"learning_rate": "flat", "momentum": 0.9},
+      ...           {"learning_rate": "falling", "momentum": 2.0}]
+      >>> [outcome.status for outcome in search.evaluate(points)]
       ['done', 'diverged']
-      >>> search.best.hyperparams
-      {'learning_rate': 0.01, 'momentum': 0.9}
+      >>> search.best.hyperparams["momentum"]
+      0.9
     """
 
     def __init__(
         self,
-        task: Task,
+        task: Task | Callable[..., Task],
         optimizer: Optimizer,
         *,
         steps: int,
         size: int = 16,
-        seeds: Any = 1,
+        seeds: Seeds = 1,
         objective: str = "train_loss",
-        mode: str = "min",
-        diverged: str = "worst",
+        mode: Mode | None = None,
+        diverged: Literal["worst", "failed"] = "worst",
+        choices: Mapping[str, Mapping[str, Choice]] | None = None,
         **options: Any,
     ):
-        check_task(task)
-        _require.choice("mode", mode, ("min", "max"))
+        if isinstance(task, Task) or not callable(task):
+            check_task(task)
         _require.choice("diverged", diverged, ("worst", "failed"))
         self.size = _require.count("size", size, 1)
-        self.history: list[tuple[dict[str, float], Outcome]] = []
-        self._arguments = {
+        self.history: list[tuple[dict[str, float | str], Outcome]] = []
+        self._mode: Mode = mode_of(objective, mode)
+        self._arguments: dict[str, Any] = {
             "steps": _require.count("steps", steps, 1),
             "seeds": seeds,
             "objective": objective,
-            "mode": mode,
+            "mode": self._mode,
             **options,
         }
-        self._task, self._optimizer, self._mode, self._diverged = task, optimizer, mode, diverged
+        self._choices = _checked_choices(choices)
+        # Made once, because a sweep finds its program by the identity of these functions.
+        self._task = task if isinstance(task, Task) else _choosing(task, self._choices)
+        self._optimizer = _choosing(optimizer, self._choices)
+        self._diverged = diverged
         self._best: tuple[float, Best] | None = None
-        self._worst = -math.inf  # as a score, of which lower is better
+        self._worst = -math.inf  # as a score: lower is better
 
     @property
     def best(self) -> Best:
-        """Hyperparameters of the best point so far over all seeds, and the final parameters of its
-        best seed.
+        """The best point so far over all seeds, with the final parameters of its best seed.
 
         Raises:
           ValueError: if no point has finished.
         """
         if self._best is None:
             raise ValueError(
-                f"none of {len(self.history)} points has finished with every seed, so there is no best one"
+                f"none of {len(self.history)} points has finished with every seed, so there is no"
+                " best one"
             )
         return self._best[1]
 
-    def evaluate(self, points: Sequence[Mapping[str, float]]) -> list[Outcome]:
+    def evaluate(self, points: Sequence[Point]) -> list[Outcome]:
         """Trains with some points, `size` of them at a time.
 
         Args:
-          points: A dict for each point, all of the same names.
+          points: A dict for each point, all of the same names: numbers, and labels of `choices`.
 
         Returns:
-          An `Outcome` for each, in their order. After a Ctrl-C those that were not trained to the
-          end are `"interrupted"`, with the value NaN.
+          An `Outcome` for each, in their order. After a Ctrl-C the points that were not trained to
+          the end are `"interrupted"`, with the value NaN.
 
         Raises:
-          ValueError: if the points name different hyperparameters, or others than the optimizer's.
-          TypeError: if a point is not a dict of real numbers.
+          ValueError: if the points name different hyperparameters, or others than the optimizer's,
+            or a label is unknown.
+          TypeError: if a point is not a dict of real numbers and labels.
         """
-        points = _check(points)
+        checked = _checked_points(points, self._choices)
         outcomes: list[Outcome] = []
-        for first in range(0, len(points), self.size):
+        for first in range(0, len(checked), self.size):
             if any(outcome.status == "interrupted" for outcome in outcomes):
-                outcomes += [Outcome(math.nan, "interrupted")] * (len(points) - first)
+                outcomes += [Outcome(math.nan, "interrupted")] * (len(checked) - first)
                 break
-            outcomes += self._evaluate(points[first : first + self.size])
+            outcomes += self._evaluate(checked[first : first + self.size])
         self.history += [
-            (dict(point), outcome) for point, outcome in zip(points, outcomes, strict=True)
+            (dict(point), outcome) for point, outcome in zip(checked, outcomes, strict=True)
         ]
         return outcomes
 
-    def optimize(
-        self, study: Any, space: Callable[[Any], Mapping[str, float]], *, trials: int
-    ) -> None:
-        """Lets an Optuna study propose points, and tells it what they gave.
+    def optimize(self, study: Study, space: Callable[[Trial], Point], *, trials: int) -> None:
+        """Lets an Optuna study propose points, and tells it the outcomes.
 
-        `size` trials are asked for before one is told, so of Optuna's samplers take one that
-        spreads them: `optuna.samplers.TPESampler(constant_liar=True)`, `GPSampler`, `QMCSampler`.
-        Ctrl-C ends it after the batches that are done; trials that have not finished are told as
-        failed.
+        `size` trials are asked for before one is told, so take a sampler that spreads them:
+        `optuna.samplers.TPESampler(constant_liar=True)`, `GPSampler`, `QMCSampler`. Points that the
+        sweep's `stop` rule gave up are told as pruned. A pruner of Optuna's own has no part,
+        because the lanes of a batch run side by side. Ctrl-C ends it after the batches that are
+        done; trials that have not finished are told as failed.
 
         Args:
-          study: An `optuna.Study`, or what has its `ask` and `tell`, whose direction is `mode`.
+          study: An `optuna.Study` with one objective whose direction is `mode`, or another object
+            with `ask` and `tell`.
           space: Function from a trial to a point, such as
             `lambda trial: {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1.0,
-            log=True)}`.
-          trials: How many, at least 1.
+            log=True), "schedule": trial.suggest_categorical("schedule", ["cosine", "wsd"])}`.
+          trials: Number of trials, at least 1.
 
         Raises:
-          ValueError: if `trials` is below 1 or the study's direction is not `mode`, and as
-            `evaluate` does.
-          TypeError: if `space` is not a function or returns anything but a dict of real numbers.
+          ValueError: if `trials` is below 1, the study has several objectives or another direction
+            than `mode`, and as `evaluate` does.
+          TypeError: if `space` is not a function or returns anything but a point.
         """
         trials = _require.count("trials", trials, 1)
         if not callable(space):
             raise TypeError(f"`space` must be a function from a trial to a point, got {space!r}")
-        wanted = {"min": "MINIMIZE", "max": "MAXIMIZE"}[self._mode]
-        if (direction := getattr(getattr(study, "direction", None), "name", wanted)) != wanted:
-            raise ValueError(
-                f"`study` must have the direction of `mode`, {self._mode!r}, got {direction.lower()}"
-            )
+        _check_direction(study, self._mode)
         while trials > 0:
-            asked: list[Any] = []
+            asked: list[Trial] = []
             outcomes: list[Outcome] = []
             try:
                 points = []
@@ -177,75 +201,165 @@ class AskTell:
             finally:  # whatever happens, no trial is left running
                 outcomes += [Outcome(math.nan, "interrupted")] * (len(asked) - len(outcomes))
                 for trial, outcome in zip(asked, outcomes, strict=True):
-                    if math.isnan(outcome.value):
-                        study.tell(
-                            trial, state=_require.extra("optuna.trial", "optuna").TrialState.FAIL
-                        )
-                    else:
-                        study.tell(trial, outcome.value)
+                    self._tell(study, trial, outcome)
             if any(outcome.status == "interrupted" for outcome in outcomes):
                 return
             trials -= len(asked)
 
-    def _evaluate(self, points: list[Mapping[str, float]]) -> list[Outcome]:
-        """The outcomes of one batch, filled up with copies of its last point, which change no other lane."""
+    def _tell(self, study: Study, trial: Trial, outcome: Outcome) -> None:
+        """Tells a study one outcome."""
+        if math.isfinite(outcome.value) and outcome.status != "pruned":
+            study.tell(trial, outcome.value)
+            return
+        states = _require.extra("optuna.trial", "optuna").TrialState
+        if outcome.status != "pruned":
+            study.tell(trial, state=states.FAIL)
+            return
+        # Optuna takes the last report of a pruned trial for its value.
+        if math.isfinite(outcome.value) and hasattr(trial, "report"):
+            trial.report(outcome.value, self._arguments["steps"] - 1)
+        study.tell(trial, state=states.PRUNED)
+
+    def _evaluate(self, points: list[Point]) -> list[Outcome]:
+        """The outcomes of one batch.
+
+        It is filled up with copies of its last point, which change no other lane.
+        """
         filled = points + points[-1:] * (self.size - len(points))
-        result = sweep(
-            self._task,
-            self._optimizer,
-            Points({name: np.array([point[name] for point in filled]) for name in points[0]}),
-            **self._arguments,
-        )
+        columns = {
+            name: [self._number(name, point[name]) for point in filled] for name in points[0]
+        }
+        grid = Points({name: np.array(values, np.float64) for name, values in columns.items()})
+        result = sweep(self._task, self._optimizer, grid, **self._arguments)
+        count = len(points)
         sign = 1.0 if self._mode == "min" else -1.0
-        status = [_worst_status(lanes) for lanes in result.status[: len(points)]]
-        scores = result.scores[: len(points)].mean(axis=1)
+        status = [_worst_status(lanes) for lanes in result.status[:count]]
+        scores = result.reached[:count].mean(axis=1)
         done = [
-            word != "interrupted" and bool(np.isfinite(score))
+            word not in ("interrupted", "pruned") and bool(np.isfinite(score))
             for word, score in zip(status, scores, strict=True)
         ]
-        for score, known in zip(scores, done, strict=True):
-            self._worst = max(self._worst, float(score)) if known else self._worst
-        if result.objective == "train_loss" and "interrupted" not in status:
-            starts = result.losses[: len(points), :, 0].mean(axis=1)
-            self._worst = max(
-                self._worst,
-                *(float(start) for start in sign * starts if np.isfinite(start)),
-                -math.inf,
-            )
-        self._keep(result, scores, done)
-        fallback = (
-            self._worst if self._diverged == "worst" and math.isfinite(self._worst) else math.nan
-        )
-        return [
-            Outcome(sign * float(score), word)
-            if known
-            else Outcome(
-                math.nan if word == "interrupted" else sign * fallback,
-                word if word != "done" else "diverged",
-            )
-            for score, word, known in zip(scores, status, done, strict=True)
-        ]
+        self._note_worst(result, scores, done, sign)
+        self._note_best(result, points, scores, done)
+        known = self._diverged == "worst" and math.isfinite(self._worst)
+        fallback = self._worst if known else math.nan
+        outcomes = []
+        for score, word, finished in zip(scores, status, done, strict=True):
+            if finished or (word == "pruned" and np.isfinite(score)):
+                outcomes.append(Outcome(sign * float(score), word))
+            elif word == "interrupted":
+                outcomes.append(Outcome(math.nan, word))
+            else:
+                # A lane can be done and yet have no number: its metric is NaN.
+                lost = "diverged" if word == "done" else word
+                outcomes.append(Outcome(sign * fallback, lost))
+        return outcomes
 
-    def _keep(self, result: SweepResult, scores: np.ndarray, done: list[bool]) -> None:
-        """Keeps the best point of a batch if it is better than those before."""
+    def _number(self, name: str, value: float | str) -> float:
+        """A hyperparameter as a number: of a choice its index."""
+        if name in self._choices:
+            return float(list(self._choices[name]).index(str(value)))
+        return float(value)
+
+    def _note_worst(
+        self, result: SweepResult, scores: np.ndarray, done: list[bool], sign: float
+    ) -> None:
+        """Remembers the worst score known, the value of diverged points."""
+        known = scores[np.array(done, bool)].tolist()
+        if result.objective == "train_loss" and "interrupted" not in result.status:
+            starts = sign * result.losses[: len(done), :, 0].mean(axis=1)
+            known += starts[np.isfinite(starts)].tolist()
+        self._worst = max([self._worst, *known])
+
+    def _note_best(
+        self, result: SweepResult, points: list[Point], scores: np.ndarray, done: list[bool]
+    ) -> None:
+        """Keeps the best point of a batch if it is better than the ones before."""
         best = result.best_lane[0]
-        if best >= len(done):  # a copy ranks behind its original, but let no rule of a tie decide
-            best = len(done) - 1
-        if done[best] and (self._best is None or scores[best] < self._best[0]):
-            hyperparams = {name: float(values[best]) for name, values in result.hyperparams.items()}
-            self._best = float(scores[best]), Best(hyperparams, result.best_params)
+        # A copy ranks behind its original, unless ties are broken otherwise.
+        best = min(best, len(done) - 1)
+        if not done[best] or (self._best is not None and scores[best] >= self._best[0]):
+            return
+        hyperparams = {
+            name: self._choices[name][str(value)] if name in self._choices else float(value)
+            for name, value in points[best].items()
+        }
+        found = Best(hyperparams, result.best_params, result.best_state, result.best_opt_state)
+        self._best = float(scores[best]), found
+
+
+def _choosing(function: Any, choices: Mapping[str, Mapping[str, Choice]]) -> Any:
+    """A function of hyperparameters that gets the choice in place of its index."""
+    if not choices or not callable(function):
+        return function
+    stacked = {name: _stacked(name, list(options.values())) for name, options in choices.items()}
+
+    @functools.wraps(function)  # with its signature, by which a sweep gives it its hyperparameters
+    def chosen(**hyperparams: Any) -> Any:
+        for name, options in stacked.items():
+            if name in hyperparams:
+                index = jnp.asarray(hyperparams[name]).astype(jnp.int32)
+                pick = functools.partial(jax.tree.map, lambda leaf, i=index: jnp.asarray(leaf)[i])
+                hyperparams[name] = pick(options)
+        return function(**hyperparams)
+
+    return chosen
+
+
+def _stacked(name: str, options: list[Choice]) -> Any:
+    """Choices as one pytree with an axis of choices in front of every leaf."""
+    if all(callable(option) for option in options):
+        return stack(options)
+    structures = {jax.tree.structure(option) for option in options}
+    if len(structures) > 1:
+        raise ValueError(
+            f"`choices[{name!r}]` must be schedules, or pytrees of one structure, got"
+            f" {len(structures)} structures"
+        )
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *options)
 
 
 def _worst_status(lanes: np.ndarray) -> str:
     """The status of a point: of its seeds the one that says the most."""
     words = [str(word) for word in lanes]
-    return next(
-        (word for word in ("interrupted", "diverged") if word in words),
-        max(words, key=lambda w: w != "done"),
-    )
+    for word in ("interrupted", "diverged", "pruned"):
+        if word in words:
+            return word
+    return words[0]
 
 
-def _check(points: Any) -> list[Mapping[str, float]]:
+def _check_direction(study: Study, mode: Mode) -> None:
+    """Requires a study with one objective, and the direction of `mode`."""
+    directions = getattr(study, "directions", None)
+    if directions is not None and len(directions) > 1:
+        raise ValueError(
+            f"`study` must have one objective, got {len(directions)}: AskTell trains for the one"
+            " `objective`; make a study of each, or one of a weighted sum that `evaluate` returns"
+        )
+    wanted = {"min": "MINIMIZE", "max": "MAXIMIZE"}[mode]
+    direction = getattr(getattr(study, "direction", None), "name", wanted)
+    if direction != wanted:
+        raise ValueError(
+            f"`study` must have the direction of `mode`, {mode!r}, got {direction.lower()}"
+        )
+
+
+def _checked_choices(choices: Any) -> dict[str, dict[str, Choice]]:
+    """`choices` as dicts of one label at least."""
+    if choices is None:
+        return {}
+    if not isinstance(choices, Mapping):
+        raise TypeError(f"`choices` must be {{name: {{label: choice}}}}, got {choices!r}")
+    for name, options in choices.items():
+        if not isinstance(options, Mapping):
+            raise TypeError(f"`choices[{name!r}]` must be {{label: choice}}, got {options!r}")
+        if not options:
+            raise ValueError(f"`choices[{name!r}]` must have at least one label, got none")
+    return {name: dict(options) for name, options in choices.items()}
+
+
+def _checked_points(points: Any, choices: Mapping[str, Mapping[str, Choice]]) -> list[Point]:
+    """The points as a list of dicts of the same names, of real numbers and known labels."""
     if isinstance(points, (str, bytes, Mapping)) or not np.iterable(points):
         raise TypeError(f"`points` must be a dict for each point, got {points!r}")
     points = list(points)
@@ -256,9 +370,18 @@ def _check(points: Any) -> list[Mapping[str, float]]:
             raise TypeError(f"`points[{i}]` must be a dict of hyperparameters, got {point!r}")
         if set(point) != set(points[0]):
             raise ValueError(
-                f"`points[{i}]` must name {list(points[0])}, as the first point does, got {list(point)}"
+                f"`points[{i}]` must name {list(points[0])}, as the first point does, got"
+                f" {list(point)}"
             )
         for name, value in point.items():
-            if np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
-                raise TypeError(f"`points[{i}][{name!r}]` must be a real number, got {value!r}")
+            where = f"points[{i}][{name!r}]"
+            if name in choices:
+                _require.choice(where, value, choices[name])
+            elif isinstance(value, str):
+                raise TypeError(
+                    f"`{where}` must be a real number, got {value!r}; for a categorical one give"
+                    f" `choices={{{name!r}: {{{value!r}: ...}}}}`"
+                )
+            elif np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
+                raise TypeError(f"`{where}` must be a real number, got {value!r}")
     return points

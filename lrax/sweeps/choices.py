@@ -1,7 +1,7 @@
 """The points of a sweep: numbers, and choices among Schedules or other pytrees."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -117,6 +117,17 @@ def as_choices(name: str, values: Any) -> Choices | None:
     return Choices(items, _labels(items), stacked)
 
 
+def unique(values: Any) -> list[Any] | None:
+    """The different objects of a list, in their order; None for an array of numbers."""
+    if isinstance(values, np.ndarray):
+        return None
+    found: list[Any] = []
+    for value in values:
+        if not any(value is other for other in found):
+            found.append(value)
+    return found
+
+
 def _unstacked(name: str, schedule: Schedule) -> list[Schedule]:
     """The lanes of a schedule with an axis of lanes."""
     lanes = np.shape(schedule(0))
@@ -136,8 +147,12 @@ def _lane(schedule: Schedule, i: int, lanes: int) -> Schedule:
 def _labels(items: Sequence[Any]) -> tuple[str, ...]:
     """A short text for each choice: the name alone where no two share it."""
     names = [_name(item, i) for i, item in enumerate(items)]
-    whole = [repr(item) if isinstance(item, Schedule) else _name(item, i) for i, item in enumerate(items)]
-    labels = [name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)]
+    whole = [
+        repr(item) if isinstance(item, Schedule) else _name(item, i) for i, item in enumerate(items)
+    ]
+    labels = [
+        name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)
+    ]
     if len(set(labels)) < len(labels):
         labels = [f"{label} #{i}" for i, label in enumerate(labels)]
     return tuple(labels)
@@ -154,7 +169,11 @@ def _name(item: Any, i: int) -> str:
 def _is_number(value: Any) -> bool:
     return not isinstance(value, (bool, np.bool_)) and (
         isinstance(value, (int, float, np.number))
-        or (hasattr(value, "dtype") and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu")
+        or (
+            hasattr(value, "dtype")
+            and np.ndim(value) == 0
+            and np.asarray(value).dtype.kind in "fiu"
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""`lrax.confirm`: the best points of a sweep again, on seeds that had no part in the choice."""
+"""`lrax.confirm`: trains the best points of a sweep again, on seeds that did not choose them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,22 +6,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _require
+from ..tasks.splits import fraction
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics
-from .points import points
+from .best import Value
+from .points import Points
 from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep
 
-# Seeds of keys whose numbers are not known: such as nobody counts up to.
+# The first fresh seed if the sweep was given keys, whose numbers are not known. Nobody counts seeds
+# up to here.
 FAR = 1_000_000
 
 
 class Confirmation(NamedTuple):
-    """Estimates of the best points of a sweep that their choice has not made better than they are."""
+    """Estimates of the best points of a sweep, free of the luck by which they were chosen."""
 
-    hyperparams: list[dict[str, float]]  # of the points, in the sweep's ranking
+    hyperparams: list[dict[str, Value]]  # of the points, in the sweep's ranking
     mean: np.ndarray  # [points], the objective over the fresh seeds; NaN where a lane diverged
     interval: np.ndarray  # [points, 2], of the mean, by Student's t
     claimed: np.ndarray  # [points], the objective over the seeds that chose
@@ -30,13 +33,14 @@ class Confirmation(NamedTuple):
 
     def __str__(self) -> str:
         lines = []
-        for i, point in enumerate(self.hyperparams):
-            words = ", ".join(f"{name}={value:.3g}" for name, value in point.items())
+        for i, mean in enumerate(self.mean):
+            own = self.result
+            words = ", ".join(f"{name}={own.shown(name, i)}" for name in own.hyperparams)
             low, high = self.interval[i]
-            line = f"{words}: {self.mean[i]:.4g}, between {low:.4g} and {high:.4g}; the sweep had {self.claimed[i]:.4g}"
-            lines.append(
-                line + (f"; p {self.paired.p_value[i]:.2g} against the first" if i else "")
-            )
+            line = f"{words}: {mean:.4g}, between {low:.4g} and {high:.4g}"
+            line += f"; the sweep had {self.claimed[i]:.4g}"
+            line += f"; p {self.paired.p_value[i]:.2g} against the first" if i else ""
+            lines.append(line)
         return "\n".join(lines)
 
 
@@ -52,17 +56,17 @@ def confirm(
 ) -> Confirmation:
     """Trains the best points of a sweep again on fresh seeds, and says how good they are.
 
-    The best of many noisy scores is better than it deserves (the winner's curse), the more so the
-    more points and the fewer seeds. Use this for the numbers to report, and to settle which of the
-    first few points is best. The seeds are others than the sweep's; steps, objective and the
+    The best of many noisy scores is better than it deserves (the winner's curse); with more points
+    and fewer seeds it is worse. Use this for the numbers to report, and to settle which of the
+    first few points is best. None of the seeds is the sweep's; steps, objective, `select` and the
     sharing of random numbers are the same.
 
     Args:
       task: The sweep's task.
       optimizer: The sweep's optimizer.
       result: What `lrax.sweep` returned.
-      seeds: How many fresh seeds, at least 2, or the seeds themselves, none of them the sweep's.
-      top: How many points, from the best on, at least 1; those with a diverged lane are left out.
+      seeds: Number of fresh seeds, at least 2, or the seeds themselves, none of them the sweep's.
+      top: Number of points, from the best on, at least 1; points with a diverged lane are left out.
       confidence: Coverage of the intervals, in (0, 1).
       progress: Whether to show a progress bar. By default where a person watches.
 
@@ -72,8 +76,8 @@ def confirm(
 
     Raises:
       ValueError: if there are fewer than two seeds, one is among the sweep's, `confidence` is not
-        within (0, 1), every point diverged, a lane of the sweep's best point diverges with the
-        fresh seeds, or the sweep was interrupted.
+        within (0, 1), there is no best point, a lane of the sweep's best point diverges with the
+        fresh seeds, the sweep was interrupted, or it is of `sweep_function`.
       TypeError: if an argument is not as described.
 
     Example:
@@ -85,42 +89,43 @@ def confirm(
 
     Reference:
       Cawley and Talbot, On Over-fitting in Model Selection and Subsequent Selection Bias in
-      Performance Evaluation
-      (2010).
+      Performance Evaluation (2010).
     """
     if not isinstance(result, SweepResult):
         raise TypeError(f"`result` must be a SweepResult, got {type(result).__name__}")
-    statistics.fraction("confidence", confidence)  # before the work, not after it
-    top, chosen = _require.count("top", top, 1), result.ranking
-    steps = int(result.info.get("steps", result.losses.shape[-1]))
-    if result.losses.shape[-1] != steps:
+    fraction("confidence", confidence)  # before the work, not after it
+    top = _require.count("top", top, 1)
+    if not result.has_losses:
         raise ValueError(
-            f"`result` must be of a whole sweep, got one interrupted at {result.losses.shape[-1]} of {steps}"
+            "`result` must be of `lrax.sweep`; for one of `sweep_function` call it again with other"
+            " `seeds` on `lrax.points` of the best points"
         )
-    known = np.all(np.isfinite(result.scores[chosen]), axis=1)
-    if not known.any():
+    if result.done != result.steps and np.any(result.status == "interrupted"):
         raise ValueError(
-            "every point diverged with some seed, so there is none to confirm; try lower rates"
+            f"`result` must be of a whole sweep, got one interrupted at {result.done} of"
+            f" {result.steps}"
         )
-    chosen = chosen[known][:top]
-    rows = [
-        {name: float(values[point]) for name, values in result.hyperparams.items()}
-        for point in chosen
-    ]
+    if result.why_no_best:
+        raise ValueError(f"there is no point to confirm: {result.why_no_best}")
+    known = np.all(np.isfinite(result.scores[result.ranking]), axis=1)
+    chosen = result.ranking[known][:top]
+    rows = [{name: result.value(name, point) for name in result.hyperparams} for point in chosen]
     fresh = sweep(
         task,
         optimizer,
-        points(rows),
-        steps=steps,
+        _points(result, chosen),
+        steps=result.steps,
         seeds=_fresh(result.seeds, seeds),
         objective=result.objective,
         mode=result.mode,
         rng=result.info.get("rng", "common"),
         progress=progress,
+        **_selection(result),
     )
     if not np.all(np.isfinite(fresh.scores[0])):
         raise ValueError(
-            f"the sweep's best point {rows[0]} diverged with a fresh seed: it is too near the edge; try lower rates"
+            f"the sweep's best point {rows[0]} diverged with a fresh seed: it is too near the edge;"
+            " try lower rates"
         )
     values = np.where(np.isfinite(fresh.scores), fresh.values, np.nan)
     mean, interval = statistics.means(values, confidence)
@@ -130,7 +135,26 @@ def confirm(
     )
 
 
-def _fresh(used: Sequence[str], seeds: Any) -> list[int]:
+def _points(result: SweepResult, chosen: np.ndarray) -> Points:
+    """Some points of a result as a grid."""
+    columns: dict[str, np.ndarray | list[Value]] = {}
+    for name, values in result.hyperparams.items():
+        if name in result.labels:
+            columns[name] = [result.value(name, point) for point in chosen]
+        else:
+            columns[name] = values[chosen]
+    return Points(columns)
+
+
+def _selection(result: SweepResult) -> dict[str, Any]:
+    """The arguments that make the fresh sweep rank by the same evaluations."""
+    if result.select == "last" or result.objective == "train_loss":
+        return {}
+    first = result.evaluated_at[result.evaluated_at > 0][0]
+    return {"select": result.select, "eval_every": int(first)}
+
+
+def _fresh(used: Sequence[str], seeds: int | Sequence[int]) -> list[int]:
     """Seeds that are not among those used."""
     numbers = {int(name) for name in used if name.isdecimal()}
     if isinstance(seeds, (int, np.integer)):
@@ -140,10 +164,8 @@ def _fresh(used: Sequence[str], seeds: Any) -> list[int]:
         fresh = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(seeds)]
         if len(fresh) < 2:
             raise ValueError(
-                f"`seeds` must be at least 2, for one says nothing of their spread, got {fresh}"
+                f"`seeds` must be at least 2, because one says nothing of their spread, got {fresh}"
             )
     if shared := sorted(numbers.intersection(fresh)):
-        raise ValueError(
-            f"`seeds` must be others than those that chose the points, got {shared} among them"
-        )
+        raise ValueError(f"`seeds` must not be among the seeds that chose the points, got {shared}")
     return fresh

@@ -31,7 +31,7 @@ def mode_of(objective: str, mode: Mode | None = None) -> Mode:
     """
     if mode is not None:
         if mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min', 'max' or None, got {mode!r}")
+            raise ValueError(f"`mode` must be one of 'min', 'max' or None, got {mode!r}")
         return mode
     words = set(_words(objective))
     low = sorted(words & LOW)

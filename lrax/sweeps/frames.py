@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _require
-from .record import Record
+from .series import WithSeries
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
 
-class Frames(Record):
+class Frames(WithSeries):
     """The tables of a `SweepResult` in the terms of other packages."""
 
     def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":
@@ -37,6 +37,7 @@ class Frames(Record):
         if curve is not None:
             series = self.series(curve)
             times = len(series.at)
+            # Each lane repeats for all its times, in the order of `ravel`.
             columns = {name: np.repeat(values, times) for name, values in columns.items()}
             columns["step"] = np.tile(series.at, self.status.size)
             columns[curve] = series.values.ravel()
@@ -83,6 +84,7 @@ class Frames(Record):
         places = [np.searchsorted(axes[name], values) for name, values in self.hyperparams.items()]
         flat = np.ravel_multi_index(places, shape)
         count = len(self.status)
+        # A product has every combination once; anything else has holes or doubles.
         product = count == np.prod(shape) == len(np.unique(flat))
         order = np.argsort(flat) if product else np.arange(count)
         dims = tuple(axes) if product else ("point",)
@@ -110,6 +112,7 @@ class Frames(Record):
         for name, values in self.aux.items():
             variables[f"aux/{name}"] = variable(values, "step")
         for name, values in self.monitors.items():
+            # In updates, so that a monitor and the losses share their axis in a plot.
             coords["record"] = self.record_every * np.arange(values.shape[-1])
             variables[f"monitors/{name}"] = variable(values, "record")
         if len(self.evaluated_at):
@@ -117,6 +120,7 @@ class Frames(Record):
         for name, values in self.evaluations.items():
             variables[f"evaluations/{name}"] = variable(values, "evaluated_at")
         for name, values in self.curves.items():
+            # Curves of one function may differ in length, so each has its own dimension.
             variables[f"curves/{name}"] = variable(values, f"time_{name}")
         facts = {"objective": self.objective, "mode": self.mode, "select": self.select}
         return xarray.Dataset(variables, coords, facts)

@@ -119,7 +119,9 @@ def sweep_function(
     mode = mode_of(objective, mode)
     planning.check(execution, "auto")
     if execution in ("steps", "tune"):
-        raise ValueError(f"`execution` must be 'auto', 'vmap', 'loop' or a number, got {execution!r}")
+        raise ValueError(
+            f"`execution` must be 'auto', 'vmap', 'loop' or a number, got {execution!r}"
+        )
     if on_event is not None and not callable(on_event):
         raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
     names, bits = as_keys(seeds)
@@ -156,7 +158,9 @@ def sweep_function(
         lanes = len(points) * len(names)
         bar = Progress(lanes, progress if hosts.is_first else False)
         bar.start(int(runner.ran.sum()))
-        notify("start", {"points": points.columns, "seeds": names, "lanes": lanes, "done": bar.done})
+        notify(
+            "start", {"points": points.columns, "seeds": names, "lanes": lanes, "done": bar.done}
+        )
 
         def halt() -> bool:
             late = deadline is not None and time.perf_counter() > deadline
@@ -237,9 +241,7 @@ class _Runner:
             if on_cpu
             else "an accelerator is faster the more lanes it has at once"
         ]
-        of = shape(
-            len(points), len(bits), "common", width=width or lanes, devices=len(devices)
-        )
+        of = shape(len(points), len(bits), "common", width=width or lanes, devices=len(devices))
         self._layout = Layout(np.arange(len(points)), len(bits), of, "common")
         self._spread = spread_axis(of)
         hyperparams = _shapes(points.lanes(np.zeros(of, int)))
@@ -285,9 +287,10 @@ class _Runner:
         chunk = self._layout.chunks[i]
         lanes = self._points.lanes(chunk.points)
         bits = self._bits[chunk.seeds[:, 0]]
-        if self._mesh is not None:
+        mesh = self._mesh
+        if mesh is not None:
             lane, group, _ = specs(self._spread)
-            put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(self._mesh, spec))
+            put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
             lanes, bits = put(lanes, lane), put(bits, group)
         found = jax.device_get(self._program(lanes, bits))
         points, seeds = chunk.points[chunk.own], chunk.seeds[chunk.own]

@@ -10,7 +10,7 @@ from .. import _require
 from ..schedules.schedule import Schedule
 from ..training.optimizer import parameters
 from ..training.task import Task
-from .choices import Choices, Points, as_choices
+from .choices import Choices, Points, as_choices, unique
 from .points import Points as Listed, axis
 
 Values = Sequence[float] | np.ndarray
@@ -92,10 +92,17 @@ def product(grid: Mapping[str, Any]) -> Points:
     choices: dict[str, Choices] = {}
     axes: dict[str, np.ndarray] = {}
     for name, values in grid.items():
-        found = as_choices(name, values)
+        # A point that is listed twice, and a choice that two points share, is one choice.
+        distinct = unique(values) if isinstance(grid, Listed) else None
+        found = as_choices(name, values if distinct is None else distinct)
         if found is not None:
             choices[name] = found
-            axes[name] = np.arange(len(found.items), dtype=np.float64)
+            indices = range(len(found.items))
+            if distinct is not None:
+                indices = [
+                    next(i for i, x in enumerate(distinct) if x is value) for value in values
+                ]
+            axes[name] = np.array(list(indices), np.float64)
         else:
             axes[name] = axis(f"grid[{name!r}]", values)
     if isinstance(grid, Listed):
@@ -121,7 +128,9 @@ def _check_names(names: list[str], optimizer: Callable[..., Any], task: Any) -> 
             f"`grid` must name parameters of the {whose}, which are {every}, got {unknown}"
         )
     for whose, known in functions.items():
-        needed = [n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        needed = [
+            n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+        ]
         missing = [name for name in needed if name not in names]
         if missing:
             raise ValueError(

@@ -17,6 +17,7 @@ def merged(a: Result, b: Result) -> Result:
         np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1)
         for result in (a, _with_choices_of(a, b))
     ]
+    # The same point may have been given as 1e-3 and as a grid's 0.00099999.
     close = np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True)
     known = np.any(np.all(close, axis=2), axis=1)
     join = lambda x, y: np.concatenate([x, y[~known]])
@@ -43,6 +44,7 @@ def merged(a: Result, b: Result) -> Result:
     info = {**a.info, **seconds}
     # The lanes' state is of one sweep's points; no sweep could resume from a part of them.
     both = a.replaced(**joined, labels=labels, choices=choices, info=info, kept=None)
+    # The parameters are those of the best lane of all, which may be one of `b`.
     if both.best_lane[0] >= len(a.status):
         best = ("best_params", "best_state", "best_opt_state")
         both = both.replaced(**{field: getattr(b, field) for field in best})
@@ -82,6 +84,7 @@ def _require_alike(a: Result, b: Result) -> None:
 
 def _joined_choices(a: Result, b: Result) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
     """Labels and choices of both results: those of `a`, then the new ones of `b`."""
+    # The index of a choice counts within one result, so only labels can be compared.
     labels = {name: list(own) for name, own in a.labels.items()}
     choices = {name: list(own) for name, own in a.choices.items()}
     for name, others in b.labels.items():

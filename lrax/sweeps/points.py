@@ -1,22 +1,26 @@
-"""Points of a grid that are no product: listed, quasi-random, random."""
+"""Points of a grid that are not a product: listed, quasi-random, random."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .. import _require
+from .best import Choice
+
+Numbers = float | Sequence[float] | np.ndarray
+Column = np.ndarray | list[Any]  # numbers, or the choices themselves: one for each point
+Bounds = Mapping[str, tuple[float, float]]
 
 
-class Points(Mapping[str, np.ndarray]):
-    """Points that a sweep tries as they are: `{name: values}`, all of one length, of which no product is taken."""
+class Points(Mapping[str, Column]):
+    """Points that a sweep tries as they are: `{name: values}`, all of one length, no product."""
 
-    def __init__(self, columns: Mapping[str, np.ndarray]):
+    def __init__(self, columns: Mapping[str, Column]):
         self._columns = dict(columns)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Column:
         return self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -27,21 +31,26 @@ class Points(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         rows = len(next(iter(self._columns.values())))
-        ranges = (
-            f"{name}: {values.min():.3g} to {values.max():.3g}" for name, values in self.items()
-        )
-        return f"Points({rows} of {', '.join(ranges)})"
+        return f"Points({rows} of {', '.join(map(self._range, self))})"
+
+    def _range(self, name: str) -> str:
+        values = self._columns[name]
+        if isinstance(values, np.ndarray):
+            return f"{name}: {values.min():.3g} to {values.max():.3g}"
+        return f"{name}: {len({id(value) for value in values})} choices"
 
 
-def points(values: Mapping[str, ArrayLike] | Iterable[Mapping[str, float]]) -> Points:
-    """A grid of these points and no others, where `{name: values}` alone would be the grid of their
-    product.
+def points(
+    values: Mapping[str, Numbers | Sequence[Choice]] | Iterable[Mapping[str, float | Choice]],
+) -> Points:
+    """A grid of these points and no others; `{name: values}` alone would be their product.
 
     Use it for a few hand-picked settings, or to try the best points of one sweep again.
 
     Args:
-      values: `{name: values}`, all of the same length, or a dict for each point; real numbers. A
-        lone number in `{name: values}` is the same at all points.
+      values: `{name: values}`, all of the same length, or a dict for each point. Values are real
+        numbers; or all of a name are schedules, functions of the count, or dicts of one structure.
+        A lone value in `{name: values}` is the same at all points.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
@@ -49,7 +58,8 @@ def points(values: Mapping[str, ArrayLike] | Iterable[Mapping[str, float]]) -> P
     Raises:
       ValueError: if there is no point, values are of different lengths, or points name different
         hyperparameters.
-      TypeError: if a value is not a real number, or `values` are neither a dict nor dicts.
+      TypeError: if a value is neither a real number nor a choice, or `values` are neither a dict
+        nor dicts.
 
     Example:
       >>> lrax.points({"learning_rate": [1e-3, 1e-2, 1e-2], "b1": [0.9, 0.9, 0.95]})
@@ -69,23 +79,46 @@ def points(values: Mapping[str, ArrayLike] | Iterable[Mapping[str, float]]) -> P
                 raise TypeError(f"`values[{i}]` must be a dict of hyperparameters, got {row!r}")
             if set(row) != set(rows[0]):
                 raise ValueError(
-                    f"`values[{i}]` must name {list(rows[0])}, as the first point does, got {list(row)}"
+                    f"`values[{i}]` must name {list(rows[0])}, as the first point does,"
+                    f" got {list(row)}"
                 )
         given = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
     if not given:
         raise ValueError(
             "`values` must be at least one point of at least one hyperparameter, got none"
         )
-    columns = {name: axis(name, column) for name, column in given.items()}
-    lengths = {name: len(column) for name, column in columns.items() if np.ndim(given[name])}
+    columns = {name: _column(name, column) for name, column in given.items()}
+    lengths = {name: len(column) for name, column in columns.items() if _is_list(given[name])}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"`values` must all be of the same length, got {lengths}")
     rows = max(lengths.values(), default=1)
-    return Points({name: np.broadcast_to(column, rows).copy() for name, column in columns.items()})
+    return Points({name: _repeated(column, rows) for name, column in columns.items()})
+
+
+def _column(name: str, values: Any) -> Column:
+    """The values of one hyperparameter: numbers, or a list of choices."""
+    several = list(values) if _is_list(values) else [values]
+    if several and all(callable(value) or isinstance(value, Mapping) for value in several):
+        return several
+    return axis(name, values)
+
+
+def _is_list(values: Any) -> bool:
+    """Whether there is a value for each point, and not one for all."""
+    if callable(values) or isinstance(values, (Mapping, str, bytes)):
+        return False
+    return bool(np.iterable(values))
+
+
+def _repeated(column: Column, rows: int) -> Column:
+    """A column of one value for each of the rows."""
+    if isinstance(column, np.ndarray):
+        return np.broadcast_to(column, rows).copy()
+    return column * rows if len(column) == 1 else column
 
 
 def sobol(
-    bounds: Mapping[str, tuple[float, float]],
+    bounds: Bounds,
     n: int,
     *,
     log: bool | Mapping[str, bool] | None = None,
@@ -93,20 +126,21 @@ def sobol(
 ) -> Points:
     r"""Scrambled Sobol points, which fill a box evenly in all hyperparameters at once.
 
-    $$\eta_i = \text{low} \cdot (\text{high} / \text{low})^{u_i} \quad\text{or}\quad \text{low} + (\text{high} -
-    \text{low}) \, u_i$$
+    $$\eta_i = \text{low}^{1 - u_i} \, \text{high}^{u_i} \quad\text{or}\quad
+    \text{low} \, (1 - u_i) + \text{high} \, u_i$$
 
-    with the points $u_i$ of Sobol's sequence. Use it for two hyperparameters or more, where a
-    product of as many points would try few values of each; powers of two fill most evenly, 16 to 64
-    for two or three. For the learning rate alone `lrax.log_grid` is better.
+    with the points $u_i$ of Sobol's sequence. Use it for two hyperparameters or more: a product of
+    the same number of points tries only a few values of each. Powers of two fill most evenly; take
+    16 to 64 points for two or three hyperparameters. For the learning rate alone `lrax.log_grid` is
+    better.
 
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
       n: How many points, at least 1.
-      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. What is
-        not said is spread by ratio if its bounds are positive.
-      seed: Seed of the scrambling, at least 0; the same one gives the same points, and fewer points
-        are its first ones.
+      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. The
+        others are spread by ratio if their bounds are positive.
+      seed: Seed of the scrambling, at least 0. The same seed gives the same points; fewer points
+        are the first of them.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
@@ -117,7 +151,8 @@ def sobol(
       TypeError: if an argument is not as described.
 
     Example:
-      >>> grid = lrax.sobol({"learning_rate": (1e-4, 1e-1), "b1": (0.8, 0.99)}, 16, log={"b1": False})
+      >>> bounds = {"learning_rate": (1e-4, 1e-1), "b1": (0.8, 0.99)}
+      >>> grid = lrax.sobol(bounds, 16, log={"b1": False})
       >>> len(grid["learning_rate"])
       16
 
@@ -132,13 +167,12 @@ def sobol(
     known = "rng" if "rng" in inspect.signature(qmc.Sobol).parameters else "seed"
     arguments: dict[str, Any] = {known: np.random.default_rng(seed)}
     sequence = qmc.Sobol(len(bounds), scramble=True, **arguments)
-    return scale(
-        sequence.random_base2(max(n - 1, 0).bit_length())[:n]
-    )  # a power of two, for else SciPy warns
+    # SciPy warns where the number of points is not a power of two.
+    return scale(sequence.random_base2(max(n - 1, 0).bit_length())[:n])
 
 
 def random_points(
-    bounds: Mapping[str, tuple[float, float]],
+    bounds: Bounds,
     n: int,
     *,
     log: bool | Mapping[str, bool] | None = None,
@@ -147,15 +181,15 @@ def random_points(
     """Independent random points of a box, each by ratio or evenly.
 
     Use it as the baseline of random search that others report; `lrax.sobol` fills the box better
-    with as many points.
+    with the same number of points.
 
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
       n: How many points, at least 1.
-      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. What is
-        not said is spread by ratio if its bounds are positive.
-      seed: Seed of the draw, at least 0; the same one gives the same points, and fewer points are
-        its first ones.
+      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. The
+        others are spread by ratio if their bounds are positive.
+      seed: Seed of the draw, at least 0. The same seed gives the same points; fewer points are
+        the first of them.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
@@ -207,7 +241,12 @@ def _scale(bounds: Any, log: Any) -> Any:
     def scale(unit: np.ndarray) -> Points:
         columns = {}
         for (name, (low, high, by_ratio)), u in zip(ranges.items(), unit.T, strict=True):
-            columns[name] = low * (high / low) ** u if by_ratio else low + (high - low) * u
+            # Weighted ends: a difference or a ratio of the ends may be infinite.
+            if by_ratio:
+                values = np.exp(np.log(low) * (1 - u) + np.log(high) * u)
+            else:
+                values = low * (1 - u) + high * u
+            columns[name] = np.clip(values, low, high)
         return Points(columns)
 
     return scale
@@ -221,4 +260,5 @@ def axis(name: str, values: Any) -> np.ndarray:
     array = np.atleast_1d(array).astype(np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"`{name}` must be a number or a list of them, got shape {array.shape}")
-    return array  # NaN and infinity may be tried: a lane that diverges is data
+    # NaN and infinity may be tried: a lane that diverges is data.
+    return array

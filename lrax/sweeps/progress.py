@@ -125,9 +125,7 @@ def standing(
     """
     thinned = losses[..., :: max(losses.shape[-1] // SHOWN, 1)]
     made = np.full(len(points), thinned.shape[-1])
-    status, _ = statuses(
-        thinned, finite, made, whole=True, objective=objective, diverged=diverged
-    )
+    status, _ = statuses(thinned, finite, made, whole=True, objective=objective, diverged=diverged)
     lanes = alive[:, None] & (status == "done")
     with np.errstate(invalid="ignore", over="ignore"):
         means = tail_mean(thinned).astype(np.float64).mean(axis=1)

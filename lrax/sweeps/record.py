@@ -2,66 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from .. import _require
 from ..training.tail import tail_mean
+from .best import Best, Choice, Params, State, Value
 from .direction import Mode
 from .optimum import Optimum, optimum
 
-Params = Any  # a pytree of parameters
-State = Any  # a pytree of a model's or an optimizer's state
-Choice = Any  # an entry of an axis of choices: a Schedule, a function or another pytree
-Value = float | Choice  # a hyperparameter at one point
-
 Select = Literal["last", "best", "tail"]
-
-LINE = 90  # characters of a value in `repr(best)`
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Best:
-    """The best point of a sweep, and what its best seed ended with.
-
-    Attributes:
-      hyperparams: `{name: value}`: plain floats, and the user's own objects on an axis of choices.
-        `optimizer(**best.hyperparams)` is the optimizer of the best lanes, unless the task's
-        function takes a name too.
-      params: The parameters alone, of the best point's best seed.
-      state: The model's state beside them, such as batch statistics; `None` if the task is
-        stateless.
-      opt_state: The optimizer's state; `None` if it was not kept.
-    """
-
-    hyperparams: dict[str, Value]
-    params: Params = None
-    state: State = None
-    opt_state: State = None
-
-    def __repr__(self) -> str:
-        """Hyperparameters and sizes, never weights."""
-        values = [f"{name}={_short(value)}" for name, value in self.hyperparams.items()]
-        if len(values) > 6:
-            values = [*values[:5], f"and {len(values) - 5} more"]
-        words = ", ".join(values)
-        words = words if len(words) <= 240 else words[:237] + "..."
-        leaves = [np.size(leaf) for leaf in jax.tree.leaves(self.params)]
-        kept = f"params: {len(leaves)} arrays of {sum(leaves):,} numbers"
-        kept = kept if leaves else "no params"
-        beside = {"state": self.state, "opt_state": self.opt_state}
-        also = "".join(f", {name}" for name, value in beside.items() if value is not None)
-        return f"Best({words}; {kept}{also})"
-
-
-class Series(NamedTuple):
-    """A curve of every lane."""
-
-    name: str
-    at: np.ndarray  # [time], after how many updates; or 0, 1, ... for curves of one's own function
-    values: np.ndarray  # [points, seeds, time]
 
 
 class Losses:
@@ -122,6 +73,7 @@ class Record:
         `dataclasses.replace` reads every field, and reading `losses` is an error where there are
         none.
         """
+        # From the instance's dict, past the descriptor of `losses`.
         own = {field.name: self.__dict__[field.name] for field in dataclasses.fields(self)}
         return type(self)(**{**own, **fields})
 
@@ -143,6 +95,7 @@ class Record:
 
         `[points, seeds]`.
         """
+        # Updates rounded up to records: the loss of update 0 is always there.
         records = np.maximum(-(-self.stopped_at // self.loss_every), 1)
         return _by_length(self.losses, records, tail_mean)
 
@@ -151,6 +104,7 @@ class Record:
         """The objective of every lane, as `select` says; `[points, seeds]`."""
         if self.objective == "train_loss":
             return self.final_losses
+        # A curve of a `sweep_function` may be the objective too: its last, best or tail value.
         if self.objective in self.curves:
             return self._selected(self.curves[self.objective])
         if self.select == "last" or self.objective not in self.evaluations:
@@ -173,6 +127,7 @@ class Record:
             # A lane that was not evaluated once has NaN, which `fmin` and `fmax` pass over.
             better = np.fmin if self.mode == "min" else np.fmax
             return better.reduce(values, axis=-1)
+        # Up to the last time at which a seed has a number: a stopped point has none after its stop.
         known = np.arange(1, values.shape[-1] + 1) * ~np.isnan(values).all(axis=1)
         lengths = np.maximum(known.max(axis=-1), 1)
         last = lambda curves: curves[..., -1]
@@ -189,6 +144,7 @@ class Record:
     @property
     def reached(self) -> np.ndarray:
         """As `scores`, but pruned lanes have the score that they had reached when they stopped."""
+        # Pruned lanes keep their score here, to rank them among each other.
         return scores(self.values, self.status, self.mode)
 
     @property
@@ -198,6 +154,7 @@ class Record:
         All points of a seed start with the same parameters and batch, and so with nearly the same
         loss: this is the median over points. Infinite where no point has a finite one.
         """
+        # The median of the finite values; `np.nanmedian` would warn where there is none.
         finite = np.isfinite(self.losses[..., 0])
         first = np.sort(np.where(finite, self.losses[..., 0], np.inf), axis=0)
         middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
@@ -239,6 +196,7 @@ class Record:
         if np.all(np.isfinite(self.scores[self.ranking[0]])):
             return ""
         lost = self.status == "diverged"
+        # Some point has no diverged lane and yet no score, so divergence is not the reason.
         if not lost.any(axis=1).all():
             if not np.any(self.status == "done"):
                 words = sorted(set(self.status.ravel().tolist()))
@@ -268,6 +226,7 @@ class Record:
         number = float(self.hyperparams[name][point])
         if name not in self.labels:
             return number
+        # Functions have no form in a file, so a loaded result has labels alone.
         options = self.choices.get(name) or self.labels[name]
         return options[int(number)]
 
@@ -311,49 +270,6 @@ class Record:
         reasons = [f"- {reason}" for reason in self.info["reasons"]]
         return "\n".join([f"{self.info['plan']}; {compiling}, {running}", *reasons])
 
-    def series(self, name: str | None = None) -> Series:
-        """A curve of every lane by its name.
-
-        Args:
-          name: `"train_loss"`, or a name among `curves`, `monitors`, `evaluations` or `aux`. By
-            default the training loss; of a `sweep_function` the objective's curve, or the first.
-
-        Returns:
-          `Series(name, at, values)`: values `[points, seeds, time]` at the updates `at` `[time]`.
-
-        Raises:
-          ValueError: if there is no such curve.
-        """
-        names = self._series_names()
-        if not names:
-            raise ValueError("the result has no curves: the function returned scalars only")
-        name = self._main_series(names) if name is None else name
-        if name not in names:
-            raise ValueError(f"`curve` must be one of {names}, got {name!r}")
-        if name == "train_loss" and self.has_losses:
-            return Series(name, self.loss_every * np.arange(self.losses.shape[-1]), self.losses)
-        if name in self.curves:
-            return Series(name, np.arange(self.curves[name].shape[-1]), self.curves[name])
-        if name in self.monitors:
-            values = self.monitors[name]
-            return Series(name, self.record_every * np.arange(values.shape[-1]), values)
-        if name in self.evaluations:
-            return Series(name, self.evaluated_at, self.evaluations[name])
-        return Series(name, self.loss_every * np.arange(self.aux[name].shape[-1]), self.aux[name])
-
-    def _series_names(self) -> list[str]:
-        groups = (self.curves, self.monitors, self.evaluations, self.aux)
-        first = ["train_loss"] if self.has_losses else []
-        return list(dict.fromkeys([*first, *(name for group in groups for name in group)]))
-
-    def _main_series(self, names: list[str]) -> str:
-        """The curve that says most of the objective."""
-        if self.has_losses:
-            return "train_loss"
-        # `final_return` is one number of the curve `return`.
-        words = lambda name: set(name.split("_"))
-        return max(names, key=lambda name: len(words(name) & words(self.objective)))
-
     def _line(
         self, name: str | None, *, numeric: bool = False, scattered: bool = False
     ) -> tuple[str, np.ndarray]:
@@ -370,6 +286,7 @@ class Record:
                 f"`name` must be a numeric hyperparameter, got {name!r}, an axis of choices without"
                 f" an order; numeric are {numbers}"
             )
+        # All other hyperparameters are at the best point's values.
         best = self.ranking[0]
         line = np.ones(len(self.status), bool)
         for other, values in self.hyperparams.items():
@@ -391,7 +308,10 @@ def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
     Infinite where a lane diverged or has no number.
     """
     values = values if mode == "min" else -values
-    return np.where((status == "diverged") | np.isnan(values), np.inf, values)
+    # An infinite score ranks last and never spreads as a NaN would. In double precision, because
+    # the mean of two losses of 3e38 overflows in single precision.
+    values = values.astype(np.float64)
+    return np.where((status == "diverged") | ~np.isfinite(values), np.inf, values)
 
 
 def _by_length(
@@ -401,14 +321,6 @@ def _by_length(
     found = np.empty(curves.shape[:2], curves.dtype)
     for length in np.unique(lengths):
         here = lengths == length
-        found[here] = reduce(curves[here, :, :length])
+        with np.errstate(invalid="ignore", over="ignore"):  # of lanes that diverge
+            found[here] = reduce(curves[here, :, :length])
     return found
-
-
-def _short(value: Value) -> str:
-    """A hyperparameter in one line of text."""
-    if isinstance(value, (float, int)):
-        return f"{value:.6g}"
-    text = getattr(value, "__name__", None) or repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= LINE else text[: LINE - 3] + "..."

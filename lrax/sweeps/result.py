@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _require
 from . import grid, merging, saving, statistics
-from .record import Params
+from .best import Params
 from .statistics import Paired
 from .views import Views
 
@@ -141,6 +141,7 @@ class SweepResult(Views):
         """
         name, line = self._line(name, numeric=True)
         self._require_best()
+        # The range in question may be narrower than the grid.
         rates = self.hyperparams[name][line]
         kept = (rates >= low) & (rates <= high)
         if not kept.any():
@@ -157,6 +158,7 @@ class SweepResult(Views):
         if given is not None:
             return np.full(self.status.shape, given, np.float64)
         if self.objective == "train_loss":
+            # If a lane's first loss is not finite, that of the other lanes of its seed is taken.
             first = self.losses[..., 0].astype(np.float64)
             return np.where(np.isfinite(first), first, self.starts)
         if self.objective in self.evaluations and np.any(self.evaluated_at == 0):
@@ -244,6 +246,7 @@ class SweepResult(Views):
         """
         n = _require.count("n", n, 1)
         name, line = self._line(name, numeric=True)
+        # The ratio beyond an edge is that of the two values next to it.
         rates = np.unique(self.hyperparams[name][line])
         if len(rates) < 2 or not 0 < rates[0] <= rates[-1] < np.inf:
             raise ValueError(
@@ -293,6 +296,7 @@ class SweepResult(Views):
             raise ValueError(
                 f"the best {name!r} is at the {found.at_edge} edge of the grid: `extend()` it first"
             )
+        # All points of the line share the other values with the best one.
         best = {other: self._values(other, line[:1]) for other in self.hyperparams}
         return {**best, name: grid.between(self.hyperparams[name][line], *found.interval, n)}
 
@@ -377,6 +381,7 @@ class SweepResult(Views):
         size = f"{points} points x {seeds} seeds"
         size += f" x {self.done} steps" if self.has_losses else ""
         words = [str(word) for word in ("diverged", "pruned", "interrupted")]
+        # Only what went wrong is worth the room.
         counts = {word: int(np.sum(self.status == word)) for word in words}
         lost = "".join(f", {count} {word}" for word, count in counts.items() if count)
         if reason := self.why_no_best:

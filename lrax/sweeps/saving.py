@@ -8,11 +8,9 @@ import jax
 import numpy as np
 
 from ..schedules.schedule import Schedule
+from .best import Choice, Params
 from .merging import GROUPS
-from .record import Choice, Params
 from .storage import store
-
-FORMAT = "lrax.SweepResult/3"
 
 # Fields that are JSON as they are.
 PLAIN = (
@@ -27,12 +25,14 @@ Result = Any  # a `SweepResult`, which this file must not import
 
 def save(result: Result, path: str | os.PathLike[str]) -> None:
     """Writes a result to a file; see `SweepResult.save`."""
+    # `kept` is left out: its structure is the optimizer's, which a file cannot restore.
     arrays = {name: getattr(result, name) for name in ARRAYS}
     if result.has_losses:
         arrays["losses"] = result.losses
     for group in GROUPS:
         arrays |= {f"{group}/{name}": values for name, values in getattr(result, group).items()}
     facts: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
+    # A dict of arrays comes back in its own order, which an archive does not keep.
     facts["order"] = {group: list(getattr(result, group)) for group in GROUPS}
     for name in TREES:
         leaves, structure = store.flatten(getattr(result, name))
@@ -41,19 +41,18 @@ def save(result: Result, path: str | os.PathLike[str]) -> None:
     facts["choices"] = {
         name: [_described(choice) for choice in options] for name, options in result.choices.items()
     }
-    store.save(path, arrays, facts, FORMAT)
+    store.save(path, arrays, facts)
 
 
 def load(path: str | os.PathLike[str], like: Params = None) -> dict[str, Any]:
     """The fields of a `SweepResult` that `save` wrote."""
-    arrays, facts = store.load(path, FORMAT)
+    arrays, facts = store.load(path)
     try:
         fields = _fields(arrays, facts)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        what = FORMAT.partition("/")[0]
-        raise ValueError(
-            f"`path` must be a whole file of a {what}, got {path}: {error!r}"
-        ) from error
+        _require_shapes(fields)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        what = store.RESULT.partition("/")[0]
+        raise ValueError(f"`path` must be a whole file of a {what}, got {path}: {error}") from error
     if like is not None:
         fields["best_params"] = _alike(_leaves(arrays, "best_params"), like)
     return fields
@@ -71,6 +70,31 @@ def _fields(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, A
         fields[name] = store.unflatten(_leaves(arrays, name), facts[name])
     fields["choices"] = _restored(facts["choices"])
     return fields
+
+
+def _require_shapes(fields: dict[str, Any]) -> None:
+    """Requires arrays that fit each other: a file may come from anywhere."""
+    points, seeds = fields["status"].shape
+    lanes = {"status": fields["status"], "causes": fields["causes"]}
+    for name, values in lanes.items():
+        if values.shape != (points, seeds) or values.dtype.kind != "U":
+            raise ValueError(f"its {name} is {values.dtype} of shape {values.shape}")
+    if fields["stopped_at"].shape != (points,) or len(fields["seeds"]) != seeds:
+        raise ValueError("its points and seeds are of different numbers")
+    for group in GROUPS:
+        for name, values in fields[group].items():
+            if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
+                raise ValueError(f"its {group}/{name} holds {values.dtype}")
+            axes = {"hyperparams": (points,)}.get(group, (points, seeds))
+            if values.shape[: len(axes)] != axes:
+                raise ValueError(f"its {group}/{name} has the shape {values.shape}")
+    losses = fields["losses"]
+    if losses is not None and (losses.ndim != 3 or losses.shape[:2] != (points, seeds)):
+        raise ValueError(f"its losses have the shape {losses.shape}")
+    for name, labels in fields["labels"].items():
+        indices = fields["hyperparams"][name]
+        if not np.all((indices >= 0) & (indices < len(labels))):
+            raise ValueError(f"its {name} names choices that are not there")
 
 
 def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
@@ -92,6 +116,7 @@ def _alike(leaves: list[np.ndarray], like: Params) -> Params:
 def _described(choice: Choice) -> Any:
     """A choice in JSON's terms; `None` if it has no such form and its label must do."""
     describe: Callable[[], Any] | None = getattr(choice, "to_dict", None)
+    # Code is never stored, so a function or another object has no form.
     if not isinstance(choice, Schedule) or describe is None:
         return None
     try:
@@ -102,8 +127,9 @@ def _described(choice: Choice) -> Any:
 
 def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
     """The axes of choices all of whose entries could be stored."""
+    restore: Callable[[Any], Choice] = getattr(Schedule, "from_dict", lambda entry: entry)
     return {
-        name: [Schedule.from_dict(entry) for entry in entries]  # pyright: ignore[reportAttributeAccessIssue]
+        name: [restore(entry) for entry in entries]
         for name, entries in described.items()
         if all(entry is not None for entry in entries)
     }

@@ -58,9 +58,7 @@ def as_given(task: Task, params: Any, seeds: int) -> Params:
         `init`, or an axis of seeds before these.
       seeds: How many seeds.
     """
-    params_like, state_like = jax.eval_shape(
-        lambda: initial(task, split(jax.random.key(0)))
-    )
+    params_like, state_like = jax.eval_shape(lambda: initial(task, split(jax.random.key(0))))
     like = params_like
     structure = jax.tree.structure(params)
     if task.stateful and structure == jax.tree.structure((params_like, state_like)):

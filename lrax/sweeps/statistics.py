@@ -1,4 +1,4 @@
-"""What the scores of lanes say: differences by seed, the one-standard-error choice, sensitivity, intervals."""
+"""Statistics of the lanes' scores: differences by seed, one standard error, sensitivity."""
 
 import itertools
 from typing import NamedTuple
@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _require
+from ..tasks.splits import fraction
 
-# Up to so many seeds all signs are tried, 65536 of them; beyond, that many are drawn.
+# Up to this number of seeds all 65536 choices of signs are tried; beyond, that many are drawn.
 EXACT_SEEDS = 16
 
 
@@ -23,8 +24,7 @@ class Paired(NamedTuple):
 
 
 def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Paired:
-    r"""Differences of all points to one, for each seed, with their mean, standard error, interval
-    and p-value.
+    r"""Differences of all points to one, seed by seed, and how sure they are.
 
     $$d_{ps} = s_{ps} - s_{rs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
@@ -32,7 +32,7 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
 
     Args:
       scores: What is minimised, infinite where a lane diverged; `[points, seeds]`.
-      reference: Index of the point to compare to, none of whose lanes diverged.
+      reference: Index of the point to compare to, without a diverged lane.
       confidence: Coverage of the intervals, in (0, 1).
 
     Returns:
@@ -46,9 +46,7 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
     fraction("confidence", confidence)
     n = _replicated(scores)
     if not np.all(np.isfinite(scores[reference])):
-        raise ValueError(
-            f"`reference` must be a point none of whose lanes diverged, got {reference}"
-        )
+        raise ValueError(f"`reference` must be a point without a diverged lane, got {reference}")
     differences = scores.astype(np.float64) - scores[reference]
     known = np.all(np.isfinite(differences), axis=1)
     finite = np.where(known[:, None], differences, 0.0)
@@ -63,11 +61,14 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
 
 
 def _sign_flips(differences: np.ndarray) -> float:
-    """The p-value of Fisher's test that differences are as often positive as negative; exact for few seeds."""
+    """The p-value of Fisher's test that differences are as often positive as negative.
+
+    Exact for few seeds.
+    """
     n = len(differences)
     size = np.abs(differences)
     known = np.isfinite(size)
-    # An infinite one outweighs all finite ones together, and infinite ones weigh the same.
+    # An infinite difference outweighs all finite ones together, and infinite ones weigh the same.
     top = 4 * size[known].sum()
     size = np.where(known, size, top if top > 0 else 1.0)
     observed = abs(np.sum(np.copysign(size, differences)))
@@ -76,10 +77,9 @@ def _sign_flips(differences: np.ndarray) -> float:
         extra = 0
     else:
         signs = np.random.default_rng(0).choice((1.0, -1.0), size=(2**EXACT_SEEDS, n))
-        extra = 1  # what was observed is one of the choices
-    as_far = np.abs(signs @ size) >= observed * (
-        1 - 1e-9
-    )  # sums of the same numbers in another order are equal
+        extra = 1  # the observed signs are one of the choices
+    # Sums of the same numbers in another order count as equal.
+    as_far = np.abs(signs @ size) >= observed * (1 - 1e-9)
     return float((as_far.sum() + extra) / (len(signs) + extra))
 
 
@@ -119,13 +119,13 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
 
 
 def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | float) -> float:
-    r"""How much loss a rate costs that is picked blindly from the grid.
+    r"""The loss that a blind choice of a rate from the grid costs.
 
     $$\mathbb{E}_\eta [\min(s(\eta), s_0)] - \min_\eta s(\eta)$$
 
-    over rates that are uniform on the logarithmic scale: each of the grid counts for the stretch of
-    the scale that it is nearest to, the least and the greatest for as much beyond as within, so
-    that equal ratios give the plain mean.
+    over rates that are uniform on the logarithmic scale. Each rate of the grid counts for the
+    stretch of the scale that it is nearest to; the least and the greatest count for the same length
+    outside of the grid as inside, so that equal ratios give the plain mean.
 
     Args:
       rates: Positive rates, `[points]`.
@@ -136,14 +136,18 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
       The sensitivity, at least 0, in units of the score.
 
     Raises:
-      ValueError: if a rate is not positive or `initial` not finite.
+      ValueError: if a rate is not positive, `initial` is not finite, or every rate diverged with
+        some seed: then nothing is known, and 0 would be the best there is.
     """
     rates = np.asarray(rates, np.float64)
     _require.positive({"rates": rates}, "rates")
     _require.finite({"initial": initial}, "initial")
+    if not np.any(np.all(np.isfinite(scores), axis=1)):
+        raise ValueError("every rate diverged with some seed: the sensitivity is not known")
     clipped = np.minimum(scores.astype(np.float64), np.asarray(initial, np.float64)).mean(axis=1)
     order = np.argsort(rates, kind="stable")
-    x, clipped = np.log(rates[order]), clipped[order]
+    x = np.log(rates[order])
+    clipped = clipped[order]
     if len(x) < 2:
         return 0.0
     gaps = np.diff(x)
@@ -154,15 +158,14 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
 
 
 def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds and its interval by Student's t, `[points]` and `[points, 2]`; NaN where
-    one is unknown.
+    """The mean over seeds, and its interval by Student's t; NaN where a value is not finite.
 
     Args:
       values: `[points, seeds]`.
       confidence: Coverage of the intervals, in (0, 1).
 
     Returns:
-      The means and the intervals.
+      The means `[points]` and the intervals `[points, 2]`.
 
     Raises:
       ValueError: if there are fewer than two seeds.
@@ -180,13 +183,7 @@ def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.
 def _replicated(values: np.ndarray) -> int:
     if values.shape[1] < 2:
         raise ValueError(
-            "this needs at least 2 seeds, for one says nothing of their spread; sweep with `seeds=3` or more"
+            "this needs at least 2 seeds, because one says nothing of their spread; sweep with"
+            " `seeds=3` or more"
         )
     return values.shape[1]
-
-
-def fraction(name: str, value: float) -> None:
-    """Requires a number between 0 and 1, neither included."""
-    number = _require.real(**{name: value})[name]
-    if not (np.ndim(number) == 0 and 0 < number < 1):
-        raise ValueError(f"`{name}` must be between 0 and 1, got {value!r}")

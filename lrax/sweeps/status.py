@@ -18,9 +18,6 @@ STRETCHES = 20
 LEAST = 5
 # The usual size of a loss is read from this many first records, never from one batch.
 EARLY = 10
-# It counts up to this multiple of the start. If every lane explodes at once there is no lane left
-# to read a usual size from, and the start must do.
-MOST = 1e4
 
 LossCurves = np.ndarray  # [points, seeds, records]
 LaneMask = np.ndarray  # [points, seeds], bool
@@ -45,11 +42,11 @@ def statuses(
 
     $$\max_k m_k > s + (d - 1) \, r \quad\text{and}\quad m_{\text{last}} > s - 0.2 \, r$$
 
-    with the means $m_k$ of the curve's stretches, the factor $d$, the median $s$ of the first
-    losses of all lanes, and the scale $r$: the larger of $|s|$ and the usual size of the first ten
-    losses. For positive losses that is a rise to $d$ times the start. Under another objective the
-    training loss may rise as the runs get better, as it does in reinforcement learning, so there
-    only lanes that are not finite have diverged.
+    with the means $m_k$ of the curve's stretches, the factor $d$, the lane's first loss $s$, and a
+    scale $r$ for all lanes: the median of $|s|$, or the usual size of the first ten losses if that
+    is larger. For positive losses that is a rise to $d$ times the start. Under another objective
+    the training loss may rise as the runs get better, as it does in reinforcement learning, so
+    there only lanes that are not finite have diverged.
 
     Args:
       losses: `[points, seeds, records]`; after a point was stopped they do not matter. `None` if
@@ -65,7 +62,7 @@ def statuses(
         `None`: only lanes that are not finite. `"auto"` is 4 for the training loss and `None` for
         other objectives.
       loss_every: Number of updates from one recorded loss to the next.
-      done: Updates made; by default as many as there are losses.
+      done: Updates made; by default the number of losses times `loss_every`.
 
     Returns:
       Two arrays `[points, seeds]` of strings: `"done"`, `"diverged"`, `"pruned"` or
@@ -78,18 +75,18 @@ def statuses(
     rule = as_rule(diverged, objective)
     rest = np.full(finite.shape, "done" if whole else "interrupted", "U11")
     if losses is None:
-        rest[stopped_at == 0] = "interrupted"
+        rest[:] = np.where(stopped_at == 0, "interrupted", "done")[:, None]
         lost = ~finite & (rest != "interrupted")
         causes = np.where(lost, "an output is not finite", "")
         return np.where(lost, "diverged", rest), causes
     updates = losses.shape[-1] * loss_every if done is None else done
     rest[stopped_at < updates] = "pruned"
-    level, scale = _start(losses)
+    scale = _scale(losses)
     causes = np.full(finite.shape, "", "U64")
     for at in np.unique(stopped_at):
         here = stopped_at == at
         curves = losses[here, :, : max(-(-at // loss_every), 1)]
-        causes[here] = _causes(curves, finite[here], rule, level, scale, loss_every)
+        causes[here] = _causes(curves, finite[here], rule, scale, loss_every)
     return np.where(causes != "", "diverged", rest), causes
 
 
@@ -114,7 +111,6 @@ def _causes(
     curves: np.ndarray,
     finite: np.ndarray,
     rule: float | Callable[[LossCurves], LaneMask] | None,
-    level: float,
     scale: float,
     loss_every: int,
 ) -> np.ndarray:
@@ -129,14 +125,15 @@ def _causes(
             )
         causes[mask] = "by the function `diverged`"
     elif rule is not None:
-        highest, last = _rises(curves, level, scale)
+        highest, last = _rises(curves, scale)
+        start = curves[..., 0]
         lost = (highest > rule) & (last > RECOVERED)
         for lane in map(tuple, np.argwhere(lost)):
             risen = (highest[lane] - 1) * scale
-            if level > 0:
-                causes[lane] = f"loss rose to {1 + risen / level:.2g}x its start"
-            else:  # of a start at zero or below there are no multiples
-                causes[lane] = f"loss rose by {risen / scale:.2g}x its usual size"
+            if start[lane] > 0.5 * scale:
+                causes[lane] = f"loss rose to {_times(float(1 + risen / start[lane]))} its start"
+            else:  # the start is near zero or negative, and multiples of it say little
+                causes[lane] = f"loss rose by {_times(float(risen / scale))} its usual size"
     causes[~finite] = "parameters are not finite"
     # Last, because it says the most: where it began.
     broken = ~np.isfinite(curves)
@@ -147,26 +144,29 @@ def _causes(
     return causes
 
 
-def _start(losses: np.ndarray) -> tuple[float, float]:
-    """The loss at the start, pooled over all lanes, and the scale that a rise is measured in."""
-    first = losses[..., 0].astype(np.float64)
+def _times(factor: float) -> str:
+    """A factor as text: "6x", "2300x", "8e+14x"."""
+    return f"{factor:.0f}x" if 100 <= factor < 1e5 else f"{factor:.2g}x"
+
+
+def _scale(losses: LossCurves) -> float:
+    """The size of a loss at the start, pooled over all lanes, which a rise is measured in."""
+    first = np.abs(losses[..., 0].astype(np.float64))
     first = first[np.isfinite(first)]
-    level = float(np.median(first)) if first.size else 0.0
+    start = float(np.median(first)) if first.size else 0.0
     early = np.abs(losses[..., :EARLY].astype(np.float64)).reshape(-1, min(EARLY, losses.shape[-1]))
-    early = early[np.isfinite(early).all(axis=1)]
-    # The quarter of the lanes that are calmest: at high rates losses may have exploded already.
-    usual = float(np.quantile(np.median(early, axis=1), 0.25)) if len(early) else 0.0
-    if level:
-        usual = min(usual, MOST * abs(level))
-    return level, max(abs(level), usual, float(np.finfo(np.float32).tiny))
+    early = np.sort(np.median(early[np.isfinite(early).all(axis=1)], axis=1))
+    # From the calm lanes, because at high rates the losses may have exploded already. If all lanes
+    # did, the scale is too large and some are not labelled; they still rank by their losses.
+    usual = float(early[(len(early) - 1) // 4]) if len(early) else 0.0
+    return max(start, usual, float(np.finfo(np.float32).tiny))
 
 
-def _rises(curves: np.ndarray, level: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _rises(curves: LossCurves, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """How far the highest and the last stretch rose, in units where the start is 1."""
     count = int(np.clip(curves.shape[-1] // LEAST, 1, STRETCHES))
+    parts = np.array_split(curves, count, axis=-1)
     with np.errstate(invalid="ignore", over="ignore"):
-        means = [
-            part.mean(axis=-1, dtype=np.float64) for part in np.array_split(curves, count, axis=-1)
-        ]
-        rises = 1 + (np.stack(means, axis=-1) - level) / scale
+        means = np.stack([part.mean(axis=-1, dtype=np.float64) for part in parts], axis=-1)
+        rises = 1 + (means - curves[..., :1].astype(np.float64)) / scale
         return rises.max(axis=-1), rises[..., -1]

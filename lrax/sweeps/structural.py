@@ -1,4 +1,4 @@
-"""`sweep_over`: sweeps over what changes the program itself, such as the width of a model or the batch size."""
+"""`sweep_over`: sweeps over choices that change the program, such as a width or a batch size."""
 
 import dataclasses
 import itertools
@@ -6,44 +6,57 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .. import _require
-from ..display.tables import aligned, spread, summary
+from ..display.tables import aligned
 from ..training.optimizer import Optimizer
 from ..training.task import Task
+from .best import Best
+from .grid import Grid
 from .optimum import Optimum
 from .result import SweepResult
 from .sweep import sweep
 
+if TYPE_CHECKING:
+    import pandas
+
 FORMAT = "lrax.StructuralResult/1"
 
+Structural = Any  # a value of the structure: a number, a word, a function or another object
 
-class BestChoice(NamedTuple):
-    """The best point of all choices."""
 
-    choice: dict[str, Any]  # of the structure
-    hyperparams: dict[str, float]
-    params: Any  # at the end of its best seed's run, as the task's `init` returns them
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class BestChoice(Best):
+    """The best point of all choices.
+
+    Attributes:
+      choice: `{name: value}` of the structure; the other attributes are those of `Best`.
+    """
+
+    choice: dict[str, Structural] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"BestChoice({_words(self.choice)}; {super().__repr__()})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class StructuralResult:
-    """What a sweep over structural choices found: a `SweepResult` for each; made by
-    `lrax.sweep_over`.
+    """What a sweep over structural choices found: a `SweepResult` for each choice.
+
+    Made by `lrax.sweep_over`.
 
     Attributes:
       choices: `{name: value}` for each choice that was swept, in the order of the product.
       results: The `SweepResult` of each.
     """
 
-    choices: list[dict[str, Any]]
+    choices: list[dict[str, Structural]]
     results: list[SweepResult]
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], SweepResult]]:
+    def __iter__(self) -> Iterator[tuple[dict[str, Structural], SweepResult]]:
         return iter(zip(self.choices, self.results, strict=True))
 
     def __len__(self) -> int:
@@ -51,7 +64,11 @@ class StructuralResult:
 
     @property
     def ranking(self) -> list[tuple[int, int]]:
-        """Choice and point of every row of the table, from best to worst by score over seeds, diverged ones last."""
+        """Choice and point of every row of the table, from best to worst by score over seeds.
+
+        Diverged ones come last.
+        """
+        # Scores of all results are comparable: one objective, one direction.
         keys = []
         for i, result in enumerate(self.results):
             diverged = np.sum(result.status == "diverged", axis=1)
@@ -63,17 +80,28 @@ class StructuralResult:
 
     @property
     def best(self) -> BestChoice:
-        """The best choice, its best hyperparameters over all seeds, and the final parameters of
-        their best seed.
+        """The best choice with its best hyperparameters over all seeds.
+
+        It has the final parameters of their best seed.
 
         Raises:
-          ValueError: if every point of every choice diverged with some seed.
+          ValueError: if no point of any choice has a finite objective with every seed; it says why.
         """
+        if reason := self.why_no_best:
+            raise ValueError(f"there is no best point: {reason}")
         choice, _ = self.ranking[0]
-        hyperparams, params = self.results[choice].best
-        return BestChoice(dict(self.choices[choice]), hyperparams, params)
+        own = self.results[choice].best
+        fields = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
+        return BestChoice(**fields, choice=dict(self.choices[choice]))
 
-    def where(self, **choice: Any) -> "StructuralResult":
+    @property
+    def why_no_best(self) -> str:
+        """Why no point of any choice can be called the best; empty if one can."""
+        # One choice with a best point is enough.
+        reasons = [result.why_no_best for result in self.results]
+        return reasons[0] if all(reasons) else ""
+
+    def where(self, **choice: Structural) -> "StructuralResult":
         """The choices with these values, as in `result.where(width=64)`.
 
         Args:
@@ -90,64 +118,65 @@ class StructuralResult:
             if all(own[name] == value for name, value in choice.items())
         ]
         if not rows:
-            raise ValueError(f"`choice` must be among those that were swept, got {_words(choice)}")
+            raise ValueError(f"`choice` must be one of the swept choices, got {_words(choice)}")
         return StructuralResult([self.choices[i] for i in rows], [self.results[i] for i in rows])
 
-    def optima(self, name: str | None = None) -> list[tuple[dict[str, Any], Optimum | None]]:
-        """The best value of one hyperparameter for each choice, with its interval, or `None` where
-        all diverged.
+    def optima(self, name: str | None = None) -> list[tuple[dict[str, Structural], Optimum | None]]:
+        """The best value of one hyperparameter for each choice, with its interval.
 
-        Use it to see what the best rate does as a model grows, or how it follows the batch size.
+        Use it to see how the best rate moves as a model grows, or how it follows the batch size.
 
         Args:
-          name: The hyperparameter; by default the first of each grid.
+          name: The hyperparameter; by default the first numeric one of each grid.
+
+        Returns:
+          `(choice, optimum)` for each choice; `None` in place of the optimum where there is no best
+          point.
         """
-        finite = lambda result: np.any(np.all(np.isfinite(result.scores), axis=1))
         return [
-            (dict(choice), result.optimum(name) if finite(result) else None)
+            (dict(choice), None if result.why_no_best else result.optimum(name))
             for choice, result in self
         ]
 
     def table(self) -> str:
-        """A text table of all points: structure, hyperparameters, training loss, metrics and
-        status.
+        """A text table of all points, with the structure in front; as `SweepResult.table`.
 
         Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the
         best point.
         """
         structure = list(self.choices[0])
-        hyperparams = list(
-            dict.fromkeys(name for result in self.results for name in result.hyperparams)
-        )
-        metrics = list(dict.fromkeys(name for result in self.results for name in result.metrics))
-        best = self.ranking[0]
-        rows = [["", *structure, *hyperparams, "train loss", *metrics, "status"]]
-        for i, (choice, result) in enumerate(self):
-            losses = result.final_losses
-            for point in range(len(result.status)):
-                marked = (i, point) == best and np.all(np.isfinite(result.scores[point]))
-                row = ["*" if marked else "", *(_label(choice[name]) for name in structure)]
-                own = result.hyperparams
-                row += [f"{own[name][point]:.3g}" if name in own else "" for name in hyperparams]
-                row.append(spread(losses[point]))
-                row += [
-                    spread(result.metrics[name][point]) if name in result.metrics else ""
-                    for name in metrics
-                ]
-                rows.append([*row, summary(result.status[point])])
+        tables = [result.rows() for result in self.results]
+        # Choices may have grids and metrics of their own: all names, hyperparameters first.
+        names = dict.fromkeys(name for result in self.results for name in result.hyperparams)
+        names |= dict.fromkeys(name for head, *_ in tables for name in head[1:-1])
+        rows = [["", *structure, *names, "status"]]
+        best = None if self.why_no_best else self.ranking[0]
+        for i, (choice, (head, *body)) in enumerate(zip(self.choices, tables, strict=True)):
+            for point, cells in enumerate(body):
+                mark = "*" if (i, point) == best else ""
+                known = dict(zip(head, cells, strict=True))
+                values = [known.get(name, "") for name in names]
+                own = [_label(choice[name]) for name in structure]
+                rows.append([mark, *own, *values, known["status"]])
         return aligned(rows)
 
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame with one row for every lane: that of each result, with the structure's
-        columns before.
+    def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":
+        """A pandas DataFrame as of each result, with the structure's columns in front.
+
+        Args:
+          curve: As in `SweepResult.to_pandas`.
+
+        Returns:
+          The DataFrame.
 
         Raises:
           ImportError: if pandas is not installed.
+          ValueError: if a result has no such curve.
         """
         pandas = _require.extra("pandas", "sweep")
         frames = []
         for choice, result in self:
-            frame = result.to_pandas()
+            frame = result.to_pandas(curve)
             for i, (name, value) in enumerate(choice.items()):
                 frame.insert(i, name, [_plain(value)] * len(frame))
             frames.append(frame)
@@ -201,41 +230,40 @@ class StructuralResult:
         )
 
     def __repr__(self) -> str:
-        choice, point = self.ranking[0]
         points = sum(len(result.status) for result in self.results)
-        values = {
-            name: f"{values[point]:.3g}"
-            for name, values in self.results[choice].hyperparams.items()
-        }
-        best = ", ".join(
-            [_words(self.choices[choice]), *(f"{name}={value}" for name, value in values.items())]
-        )
-        return f"StructuralResult({len(self)} choices, {points} points; best {best})"
+        size = f"{len(self)} choices, {points} points"
+        if reason := self.why_no_best:
+            return f"StructuralResult({size}; no best: {reason})"
+        choice, point = self.ranking[0]
+        own = self.results[choice]
+        values = [f"{name}={own.shown(name, point)}" for name in own.hyperparams]
+        best = ", ".join([_words(self.choices[choice]), *values])
+        return f"StructuralResult({size}; best {best})"
 
 
 def sweep_over(
     structure: Mapping[str, Sequence[Any]],
     build: Callable[..., tuple[Task, Optimizer]],
-    grid: Mapping[str, ArrayLike] | ArrayLike | Callable[..., Any],
+    grid: Grid | Callable[..., Grid],
     *,
     steps: int | Callable[..., int],
     **options: Any,
 ) -> StructuralResult:
-    """Sweeps over structural choices too: those that change shapes or code, and so the program.
+    """Sweeps over structural choices too: choices of shapes or code, which change the program.
 
     Use it for width, depth, batch size or the choice of an optimizer, and `lrax.sweep` alone for
-    everything that is a number inside one program. Each choice is one sweep, of all points and
-    seeds at once; one after the other. All choices are built, and their grids checked, before the
-    first is trained. Ctrl-C ends it with what is done.
+    numbers and schedules inside one program. Each choice is one sweep, of all points and seeds at
+    once; the sweeps run one after the other. All choices are built, and their grids checked, before
+    the first is trained. After Ctrl-C the result has the choices that are done.
 
     Args:
-      structure: `{name: values}`, of which the product is tried: numbers, words, functions.
+      structure: `{name: values}`; their product is tried. Values are numbers, words, functions.
       build: `build(**choice) -> (task, optimizer)`, the arguments of `lrax.sweep` for one choice.
         Choices for which it returns the same functions share a compiled program.
       grid: As in `lrax.sweep`, or a function `grid(**choice)` that returns one, for optimizers with
         other hyperparameters or widths with other rates.
-      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns them, as
-        for batch sizes that shall see the same number of examples.
+      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns them; use
+        one to give all batch sizes the same number of examples.
       options: Further arguments of `lrax.sweep`, the same for all.
 
     Returns:
@@ -263,6 +291,7 @@ def sweep_over(
         raise TypeError(
             f"`build` must be a function from a choice to (task, optimizer), got {build!r}"
         )
+    # Everything is built and checked first: an error after hours of training helps nobody.
     planned = []
     for choice in choices:
         built = build(**choice)
@@ -286,21 +315,21 @@ def sweep_over(
     for choice, (task, optimizer, own, count) in zip(choices, planned, strict=True):
         try:
             results.append(sweep(task, optimizer, own, steps=count, **options))
-        except KeyboardInterrupt:  # between two sweeps, or a second Ctrl-C: what is done is kept
+        except KeyboardInterrupt:  # between two sweeps, or a second Ctrl-C: keep the finished ones
             if not results:
                 raise
             break
         except Exception as error:
-            error.add_note(
-                f"in the sweep over {_words(choice)}, after {len(results)} of {len(choices)} choices"
-            )
+            done = f"after {len(results)} of {len(choices)} choices"
+            error.add_note(f"in the sweep over {_words(choice)}, {done}")
             raise
+        # Ctrl-C in a sweep ends that sweep; without this the next one would begin.
         if np.any(results[-1].status == "interrupted"):
             break
     return StructuralResult(choices[: len(results)], results)
 
 
-def product(structure: Any) -> list[dict[str, Any]]:
+def product(structure: Any) -> list[dict[str, Structural]]:
     """The choices of a structure, its first name outermost."""
     if not isinstance(structure, Mapping):
         raise TypeError(f"`structure` must be {{name: values}}, got {type(structure).__name__}")
@@ -311,7 +340,9 @@ def product(structure: Any) -> list[dict[str, Any]]:
         if isinstance(options, (str, bytes)) or not np.iterable(options):
             raise TypeError(f"`structure[{name!r}]` must be a list of values, got {options!r}")
         values[name] = [
-            value.item() if isinstance(value, np.generic) else value for value in options
+            # NumPy's scalars print with their type, and JSON does not take them.
+            value.item() if isinstance(value, np.generic) else value
+            for value in options
         ]
         if not values[name]:
             raise ValueError(f"`structure[{name!r}]` must hold at least one value, got none")

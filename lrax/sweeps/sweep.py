@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -28,21 +28,21 @@ from .engine.feed import Feed
 from .engine.hosts import Hosts, together
 from .engine.loop import Loop, Settings
 from .engine.programs import Problem
-from .engine.tuning import Estimate, estimated, tuned
+from .engine.tuning import estimated, tuned
 from .events import OnEvent, guarded
 from .grid import Grid, as_points
 from .progress import Interrupt, Progress, standing, words
+from .record import Select
 from .result import SweepResult
 from .seeds import Seeds
 from .status import Diverged, as_rule, statuses
-from .stopping import Stopping
+from .stopping import Stopping, as_rule as as_stop_rule
 from .storage.checkpoint import Checkpoint, State, digest
 
 Execution = Literal["auto", "vmap", "loop", "steps", "tune"] | int
 Convolutions = Literal["auto", "products", "xla"]
-Select = Literal["last", "best", "tail"]
 Keep = Literal["best", "best_evaluation", "state"]
-Devices = Literal["all"] | int | Sequence[jax.Device]
+Devices = Literal["all"] | int | Sequence[hardware.Device]
 Path = str | os.PathLike[str]
 
 
@@ -164,8 +164,8 @@ def sweep(
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches: in a terminal or
         a notebook.
-      on_event: Called between segments as `on_event(kind, facts)`, for loggers; `lrax.sweeps.events`
-        has the kinds and their facts.
+      on_event: Called between segments as `on_event(kind, facts)`, for loggers;
+        `lrax.sweeps.events` has the kinds and their facts.
       dry_run: Whether to compile, train a few updates and return an `Estimate` of the sweep's time
         and memory in place of a result.
 
@@ -199,9 +199,8 @@ def sweep(
     _require.choice("rng", rng, ("common", "independent"))
     _require.choice("select", select, ("last", "best", "tail"))
     _require.choice("keep", keep, ("best", "best_evaluation", "state"))
-    mode = mode_of(objective, mode)
     as_rule(diverged, objective)
-    rule = _rule(stop)
+    rule = as_stop_rule(stop)
     recorded, measurements = as_monitors(monitors), as_signals({} if signals is None else signals)
     planning.check(execution, convolutions)
     if on_event is not None and not callable(on_event):
@@ -211,11 +210,14 @@ def sweep(
     every = _require.seconds("checkpoint_every", checkpoint_every)
 
     hosts = Hosts()
+    if mode is not None:
+        _require.choice("mode", mode, ("min", "max"))
     what = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
-    hosts.check(
-        "grid, seeds or other arguments", digest(repr(points.described()), bits, what)
-    )
+    hosts.check("grid, seeds or other arguments", digest(repr(points.described()), bits, what))
     own = hosts.own(len(points))
+    if checkpoint is not None and hosts.is_first:
+        # Before anything is compiled, and long before the configuration is known.
+        Checkpoint(checkpoint, every, {}).probe()
     notify = guarded(on_event if hosts.is_first else None)
     with tracers_explained():
         example = task if isinstance(task, Task) else built_task(task, points.at(0))
@@ -233,13 +235,15 @@ def sweep(
         bar = Progress(steps, progress if hosts.is_first else False)
         bar.say(f"compiling for {len(points)} points x {len(names)} seeds ...")
         with tracers_explained():
-            plan = planning.plan(execution, convolutions, engines.facts(problem, feed))
+            facts = engines.facts(problem, feed)
+            _require.choice("objective", objective, ["train_loss", *facts.metrics])
+            mode = mode_of(objective, mode)
+            plan = planning.plan(execution, convolutions, facts)
             plan = _followed(plan, hosts)
             engine = engines.prepared(problem, feed, plan)
             if execution == "tune":
                 engine = tuned(engine, steps)
                 engine = engines.replanned(engine, _followed(engine.plan, hosts))
-        _require.choice("objective", objective, ["train_loss", *engine.metrics])
         if keep == "best_evaluation" and objective == "train_loss":
             raise ValueError(
                 "`keep` must not be 'best_evaluation' for the objective 'train_loss', which is not"
@@ -265,25 +269,21 @@ def sweep(
                 "hyperparams": points.described(),
                 "seeds": [names, digest(bits)],
                 "eval_every": eval_every,
+                "keep": "best_evaluation" if keep == "best_evaluation" else "the end",
                 "rng": rng,
                 "stop": repr(stop),
                 "execution": execution,
                 "objective": objective,
                 "mode": mode,
                 "processes": hosts.count,
-                "task and optimizer": digest(*engines.contents(problem, feed)),
-                "data": digest(feed.data),
-                "first batch": digest(feed.first),
-                "jax": jax.__version__,
+                **_contents(engine),
             }
             saved = Checkpoint(checkpoint, every, configuration)
-            if hosts.is_first:
-                saved.probe()
-            state = hosts.of_first(saved.load)
-            if state is not None:
-                loop.restore(_longer(state, steps))
-        if resume is not None and loop.done == 0:
-            loop.restore(_resumed(resume, points, names, engine, steps))
+        state = _state(loop, hosts, saved)
+        if state is None and resume is not None:
+            state = _kept(resume, points, names, engine)
+        if state is not None:
+            loop.restore(_longer(state, steps, "`resume`" if saved is None else "the checkpoint"))
         resumed_at, compiled = loop.done, time.perf_counter()
         bar.start(loop.done)
         notify(
@@ -302,9 +302,9 @@ def sweep(
                 (losses, loop.losses(done), loop.alive, loop.finite), len(points)
             )
             losses, so_far, alive, finite = everything
-            facts = standing(points, so_far, alive, finite, objective, diverged)
-            bar.advance(done, **words(facts))
-            notify("segment", {"done": done, "losses": losses, **facts})
+            now = standing(points, so_far, alive, finite, objective, diverged)
+            bar.advance(done, **words(now))
+            notify("segment", {"done": done, "losses": losses, **now})
 
         def halt() -> bool:
             late = deadline is not None and time.perf_counter() > deadline
@@ -407,26 +407,37 @@ def _result(
     )
 
 
-def _longer(state: State, steps: int) -> State:
-    """A checkpoint's state, which may have been saved for fewer steps."""
+def _contents(engine: Engine) -> dict[str, str]:
+    """What a sweep computes, and from which data, to tell its checkpoint from another sweep's."""
+    return {
+        "task and optimizer": digest(*engines.contents(engine.problem, engine.feed)),
+        "data": digest(engine.feed.data),
+        "first batch": digest(engine.feed.first),
+        "jax": jax.__version__,
+    }
+
+
+def _state(loop: Loop, hosts: Hosts, saved: Checkpoint | None) -> State | None:
+    """The state that a checkpoint holds, or None."""
+    if saved is None:
+        return None
+    return hosts.of_first(lambda: saved.load(loop.expected))
+
+
+def _longer(state: State, steps: int, whose: str) -> State:
+    """A state to go on from, which may have been kept for fewer steps."""
     before = int(state.facts["steps"])
     if before > steps:
-        raise ValueError(
-            f"`steps` must be at least the {before} of the checkpoint, got {steps}"
-        )
+        raise ValueError(f"`steps` must be at least the {before} of {whose}, got {steps}")
     return state
 
 
-def _resumed(
-    before: SweepResult, points: Points, seeds: list[str], engine: Engine, steps: int
-) -> State:
+def _kept(before: SweepResult, points: Points, seeds: list[str], engine: Engine) -> State:
     """The state that a result kept, if it belongs to these points and seeds."""
     if not isinstance(before, SweepResult):
         raise TypeError(f"`resume` must be a SweepResult, got {type(before).__name__}")
     if before.kept is None:
         raise ValueError("`resume` must be a result of a sweep with `keep='state'`")
-    if before.steps > steps:
-        raise ValueError(f"`steps` must be at least the {before.steps} of `resume`, got {steps}")
     same = before.hyperparams.keys() == points.columns.keys() and all(
         np.array_equal(values, points.columns[name], equal_nan=True)
         for name, values in before.hyperparams.items()
@@ -459,20 +470,6 @@ def _followed(plan: planning.Plan, hosts: Hosts) -> planning.Plan:
         plan, width=int(width), products=bool(products), scanned=bool(scanned)
     )
     return plan if told == plan else told.because("as the first process found")
-
-
-def _rule(stop: Any) -> Stopping | None:
-    if stop is None:
-        return None
-    if isinstance(stop, str):
-        _require.choice("stop", stop, ("diverged",))
-        return None
-    if isinstance(stop, type) or not isinstance(stop, Stopping):
-        raise TypeError(
-            "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with their"
-            f" methods `looks` and `keep`, or None, got {stop!r}"
-        )
-    return stop
 
 
 def _future_rates(rule: Stopping, points: Points, steps: int) -> np.ndarray | None:

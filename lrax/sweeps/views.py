@@ -11,7 +11,7 @@ from ..display.swept import Band, Curves, Swept
 from ..display.tables import aligned, as_html, spread, summary
 from .direction import mode_of
 from .frames import Frames
-from .record import Series
+from .series import Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,19 +32,21 @@ class Views(Frames):
         Returns:
           The text, one line for each point.
         """
-        return aligned(self._rows())
+        return aligned(self.rows())
 
-    def _rows(self) -> list[list[str]]:
-        """The cells of the table, the head first."""
+    def rows(self) -> list[list[str]]:
+        """The cells of `table()`, the head first: mark, hyperparameters, numbers, status."""
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
+        # The numbers that rank the points, where no other column has them.
         if self.objective in self.curves or (
             self.select != "last" and self.objective != "train_loss"
         ):
             columns[f"{self.select} {self.objective}"] = self.values
+        best = self._best
         rows = [["", *self.hyperparams, *columns, "status"]]
         for point in range(len(self.status)):
-            row = ["*" if point == self._best else ""]
+            row = ["*" if point == best else ""]
             row += [self.shown(name, point) for name in self.hyperparams]
             row += [spread(values[point]) for values in columns.values()]
             rows.append([*row, summary(self.status[point], self.causes[point])])
@@ -57,10 +59,10 @@ class Views(Frames):
 
     def _repr_html_(self) -> str:
         """The table and the picture, as a notebook shows them."""
-        head, *rows = self._rows()
+        head, *rows = self.rows()
+        # A notebook would store thousands of rows with every output.
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
-        bold = [i for i, point in enumerate(few) if point == self._best]
-        table = as_html([head, *(rows[point] for point in few)], bold[0] if bold else None)
+        table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
         more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
         try:
             picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
@@ -92,11 +94,12 @@ class Views(Frames):
         """
         name, line = self._line(name, scattered=True)
         others = {other: self.shown(other, line[0]) for other in self.hyperparams if other != name}
-        # Only one point on the line through the best one: the points are no product.
+        # Only one point on the line through the best one: the points are not a product.
         scattered = len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1
         if scattered:
             line, others = np.arange(len(self.status)), {}
         names = self._series_names()
+        # A function may return scalars only; then there is no right panel.
         curves = self._curves(self.series()) if names else None
         return swept.sweep(
             self._swept(name, line),
@@ -145,11 +148,11 @@ class Views(Frames):
     def plot_heatmap(self, x: str | None = None, y: str | None = None) -> "Figure":
         """A figure of the objective over two hyperparameters, brighter where it is better.
 
-        Each cell shows the best of the further hyperparameters. Points that are no product are
-        drawn as dots.
+        Each cell shows the best of the further hyperparameters. Points that are not a product
+        are drawn as dots.
 
         Args:
-          x: The hyperparameter of the horizontal axis; by default the first of the grid.
+          x: The hyperparameter of the horizontal axis; by default the first numeric one.
           y: The hyperparameter of the vertical axis; by default the next one.
 
         Returns:
@@ -165,7 +168,9 @@ class Views(Frames):
             raise ValueError(
                 f"a heat map needs at least 2 hyperparameters, got {names}; `plot()` shows one"
             )
-        x = names[0] if x is None else x
+        # Numbers first: they have an order to see.
+        names.sort(key=lambda name: name in self.labels)
+        x = next(name for name in names if name != y) if x is None else x
         y = next(name for name in names if name != x) if y is None else y
         for argument, name in (("x", x), ("y", y)):
             _require.choice(argument, name, names)
@@ -218,11 +223,13 @@ class Views(Frames):
         values = self.hyperparams[name][line]
         if not np.all(values[np.isfinite(values)] > 0):
             return None
+        # Interpolation is on the logarithm of the values.
         found = self.optimum(name)
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture; the axis of what is to be high is never logarithmic."""
+        """A series for a picture; an accuracy or a return is never on a logarithmic axis."""
+        # The user's `mode` tells the direction of the objective, a name that of other curves.
         mode: Any = self.mode if series.name == self.objective else None
         try:
             high = mode_of(series.name, mode) == "max"

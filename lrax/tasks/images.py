@@ -8,9 +8,9 @@ from jax.tree_util import Partial
 from .. import _require
 from ..training.batches import minibatches
 from ..training.task import Task
-from .held_out import batch_size as at_most_the_examples, datasets, split
 from .losses import cross_entropy, evaluate_classification, init
 from .networks import CNN, MLP, sizes
+from .splits import batch_size as at_most_the_examples, datasets, split
 
 
 def digits(
@@ -51,8 +51,8 @@ def digits(
     Example:
       >>> task = lrax.tasks.digits()
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=200))
-      >>> losses, params = train({"learning_rate": 0.01}, jax.random.key(0))
-      >>> bool(task.evaluate(params)["val_accuracy"] > 0.9)
+      >>> trained = train({"learning_rate": 0.01}, jax.random.key(0))
+      >>> bool(task.evaluate(trained.params)["val_accuracy"] > 0.9)
       True
 
     Reference:

@@ -7,9 +7,9 @@ from jax.tree_util import Partial
 
 from ..training.batches import minibatches
 from ..training.task import Task
-from .held_out import batch_size as at_most_the_examples, datasets, split
 from .losses import evaluate_regression, init, squared_error
 from .networks import MLP, sizes
+from .splits import batch_size as at_most_the_examples, datasets, split
 
 
 def diabetes(
@@ -42,8 +42,8 @@ def diabetes(
     Example:
       >>> task = lrax.tasks.diabetes()
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=100))
-      >>> losses, params = train({"learning_rate": 0.003}, jax.random.key(0))
-      >>> bool(task.evaluate(params)["val_r2"] > 0.3)
+      >>> trained = train({"learning_rate": 0.003}, jax.random.key(0))
+      >>> bool(task.evaluate(trained.params)["val_r2"] > 0.3)
       True
 
     Reference:

@@ -12,9 +12,9 @@ from jax.tree_util import Partial
 
 from .. import _require
 from ..training.task import Task
-from .held_out import fraction
 from .losses import cross_entropy, evaluate_language, init
 from .networks import Transformer
+from .splits import fraction
 
 # Large modules that Python has had under these paths from 3.11 to 3.14; an absent one is skipped.
 _MODULES = [
@@ -80,8 +80,8 @@ def char_lm(
     Example:
       >>> task = lrax.tasks.char_lm(width=16, layers=1, context=16)
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=50))
-      >>> losses, params = train({"learning_rate": 0.01}, jax.random.key(0))
-      >>> bool(task.evaluate(params)["val_bits_per_char"] < 6)
+      >>> trained = train({"learning_rate": 0.01}, jax.random.key(0))
+      >>> bool(task.evaluate(trained.params)["val_bits_per_char"] < 6)
       True
 
     Reference:

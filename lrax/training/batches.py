@@ -1,50 +1,166 @@
-"""Batch sources: pytrees of the data, so that it enters a compiled program as an argument."""
+"""Batch sources: where the batches of a run come from.
+
+A source is a pytree of its data, so that the data enters a compiled program as an argument. There
+are three: arrays in memory (`Minibatches`), a pure function of step and key, and the host.
+"""
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
 from jax import lax, numpy as jnp
 
 from .. import _require
+from .streams import is_source
+
+Batch = Any
+Arrays = Any
+Transform = Callable[[Batch, jax.Array], Batch]
+
+# Folded into the data key for the keys of a transform. Epochs are folded into the same key, and no
+# run reaches this one.
+TRANSFORM = 2**32 - 1
+
+
+class Source(Protocol):
+    """What the loop of a run asks of its batches. All methods are pure."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the batches come from the host, so that a program gets them as arguments."""
+        ...
+
+    def ahead(self, first: Any, steps: int, key: jax.Array) -> Any:
+        """What is drawn together for `steps` updates from `first` on: `[steps, ...]`, or None."""
+        ...
+
+    def batch(self, index: Any, row: Any, key: jax.Array) -> Batch:
+        """The batch of one update.
+
+        Args:
+          index: 0-based index of the update.
+          row: The update's entry of `ahead`, or the batch itself if it comes from the host.
+          key: The run's data key.
+        """
+        ...
+
+
+def check_batch(batch: Any) -> None:
+    """Requires what a task takes as its `batch`.
+
+    Raises:
+      TypeError: if it is something else, or a tuple of arrays, which would be read as batches.
+    """
+    is_array = lambda entry: isinstance(entry, (np.ndarray, jax.Array))
+    if isinstance(batch, (tuple, list)) and any(map(is_array, batch)):
+        raise TypeError(
+            f"`batch` must not be a {type(batch).__name__} of arrays; for data in memory pass"
+            " `lrax.minibatches((x, y), size=...)`"
+        )
+    known = isinstance(batch, (Minibatches, FromHost)) or callable(batch) or is_source(batch)
+    if not known:
+        raise TypeError(
+            "`batch` must be `lrax.minibatches(arrays, size=...)`, a function of (step, key) or an"
+            f" iterable of batches, got {type(batch).__name__}"
+        )
+
+
+def source(batch: Any) -> Source:
+    """The source that a task's `batch` stands for."""
+    if isinstance(batch, (Minibatches, FromHost)):
+        return batch
+    return FROM_HOST if is_source(batch) else Drawn(batch)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawn:
+    """Batches that a pure function of step and key makes."""
+
+    function: Callable[[Any, jax.Array], Batch]
+    streamed: ClassVar[bool] = False
+
+    def ahead(self, first: Any, steps: int, key: jax.Array) -> None:
+        """Nothing."""
+        del first, steps, key
+
+    def batch(self, index: Any, row: None, key: jax.Array) -> Batch:
+        """What the function returns for this update and a key of its own."""
+        del row
+        return self.function(index, jax.random.fold_in(key, index))
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class FromHost:
+    """Batches that come from the host. It stands for their source in a program."""
+
+    streamed: ClassVar[bool] = True
+
+    def ahead(self, first: Any, steps: int, key: jax.Array) -> None:
+        """Nothing: the host reads ahead by itself."""
+        del first, steps, key
+
+    def batch(self, index: Any, row: Batch, key: jax.Array) -> Batch:
+        """The host's batch."""
+        del index, key
+        return row
+
+
+FROM_HOST = FromHost()
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Minibatches:
-    """Batches cut from arrays that share their first axis; made by `lrax.minibatches`, a pytree of
-    those arrays.
+    """Batches cut from arrays that share their first axis; made by `lrax.minibatches`.
 
-    The examples form one stream, epoch after epoch, each epoch in its own order; the batch of step
+    The examples form one stream, epoch after epoch, each epoch in its own order. The batch of step
     `t` is the `t`-th cut of `size` examples. So every example is seen equally often, and a batch
-    may reach into the next epoch.
+    may reach into the next epoch. It is a pytree of the arrays, and of those that the transform
+    carries.
     """
 
-    arrays: Any
+    arrays: Arrays
+    transform: Transform | None
     size: int = dataclasses.field(metadata={"static": True})
     shuffle: bool = dataclasses.field(metadata={"static": True})
+    streamed: ClassVar[bool] = False
 
     @property
     def examples(self) -> int:
         """How many examples an epoch has."""
         return jax.tree.leaves(self.arrays)[0].shape[0]
 
-    def at(self, step: Any, key: jax.Array) -> Any:
-        """The batch of one step of the run with this key."""
-        return self.take(self.rows(step, 1, key)[0])
+    def at(self, step: Any, key: jax.Array) -> Batch:
+        """The batch of one step of the run with this data key."""
+        return self.batch(step, self.ahead(step, 1, key)[0], key)
 
-    def take(self, rows: Any) -> Any:
-        """The examples with these indices, as one batch."""
+    def batch(self, index: Any, row: jax.Array, key: jax.Array) -> Batch:
+        """The examples of a row of `ahead`, transformed."""
+        batch = self.take(row)
+        if self.transform is None:
+            return batch
+        keys = jax.random.fold_in(key, np.uint32(TRANSFORM))
+        return self.transform(batch, jax.random.fold_in(keys, index))
+
+    def take(self, rows: Any) -> Batch:
+        """The examples with these indices as one batch, not transformed."""
         return jax.tree.map(lambda array: jnp.asarray(array)[rows], self.arrays)
 
-    def rows(self, first: Any, steps: int, key: jax.Array) -> jax.Array:
-        """Indices of the batches of `steps` steps from `first` on, which may be traced; shape
-        `[steps, size]`.
+    def ahead(self, first: Any, steps: int, key: jax.Array) -> jax.Array:
+        """Indices of the batches of `steps` steps from `first` on, `[steps, size]`.
 
         An epoch's order depends on the key and the epoch alone, so a run that is cut in segments,
         or resumed, sees the batches of the uninterrupted one.
+
+        Args:
+          first: The first step; it may be traced.
+          steps: How many steps.
+          key: The run's data key.
         """
         # The stream's position is first * size, which overflows int32 in long runs: go by whole
         # turns of `examples` steps, each of which spans exactly `size` epochs.
@@ -53,16 +169,16 @@ class Minibatches:
         position = offset + jnp.arange(steps * self.size, dtype=jnp.int32)
         if not self.shuffle:
             return (position % self.examples).reshape(steps, self.size)
-        # An offset is a multiple of the greatest common divisor, so that full batches, say, never
-        # straddle two epochs.
+        # An offset is a multiple of the greatest common divisor, so full batches, for instance,
+        # never straddle two epochs.
         furthest = self.examples - math.gcd(self.size, self.examples) + steps * self.size - 1
         epochs = (
             turns * self.size
             + epoch
             + jnp.arange(1 + max(furthest, 0) // self.examples, dtype=jnp.int32)
         )
-        # One epoch after the other: under vmap, keys of the kind `rbg` would all draw from the
-        # first one's numbers, and an epoch's order would depend on the segment that it is drawn in.
+        # One epoch after the other. Under vmap, keys of the kind `rbg` would all draw from the
+        # first one's numbers, and an epoch's order would depend on the segment it is drawn in.
         orders = lax.map(
             lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), self.examples),
             epochs,
@@ -71,7 +187,9 @@ class Minibatches:
         return rows.astype(jnp.int32)  # `permutation` gives int64 under x64
 
 
-def minibatches(arrays: Any, size: int, *, shuffle: bool = True) -> Minibatches:
+def minibatches(
+    arrays: Arrays, size: int, *, shuffle: bool = True, transform: Transform | None = None
+) -> Minibatches:
     """Minibatches of in-memory arrays, shuffled anew in every epoch.
 
     Use it as the `batch` of a `lrax.Task` whenever the data fits in the device's memory: it is
@@ -83,18 +201,25 @@ def minibatches(arrays: Any, size: int, *, shuffle: bool = True) -> Minibatches:
       size: Examples per batch, from 1 to that length.
       shuffle: Whether each epoch has a random order of its own. Otherwise every epoch has the order
         given.
+      transform: Augmentation `transform(batch, key) -> batch`, a pure function whose key is new in
+        every step. It is applied in training only, never to held-out data. Arrays that it carries
+        as a `jax.tree_util.Partial` become arguments of the program.
 
     Returns:
       A `Minibatches`, a pytree of the arrays.
 
     Raises:
       ValueError: if there is no array, the first axes differ, or `size` is out of its range.
-      TypeError: if `arrays` are not of numbers, `size` is not an int or `shuffle` not a bool.
+      TypeError: if `arrays` are not of numbers, `size` is not an int, `shuffle` not a bool, or
+        `transform` not a function.
 
     Example:
       >>> source = lrax.minibatches({"x": np.arange(6.0)}, size=4, shuffle=False)
       >>> source.at(1, jax.random.key(0))
       {'x': Array([4., 5., 0., 1.], dtype=float32)}
+      >>> def noisy(batch, key):
+      ...     return {"x": batch["x"] + 0.1 * jax.random.normal(key, batch["x"].shape)}
+      >>> augmented = lrax.minibatches({"x": np.arange(6.0)}, size=4, transform=noisy)
     """
     arrays = jax.tree.map(
         lambda array: array if isinstance(array, jax.Array) else np.asarray(array), arrays
@@ -120,34 +245,8 @@ def minibatches(arrays: Any, size: int, *, shuffle: bool = True) -> Minibatches:
         )
     if not isinstance(shuffle, bool):
         raise TypeError(f"`shuffle` must be a bool, got {shuffle!r}")
-    return Minibatches(arrays, size, shuffle)
-
-
-# STUB until the protocol lands
-class Source: ...
-
-@jax.tree_util.register_static
-class FromHost:
-    streamed = True
-    def ahead(self, first, steps, key): return None
-    def batch(self, index, row, key): return row
-FROM_HOST = FromHost()
-
-@dataclasses.dataclass
-class _Drawn:
-    function: Any
-    streamed = False
-    def ahead(self, first, steps, key): return None
-    def batch(self, index, row, key): return self.function(index, jax.random.fold_in(key, index))
-@dataclasses.dataclass
-class _Mini:
-    m: Any
-    streamed = False
-    def ahead(self, first, steps, key): return self.m.rows(first, steps, key)
-    def batch(self, index, row, key): return self.m.take(row)
-def source(batch):
-    from .streams import is_source
-    if isinstance(batch, FromHost): return batch
-    if isinstance(batch, Minibatches): return _Mini(batch)
-    if is_source(batch): return FROM_HOST
-    return _Drawn(batch)
+    if transform is not None and not callable(transform):
+        raise TypeError(
+            f"`transform` must be a function of (batch, key) or None, got {transform!r}"
+        )
+    return Minibatches(arrays, transform, size, shuffle)

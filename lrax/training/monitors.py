@@ -23,7 +23,7 @@ import optax
 from jax import numpy as jnp
 
 from .. import _require
-from ..rate.scale import get_lr
+from ..rate.access import get_lr
 from .run import Step
 
 __all__ = ["grad_norm", "learning_rate", "param_norm", "update_norm", "update_ratio"]
@@ -161,7 +161,7 @@ def update_ratio(step: Step, *, group: Group | None = None) -> Value:
       ... )
       >>> train = lrax.train(task, optax.sgd, steps=4, monitors=[by_layer])
       >>> sorted(train(0.1, jax.random.key(0)).monitors)
-      ['update_ratio/layer_0', 'update_ratio/layer_1']
+      ['update_ratio/dense_0', 'update_ratio/dense_1']
     """
     updates, params = _norm(step.updates, group), _norm(step.params, group)
     if isinstance(updates, dict):

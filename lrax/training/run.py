@@ -53,7 +53,8 @@ class Lane(NamedTuple):
 class Step(NamedTuple):
     """One update of a run, as monitors and signals see it."""
 
-    index: jax.Array  # shape=(), dtype=int32; 0-based index of the update
+    # shape=(), dtype=int32; 0-based index of the update. Tuples have a method of this name.
+    index: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     key: jax.Array  # the key of the loss in this update
     batch: Batch
     params: Params  # before the update
@@ -95,15 +96,14 @@ class Run:
           start: Parameters to start from, or (params, state) for a stateful task; by default those
             of the task's `init`, whose state also stands where parameters alone are given.
         """
-        params, state = start, None
         if start is None:
             params, state = initial(self.task, keys)
         elif self.task.stateful:
             is_pair = isinstance(start, tuple) and len(start) == 2
             params, state = start if is_pair else (start, initial(self.task, keys)[1])
-        signals = {
-            name: unmeasured(signal, params, state) for name, signal in self.signals.items()
-        }
+        else:
+            params, state = start, None
+        signals = {name: unmeasured(signal, params, state) for name, signal in self.signals.items()}
         return Lane(params, state, self.optimizer.init(params), signals)
 
     def step(self, lane: Lane, index: jax.Array, row: Any, keys: Keys) -> tuple[Lane, Step]:
@@ -208,8 +208,7 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
         return params, None
     if not (isinstance(params, tuple) and len(params) == 2):
         raise TypeError(
-            "`init` of a task with `stateful=True` must return (params, state), got"
-            f" {type(params).__name__}"
+            f"`init` of a stateful task must return (params, state), got {type(params).__name__}"
         )
     return params
 

@@ -134,9 +134,7 @@ def refreshed(
     return found
 
 
-def update_arguments(
-    now: dict[str, Signal], index: jax.Array, signals: Signals
-) -> dict[str, Any]:
+def update_arguments(now: dict[str, Signal], index: jax.Array, signals: Signals) -> dict[str, Any]:
     """What `update` is handed: the values by name, `fresh` and `measurement`."""
     if not signals:
         return {}
@@ -150,14 +148,14 @@ def update_arguments(
     return {**values, "fresh": fresh, "measurement": numbers}
 
 
-def _refreshed(signal: Every, now: Signal, index: Any, params: Any, state: Any, step: Any) -> Signal:
+def _refreshed(
+    signal: Every, now: Signal, index: Any, params: Any, state: Any, step: Any
+) -> Signal:
     def measure() -> Any:
         if signal.of_step:
             value = jnp.asarray(signal.function(step), _require.float_dtype())
             if value.shape:
-                raise TypeError(
-                    f"a signal of a step must be a scalar, got shape {value.shape}"
-                )
+                raise TypeError(f"a signal of a step must be a scalar, got shape {value.shape}")
             return value
         return _measured(signal, params, state)
 

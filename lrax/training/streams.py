@@ -1,4 +1,4 @@
-"""`Stream`: batches that come from the host, made ready by a thread while the device works."""
+"""`Stream`: batches from the host, read ahead by a thread while the device works."""
 
 import collections
 import inspect
@@ -12,20 +12,22 @@ import numpy as np
 
 from .. import _require
 
+Batch = Any
+
 
 class Stream:
     """Batches of a host source in their order, read ahead by one thread.
 
     Use it where the data does not fit the device, or is made on the host: a list of batches, a
     PyTorch `DataLoader`, a generator function, a grain iterator. A source that can be iterated
-    again starts a new epoch whenever it ends; one that cannot, a generator or another iterator,
-    must hold all that is taken. Batches are pytrees of numbers, arrays or CPU tensors, all of the
-    same shapes; they come out as NumPy arrays. Their order is the source's own: seed what shuffles
-    it, and a run can be repeated.
+    again starts a new epoch whenever it ends. A generator or another iterator cannot, so it must
+    hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU tensors, all of
+    the same shapes; they come out as NumPy arrays. Their order is the source's own: seed what
+    shuffles it, and a run can be repeated.
 
-    The thread reads at most as many batches ahead as the last `take` took, and at least `prefetch`.
-    It ends when the stream is closed, dropped, or interrupted by Ctrl-C. An error of the source is
-    raised by the `take` that would have needed the batch, after all the batches before it.
+    The thread reads ahead what the last `take` took, and at least `prefetch` batches. It ends when
+    the stream is closed, dropped, or interrupted by Ctrl-C. An error of the source is raised by the
+    `take` or `ready` that needs the batch, after all batches before it.
 
     Args:
       source: Any iterable of batches, or a function without arguments that returns one, called once
@@ -38,7 +40,8 @@ class Stream:
       ValueError: if `prefetch` is below 1 or `skip` below 0.
 
     Example:
-      >>> with lrax.Stream([{"x": np.full(3, i)} for i in range(4)]) as stream:  # 4 batches are an epoch
+      >>> epoch = [{"x": np.full(3, i)} for i in range(4)]
+      >>> with lrax.Stream(epoch) as stream:
       ...     print(stream.take(2)["x"].shape, stream.take(3)["x"][:, 0], stream.position)
       (2, 3) [2 3 0] 5
     """
@@ -54,8 +57,8 @@ class Stream:
         self._prefetch = _require.count("prefetch", prefetch, 1)
         self.position = _require.count("skip", skip, 0)
         self._buffer = _Buffer(self._prefetch)
-        # The thread knows the buffer alone, so that a stream nobody holds any more can go, and the
-        # thread with it.
+        # The thread knows the buffer alone. So a stream that nobody holds any more is collected,
+        # and its thread ends.
         self._thread = threading.Thread(
             target=_fill, args=(self._buffer, source, skip), name="lrax.Stream", daemon=True
         )
@@ -77,15 +80,30 @@ class Stream:
         self.position += n
         return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
-    def ready(self, n, timeout):
-        return True
+    def ready(self, n: int, timeout: float | None = None) -> bool:
+        """Whether the next `n` batches are there, after waiting for them.
+
+        Use it to wait in short pieces, and to look at something else in between.
+
+        Args:
+          n: How many, at least 1.
+          timeout: Seconds to wait at most; None to wait until they are there.
+
+        Raises:
+          ValueError: if the source has ended before them, or holds batches of different shapes; an
+            error of the source itself is raised as it is. Batches before it can still be taken.
+          RuntimeError: if the stream is closed.
+        """
+        n = _require.count("n", n, 1)
+        self._begin()
+        return self._buffer.wait(n, max(n, self._prefetch), timeout)
 
     def peek(self) -> Any:
-        """The next batch, which stays in the stream: for its shapes, or to initialise a model with."""
+        """The next batch, which stays in the stream: for its shapes, for instance."""
         return self._read(1, remove=False)[0]
 
     def close(self) -> None:
-        """Ends the thread; at once, unless the source is at work on a batch, which is waited for one second."""
+        """Ends the thread. A batch that the source is working on is awaited for one second."""
         self._closing()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
@@ -96,10 +114,14 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(self, n: int, *, remove: bool) -> list[Any]:
+    def _begin(self) -> None:
+        """Starts the thread at the first use."""
+        if self._thread.ident is None and not self._buffer.closed:
+            self._thread.start()
+
+    def _read(self, n: int, *, remove: bool) -> list[Batch]:
         try:
-            if self._thread.ident is None and not self._buffer.closed:
-                self._thread.start()
+            self._begin()
             return self._buffer.read(n, max(n, self._prefetch), remove=remove)
         except KeyboardInterrupt:
             self.close()
@@ -107,22 +129,15 @@ class Stream:
 
 
 def is_source(value: Any) -> bool:
-    """Whether a value is a source of host batches: an iterable, or a generator function without
-    arguments.
+    """Whether a value is a source of host batches: an iterable, or a generator function.
 
-    Another function is a pure one of (step, key), and is no source.
+    Any other function is a pure one of (step, key). So is a generator function with arguments.
     """
     if inspect.isgeneratorfunction(value):
         return not _needed(value)
     return isinstance(value, Iterable) and not isinstance(
         value, (str, bytes, dict, np.ndarray, jax.Array)
     )
-
-
-def from_host(step: Any, key: Any) -> Any:
-    """Stands for a source of host batches in a program, which gets them as an argument."""
-    del step, key
-    raise AssertionError("batches from the host are an argument of the program")
 
 
 class _Buffer:
@@ -133,7 +148,7 @@ class _Buffer:
         self._ahead = ahead
         self._batches: collections.deque[Any] = collections.deque()
         self._error: BaseException | None = None
-        self._change = threading.Condition()
+        self._change = threading.Condition(threading.RLock())
 
     def put(self, batch: Any) -> bool:
         """Waits for room; returns whether anybody still wants batches."""
@@ -148,17 +163,23 @@ class _Buffer:
             self._error = error
             self._change.notify_all()
 
-    def read(self, n: int, ahead: int, *, remove: bool) -> list[Any]:
-        """The first `n` batches, once they are there."""
+    def wait(self, n: int, ahead: int, timeout: float | None) -> bool:
+        """Whether the first `n` batches are there, after waiting for them."""
         with self._change:
             self._ahead = ahead
             self._change.notify_all()
-            self._change.wait_for(lambda: self.closed or self._error or len(self._batches) >= n)
+            over = lambda: self.closed or self._error or len(self._batches) >= n
+            self._change.wait_for(over, timeout)
             if self.closed:
                 raise RuntimeError("the stream is closed")
-            if len(self._batches) < n:
-                assert self._error is not None
+            if len(self._batches) < n and self._error is not None:
                 raise self._error
+            return len(self._batches) >= n
+
+    def read(self, n: int, ahead: int, *, remove: bool) -> list[Batch]:
+        """The first `n` batches, once they are there."""
+        with self._change:
+            self.wait(n, ahead, None)
             if not remove:
                 return [self._batches[i] for i in range(n)]
             taken = [self._batches.popleft() for _ in range(n)]
@@ -185,12 +206,13 @@ def _fill(buffer: _Buffer, source: Any, skip: int) -> None:
             first = shapes if first is None else first
             if shapes != first:
                 raise ValueError(
-                    f"`source` must hold batches of the same shapes, got {first} in batch 0 and {shapes} in batch"
-                    f" {index}; drop a smaller last batch, as `drop_last=True` of a DataLoader does"
+                    f"`source` must hold batches of the same shapes, got {first} in batch 0 and"
+                    f" {shapes} in batch {index}; drop a smaller last batch, as `drop_last=True`"
+                    " of a DataLoader does"
                 )
             if index >= skip and not buffer.put(batch):
                 return
-    except BaseException as error:  # of any kind: whoever waits for a batch must hear of it
+    except BaseException as error:  # of any kind: the caller that waits must be told
         buffer.fail(error)
     finally:
         batches.close()
@@ -220,19 +242,20 @@ def _forever(source: Any) -> Generator[Any, None, None]:
                 else "has no batches, or none are left in it"
             )
             raise ValueError(
-                f"`source` {held}, and a {type(source).__name__} cannot be read again: give a new one with as many"
-                " batches as there are steps, or an iterable that starts anew, such as a list, a DataLoader or a"
-                " generator function"
+                f"`source` {held}, and a {type(source).__name__} cannot be read again: give a new"
+                " one with a batch for every step, or an iterable that starts anew, such as a list,"
+                " a DataLoader or a generator function"
             )
         if index == start:
             raise ValueError(
-                f"`source` must hold at least one batch in every epoch, got none after {index} batches"
+                "`source` must hold at least one batch in every epoch, got none after"
+                f" {index} batches"
             )
 
 
 def _as_arrays(batch: Any, index: int) -> Any:
-    # Copies, for a source may fill the same buffer again; in two steps, for PyTorch's tensors know
-    # no other way.
+    # Copied, because a source may fill the same buffer again. In two steps, because PyTorch's
+    # tensors know no other way.
     arrays = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)), batch)
     unfit = [str(leaf.dtype) for leaf in jax.tree.leaves(arrays) if leaf.dtype.kind in "OSUMm"]
     if unfit or not jax.tree.leaves(arrays):

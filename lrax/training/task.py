@@ -5,8 +5,9 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .batches import Minibatches
-from .streams import is_source
+from .batches import Minibatches, check_batch
+
+Batches = Minibatches | Callable[..., Any] | Iterable[Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,11 +29,11 @@ class Task:
         without arguments. They are read ahead while the device works, in their own order and the
         same for all lanes; `lrax.Stream` says more.
       evaluate: `evaluate(params) -> {name: scalar}`, such as the loss and accuracy on held-out
-        data, or `None`.
+        data, or `evaluate(params, key)`; or `None`.
       stateful: Whether the model has state that training updates without a gradient, such as the
         running statistics of batch norm. Then `init(key) -> (params, state)`, `loss(params, state,
         batch[, key]) -> (scalar, state)` or `(scalar, (state, aux))`, and `evaluate(params,
-        state)`.
+        state[, key])`.
 
     Raises:
       TypeError: if an argument is not as described.
@@ -45,14 +46,14 @@ class Task:
       ...     batch=lrax.minibatches({"x": x, "y": 3 * x}, size=16),
       ...     evaluate=lambda params: {"error": abs(params - 3)},
       ... )
-      >>> losses, params = lrax.train(task, optax.sgd, steps=50)({"learning_rate": 0.5}, jax.random.key(0))
-      >>> print(round(float(params), 3))
+      >>> trained = lrax.train(task, optax.sgd, steps=50)(0.5, jax.random.key(0))
+      >>> print(round(float(trained.params), 3))
       3.0
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
-    batch: Minibatches | Callable[..., Any] | Iterable[Any]
+    batch: Batches
     evaluate: Callable[..., Any] | None = None
     _: dataclasses.KW_ONLY
     stateful: bool = False
@@ -63,44 +64,41 @@ class Task:
                 raise TypeError(f"`{name}` must be a function, got {getattr(self, name)!r}")
         if self.evaluate is not None and not callable(self.evaluate):
             raise TypeError(f"`evaluate` must be a function or None, got {self.evaluate!r}")
-        if (
-            not isinstance(self.batch, Minibatches)
-            and not callable(self.batch)
-            and not is_source(self.batch)
-        ):
-            raise TypeError(
-                "`batch` must be `lrax.minibatches(arrays, size=...)`, a function of (step, key) or an iterable of"
-                f" batches, got {type(self.batch).__name__}"
-            )
+        check_batch(self.batch)
         if not isinstance(self.stateful, bool):
             raise TypeError(f"`stateful` must be a bool, got {self.stateful!r}")
 
 
-def takes_key(function, before, name):
-    return _takes_key(function, stateful=before == 3) if name == 'loss' else False
+def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
+    """Whether a function takes a key after its `before` positional arguments.
 
-
-def _takes_key(loss: Callable[..., Any], *, stateful: bool) -> bool:
-    """Whether a loss takes a key after its parameters, state and batch."""
-    before = 3 if stateful else 2
+    Args:
+      function: A loss or an `evaluate`.
+      before: The number of arguments before the key.
+      name: What error messages call the function.
+    """
     try:
-        parameters = list(inspect.signature(loss).parameters.values())
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a callable without a readable signature
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if by_name:  # as behind an argument that functools.partial binds by name
         raise TypeError(
-            f"`loss` must take its arguments by position, got {', '.join(by_name)} by keyword only"
+            f"`{name}` must take its arguments by position, got {', '.join(by_name)}"
+            " by keyword only"
         )
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return True
-    if len(positional) < before:
-        words = "(params, state, batch)" if stateful else "(params, batch)"
+        # A wrapper of a loss passes everything on. An `evaluate` never got a key before, so that
+        # its wrapper may not expect one.
+        return name == "loss"
+    if len(positional) < before and name == "loss":
+        words = ("params", "state", "batch") if before == 3 else ("params", "batch")
         raise TypeError(
-            f"`loss` must take {words} and optionally a key, got {inspect.signature(loss)}"
+            f"`{name}` must take ({', '.join(words)}) and optionally a key,"
+            f" got {inspect.signature(function)}"
         )
-    # A third argument with a default, as in `loss(params, batch, scale=1.0)`, is a setting unless
+    # A further argument with a default, as in `loss(params, batch, scale=1.0)`, is a setting unless
     # it is called key.
     return len(positional) > before and (
         positional[before].default is inspect.Parameter.empty

@@ -90,11 +90,10 @@ def train(
     check_task(task)
     recorded = as_monitors(monitors)
     measurements = as_signals({} if signals is None else signals)
-    first = first_parameter(optimizer)
 
     def run(hyperparams: Hyperparams | Any, key: jax.Array) -> Trained:
         if not isinstance(hyperparams, Mapping):
-            hyperparams = {first: hyperparams}
+            hyperparams = {first_parameter(optimizer): hyperparams}
         check_names(hyperparams, optimizer, task)
         this = bound(task, optimizer, hyperparams, measurements)
         if this.source.streamed:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,9 +11,16 @@ from jax.sharding import AxisType, Mesh
 from ... import _require
 from .programs import LANE
 
+Device = Any  # `jax.Device`, which is a variable and no class to type checkers
 
-def chosen(wanted: str | int | Sequence[jax.Device] | None) -> list[jax.Device]:
-    """The devices of this process that lanes are spread over."""
+
+def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
+    """The devices of this process that lanes are spread over.
+
+    Args:
+      wanted: None or `"all"` for all of them, how many, or a list of devices. None means one
+        device where `jax.config.jax_default_device` is set.
+    """
     here = jax.local_devices()
     if wanted is None:
         default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -25,8 +33,9 @@ def chosen(wanted: str | int | Sequence[jax.Device] | None) -> list[jax.Device]:
                 f"`devices` must be at most the {len(here)} of this process, got {wanted}"
             )
         return here[:wanted]
-    is_list = isinstance(wanted, Sequence) and not isinstance(wanted, str)
-    found = list(wanted) if is_list else []
+    found: list[Device] = []
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        found = list(wanted)
     process = jax.process_index()
     own = {d for d in found if isinstance(d, jax.Device) and d.process_index == process}
     if not found or len(own) < len(found):
@@ -37,15 +46,18 @@ def chosen(wanted: str | int | Sequence[jax.Device] | None) -> list[jax.Device]:
     return found
 
 
-def mesh(devices: Sequence[jax.Device]) -> Mesh | None:
-    """The mesh of several devices along one axis of lanes; None for the one that JAX takes itself."""
+def mesh(devices: Sequence[Device]) -> Mesh | None:
+    """A mesh of the devices with one axis, that of lanes.
+
+    None where the only device is the one that JAX uses by default: no sharding is needed there.
+    """
     if list(devices) == [_default()]:
         return None
     return Mesh(np.array(devices), (LANE,), axis_types=(AxisType.Auto,))
 
 
-def memory(devices: Sequence[jax.Device]) -> float | None:
-    """Bytes that may be used of each device's memory; None where it is not known."""
+def memory(devices: Sequence[Device]) -> float | None:
+    """Bytes of memory that a sweep may use on each device, or None where it is not known."""
     device = devices[0]
     statistics = device.memory_stats() if device.platform != "cpu" else None
     if statistics and "bytes_limit" in statistics:
@@ -60,13 +72,14 @@ def memory(devices: Sequence[jax.Device]) -> float | None:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _default() -> jax.Device:
+def _default() -> Device:
+    """The device that JAX uses by default."""
     default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    # A text is the name of a platform.
+    # A string is the name of a platform.
     return default if isinstance(default, jax.Device) else jax.local_devices(backend=default)[0]

@@ -154,6 +154,7 @@ def prepared(
     of = shape or shape_for(plan, feed, points)
     free = hardware.memory(feed.devices)
     while True:
+        engine = None
         try:
             engine = Engine(problem, feed, plan, of, _programs(problem, feed, plan, of))
         except jax.errors.JaxRuntimeError as error:
@@ -163,11 +164,11 @@ def prepared(
             width = of[0] * of[1] // 2
         else:
             width = _fitting(engine, points * seeds, free)
-        if width >= of[0] * of[1]:
+        if engine is not None and width >= of[0] * of[1]:
             return engine
         plan = plan.because(f"{width} lanes of a call are what the memory holds", width=width)
         narrower = shape_for(plan, feed, points)
-        if narrower == of:  # one lane for each device
+        if engine is not None and narrower == of:  # one lane for each device
             return engine
         of = narrower
 
@@ -211,17 +212,16 @@ def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engin
 def facts(problem: Problem, feed: Feed) -> Facts:
     """What a plan follows from, by tracing one lane's loss, gradient and evaluation."""
 
-    def look() -> tuple[int, bool]:
+    def look() -> tuple[int, bool, tuple[str, ...]]:
         forward = lambda key, batch: _forward(problem, key, batch)
         traced = trace(forward, jax.random.key(0), feed.first)
-        return nbytes(traced.results[0]), traced.has_convolutions
+        params, (_, _, metrics) = traced.results
+        return nbytes(params), traced.has_convolutions, tuple(metrics)
 
     devices = feed.devices
     key = ("facts", problem.key, signature((problem.data, feed.first)))
-    params, has_convolutions = cached(key, look, lambda _: 0)
-    return Facts(
-        devices[0].platform, len(devices), hardware.cores(), params, has_convolutions
-    )
+    platform, cores = devices[0].platform, hardware.cores()
+    return Facts(platform, len(devices), cores, *cached(key, look, lambda _: 0))
 
 
 def contents(problem: Problem, feed: Feed) -> list[Any]:
@@ -229,8 +229,8 @@ def contents(problem: Problem, feed: Feed) -> list[Any]:
     build = Build(block=1, streamed=feed.streamed)
     traced = _traced(problem, feed, build, (1, 1))
     found = []
-    for name in ("start", "train"):
-        found += [traced[name].text, *traced[name].closed.consts]
+    for name in sorted(traced):
+        found += [name, traced[name].text, *traced[name].closed.consts]
     return found
 
 

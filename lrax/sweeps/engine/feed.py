@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ... import _require
 from ...training.batches import source
 from ...training.streams import Stream
 from ..choices import Points
@@ -49,7 +48,7 @@ class Feed:
         given: Tree,
         steps: int,
         rng: str,
-        devices: Sequence[jax.Device],
+        devices: Sequence[hardware.Device],
     ):
         self.points, self.bits, self.given, self.rng = points, bits, given, rng
         self.devices, self.mesh, self._steps = devices, hardware.mesh(devices), steps
@@ -61,7 +60,8 @@ class Feed:
         # their programs compiled.
         self.block = min(BLOCK, 1 << (steps - 1).bit_length())
         self.streamed = source(problem.example.batch).streamed
-        self._stream = Stream(problem.example.batch) if self.streamed else None
+        batches: Any = problem.example.batch
+        self._stream = Stream(batches) if self.streamed else None
         self.data: list[Any] = []
         try:
             self.data = [self.put(array) for array in problem.data]

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
 # Chunks come in multiples of this, for at least two cores.
 PARTS = 2
 

@@ -26,8 +26,8 @@ from .plan import Plan
 
 # Seconds between two looks at the progress, and between Ctrl-C and its answer. With many chunks it
 # is longer, up to this multiple, so that a chunk is trained for some time in each segment.
-SECONDS, LONGEST = 0.3, 16
-CALLS = 5  # chunks of a thread in a segment of SECONDS
+SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
+CALLS = 5  # chunks of a thread in a segment of this length
 # Diverged points leave at every eighth of a run whose eighths are at least this many updates.
 LOOKS, LOOK_STEPS = 8, 32
 WAIT = 0.1  # seconds to wait for batches from the host before looking at the clock again
@@ -99,10 +99,11 @@ class Loop:
         self._hosts, self._whole, self._notify = hosts, points, notify
         self._points = len(points)
         steps, rule = settings.steps, settings.rule
-        self._asked = tuple(rule.looks(steps)) if rule else ()
+        self._asked: tuple[int, ...] = tuple(rule.looks(steps)) if rule else ()
         eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
         long = settings.drop and steps >= LOOKS * LOOK_STEPS
-        self._looks = sorted({*(eighths if long else []), *self._asked})
+        looks: set[int] = {*(eighths if long else []), *self._asked}
+        self._looks: list[int] = sorted(looks)
         own, seeds = len(engine.feed.points), engine.feed.seeds
         self.done = 0
         self.alive = np.ones(own, bool)
@@ -122,6 +123,46 @@ class Loop:
         """The losses of the first `done` updates, `[points, seeds, records]`."""
         every = self.engine.problem.loss_every
         return self.records[0]["loss"][..., : -(-done // every)]
+
+    def expected(self, facts: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shapes and types of the arrays of a saved state with these facts.
+
+        Raises:
+          ValueError: if the facts are those of no sweep like this one.
+        """
+        points, seeds = self._points, self.engine.feed.seeds
+        lanes = jax.tree.leaves(self.engine.lanes)
+        records = [leaf for part in self.records for leaf in jax.tree.leaves(part)]
+        every = [
+            n
+            for part, n in zip(self.records, self._cadences, strict=True)
+            for _ in jax.tree.leaves(part)
+        ]
+        done, placed = facts["done"], facts["placed"]
+        names, times = facts["metrics"], facts["evaluated_at"]
+        counts = [done, placed, *times]
+        known = set(self.engine.metrics).issuperset(names)
+        if not (known and all(isinstance(n, int) and n >= 0 for n in counts) and placed <= points):
+            raise ValueError("its facts are not those of this sweep")
+        found: dict[str, Any] = {
+            "alive": ((points,), np.dtype(bool)),
+            "placed": ((points,), np.dtype(bool)),
+            "shape": ((points, 2), np.dtype(int)),
+            "stopped_at": ((points,), np.dtype(int)),
+            "finite": ((points, seeds), np.dtype(bool)),
+        }
+        for i, leaf in enumerate(lanes):
+            found[f"lanes/{i}"] = (placed, seeds, *leaf.shape[2:]), leaf.dtype
+        for i, (leaf, n) in enumerate(zip(records, every, strict=True)):
+            found[f"records/{i}"] = (points, seeds, -(-done // n)), leaf.dtype
+        for i in range(len(times)):
+            for name in names:
+                found[f"evaluations/{i}/{name}"] = (points, seeds), np.dtype(np.float32)
+        if facts["keeps_best"]:
+            found["best_value"] = (points, seeds), np.dtype(np.float64)
+            for i, leaf in enumerate(lanes):
+                found[f"best/{i}"] = (points, seeds, *leaf.shape[2:]), leaf.dtype
+        return found
 
     def restore(self, state: State) -> None:
         """Takes up a saved state. Lanes are placed by `advance`."""
@@ -159,13 +200,13 @@ class Loop:
           report: Called with the updates done and the losses since the last call.
           checkpoint: Where the state is saved, or None.
         """
-        begun = self.done
+        begun, steps = self.done, self.settings.steps
         threads = max(self.engine.plan.threads, 1)
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             self._begin(pool)
             pending: Segment | None = None
             length, since = 1.0, time.perf_counter()
-            while self.done < self.settings.steps and self._anyone():
+            while self.done < steps and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
                 # One that is to stop stops all; the first one's clock says when to save; the
                 # slowest says how far to go.
@@ -194,12 +235,16 @@ class Loop:
                     since = time.perf_counter()
             if pending is not None:
                 self._read(pending, report)
-            if self.done < self.settings.steps and not self._anyone():
-                self.done = self.settings.steps  # every point has diverged: records stay NaN
-            if self.settings.interval < self.settings.steps:
-                self._evaluate()  # the last evaluation is one of them
+            if self.done < steps and not self._anyone():
+                self.done = steps  # every point has diverged: records stay NaN
+            if self.done % self.settings.interval == 0 and self.settings.interval < steps:
+                self._evaluate()
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
+            if self.settings.interval < steps:
+                # The last evaluation is one of them. It is made after the save: a sweep that goes
+                # on from there has the evaluations of one that was never interrupted.
+                self._evaluate()
 
     def metrics(self) -> dict[str, np.ndarray]:
         """What `evaluate` gives now; for points that were stopped, what it gave then."""
@@ -257,6 +302,8 @@ class Loop:
         facts = {
             "done": self.done,
             "steps": self.settings.steps,
+            "placed": int(everywhere.sum()),
+            "keeps_best": self._best is not None,
             "lanes": len(leaves),
             "records": len(records),
             "evaluated_at": [at for at, _ in self.evaluations],
@@ -354,7 +401,9 @@ class Loop:
             points, seeds = chunk.points[kept], chunk.seeds[kept]
             for first, steps, records in calls:
                 for part, every in zip((0, 1), self._cadences, strict=True):
-                    _write(self.records[part], records[part], points, seeds, kept, first, steps, every)
+                    _write(
+                        self.records[part], records[part], points, seeds, kept, first, steps, every
+                    )
             self.finite[points, seeds] = finite[kept]
         every = self.engine.problem.loss_every
         end = segment.first + segment.steps
@@ -409,7 +458,7 @@ class Loop:
         if not self._layout.chunks:  # other processes train, and say how far to go
             return np.inf, now
         chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
-        seconds = SECONDS * min(max(chunks / CALLS, 1), LONGEST)
+        seconds = SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST)
         # Grow slowly: the first segments also pay for what happens once.
         wanted = count * seconds / max(now - since, 1e-9)
         return float(np.clip(wanted, 1, 8 * max(count, length / 8))), now

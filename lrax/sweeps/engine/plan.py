@@ -38,6 +38,7 @@ class Facts:
       cores: Cores that this process may use.
       params: Bytes of the parameters of a lane.
       has_convolutions: Whether an update has any.
+      metrics: Names of what the task's `evaluate` returns.
     """
 
     platform: str
@@ -45,6 +46,7 @@ class Facts:
     cores: int
     params: int
     has_convolutions: bool
+    metrics: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Plan:
             words.append(f"spread over {self.devices} devices")
         if self.products:
             words.append("convolutions as matrix products")
-        words.append("updates in a loop of the program" if self.scanned else "a call for each update")
+        words.append(
+            "updates in a loop of the program" if self.scanned else "a call for each update"
+        )
         return ", ".join(words)
 
     def brief(self) -> str:

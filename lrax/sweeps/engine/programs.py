@@ -176,7 +176,8 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
         def body(i: Any, carry: Any) -> Any:
             lanes, records = carry
             lanes, values = update(first + i, lanes)
-            return lanes, jax.tree.map(lambda *args: write(*args, i), records, values, cadences)
+            record = lambda room, value, every: write(room, value, every, i)
+            return lanes, jax.tree.map(record, records, values, cadences)
 
         def write(record: jax.Array, value: jax.Array, every: int, i: Any) -> jax.Array:
             if every == 1:
@@ -323,9 +324,7 @@ def _on_each(
             return jax.tree.unflatten(structure, leaves)
 
         specs = PartitionSpec(), *into
-        mapped = jax.shard_map(
-            on_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False
-        )
+        mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
         return mapped(closed.consts, *args)
 
     return call

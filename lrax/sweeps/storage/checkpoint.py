@@ -1,36 +1,41 @@
-"""A sweep's state on disk, so that a run that is killed goes on where it was."""
+"""A sweep's state on disk, so that a killed run continues where it was."""
 
 import hashlib
 import os
 import re
 import time
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from . import orbax, store
+from . import files, orbax, store
+from .arrays import Expected, Facts, Kind
 
-FORMAT = "lrax.Checkpoint/2"
+Tree = Any  # a pytree
+
+FORMAT = "lrax.Checkpoint/3"
 
 
 class State(NamedTuple):
-    """A sweep under way, on the host: what `Run` makes of it, and takes back."""
+    """A sweep under way, on the host: JSON facts and arrays."""
 
-    facts: dict[str, Any]
+    facts: Facts
     arrays: dict[str, np.ndarray]
 
 
 class Checkpoint:
     """Saves a sweep's state to one place every so many seconds, and gives it back to the same call.
 
-    It is a file, or a directory that Orbax keeps, and is replaced whole or not at all, so there is
-    one good state at any moment. What the state belongs to, its configuration, is stored beside it:
-    a state of another one is refused.
+    The place is a file, or a directory that Orbax keeps. It is replaced as a whole or not at all,
+    so that there is one good state at any moment. The configuration that the state belongs to is
+    stored beside it: a state of another configuration is refused.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: float, configuration: dict[str, Any]):
+    def __init__(self, path: str | os.PathLike[str], every: float, configuration: Facts):
         self._in_orbax = orbax.names(path)
         if self._in_orbax:
             self.path = orbax.location(path)
@@ -41,31 +46,61 @@ class Checkpoint:
         self._configuration = configuration
         self._saved_at = time.monotonic()
         self._saved = False  # or loaded
+        self._warned = False
 
-    def load(self) -> State | None:
-        """The state to go on from, or `None` where there is none yet.
+    def probe(self) -> None:
+        """Checks that a state can be saved here, before hours of training depend on it.
 
         Raises:
-          ValueError: if it is no whole checkpoint, or one of another configuration.
+          OSError: if not. What is there is not changed.
         """
         try:
-            arrays, facts = (orbax if self._in_orbax else store).load(self.path, FORMAT)
+            if self._in_orbax:
+                orbax.probe(self.path)
+            else:
+                files.probe(self.path)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"`checkpoint` must be a place that can be written: {error.strerror or error}",
+                self.path,
+            ) from error
+
+    def load(self, expected: Expected | None = None) -> State | None:
+        """The state to go on from, or `None` where there is none yet.
+
+        Args:
+          expected: `{name: (shape, dtype)}` of every array, or a function of the stored facts that
+            gives it. Arrays are checked against it before they are read.
+
+        Raises:
+          ValueError: if it is not a whole checkpoint, or one of another configuration.
+        """
+
+        def checked(facts: Facts) -> Mapping[str, Kind] | None:
+            # Before the arrays, whose shapes differ too if the sweep is another.
+            differences = _differences(facts.get("configuration"), self._configuration)
+            if differences:
+                raise _OtherSweep(
+                    f"`checkpoint` must be of the same sweep, got one of another in {self.path}:\n"
+                    "  " + "\n  ".join(differences) + "\n"
+                    "Give the arguments of that sweep again to go on with it, "
+                    "or another path to begin anew."
+                )
+            return expected(facts) if callable(expected) else expected
+
+        try:
+            arrays, facts = (orbax if self._in_orbax else store).load(
+                self.path, FORMAT, expected=checked
+            )
         except FileNotFoundError:
             return None
-        differences = _differences(facts["configuration"], self._configuration)
-        if differences:
-            raise ValueError(
-                f"`checkpoint` must be of the same sweep, got one of another in {self.path}:\n  "
-                + "\n  ".join(differences)
-                + "\nGive the arguments of that sweep again to go on with it, or another path to begin anew."
-            )
+        except ValueError as error:
+            if isinstance(error.__cause__, _OtherSweep):
+                raise error.__cause__ from None
+            raise
         self._saved = True
         return State(facts, arrays)
-
-    def probe(self): pass
-
-    def try_save(self, state, *, write=True):
-        self.save(state, write=write)
 
     @property
     def is_due(self) -> bool:
@@ -97,15 +132,29 @@ class Checkpoint:
         self._saved = True
         self._saved_at = time.monotonic()
 
+    def try_save(self, state: State, *, write: bool = True) -> OSError | None:
+        """Saves like `save`, but warns, once, where it cannot, so that training goes on.
 
-def digest(*values: Any) -> str:
-    """A fingerprint of arrays and texts."""
+        Returns:
+          The error, or `None` if the state was saved.
+        """
+        try:
+            self.save(state, write=write)
+        except OSError as error:
+            if not self._warned:
+                warnings.warn(f"{error} Training goes on.", RuntimeWarning, stacklevel=2)
+            self._warned = True
+            return error
+        return None
+
+
+def digest(*values: Tree) -> str:
+    """A fingerprint of arrays and texts, the same in every process."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves(values):
         if isinstance(leaf, str):
-            found.update(
-                re.sub(r"0x[0-9a-f]+", "", leaf).encode()
-            )  # addresses, which differ from run to run
+            # Addresses in a text differ from process to process.
+            found.update(re.sub(r"0x[0-9a-f]+", "", leaf).encode())
         else:
             array = np.asarray(leaf)
             found.update(f"{array.dtype.name}{array.shape}".encode())
@@ -115,12 +164,19 @@ def digest(*values: Any) -> str:
     return found.hexdigest()[:16]
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+class _OtherSweep(ValueError):
+    pass
+
+
+def _differences(old: Any, new: Facts) -> list[str]:
+    if not isinstance(old, dict):
+        return [f"configuration: {_short(old)} there"]
     names = list(dict.fromkeys([*old, *new]))
     return [
         f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} here"
         for name in names
-        if repr(old.get(name)) != repr(new.get(name))  # for a NaN of the grid is unequal to itself
+        # The texts are compared because a NaN of the grid is unequal to itself.
+        if repr(old.get(name)) != repr(new.get(name))
     ]
 
 

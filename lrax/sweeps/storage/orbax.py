@@ -1,16 +1,16 @@
-"""Arrays and facts in a directory that Orbax keeps: on disk, or in a bucket. Loading one runs no
-code.
+"""Arrays and facts in a directory that Orbax keeps, on disk or in a bucket. Loading runs no code.
 
-The same two functions as in `store`, for where no file can be replaced in one go: a bucket has no
-renaming, and Orbax knows how to commit without. Of the processes of `jax.distributed` the first
-alone calls them, with arrays gathered on the host, as for a file: the others need not reach the
-place, and none waits inside Orbax for one that has failed.
+The functions are those of `store`, for places where no file can be replaced in one step: a bucket
+has no renaming, and Orbax knows how to commit without it. With several processes of
+`jax.distributed` only the first calls them, with arrays gathered on the host, as it does with a
+file: the others need not reach the place, and none waits inside Orbax for one that has failed.
 """
 
 import errno
 import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 from ... import _require
-from . import store
+from . import arrays as kinds_of, files
+from .arrays import Expected, Facts, raw_dtype
 
 SUFFIX = ".orbax"
 
@@ -31,16 +32,15 @@ def names(path: str | os.PathLike[str]) -> bool:
 
 
 def save(
-    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], facts: dict[str, Any], format: str
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], facts: Facts, format: str
 ) -> None:
-    """Writes arrays and facts to a directory, whole or not at all, and then drops those that were
-    there.
+    """Writes arrays and facts to a directory as a whole or not at all, then drops the older ones.
 
     Raises:
-      OSError: if they cannot be written; those that were there are kept.
+      OSError: if they cannot be written. The older ones are kept.
     """
     ocp = _require.extra("orbax.checkpoint", "orbax")
-    raw = {name: store.raw(np.asarray(array)) for name, array in arrays.items()}
+    raw = {name: kinds_of.raw(np.asarray(array)) for name, array in arrays.items()}
     # Orbax's own formats let some flipped bits pass.
     kinds = {
         name: [array.dtype.name, array.shape, _sum(raw[name])] for name, array in arrays.items()
@@ -63,12 +63,33 @@ def save(
     _writing(write)
 
 
-def load(path: str | os.PathLike[str], format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def probe(path: str | os.PathLike[str]) -> None:
+    """Checks that `save` can write here; of a bucket, only that it can be reached.
+
+    Raises:
+      OSError: if it cannot.
+    """
+    directory = _directory(path)
+    if "://" in os.fspath(path):
+        _writing(directory.exists)
+        return
+    # The directory itself and its parents are made by the first save.
+    place = os.path.realpath(location(path))
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not stat.S_ISDIR(os.stat(place).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
+    files.probe(os.path.join(place, "probe"))
+
+
+def load(
+    path: str | os.PathLike[str], format: str, *, expected: Expected | None = None
+) -> tuple[dict[str, np.ndarray], Facts]:
     """Reads what `save` wrote.
 
     Raises:
       FileNotFoundError: if nothing was ever written whole.
-      ValueError: if it is spoiled, or of another format.
+      ValueError: if it is damaged, of another format, or not what is expected.
     """
     ocp = _require.extra("orbax.checkpoint", "orbax")
     directory, what = _directory(path), format.split("/")[0]
@@ -76,7 +97,9 @@ def load(path: str | os.PathLike[str], format: str) -> tuple[dict[str, np.ndarra
         raise FileNotFoundError(errno.ENOENT, "there is none yet", str(directory))
     try:
         if not directory.is_dir():
-            raise ValueError("it is a file")
+            raise ValueError("it is not a directory")
+        if "://" not in str(directory):
+            _require_plain(str(directory))
         with _manager(directory) as manager:
             version = manager.latest_step()
             if version is None:
@@ -91,30 +114,39 @@ def load(path: str | os.PathLike[str], format: str) -> tuple[dict[str, np.ndarra
             ).facts
             text = facts["text"]
             if zlib.crc32(text.encode()) != facts["sum"]:
-                raise ValueError("its facts are spoiled")
+                raise ValueError("its facts are damaged")
             if facts["format"] != format:
                 raise ValueError(f"it holds {facts['format']!r}, not {format}")
+            facts = json.loads(text)
+            kinds = facts.pop("arrays")
+            # Zarr makes an array of any size out of a few bytes: check what it declares first.
+            _require_declared(ocp, directory / str(version) / "arrays", kinds)
+            wanted = expected(facts) if callable(expected) else expected
+            if wanted is not None:
+                kinds_of.require_arrays(
+                    {
+                        name: jax.ShapeDtypeStruct(shape, kinds_of.dtype_of(dtype))
+                        for name, (dtype, shape, _) in kinds.items()
+                    },
+                    wanted,
+                )
             stored = manager.restore(
                 version, args=ocp.args.Composite(arrays=ocp.args.PyTreeRestore())
             ).arrays
-        facts = json.loads(text)
         arrays = {}
-        for name, (dtype, shape, total) in facts.pop("arrays").items():
-            raw = (
-                np.asarray(stored[name])
-                if name in stored
-                else np.empty(shape, store.raw_dtype(dtype))
-            )
+        for name, (dtype, shape, total) in kinds.items():
+            raw = np.asarray(stored[name]) if name in stored else np.empty(shape, raw_dtype(dtype))
             if raw.shape != tuple(shape) or _sum(raw) != total:
-                raise ValueError(f"its {name} is spoiled")
-            arrays[name] = store.from_raw(raw, dtype)
+                raise ValueError(f"its {name} is damaged")
+            arrays[name] = kinds_of.from_raw(raw, dtype)
     except FileNotFoundError as error:
         if error.filename == str(directory):
             raise
         raise ValueError(_spoiled(what, directory, error)) from error
-    except (
-        Exception
-    ) as error:  # of a spoiled directory, Orbax and TensorStore raise nearly anything
+    except MemoryError:
+        raise
+    # Of a damaged directory, Orbax and TensorStore raise nearly anything.
+    except Exception as error:
         raise ValueError(_spoiled(what, directory, error)) from error
     return arrays, facts
 
@@ -123,6 +155,28 @@ def location(path: str | os.PathLike[str]) -> str:
     """Where a directory is, as Orbax wants to be told."""
     text = os.fspath(path)
     return text if "://" in text else os.path.abspath(text)
+
+
+def _require_plain(directory: str) -> None:
+    """Refuses what would make a reader wait, such as a FIFO, anywhere in a local directory."""
+    for folder, _, names_there in os.walk(directory):
+        for name in names_there:
+            if not stat.S_ISREG(os.stat(os.path.join(folder, name)).st_mode):
+                raise ValueError(f"its {name} is not a regular file")
+
+
+def _require_declared(ocp: Any, directory: Any, kinds: dict[str, Any]) -> None:
+    """Refuses arrays whose Zarr metadata disagree with the facts, without reading them."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        found = checkpointer.metadata(directory)
+    found = getattr(found, "item_metadata", found)
+    found = dict(getattr(found, "tree", found))
+    wanted = {
+        name: (tuple(shape), raw_dtype(dtype))
+        for name, (dtype, shape, _) in kinds.items()
+        if 0 not in shape
+    }
+    kinds_of.require_arrays(found, wanted)
 
 
 def _directory(path: str | os.PathLike[str]) -> Any:

@@ -1,84 +1,92 @@
-"""Arrays and facts on disk: one `.npz` with a JSON text in it. Loading one runs no code."""
+"""Arrays and facts in one `.npz` file with a JSON text in it. Loading one runs no code."""
 
 import json
 import os
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
-from jax import numpy as jnp
 
-RESULT = "lrax.SweepResult/2"
+from . import files, npz
+from .arrays import Expected, Facts, dtype_of, from_raw, raw, raw_dtype, require_arrays
+
+__all__ = ["RESULT", "flatten", "load", "require_arrays", "save", "unflatten"]
+
+RESULT = "lrax.SweepResult/3"
+
+Tree = Any  # a pytree
+Description = Any  # the structure of a pytree in JSON's terms
 
 
 def save(
     path: str | os.PathLike[str],
     arrays: dict[str, np.ndarray],
-    facts: dict[str, Any],
+    facts: Facts,
     format: str = RESULT,
     *,
     compressed: bool = True,
 ) -> Path:
-    """Writes arrays and facts to one file, whole or not at all; `.npz` is added to a path without a suffix."""
+    """Writes arrays and facts to one file, replaced as a whole or not at all.
+
+    A path without a suffix gets `.npz`.
+
+    Raises:
+      OSError: if it cannot be written. A file that was there is unchanged.
+    """
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".npz")
-    # NumPy stores dtypes that are not its own, such as bfloat16, as raw bytes: their names go into
-    # the JSON.
+    # NumPy cannot store dtypes that are not its own, such as bfloat16. They are stored as unsigned
+    # integers, and their names go into the JSON.
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     text = json.dumps({"format": format, **facts, "dtypes": dtypes})
     plain = {f"array/{name}": raw(array) for name, array in arrays.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            write = np.savez_compressed if compressed else np.savez
-            write(file, facts=np.array(text), **plain)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(
-                file.fileno()
-            )  # or a loss of power could leave the new name with nothing behind it
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def write(file: BinaryIO) -> None:
+        savez = np.savez_compressed if compressed else np.savez
+        savez(file, facts=np.array(text), **plain)  # pyright: ignore[reportArgumentType]
+
+    files.replace(path, write)
     return path
 
 
 def load(
-    path: str | os.PathLike[str], format: str = RESULT
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads what `save` wrote."""
-    path = Path(path)
+    path: str | os.PathLike[str], format: str = RESULT, *, expected: Expected | None = None
+) -> tuple[dict[str, np.ndarray], Facts]:
+    """Reads what `save` wrote.
+
+    Every array is checked before it is read: its declared size against the size of the file, its
+    dtype against the one that was saved, and both against `expected` where given.
+
+    Raises:
+      FileNotFoundError: if there is no file.
+      ValueError: if it is not a whole file of this format, or not what is expected.
+    """
     what = format.split("/")[0]
     try:
-        # Opened here, for NumPy leaves a file open that it cannot read.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            facts = json.loads(str(file["facts"]))
-            stored = {
-                name.removeprefix("array/"): file[name]
-                for name in file.files
-                if name.startswith("array/")
-            }
-        if facts["dtypes"].keys() != stored.keys():
-            raise ValueError(f"it lacks {sorted(facts['dtypes'].keys() - stored.keys())}")
-    except FileNotFoundError:
+        with files.open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = npz.members(archive, os.fstat(file.fileno()).st_size)
+            facts = npz.read_facts(archive, members)
+            written = facts.pop("format", None)
+            if written == format:
+                return _arrays(archive, members, facts, expected), facts
+    except (FileNotFoundError, MemoryError):
         raise
-    except Exception as error:  # of a spoiled file, NumPy, zipfile and zlib raise nearly anything
+    except Exception as error:  # of a damaged file, NumPy, zipfile and zlib raise nearly anything
         raise ValueError(f"`path` must be a whole file of a {what}, got {path}: {error}") from error
-    if (written := facts.pop("format", None)) != format:
-        raise ValueError(f"`path` must hold {format}, got {written!r} in {path}")
-    dtypes = facts.pop("dtypes")
-    return {name: from_raw(array, dtypes[name]) for name, array in stored.items()}, facts
+    raise ValueError(f"`path` must hold {format}, got {written!r:.100} in {path}")
 
 
-def flatten(tree: Any) -> tuple[list[Any], Any]:
+def flatten(tree: Tree) -> tuple[list[Any], Description]:
     """A pytree as its leaves and a description of its structure in JSON's terms.
 
-    Dicts, lists and tuples come back as they were. Of other nodes, such as named tuples and Equinox
-    modules, code would be needed; they come back as dicts by field name.
+    Dicts, lists and tuples come back as they were. To rebuild other nodes, such as named tuples and
+    Equinox modules, code would have to run; they come back as dicts by field name.
     """
     leaves: list[Any] = []
 
-    def describe(node: Any) -> Any:
+    def describe(node: Tree) -> Description:
         children, structure = jax.tree_util.tree_flatten_with_path(
             node, is_leaf=lambda other: other is not node
         )
@@ -94,42 +102,56 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
     return leaves, describe(tree)
 
 
-def unflatten(leaves: Any, description: Any) -> Any:
-    """The pytree of leaves and a description."""
-    if description is None or isinstance(description, int):
-        return None if description is None else leaves[description]
+def unflatten(leaves: list[Any], description: Description) -> Tree:
+    """The pytree of leaves and a description.
+
+    Raises:
+      ValueError: if the description is not one that `flatten` makes.
+    """
+    try:
+        return _unflatten(leaves, description)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(f"the structure of a pytree is not valid: {error!r:.100}") from error
+
+
+def _arrays(
+    archive: zipfile.ZipFile,
+    members: dict[str, zipfile.ZipInfo],
+    facts: Facts,
+    expected: Expected | None,
+) -> dict[str, np.ndarray]:
+    dtypes: dict[str, str] = facts.pop("dtypes")
+    stored = {name.removeprefix("array/") for name in members if name != "facts"}
+    if dtypes.keys() != stored:
+        raise ValueError(f"it lacks {sorted(dtypes.keys() ^ stored)}")
+    headers = {name: npz.header(archive, members[f"array/{name}"]) for name in dtypes}
+    for name, dtype in dtypes.items():
+        if headers[name].dtype != raw_dtype(dtype):
+            raise ValueError(f"its {name} holds {headers[name].dtype} in place of {dtype}")
+    wanted = expected(facts) if callable(expected) else expected
+    if wanted is not None:
+        found = {name: headers[name]._replace(dtype=dtype_of(dtypes[name])) for name in dtypes}
+        require_arrays(found, wanted)
+    return {
+        name: from_raw(npz.read(archive, members[f"array/{name}"]), dtype)
+        for name, dtype in dtypes.items()
+    }
+
+
+def _unflatten(leaves: list[Any], description: Description) -> Tree:
+    if description is None:
+        return None
+    if type(description) is int:
+        return leaves[description]
     ((kind, children),) = description.items()
     if kind == "dict":
-        return {key: unflatten(leaves, child) for key, child in children}
-    return {"list": list, "tuple": tuple}[kind](unflatten(leaves, child) for child in children)
+        return {key: _unflatten(leaves, child) for key, child in children}
+    return {"list": list, "tuple": tuple}[kind](_unflatten(leaves, child) for child in children)
 
 
-def _key(entry: Any) -> Any:
+def _key(entry: Any) -> str | int:
     for name in ("key", "name", "idx"):
         if hasattr(entry, name):
             value = getattr(entry, name)
             return value if isinstance(value, (str, int)) else str(value)
     return str(entry)
-
-
-def raw(array: np.ndarray) -> np.ndarray:
-    """An array as one of NumPy's own types."""
-    if array.dtype.hasobject:
-        raise TypeError(
-            f"an array of Python objects cannot be stored without pickle, got {array!r}"
-        )
-    return array if array.dtype.kind in "biufcU" else array.view(raw_dtype(array.dtype.name))
-
-
-def raw_dtype(name: str) -> np.dtype:
-    """The type of NumPy as which one of that name is stored."""
-    dtype = jnp.dtype(name)
-    return dtype if dtype.kind in "biufcU" else np.dtype(f"u{dtype.itemsize}")
-
-
-def from_raw(array: np.ndarray, name: str) -> np.ndarray:
-    """What `raw` made of an array of that type."""
-    if array.dtype.kind == "U":
-        return array
-    dtype = jnp.dtype(name)
-    return array if array.dtype == dtype else array.view(dtype)

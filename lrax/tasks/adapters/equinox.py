@@ -1,28 +1,31 @@
 """Equinox models as tasks."""
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
-from jax.tree_util import Partial
 
 from ... import _require
-from ...training.task import Task
+from ...training.batches import Batch, Minibatches
+from ...training.task import Batches, Task
 from . import models
+from .calls import Calls, Inputs, Keywords, calls
+from .models import Evaluate, Loss, Outputs, Params, State
 
 
 def from_equinox(
     model: Callable[[jax.Array], Any],
-    loss: Callable[..., Any],
-    batch: Any,
+    loss: Loss,
+    batch: Batches,
     *,
-    inputs: str | int | Callable[[Any], Any] | None = None,
-    held_out: Any = None,
-    evaluate: Callable[..., Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    inputs: Inputs = None,
+    held_out: Batch | Minibatches | None = None,
+    evaluate: Evaluate | None = None,
+    training: Keywords | None = None,
+    evaluation: Keywords | None = None,
     batched: bool = False,
     axis_name: str = "batch",
 ) -> Task:
@@ -41,13 +44,18 @@ def from_equinox(
       loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as the loss of a `lrax.Task`.
       batch: The batches, as the `batch` of a `lrax.Task`.
       inputs: What of a batch the model takes: a key or an index, or a function of the batch; a
-        tuple is several arguments. By default `"inputs"` of a dict, the first of a tuple or list,
-        and the whole of another batch.
-      held_out: One batch of held-out data, which `evaluate` sees whole; `None` for none.
-      evaluate: `evaluate(outputs, held_out) -> {name: scalar}`; by default `"val_loss"` and the
-        scalars of `aux`.
-      training: Keyword arguments of the model in training, beside its mode.
-      evaluation: Keyword arguments of the model in evaluation, beside its mode.
+        tuple is several arguments. By default it takes `"inputs"` of a dict, the first entry of a
+        tuple or list, and the whole of another batch.
+      held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
+        size=...)`. The latter is evaluated in batches, in order and without a transform; use it
+        where the whole does not fit the device's memory. `None` is for no evaluation.
+      evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
+        `evaluate(outputs, batch, key)`; by default `"val_loss"` and the scalars of `aux`. Of
+        several batches, each metric is the mean, weighted by the number of examples. That is right
+        for means such as a loss or an accuracy; it is not for others, such as an AUC or a
+        perplexity.
+      training: Keyword arguments of the model in training, besides its mode.
+      evaluation: Keyword arguments of the model in evaluation, besides its mode.
       batched: Whether the model takes whole batches. Otherwise it takes one example, as Equinox's
         layers do, and is mapped by `jax.vmap`. If it has an argument `key`, each example gets one
         of `jax.random.split(key, examples)`, and a whole batch the key of the step itself; in
@@ -80,106 +88,123 @@ def from_equinox(
     equinox = _require.extra("equinox", "equinox")
     if not callable(model) or isinstance(model, equinox.Module):
         raise TypeError(
-            f"`model` must be a function from a key to an equinox.Module, got a {type(model).__name__}"
+            "`model` must be a function from a key to an equinox.Module,"
+            f" got {type(model).__name__}"
         )
-    models.check(loss, held_out, evaluate)
-    calls = models.calls(inputs, training, evaluation)
+    models.check(loss, batch, held_out, evaluate)
+    described = calls(inputs, training, evaluation)
     _require.flag("batched", batched)
     if not isinstance(axis_name, str):
         raise TypeError(f"`axis_name` must be a str, got {axis_name!r}")
     found = []
 
     def arrays() -> Any:
-        params, others, static, state = _parts(model(jax.random.key(0)))
-        found.append((static, takes_key(static, calls)))
-        return params, others, state
+        parts = _parts(model(jax.random.key(0)))
+        found.append(parts.static)
+        return parts.params, parts.others, parts.state
 
+    # Abstract: no device is touched, and the task may be built inside of a traced function.
     params, others, state = jax.eval_shape(arrays)
     if not jax.tree.leaves(params):
         raise ValueError("`model` must have floating-point arrays to train, got none")
-    stateful = bool(jax.tree.leaves((others, state)))
-    (rest, with_key), with_state = found[0], state is not None
+    call = type(found[0]).__call__
+    described.check(call)
     # Leaves that are no arrays, such as activation functions, stay beside the structure.
-    leaves, structure = jax.tree.flatten(rest)
-    static = models.Static(
-        (
-            structure,
-            tuple(leaves),
-            calls,
-            with_key,
-            with_state,
-            None if batched else axis_name,
-            stateful,
-        )
+    leaves, structure = jax.tree.flatten(found[0])
+    adapted = _Model(
+        structure,
+        tuple(leaves),
+        described,
+        with_key=_takes_key(call, described),
+        with_state=state is not None,
+        axis_name=None if batched else axis_name,
+        stateful=bool(jax.tree.leaves((others, state))),
     )
-    return models.as_task(
-        _forward,
-        static,
-        init=Partial(_init, static, model),
-        loss=loss,
-        batch=batch,
-        held_out=held_out,
-        evaluate=evaluate,
-        stateful=stateful,
+    return models.task_of(
+        adapted, model, loss=loss, batch=batch, held_out=held_out, evaluate=evaluate
     )
 
 
-def _parts(built: Any) -> tuple[Any, Any, Any, Any]:
-    """Parameters, other arrays, what is no array, and the state or `None`."""
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """An Equinox model without its arrays."""
+
+    structure: jax.tree_util.PyTreeDef
+    leaves: tuple[Any, ...]  # those that are no arrays
+    calls: Calls
+    with_key: bool
+    with_state: bool
+    axis_name: str | None  # None for a model of whole batches
+    stateful: bool
+
+    def init(self, source: Callable[[jax.Array], Any], key: jax.Array) -> Any:
+        """The arrays of a new model."""
+        parts = _parts(source(key))
+        if not self.stateful:
+            return parts.params
+        # A weakly typed counter would come back from its first update with another type.
+        strong = lambda leaf: lax.convert_element_type(leaf, leaf.dtype)
+        return parts.params, {"arrays": parts.others, "state": jax.tree.map(strong, parts.state)}
+
+    def forward(
+        self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
+    ) -> tuple[Outputs, State]:
+        """Calls the module, by `jax.vmap` where it takes one example."""
+        import equinox
+
+        others, held = (state["arrays"], state["state"]) if self.stateful else (None, None)
+        static = jax.tree.unflatten(self.structure, self.leaves)
+        module = equinox.combine(params, static, *([] if others is None else [others]))
+        module = equinox.nn.inference_mode(module, value=not training)
+        # A `State` may be used once, and a line search comes back to it: each call has a copy.
+        held = jax.tree.map(lambda leaf: leaf, held)
+        keywords = self.calls.keywords(training=training)
+        arguments = self.calls.arguments(batch)
+
+        def call(arguments: tuple[Any, ...], key: Any, held: Any) -> tuple[Outputs, Any]:
+            own = {**keywords, "key": key} if self.with_key else keywords
+            if self.with_state:
+                return module(*arguments, held, **own)
+            return module(*arguments, **own), None
+
+        if self.axis_name is None:
+            outputs, held = call(arguments, key, held)
+        else:
+            examples = len(jax.tree.leaves(arguments)[0])
+            keys = jax.random.split(key, examples) if self.with_key else None
+            mapped = jax.vmap(
+                call, in_axes=(0, 0, None), out_axes=(0, None), axis_name=self.axis_name
+            )
+            outputs, held = mapped(arguments, keys, held)
+        return outputs, {"arrays": others, "state": held} if self.stateful else None
+
+
+class _Parts(NamedTuple):
+    """What `model` returned, taken apart."""
+
+    params: Params
+    others: Any  # arrays that are not trained
+    static: Any  # what is no array
+    state: Any  # an equinox.nn.State, or None
+
+
+def _parts(built: Any) -> _Parts:
     import equinox
 
     module, state = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
-    if not isinstance(module, equinox.Module) or not (
-        state is None or isinstance(state, equinox.nn.State)
-    ):
-        words = "an equinox.Module or (module, state) with an equinox.nn.State"
+    is_state = state is None or isinstance(state, equinox.nn.State)
+    if not isinstance(module, equinox.Module) or not is_state:
+        got = jax.tree.map(type, built, is_leaf=lambda x: x is not built)
         raise TypeError(
-            f"`model` must return {words}, got {jax.tree.map(type, built, is_leaf=lambda x: x is not built)}"
+            "`model` must return an equinox.Module or (module, state) with an equinox.nn.State,"
+            f" got {got}"
         )
     params, rest = equinox.partition(module, equinox.is_inexact_array)
     others, static = equinox.partition(rest, equinox.is_array)
-    return params, others, static, state
+    return _Parts(params, others, static, state)
 
 
-def takes_key(module: Any, calls: models.Calls) -> bool:
+def _takes_key(call: Callable[..., Any], described: Calls) -> bool:
     """Whether a model has an argument `key` that its keyword arguments leave open."""
-    named = {name for name, _ in (*calls.training, *calls.evaluation)}
-    return "key" in inspect.signature(type(module).__call__).parameters and "key" not in named
-
-
-def _init(static: models.Static, build: Any, key: jax.Array) -> Any:
-    params, others, _, state = _parts(build(key))
-    # A weakly typed counter would come back from its first update with another type.
-    strong = lambda tree: jax.tree.map(
-        lambda leaf: lax.convert_element_type(leaf, leaf.dtype), tree
-    )
-    return (params, {"arrays": others, "state": strong(state)}) if static.value[-1] else params
-
-
-def _forward(
-    static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, training: bool
-) -> tuple[Any, Any]:
-    import equinox
-
-    structure, leaves, calls, with_key, with_state, axis_name, _ = static.value
-    others, held = (None, None) if state is None else (state["arrays"], state["state"])
-    module = equinox.combine(
-        params, jax.tree.unflatten(structure, leaves), *(() if others is None else (others,))
-    )
-    module = equinox.nn.inference_mode(module, value=not training)
-    # A `State` may be used once, and a line search comes back to it: each call works on a copy.
-    held = jax.tree.map(lambda leaf: leaf, held)
-    keywords = dict(calls.training if training else calls.evaluation)
-    arguments = calls.take(batch)
-
-    def call(arguments, key, held):
-        own = {**keywords, "key": key} if with_key else keywords
-        return module(*arguments, held, **own) if with_state else (module(*arguments, **own), None)
-
-    if axis_name is None:
-        outputs, held = call(arguments, key, held)
-    else:
-        keys = jax.random.split(key, len(jax.tree.leaves(arguments)[0])) if with_key else None
-        mapped = jax.vmap(call, in_axes=(0, 0, None), out_axes=(0, None), axis_name=axis_name)
-        outputs, held = mapped(arguments, keys, held)
-    return outputs, None if state is None else {"arrays": others, "state": held}
+    named = {name for name, _ in (*described.training, *described.evaluation)}
+    return "key" in inspect.signature(call).parameters and "key" not in named

@@ -1,26 +1,31 @@
 """Flax Linen models as tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-from jax.tree_util import Partial
+import numpy as np
+from jax import numpy as jnp
 
 from ... import _require
-from ...training.task import Task
+from ...training.batches import Batch, Minibatches
+from ...training.task import Batches, Task
 from . import models
+from .calls import Calls, Inputs, Keywords, calls
+from .models import Evaluate, Loss, Outputs, Params, State
 
 
 def from_linen(
     model: Any,
-    loss: Callable[..., Any],
-    batch: Any,
+    loss: Loss,
+    batch: Batches,
     *,
-    inputs: str | int | Callable[[Any], Any] | None = None,
-    held_out: Any = None,
-    evaluate: Callable[..., Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    inputs: Inputs = None,
+    held_out: Batch | Minibatches | None = None,
+    evaluate: Evaluate | None = None,
+    training: Keywords | None = None,
+    evaluation: Keywords | None = None,
     rngs: Sequence[str] = ("dropout",),
     example: Any = None,
 ) -> Task:
@@ -36,11 +41,16 @@ def from_linen(
       loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as the loss of a `lrax.Task`.
       batch: The batches, as the `batch` of a `lrax.Task`.
       inputs: What of a batch the model takes: a key or an index, or a function of the batch; a
-        tuple is several arguments. By default `"inputs"` of a dict, the first of a tuple or list,
-        and the whole of another batch.
-      held_out: One batch of held-out data, which `evaluate` sees whole; `None` for none.
-      evaluate: `evaluate(outputs, held_out) -> {name: scalar}`; by default `"val_loss"` and the
-        scalars of `aux`.
+        tuple is several arguments. By default it takes `"inputs"` of a dict, the first entry of a
+        tuple or list, and the whole of another batch.
+      held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
+        size=...)`. The latter is evaluated in batches, in order and without a transform; use it
+        where the whole does not fit the device's memory. `None` is for no evaluation.
+      evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
+        `evaluate(outputs, batch, key)`; by default `"val_loss"` and the scalars of `aux`. Of
+        several batches, each metric is the mean, weighted by the number of examples. That is right
+        for means such as a loss or an accuracy; it is not for others, such as an AUC or a
+        perplexity.
       training: Keyword arguments of the model in training, such as `{"train": True}`.
       evaluation: Keyword arguments of the model in evaluation, such as `{"train": False}`.
       rngs: Names of the streams of random numbers that the model draws from. A single one has the
@@ -74,56 +84,81 @@ def from_linen(
     linen = _require.extra("flax.linen", "flax")
     if not isinstance(model, linen.Module):
         raise TypeError(
-            f"`model` must be a flax.linen.Module, got {model!r}; see `from_nnx` for models of flax.nnx"
+            f"`model` must be a flax.linen.Module, got {type(model).__name__};"
+            " see `from_nnx` for models of flax.nnx"
         )
-    models.check(loss, held_out, evaluate)
-    if isinstance(rngs, str) or not all(isinstance(name, str) for name in rngs):
+    models.check(loss, batch, held_out, evaluate)
+    if not isinstance(rngs, (tuple, list)) or not all(isinstance(name, str) for name in rngs):
         raise TypeError(f"`rngs` must be a list of names, got {rngs!r}")
-    calls = models.calls(inputs, training, evaluation)
-    first = models.example(batch, example)
-    shapes = jax.eval_shape(lambda: _variables(model, calls, first, jax.random.key(0)))
+    described = calls(inputs, training, evaluation)
+    described.check(type(model).__call__)
+    first = first_batch(batch) if example is None else models.data("example", example)
+    adapted = _Model(model, described, tuple(rngs), stateful=False)
+    try:
+        # Abstract: no device is touched, and the task may be built inside of a traced function.
+        shapes = jax.eval_shape(lambda: adapted.variables(first, jax.random.key(0)))
+    except ValueError as error:
+        if example is None:
+            raise
+        raise ValueError(f"`example` must be a batch that the model takes: {error}") from error
     if "params" not in shapes:
         raise ValueError(
             f"`model` must have parameters to train, got the collections {list(shapes)}"
         )
-    stateful = len(shapes) > 1
-    static = models.Static((model, calls, tuple(rngs), stateful))
-    return models.as_task(
-        _forward,
-        static,
-        init=Partial(_init, static, first),
-        loss=loss,
-        batch=batch,
-        held_out=held_out,
-        evaluate=evaluate,
-        stateful=stateful,
+    adapted = dataclasses.replace(adapted, stateful=len(shapes) > 1)
+    return models.task_of(
+        adapted, first, loss=loss, batch=batch, held_out=held_out, evaluate=evaluate
     )
 
 
-def _variables(model: Any, calls: models.Calls, first: Any, key: jax.Array) -> dict[str, Any]:
-    return dict(model.init(key, *calls.take(first), **dict(calls.training)))
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """A Linen model."""
+
+    module: Any  # linen.Module
+    calls: Calls
+    rngs: tuple[str, ...]
+    stateful: bool
+
+    def init(self, source: Batch, key: jax.Array) -> Any:
+        """The collections of the model for batches such as `source`."""
+        variables = self.variables(source, key)
+        params = variables.pop("params")
+        return (params, variables) if self.stateful else params
+
+    def variables(self, first: Batch, key: jax.Array) -> dict[str, Any]:
+        """All collections at the start."""
+        arguments, keywords = self.calls.arguments(first), self.calls.keywords(training=True)
+        return dict(self.module.init(key, *arguments, **keywords))
+
+    def forward(
+        self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
+    ) -> tuple[Outputs, State]:
+        """Applies the module. In training its other collections may change."""
+        variables = {"params": params, **(state or {})}
+        arguments = self.calls.arguments(batch)
+        keywords = {**self.calls.keywords(training=training), "rngs": self._keys(key)}
+        if state is None or not training:
+            return self.module.apply(variables, *arguments, **keywords), state
+        outputs, changed = self.module.apply(variables, *arguments, mutable=list(state), **keywords)
+        return outputs, {**state, **changed}
+
+    def _keys(self, key: jax.Array) -> dict[str, jax.Array]:
+        if len(self.rngs) == 1:
+            return {self.rngs[0]: key}
+        return {name: jax.random.fold_in(key, i) for i, name in enumerate(self.rngs)}
 
 
-def _init(static: models.Static, first: Any, key: jax.Array) -> Any:
-    model, calls, _, stateful = static.value
-    variables = _variables(model, calls, first, key)
-    params = variables.pop("params")
-    return (params, variables) if stateful else params
-
-
-def _forward(
-    static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, training: bool
-) -> tuple[Any, Any]:
-    model, calls, rngs, _ = static.value
-    variables, arguments = {"params": params, **(state or {})}, calls.take(batch)
-    keywords = {**dict(calls.training if training else calls.evaluation), "rngs": _keys(rngs, key)}
-    if state is None or not training:
-        return model.apply(variables, *arguments, **keywords), state
-    outputs, changed = model.apply(variables, *arguments, mutable=list(state), **keywords)
-    return outputs, {**state, **changed}
-
-
-def _keys(names: tuple[str, ...], key: jax.Array) -> dict[str, jax.Array]:
-    if len(names) == 1:
-        return {names[0]: key}
-    return {name: jax.random.fold_in(key, i) for i, name in enumerate(names)}
+def first_batch(batch: Batches) -> Batch:
+    """A batch of a source, for its shapes."""
+    if isinstance(batch, Minibatches):
+        return jax.tree.map(lambda array: array[: batch.size], batch.arrays)
+    if callable(batch):  # its shapes are enough, and abstract: no device is touched
+        shapes = jax.eval_shape(lambda: batch(jnp.int32(0), jax.random.key(0)))
+        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    if isinstance(batch, Iterator) or not isinstance(batch, Iterable):
+        raise ValueError(
+            "`example` must be a batch where `batch` can be read only once, as a"
+            f" {type(batch).__name__} can"
+        )
+    return models.data("batch", next(iter(batch)))

@@ -1,196 +1,229 @@
-"""What the adapters of `lrax.tasks.from_linen`, `from_nnx` and `from_equinox` share: how a batch meets a model."""
+"""The task of a model of another library: what the adapters share."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax import numpy as jnp
 from jax.tree_util import Partial
 
-from ...training.batches import Minibatches
-from ...training.task import Task
+from ...training.batches import Batch, Minibatches, check_batch
+from ...training.held_out import Metrics, in_batches
+from ...training.task import Task, takes_key
+
+Params = Any
+State = Any  # of a stateful model, None otherwise
+Outputs = Any
+Loss = Callable[[Outputs, Batch], Any]
+Evaluate = Callable[..., Mapping[str, Any]]
+
+
+class Model(Protocol):
+    """What is known of a model besides its arrays."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it has a state."""
+        ...
+
+    def init(self, source: Any, key: jax.Array) -> Any:
+        """The parameters, or (params, state) of a stateful model.
+
+        Args:
+          source: What they are made from: a function, or a batch.
+          key: The key of the run's parameters.
+        """
+        ...
+
+    def forward(
+        self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
+    ) -> tuple[Outputs, State]:
+        """The outputs of a batch, and the new state."""
+        ...
 
 
 @jax.tree_util.register_static
 class Static:
-    """A value that is no data: a pytree without leaves.
+    """A pytree without leaves that holds a model.
 
-    Two are equal, and share a compiled program, if their values are; a value without a hash is
-    equal to itself alone.
+    Two are equal, and share a compiled program, if their models are equal. A model without a hash
+    is equal to itself alone.
     """
 
-    def __init__(self, value: Any):
-        self.value = value
+    def __init__(self, model: Model):
+        self.model = model
         try:
-            self._hash = hash(value)
+            self._hash = hash(model)
         except TypeError:
             self._hash = None
 
     def __hash__(self) -> int:
-        return id(self.value) if self._hash is None else self._hash
+        return id(self.model) if self._hash is None else self._hash
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Static):
             return NotImplemented
         if self._hash is None or self._hash != other._hash:
-            return self.value is other.value
-        return self.value == other.value
+            return self.model is other.model
+        return self.model == other.model
 
 
-@dataclasses.dataclass(frozen=True)
-class Calls:
-    """How a model is called: what it takes of a batch, and its keyword arguments; hashable if they are."""
-
-    inputs: Any
-    training: tuple[tuple[str, Any], ...]
-    evaluation: tuple[tuple[str, Any], ...]
-
-    def take(self, batch: Any) -> tuple[Any, ...]:
-        """The positional arguments of the model, as JAX arrays; several if it takes a tuple of the batch."""
-        inputs: Any = self.inputs
-        if inputs is None:
-            inputs = (
-                "inputs"
-                if isinstance(batch, Mapping)
-                else 0
-                if isinstance(batch, (tuple, list))
-                else lambda x: x
-            )
-        try:
-            taken = inputs(batch) if callable(inputs) else batch[inputs]
-        except (KeyError, IndexError, TypeError) as error:
-            if callable(inputs):
-                raise
-            has = list(batch) if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
-            message = f"`inputs` must say what of a batch the model takes: {inputs!r} is not in it; it has {has}"
-            raise ValueError(message) from error
-        taken = jax.tree.map(jnp.asarray, taken)
-        return taken if isinstance(taken, tuple) else (taken,)
-
-
-def calls(inputs: Any, training: Any, evaluation: Any) -> Calls:
-    """Requires a description of how a model is called."""
-    if isinstance(inputs, bool) or not (
-        inputs is None or isinstance(inputs, (str, int)) or callable(inputs)
-    ):
-        raise TypeError(
-            f"`inputs` must be a key, an index or a function of a batch, got {inputs!r}"
-        )
-    for name, keywords in (("training", training), ("evaluation", evaluation)):
-        if not (keywords is None or isinstance(keywords, Mapping)) or any(
-            not isinstance(k, str) for k in keywords or ()
-        ):
-            raise TypeError(
-                f"`{name}` must be a dict of keyword arguments of the model, got {keywords!r}"
-            )
-    return Calls(inputs, tuple((training or {}).items()), tuple((evaluation or {}).items()))
-
-
-def check(loss: Any, held_out: Any, evaluate: Any) -> None:
-    """Requires functions of the model's outputs, and data for what is evaluated."""
+def check(loss: Any, batch: Any, held_out: Any, evaluate: Any) -> None:
+    """Requires functions of the model's outputs, batches, and data for the evaluation."""
     if not callable(loss):
         raise TypeError(f"`loss` must be a function of (outputs, batch), got {loss!r}")
-    if evaluate is not None and not callable(evaluate):
+    check_batch(batch)
+    if held_out is not None:
+        data("held_out", held_out)
+    if evaluate is None:
+        return
+    if not callable(evaluate):
         raise TypeError(
-            f"`evaluate` must be a function of (outputs, held_out) or None, got {evaluate!r}"
+            "`evaluate` must be a function of (outputs, batch) and optionally a key, or None,"
+            f" got {evaluate!r}"
         )
-    if evaluate is not None and held_out is None:
+    if held_out is None:
         raise ValueError("`held_out` must be a batch for `evaluate` to work on, got None")
 
 
-def as_data(batch: Any) -> Any:
-    """A batch whose leaves are arrays, so that they enter programs as arguments."""
-    return jax.tree.map(
-        lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batch
-    )
-
-
-def example(batch: Any, given: Any) -> Any:
-    """A batch to initialise a model with: the one given, or the first one of a source."""
-    if given is not None:
-        return as_data(given)
-    if isinstance(batch, Minibatches):
-        return jax.tree.map(lambda array: array[: batch.size], batch.arrays)
-    if callable(batch):  # its shapes are enough, and abstract: no device is touched
-        shapes = jax.eval_shape(lambda: batch(jnp.int32(0), jax.random.key(0)))
-        return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    if isinstance(batch, Iterator) or not isinstance(batch, Iterable):
-        raise ValueError(
-            f"`example` must be a batch where `batch` can be read but once, as a {type(batch).__name__} can"
-        )
-    return as_data(next(iter(batch)))
-
-
-def as_task(
-    forward: Callable[..., tuple[Any, Any]],
-    static: Static,
-    *,
-    init: Callable[..., Any],
-    loss: Callable[..., Any],
-    batch: Any,
-    held_out: Any,
-    evaluate: Callable[..., Any] | None,
-    stateful: bool,
-) -> Task:
-    """The task of a model.
+def data(name: str, batch: Any) -> Batch:
+    """Requires arrays of examples, which then enter programs as arguments.
 
     Args:
-      forward: `forward(static, params, state, batch, key, training=) -> (outputs, state)`, with
-        `None` for no state.
-      static: What `forward` knows of the model.
-      init: The task's.
+      name: The caller's name of the argument.
+      batch: A pytree of arrays, or `lrax.minibatches`, whose transform is left out.
+    """
+    if isinstance(batch, Minibatches):
+        return Minibatches(batch.arrays, None, batch.size, batch.shuffle)
+    is_array = lambda leaf: isinstance(leaf, jax.Array)
+    try:
+        arrays = jax.tree.map(lambda leaf: leaf if is_array(leaf) else np.asarray(leaf), batch)
+    except ValueError as error:  # NumPy's, of ragged lists
+        raise ValueError(f"`{name}` must be a batch of arrays, got {batch!r}") from error
+    leaves = jax.tree.leaves(arrays)
+    if any(leaf.dtype.kind in "OSUMm" for leaf in leaves):
+        raise TypeError(
+            f"`{name}` must be a batch of numbers or `lrax.minibatches(arrays, size=...)`,"
+            f" got {type(batch).__name__}"
+        )
+    if not any(leaf.ndim and leaf.shape[0] for leaf in leaves):
+        raise ValueError(f"`{name}` must be a batch of at least one example, got {batch!r}")
+    return arrays
+
+
+def task_of(
+    model: Model,
+    source: Any,
+    *,
+    loss: Loss,
+    batch: Any,
+    held_out: Batch | Minibatches | None,
+    evaluate: Evaluate | None,
+) -> Task:
+    """The task that trains a model.
+
+    Args:
+      model: The model.
+      source: What its parameters are made from: the first argument of `model.init`.
       loss: Of the outputs and the batch.
       batch: The task's.
-      held_out: A batch, or `None`.
-      evaluate: Of the outputs on it, or `None`.
-      stateful: Whether there is a state.
+      held_out: Data, or None.
+      evaluate: Of the outputs on it and its batch, or None for the loss and its `aux`.
     """
+    static = Static(model)
+    evaluation = None
+    if held_out is not None:
+        keyed = evaluate is not None and takes_key(evaluate, 2, "evaluate")
+        function = _EVALUATIONS[model.stateful, keyed]
+        evaluation = Partial(function, static, loss, evaluate, data("held_out", held_out))
     return Task(
-        init=init,
-        loss=Partial(_stateful_loss if stateful else _loss, forward, static, loss),
+        init=Partial(_init, static, source),
+        loss=Partial(_stateful_loss if model.stateful else _loss, static, loss),
         batch=batch,
-        evaluate=None
-        if held_out is None
-        else Partial(_evaluate, forward, static, loss, evaluate, as_data(held_out)),
-        stateful=stateful,
+        evaluate=evaluation,
+        stateful=model.stateful,
     )
 
 
-def _loss(forward: Any, static: Static, loss: Any, params: Any, batch: Any, key: jax.Array) -> Any:
-    value, aux = _split(loss(forward(static, params, None, batch, key, training=True)[0], batch))
-    return value if aux is None else (value, aux)
+def _init(static: Static, source: Any, key: jax.Array) -> Any:
+    return static.model.init(source, key)
+
+
+def _loss(static: Static, loss: Loss, params: Params, batch: Batch, key: jax.Array) -> Any:
+    return loss(static.model.forward(params, None, batch, key, training=True)[0], batch)
 
 
 def _stateful_loss(
-    forward: Any, static: Static, loss: Any, params: Any, state: Any, batch: Any, key: jax.Array
+    static: Static, loss: Loss, params: Params, state: State, batch: Batch, key: jax.Array
 ) -> Any:
-    outputs, state = forward(static, params, state, batch, key, training=True)
-    value, aux = _split(loss(outputs, batch))
+    outputs, state = static.model.forward(params, state, batch, key, training=True)
+    value, aux = _value_and_aux(loss(outputs, batch))
     return value, state if aux is None else (state, aux)
 
 
-def _evaluate(
-    forward: Any,
+def _metrics(
     static: Static,
-    loss: Any,
-    evaluate: Any,
-    held_out: Any,
-    params: Any,
-    state: Any = None,
-) -> dict[str, Any]:
-    """The user's metrics; by default the loss and the scalars of its `aux`, with `val_` before."""
-    outputs, _ = forward(static, params, state, held_out, jax.random.key(0), training=False)
-    if evaluate is not None:
-        return evaluate(outputs, held_out)
-    value, aux = _split(loss(outputs, held_out))
+    loss: Loss,
+    evaluate: Evaluate | None,
+    held_out: Batch | Minibatches,
+    params: Params,
+    state: State,
+    key: jax.Array | None,
+) -> Mapping[str, Any]:
+    """The metrics of the held-out data, of all its batches or of the one that it is."""
+
+    def of(batch: Batch, key: jax.Array | None) -> Mapping[str, Any]:
+        # The model's own random numbers are the same in every evaluation.
+        fixed = jax.random.key(0)
+        outputs, _ = static.model.forward(params, state, batch, fixed, training=False)
+        if evaluate is None:
+            return _loss_metrics(loss(outputs, batch))
+        return evaluate(outputs, batch) if key is None else evaluate(outputs, batch, key)
+
+    if not isinstance(held_out, Minibatches):
+        return of(held_out, key)
+    own = lambda index: None if key is None else jax.random.fold_in(key, index)
+    return in_batches(held_out, lambda batch, index: of(batch, own(index)))
+
+
+# `Task` tells by the signature of `evaluate` whether it takes a state and a key.
+
+
+def _evaluate(
+    static: Static, loss: Loss, evaluate: Any, held_out: Any, params: Params
+) -> Mapping[str, Any]:
+    return _metrics(static, loss, evaluate, held_out, params, None, None)
+
+
+def _evaluate_with_key(
+    static: Static, loss: Loss, evaluate: Any, held_out: Any, params: Params, key: jax.Array
+) -> Mapping[str, Any]:
+    return _metrics(static, loss, evaluate, held_out, params, None, key)
+
+
+def _evaluate_stateful(
+    static: Static, loss: Loss, evaluate: Any, held_out: Any, params: Params, state: State
+) -> Mapping[str, Any]:
+    return _metrics(static, loss, evaluate, held_out, params, state, None)
+
+
+_EVALUATIONS = {
+    (False, False): _evaluate,
+    (False, True): _evaluate_with_key,
+    (True, False): _evaluate_stateful,
+    (True, True): _metrics,
+}
+
+
+def _loss_metrics(output: Any) -> Metrics:
+    """The loss and the scalars of its `aux`, with `val_` before their names."""
+    value, aux = _value_and_aux(output)
     scalars = aux if isinstance(aux, Mapping) else {}
-    return {"val_loss": value} | {
-        f"val_{name}": x for name, x in scalars.items() if jnp.ndim(x) == 0
-    }
+    named = {f"val_{name}": x for name, x in scalars.items() if jnp.ndim(x) == 0}
+    return {"val_loss": value, **named}
 
 
-def _split(output: Any) -> tuple[Any, Any]:
-    """The scalar of a loss and its `aux`, or `None`."""
+def _value_and_aux(output: Any) -> tuple[Any, Any]:
+    """The scalar of a loss, and its `aux` or None."""
     return output if isinstance(output, tuple) and len(output) == 2 else (output, None)

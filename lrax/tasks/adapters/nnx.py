@@ -1,27 +1,30 @@
 """Flax NNX models as tasks."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import numpy as jnp
-from jax.tree_util import Partial
 
 from ... import _require
-from ...training.task import Task
+from ...training.batches import Batch, Minibatches
+from ...training.task import Batches, Task
 from . import models
+from .calls import Calls, Inputs, Keywords, calls
+from .models import Evaluate, Loss, Outputs, Params, State
 
 
 def from_nnx(
     model: Callable[[Any], Any],
-    loss: Callable[..., Any],
-    batch: Any,
+    loss: Loss,
+    batch: Batches,
     *,
-    inputs: str | int | Callable[[Any], Any] | None = None,
-    held_out: Any = None,
-    evaluate: Callable[..., Any] | None = None,
-    training: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    inputs: Inputs = None,
+    held_out: Batch | Minibatches | None = None,
+    evaluate: Evaluate | None = None,
+    training: Keywords | None = None,
+    evaluation: Keywords | None = None,
     wrt: Any = None,
 ) -> Task:
     """A task that trains a Flax NNX model.
@@ -42,13 +45,18 @@ def from_nnx(
       loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as the loss of a `lrax.Task`.
       batch: The batches, as the `batch` of a `lrax.Task`.
       inputs: What of a batch the model takes: a key or an index, or a function of the batch; a
-        tuple is several arguments. By default `"inputs"` of a dict, the first of a tuple or list,
-        and the whole of another batch.
-      held_out: One batch of held-out data, which `evaluate` sees whole; `None` for none.
-      evaluate: `evaluate(outputs, held_out) -> {name: scalar}`; by default `"val_loss"` and the
-        scalars of `aux`.
-      training: Keyword arguments of the model in training, beside its mode.
-      evaluation: Keyword arguments of the model in evaluation, beside its mode.
+        tuple is several arguments. By default it takes `"inputs"` of a dict, the first entry of a
+        tuple or list, and the whole of another batch.
+      held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
+        size=...)`. The latter is evaluated in batches, in order and without a transform; use it
+        where the whole does not fit the device's memory. `None` is for no evaluation.
+      evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
+        `evaluate(outputs, batch, key)`; by default `"val_loss"` and the scalars of `aux`. Of
+        several batches, each metric is the mean, weighted by the number of examples. That is right
+        for means such as a loss or an accuracy; it is not for others, such as an AUC or a
+        perplexity.
+      training: Keyword arguments of the model in training, besides its mode.
+      evaluation: Keyword arguments of the model in evaluation, besides its mode.
       wrt: An NNX filter of the variables to train; by default `nnx.Param`. `nnx.LoRAParam` trains
         adapters alone.
 
@@ -78,90 +86,118 @@ def from_nnx(
     nnx = _require.extra("flax.nnx", "flax")
     if not callable(model) or isinstance(model, nnx.Module):
         raise TypeError(
-            f"`model` must be a function from nnx.Rngs to a flax.nnx.Module, got a {type(model).__name__}"
+            "`model` must be a function from nnx.Rngs to a flax.nnx.Module,"
+            f" got {type(model).__name__}"
         )
-    models.check(loss, held_out, evaluate)
-    calls = models.calls(inputs, training, evaluation)
-    filters = (nnx.Param if wrt is None else wrt, nnx.RngState, nnx.Intermediate, ...)
-    graphs = []
+    models.check(loss, batch, held_out, evaluate)
+    described = calls(inputs, training, evaluation)
+    filters = (_filter(wrt), nnx.RngState, nnx.Intermediate, ...)
+    found = []
 
     def variables() -> Any:
         built = model(nnx.Rngs(jax.random.key(0)))
         if not isinstance(built, nnx.Module):
-            raise TypeError(f"`model` must return a flax.nnx.Module, got a {type(built).__name__}")
+            raise TypeError(f"`model` must return a flax.nnx.Module, got {type(built).__name__}")
+        described.check(type(built).__call__)
         graph, *states = nnx.split(built, *filters)
-        graphs.append(graph)
+        found.append(graph)
         return states
 
+    # Abstract: no device is touched, and the task may be built inside of a traced function.
     params, streams, _, others = jax.eval_shape(variables)
     if not jax.tree.leaves(params):
         raise ValueError(
             f"`model` must have variables of the kind `wrt` to train, got none of {filters[0]}"
         )
+    unfit = {str(leaf.dtype) for leaf in jax.tree.leaves(params) if not _trains(leaf)}
+    if unfit:
+        raise ValueError(
+            f"`wrt` must select floating-point variables, got dtypes {', '.join(sorted(unfit))}"
+        )
     stateful = bool(jax.tree.leaves(others))
-    static = models.Static(
-        (graphs[0], filters, models.Static(_description(streams)), calls, stateful)
-    )
-    return models.as_task(
-        _forward,
-        static,
-        init=Partial(_init, static, model),
-        loss=loss,
-        batch=batch,
-        held_out=held_out,
-        evaluate=evaluate,
-        stateful=stateful,
+    adapted = _Model(found[0], filters, Streams.of(streams), described, stateful)
+    return models.task_of(
+        adapted, model, loss=loss, batch=batch, held_out=held_out, evaluate=evaluate
     )
 
 
-def _description(streams: Any) -> Any:
-    """Structure of the streams' variables; for each its shape, and its dtype or `None` for keys."""
-    leaves, structure = jax.tree.flatten(streams)
-    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return structure, tuple((leaf.shape, None if is_key(leaf) else leaf.dtype) for leaf in leaves)
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """An NNX model without its variables."""
+
+    graph: Any  # nnx.GraphDef
+    filters: tuple[Any, ...]  # of the parameters, the streams, what is not kept, and the state
+    streams: "Streams"
+    calls: Calls
+    stateful: bool
+
+    def init(self, source: Callable[[Any], Any], key: jax.Array) -> Any:
+        """The variables of a new model."""
+        from flax import nnx
+
+        _, params, _, _, others = nnx.split(source(nnx.Rngs(key)), *self.filters)
+        return (params, others) if self.stateful else params
+
+    def forward(
+        self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
+    ) -> tuple[Outputs, State]:
+        """Calls a model that is made for this call, so that its changes reach no other trace."""
+        from flax import nnx
+
+        # New variables: those of the caller belong to another trace, and NNX lets no other change
+        # them.
+        variables = jax.tree.map(lambda leaf: leaf, (params, *([state] if self.stateful else [])))
+        model = nnx.merge(self.graph, *variables, self.streams.seeded(key))
+        model.train() if training else model.eval()
+        outputs = model(*self.calls.arguments(batch), **self.calls.keywords(training=training))
+        return outputs, nnx.split(model, *self.filters)[-1] if self.stateful else None
 
 
-def _seeded(description: Any, key: jax.Array) -> Any:
-    """The streams' variables: keys of their own for each, and counts of zero."""
-    structure, leaves = description
-    values, streams = [], 0
-    for shape, dtype in leaves:
-        if dtype is None:
-            own = jax.random.fold_in(key, streams)
-            values.append(jax.random.split(own, shape) if shape else own)
-            streams += 1
-        else:
-            values.append(jnp.zeros(shape, dtype))
-    return jax.tree.unflatten(structure, values)
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """The variables of a model's streams of random numbers: keys and counts.
+
+    Attributes:
+      structure: Their pytree.
+      leaves: Shape and dtype of each count; shape and None of each key.
+    """
+
+    structure: jax.tree_util.PyTreeDef
+    leaves: tuple[tuple[tuple[int, ...], Any], ...]
+
+    @classmethod
+    def of(cls, variables: Any) -> "Streams":
+        """Those of a model, described by its abstract variables."""
+        leaves, structure = jax.tree.flatten(variables)
+        is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        shapes = ((leaf.shape, None if is_key(leaf) else leaf.dtype) for leaf in leaves)
+        return cls(structure, tuple(shapes))
+
+    def seeded(self, key: jax.Array) -> Any:
+        """The variables with a key of its own for each stream, and counts of zero."""
+        values, streams = [], 0
+        for shape, dtype in self.leaves:
+            if dtype is None:
+                own = jax.random.fold_in(key, streams)
+                values.append(jax.random.split(own, shape) if shape else own)
+                streams += 1
+            else:
+                values.append(jnp.zeros(shape, dtype))
+        return jax.tree.unflatten(self.structure, values)
 
 
-def _init(static: models.Static, build: Any, key: jax.Array) -> Any:
+def _filter(wrt: Any) -> Any:
+    """Requires an NNX filter; hashable if its parts are."""
     from flax import nnx
 
-    _, filters, _, _, stateful = static.value
-    _, params, _, _, others = nnx.split(build(nnx.Rngs(key)), *filters)
-    return (params, others) if stateful else params
+    if wrt is None:
+        return nnx.Param
+    try:
+        nnx.filterlib.to_predicate(wrt)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`wrt` must be an NNX filter such as nnx.Param, got {wrt!r}") from error
+    return tuple(wrt) if isinstance(wrt, list) else wrt
 
 
-def _merged(static: models.Static, params: Any, state: Any, key: jax.Array) -> Any:
-    """A model of its own for each trace: nothing that it changes in itself reaches another."""
-    from flax import nnx
-
-    graph, _, streams, _, _ = static.value
-    # New variables: those of the caller belong to another trace, and NNX lets no other change them.
-    params, state = jax.tree.map(lambda leaf: leaf, (params, state))
-    return nnx.merge(
-        graph, params, _seeded(streams.value, key), *(() if state is None else (state,))
-    )
-
-
-def _forward(
-    static: models.Static, params: Any, state: Any, batch: Any, key: jax.Array, *, training: bool
-) -> tuple[Any, Any]:
-    from flax import nnx
-
-    _, filters, _, calls, _ = static.value
-    model = _merged(static, params, state, key)
-    model.train() if training else model.eval()
-    outputs = model(*calls.take(batch), **dict(calls.training if training else calls.evaluation))
-    return outputs, None if state is None else nnx.split(model, *filters)[-1]
+def _trains(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)

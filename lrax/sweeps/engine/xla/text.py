@@ -44,7 +44,9 @@ def _parameter(key: str, value: Any) -> Iterator[str]:
         yield f"{key} {{"
         yield from _lines(value)
         yield "}"
-    elif isinstance(value, (tuple, list)) and any(isinstance(v, (ClosedJaxpr, Jaxpr)) for v in value):
+    elif isinstance(value, (tuple, list)) and any(
+        isinstance(v, (ClosedJaxpr, Jaxpr)) for v in value
+    ):
         for i, item in enumerate(value):
             yield from _parameter(f"{key}[{i}]", item)
     elif callable(value):

@@ -1,0 +1,94 @@
+"""The command to run next, where the best value is at an edge of the grid."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..sweeps.grid import beyond
+from .values import Axis
+
+
+def extended(
+    words: Sequence[str], axes: Mapping[str, Axis], rate: str, name: str, edge: str
+) -> str | None:
+    """The command that tries values beyond an edge of the grid.
+
+    It repeats the two values at the edge, to see the optimum from both sides.
+
+    Args:
+      words: Those of the command before.
+      axes: Its grid.
+      rate: The hyperparameter that `--lr` is for.
+      name: The hyperparameter to extend.
+      edge: `"low"` or `"high"`.
+
+    Returns:
+      The command; `None` where it is not known how to go on.
+    """
+    values, spacing = np.unique(axes[name].values), axes[name].spacing
+    if len(values) < 2 or values[0] <= 0:
+        return None
+    # Of other hyperparameters only those with equal ratios go on: a momentum ends at 1.
+    if name != rate and spacing != "log":
+        return None
+    inner = values[:2] if edge == "low" else values[-2:]
+    more = max(len(values) // 2, 2)
+    if spacing == "list":
+        text = ",".join(f"{value:.4g}" for value in np.union1d(inner, beyond(values, edge, more)))
+    else:
+        ratio = values[1] / values[0]
+        step = (values[1] - values[0]) * more
+        if spacing == "linear":
+            end = inner[0] - step if edge == "low" else inner[1] + step
+        else:
+            end = inner[0] / ratio**more if edge == "low" else inner[1] * ratio**more
+        if not 0 < end < np.inf:
+            return None
+        low, high = min(end, inner[0]), max(end, inner[1])
+        text = f"{low:.4g}:{high:.4g}:{more + 2}" + (":linear" if spacing == "linear" else "")
+    key = f"--grid {name}"
+    if name == rate:
+        return again(words, {"--lr": text, key: None})
+    return again(words, {key: f"{name}={text}"})
+
+
+def again(words: Sequence[str], changes: Mapping[str, str | None]) -> str:
+    """The command with other values of some options, or without them.
+
+    The files that it writes get other names: a checkpoint of another grid would be refused, and
+    pictures would be replaced.
+
+    Args:
+      words: Those of the command before.
+      changes: The new value of each option, or `None` to leave it out. `"--grid NAME"` stands for
+        the values of one hyperparameter.
+
+    Returns:
+      The command, quoted for a shell.
+    """
+    kept = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        option, equals, value = word.partition("=")
+        has_value = equals or (rest and not rest[0].startswith("--"))
+        if not option.startswith("--") or not has_value:
+            kept.append(word)
+            continue
+        value = value if equals else rest.pop(0)
+        if option in changes or f"{option} {value.partition('=')[0]}" in changes:
+            continue
+        kept += [option, _next(value) if option in ("--checkpoint", "--out") else value]
+    for option, value in changes.items():
+        kept += [option.partition(" ")[0], value] if value is not None else []
+    return shlex.join(["python", "-m", "lrax", *kept])
+
+
+def _next(name: str) -> str:
+    """Another name for the next file: `a-2.npz` after `a.npz`."""
+    path = Path(name)
+    stem, dash, number = path.stem.rpartition("-")
+    stem, number = (stem, int(number)) if dash and number.isdecimal() else (path.stem, 1)
+    return str(path.with_name(f"{stem}-{number + 1}{path.suffix}"))

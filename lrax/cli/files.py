@@ -1,0 +1,35 @@
+"""The files that a sweep leaves behind."""
+
+from pathlib import Path
+
+from ..sweeps.result import SweepResult
+
+
+def write(result: SweepResult, name: Path) -> list[str]:
+    """Writes the result, its picture and the table of its lanes.
+
+    The picture and the table need packages that may be missing. Then the message names the package,
+    and the other files are written all the same.
+
+    Args:
+      result: The result.
+      name: The name of the files without a suffix.
+
+    Returns:
+      Lines that say what was written.
+    """
+    # `with_suffix` would take the dot of a name such as lr0.1 for a suffix.
+    place = lambda suffix: name.with_name(name.name + suffix)
+    result.save(place(".npz"))
+    done, missing = [place(".npz")], []
+    for suffix, save in (
+        (".png", lambda path: result.plot().savefig(path, dpi=120)),
+        (".csv", lambda path: result.to_pandas().to_csv(path, index=False)),
+    ):
+        try:
+            save(place(suffix))
+        except ImportError as error:
+            missing.append(f"         no {place(suffix)}: {error}")
+        else:
+            done.append(place(suffix))
+    return ["files:   " + ", ".join(map(str, sorted(done))), *missing]

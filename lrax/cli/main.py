@@ -1,0 +1,75 @@
+"""Parses a command and runs it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ..schedules.parse import printable
+from . import demo, show, sweep
+from .errors import REFUSALS, Mistake, is_refusal, with_flags
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages do not repeat control characters to the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with status 2 and the message."""
+        super().error(printable(message))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      arguments: The words of the command; by default those of this process.
+
+    Returns:
+      The exit status: 0 if it did what was asked, 1 after an error, 2 for a wrong command, 130
+      after Ctrl-C.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
+    options.words = words
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # the reader is gone, as in `| head`
+        # Python flushes the output once more at its exit, which would print a second error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except REFUSALS as error:
+        if not is_refusal(error):
+            raise
+        message = _text(error)
+        wrong = isinstance(error, Mistake)
+        if not wrong:
+            # An error of a Python function about an argument is one of the command about an option.
+            in_flags = with_flags(message, options.flags)
+            wrong = in_flags != message
+            message = in_flags
+        print(f"lrax: {_printable_lines(message)}", file=sys.stderr)
+        return 2 if wrong else 1
+    except KeyboardInterrupt:
+        print("lrax: interrupted before there was anything to show", file=sys.stderr)
+        return 130
+
+
+def _text(error: BaseException) -> str:
+    """The message of an error, without the number that an OSError begins with."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename!r}" if error.filename else "")
+    return str(error) or type(error).__name__
+
+
+def _printable_lines(text: str) -> str:
+    """The text with everything unprintable but line breaks escaped."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m lrax", description="Everything about the learning rate in JAX.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in (demo, show, sweep):
+        command.add_to(commands)
+    return parser

@@ -1,0 +1,173 @@
+"""Checks of a framework's arguments, and arithmetic on them before they become leaves.
+
+A concrete argument is computed with in NumPy and float64. No device is touched, and 0.1 * 0.1 is
+still printed as 0.01. A traced argument is computed with by JAX.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from jax import numpy as jnp
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from .. import _require
+
+Number = Any  # a float64 of NumPy where the argument is concrete, a tracer otherwise
+Vector = Any  # an array of one axis, of the same two kinds
+
+# Most PyTorch loops that are written as tables have thousands of entries. A table of this length
+# takes 8 MB, which is already a lot for a leaf of a schedule.
+LONGEST = 2**20
+
+
+def numbers(**values: ArrayLike) -> dict[str, Number]:
+    """One real number for each argument. Arrays are refused: `jax.vmap` maps a builder over lanes."""
+    leaves = _require.real(**values)
+    for name, value in values.items():
+        if np.ndim(leaves[name]):
+            raise ValueError(
+                f"`{name}` must be one number, got an array of shape {np.shape(leaves[name])}"
+            )
+        if not isinstance(value, Tracer):
+            leaves[name] = np.float64(np.asarray(value, np.float64))
+    return leaves
+
+
+def finite(**values: ArrayLike) -> dict[str, Number]:
+    """Finite numbers."""
+    given = numbers(**values)
+    _require.finite(given, *given)
+    return given
+
+
+def nonnegative(**values: ArrayLike) -> dict[str, Number]:
+    """Finite numbers of at least 0."""
+    given = numbers(**values)
+    _require.nonnegative(given, *given)
+    return given
+
+
+def positive(**values: ArrayLike) -> dict[str, Number]:
+    """Finite numbers above 0."""
+    given = numbers(**values)
+    _require.positive(given, *given)
+    return given
+
+
+def vector(name: str, values: Iterable[ArrayLike] | ArrayLike) -> Vector:
+    """A list or an array of finite numbers, each at least 0, as one array."""
+    if isinstance(values, (list, tuple)):
+        given = listed(numbers(**{name: value})[name] for value in values)
+    else:
+        given = _require.real(**{name: values})[name]
+        if np.ndim(given) != 1:
+            raise ValueError(f"`{name}` must be a list of numbers, got {values!r}")
+        given = given if isinstance(given, Tracer) else np.asarray(values, np.float64)
+    _require.nonnegative({name: given}, name)
+    return given
+
+
+def whole_numbers(values: dict[str, Number], *names: str) -> None:
+    """Requires concrete numbers without decimals. Traced ones are taken to be whole."""
+    for name in names:
+        if is_concrete(values[name]) and not is_whole(values[name]):
+            raise ValueError(f"`{name}` must be whole, got {values[name]}")
+
+
+def at_most_one(values: dict[str, Number], *names: str) -> None:
+    """Requires numbers of at most 1."""
+    for name in names:
+        _require.at_most(f"`{name}` must be at most 1", values[name], np.float64(1))
+
+
+def ordered(values: dict[str, Number], low: str, high: str) -> None:
+    """Requires that the number `high` is above the number `low`."""
+    difference = values[high] - values[low]
+    if not is_concrete(difference):
+        _require.positive({f"{high} - {low}": difference}, f"{high} - {low}")
+    elif not difference > 0:
+        raise ValueError(f"`{high}` must be above `{low}`, got {values[high]} and {values[low]}")
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether a number has a value now, outside of a trace."""
+    return not isinstance(value, Tracer)
+
+
+def is_whole(value: Number) -> bool:
+    """Whether a concrete number, or each of an array, has no decimals."""
+    return bool(np.all(np.asarray(value) % 1 == 0))
+
+
+def is_known_as(value: Any, number: float) -> bool:
+    """Whether a number is concrete and equal to this one, so that a part can be left out.
+
+    A traced number never is: the part is then built, with the same rates.
+    """
+    return is_concrete(value) and bool(np.all(np.asarray(value) == number))
+
+
+def is_given(value: Any, default: float) -> bool:
+    """Whether an argument is other than its literal default.
+
+    Only the structure of the translation depends on this, never a rate: a phase that nobody asked
+    for is left out. A tracer, an array or a NumPy number always counts as given.
+    """
+    return not (type(value) in (int, float) and value == default)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """A choice by a value."""
+    return _library(condition, x, y).where(condition, x, y)
+
+
+def largest(x: Any, y: Any) -> Any:
+    """The larger one of two numbers."""
+    return _library(x, y).maximum(x, y)
+
+
+def smallest(x: Any, y: Any) -> Any:
+    """The smaller one of two numbers."""
+    return _library(x, y).minimum(x, y)
+
+
+def products(values: Iterable[Any]) -> Vector:
+    """The products of the first one, two, ... of some numbers."""
+    array = listed(values)
+    return _library(array).cumprod(array)
+
+
+def floor(x: Any) -> Any:
+    """The number without its decimals, as Python's `int` of a number that is not negative."""
+    return _library(x).floor(x)
+
+
+def rounded(x: Any) -> Any:
+    """The nearest whole number, halves to even, as Python's `round`."""
+    return _library(x).round(x)
+
+
+def ascending(values: Any) -> Vector:
+    """An array in ascending order."""
+    return _library(values).sort(values)
+
+
+def listed(values: Iterable[Any]) -> Vector:
+    """Numbers as one array, traced if one of them is."""
+    values = list(values)
+    return _library(*values).stack(values) if values else np.zeros(0)
+
+
+def shorter(steps: Number) -> Number:
+    """A length that is no longer in float32: stairs of 2.4 steps must have reached 12 after five."""
+    if isinstance(steps, Tracer):
+        return steps
+    rounded = np.asarray(steps).astype(_require.float_dtype())
+    return np.where(rounded > steps, np.nextafter(rounded, 0), rounded)[()]
+
+
+def _library(*values: Any) -> Any:
+    """NumPy where all values are concrete, JAX otherwise."""
+    return jnp if any(isinstance(value, Tracer) for value in values) else np

@@ -1,0 +1,42 @@
+"""Composer's schedulers (`composer.optim.scheduler`), as functions of the optimizer's `lr` and
+their own arguments.
+
+A duration is a number of optimizer updates, or Composer's text in batches, epochs or parts of the
+run (`"100ba"`, `"10ep"`, `"0.1dur"`) together with `horizon`, a `lrax.Horizon`; as in Composer, its
+decimals are cut off. A `scale_schedule_ratio` is `lrax.stretch`, and a product of schedulers, as
+Composer makes of several, `lrax.multiply`.
+"""
+
+from .decays import (
+    ConstantScheduler,
+    CosineAnnealingScheduler,
+    ExponentialScheduler,
+    LinearScheduler,
+    MultiStepScheduler,
+    PolynomialScheduler,
+    StepScheduler,
+)
+from .restarts import CosineAnnealingWarmRestartsScheduler
+from .warmups import (
+    ConstantWithWarmupScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    LinearWithWarmupScheduler,
+    MultiStepWithWarmupScheduler,
+    PolynomialWithWarmupScheduler,
+)
+
+__all__ = [
+    "ConstantScheduler",
+    "ConstantWithWarmupScheduler",
+    "CosineAnnealingScheduler",
+    "CosineAnnealingWarmRestartsScheduler",
+    "CosineAnnealingWithWarmupScheduler",
+    "ExponentialScheduler",
+    "LinearScheduler",
+    "LinearWithWarmupScheduler",
+    "MultiStepScheduler",
+    "MultiStepWithWarmupScheduler",
+    "PolynomialScheduler",
+    "PolynomialWithWarmupScheduler",
+    "StepScheduler",
+]

@@ -1,0 +1,113 @@
+"""Keras' cosines."""
+
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.cycles import cosine_restarts
+from ...schedules.decays import cosine
+from ...schedules.schedule import Schedule, add
+from ...schedules.warmups import warmup_cosine
+from ..arguments import is_given, largest, numbers
+
+
+def CosineDecay(
+    initial_learning_rate: ArrayLike,
+    decay_steps: ArrayLike,
+    alpha: ArrayLike = 0.0,
+    name: str = "CosineDecay",
+    warmup_target: ArrayLike | None = None,
+    warmup_steps: ArrayLike = 0,
+) -> Schedule:
+    r"""Half a cosine wave, after a linear warmup if there is a target: `lrax.cosine` or
+    `lrax.warmup_cosine`.
+
+    `decay_steps` does not include the warmup, as it does in Optax, and `alpha` is the end in parts
+    of the peak. Without a `warmup_target` there is no warmup, whatever `warmup_steps` is.
+
+    Args:
+      initial_learning_rate: Rate at the start: of the warmup where there is one, of the decay
+        otherwise; at least 0.
+      decay_steps: Length of the decay in optimizer updates, above 0.
+      alpha: Rate at the end in parts of the rate that the decay begins with, at least 0.
+      name: Not used.
+      warmup_target: Rate that the warmup leads to, at least 0; `None` for no warmup.
+      warmup_steps: Length of the warmup in optimizer updates, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.keras.CosineDecay(0.1, decay_steps=90, alpha=0.1)
+      cosine(peak=0.1, steps=90, end=0.01)
+      >>> lrax.compat.keras.CosineDecay(0.0, decay_steps=90, warmup_target=0.1, warmup_steps=10)
+      warmup_cosine(peak=0.1, steps=100, warmup=10, init=0, end=0)
+    """
+    del name
+    given = numbers(
+        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, alpha=alpha
+    )
+    _require.nonnegative(given, "initial_learning_rate", "alpha")
+    _require.positive(given, "decay_steps")
+    init, steps, part = given["initial_learning_rate"], given["decay_steps"], given["alpha"]
+    if warmup_target is None:
+        return cosine(init, steps, part * init)
+    given = numbers(warmup_target=warmup_target, warmup_steps=warmup_steps)
+    _require.nonnegative(given, "warmup_target", "warmup_steps")
+    peak, begin = given["warmup_target"], given["warmup_steps"]
+    return warmup_cosine(peak, steps + begin, begin, init=init, end=part * peak)
+
+
+def CosineDecayRestarts(
+    initial_learning_rate: ArrayLike,
+    first_decay_steps: ArrayLike,
+    t_mul: ArrayLike = 2.0,
+    m_mul: ArrayLike = 1.0,
+    alpha: ArrayLike = 0.0,
+    name: str = "SGDRDecay",
+) -> Schedule:
+    r"""Warm restarts for ever: `lrax.cosine_restarts`.
+
+    `m_mul` scales the distance to the floor and not the peak itself, so with it the floor is a term
+    of its own. Keras finds the cycle by a quotient of logarithms and may miss a restart by an
+    update; here every restart is exact.
+
+    Args:
+      initial_learning_rate: Rate at the start, at least 0.
+      first_decay_steps: Length of the first cycle in optimizer updates, above 0.
+      t_mul: Length of a cycle in lengths of the one before, at least 1.
+      m_mul: Amplitude of a cycle in amplitudes of the one before, at least 0.
+      alpha: Rate at the end of a cycle in parts of `initial_learning_rate`, at least 0; at most 1
+        where `m_mul` is given.
+      name: Not used.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.keras.CosineDecayRestarts(0.1, first_decay_steps=10)
+      cosine_restarts(peak=0.1, first=10, mult=2, end=0, decay=1)
+      >>> lrax.compat.keras.CosineDecayRestarts(0.1, first_decay_steps=10, m_mul=0.5, alpha=0.1)
+      add(constant(value=0.01), cosine_restarts(peak=0.09, first=10, mult=2, end=0, decay=0.5))
+    """
+    del name
+    given = numbers(
+        initial_learning_rate=initial_learning_rate, first_decay_steps=first_decay_steps
+    )
+    given |= numbers(t_mul=t_mul, m_mul=m_mul, alpha=alpha)
+    _require.nonnegative(given, "initial_learning_rate", "m_mul", "alpha")
+    _require.positive(given, "first_decay_steps")
+    _require.at_least(given, 1, "t_mul")
+    init, first, mult = given["initial_learning_rate"], given["first_decay_steps"], given["t_mul"]
+    floor = given["alpha"] * init
+    if not is_given(m_mul, 1):
+        return cosine_restarts(init, first, mult=mult, end=floor)
+    _require.at_most("`alpha` must be at most 1 where `m_mul` is given", given["alpha"], 1.0)
+    return add(
+        floor, cosine_restarts(largest(init - floor, 0), first, mult=mult, decay=given["m_mul"])
+    )

@@ -1,0 +1,111 @@
+"""MaxText's schedule."""
+
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.combinators import repeat
+from ...schedules.decays import linear
+from ...schedules.phases import join
+from ...schedules.ramps import ramp
+from ...schedules.schedule import Schedule, constant
+from ..arguments import floor, is_given, largest, listed, nonnegative, where
+
+
+def create_learning_rate_schedule(
+    learning_rate: ArrayLike = 3e-5,
+    steps: ArrayLike = -1,
+    *,
+    learning_rate_schedule_steps: ArrayLike,
+    warmup_steps_fraction: ArrayLike = 0.1,
+    learning_rate_final_fraction: ArrayLike = 0.1,
+    lr_schedule_type: str = "cosine",
+    wsd_decay_steps_fraction: ArrayLike = 0.1,
+    wsd_decay_style: str = "linear",
+    version: str = "current",
+) -> Schedule:
+    r"""A linear warmup, then half a cosine wave, or a plateau and a cooldown; 0 after the end.
+
+    The decay is on a closed grid: its first update is at the peak, and its last one, at the index
+    `learning_rate_schedule_steps - 1`, at the end. After it the rate is 0 until `steps`; where that
+    is not given, a cosine climbs again and a line holds. Phases are fractions of the schedule,
+    rounded down.
+
+    Args:
+      learning_rate: Highest rate, at least 0.
+      steps: Length of the run in optimizer updates; where it is above
+        `learning_rate_schedule_steps`, the rest is at 0. A literal -1 is no rest.
+      learning_rate_schedule_steps: Length of the schedule, above 0.
+      warmup_steps_fraction: Warmup in parts of the schedule, from 0 to 1.
+      learning_rate_final_fraction: Rate at the end in parts of `learning_rate`, at least 0.
+      lr_schedule_type: `"cosine"` or `"wsd"`.
+      wsd_decay_steps_fraction: Cooldown of `"wsd"` in parts of the schedule; with the warmup at
+        most 1.
+      wsd_decay_style: `"linear"` or `"cosine"`.
+      version: `"current"`, since pull request 3095; `"closed_warmup"`, the weeks before it, since
+        2883, in which the warmup was on a closed grid too and gave the peak twice; or
+        `"open_decay"`, before both: cosine alone, whose last update is one increment short of the
+        end.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or a word is unknown.
+
+    Example:
+      >>> for version in ["open_decay", "closed_warmup", "current"]:
+      ...     print(lrax.compat.maxtext.create_learning_rate_schedule(
+      ...         1.0, 12, learning_rate_schedule_steps=10, warmup_steps_fraction=0.3, version=version
+      ...     ).values([0, 1, 2, 3, 4, 9, 10]).round(2))
+      [0. 0.33 0.67 1. 0.96 0.14 0. ]
+      [0. 0.5 1. 1. 0.94 0.1 0. ]
+      [0. 0.33 0.67 1. 0.94 0.1 0. ]
+    """
+    given = nonnegative(
+        learning_rate=learning_rate,
+        learning_rate_schedule_steps=learning_rate_schedule_steps,
+        warmup_steps_fraction=warmup_steps_fraction,
+        learning_rate_final_fraction=learning_rate_final_fraction,
+        wsd_decay_steps_fraction=wsd_decay_steps_fraction,
+    )
+    peak, total, part_up, part_end, part_down = given.values()
+    _require.positive(given, "learning_rate_schedule_steps")
+    _require.choice("lr_schedule_type", lr_schedule_type, ("cosine", "wsd"))
+    _require.choice("wsd_decay_style", wsd_decay_style, ("linear", "cosine"))
+    _require.choice("version", version, _VERSIONS)
+    is_wsd = lr_schedule_type == "wsd"
+    if is_wsd and version == "open_decay":
+        raise ValueError(
+            "`lr_schedule_type` must be 'cosine' with the version 'open_decay', got 'wsd'"
+        )
+    words = (
+        "`warmup_steps_fraction`"
+        + (" + `wsd_decay_steps_fraction`" if is_wsd else "")
+        + " must be at most 1"
+    )
+    _require.at_most(words, (part_up, part_down) if is_wsd else part_up, 1.0)
+    warmup = floor(total * part_up)
+    decay = floor(total * part_down) if is_wsd else total - warmup
+    end = where(decay > 0, part_end * peak, peak)  # without a decay, what is before goes on
+    up_steps = largest(warmup - 1, 0) if version == "closed_warmup" else warmup
+    # Optax's line of no step, in a closed warmup of one, stays where it begins.
+    up = linear(0, where((warmup > 0) & (up_steps <= 0), 0, peak), up_steps)
+    steps_down = decay if version == "open_decay" else decay - 1
+    if is_wsd and wsd_decay_style == "linear":
+        down = linear(peak, where(steps_down > 0, end, peak), largest(steps_down, 0))
+    else:
+        wave = ramp(where(steps_down > 0, peak, end), end, largest(steps_down, 1), shape="cosine")
+        down = repeat(wave, largest(steps_down, 1), mirror=True)
+    pieces, boundaries = [up, down], [warmup]
+    if is_wsd:
+        pieces, boundaries = [up, constant(peak), down], [warmup, total - decay]
+    if is_given(steps, -1):
+        last = nonnegative(steps=steps)["steps"]
+        pieces, boundaries = (
+            [*pieces, constant(0.0)],
+            [*boundaries, where(last > total, total, 2.0**31)],
+        )
+    return join(pieces, listed(boundaries))
+
+
+_VERSIONS = ("current", "closed_warmup", "open_decay")

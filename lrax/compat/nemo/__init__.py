@@ -1,0 +1,42 @@
+r"""NeMo's schedulers (`nemo.core.optim.lr_scheduler`), as functions of the optimizer's `lr` and
+their own arguments.
+
+Common to all: the warmup is $(t + 1) / (\text{warmup} + 1)$, so no update is made at the rate 0; it
+is given by `warmup_steps` or by `warmup_ratio`, a fraction of `max_steps` that is rounded down; and
+after `max_steps` the rate is `min_lr`, whatever the decay has come to.
+"""
+
+from .annealings import (
+    CosineAnnealing,
+    InverseSquareRootAnnealing,
+    PolynomialDecayAnnealing,
+    SquareAnnealing,
+    SquareRootAnnealing,
+    T5InverseSquareRootAnnealing,
+    WarmupAnnealing,
+)
+from .holds import (
+    PolynomialHoldDecayAnnealing,
+    WarmupHoldAnnealLinear,
+    WarmupHoldAnnealOneMinusSquareRoot,
+)
+from .noam import NoamAnnealing, NoamHoldAnnealing, inverse_power
+from .policies import WarmupHoldPolicy, WarmupPolicy
+
+__all__ = [
+    "CosineAnnealing",
+    "InverseSquareRootAnnealing",
+    "NoamAnnealing",
+    "NoamHoldAnnealing",
+    "PolynomialDecayAnnealing",
+    "PolynomialHoldDecayAnnealing",
+    "SquareAnnealing",
+    "SquareRootAnnealing",
+    "T5InverseSquareRootAnnealing",
+    "WarmupAnnealing",
+    "WarmupHoldAnnealLinear",
+    "WarmupHoldAnnealOneMinusSquareRoot",
+    "WarmupHoldPolicy",
+    "WarmupPolicy",
+    "inverse_power",
+]

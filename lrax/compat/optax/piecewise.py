@@ -1,0 +1,211 @@
+"""Optax's piecewise and one-cycle schedules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.pieces import multistep, piecewise
+from ...schedules.schedule import Schedule, constant
+from ..arguments import (
+    Vector,
+    finite,
+    floor,
+    largest,
+    listed,
+    nonnegative,
+    numbers,
+    products,
+    vector,
+    where,
+)
+
+
+def piecewise_constant_schedule(
+    init_value: ArrayLike, boundaries_and_scales: Mapping[Any, ArrayLike] | None = None
+) -> Schedule:
+    r"""The rate times a scale at each boundary: `lrax.multistep`.
+
+    The keys of a dict are known, so boundaries are the one kind of number that cannot be traced
+    here; in `lrax.multistep` they can, and one may be given twice.
+
+    Args:
+      init_value: Rate at the start, at least 0.
+      boundaries_and_scales: What the rate is multiplied by, at least 0, by the index of the first
+        update with it.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.optax.piecewise_constant_schedule(0.1, {30: 0.1, 60: 0.5})
+      multistep(init=0.1, milestones=[30, 60], factor=[0.1, 0.5])
+    """
+    init = nonnegative(init_value=init_value)["init_value"]
+    boundaries, scales = _sorted(boundaries_and_scales)
+    if not len(boundaries):
+        return constant(init)
+    return multistep(init, largest(boundaries, 0), scales)
+
+
+def piecewise_interpolate_schedule(
+    interpolate_type: str,
+    init_value: ArrayLike,
+    boundaries_and_scales: Mapping[Any, ArrayLike] | None = None,
+) -> Schedule:
+    r"""From boundary to boundary by lines or half cosine waves: `lrax.piecewise`.
+
+    At each boundary the rate is that at the one before times the boundary's scale; a boundary at 0
+    makes a jump.
+
+    Args:
+      interpolate_type: `"linear"` or `"cosine"`.
+      init_value: Rate at the start, at least 0.
+      boundaries_and_scales: What the rate is multiplied by until then, at least 0, by the index of
+        an update.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or `interpolate_type` is neither of the
+        two.
+
+    Example:
+      >>> lrax.compat.optax.piecewise_interpolate_schedule("linear", 0.1, {30: 5.0, 60: 0.1})
+      piecewise(values=[0.1, 0.5, 0.05], boundaries=[30, 60], shape='linear')
+    """
+    _require.choice("interpolate_type", interpolate_type, ("linear", "cosine"))
+    init = nonnegative(init_value=init_value)["init_value"]
+    boundaries, scales = _sorted(boundaries_and_scales)
+    if not len(boundaries):
+        return constant(init)
+    if boundaries[0] < 0:
+        raise ValueError(
+            f"`boundaries_and_scales` must have keys of at least 0, got {boundaries[0]}"
+        )
+    return piecewise(products([init, *scales]), boundaries, interpolate_type)
+
+
+def _sorted(boundaries_and_scales: Mapping[Any, ArrayLike] | None) -> tuple[Vector, Vector]:
+    """The boundaries in ascending order, and the scale at each."""
+    name = "boundaries_and_scales"
+    pairs = {} if boundaries_and_scales is None else boundaries_and_scales
+    if not isinstance(pairs, Mapping):
+        raise TypeError(f"`{name}` must be a dict, got {pairs!r}")
+    boundaries = [finite(**{name: boundary})[name] for boundary in pairs]
+    order = np.argsort(boundaries, kind="stable")
+    scales = list(pairs.values())
+    return np.sort(boundaries), vector(name, [scales[i] for i in order])
+
+
+def linear_onecycle_schedule(
+    transition_steps: ArrayLike,
+    peak_value: ArrayLike,
+    pct_start: ArrayLike = 0.3,
+    pct_final: ArrayLike = 0.85,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> Schedule:
+    r"""One cycle in three lines: up to `peak_value`, down to where it began, and on to the end.
+
+    The end is `peak_value / (div_factor * final_div_factor)`, whatever Optax's documentation says.
+    The turns are at whole updates, rounded down; where two fall on one update, the later one hides
+    the earlier, and its rate with it.
+
+    Args:
+      transition_steps: Length of the whole in optimizer updates, above 0.
+      peak_value: Highest rate, at least 0.
+      pct_start: Fraction of `transition_steps` on the way up, from 0 to `pct_final`.
+      pct_final: Fraction after which the rate is back where it began, at most 1.
+      div_factor: `peak_value` in rates at the start, above 0.
+      final_div_factor: The rate at the start in rates at the end, above 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> schedule = lrax.compat.optax.linear_onecycle_schedule(10, 1.0, pct_final=0.7, div_factor=10.0)
+      >>> print(schedule.values(12).round(2))
+      [0.1 0.4 0.7 1. 0.78 0.55 0.32 0.1 0.07 0.03 0. 0. ]
+    """
+    given = numbers(pct_final=pct_final)
+    _require.nonnegative(given, "pct_final")
+    return _onecycle(
+        "linear",
+        transition_steps,
+        peak_value,
+        pct_start,
+        given["pct_final"],
+        div_factor,
+        final_div_factor,
+    )
+
+
+def cosine_onecycle_schedule(
+    transition_steps: ArrayLike,
+    peak_value: ArrayLike,
+    pct_start: ArrayLike = 0.3,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> Schedule:
+    r"""One cycle in two half cosine waves: up to `peak_value`, and down to the end.
+
+    The turn is at a whole update, rounded down: where `pct_start * transition_steps` is one, it is
+    `lrax.one_cycle`. At a `pct_start` of 1, the end hides the peak.
+
+    Args:
+      transition_steps: Length of the whole in optimizer updates, above 0.
+      peak_value: Highest rate, at least 0.
+      pct_start: Fraction of `transition_steps` on the way up, from 0 to 1.
+      div_factor: `peak_value` in rates at the start, above 0.
+      final_div_factor: The rate at the start in rates at the end, above 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> schedule = lrax.compat.optax.cosine_onecycle_schedule(10, 1.0, div_factor=10.0)
+      >>> print(schedule.values(12).round(2))
+      [0.1 0.32 0.78 1. 0.95 0.81 0.61 0.39 0.19 0.05 0. 0. ]
+    """
+    return _onecycle(
+        "cosine", transition_steps, peak_value, pct_start, None, div_factor, final_div_factor
+    )
+
+
+def _onecycle(
+    shape, transition_steps, peak_value, pct_start, pct_final, div_factor, final_div_factor
+):
+    given = numbers(transition_steps=transition_steps, peak_value=peak_value, pct_start=pct_start)
+    given |= numbers(div_factor=div_factor, final_div_factor=final_div_factor)
+    _require.nonnegative(given, "peak_value", "pct_start")
+    _require.positive(given, "transition_steps", "div_factor", "final_div_factor")
+    steps, div, final = given["transition_steps"], given["div_factor"], given["final_div_factor"]
+    turn = floor(given["pct_start"] * steps)
+    if pct_final is None:
+        _require.at_most("`pct_start` must be at most 1", given["pct_start"], 1.0)
+        boundaries, scales = [turn, steps], [div, 1 / (div * final)]
+    else:
+        _require.at_most("`pct_start` must be at most `pct_final`", given["pct_start"], pct_final)
+        _require.at_most("`pct_final` must be at most 1", pct_final, 1.0)
+        boundaries, scales = [turn, floor(pct_final * steps), steps], [div, 1 / div, 1 / final]
+    # They are the keys of a dict in Optax: of equal ones, the last scale stands for all.
+    for i in reversed(range(len(scales) - 1)):
+        same = boundaries[i] == boundaries[i + 1]
+        scales[i], scales[i + 1] = (
+            where(same, scales[i + 1], scales[i]),
+            where(same, 1, scales[i + 1]),
+        )
+    return piecewise(products([given["peak_value"] / div, *scales]), listed(boundaries), shape)

@@ -1,0 +1,101 @@
+"""t5x's schedule."""
+
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.combinators import clip, delay, repeat, shift
+from ...schedules.decays import cosine, linear
+from ...schedules.open_ended import inverse_sqrt
+from ...schedules.phases import join
+from ...schedules.pieces import step_decay
+from ...schedules.schedule import Schedule, constant, multiply
+from ..arguments import is_given, listed, nonnegative, numbers, where
+
+
+def create_learning_rate_scheduler(
+    factors: str = "constant * linear_warmup * rsqrt_decay",
+    base_learning_rate: ArrayLike = 0.5,
+    warmup_steps: ArrayLike = 1000,
+    decay_factor: ArrayLike = 0.5,
+    steps_per_decay: ArrayLike = 20000,
+    steps_per_cycle: ArrayLike = 100000,
+    step_offset: ArrayLike = 0,
+    min_learning_rate: ArrayLike = 1e-8,
+) -> Schedule:
+    r"""A product of factors, not below `min_learning_rate`: `lrax.multiply` in `lrax.clip`.
+
+    | factor | |
+    |---|---|
+    | `constant` | `base_learning_rate` |
+    | `linear_warmup` | $\min(t / \text{warmup\_steps}, 1)$ |
+    | `linear_decay` | `linear_warmup`, then $1 - \text{decay\_factor} \, (t - \text{warmup\_steps})$, of the rate |
+    | `rsqrt_decay` | $1 / \sqrt{\max(t, \text{warmup\_steps})}$ |
+    | `rsqrt_normalized_decay` | $\sqrt{\text{warmup\_steps} / \max(t, \text{warmup\_steps})}$ |
+    | `decay_every` | `decay_factor` every `steps_per_decay` updates |
+    | `cosine_decay` | half a cosine wave every `steps_per_cycle` updates, from the end of the warmup on |
+
+    The floor is above 0 also at the start of a warmup. A `linear_decay` is held at 0, which the
+    floor hides.
+
+    Args:
+      factors: Names of factors, with `*` between them.
+      base_learning_rate: The rate that the factors are of, at least 0.
+      warmup_steps: Length of the warmup in optimizer updates, at least 0; above 0 for the inverse
+        square roots.
+      decay_factor: Factor of `decay_every`, or slope of `linear_decay` per update; at least 0.
+      steps_per_decay: Updates per factor of `decay_every`, above 0.
+      steps_per_cycle: Length of a wave of `cosine_decay`, above 0.
+      step_offset: Updates before the schedule; negative ones are skipped.
+      min_learning_rate: Floor of the product, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or a factor is unknown.
+
+    Example:
+      >>> t5x = lrax.compat.t5x.create_learning_rate_scheduler
+      >>> print(t5x(base_learning_rate=1.0, warmup_steps=4).values([0, 2, 4, 16]).round(3))
+      [0. 0.25 0.5 0.25]
+      >>> print(t5x("linear_decay", base_learning_rate=1.0, warmup_steps=2, decay_factor=0.25).values(8).round(3))
+      [0. 0.5 1. 0.75 0.5 0.25 0. 0. ]
+    """
+    given = nonnegative(
+        base_learning_rate=base_learning_rate,
+        warmup_steps=warmup_steps,
+        decay_factor=decay_factor,
+        steps_per_decay=steps_per_decay,
+        steps_per_cycle=steps_per_cycle,
+        min_learning_rate=min_learning_rate,
+    )
+    product = [_factor(name.strip(), given) for name in factors.split("*")]
+    schedule = product[0] if len(product) == 1 else multiply(*product)
+    if is_given(step_offset, 0):
+        offset = numbers(step_offset=step_offset)
+        _require.finite(offset, "step_offset")
+        schedule = shift(schedule, -offset["step_offset"])
+    return clip(schedule, low=given["min_learning_rate"])
+
+
+def _factor(name, given):
+    base, warmup, factor, every, cycle, _ = given.values()
+    if name == "constant":
+        return constant(base)
+    if name == "linear_warmup":
+        return linear(0, 1, warmup)
+    if name == "linear_decay":
+        falls = factor > 0
+        down = linear(base, where(falls, 0, base), 1 / where(falls, factor, 1))
+        return join([linear(0, base, warmup), down], listed([warmup]))
+    if name == "decay_every":
+        _require.positive(given, "steps_per_decay")
+        return step_decay(1, every, factor)
+    if name == "cosine_decay":
+        _require.positive(given, "steps_per_cycle")
+        return delay(repeat(cosine(1, cycle), cycle), warmup)
+    roots = ("rsqrt_decay", "rsqrt_normalized_decay")
+    known = ("constant", "linear_warmup", "linear_decay", "decay_every", "cosine_decay", *roots)
+    _require.choice("factors", name, known)
+    _require.positive(given, "warmup_steps")
+    return delay(inverse_sqrt(warmup**-0.5 if name == "rsqrt_decay" else 1, 0, warmup), warmup)

@@ -1,0 +1,88 @@
+"""timm's cycles: lengths that grow or shrink, and peaks that fall."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import lax, numpy as jnp
+
+from ...schedules.cycles import FAR, LEVELS
+from ...schedules.shapes import (
+    between,
+    power,
+    progress,
+    rest_of_power,
+    whole_power,
+)
+
+Weight = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def cycled(
+    count: Any,
+    weight: Weight,
+    *,
+    lr: Any,
+    t_initial: Any,
+    lr_min: Any,
+    cycle_mul: Any,
+    cycle_decay: Any,
+    cycle_limit: Any,
+    warmup_t: Any,
+    warmup_lr_init: Any,
+    warmup_prefix: bool,
+    meets: bool = False,
+) -> Any:
+    """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both over the
+    parts done and left.
+
+    The warmup goes to `lr`; with `meets`, and on the clock of the cycles, to their rate at its end.
+    """
+
+    def cycles(count: Any) -> Any:
+        cycle, done, left, length = _cycle(count, t_initial, cycle_mul)
+        of_top, of_end = weight(*progress(done, left, length))
+        rate = lr * whole_power(cycle_decay, cycle) * of_top + lr_min * of_end
+        return jnp.where(cycle < cycle_limit, rate, lr_min)
+
+    count = jnp.maximum(count, 0)
+    top = jnp.where(warmup_t > 0, cycles(warmup_t), lr) if meets and not warmup_prefix else lr
+    up = between(warmup_lr_init, top, count, warmup_t - count, warmup_t)
+    # timm does not ask its formula for the rate of the first update: without a warmup, it is `lr`.
+    after = cycles(jnp.maximum(count - warmup_t, 0) if warmup_prefix else count)
+    return jnp.where(count < jnp.where(warmup_t > 0, warmup_t, 1), up, after)
+
+
+def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
+    """The index of the cycle at a count, the steps done and left of it, and its length."""
+    # As in `lrax.cosine_restarts`, by halving, in place of timm's floor of a logarithm, which
+    # misses some restarts by a cycle. Past the sum of cycles that shrink, where timm fails, they
+    # are short, and soon beyond any limit.
+    powers, sums = [mult], [jnp.ones_like(mult)]  # of 1, 2, 4, ... cycles
+    for _ in range(LEVELS - 1):
+        sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))
+        powers.append(jnp.clip(powers[-1] ** 2, 1 / FAR, FAR))
+    index, start, length = (
+        jnp.zeros_like(count),
+        jnp.zeros_like(count),
+        first + jnp.zeros_like(count),
+    )
+    for i in reversed(range(LEVELS)):
+        after = start + length * sums[i]
+        fits = count >= after
+        index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
+        length = jnp.where(fits, length * powers[i], length)
+    length = jnp.maximum(length, 1e-6)
+    # Cycles of one length by the remainder, which is exact at every count, and those that grow no
+    # more by theirs.
+    done = count - start
+    rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
+    more = lax.stop_gradient(jnp.round((done - rest) / length))
+    done = done - more * length
+    done, index = done + lax.stop_gradient(rest - done), index + more
+    return index, done, length - done, length
+
+
+def raised(p: Any, q: Any, exponent: Any) -> tuple[Any, Any]:
+    """`p ** exponent` and `1 - p ** exponent`, of a part `p` and its rest `q`."""
+    done = power(p, exponent)
+    return done, jnp.where(p > 0.5, rest_of_power(q, exponent), 1 - done)

@@ -1,0 +1,177 @@
+"""timm's WSDLRScheduler."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.builders import builder
+from ...schedules.plateaus import wsd
+from ...schedules.schedule import Schedule, Static
+from ...schedules.shapes import (
+    SHAPES,
+    as_shape,
+    between,
+    progress,
+)
+from ..arguments import Number, is_concrete, is_known_as, positive
+from .cycles import raised
+from .phases import Range, checked, noisy
+
+
+def WSDLRScheduler(
+    lr: ArrayLike,
+    t_initial: ArrayLike,
+    decay_t: ArrayLike,
+    lr_min: ArrayLike = 0.0,
+    stable_fn: str = "constant",
+    stable_timescale: ArrayLike | None = None,
+    stable_power: ArrayLike = 0.5,
+    decay_fn: str | Callable[[Any], Any] = "1-sqrt",
+    decay_power: ArrayLike = 0.5,
+    decay_ratio: ArrayLike = 0.1,
+    warmup_t: ArrayLike = 0,
+    warmup_lr_init: ArrayLike = 0.0,
+    noise_range_t: Range = None,
+    noise_pct: ArrayLike = 0.67,
+    noise_std: ArrayLike = 1.0,
+    noise_seed: int | None = 42,
+) -> Schedule:
+    r"""A warmup, a stable phase and a decay: mostly `lrax.wsd(lr, warmup_t + t_initial, warmup_t,
+    decay_t, ...)`.
+
+    $$\eta(t) = \text{lr\_min} + (\max(\text{lr} \cdot \text{stable}(t), \text{lr\_min}) - \text{lr\_min}) \,
+    \text{decay}(p)$$
+
+    A formula of its own where the stable phase falls, and where no shape of `lrax.wsd` is that of
+    the decay.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      t_initial: Length of the stable phase and the decay, without the warmup, above 0.
+      decay_t: Length of the decay, above 0 and at most `t_initial`.
+      lr_min: Rate at the end, at least 0; one above `lr` is the rate after the warmup, or after the
+        first update.
+      stable_fn: `"constant"`, `"rsqrt"`, the inverse square root of the time since the warmup, or
+        `"power"`.
+      stable_timescale: Steps in which `"rsqrt"` falls to 0.71, above 0; `None` is `warmup_t`.
+      stable_power: Exponent of `"power"` in place of 0.5, above 0.
+      decay_fn: `"linear"`, `"1-sqrt"`, `"cosine"`, `"power"`, `"exp"`, or a function from the part
+        done, an array, to the part left.
+      decay_power: Exponent of the part done by `"power"`, above 0.
+      decay_ratio: Part of the rate that `"exp"` would leave, were it not moved to end at `lr_min`;
+        between 0 and 1.
+      warmup_t: Length of the warmup, at least 0.
+      warmup_lr_init: Rate at the start of the warmup, at least 0.
+      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_seed: Seed of the noise.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or a word is unknown.
+
+    Example:
+      >>> lrax.compat.timm.WSDLRScheduler(lr=0.1, t_initial=90, decay_t=20, warmup_t=10)
+      wsd(peak=0.1, steps=100, warmup=10, cooldown=20, init=0, end=0, shape='1-sqrt')
+    """
+    _require.choice("stable_fn", stable_fn, ("constant", "rsqrt", "power"))
+    if not callable(decay_fn):
+        _require.choice("decay_fn", decay_fn, ("linear", "1-sqrt", "cosine", "power", "exp"))
+    given = checked(
+        lr=lr,
+        t_initial=t_initial,
+        lr_min=lr_min,
+        warmup_t=warmup_t,
+        warmup_lr_init=warmup_lr_init,
+    )
+    rate, steps, low, warmup_steps, first = given.values()
+    given |= positive(
+        decay_t=decay_t, stable_power=stable_power, decay_power=decay_power, decay_ratio=decay_ratio
+    )
+    length = given["decay_t"]
+    _require.at_most("`decay_t` must be at most `t_initial`", length, steps)
+    ratio = given["decay_ratio"]
+    if is_concrete(ratio) and not ratio < 1:
+        raise ValueError(f"`decay_ratio` must be below 1, got {decay_ratio}")
+    if stable_fn != "constant":
+        timescale = warmup_t if stable_timescale is None else stable_timescale
+        given |= positive(stable_timescale=timescale)
+    shape = _shape_of(decay_fn, given["decay_power"], ratio)
+    falls = is_known_as(low, 0) or is_known_as(low <= rate, True)
+    if shape is not None and stable_fn == "constant" and falls:
+        schedule = wsd(
+            rate, warmup_steps + steps, warmup_steps, length, init=first, end=low, shape=shape
+        )
+    else:
+        leaves = {"stable_timescale": None, **_require.real(**given)}
+        leaves["stable_fn"] = Static(stable_fn)
+        leaves["decay_fn"] = (
+            as_shape("decay_fn", decay_fn) if callable(decay_fn) else Static(decay_fn)
+        )
+        schedule = Schedule(_WSDLRScheduler, leaves)
+    return noisy(schedule, noise_range_t, noise_pct, noise_std, noise_seed)
+
+
+def _shape_of(decay_fn: str | Callable[[Any], Any], power: Number, ratio: Number) -> str | None:
+    """The shape of `lrax.wsd` that is this decay, if there is one."""
+    if not isinstance(decay_fn, str):
+        return None
+    if decay_fn == "power":
+        shapes = {0.5: "1-sqrt", 1: "linear", 2: "1-square"}
+        return next((word for value, word in shapes.items() if is_known_as(power, value)), None)
+    if decay_fn == "exp":
+        shapes = {0.1: "exp10", 0.5: "exp2"}
+        return next((word for value, word in shapes.items() if is_known_as(ratio, value)), None)
+    return decay_fn
+
+
+@builder(WSDLRScheduler, name="compat.timm.WSDLRScheduler")
+def _WSDLRScheduler(
+    count, lr, lr_min, stable_fn, stable_timescale, stable_power, decay_fn, warmup_t, **decay
+):
+    stable = lr
+    if stable_fn != "constant":
+        since = stable_timescale / (stable_timescale + jnp.maximum(count - warmup_t, 0))
+        stable = lr * (jnp.sqrt(since) if stable_fn == "rsqrt" else since**stable_power)
+    return stable_and_decay(
+        count, lr, jnp.maximum(stable, lr_min), lr_min, decay_fn, warmup_t, **decay
+    )
+
+
+def stable_and_decay(
+    count,
+    lr,
+    stable,
+    lr_min,
+    decay_fn,
+    warmup_t,
+    warmup_lr_init,
+    t_initial,
+    decay_t,
+    decay_power,
+    decay_ratio,
+):
+    """The formula of `WSDLRScheduler`, given what is stable."""
+    left = warmup_t + t_initial - count
+    p, q = progress(decay_t - left, left, decay_t)
+    if callable(decay_fn):
+        of_stable: Any = decay_fn(p)
+        of_min = 1 - of_stable
+    elif decay_fn == "power":
+        of_min, of_stable = raised(p, q, decay_power)
+    elif decay_fn == "exp":
+        # (r^p - r) / (1 - r), its numerator as one exponential for the digits near the end.
+        rate = jnp.log(decay_ratio)
+        of_stable = decay_ratio * jnp.expm1(-rate * q) / (1 - decay_ratio)
+        of_min = -jnp.expm1(rate * p) / (1 - decay_ratio)
+    else:
+        of_stable, of_min = SHAPES[decay_fn](p, q, decay_t)
+    rate = jnp.where(left < decay_t, stable * of_stable + lr_min * of_min, stable)
+    up = between(warmup_lr_init, lr, count, warmup_t - count, warmup_t)
+    return jnp.where(count < jnp.where(warmup_t > 0, warmup_t, 1), up, rate)

@@ -1,0 +1,162 @@
+"""PyTorch's CyclicLR and its momentum."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax import lax, numpy as jnp
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.builders import builder
+from ...schedules.combinators import link
+from ...schedules.cycles import cyclic
+from ...schedules.schedule import Schedule, Static
+from ...schedules.shapes import power, progress
+from ..arguments import Number, is_concrete, nonnegative, positive
+from .functions import function_of_count
+
+
+def CyclicLR(
+    *,
+    lr: ArrayLike | None = None,  # noqa: ARG001
+    base_lr: ArrayLike,
+    max_lr: ArrayLike,
+    step_size_up: ArrayLike = 2000,
+    step_size_down: ArrayLike | None = None,
+    mode: str = "triangular",
+    gamma: ArrayLike = 1.0,
+    scale_fn: Callable[[Any], Any] | None = None,
+    scale_mode: str = "cycle",
+    cycle_momentum: bool = True,  # noqa: ARG001
+    base_momentum: ArrayLike = 0.8,  # noqa: ARG001
+    max_momentum: ArrayLike = 0.9,  # noqa: ARG001
+) -> Schedule:
+    """Triangles: `lrax.cyclic(base_lr, max_lr, step_size_up, step_size_down, mode=mode,
+    gamma=gamma)`.
+
+    PyTorch writes `base_lr` over the optimizer's rate, and uses `gamma` in the mode `"exp_range"`
+    only. What `lrax.cyclic` has not is computed here: a `scale_fn`, a `base_lr` above `max_lr`, a
+    `gamma` above 1.
+
+    Args:
+      lr: Not used; the other schedulers take it.
+      base_lr: The rate at the start of each cycle, at least 0.
+      max_lr: The rate in the middle of each cycle, at least 0.
+      step_size_up: Updates from the one to the other, above 0.
+      step_size_down: Updates back, above 0; `None` is `step_size_up`.
+      mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or
+        `"exp_range"`, which multiplies it by `gamma` at each update. Not used with a `scale_fn`.
+      gamma: That factor, at least 0.
+      scale_fn: The amplitude as a function of the number of the cycle, from 1, or of the count.
+      scale_mode: `"cycle"` or `"iterations"`: what `scale_fn` is a function of.
+      cycle_momentum: Not used; `CyclicMomentum` is the momentum.
+      base_momentum: Not used.
+      max_momentum: Not used.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, or a word is unknown.
+
+    Example:
+      >>> lrax.compat.torch.CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=10, mode="triangular2")
+      cyclic(low=0.01, high=0.1, up=10, mode='triangular2', gamma=1)
+    """
+    given = nonnegative(base_lr=base_lr, max_lr=max_lr, gamma=gamma)
+    given |= positive(step_size_up=step_size_up)
+    low, high, factor, up = given.values()
+    down = None
+    if step_size_down is not None:
+        down = positive(step_size_down=step_size_down)["step_size_down"]
+    _require.choice("scale_mode", scale_mode, ("cycle", "iterations"))
+    _require.choice("mode", mode, ("triangular", "triangular2", "exp_range"))
+    if scale_fn is not None:
+        scale_fn = function_of_count("scale_fn", scale_fn)
+    elif mode != "exp_range":
+        factor = np.float64(1)
+    if scale_fn is None and _may_hold(factor, 1) and _may_hold(low, high):
+        return cyclic(low, high, up, down, mode=mode, gamma=factor)
+    leaves = _require.real(**{**given, "gamma": factor})
+    leaves["step_size_down"] = None if down is None else _require.real(down=down)["down"]
+    words = {"mode": Static(mode), "scale_fn": scale_fn, "scale_mode": Static(scale_mode)}
+    return Schedule(_CyclicLR, {**leaves, **words})
+
+
+@builder(CyclicLR, name="compat.torch.CyclicLR")
+def _CyclicLR(
+    count, base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode
+):
+    down = step_size_up if step_size_down is None else step_size_down
+    count = jnp.maximum(count, 0)
+    cycle = lax.stop_gradient(jnp.floor_divide(count, step_size_up + down))
+    step = count - cycle * (step_size_up + down)
+    climb, _ = progress(step, step_size_up - step, step_size_up)
+    _, fall = progress(step - step_size_up, step_size_up + down - step, down)
+    amplitude = jnp.where(step < step_size_up, climb, fall)
+    if scale_fn is not None:
+        amplitude = amplitude * scale_fn(cycle + 1 if scale_mode == "cycle" else count)
+    elif mode == "triangular2":
+        amplitude = amplitude * 0.5**cycle
+    elif mode == "exp_range":
+        amplitude = amplitude * power(gamma, count)
+    return base_lr + (max_lr - base_lr) * amplitude
+
+
+def CyclicMomentum(
+    *,
+    lr: ArrayLike | None = None,  # noqa: ARG001
+    base_lr: ArrayLike,  # noqa: ARG001
+    max_lr: ArrayLike,  # noqa: ARG001
+    step_size_up: ArrayLike = 2000,
+    step_size_down: ArrayLike | None = None,
+    mode: str = "triangular",
+    gamma: ArrayLike = 1.0,
+    scale_fn: Callable[[Any], Any] | None = None,
+    scale_mode: str = "cycle",
+    cycle_momentum: bool = True,  # noqa: ARG001
+    base_momentum: ArrayLike = 0.8,
+    max_momentum: ArrayLike = 0.9,
+) -> Schedule:
+    """The momentum of `CyclicLR`, low where the rate is high: an `lrax.link` from triangles between
+    0 and 1.
+
+    Args:
+      lr: Not used.
+      base_lr: Not used.
+      max_lr: Not used.
+      step_size_up: As of `CyclicLR`.
+      step_size_down: As of `CyclicLR`.
+      mode: As of `CyclicLR`; the amplitude of the momentum shrinks as that of the rate.
+      gamma: As of `CyclicLR`.
+      scale_fn: As of `CyclicLR`.
+      scale_mode: As of `CyclicLR`.
+      cycle_momentum: Not used: PyTorch drives the momentum only where this is true.
+      base_momentum: The momentum in the middle of each cycle, at least 0.
+      max_momentum: The momentum at the start of each cycle, at least 0.
+
+    Returns:
+      A `Schedule` of the momentum, or of Adam's first beta.
+
+    Raises:
+      ValueError: if a known number is out of its range, or a word is unknown.
+
+    Example:
+      >>> print(lrax.compat.torch.CyclicMomentum(base_lr=0.01, max_lr=0.1, step_size_up=2).values(5).round(2))
+      [0.9 0.85 0.8 0.85 0.9 ]
+    """
+    momenta = nonnegative(base_momentum=base_momentum, max_momentum=max_momentum)
+    low, high = momenta.values()
+    same: dict[str, Any] = dict(
+        step_size_up=step_size_up, step_size_down=step_size_down, mode=mode, gamma=gamma
+    )
+    same |= dict(scale_fn=scale_fn, scale_mode=scale_mode)
+    if scale_fn is None and (mode != "exp_range" or _may_hold(gamma, 1)):
+        return link(CyclicLR(base_lr=0.0, max_lr=1.0, **same), at_low=high, at_high=low)
+    return CyclicLR(base_lr=high, max_lr=low, **same)
+
+
+def _may_hold(low: Number, high: Number) -> bool:
+    """Whether `low <= high` is true, or is not known before the program runs."""
+    return not (is_concrete(low) and is_concrete(high)) or bool(low <= high)

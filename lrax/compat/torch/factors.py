@@ -1,0 +1,224 @@
+"""PyTorch's schedulers that multiply the rate they find. Each is a schedule of lrax."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from ...schedules.combinators import clip
+from ...schedules.decays import linear, polynomial
+from ...schedules.open_ended import exponential
+from ...schedules.pieces import multistep, piecewise_constant, step_decay
+from ...schedules.schedule import Schedule, constant
+from ..arguments import (
+    ascending,
+    at_most_one,
+    is_concrete,
+    is_known_as,
+    is_whole,
+    listed,
+    nonnegative,
+    positive,
+    vector,
+)
+
+
+def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLike = 5) -> Schedule:
+    """A part of the rate at first, then all of it: `lrax.piecewise_constant([lr * factor, lr],
+    [total_iters])`.
+
+    PyTorch divides by the factor when a count equals `total_iters`, so with 0 or a fraction of a
+    step it never does. With a factor of 0 it fails there, where this goes on with `lr`.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      factor: Part of it at first, from 0 to 1.
+      total_iters: Updates until the whole, at least 0; a traced one is taken to be whole and above
+        0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.torch.ConstantLR(lr=0.1, factor=0.5, total_iters=3)
+      piecewise_constant(values=[0.05, 0.1], boundaries=[3])
+    """
+    given = nonnegative(lr=lr, factor=factor, total_iters=total_iters)
+    at_most_one(given, "factor")
+    rate, part, steps = given.values()
+    comes_back = not is_concrete(steps) or (steps > 0 and is_whole(steps))
+    return piecewise_constant(
+        listed([rate * part, rate if comes_back else rate * part]), listed([steps])
+    )
+
+
+def LinearLR(
+    lr: ArrayLike,
+    start_factor: ArrayLike = 1.0 / 3,
+    end_factor: ArrayLike = 1.0,
+    total_iters: ArrayLike = 5,
+) -> Schedule:
+    """From one part of the rate to another: `lrax.linear(lr * start_factor, lr * end_factor,
+    total_iters)`.
+
+    PyTorch refuses a start at zero. It stops at the last whole count, and without steps stays at
+    the start.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      start_factor: Part of it at the start, above 0, at most 1.
+      end_factor: Part of it at the end, from 0 to 1.
+      total_iters: Updates from start to end, at least 0; a traced one is taken to be whole and
+        above 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.torch.LinearLR(lr=0.1, start_factor=0.2, total_iters=10)
+      linear(init=0.02, end=0.1, steps=10)
+    """
+    given = nonnegative(lr=lr, end_factor=end_factor, total_iters=total_iters)
+    given |= positive(start_factor=start_factor)
+    at_most_one(given, "start_factor", "end_factor")
+    rate, last, steps, first = given.values()
+    if is_concrete(steps) and not is_whole(steps):
+        # The line ends at the last whole count, short of `end_factor`.
+        part = np.floor(steps) / steps
+        last = first * (1 - part) + last * part
+        steps = np.floor(steps)
+    if is_known_as(steps, 0):
+        last = first
+    return linear(rate * first, rate * last, steps)
+
+
+def StepLR(lr: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0.1) -> Schedule:
+    """A fall after every `step_size` updates: `lrax.step_decay(lr, step_size, gamma)`.
+
+    PyTorch steps at the whole counts that `step_size` divides: one of 2.5 steps at 5, 10, 15.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      step_size: Updates between two falls, above 0; a traced one is taken to be whole.
+      gamma: What the rate is multiplied by, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.torch.StepLR(lr=0.1, step_size=30)
+      step_decay(init=0.1, step_size=30, factor=0.1)
+    """
+    given = nonnegative(lr=lr, gamma=gamma) | positive(step_size=step_size)
+    rate, factor, size = given.values()
+    if is_concrete(size) and not is_whole(size):
+        # The smallest whole count that `step_size` divides, 5 for 2.5.
+        size = Fraction(float(size)).numerator
+    return step_decay(rate, size, factor)
+
+
+def MultiStepLR(
+    lr: ArrayLike, milestones: Sequence[float] | ArrayLike, gamma: ArrayLike = 0.1
+) -> Schedule:
+    """A fall at each milestone: `lrax.multistep(lr, sorted(milestones), gamma)`.
+
+    In PyTorch a milestone given twice counts twice, and one that is no whole number is never met:
+    it is left out here.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      milestones: Indices of the first updates at the new rate, at least 0, in any order; traced
+        ones are taken to be whole.
+      gamma: What the rate is multiplied by, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.torch.MultiStepLR(lr=0.1, milestones=[60, 30])
+      multistep(init=0.1, milestones=[30, 60], factor=0.1)
+    """
+    rate, factor = nonnegative(lr=lr, gamma=gamma).values()
+    at = ascending(vector("milestones", milestones))
+    return multistep(rate, at[at % 1 == 0] if is_concrete(at) else at, factor)
+
+
+def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
+    """A factor per update: `lrax.exponential(lr, gamma)`.
+
+    A known `gamma` near 1 is given as its power over 10, 100, ... steps, for in float32 its own
+    last digits are lost, and the rate of thousands of steps shows it.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      gamma: What the rate is multiplied by at each update, above 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> print(lrax.compat.torch.ExponentialLR(lr=0.1, gamma=0.9).values(3).round(3))
+      [0.1 0.09 0.081]
+    """
+    rate, factor = (nonnegative(lr=lr) | positive(gamma=gamma)).values()
+    steps = 1
+    if is_concrete(factor):
+        enough = 0.2 if factor > 1 else 0.02
+        change = abs(np.log(factor))
+        while steps < 10**7 and 0 < change * steps < enough:
+            steps *= 10
+        factor = factor**steps
+    return exponential(rate, factor, steps)
+
+
+def PolynomialLR(lr: ArrayLike, total_iters: ArrayLike = 5, power: ArrayLike = 1.0) -> Schedule:
+    """A power of the part left, to zero: `lrax.polynomial(lr, 0, total_iters, power)`.
+
+    PyTorch stops at the last whole count, short of zero where `total_iters` is no whole number, and
+    does nothing with 0 steps. A power of 0 is a constant.
+
+    Args:
+      lr: The optimizer's rate, at least 0.
+      total_iters: Updates until zero: 0, or at least 1; a traced one is taken to be whole and above
+        0.
+      power: Exponent of the part left, at least 0; a traced one is taken to be above 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+
+    Example:
+      >>> lrax.compat.torch.PolynomialLR(lr=0.1, total_iters=40, power=0.9)
+      polynomial(init=0.1, end=0, steps=40, power=0.9)
+    """
+    given = nonnegative(lr=lr, total_iters=total_iters, power=power)
+    rate, steps, exponent = given.values()
+    if is_concrete(steps) and 0 < steps < 1:
+        raise ValueError(f"`total_iters` must be 0 or at least 1, got {total_iters}")
+    if is_known_as(steps, 0) or is_known_as(exponent, 0):
+        return constant(rate)
+    falling = polynomial(rate, 0, steps, exponent)
+    if not is_concrete(steps) or is_whole(steps):
+        return falling
+    if not is_concrete(exponent):
+        raise ValueError(f"`total_iters` must be whole where `power` is traced, got {total_iters}")
+    # The rate at the last whole count is the lowest one.
+    return clip(falling, low=rate * (1 - np.floor(steps) / steps) ** exponent)

@@ -1,0 +1,206 @@
+"""PyTorch's OneCycleLR and its momentum."""
+
+import numpy as np
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.builders import builder
+from ...schedules.schedule import Schedule, Static
+from ..arguments import Number, at_most_one, nonnegative, numbers, positive, whole_numbers
+from .waves import ANNEALS
+
+
+def OneCycleLR(
+    *,
+    lr: ArrayLike | None = None,  # noqa: ARG001
+    max_lr: ArrayLike,
+    total_steps: ArrayLike | None = None,
+    epochs: ArrayLike | None = None,
+    steps_per_epoch: ArrayLike | None = None,
+    pct_start: ArrayLike = 0.3,
+    anneal_strategy: str = "cos",
+    cycle_momentum: bool = True,  # noqa: ARG001
+    base_momentum: ArrayLike = 0.85,  # noqa: ARG001
+    max_momentum: ArrayLike = 0.95,  # noqa: ARG001
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+    three_phase: bool = False,
+) -> Schedule:
+    r"""One cycle: from `max_lr / div_factor` to `max_lr` and down to `max_lr / (div_factor *
+    final_div_factor)`.
+
+    The peak is at the update with the index `pct_start * total_steps - 1`, the end at `total_steps
+    - 1`, each one earlier than that of `lrax.one_cycle`; with three phases the rate is back where
+    it began at `2 * pct_start * total_steps - 2`. PyTorch allows one update more, and overshoots
+    the end in it: it is reproduced here. Of the updates after that, which PyTorch refuses, the rate
+    is that of the end.
+
+    Args:
+      lr: Not used; the other schedulers take it.
+      max_lr: Highest rate, at least 0.
+      total_steps: Length of the whole in optimizer updates, a whole number above 0.
+      epochs: With `steps_per_epoch`, another way to give `total_steps`.
+      steps_per_epoch: Updates in an epoch, a whole number above 0.
+      pct_start: Part of the steps on the way up, from 0 to 1.
+      anneal_strategy: `"cos"` or `"linear"`.
+      cycle_momentum: Not used; `OneCycleMomentum` is the momentum.
+      base_momentum: Not used.
+      max_momentum: Not used.
+      div_factor: `max_lr` in rates at the start, above 0.
+      final_div_factor: The rate at the start in rates at the end, above 0.
+      three_phase: Whether it falls to where it began as fast as it climbed, and then to its end.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range, a word is unknown, or there is neither
+        `total_steps` nor both `epochs` and `steps_per_epoch`.
+      TypeError: if `three_phase` is not a bool.
+
+    Example:
+      >>> schedule = lrax.compat.torch.OneCycleLR(max_lr=1.0, total_steps=10, div_factor=10.0)
+      >>> print(schedule.values(12).round(3))
+      [0.1 0.55 1. 0.95 0.812 0.611 0.389 0.188 0.05 0. 0.05 0. ]
+    """
+    given = nonnegative(max_lr=max_lr)
+    given |= positive(div_factor=div_factor, final_div_factor=final_div_factor)
+    given |= _lengths(total_steps, epochs, steps_per_epoch, pct_start)
+    words = _words(anneal_strategy, three_phase)
+    return Schedule(_OneCycleLR, {**_require.real(**given), **words})
+
+
+@builder(OneCycleLR, name="compat.torch.OneCycleLR")
+def _OneCycleLR(
+    count,
+    max_lr,
+    total_steps,
+    pct_start,
+    anneal_strategy,
+    div_factor,
+    final_div_factor,
+    three_phase,
+):
+    init = max_lr / div_factor
+    rates = [init, max_lr, *([init] if three_phase else []), init / final_div_factor]
+    return _phases(count, rates, total_steps, pct_start, anneal_strategy)
+
+
+def OneCycleMomentum(
+    *,
+    lr: ArrayLike | None = None,  # noqa: ARG001
+    max_lr: ArrayLike | None = None,  # noqa: ARG001
+    total_steps: ArrayLike | None = None,
+    epochs: ArrayLike | None = None,
+    steps_per_epoch: ArrayLike | None = None,
+    pct_start: ArrayLike = 0.3,
+    anneal_strategy: str = "cos",
+    cycle_momentum: bool = True,  # noqa: ARG001
+    base_momentum: ArrayLike = 0.85,
+    max_momentum: ArrayLike = 0.95,
+    div_factor: ArrayLike = 25.0,  # noqa: ARG001
+    final_div_factor: ArrayLike = 1e4,  # noqa: ARG001
+    three_phase: bool = False,
+) -> Schedule:
+    """The momentum of `OneCycleLR`: from `max_momentum` down to `base_momentum` and back, in the
+    same phases.
+
+    Args:
+      lr: Not used.
+      max_lr: Not used.
+      total_steps: As of `OneCycleLR`.
+      epochs: As of `OneCycleLR`.
+      steps_per_epoch: As of `OneCycleLR`.
+      pct_start: As of `OneCycleLR`.
+      anneal_strategy: As of `OneCycleLR`.
+      cycle_momentum: Not used: PyTorch drives the momentum only where this is true.
+      base_momentum: The momentum at the highest rate, at least 0.
+      max_momentum: The momentum at the start and at the end, at least 0.
+      div_factor: Not used.
+      final_div_factor: Not used.
+      three_phase: As of `OneCycleLR`; in the third phase the momentum is held.
+
+    Returns:
+      A `Schedule` of the momentum, or of Adam's first beta.
+
+    Raises:
+      ValueError: as `OneCycleLR`.
+      TypeError: if `three_phase` is not a bool.
+
+    Example:
+      >>> print(lrax.compat.torch.OneCycleMomentum(max_lr=1.0, total_steps=4, pct_start=0.5).values(4).round(2))
+      [0.95 0.85 0.9 0.95 ]
+    """
+    given = nonnegative(base_momentum=base_momentum, max_momentum=max_momentum)
+    given |= _lengths(total_steps, epochs, steps_per_epoch, pct_start)
+    words = _words(anneal_strategy, three_phase)
+    return Schedule(_OneCycleMomentum, {**_require.real(**given), **words})
+
+
+@builder(OneCycleMomentum, name="compat.torch.OneCycleMomentum")
+def _OneCycleMomentum(
+    count, base_momentum, max_momentum, total_steps, pct_start, anneal_strategy, three_phase
+):
+    values = [max_momentum, base_momentum, max_momentum, *([max_momentum] if three_phase else [])]
+    return _phases(count, values, total_steps, pct_start, anneal_strategy)
+
+
+def _lengths(
+    total_steps: ArrayLike | None,
+    epochs: ArrayLike | None,
+    steps_per_epoch: ArrayLike | None,
+    pct_start: ArrayLike,
+) -> dict[str, Number]:
+    """`total_steps` and `pct_start`, checked."""
+    if total_steps is not None:
+        given = numbers(total_steps=total_steps)
+        _require.at_least(given, 1, "total_steps")
+        whole_numbers(given, "total_steps")
+    elif epochs is None or steps_per_epoch is None:
+        raise ValueError(
+            "`total_steps` must be given, or both `epochs` and `steps_per_epoch`, got neither"
+        )
+    else:
+        parts = numbers(epochs=epochs, steps_per_epoch=steps_per_epoch)
+        _require.at_least(parts, 1, "epochs", "steps_per_epoch")
+        whole_numbers(parts, "epochs", "steps_per_epoch")
+        given = {"total_steps": parts["epochs"] * parts["steps_per_epoch"]}
+    part = nonnegative(pct_start=pct_start)
+    at_most_one(part, "pct_start")
+    return given | part
+
+
+def _words(anneal_strategy: str, three_phase: bool) -> dict[str, Static]:
+    _require.choice("anneal_strategy", anneal_strategy, ANNEALS)
+    _require.flag("three_phase", three_phase)
+    return {"anneal_strategy": Static(anneal_strategy), "three_phase": Static(three_phase)}
+
+
+def _phases(count, values, total_steps, pct_start, anneal_strategy):
+    # A phase is left only after its end, and the first one that holds is taken, so the end of the
+    # second of three may lie behind that of the whole. The last one is not clipped: that is the
+    # overshoot. One without length is a jump.
+    last = total_steps - 1
+    top = pct_start * total_steps - 1
+    ends = [top, 2 * top, last] if len(values) == 4 else [top, last]
+    # What follows the update `total_steps`, if the phase of that update is not the last one, is
+    # what that one leads to.
+    count = jnp.maximum(count, 0)
+    over = count > total_steps
+    count = jnp.minimum(count, total_steps)
+    begin, close, start, end = ends[-2], ends[-1], values[-2], values[-1]
+    for i in reversed(range(len(ends) - 1)):
+        here = count <= ends[i]
+        begin, close = (
+            jnp.where(here, ends[i - 1] if i else 0, begin),
+            jnp.where(here, ends[i], close),
+        )
+        start, end = jnp.where(here, values[i], start), jnp.where(here, values[i + 1], end)
+    some = abs(close - begin) > 1e-6 * total_steps  # which is as exact as the ends are
+    length = jnp.where(some, close - begin, 1)
+    p = jnp.where(some, (count - begin) / length, 1)
+    q = jnp.where(some, (close - count) / length, 0)
+    if anneal_strategy == "cos":
+        p, q = jnp.sin(np.pi / 2 * p) ** 2, jnp.sin(np.pi / 2 * q) ** 2
+    return jnp.where(over, values[-1], start * q + end * p)

@@ -1,0 +1,38 @@
+"""Hugging Face transformers' schedules of the step count: `get_scheduler` and the functions behind
+it.
+
+The functions have their names, arguments and defaults, with the rate `lr` in place of the
+optimizer, and without `last_epoch`: a run that begins in the middle of a schedule takes
+`lrax.shift(schedule, steps)`. Parity is tested with transformers 5.23.0. Where it divides by the
+length of a phase, it takes 1 for one that is shorter.
+"""
+
+from .decays import (
+    get_constant_schedule,
+    get_constant_schedule_with_warmup,
+    get_inverse_sqrt_schedule,
+    get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
+)
+from .restarts import get_cosine_with_hard_restarts_schedule_with_warmup
+from .scheduler import get_scheduler
+from .waves import (
+    get_cosine_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+)
+from .wsd import get_wsd_schedule
+
+__all__ = [
+    "get_constant_schedule",
+    "get_constant_schedule_with_warmup",
+    "get_cosine_schedule_with_warmup",
+    "get_cosine_with_hard_restarts_schedule_with_warmup",
+    "get_cosine_with_min_lr_schedule_with_warmup",
+    "get_cosine_with_min_lr_schedule_with_warmup_lr_rate",
+    "get_inverse_sqrt_schedule",
+    "get_linear_schedule_with_warmup",
+    "get_polynomial_decay_schedule_with_warmup",
+    "get_scheduler",
+    "get_wsd_schedule",
+]

@@ -1,0 +1,207 @@
+"""Hugging Face transformers' cosine waves, which go on past the end of training."""
+
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from ... import _require
+from ...schedules.builders import builder
+from ...schedules.combinators import repeat, shift
+from ...schedules.decays import cosine, linear
+from ...schedules.phases import join, warmup
+from ...schedules.schedule import Schedule
+from ...schedules.shapes import between
+from ..arguments import Number, at_most_one, is_known_as, largest, listed, nonnegative
+
+
+def get_cosine_schedule_with_warmup(
+    lr: ArrayLike,
+    num_warmup_steps: ArrayLike,
+    num_training_steps: ArrayLike,
+    num_cycles: ArrayLike = 0.5,
+) -> Schedule:
+    """A warmup and `num_cycles` whole cosine waves between `lr` and 0, which go on past the end:
+    the rate climbs again.
+
+    With the half wave that is the default, the same as `lrax.warmup(lrax.repeat(lrax.cosine(lr,
+    steps), steps, mirror=True), num_warmup_steps)` with the `steps` after the warmup; otherwise a
+    formula of its own. To end at 0 and stay there, use `lrax.warmup_cosine`.
+
+    Args:
+      lr: Highest rate, at least 0.
+      num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
+      num_training_steps: Length of the whole, warmup included, at least 0.
+      num_cycles: Waves in it, at least 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN.
+
+    Example:
+      >>> schedule = lrax.compat.transformers.get_cosine_schedule_with_warmup(0.4, 2, 6)
+      >>> print(schedule.values(10).round(3))
+      [0. 0.2 0.4 0.341 0.2 0.059 0. 0.059 0.2 0.341]
+    """
+    given = nonnegative(
+        lr=lr,
+        num_warmup_steps=num_warmup_steps,
+        num_training_steps=num_training_steps,
+        num_cycles=num_cycles,
+    )
+    rate, warmup_steps, steps, cycles = given.values()
+    if is_known_as(cycles, 0.5):
+        return warmup(_half_waves(rate, warmup_steps, steps), warmup_steps)
+    return Schedule(_get_cosine_schedule_with_warmup, _require.real(**given))
+
+
+def _half_waves(lr: Number, warmup_steps: Number, steps: Number, end: Number = 0.0) -> Schedule:
+    """A half wave from `lr` to `end` in the steps after the warmup, and back, for ever."""
+    length = largest(steps - warmup_steps, 1)
+    return repeat(cosine(lr, length, end), length, mirror=True)
+
+
+@builder(
+    get_cosine_schedule_with_warmup, name="compat.transformers.get_cosine_schedule_with_warmup"
+)
+def _get_cosine_schedule_with_warmup(
+    count, lr, num_warmup_steps, num_training_steps, num_cycles, min_lr=0
+):
+    # A place in the waves by a remainder of steps times waves, which is exact: the length of a wave
+    # need not be whole.
+    steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
+    part = jnp.mod(2 * num_cycles * jnp.maximum(count - num_warmup_steps, 0), 2 * steps)
+    part = jnp.minimum(part, 2 * steps - part)
+    up = between(0, lr, count, num_warmup_steps - count, num_warmup_steps)
+    return jnp.where(
+        count < num_warmup_steps, up, between(lr, min_lr, part, steps - part, steps, "cosine")
+    )
+
+
+def get_cosine_with_min_lr_schedule_with_warmup(
+    lr: ArrayLike,
+    num_warmup_steps: ArrayLike,
+    num_training_steps: ArrayLike,
+    num_cycles: ArrayLike = 0.5,
+    min_lr: ArrayLike | None = None,
+    min_lr_rate: ArrayLike | None = None,
+) -> Schedule:
+    """`get_cosine_schedule_with_warmup` with waves between `lr` and a floor; past the end, too, the
+    rate climbs again.
+
+    The warmup is from 0. To end at the floor and stay there, use `lrax.warmup_cosine`.
+
+    Args:
+      lr: Rate after the warmup, at least 0.
+      num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
+      num_training_steps: Length of the whole, warmup included, at least 0.
+      num_cycles: Waves in it, at least 0.
+      min_lr: The floor, at least 0.
+      min_lr_rate: The floor in parts of `lr`, at least 0, in place of `min_lr`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN, or not one of `min_lr` and
+        `min_lr_rate` is given.
+
+    Example:
+      >>> get = lrax.compat.transformers.get_cosine_with_min_lr_schedule_with_warmup
+      >>> print(get(0.4, 2, 6, min_lr=0.1).values(9).round(3))
+      [0. 0.2 0.4 0.356 0.25 0.144 0.1 0.144 0.25 ]
+    """
+    given = nonnegative(
+        lr=lr,
+        num_warmup_steps=num_warmup_steps,
+        num_training_steps=num_training_steps,
+        num_cycles=num_cycles,
+    )
+    rate, warmup_steps, steps, cycles = given.values()
+    end = _floor(rate, min_lr, min_lr_rate)
+    if is_known_as(cycles, 0.5):
+        return warmup(_half_waves(rate, warmup_steps, steps, end), warmup_steps)
+    leaves = _require.real(**given, min_lr=end)
+    return Schedule(_get_cosine_with_min_lr_schedule_with_warmup, leaves)
+
+
+@builder(
+    get_cosine_with_min_lr_schedule_with_warmup,
+    name="compat.transformers.get_cosine_with_min_lr_schedule_with_warmup",
+)
+def _get_cosine_with_min_lr_schedule_with_warmup(count, **hyperparams):
+    return _get_cosine_schedule_with_warmup(count, **hyperparams)
+
+
+def _floor(lr: Number, min_lr: ArrayLike | None, min_lr_rate: ArrayLike | None) -> Number:
+    """The floor as a rate: one of two ways to say it must be given, and not both."""
+    if (min_lr is None) == (min_lr_rate is None):
+        raise ValueError(
+            f"one of `min_lr` and `min_lr_rate` must be given, got {min_lr} and {min_lr_rate}"
+        )
+    if min_lr is not None:
+        return nonnegative(min_lr=min_lr)["min_lr"]
+    return lr * nonnegative(min_lr_rate=min_lr_rate)["min_lr_rate"]  # pyright: ignore[reportArgumentType]
+
+
+def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+    lr: ArrayLike,
+    num_warmup_steps: ArrayLike,
+    num_training_steps: ArrayLike,
+    num_cycles: ArrayLike = 0.5,
+    min_lr: ArrayLike | None = None,
+    min_lr_rate: ArrayLike | None = None,
+    warmup_lr_rate: ArrayLike | None = None,
+) -> Schedule:
+    """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier, after a warmup
+    not from 0.
+
+    The warmup is a line that comes to `lr` in its last step, from one step above 0 or from
+    `warmup_lr_rate`; the waves begin one step in. The line is not cut at `lr`, which it passes when
+    `num_warmup_steps` is not whole.
+
+    Args:
+      lr: Rate after the warmup, at least 0.
+      num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
+      num_training_steps: Length of the whole, warmup included, at least 0.
+      num_cycles: Waves in it, at least 0.
+      min_lr: The floor, at least 0.
+      min_lr_rate: The floor in parts of `lr`, at least 0, in place of `min_lr`.
+      warmup_lr_rate: First rate in parts of `lr`, from 0 to 1; `None` is `1 / num_warmup_steps`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN, not one of `min_lr` and
+        `min_lr_rate` is given, or `warmup_lr_rate` is above 1.
+
+    Example:
+      >>> get = lrax.compat.transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate
+      >>> print(get(0.4, 2, 6, min_lr=0.1).values(8).round(3))
+      [0.2 0.4 0.356 0.25 0.144 0.1 0.144 0.25 ]
+    """
+    given = nonnegative(
+        lr=lr,
+        num_warmup_steps=num_warmup_steps,
+        num_training_steps=num_training_steps,
+        num_cycles=num_cycles,
+    )
+    rate, steps, whole, cycles = given.values()
+    end = _floor(rate, min_lr, min_lr_rate)
+    waves = _half_waves(rate, steps, whole, end)
+    if not is_known_as(cycles, 0.5):
+        waves = get_cosine_with_min_lr_schedule_with_warmup(
+            rate, 0, largest(whole - steps, 0), cycles, end
+        )
+    if warmup_lr_rate is None:
+        first = 1 / largest(steps, 1)
+        last = first + steps * first
+    else:
+        part = nonnegative(warmup_lr_rate=warmup_lr_rate)
+        at_most_one(part, "warmup_lr_rate")
+        first = part["warmup_lr_rate"]
+        last = first + (1 - first) * steps / largest(steps - 1, 1)
+    # The end of the line is one step after the warmup's last.
+    up = linear(rate * first, rate * last, steps)
+    return join([up, shift(waves, 1)], listed([steps]))

@@ -1,0 +1,51 @@
+"""How a rule sees a metric: its value, and whether it is a new measurement."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+
+from .. import _require
+
+Arguments = Mapping[str, Any]  # the extra arguments of `update`
+
+
+def measured(metric: str, arguments: Arguments, rule: str) -> jax.Array:
+    """The value of the metric in this update, a float scalar."""
+    if arguments.get(metric) is None:
+        raise TypeError(
+            f"`{metric}` must be given to `update`: `{rule}` follows it. Call"
+            f" `optimizer.update(grads, state, params, {metric}=...)`, in a run as the signal"
+            f" {metric!r}."
+        )
+    value = jnp.asarray(arguments[metric], _require.float_dtype())
+    if value.ndim:
+        raise ValueError(f"`{metric}` must be a scalar, got one of shape {value.shape}")
+    return value
+
+
+def is_new(
+    metric: str, arguments: Arguments, value: jax.Array, last: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Whether the metric was measured since the measurement number `last`, and its number.
+
+    A running number is better than a flag: inside `optax.MultiSteps` a rule sees only every k-th
+    update, and the update with the flag may not be one of them.
+    """
+    fresh = _by_name("fresh", arguments).get(metric)
+    fresh = jnp.asarray(True if fresh is None else fresh, jnp.bool_)
+    number = _by_name("measurement", arguments).get(metric)
+    if number is None:
+        return fresh, last
+    number = jnp.asarray(number, last.dtype)
+    # A run hands over NaN as number 0, not fresh, until it has measured for the first time.
+    unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
+    return (number != last) & ~unmeasured, number
+
+
+def _by_name(argument: str, arguments: Arguments) -> Mapping[str, Any]:
+    given = arguments.get(argument)
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"`{argument}` must be a dict by the names of signals, got {given!r}")
+    return given or {}

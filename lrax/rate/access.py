@@ -1,0 +1,176 @@
+"""`get_lr` and `set_lr`: the rate is read from and written to any optimizer state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from .nodes import Group, groups, is_computed, is_ours, read, replaced
+
+Label = Any  # a dict key: the label of a group in `optax.partition`
+
+
+def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Label, jax.Array]:
+    """The learning rate that multiplied the last update, read from an optimizer state.
+
+    Before the first update it is the rate of that update: a schedule's first value, or NaN for a
+    rule that cannot tell. A rate that `lrax.set_lr` has set since the last update is read at once.
+    When it is handed back to a schedule, by `lrax.set_lr(opt_state, None)`, the old rate is read
+    until the next update, for a state holds no schedule that could tell the coming one.
+
+    The rate is found under any nesting of `chain`, `named_chain`, `masked`, `partition`,
+    `MultiSteps`, `apply_if_finite` and the like, in the states of `lrax.scale_by_lr`, of
+    `optax.inject_hyperparams` with a `learning_rate`, and of the transformations that keep a
+    `learning_rate`, as Optax's line searches do. (`optax.adam(1e-3)` alone keeps none.) The `scale`
+    of every `optax.contrib.reduce_on_plateau` in an enclosing chain is multiplied in.
+
+    A state does not show what else multiplies the updates: `optax.scale`, `optax.scale_by_schedule`
+    and `lrax.scale_by_multipliers` in the same chain, trust ratios, or a `reduce_on_plateau` that
+    `optax.masked` gives to a part of the parameters. Multiply by those yourself. Put
+    `reduce_on_plateau` after `scale_by_adam` in a chain: Adam would undo a scale of the gradients,
+    and the rate read here would be too low.
+
+    It also reads the state of a `flax.nnx.Optimizer` (`optimizer.opt_state` or
+    `nnx.state(optimizer)`), and the nested dicts and lists that Orbax restores without a target.
+
+    Args:
+      opt_state: An optimizer state, its leaves of any shape: those of a vmapped state give a rate
+        per lane, those of `jax.eval_shape(optimizer.init, params)` a `jax.ShapeDtypeStruct`. A
+        tuple of states is read as the state of a chain.
+
+    Returns:
+      The rate, or `{group: rate}` when the state holds several. A group is named by the dict key on
+      the way to it, such as its label in `optax.partition`, be that a string or not; several keys
+      are joined, as in `"body/head"`. Without such names, or with one name for two, groups go by
+      their whole path.
+
+    Raises:
+      ValueError: if the state holds no learning rate.
+
+    Example:
+      >>> body = optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))
+      >>> optimizer = optax.partition(
+      ...     {"body": body, "head": lrax.scale_by_lr(0.5)}, {"w": "body", "b": "head"}
+      ... )
+      >>> rates = lrax.get_lr(optimizer.init({"w": jnp.ones(2), "b": jnp.ones(2)}))
+      >>> {group: round(float(rate), 4) for group, rate in rates.items()}
+      {'body': 0.001, 'head': 0.5}
+    """
+    rates = {label: _applied(group) for label, group in groups(opt_state)[0].items()}
+    return next(iter(rates.values())) if len(rates) == 1 else rates
+
+
+def set_lr(
+    opt_state: optax.OptState, rate: ArrayLike | Mapping[Label, ArrayLike | None] | None
+) -> optax.OptState:
+    """An optimizer state with another learning rate, used from the next update on.
+
+    In a state of `lrax.scale_by_lr` the rate is held, against its schedule or rule too, until
+    another is set; `None` hands it back. The schedule has kept counting and the rule has seen every
+    update meanwhile; `lrax.get_lr` reads their rate from the next update on. Nothing recompiles:
+    shapes and dtypes stay.
+
+    `lrax.get_lr` of the new state is `rate`: where a chain has a `reduce_on_plateau`, the rate that
+    is stored is divided by its present `scale` (up to the rounding of that division; a scale of 0
+    leaves it 0). Later reductions multiply a held rate as they do any other.
+
+    With Flax NNX write `optimizer.opt_state = lrax.set_lr(optimizer.opt_state, rate)`, or
+    `nnx.update(optimizer, lrax.set_lr(nnx.state(optimizer), rate))`.
+
+    Args:
+      opt_state: An optimizer state as `lrax.get_lr` reads it. It is not changed.
+      rate: The new rate, at least 0, for all groups, or `{group: rate}` for some, named as by
+        `lrax.get_lr`. For a vmapped state, one per lane or one for all. `None` in place of a rate
+        ends the holding.
+
+    Returns:
+      The new state.
+
+    Raises:
+      ValueError: if the state holds no learning rate, a group is unknown, a known rate is negative,
+        infinite or NaN, or the rate is one that `optax.inject_hyperparams` computes anew from a
+        schedule at every update.
+      TypeError: if a rate is no number, or the state holds shapes in place of values.
+
+    Example:
+      >>> optimizer = optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))
+      >>> state = lrax.set_lr(optimizer.init({"w": jnp.ones(3)}), 0.25)
+      >>> print(lrax.get_lr(state))
+      0.25
+    """
+    known, rebuild = groups(opt_state)
+    rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(known, rate)
+    unknown = [label for label in rates if label not in known]
+    if unknown:
+        raise ValueError(f"`rate` must name groups of {list(known)}, got {unknown}")
+    return rebuild({label: _written(known[label], new) for label, new in rates.items()})
+
+
+def _applied(group: Group) -> Any:
+    rate = read(group.node)
+    if isinstance(rate, jax.ShapeDtypeStruct):
+        return rate
+    rate = jnp.asarray(rate)
+    for scale in group.scales:
+        rate = rate * jnp.asarray(scale, rate.dtype)
+    return rate
+
+
+def _written(group: Group, rate: ArrayLike | None) -> Any:
+    node = group.node
+    old = read(node)
+    if isinstance(old, jax.ShapeDtypeStruct):
+        raise TypeError(
+            f"`opt_state` must hold values for a rate to be set, got {old}. For the shapes of the"
+            " new state, use `jax.eval_shape(lrax.set_lr, opt_state, rate)`."
+        )
+    old = jnp.asarray(old)
+    if rate is None:
+        if not is_ours(node):
+            raise ValueError(
+                f"`rate` must be a number for a {type(node).__name__}, which has no schedule to"
+                " return to"
+            )
+        return replaced(node, held=False)
+    if is_computed(node):
+        raise ValueError(
+            "`rate` cannot be set: `optax.inject_hyperparams` computes this one from a schedule at"
+            " every update. Use `lrax.scale_by_lr(schedule)` in place of it."
+        )
+    values = _require.real(rate=rate)
+    _require.nonnegative(values, "rate")
+    try:
+        new = jnp.broadcast_to(jnp.asarray(values["rate"], old.dtype), old.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`rate` must be a scalar or of the state's shape {old.shape},"
+            f" got {jnp.shape(values['rate'])}"
+        ) from error
+    new = _before_scales(new, group.scales)
+    return (
+        replaced(node, learning_rate=new, held=True)
+        if is_ours(node)
+        else replaced(node, learning_rate=new)
+    )
+
+
+def _before_scales(rate: jax.Array, scales: tuple[Any, ...]) -> jax.Array:
+    """The rate that becomes `rate` once `scales` have multiplied it."""
+    total = jnp.ones([], rate.dtype)
+    for scale in scales:
+        total = total * jnp.asarray(scale, rate.dtype)
+    if not scales:
+        return rate
+    quotient = jnp.where(total > 0, rate / jnp.where(total > 0, total, 1), rate)
+    # The product of the rounded quotient may miss the rate by its last bit; a neighbour often
+    # meets it.
+    for direction in (0.0, jnp.inf):
+        neighbour = jnp.nextafter(quotient, jnp.asarray(direction, quotient.dtype))
+        quotient = jnp.where(
+            (quotient * total != rate) & (neighbour * total == rate), neighbour, quotient
+        )
+    return quotient

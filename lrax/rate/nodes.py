@@ -1,0 +1,199 @@
+"""Where an optimizer state keeps its learning rates, whatever library or checkpoint it came from.
+
+A node is a part of the state that holds one rate. It is a NamedTuple in the state of an optimizer;
+in a state restored by Orbax or in an `nnx.State` it is a mapping with the same names. Flax NNX also
+wraps every array in a `Variable`, a pytree of one leaf. Nodes are therefore read and written by the
+paths of their leaves.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax import numpy as jnp
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey, keystr
+
+Node = Any
+Label = Any
+Path = tuple[Any, ...]
+
+# Fields that a mapping must have to be one of these states. A mapping may also be the moments of
+# parameters, one of which a user may have called `learning_rate`.
+_OURS = {"count", "learning_rate", "held"}
+_SEARCH = {"learning_rate", "value", "grad"}
+_INJECTED = {"count", "hyperparams", "inner_state"}
+_PLATEAU = {"scale", "best_value", "plateau_count", "cooldown_count"}
+# Fields of states that appear as dict keys in a restored state, and name no group.
+_FIELDS = {"opt_state", "inner_states", "inner_state", "inner_opt_state"}
+
+
+class Group(NamedTuple):
+    """A node, and the scales of the `reduce_on_plateau` that multiply what its rate has scaled."""
+
+    node: Node
+    scales: tuple[Any, ...]
+
+
+def groups(
+    opt_state: optax.OptState,
+) -> tuple[dict[Label, Group], Callable[[dict[Label, Node]], optax.OptState]]:
+    """The groups of a state by the labels of `get_lr`, and a function that puts new nodes in."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(
+        opt_state, is_leaf=lambda node: _holds_rate(node) or _is_plateau(node)
+    )
+    paths = {index: path for index, (path, node) in enumerate(flat) if _holds_rate(node)}
+    if not paths:
+        raise ValueError(
+            "`opt_state` must hold a learning rate, got a state without one. End the optimizer's"
+            " chain with `lrax.scale_by_lr(rate)`, as in"
+            " `optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))`."
+        )
+    scopes = [
+        (_scope(path, list(paths.values())), _leaf(node, ("scale",)))
+        for path, node in flat
+        if _is_plateau(node)
+    ]
+    places = dict(zip(_labels(list(paths.values())), paths, strict=True))
+    known = {}
+    for label, index in places.items():
+        around = [
+            scale for scope, scale in scopes if scope is not None and _under(flat[index][0], scope)
+        ]
+        known[label] = Group(flat[index][1], tuple(around))
+
+    def rebuild(new: dict[Label, Node]) -> optax.OptState:
+        nodes = [node for _, node in flat]
+        for label, node in new.items():
+            nodes[places[label]] = node
+        return structure.unflatten(nodes)
+
+    return known, rebuild
+
+
+def read(node: Node) -> Any:
+    """The rate in a node, as it is stored."""
+    return _leaf(node, _place(node, "learning_rate"))
+
+
+def replaced(node: Node, **values: Any) -> Node:
+    """The node with other arrays in some fields, in the shapes and dtypes of the old ones."""
+    places = {_place(node, name): value for name, value in values.items()}
+    flat, structure = jax.tree_util.tree_flatten_with_path(node)
+    leaves = []
+    for path, leaf in flat:
+        for place, value in places.items():
+            if _names(path)[: len(place)] == place:
+                leaf = jnp.broadcast_to(jnp.asarray(value, jnp.result_type(leaf)), jnp.shape(leaf))
+        leaves.append(leaf)
+    return structure.unflatten(leaves)
+
+
+def is_ours(node: Node) -> bool:
+    """Whether a node is the state of `lrax.scale_by_lr`, which can hold a rate."""
+    return _fields(node) >= _OURS
+
+
+def is_computed(node: Node) -> bool:
+    """Whether `optax.inject_hyperparams` computes this rate from a schedule."""
+    return _is_injected(node) and "learning_rate" in (_field(node, "hyperparams_states") or ())
+
+
+def _holds_rate(node: Node) -> bool:
+    if _is_injected(node):
+        return True
+    fields = _fields(node)
+    if "learning_rate" not in fields:
+        return False
+    if isinstance(node, Mapping) and not (fields >= _OURS or fields >= _SEARCH):
+        return False
+    return len(jax.tree.leaves(_field(node, "learning_rate"))) == 1
+
+
+def _is_injected(node: Node) -> bool:
+    fields = _fields(node)
+    if "hyperparams" not in fields or (isinstance(node, Mapping) and not fields >= _INJECTED):
+        return False
+    return "learning_rate" in (_field(node, "hyperparams") or ())
+
+
+def _is_plateau(node: Node) -> bool:
+    return _fields(node) >= _PLATEAU
+
+
+def _fields(node: Node) -> set[Any]:
+    return set(node) if isinstance(node, Mapping) else set(getattr(node, "_fields", ()))
+
+
+def _field(node: Node, name: str) -> Any:
+    return node.get(name) if isinstance(node, Mapping) else getattr(node, name, None)
+
+
+def _place(node: Node, name: str) -> tuple[Any, ...]:
+    inside = name == "learning_rate" and _is_injected(node)
+    return ("hyperparams", name) if inside else (name,)
+
+
+def _leaf(node: Node, place: tuple[Any, ...]) -> Any:
+    flat, _ = jax.tree_util.tree_flatten_with_path(node)
+    return next(leaf for path, leaf in flat if _names(path)[: len(place)] == place)
+
+
+def _name(key: Any) -> Any:
+    if isinstance(key, DictKey):
+        return key.key
+    return key.name if isinstance(key, GetAttrKey) else getattr(key, "idx", None)
+
+
+def _names(path: Path) -> tuple[Any, ...]:
+    return tuple(map(_name, path))
+
+
+def _under(path: Path, scope: Path) -> bool:
+    return path[: len(scope)] == scope
+
+
+def _scope(path: Path, rates: list[Path]) -> Path | None:
+    """The smallest chain around a `reduce_on_plateau` that holds a rate, or None.
+
+    A plateau in a chain of its own is a link of the chain around that. Wrappers end the search:
+    one may be `optax.masked`, under which the plateau scales a part of the parameters only.
+    """
+    if not path or not isinstance(path[-1], (SequenceKey, DictKey)):
+        return None
+    scope = path[:-1]  # the chain, or the named chain, that the plateau is a link of
+    while not any(_under(rate, scope) for rate in rates):
+        if not scope or not isinstance(_index(scope[-1]), int):
+            return None
+        scope = scope[:-1]
+    return scope
+
+
+def _index(key: Any) -> int | None:
+    """The place of a link in its chain; an `nnx.State` has the tuple of a chain as a dict."""
+    name = _name(key)
+    return name if isinstance(key, (SequenceKey, DictKey)) and isinstance(name, int) else None
+
+
+def _labels(paths: list[Path]) -> list[Label]:
+    keys = [_keys(path) for path in paths]
+    labels = [names[0] if len(names) == 1 else "/".join(map(str, names)) for names in keys]
+    if len(set(labels)) < len(labels) or not all(keys):
+        return [keystr(path) for path in paths]
+    return labels
+
+
+def _keys(path: Path) -> list[Label]:
+    """The dict keys that name a group: labels of `optax.partition`, names of chains, a user's."""
+    names = _names(path)
+    # In a restored state, the fields of NamedTuples are dict keys too.
+    restored = any(isinstance(key, DictKey) and key.key in _FIELDS for key in path)
+    keys = []
+    for before, (name, key) in pairwise([(None, None), *zip(names, path, strict=True)]):
+        structural = (
+            restored and before[0] != "inner_states" and (name in _FIELDS or isinstance(name, int))
+        )
+        if isinstance(key, DictKey) and not structural:
+            keys.append(name)
+    return keys

@@ -1,0 +1,172 @@
+"""`RateRule`: who decides the learning rate, as three pure functions."""
+
+import dataclasses
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from .. import _require
+from ..schedules.schedule import Schedule, as_schedule
+
+Params = Any
+RuleState = Any
+Factor = Any  # a RateRule, a Schedule, a number, or a function of the count
+
+
+@dataclasses.dataclass(frozen=True)
+class RateRule:
+    r"""A rule that decides the learning rate of every update, with a state of its own.
+
+    A schedule is a function of the step count alone. A rule may also follow the loss, the
+    gradients, or any other argument of `update`. Apply it with `lrax.scale_by_lr(rule)`.
+
+    Rules multiply. `schedule * rule`, `number * rule` and `rule * rule` are rules whose rate is the
+    product of both rates. A factor without state adds nothing to the state, so a checkpoint of
+    `cosine * rule` continues under `0.1 * rule`. The state of `rule * rule` is the pair of both
+    states.
+
+    A rule obeys three laws. Its state is a pytree of arrays whose shapes and dtypes never change;
+    its scalars are float32 (float64 under x64), whatever the dtype of the parameters. Its functions
+    are pure, so that `jax.jit` and `jax.vmap` take them. Its `rate` accepts keyword arguments that
+    it does not know.
+
+    Args:
+      init: Function of the parameters that returns the first state; `()` for none. It may look at
+        shapes and dtypes, and must run under `jax.eval_shape`.
+      rate: Function `(count, state, *, updates, params, **extra) -> (rate, state)`. `count` is the
+        0-based index of the update, an int32 scalar, and comes by position, as `state` does.
+        `updates` are the updates before the rate multiplies them: under `optax.masked` and
+        `optax.partition`, those of the group alone. `params` is None where the caller gives none.
+        `extra` holds the other arguments of `update`: the training loss as `value`, signals by
+        their names.
+      first: Function of the state that returns the rate to report before the first update. Without
+        it, that rate is NaN.
+
+    Raises:
+      TypeError: if one of the three is not a function.
+
+    Example:
+      >>> def rate(count, scale, *, value, **extra):
+      ...     scale = jnp.where(value > 1.0, scale / 2, scale)
+      ...     return scale, scale
+      >>> halve = lrax.RateRule(init=lambda params: jnp.float32(1.0), rate=rate)
+      >>> optimizer = lrax.scale_by_lr(0.1 * halve)
+      >>> state = optimizer.init(jnp.zeros(2))
+      >>> updates, state = optimizer.update(jnp.ones(2), state, value=3.0)
+      >>> print(lrax.get_lr(state))
+      0.05
+    """
+
+    init: Callable[[Params], RuleState]
+    rate: Callable[..., tuple[Any, RuleState]]
+    first: Callable[[RuleState], Any] | None = None
+
+    __array_ufunc__ = None  # so that `np.float32(2) * rule` comes to `__rmul__`
+
+    def __post_init__(self) -> None:
+        for name in ("init", "rate", "first"):
+            function = getattr(self, name)
+            if not callable(function) and not (name == "first" and function is None):
+                raise TypeError(f"`{name}` must be a function, got {function!r}")
+
+    def __mul__(self, other: Factor) -> "RateRule":
+        return product(self, other) if _is_factor(other) else NotImplemented
+
+    def __rmul__(self, other: Factor) -> "RateRule":
+        return product(other, self) if _is_factor(other) else NotImplemented
+
+
+def product(left: Factor, right: Factor) -> RateRule:
+    """The rule whose rate is the product of two rates."""
+    if not isinstance(left, RateRule):
+        return _scaled(as_rule(left, "left"), as_rule(right, "right"))
+    if not isinstance(right, RateRule):
+        return _scaled(as_rule(right, "right"), left)
+
+    def init(params: Params) -> RuleState:
+        return left.init(params), right.init(params)
+
+    def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
+        left_rate, left_state = left.rate(count, state[0], **arguments)
+        right_rate, right_state = right.rate(count, state[1], **arguments)
+        return left_rate * right_rate, (left_state, right_state)
+
+    def first(state: RuleState) -> Any:
+        return first_rate(left, state[0]) * first_rate(right, state[1])
+
+    return RateRule(init, rate, first)
+
+
+def _scaled(stateless: RateRule, rule: RateRule) -> RateRule:
+    # The state is the rule's own, so that a checkpoint goes from one schedule to another.
+    def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
+        factor, _ = stateless.rate(count, (), **arguments)
+        rate, state = rule.rate(count, state, **arguments)
+        return factor * rate, state
+
+    def first(state: RuleState) -> Any:
+        return first_rate(stateless, ()) * first_rate(rule, state)
+
+    return RateRule(rule.init, rate, first)
+
+
+def first_rate(rule: RateRule, state: RuleState) -> Any:
+    """The rate to report before the first update: NaN where the rule cannot tell."""
+    return jnp.nan if rule.first is None else rule.first(state)
+
+
+def as_rule(value: Factor, name: str) -> RateRule:
+    """Makes a number, a `Schedule` or a function of the count a rule without state."""
+    if isinstance(value, RateRule):
+        return value
+    if isinstance(value, Schedule) or callable(value):
+        schedule = as_schedule(value, name)
+    else:
+        number = _number(value, name)
+        schedule = lambda _: number
+
+    def init(params: Params) -> RuleState:
+        del params
+        return ()
+
+    def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
+        del arguments
+        return schedule(count), state
+
+    def first(state: RuleState) -> Any:
+        del state
+        return schedule(jnp.zeros([], jnp.int32))
+
+    return RateRule(init, rate, first)
+
+
+def one_rate(rate: Any, name: str = "learning_rate") -> Any:
+    """Requires a scalar."""
+    if jnp.ndim(rate):
+        raise ValueError(
+            f"`{name}` must be a scalar, got one of shape {jnp.shape(rate)}. For a rate per lane,"
+            " go through `jax.vmap`; for one per group of parameters, through `optax.partition`."
+        )
+    return rate
+
+
+def _number(value: Any, name: str) -> Any:
+    try:
+        values = _require.real(**{name: value})
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` must be a number, a Schedule, a function of the count or a RateRule,"
+            f" got {value!r}"
+        ) from error
+    one_rate(values[name], name)
+    _require.nonnegative(values, name)
+    return values[name]
+
+
+def _is_factor(value: Any) -> bool:
+    numeric = isinstance(value, (numbers.Real, np.ndarray, np.generic, jax.Array))
+    return numeric or callable(value) or isinstance(value, (RateRule, Schedule))

@@ -1,0 +1,223 @@
+"""Where things happen in a schedule, for pictures and tables: one rule for each builder that needs one.
+
+Most builders need none: `by_vocabulary` reads the names of the hyperparameters, which mean the same
+in every builder. A builder has a rule of its own where the end is a matter of taste, as for an
+exponential, or where it changes the clock of another schedule. `@builder(..., landmarks=rule)` ties
+them together.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_SMALL = 0.01  # a rate that falls forever is shown until it has fallen to this part of its start
+
+
+class Landmarks(NamedTuple):
+    """Where things happen in a schedule."""
+
+    end: float | None = (
+        None  # when it is over or has mostly happened, in steps; None: it has no scale of its own
+    )
+    settled: bool = False  # whether it changes no more after that
+    marks: tuple[tuple[float, str], ...] = ()  # counts and what happens there
+
+
+class Known(NamedTuple):
+    """The hyperparameters of a schedule, by what they are."""
+
+    numbers: dict[str, np.ndarray]
+    children: list[Landmarks]  # of all schedules in it
+    words: dict[str, Any]
+    child: list[Landmarks]  # of the hyperparameter `schedule`
+
+    def longest(self, *names: str) -> float:
+        """The largest finite value under these names over lanes and tables; 0 if there is none."""
+        values = np.concatenate(
+            [[0.0], *(self.numbers[name].ravel() for name in names if name in self.numbers)]
+        )
+        return float(np.max(values, where=np.isfinite(values), initial=0.0))
+
+
+def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
+    """Of several that go on side by side, from `offset` on."""
+    known = [child for child in children if child.end is not None]
+    marks = tuple((count + offset, words) for child in children for count, words in child.marks)
+    if not known:
+        return Landmarks(None, False, marks)
+    last = max(known, key=lambda child: (child.end, child.settled))
+    return Landmarks(last.end + offset, last.settled, marks)  # pyright: ignore[reportOptionalOperand]
+
+
+def by_vocabulary(known: Known) -> Landmarks:
+    """By what the names mean: `steps` is the whole, warmup included; without it, the phases follow one another."""
+    begin, warmup, cooldown, steps = map(known.longest, ("begin", "warmup", "cooldown", "steps"))
+    points = [
+        known.numbers[name].ravel()
+        for name in ("milestones", "boundaries", "at")
+        if name in known.numbers
+    ]
+    points = [
+        float(count) for count in np.sort(np.concatenate([[], *points])) if math.isfinite(count)
+    ]
+    marks = [(begin + count, "boundary") for count in points[:6]]
+    if warmup:
+        marks.append((begin + warmup, "end of warmup"))
+    if steps and cooldown:
+        marks.append((begin + steps - cooldown, "start of cooldown"))
+    phases = (
+        "warmup",
+        "hold",
+        "up",
+        "down",
+        "first",
+        "period",
+        "timescale",
+        "step_size",
+        "cooldown",
+    )
+    if steps:
+        own = Landmarks(begin + steps, True)
+    elif points:
+        own = Landmarks(begin + 1.25 * points[-1], False)
+    else:
+        own = Landmarks(begin + sum(map(known.longest, phases)) or None, True)
+    whole = latest([own, *known.children])
+    return whole._replace(marks=(*marks, *whole.marks))
+
+
+def _first_to(part: float, factor: np.ndarray) -> float:
+    """How many times a factor is applied until it has changed a rate to `part`, or to its reciprocal."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.abs(math.log(part) / np.log(np.asarray(factor, np.float64)))
+    times = times[np.isfinite(times) & (times > 0)]
+    return float(times.max()) if times.size else 10.0
+
+
+def exponential(known):
+    rate = known.numbers["rate"]
+    times = _first_to(_SMALL, rate)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        floor = np.log(known.numbers.get("end", np.nan) / known.numbers["init"]) / np.log(rate)
+    floored = bool(np.all((floor > 0) & (floor <= times)))
+    end = known.longest("begin") + (float(np.max(floor)) if floored else times) * known.longest(
+        "steps"
+    )
+    return Landmarks(end, floored)
+
+
+def inverse_time(known):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_a_tenth = 9 / known.numbers["rate"] * known.numbers["steps"]
+    return Landmarks(float(np.max(to_a_tenth, where=np.isfinite(to_a_tenth), initial=0)) or None)
+
+
+def step_decay(known):
+    drops = min(max(math.ceil(_first_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
+    size = known.longest("step_size")
+    return Landmarks(
+        (drops + 1) * size, False, tuple((size * i, "step") for i in range(1, min(drops, 4) + 1))
+    )
+
+
+def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landmarks]:
+    """So many lengths of the warmup, or of another time."""
+
+    def rule(known):
+        warmup = known.longest("warmup")
+        end = warmup + times * (known.longest(scale) or warmup)
+        return Landmarks(end or None, False, ((warmup, "end of warmup"),) if warmup else ())
+
+    return rule
+
+
+def open_ended(known):
+    """The phases, and as much again as a quarter of them of what then goes on."""
+    found = by_vocabulary(known)
+    return found._replace(end=1.25 * (found.end or 0) or None, settled=False)
+
+
+def cosine_restarts(known):
+    first, mult, limited = (
+        known.longest("first"),
+        max(known.longest("mult"), 1.0),
+        "cycles" in known.numbers,
+    )
+    cycles = max(min(int(known.longest("cycles")), 64), 1) if limited else 4 if mult < 1.5 else 3
+    ends = np.cumsum(first * mult ** np.arange(cycles))
+    marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, 4)])
+    return Landmarks(float(ends[-1]), limited, marks)
+
+
+def cyclic(known):
+    up = known.longest("up")
+    cycle = up + (known.longest("down") if "down" in known.numbers else up)
+    return Landmarks(4 * cycle, False, ((up, "top"), (cycle, "end of cycle")))
+
+
+def power_law(known):
+    """Until the law gives a tenth of the peak."""
+    peak, batch_size, tokens, a, b = map(
+        known.numbers.get, ("peak", "batch_size", "tokens_per_step", "a", "b")
+    )
+    with np.errstate(all="ignore"):
+        end = np.asarray((10 * a * batch_size / peak) ** (-1 / b) / tokens)
+    return Landmarks(float(np.max(end, where=np.isfinite(end), initial=0)) or None)
+
+
+def from_values(known):
+    return Landmarks(float(known.numbers["values"].shape[-1]), True)
+
+
+def shift(known):
+    child = latest(known.child, -float(np.min(known.numbers["steps"])))
+    return child._replace(marks=tuple(mark for mark in child.marks if mark[0] > 0))
+
+
+def delay(known):
+    steps = known.longest("steps")
+    child = latest(known.child, steps)
+    end = child.end if child.end is not None else 2 * steps or None
+    return Landmarks(end, child.settled, ((steps, "begin"), *child.marks))
+
+
+def warmup(known):
+    steps = known.longest("steps")
+    child = latest(known.child, steps if known.words.get("anchor", "shift") == "shift" else 0)
+    end = max(child.end, steps) if child.end is not None else 2 * steps or None
+    return Landmarks(end, child.settled, ((steps, "end of warmup"), *child.marks))
+
+
+def cooldown(known):
+    at = known.longest("at")
+    marks = tuple(mark for mark in latest(known.child).marks if mark[0] < at)
+    return Landmarks(at + known.longest("steps"), True, (*marks, (at, "start of cooldown")))
+
+
+def stretch(known):
+    child, factor = latest(known.child), known.longest("factor")
+    marks = tuple((count * factor, words) for count, words in child.marks)
+    return Landmarks(None if child.end is None else child.end * factor, child.settled, marks)
+
+
+def repeat(known):
+    steps, limited = known.longest("steps"), "times" in known.numbers
+    times = min(known.longest("times"), 1000) if limited else 4
+    return Landmarks(steps * times, limited, ((steps, "end of cycle"),))
+
+
+def join(known):
+    boundaries = [float(count) for count in np.sort(known.numbers["boundaries"].ravel())]
+    last = latest(
+        known.children[-1:], boundaries[-1] if known.words.get("clock", "local") == "local" else 0
+    )
+    first = (mark for mark in known.children[0].marks if mark[0] < boundaries[0])
+    marks = (*first, *((count, "boundary") for count in boundaries[:6]), *last.marks)
+    end = max(last.end, boundaries[-1]) if last.end is not None else 1.25 * boundaries[-1] or None
+    return Landmarks(end, last.settled, marks)
+
+
+def children(known):
+    return latest(known.children)

@@ -1,0 +1,96 @@
+"""Reading an `.npz` from anywhere: no pickle, and no memory that the file does not account for."""
+
+import json
+import math
+import zipfile
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from .arrays import Facts
+
+_PIECE = 1 << 20  # bytes
+_FACTS = 1 << 28  # bytes of the JSON text at most, at NumPy's four bytes a character
+_DEFLATE = 1032  # bytes that one byte of deflated data makes at most
+
+
+class Header(NamedTuple):
+    """What the first bytes of a `.npy` declare."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+
+
+def members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by name, if the sizes that they declare fit into a file of `size` bytes."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in found or name == info.filename:
+            raise ValueError(f"it has an unexpected member {info.filename!r:.100}")
+        if name != "facts" and not name.startswith("array/"):
+            raise ValueError(f"it has an unexpected member {info.filename!r:.100}")
+        stored = info.compress_type == zipfile.ZIP_STORED
+        if not stored and info.compress_type != zipfile.ZIP_DEFLATED:
+            raise ValueError(f"its member {name!r:.100} has an unexpected compression")
+        # Deflate ends with a few bytes of its own, so 64 bytes more do no harm.
+        if info.file_size > (info.compress_size if stored else info.compress_size * _DEFLATE + 64):
+            raise ValueError(f"its member {name!r:.100} declares more bytes than the file has")
+        found[name] = info
+    # Members that overlap would be counted once in the file and many times in memory.
+    if sum(info.compress_size for info in found.values()) > size:
+        raise ValueError("its members declare more bytes than the file has")
+    return found
+
+
+def read_facts(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo]) -> Facts:
+    """The JSON object of the file."""
+    if "facts" not in found:
+        raise ValueError("it has no facts")
+    if found["facts"].file_size > _FACTS:
+        raise ValueError(f"its facts declare {found['facts'].file_size} bytes")
+    facts = json.loads(str(read(archive, found["facts"])))
+    if not isinstance(facts, dict):
+        raise ValueError("its facts are not a JSON object")
+    return facts
+
+
+def header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Header:
+    """The shape and dtype of a member, if they account for exactly the bytes of the member."""
+    with archive.open(info) as stream:
+        return _header(stream, info)
+
+
+def read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """The array of a member."""
+    with archive.open(info) as stream:
+        shape, dtype, fortran = _header(stream, info)
+        count = math.prod(shape) * dtype.itemsize
+        raw = np.empty(count, np.uint8)
+        for start in range(0, count, _PIECE):
+            stop = min(start + _PIECE, count)
+            piece = stream.read(stop - start)
+            raw[start:stop] = np.frombuffer(piece, np.uint8)
+        # At the end, zipfile compares the checksum.
+        if stream.read(1):
+            raise ValueError(f"its member {info.filename!r:.100} is too long")
+    if dtype.kind == "b" and count and raw.max() > 1:
+        raise ValueError(f"its member {info.filename!r:.100} holds booleans that are not 0 or 1")
+    if dtype.itemsize == 0:  # empty texts, which `view` cannot make
+        return np.zeros(shape, dtype)
+    return raw.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: IO[bytes], info: zipfile.ZipInfo) -> Header:
+    # Later versions can declare headers of gigabytes; what `store` saves never needs them.
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError(f"its member {info.filename!r:.100} has an unexpected version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=10_000)
+    if dtype.kind not in "biufcU" or not dtype.isnative or dtype.subdtype is not None:
+        raise ValueError(f"its member {info.filename!r:.100} has the dtype {dtype}")
+    if any(type(length) is not int or length < 0 for length in shape) or len(shape) > 32:
+        raise ValueError(f"its member {info.filename!r:.100} has the shape {shape}")
+    if math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
+        raise ValueError(f"its member {info.filename!r:.100} has not the size that it declares")
+    return Header(tuple(shape), dtype, bool(fortran))

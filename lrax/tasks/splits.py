@@ -1,0 +1,61 @@
+"""Examples of scikit-learn's data sets in two parts: one to train on and one held out."""
+
+import math
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .. import _require
+
+
+def datasets(task: str) -> ModuleType:
+    """The module `sklearn.datasets`, for the task of this name."""
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        message = f'`lrax.tasks.{task}` needs scikit-learn: pip install "lrax[demo]"'
+        raise ImportError(message) from error
+    return datasets
+
+
+def fraction(name: str, value: Any) -> float:
+    """Requires a number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        raise TypeError(f"`{name}` must be a number, got {value!r}")
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be between 0 and 1, both excluded, got {value}")
+    return float(value)
+
+
+def split(
+    examples: int, held_out: float, seed: int, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the examples to train on and of the held-out examples.
+
+    With `labels`, each part has the same share of every label.
+    """
+    from sklearn.model_selection import train_test_split
+
+    held_out = fraction("held_out", held_out)
+    seed = _require.count("seed", seed, 0)
+    if seed >= 2**32:  # NumPy's limit
+        raise ValueError(f"`seed` must be below 2^32, got {seed}")
+    # R^2 needs two held-out examples; a split by label needs one of each label on either side.
+    fewest = 2 if labels is None else len(np.unique(labels))
+    if not fewest <= math.ceil(held_out * examples) <= examples - fewest:
+        words = f"`held_out` must leave at least {fewest} of {examples} examples on either side"
+        raise ValueError(f"{words}, got {held_out}")
+    train, test = train_test_split(
+        np.arange(examples), test_size=held_out, random_state=seed, stratify=labels
+    )
+    return train, test
+
+
+def batch_size(value: int, examples: int) -> int:
+    """Requires a batch that is no larger than the part to train on."""
+    value = _require.count("batch_size", value, 1)
+    if value > examples:
+        words = f"`batch_size` must be at most the number of examples to train on, {examples}"
+        raise ValueError(f"{words}, got {value}")
+    return value

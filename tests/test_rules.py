@@ -1,0 +1,331 @@
+"""The laws that every rule of the rate obeys, over one table of rules.
+
+A new rule gets one entry in `RULES`. Its `make` takes the rule's numbers by keyword, so that the
+laws can trace them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+import lrax
+
+PARAMS = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.full(3, 0.5)}
+STEPS = 14
+# A loss that stalls twice, a metric measured at every third update, and what no rule knows.
+LOSSES = np.array([3, 2, 2, 2, 2, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], np.float32)
+SIGNALS = {
+    "val_loss": np.array([2, 2, 2, 1, 1, 1, 1, 1, 1, 1.5, 1.5, 1.5, 0.5, 0.5], np.float32),
+    "measurement": {"val_loss": np.arange(STEPS, dtype=np.int32) // 3},
+    "fresh": {"val_loss": np.arange(STEPS) % 3 == 0},
+    "unknown": np.zeros((STEPS, 2), np.float32),
+}
+
+
+class Rule(NamedTuple):
+    make: Callable  # of the numbers, by keyword
+    numbers: dict[str, tuple[float, float]]  # the numbers of two lanes
+    first: float | None = None  # the rate before the first update; None: that of the first update
+
+
+plateau = lrax.controllers.plateau
+RULES = {
+    "number": Rule(lambda value: value, {"value": (0.1, 0.2)}),
+    "schedule": Rule(
+        lambda peak, steps: lrax.warmup_cosine(peak, steps, 3),
+        {"peak": (0.1, 0.2), "steps": (10.0, 20.0)},
+    ),
+    "function": Rule(lambda slope: lambda count: slope / (1.0 + count), {"slope": (0.1, 0.3)}),
+    "plateau": Rule(
+        lambda factor, patience: plateau(factor=factor, patience=patience),
+        {"factor": (0.1, 0.5), "patience": (1, 2)},
+    ),
+    "plateau of every number": Rule(
+        lambda **numbers: plateau(metric="val_loss", counting="keras", mode="max", **numbers),
+        {
+            "factor": (0.1, 0.5),
+            "patience": (1, 2),
+            "rtol": (0.0, 0.01),
+            "atol": (0.1, 0.0),
+            "cooldown": (0, 2),
+            "floor": (0.0, 0.3),
+            "eps": (0.0, 1e-8),
+        },
+    ),
+    "schedule * plateau": Rule(
+        lambda peak, patience: lrax.linear(peak, 0.01, 12) * plateau(factor=0.5, patience=patience),
+        {"peak": (0.1, 0.2), "patience": (0, 2)},
+    ),
+    "plateau * schedule": Rule(
+        lambda peak: plateau(factor=0.5, patience=0) * lrax.linear(peak, 0.01, 12),
+        {"peak": (0.1, 0.2)},
+    ),
+    "number * plateau": Rule(
+        lambda peak: peak * plateau(factor=0.5, patience=0, metric="val_loss"),
+        {"peak": (0.1, 0.2)},
+    ),
+    "plateau * plateau": Rule(
+        lambda factor: (
+            plateau(factor=factor, patience=1) * plateau(factor=0.5, patience=0, metric="val_loss")
+        ),
+        {"factor": (0.1, 0.5)},
+    ),
+    "number * (schedule * (plateau * plateau))": Rule(
+        lambda peak: (
+            np.float32(2)
+            * (lrax.cosine(peak, 20) * (plateau(patience=1) * plateau(metric="val_loss")))
+        ),
+        {"peak": (0.1, 0.2)},
+    ),
+    "a user's own": Rule(
+        lambda decay: lrax.RateRule(
+            init=lambda params: {"scale": 1.0},
+            rate=lambda count, state, *, updates, params, **extra: (
+                decay * state["scale"],
+                {"scale": decay * state["scale"]},
+            ),
+        ),
+        {"decay": (0.5, 0.9)},
+        first=np.nan,
+    ),
+}
+everywhere = pytest.mark.parametrize("name", RULES)
+
+
+def lane(name, which=0):
+    return {number: lanes[which] for number, lanes in RULES[name].numbers.items()}
+
+
+def rule_of(name):
+    return RULES[name].make(**lane(name))
+
+
+def extra_at(step):
+    return {"value": LOSSES[step], **jax.tree.map(lambda row: row[step], SIGNALS)}
+
+
+def gradients(params):
+    return jax.tree.map(lambda leaf: (leaf + 1).astype(leaf.dtype), params)
+
+
+def steps_of(optimizer, params=PARAMS):
+    """Rates, updates and the last state, in one scan."""
+
+    def body(state, extra):
+        updates, state = optimizer.update(gradients(params), state, params, **extra)
+        return state, (state, updates)
+
+    rows = {"value": LOSSES, **SIGNALS}
+    rows = jax.tree.map(jnp.asarray, rows)
+    state, (states, updates) = jax.lax.scan(body, optimizer.init(params), rows)
+    return lrax.get_lr(states), updates, state
+
+
+@functools.cache
+def program(name):
+    """The optimizer of the first lane, and its compiled update, which every law shares."""
+    optimizer = lrax.scale_by_lr(rule_of(name))
+    return optimizer, jax.jit(
+        lambda state, extra: optimizer.update(gradients(PARAMS), state, PARAMS, **extra)
+    )
+
+
+def walk(name, state, steps):
+    """The rates of some updates one by one, and the state after them."""
+    rates = []
+    for step in steps:
+        _, state = program(name)[1](state, extra_at(step))
+        rates.append(float(lrax.get_lr(state)))
+    return rates, state
+
+
+@functools.cache
+def expected(name):
+    rates, _ = walk(name, program(name)[0].init(PARAMS), range(STEPS))
+    return np.asarray(rates, np.float32)
+
+
+def described(tree):
+    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)
+
+
+@everywhere
+def test_the_rate_multiplies_the_updates(name):
+    rates, updates, _ = jax.jit(lambda: steps_of(program(name)[0]))()
+    np.testing.assert_allclose(rates, expected(name), rtol=1e-6)
+    for leaf, gradient in gradients(PARAMS).items():
+        steps = -np.asarray(rates).reshape(-1, *[1] * gradient.ndim) * np.asarray(gradient)
+        np.testing.assert_allclose(updates[leaf], steps, rtol=1e-6)
+    assert np.isfinite(rates).all()
+    assert name == "number" or len(set(expected(name).tolist())) > 1
+
+
+@everywhere
+def test_before_the_first_update(name):
+    state = lrax.scale_by_lr(rule_of(name)).init(PARAMS)
+    first = RULES[name].first
+    # The first metric is better than none, so no rule of the table has reduced its rate by then.
+    np.testing.assert_allclose(lrax.get_lr(state), expected(name)[0] if first is None else first)
+
+
+@everywhere
+def test_compiled_once_with_donated_state(name):
+    optimizer, _ = program(name)
+    traces = []
+
+    def update(state, extra):
+        traces.append(None)
+        return optimizer.update(gradients(PARAMS), state, PARAMS, **extra)[1]
+
+    update = jax.jit(update, donate_argnums=0)
+    state = optimizer.init(PARAMS)
+    before = described(state)
+    for step in range(STEPS):
+        state = update(state, extra_at(step))
+    np.testing.assert_allclose(lrax.get_lr(state), expected(name)[-1], rtol=1e-6)
+    assert described(state) == before
+    assert len(traces) == 1
+
+
+@everywhere
+def test_init_runs_on_shapes(name):
+    optimizer = lrax.scale_by_lr(rule_of(name))
+    shapes = jax.eval_shape(optimizer.init, PARAMS)
+    assert described(shapes) == described(optimizer.init(PARAMS))
+    floats = [leaf for leaf in jax.tree.leaves(shapes) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
+
+
+@everywhere
+def test_numbers_are_swept_in_one_program(name):
+    numbers = {key: jnp.asarray(lanes) for key, lanes in RULES[name].numbers.items()}
+    rates_of = lambda numbers: steps_of(lrax.scale_by_lr(RULES[name].make(**numbers)))[0]
+    swept = jax.jit(jax.vmap(rates_of))(numbers)
+    np.testing.assert_allclose(swept[0], expected(name), rtol=1e-6)
+    np.testing.assert_allclose(swept[1], jax.jit(rates_of)(lane(name, 1)), rtol=1e-6)
+    assert (swept[0] != swept[1]).any()
+
+
+@everywhere
+def test_bfloat16_parameters(name):
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
+    optimizer = lrax.scale_by_lr(rule_of(name))
+    rates, updates, state = jax.jit(lambda: steps_of(optimizer, params))()
+    np.testing.assert_allclose(rates, expected(name), rtol=1e-6)
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("bfloat16")}
+    assert described(state) == described(optimizer.init(PARAMS))
+
+
+@everywhere
+def test_float64(name, x64):
+    with x64:
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), PARAMS)
+        rates, updates, _ = jax.jit(lambda: steps_of(lrax.scale_by_lr(rule_of(name)), params))()
+        assert rates.dtype == jnp.float64
+        assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float64")}
+        np.testing.assert_allclose(rates, expected(name), rtol=1e-5)
+
+
+@everywhere
+def test_multisteps(name):
+    # The rule sees every second update, and the extra arguments of that.
+    rates, _ = walk(name, program(name)[0].init(PARAMS), range(1, STEPS, 2))
+    optimizer = optax.MultiSteps(program(name)[0], 2)
+    stepped, _, _ = jax.jit(lambda: steps_of(optimizer))()
+    np.testing.assert_allclose(stepped[1::2], rates, rtol=1e-6)
+
+
+@everywhere
+def test_partition(name):
+    labels = {"w": "body", "b": "head"}
+    optimizer = optax.partition(
+        {"body": lrax.scale_by_lr(rule_of(name)), "head": lrax.scale_by_lr(0.5)}, labels
+    )
+    rates, updates, _ = jax.jit(lambda: steps_of(optimizer))()
+    np.testing.assert_allclose(rates["body"], expected(name), rtol=1e-6)
+    np.testing.assert_array_equal(rates["head"], [0.5] * STEPS)
+    np.testing.assert_allclose(updates["b"], -0.5 * np.full((STEPS, 3), 1.5))
+
+
+@everywhere
+def test_a_held_rule_goes_on_being_fed(name):
+    _, state = walk(name, program(name)[0].init(PARAMS), range(4))
+    rates, held = walk(name, lrax.set_lr(state, 0.25), range(4, 9))
+    assert rates == [0.25] * 5
+    updates, _ = program(name)[1](held, extra_at(9))
+    np.testing.assert_allclose(updates["b"], -0.25 * np.full(3, 1.5))
+    rates, _ = walk(name, lrax.set_lr(held, None), range(9, STEPS))
+    np.testing.assert_allclose(rates, expected(name)[9:], rtol=1e-6)
+
+
+@everywhere
+def test_products_with_numbers_on_either_side(name):
+    rule = rule_of(name)
+    if not isinstance(rule, lrax.RateRule):
+        rule = lrax.rate.rule.as_rule(rule, "learning_rate")
+    for two in (
+        2,
+        2.0,
+        np.float32(2),
+        np.array(2.0),
+        jnp.float32(2),
+        lrax.constant(2),
+        lambda _: 2,
+    ):
+        for scaled in (two * rule, rule * two):
+            assert isinstance(scaled, lrax.RateRule)
+    # The state is that of the rule alone, so that a checkpoint goes from one to the other.
+    _, state = walk(name, program(name)[0].init(PARAMS), range(5))
+    doubled = lrax.scale_by_lr(np.float32(2) * rule)
+    _, state = doubled.update(PARAMS, state, PARAMS, **extra_at(5))
+    assert float(lrax.get_lr(state)) == pytest.approx(2 * float(expected(name)[5]), rel=1e-6)
+    with pytest.raises(TypeError, match=r"unsupported operand|multiply"):
+        rule * "fast"
+    with pytest.raises(ValueError, match="must be a scalar, got one of shape"):
+        np.ones(3) * rule
+
+
+def test_a_rule_whose_state_changes_is_refused():
+    def grows(count, state, **arguments):
+        return 0.1, jnp.concatenate([state, state])
+
+    optimizer = lrax.scale_by_lr(lrax.RateRule(lambda params: jnp.ones(1), grows))
+    with pytest.raises(
+        TypeError, match=r"keeps its structure, shapes and dtypes, got float32\[2\]"
+    ):
+        optimizer.update(PARAMS, optimizer.init(PARAMS))
+
+
+def test_a_rule_of_several_rates_is_refused():
+    several = lrax.RateRule(lambda params: (), lambda count, state, **_: (jnp.ones(2), state))
+    optimizer = lrax.scale_by_lr(several)
+    state = optimizer.init(PARAMS)
+    with pytest.raises(
+        ValueError, match=r"`learning_rate` must be a scalar, got one of shape \(2,\)"
+    ):
+        optimizer.update(PARAMS, state)
+
+
+def test_a_rule_sees_its_own_group_alone():
+    norm = lrax.RateRule(
+        init=lambda params: (),
+        rate=lambda count, state, *, updates, params, **extra: (optax.tree.norm(updates), state),
+    )
+    optimizer = optax.masked(lrax.scale_by_lr(norm), {"w": False, "b": True})
+    _, state = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+    assert float(lrax.get_lr(state)) == pytest.approx(float(jnp.linalg.norm(PARAMS["b"])))
+
+
+@pytest.mark.parametrize(
+    ("functions", "name"),
+    [((1, len), "init"), ((len, None), "rate"), ((len, len, 0.1), "first")],
+)
+def test_a_rule_is_made_of_functions(functions, name):
+    with pytest.raises(TypeError, match=f"`{name}` must be a function, got"):
+        lrax.RateRule(*functions)
