@@ -179,9 +179,9 @@ def sweep_function(
     metrics = {name: arrays[f"outputs/{name}"] for name in scalars}
     finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
     stopped_at = ran.all(axis=1).astype(int)
-    status, causes = statuses(
-        None, finite | ~ran, stopped_at, whole=bool(ran.all()), objective=objective
-    )
+    everywhere = np.ones(len(points), int)
+    status, causes = statuses(None, finite | ~ran, everywhere, whole=True, objective=objective)
+    status[~ran] = "interrupted"
     curves = [name for name in runner.outputs if name not in scalars]
     result = SweepResult(
         hyperparams=points.columns,

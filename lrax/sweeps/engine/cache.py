@@ -22,11 +22,15 @@ Value = TypeVar("Value")
 class Reference:
     """A function as part of a key, which does not keep it alive.
 
-    What cannot be referenced weakly, such as a built-in, is compared by itself.
+    What cannot be referenced weakly, such as a built-in, is held. A function without a hash gives a
+    key without a hash, which `cached` does not keep: nobody knows whether it is the same again.
     """
 
     def __init__(self, function: Any):
-        self._hash = hash(function)
+        try:
+            self._hash: int | None = hash(function)
+        except TypeError:
+            self._hash = None
         self._strong: Any = None
         try:
             self._weak: Callable[[], Any] = weakref.ref(function, _forget)
@@ -35,6 +39,8 @@ class Reference:
             self._weak = lambda: self._strong
 
     def __hash__(self) -> int:
+        if self._hash is None:
+            raise TypeError("a function without a hash")
         return self._hash
 
     def __eq__(self, other: Any) -> bool:
