@@ -13,6 +13,7 @@ from jax import lax, numpy as jnp
 
 import lrax
 from lrax.schedules.builders import builder
+from lrax.schedules.schedule import as_schedule
 
 COSINE = lrax.cosine(peak=0.1, steps=100)
 COUNTS = np.arange(-2, 110)
@@ -169,8 +170,9 @@ def test_operators_take_functions_and_tracers():
     # Optax counts with an int32, with which a schedule may well index a table.
     assert lrax.add(lambda count: jnp.arange(5.0)[count])(3) == 3
     for nonsense in ["0.1", None, object(), True]:
+        # What is no number gets Python's own words, or those of `constant` where it is a bool.
         with pytest.raises(
-            TypeError, match="`schedules\\[1\\]` must be a number, a Schedule or a function"
+            TypeError, match="unsupported operand|multiply sequence|must be a number"
         ):
             COSINE * nonsense
     with pytest.raises(ValueError, match="`value` must be finite and non-negative, got -1"):
@@ -503,7 +505,9 @@ def _decay(count, first):
 
 
 @pytest.mark.parametrize(
-    ("formula", "numbers"), [(exponential, {"factor": 0.5}), (_decay, {"first": 2.0})], ids=str
+    ("formula", "numbers"),
+    [(exponential, {"factor": 0.5}), (_decay, {"first": 2.0})],
+    ids=["exponential", "_decay"],
 )
 def test_a_formula_of_the_users_own_prints_as_itself(formula, numbers):
     schedule = lrax.Schedule(formula, numbers)
@@ -539,3 +543,27 @@ def test_the_algebra_knows_numbers_functions_and_schedules():
         assert COSINE.__mul__(other) is COSINE.__radd__(other) is NotImplemented
     with pytest.raises(TypeError, match="unsupported operand"):
         COSINE + None
+
+
+def test_concrete_whole_steps_are_counted_exactly():
+    begin, end = 100_000_000, 100_000_016
+    steps = np.arange(begin, end + 1)  # both are numbers of float32, in which the leaves are kept
+    down = np.linspace(1, 0, 17)
+    schedules = [
+        lrax.wsd(1.0, end, 1000, cooldown=16),
+        lrax.cooldown(1.0, begin, 16, shape="linear"),
+        lrax.delay(lrax.linear(1.0, 0.0, 16), begin),
+        lrax.join([1.0, lrax.linear(1.0, 0.0, 16)], [begin]),
+        lrax.warmup(lrax.linear(1.0, 0.0, 16), begin),
+    ]
+    for schedule in schedules:
+        np.testing.assert_allclose(schedule.values(steps), down, atol=1e-6)
+        np.testing.assert_allclose([schedule(int(step)) for step in steps], down, atol=1e-6)
+
+
+def test_a_function_is_given_the_count_as_it_is():
+    odd = lambda count: count % 2
+    counts = np.arange(2**24, 2**24 + 4)
+    for schedule in [as_schedule(odd), odd * lrax.constant(1.0), lrax.maximum(odd, 0.0)]:
+        np.testing.assert_array_equal(schedule.values(counts), [0, 1, 0, 1])
+        assert [float(schedule(int(count))) for count in counts] == [0, 1, 0, 1]

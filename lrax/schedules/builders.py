@@ -28,6 +28,7 @@ class Declaration:
       landmarks: Function that says where things happen, for pictures (see `landmarks.py`); `None`
         reads it from the names of the hyperparameters.
       ranks: Axes of each hyperparameter; one that is not named is a number, with 0 axes.
+      whole_counts: Whether the formula takes an integer count as it is. Others are given a float.
     """
 
     build: Callable[..., Any]
@@ -35,6 +36,7 @@ class Declaration:
     shown: Callable[[Hyperparams], Hyperparams] | None = None
     landmarks: Callable[[Any], Any] | None = None
     ranks: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    whole_counts: bool = False
 
 
 _DECLARED: dict[Formula, Declaration] = {}
@@ -47,6 +49,7 @@ def builder(
     shown: Callable[[Hyperparams], Hyperparams] | None = None,
     landmarks: Callable[[Any], Any] | None = None,
     ranks: Mapping[str, int] | None = None,
+    whole_counts: bool = False,
 ) -> Callable[[Formula], Formula]:
     """Declares the builder of a formula; a decorator of the formula.
 
@@ -57,11 +60,14 @@ def builder(
       shown: As under `Declaration`.
       landmarks: As under `Declaration`.
       ranks: As under `Declaration`.
+      whole_counts: As under `Declaration`.
 
     Returns:
       A decorator that returns the formula as it is.
     """
-    declaration = Declaration(build, name or build.__name__, shown, landmarks, ranks or {})
+    declaration = Declaration(
+        build, name or build.__name__, shown, landmarks, ranks or {}, whole_counts
+    )
 
     def declare(formula: Formula) -> Formula:
         _DECLARED[formula] = declaration

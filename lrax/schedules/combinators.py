@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import minus
 from .schedule import Schedule, Static, as_schedule, several
 from .staging import where
 
@@ -36,7 +37,7 @@ def minimum(*schedules: Any) -> Schedule:
     return Schedule(_minimum, {"schedules": several("minimum", schedules)})
 
 
-@builder(minimum)
+@builder(minimum, whole_counts=True)
 def _minimum(count, schedules):
     lowest = schedules[0](count)
     for schedule in schedules[1:]:
@@ -68,7 +69,7 @@ def maximum(*schedules: Any) -> Schedule:
     return Schedule(_maximum, {"schedules": several("maximum", schedules)})
 
 
-@builder(maximum)
+@builder(maximum, whole_counts=True)
 def _maximum(count, schedules):
     highest = schedules[0](count)
     for schedule in schedules[1:]:
@@ -107,7 +108,7 @@ def clip(schedule: Any, low: ArrayLike | None = None, high: ArrayLike | None = N
     return Schedule(_clip, {"schedule": as_schedule(schedule), **bounds})
 
 
-@builder(clip, landmarks=landmarks.children)
+@builder(clip, landmarks=landmarks.children, whole_counts=True)
 def _clip(count, schedule, low, high):
     return jnp.clip(schedule(count), low, high)
 
@@ -139,7 +140,7 @@ def scale(schedule: Any, factor: ArrayLike) -> Schedule:
     return Schedule(_scale, {"schedule": as_schedule(schedule), **hyperparams})
 
 
-@builder(scale, landmarks=landmarks.children)
+@builder(scale, landmarks=landmarks.children, whole_counts=True)
 def _scale(count, schedule, factor):
     return factor * schedule(count)
 
@@ -207,10 +208,11 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
     return Schedule(_delay, {"schedule": as_schedule(schedule), **hyperparams, "before": before})
 
 
-@builder(delay, landmarks=landmarks.delay)
+@builder(delay, landmarks=landmarks.delay, whole_counts=True)
 def _delay(count, schedule, steps, before):
-    after = schedule(jnp.maximum(count - steps, 0))
-    return after if before is None else where(count < steps, before(count), after)
+    since = minus(count, steps)
+    after = schedule(jnp.maximum(since, 0))
+    return after if before is None else where(since < 0, before(count), after)
 
 
 def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
@@ -341,7 +343,7 @@ def link(
     return Schedule(_link, {"schedule": as_schedule(schedule), **hyperparams})
 
 
-@builder(link, landmarks=landmarks.children)
+@builder(link, landmarks=landmarks.children, whole_counts=True)
 def _link(count, schedule, at_low, at_high, low, high):
     rate = schedule(count)
     p = jnp.clip(rate - low, 0, high - low) / (high - low)

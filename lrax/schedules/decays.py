@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .builders import builder
+from .counts import minus
 from .schedule import Schedule
 from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power, sides
 from .staging import either, known, plus, where
@@ -44,9 +45,9 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     return Schedule(_linear, hyperparams)
 
 
-@builder(linear)
+@builder(linear, whole_counts=True)
 def _linear(count, init, end, steps):
-    return between(init, end, count, steps - count, steps)
+    return between(init, end, count, minus(steps, count), steps)
 
 
 def polynomial(
@@ -92,10 +93,10 @@ def polynomial(
     return Schedule(_polynomial, {**hyperparams, **_exponents(k=k)})
 
 
-@builder(polynomial)
+@builder(polynomial, whole_counts=True)
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
-    done, left = _clock(*progress(count, steps - count, steps), k)
+    done, left = _clock(*progress(count, minus(steps, count), steps), k)
     # The value is the lower of the two and a part of what lies between. A rising rate begins with
     # the digits of the weight of `end`, which the power of the part left has lost.
     rises, low, high, _ = sides(init, end, steps)
@@ -166,13 +167,13 @@ def cosine(
     return Schedule(_cosine, {**hyperparams, **_exponents(exponent=exponent, k=k)})
 
 
-@builder(cosine)
+@builder(cosine, whole_counts=True)
 def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as
     # Optax does.
     if exponent is None and k is None:
-        return between(peak, end, count, steps - count, steps, "cosine")
-    _, left = _clock(*progress(count, steps - count, steps), k)
+        return between(peak, end, count, minus(steps, count), steps, "cosine")
+    _, left = _clock(*progress(count, minus(steps, count), steps), k)
     weight = half_wave(left)
     if exponent is not None:
         weight = _power(weight, exponent)
@@ -223,13 +224,13 @@ def tanh(
     return Schedule(_tanh, hyperparams)
 
 
-@builder(tanh)
+@builder(tanh, whole_counts=True)
 def _tanh(count, init, end, steps, low, high):
-    p, q = progress(count, steps - count, steps)
+    p, q = progress(count, minus(steps, count), steps)
     x = 2 * (low * q + high * p)
     # (1 - tanh(x)) / 2 is the sigmoid of -2 x, which keeps its digits where the tangent is nearly
     # 1.
-    return where(count < steps, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
+    return where(q > 0, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
 
 
 def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -266,6 +267,6 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     return Schedule(_rex, hyperparams)
 
 
-@builder(rex)
+@builder(rex, whole_counts=True)
 def _rex(count, init, end, steps):
-    return between(init, end, count, steps - count, steps, "rex")
+    return between(init, end, count, minus(steps, count), steps, "rex")

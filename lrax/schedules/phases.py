@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import alike, minus
 from .schedule import Schedule, Static, as_schedule, several
 from .shapes import as_shape, between
 from .staging import maximum, minimum, where
@@ -53,15 +54,24 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     return Schedule(_join, {"schedules": pieces, **hyperparams, "clock": Static(clock)})
 
 
-@builder(join, landmarks=landmarks.join)
+@builder(join, landmarks=landmarks.join, whole_counts=True)
 def _join(count, schedules, boundaries, clock):
-    rate = schedules[0](minimum(count, boundaries[0]))
+    # No phase is asked for a rate outside of its own steps, where it might be NaN.
+    rate = schedules[0](_at_most(count, boundaries[0]))
     for i, schedule in enumerate(schedules[1:]):
         begin = boundaries[i]
-        at = count if i + 1 == len(boundaries) else minimum(count, boundaries[i + 1])
-        at = maximum(at - begin, 0) if clock == "local" else maximum(at, begin)
-        rate = where(count >= begin, schedule(at), rate)
+        at = count if i + 1 == len(boundaries) else _at_most(count, boundaries[i + 1])
+        at = maximum(minus(at, begin), 0) if clock == "local" else _at_least(at, begin)
+        rate = where(minus(count, begin) >= 0, schedule(at), rate)
     return rate
+
+
+def _at_most(count, last):
+    return minimum(*alike(count, last))
+
+
+def _at_least(count, first):
+    return maximum(*alike(count, first))
 
 
 def warmup(
@@ -112,14 +122,15 @@ def warmup(
     return Schedule(_warmup, {"schedule": as_schedule(schedule), **hyperparams, **words})
 
 
-@builder(warmup, landmarks=landmarks.warmup)
+@builder(warmup, landmarks=landmarks.warmup, whole_counts=True)
 def _warmup(count, schedule, steps, init, shape, anchor):
     if anchor == "scale":
-        return schedule(count) * between(init, 1, count, steps - count, steps, shape)
+        return schedule(count) * between(init, 1, count, minus(steps, count), steps, shape)
     shifted = anchor == "shift"
     peak = schedule(jnp.zeros_like(steps) if shifted else steps)
-    after = schedule(maximum(count - steps, 0) if shifted else count)
-    return where(count < steps, between(init, peak, count, steps - count, steps, shape), after)
+    left = minus(steps, count)
+    after = schedule(maximum(minus(count, steps), 0) if shifted else count)
+    return where(left > 0, between(init, peak, count, left, steps, shape), after)
 
 
 def cooldown(
@@ -170,7 +181,8 @@ def cooldown(
     )
 
 
-@builder(cooldown, landmarks=landmarks.cooldown)
+@builder(cooldown, landmarks=landmarks.cooldown, whole_counts=True)
 def _cooldown(count, schedule, at, steps, end, shape):
-    down = between(schedule(at), end, count - at, steps - (count - at), steps, shape)
-    return where(count < at, schedule(minimum(count, at)), down)
+    since = minus(count, at)
+    down = between(schedule(at), end, since, minus(steps, since), steps, shape)
+    return where(since < 0, schedule(_at_most(count, at)), down)

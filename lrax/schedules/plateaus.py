@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import minus
 from .schedule import Schedule
 from .shapes import CURVES, as_shape, between, reached
 from .staging import minimum, where
@@ -77,12 +78,13 @@ def wsd(
     return Schedule(_wsd, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
-@builder(wsd)
+@builder(wsd, whole_counts=True)
 def _wsd(count, peak, steps, warmup, cooldown, init, end, shape):
-    left = steps - count
-    up = between(init, peak, count, warmup - count, warmup)
-    down = between(peak, end, cooldown - left, left, cooldown, shape)
-    return where(count < warmup, up, down)
+    left = minus(steps, count)
+    warming = minus(warmup, count)
+    up = between(init, peak, count, warming, warmup)
+    down = between(peak, end, minus(cooldown, left), left, cooldown, shape)
+    return where(warming > 0, up, down)
 
 
 def tri_stage(
@@ -140,12 +142,13 @@ def tri_stage(
     return Schedule(_tri_stage, hyperparams)
 
 
-@builder(tri_stage)
+@builder(tri_stage, whole_counts=True)
 def _tri_stage(count, peak, warmup, hold, cooldown, init_scale, final_scale):
-    begin = warmup + hold
-    up = between(init_scale, 1, count, warmup - count, warmup)
-    down = between(1, final_scale, count - begin, cooldown - (count - begin), cooldown, "geometric")
-    return peak * where(count < warmup, up, down)
+    warming = minus(warmup, count)
+    since = minus(count, warmup + hold)
+    up = between(init_scale, 1, count, warming, warmup)
+    down = between(1, final_scale, since, minus(cooldown, since), cooldown, "geometric")
+    return peak * where(warming > 0, up, down)
 
 
 def wsd_s(
@@ -273,8 +276,10 @@ def infinite(
     return Schedule(_infinite, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
-@builder(infinite, landmarks=landmarks.open_ended)
+@builder(infinite, landmarks=landmarks.open_ended, whole_counts=True)
 def _infinite(count, peak, stable, warmup, cooldown, init, shape):
-    up = between(init, peak, count, warmup - count, warmup)
-    down = between(peak, stable, count - warmup, cooldown - (count - warmup), cooldown, shape)
-    return where(count < warmup, up, down)
+    warming = minus(warmup, count)
+    since = minus(count, warmup)
+    up = between(init, peak, count, warming, warmup)
+    down = between(peak, stable, since, minus(cooldown, since), cooldown, shape)
+    return where(warming > 0, up, down)

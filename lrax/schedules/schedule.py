@@ -82,13 +82,24 @@ class Schedule:
 
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; of an array of counts, an array of rates."""
-        count = jnp.asarray(count, _require.float_dtype())
+        count = self._as_counted(count)
         with np.errstate(
             all="ignore"
         ):  # in a branch that is not taken, a number may be out of its range
-            rate = jnp.asarray(self.formula(count, **_plain(self.hyperparams)), count.dtype)
+            rate = self.formula(count, **_plain(self.hyperparams))
+            rate = jnp.asarray(rate, _require.float_dtype())
         shape = np.broadcast_shapes(rate.shape, count.shape)
         return rate if rate.shape == shape else jnp.broadcast_to(rate, shape)
+
+    def _as_counted(self, count: ArrayLike) -> jax.Array:
+        """The count as the formula takes it: an integer as it is, or a float."""
+        declaration = builders.declared(self.formula)
+        array = jnp.asarray(count)
+        if not jnp.issubdtype(array.dtype, jnp.integer):
+            return array.astype(_require.float_dtype())
+        if declaration is None or declaration.whole_counts:
+            return jnp.asarray(array, array.dtype)  # without a weak type
+        return array.astype(_require.float_dtype())
 
     def replace(self, **hyperparams: Any) -> "Schedule":
         """The same schedule with other hyperparameters, required as its builder requires them.
@@ -131,7 +142,7 @@ class Schedule:
           Array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ], dtype=float32)
         """
         counts = np.arange(steps) if isinstance(steps, (int, np.integer)) else steps
-        return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts, _require.float_dtype())), 0, -1)
+        return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts)), 0, -1)
 
     def span(self) -> int | None:
         """How many updates a picture shows: all, and a tenth more; `None` while its values are not known."""
@@ -219,7 +230,7 @@ def constant(value: ArrayLike) -> Schedule:
     return Schedule(_constant, hyperparams)
 
 
-@builder(constant)
+@builder(constant, whole_counts=True)
 def _constant(_, value):
     return value
 
@@ -248,7 +259,7 @@ def multiply(*schedules: Any) -> Schedule:
     return Schedule(_multiply, {"schedules": several("multiply", schedules)})
 
 
-@builder(multiply)
+@builder(multiply, whole_counts=True)
 def _multiply(count, schedules):
     product = schedules[0](count)
     for schedule in schedules[1:]:
@@ -280,7 +291,7 @@ def add(*schedules: Any) -> Schedule:
     return Schedule(_add, {"schedules": several("add", schedules)})
 
 
-@builder(add)
+@builder(add, whole_counts=True)
 def _add(count, schedules):
     total = schedules[0](count)
     for schedule in schedules[1:]:
@@ -299,12 +310,13 @@ def _function(hyperparams):
     return {"value": hyperparams["function"]}
 
 
-@builder(as_schedule, shown=_function)
+@builder(as_schedule, shown=_function, whole_counts=True)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
     # it. What NumPy warns of in it is the user's.
+    whole = count if jnp.issubdtype(count.dtype, jnp.integer) else count.astype(jnp.int32)
     with np.errstate(divide="warn", over="warn", invalid="warn"):
-        return function(count.astype(jnp.int32))
+        return function(whole)
 
 
 def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:

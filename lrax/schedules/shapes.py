@@ -15,6 +15,7 @@ from jax import lax, numpy as jnp
 from jax.tree_util import Partial
 
 from .. import _require
+from .counts import real
 from .schedule import Static
 from .staging import either, held, known, log, log1p, maximum, minimum, plus, where
 
@@ -33,6 +34,7 @@ def progress(done: Any, left: Any, steps: Any) -> Weights:
     exactly: `end - count`. Of a phase that begins at a fractional step, `done` is already rounded
     where `count` is large.
     """
+    done, left = real(done), real(left)
     inside = left > 0
     length = maximum(steps, SHORTEST)
     return where(inside, maximum(done / length, 0), 1), _part(left, length)
@@ -54,6 +56,7 @@ def between(
     shape: str | Callable[[Any], Any] = "linear",
 ) -> Any:
     """The value in a phase from `start` to `end`: exact at both ends, held outside."""
+    done, left = real(done), real(left)
     if shape in STRAIGHT:
         rises, low, high, length = sides(start, end, steps)
         x = either(

@@ -73,7 +73,7 @@ def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@builder(stack, shown=_lanes)
+@builder(stack, shown=_lanes, whole_counts=True)
 def _stack(count, schedules, index):
     if jnp.ndim(index):
         return jax.vmap(lambda index, schedules: _stack(count, schedules, index))(index, schedules)

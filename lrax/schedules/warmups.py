@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import minus
 from .schedule import Schedule
 from .shapes import between
 from .staging import where
@@ -61,11 +62,11 @@ def warmup_cosine(
     return Schedule(_warmup_cosine, hyperparams)
 
 
-@builder(warmup_cosine)
+@builder(warmup_cosine, whole_counts=True)
 def _warmup_cosine(count, peak, steps, warmup, init, end):
-    up = between(init, peak, count, warmup - count, warmup)
-    down = between(peak, end, count - warmup, steps - count, steps - warmup, "cosine")
-    return where(count < warmup, up, down)
+    up = between(init, peak, count, minus(warmup, count), warmup)
+    down = between(peak, end, minus(count, warmup), minus(steps, count), steps - warmup, "cosine")
+    return where(minus(warmup, count) > 0, up, down)
 
 
 def warmup_linear(
@@ -117,11 +118,11 @@ def warmup_linear(
     return Schedule(_warmup_linear, hyperparams)
 
 
-@builder(warmup_linear)
+@builder(warmup_linear, whole_counts=True)
 def _warmup_linear(count, peak, steps, warmup, init, end):
-    up = between(init, peak, count, warmup - count, warmup)
-    down = between(peak, end, count - warmup, steps - count, steps - warmup)
-    return where(count < warmup, up, down)
+    up = between(init, peak, count, minus(warmup, count), warmup)
+    down = between(peak, end, minus(count, warmup), minus(steps, count), steps - warmup)
+    return where(minus(warmup, count) > 0, up, down)
 
 
 def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0) -> Schedule:
@@ -153,6 +154,6 @@ def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0
     return Schedule(_warmup_constant, hyperparams)
 
 
-@builder(warmup_constant, landmarks=landmarks.after_warmup(0.5))
+@builder(warmup_constant, landmarks=landmarks.after_warmup(0.5), whole_counts=True)
 def _warmup_constant(count, peak, warmup, init):
-    return between(init, peak, count, warmup - count, warmup)
+    return between(init, peak, count, minus(warmup, count), warmup)
