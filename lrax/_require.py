@@ -136,8 +136,7 @@ def at_most(words: str, low: Any, high: Any) -> None:
     holds = low <= high * (1 + 1e-6)
     if traced:
         message = words + ", got {low} and {high}"
-        numbers = {"low": jnp.asarray(low), "high": jnp.asarray(high)}
-        checkify.check(jnp.all(holds), message, **numbers)
+        checkify.check(jnp.all(holds), message, low=jnp.asarray(low), high=jnp.asarray(high))
     elif not np.all(holds):
         raise ValueError(f"{words}, got {low} and {high}")
 
