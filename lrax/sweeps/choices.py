@@ -10,13 +10,14 @@ import numpy as np
 from .. import _require
 from ..schedules.schedule import Schedule
 from ..schedules.stacks import stack
+from .storage.checkpoint import digest
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """The values of an axis that are no numbers.
+    """The values of an axis whose values are not numbers.
 
     Attributes:
       items: The values as the user gave them.
@@ -73,17 +74,21 @@ class Points:
         return found
 
     def described(self) -> dict[str, Any]:
-        """The points in terms of JSON, to tell them from those of another sweep."""
-        return {
-            name: [list(self.choices[name].labels), values.tolist()]
-            if name in self.choices
-            else values.tolist()
-            for name, values in self.columns.items()
-        }
+        """The points as JSON, by which a checkpoint recognises its sweep.
+
+        Labels do not tell two Schedules of the same kind apart, so their numbers are part of it.
+        """
+        found: dict[str, Any] = {}
+        for name, values in self.columns.items():
+            found[name] = values.tolist()
+            if name in self.choices:
+                choice = self.choices[name]
+                found[name] = [list(choice.labels), digest(choice.stacked), values.tolist()]
+        return found
 
 
 def as_choices(name: str, values: Any) -> Choices | None:
-    """The values of an axis as `Choices`; None if they are numbers.
+    """The values of an axis as `Choices`, or None if they are numbers.
 
     Args:
       name: The hyperparameter, for errors.
@@ -145,7 +150,7 @@ def _lane(schedule: Schedule, i: int, lanes: int) -> Schedule:
 
 
 def _labels(items: Sequence[Any]) -> tuple[str, ...]:
-    """A short text for each choice: the name alone where no two share it."""
+    """A short text for each choice: its name, or its whole text where two have the same name."""
     names = [_name(item, i) for i, item in enumerate(items)]
     whole = [
         repr(item) if isinstance(item, Schedule) else _name(item, i) for i, item in enumerate(items)

@@ -73,9 +73,9 @@ class End(TypedDict):
 
 
 def guarded(on_event: OnEvent | None) -> Notify:
-    """A function that tells of events, and turns the logger's exceptions into warnings."""
+    """A function that calls the logger and turns its exceptions into warnings."""
     if on_event is None:
-        return lambda kind, facts: None
+        return _ignored
 
     def notify(kind: Kind, facts: Any) -> None:
         own = dict(facts) if kind == "end" else copy.deepcopy(dict(facts))
@@ -91,3 +91,8 @@ def guarded(on_event: OnEvent | None) -> Notify:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     return notify
+
+
+def _ignored(kind: Kind, facts: Any) -> None:
+    """Nobody listens."""
+    del kind, facts

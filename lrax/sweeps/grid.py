@@ -140,7 +140,10 @@ def _check_names(names: list[str], optimizer: Callable[..., Any], task: Any) -> 
 
 
 def beyond(rates: np.ndarray, edge: str, n: int) -> np.ndarray:
-    """The next `n` rates past the least or the greatest, at the ratio of the last two; ascending."""
+    """The next `n` rates beyond the lowest or the highest one, in ascending order.
+
+    Their ratio is that of the last two rates at this edge.
+    """
     rates = np.unique(rates)
     ratio = rates[1] / rates[0] if edge == "low" else rates[-1] / rates[-2]
     if edge == "low":
@@ -149,7 +152,10 @@ def beyond(rates: np.ndarray, edge: str, n: int) -> np.ndarray:
 
 
 def between(rates: np.ndarray, low: float, high: float, n: int) -> np.ndarray:
-    """`n` rates at equal ratios inside every gap between neighbouring ones that touches `[low, high]`; ascending."""
+    """`n` new rates in each gap between neighbouring rates that overlaps `[low, high]`, ascending.
+
+    The new rates divide their gap into equal ratios.
+    """
     rates = np.unique(rates)
     first = max(int(np.searchsorted(rates, low, "right")) - 1, 0)
     last = min(int(np.searchsorted(rates, high, "left")), len(rates) - 1)

@@ -1,4 +1,4 @@
-"""What the programs of chunks are called with: hyperparameters, keys, batches, and where they lie."""
+"""The arguments of the programs: hyperparameters, keys and batches, placed on the devices."""
 
 import math
 import threading

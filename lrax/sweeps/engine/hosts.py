@@ -1,4 +1,7 @@
-"""The processes of `jax.distributed`: each trains its own part of the points, and they talk between segments."""
+"""The processes of `jax.distributed`.
+
+Each trains its own part of the points. They exchange data between segments.
+"""
 
 import contextlib
 import functools
@@ -15,11 +18,12 @@ from ..storage.checkpoint import State
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-HEAD = 512  # bytes of what every exchange begins with: a word on how it goes, how much is to come, and its beginning
-PIECE = (
-    4 * 2**20
-)  # bytes that a process sends at once; every device has the pieces of all processes for a moment
-PATIENCE = 3600  # seconds that the processes may be apart when they begin
+# Bytes of the head of an exchange: whether the process has failed, the size of its message, and the
+# beginning of the message.
+HEAD = 512
+# Bytes of a message that a process sends at once. Every device holds these pieces of all processes.
+PIECE = 4 * 2**20
+PATIENCE = 3600  # seconds that the first process waits for the last one when they begin
 
 
 class HostError(RuntimeError):
@@ -27,14 +31,14 @@ class HostError(RuntimeError):
 
 
 class Hosts:
-    """The processes that share a sweep; with one, nothing of this costs anything.
+    """The processes that share a sweep. With one process, nothing is exchanged.
 
-    The lanes of one process never wait for another's inside a program. What all must know, the
-    scores at a rung and the results, is exchanged between segments, over JAX's own runtime, as
-    bytes: whatever its types, it arrives unchanged.
+    A program never waits for lanes of another process. Scores for stop rules and results are
+    exchanged between segments, by JAX's own runtime. They travel as bytes, so that arrays of every
+    type arrive unchanged.
 
-    All make the same exchanges in the same order. Each begins with a word on whether all goes well,
-    so that the others hear of it when one fails: see `together`.
+    All processes make the same exchanges in the same order. The head of each exchange says whether
+    its process has failed, so that an error in one process is raised in all: see `together`.
     """
 
     def __init__(self) -> None:
@@ -42,12 +46,16 @@ class Hosts:
         self.is_first = self.index == 0
 
     def own(self, points: int) -> np.ndarray:
-        """Indices of the points of this process, as many for each: the last ones may train copies of the last point."""
+        """Indices of the points that this process trains.
+
+        All processes have the same number of points, so the last ones may be copies of the last
+        point.
+        """
         each = -(-points // self.count)
         return np.minimum(np.arange(self.index * each, (self.index + 1) * each), points - 1)
 
     def gather(self, tree: Any, points: int, axis: int = 0) -> Any:
-        """Arrays of the points of each process as arrays of all points, on all."""
+        """Joins arrays of the points of each process; all get the arrays of all points."""
         if self.count == 1:
             return tree
         leaves, structure = jax.tree.flatten(tree)
@@ -59,25 +67,30 @@ class Hosts:
         )
 
     def tell(self, *numbers: float) -> np.ndarray:
-        """The numbers of every process, `[processes, numbers]`, on all."""
+        """Sends numbers; every process gets those of all, `[processes, numbers]`."""
         if self.count == 1:
             return np.array([numbers], np.float64)
         found = self._exchange(np.array(numbers, np.float64).tobytes())
         return np.stack([np.frombuffer(payload, np.float64) for payload in found])
 
     def check(self, what: str, fingerprint: str) -> None:
-        """Requires that something is the same on all processes.
+        """Requires that a fingerprint is the same in all processes.
+
+        Args:
+          what: What the fingerprint is of, for the error.
+          fingerprint: The fingerprint of this process.
 
         Raises:
-          ValueError: if it is not, on all.
+          ValueError: in all processes, if it differs.
         """
         if self.count > 1 and len(found := set(self._exchange(fingerprint.encode()))) > 1:
             raise ValueError(
-                f"all processes must make the same call, got {len(found)} different ones by their {what}"
+                f"all processes must make the same call, got {len(found)} different ones by their"
+                f" {what}"
             )
 
     def given(self, tree: Any, owner: int) -> Any:
-        """What one process has, on all, which have trees of the same shapes and types."""
+        """The arrays of one process, in all. Their trees have the same shapes and types."""
         if self.count == 1:
             return tree
         leaves, structure = jax.tree.flatten(tree)
@@ -86,7 +99,7 @@ class Hosts:
         return jax.tree.unflatten(structure, _arrays(found[owner], leaves))
 
     def of_first(self, load: Callable[[], State | None]) -> State | None:
-        """What the first process loads, on all, which may not see its files."""
+        """The state that the first process loads, in all. The others may not see its files."""
         if self.count == 1:
             return load()
         found = load() if self.is_first else None
@@ -105,12 +118,12 @@ class Hosts:
         return State(facts, dict(zip(kinds, _arrays(payload[begin:], like), strict=True)))
 
     def leave(self, failure: str | None = None) -> None:
-        """The last exchange of all, or the one that tells the others of a failure instead of their next one."""
+        """Makes the last exchange; with a failure, in place of the next exchange of the others."""
         if self.count > 1:
             self._exchange((failure or "").encode()[: HEAD - 16], failed=failure is not None)
 
     def _exchange(self, payload: bytes, *, failed: bool = False) -> list[bytes]:
-        """What every process sends, of whatever length."""
+        """Sends a message of any length; returns those of all processes."""
         inline = HEAD - 16
         head = (
             bytes([failed]).ljust(8, b"\0") + len(payload).to_bytes(8, "little") + payload[:inline]
@@ -126,7 +139,7 @@ class Hosts:
             return []
         found = [[head[16:]] for head in heads]
         for begin in range(inline, max(sizes), PIECE):
-            # Of few lengths, each of which is a program to compile.
+            # Powers of two, because every length is a program to compile.
             length = min(PIECE, 1 << (max(sizes) - begin - 1).bit_length())
             piece = payload[begin : begin + length].ljust(length, b"\0")
             for parts, part in zip(found, self._gathered(piece), strict=True):
@@ -145,10 +158,12 @@ class Hosts:
 
 @functools.cache
 def _meet() -> None:
-    """Waits for all, once: gloo, which CPUs talk by, fails for good if they begin half a minute apart."""
-    from jax._src import (
-        distributed,  # has no public name; without it, that half a minute is what there is
-    )
+    """Waits until all processes have come here, once.
+
+    CPUs communicate by gloo, which fails for good if processes begin half a minute apart.
+    """
+    # It has no public name. Without it, there is no waiting beyond gloo's half a minute.
+    from jax._src import distributed
 
     wait = getattr(getattr(distributed.global_state, "client", None), "wait_at_barrier", None)
     if wait is not None:
@@ -158,15 +173,14 @@ def _meet() -> None:
             raise HostError(f"a process cannot be reached: {error}") from error
 
 
-_calls = 0  # of functions that all processes call together, one within another
+_calls = 0  # depth of nested calls of functions made by `together`
 
 
 def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Makes a function that all processes call raise on all if it raises on one, which the others
-    would wait for.
+    """Makes a function that all processes call raise in all of them if it raises in one.
 
-    Where a process is killed the others cannot know; what JAX's runtime does then, a `HostError` or
-    the end of the process, comes at the next exchange.
+    Otherwise the others would wait forever. If a process is killed, it can tell the others nothing.
+    Then JAX's runtime raises a `HostError` or ends the process at the next exchange.
     """
 
     @functools.wraps(function)
@@ -182,9 +196,9 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             hosts.leave()
             return result
         except HostError:
-            raise  # which the others have heard of
+            raise  # the other processes have raised it too
         except BaseException as error:
-            with contextlib.suppress(HostError):  # if nobody is left to hear of it
+            with contextlib.suppress(HostError):  # the other processes may have ended
                 hosts.leave(f"{type(error).__name__}: {error}")
             raise
         finally:
@@ -198,12 +212,12 @@ def _bytes(leaves: list[np.ndarray]) -> bytes:
 
 
 def _arrays(payload: bytes, like: list[np.ndarray]) -> list[np.ndarray]:
-    """Arrays of the shapes and types of others, from their bytes."""
+    """Arrays from their bytes, with the shapes and types of `like`."""
     found, begin = [], 0
     for leaf in like:
         part = payload[begin : begin + leaf.nbytes]
         found.append(np.frombuffer(bytearray(part), leaf.dtype).reshape(leaf.shape))
         begin += leaf.nbytes
     if begin != len(payload):
-        raise HostError(f"the processes differ: {begin} bytes were due, {len(payload)} came")
+        raise HostError(f"the processes differ: expected {begin} bytes, got {len(payload)}")
     return found

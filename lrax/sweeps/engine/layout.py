@@ -1,4 +1,4 @@
-"""Where the lanes of `[points, seeds]` stand: in chunks of `[groups, members]`, all of one shape."""
+"""Which place each lane has: lanes `[points, seeds]` in chunks `[groups, members]` of one shape."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Chunks come in multiples of this, for at least two cores.
+# The number of chunks is a multiple of this, so that two cores have equal work.
 PARTS = 2
 
 
@@ -15,21 +15,19 @@ class Chunk(NamedTuple):
 
     points: np.ndarray  # [groups, members], indices
     seeds: np.ndarray  # [groups, members], indices
-    own: (
-        np.ndarray
-    )  # [groups, members], whether a lane is not the copy of another that fills up the chunk
+    own: np.ndarray  # [groups, members], False for the copies of a lane that fill up the chunk
 
     @property
     def content(self) -> bytes:
-        """What tells its lanes from others, if their number is the same."""
+        """Bytes that are equal for chunks of the same lanes."""
         return b"".join(np.ascontiguousarray(part).tobytes() for part in self)
 
 
 class Layout:
     """The chunks of some points with every seed.
 
-    With common random numbers a group is a seed, or a part of its points; otherwise every lane is a
-    group of its own.
+    With common random numbers, the lanes of a group share a seed. With independent ones, every lane
+    is a group of its own.
     """
 
     def __init__(self, points: np.ndarray, seeds: int, shape: tuple[int, int], rng: str):
@@ -45,11 +43,14 @@ class Layout:
 
     @property
     def cells(self) -> int:
-        """Lanes that are trained, copies among them."""
+        """The number of lanes that are trained, including copies."""
         return len(self.chunks) * self.shape[0] * self.shape[1]
 
     def gather(self, values: Sequence[Any], points: int) -> np.ndarray:
-        """Arrays `[..., groups, members]` of the chunks as one `[..., points, seeds]`, NaN where there is no lane."""
+        """Joins arrays `[..., groups, members]` of the chunks to one `[..., points, seeds]`.
+
+        It is NaN, or 0 for integers, for points that are not in this layout.
+        """
         first = np.asarray(values[0])
         missing = len(self.points) < points
         fill = np.nan if first.dtype.kind in "fc" else 0
@@ -62,7 +63,10 @@ class Layout:
         return whole
 
     def collect(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
-        """Arrays `[groups, members, ...]` of the chunks as one `[points of this layout, seeds, ...]`."""
+        """Joins arrays `[groups, members, ...]` of the chunks to one `[points, seeds, ...]`.
+
+        `points` are those of this layout.
+        """
         whole = np.empty((len(self.points), self.seeds, *leaves[0].shape[2:]), leaves[0].dtype)
         for chunk, leaf in zip(self.chunks, leaves, strict=True):
             whole[np.searchsorted(self.points, chunk.points[chunk.own]), chunk.seeds[chunk.own]] = (
@@ -71,11 +75,19 @@ class Layout:
         return whole
 
     def distribute(self, whole: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
-        """What `collect` of the layout of `points`, of which this one has some, gave; for each chunk of this one."""
+        """Cuts what `collect` returned into the chunks of this layout.
+
+        Args:
+          whole: `[points, seeds, ...]`, from a layout of `points`.
+          points: The points of that layout. This layout has some or all of them.
+        """
         return [whole[np.searchsorted(points, chunk.points), chunk.seeds] for chunk in self.chunks]
 
     def among(self, other: "Layout") -> list[int] | None:
-        """Which chunks of another layout this one's are, if they all are: as where a chunk is a lane."""
+        """The indices of this layout's chunks in another layout; None if one of them is not there.
+
+        They are there for instance where every chunk is one lane.
+        """
         if self.shape != other.shape:
             return None
         index = {chunk.content: i for i, chunk in enumerate(other.chunks)}
@@ -83,7 +95,7 @@ class Layout:
         return None if None in found else found  # pyright: ignore[reportReturnType]
 
     def where(self, point: int, seed: int) -> tuple[int, int, int]:
-        """Chunk, group and member of a lane."""
+        """The chunk, group and member of a lane."""
         for i, chunk in enumerate(self.chunks):
             found = np.argwhere(chunk.own & (chunk.points == point) & (chunk.seeds == seed))
             if len(found):
@@ -94,9 +106,9 @@ class Layout:
 def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tuple[int, int]:
     """Groups and members of chunks of at most `width` lanes, with few copies.
 
-    Chunks are a multiple of the devices, each of which takes a part of every chunk. They do not
-    depend on the number of threads, so that the same call gives the same bits whatever cores are
-    free; there are at least `PARTS` of them if `width` is less than all lanes.
+    The size of a chunk is a multiple of the number of devices, because each device trains a part of
+    every chunk. It does not depend on the number of threads, so that the same call gives the same
+    bits on any number of cores. There are at least `PARTS` chunks if not all lanes fit in one.
     """
     up = lambda number: devices * math.ceil(number / devices)
     in_one = width >= points * seeds
@@ -110,7 +122,7 @@ def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tup
 
 
 def _share(lanes: int, width: int, times: int, parts: int) -> int:
-    """Lanes of a chunk where `times` times `lanes` are cut into a multiple of `parts` chunks."""
+    """The size of a chunk if `times` rows of `lanes` are cut into a multiple of `parts` chunks."""
     chunks = math.ceil(lanes / width)
     even = next(n for n in range(chunks, chunks + parts) if times * n % parts == 0)
     return math.ceil(lanes / min(even, lanes))

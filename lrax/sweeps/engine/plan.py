@@ -122,9 +122,8 @@ def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
     if facts.devices > 1:
         return found.because("a part of the lanes for each device")
     kind = "small" if facts.params <= SMALL else "large"
-    reason = (
-        f"the model is {kind}, {facts.params / 1024:.3g} KiB, and a CPU trains best from its caches"
-    )
+    size = f"{facts.params / 1024:.3g} KiB"
+    reason = f"the model is {kind}, {size}, and a CPU trains best from its caches"
     return found.because(reason, width=TOGETHER if kind == "small" else 1)
 
 
@@ -170,8 +169,8 @@ def fitting(
         mib = 2**20
         raise ValueError(
             f"{lanes} lanes of {state / mib:.3g} MiB, {per_lane / mib:.3g} MiB to train one and"
-            f" {fixed / mib:.3g} MiB of data do not fit into {free / mib:.4g} MiB of {device}: sweep"
-            " fewer points at a time, or spread them over more devices"
+            f" {fixed / mib:.3g} MiB of data do not fit into {free / mib:.4g} MiB of {device}:"
+            " sweep fewer points at a time, or spread them over more devices"
         )
     return max(min(width, math.floor(rest / (max(per_lane, 1) * threads))), 1)
 

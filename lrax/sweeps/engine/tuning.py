@@ -111,10 +111,8 @@ def _others(engine: Engine) -> Iterator[Plan]:
     """Plans that may be faster than the one by rule."""
     lanes, plan = len(engine.feed.points) * engine.feed.seeds, engine.plan
     on_cpu = engine.feed.devices[0].platform == "cpu"
-    if len(engine.feed.devices) > 1:
-        widths = [0]
-    else:
-        widths = [1, 4, 16, 64] if on_cpu else [0, 256, 64, 16]
+    on_one = [1, 4, 16, 64] if on_cpu else [0, 256, 64, 16]
+    widths = on_one if len(engine.feed.devices) == 1 else [0]
     for width in widths:
         if width < lanes and width != plan.width:
             yield dataclasses.replace(plan, width=width)

@@ -1,4 +1,4 @@
-"""How XLA is to compile a program for a CPU."""
+"""Compiler options of XLA for programs on a CPU."""
 
 import functools
 import math
@@ -9,17 +9,22 @@ from jax.extend.core import Jaxpr
 
 from .equations import equations
 
-# What draws random numbers takes LLVM longer to optimise than all else, for code that runs once.
-# XLA's other backends have no such setting, or do not heed it.
+# LLVM takes longer to optimise the drawing of random numbers than the rest of a sweep, although
+# this code runs once. XLA's other backends ignore this option or do not know it.
 HASTY = {"xla_backend_optimization_level": 0}
-# From jaxlib 0.9 on XLA gives sums to a library that is fast for those of columns, such as the
-# gradients of biases, and several times slower than XLA itself for those of rows, as in a softmax.
-# Products stay with it: it is good at them.
+# Since jaxlib 0.9, XLA computes sums with a library. It is fast for sums over columns, such as
+# gradients of biases, and several times slower than XLA's own code for sums over rows, such as
+# those of a softmax. This option uses the library for matrix products only.
 OWN_SUMS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
 
 
 def compiler_options(jaxpr: Jaxpr, *, hasty: bool) -> dict[str, Any]:
-    """The options for a program: of one that runs seldom its compilation is to be quick, not its code."""
+    """The options for a program.
+
+    Args:
+      jaxpr: The program.
+      hasty: Whether it runs so rarely that a short compilation matters more than fast code.
+    """
     if hasty:
         return HASTY
     rows, columns = sums(jaxpr)
@@ -27,7 +32,7 @@ def compiler_options(jaxpr: Jaxpr, *, hasty: bool) -> dict[str, Any]:
 
 
 def sums(jaxpr: Jaxpr) -> tuple[int, int]:
-    """How many elements are summed along the last dimension, and along others."""
+    """How many elements are reduced along the last dimension, and along other dimensions."""
     rows = columns = 0
     for equation in equations(jaxpr):
         if equation.primitive.name in ("reduce_sum", "reduce_max"):
@@ -41,7 +46,7 @@ def sums(jaxpr: Jaxpr) -> tuple[int, int]:
 
 @functools.cache
 def _is_known(*options: tuple[str, Any]) -> bool:
-    """Whether this jaxlib has such options."""
+    """Whether this jaxlib knows these options."""
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=dict(options))
     except jax.errors.JaxRuntimeError:

@@ -1,10 +1,9 @@
-"""Convolutions as matrix products: a function whose `conv_general_dilated`s are evaluated as slices
-and one product.
+"""Convolutions as slices and matrix products.
 
-Lanes turn a convolution into a grouped one, which XLA runs slowly, inside a loop on a CPU most of
-all; a product with one more batch dimension it runs well. The jaxpr is rewritten where it stands:
-one equation becomes another, in the bodies of loops, branches and calls too, and custom derivative
-rules stay with their functions.
+`jax.vmap` over lanes makes a grouped convolution, which XLA runs slowly, most of all inside a loop
+on a CPU. XLA runs a matrix product with one more batch dimension fast. So the jaxpr is rewritten:
+each `conv_general_dilated` is replaced by slices and one product, also in the bodies of loops,
+branches and calls. Custom derivative rules stay with their functions.
 """
 
 import functools
@@ -22,32 +21,31 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from .equations import equations
 
-MAX_SLICES = (
-    128  # a convolution that takes more is left to XLA: a large window over a large picture
-)
+# A convolution that needs more slices is left to XLA: a large window over a large picture.
+MAX_SLICES = 128
 
 _DTYPES = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 _DTYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 
 def as_products(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that computes the same with slices and matrix products in place of convolutions.
+    """The same function with slices and matrix products in place of convolutions.
 
-    Use it on what one lane computes, below `jax.vmap`, as `jax.grad(as_products(loss))` or
-    `as_products(jax.value_and_grad(loss))`. The latter sees the backward convolutions themselves,
-    and those inside custom derivative rules, which the former leaves as they are. A convolution for
-    which no product is good is kept, and a function without any keeps its jaxpr.
+    Apply it to the computation of one lane, inside of `jax.vmap`: `jax.grad(as_products(loss))` or
+    `as_products(jax.value_and_grad(loss))`. The second form also rewrites the backward convolutions
+    and those inside custom derivative rules. A convolution that has no good product is kept. A
+    function without convolutions keeps its jaxpr.
 
     Args:
       function: Function of pytrees of arrays that returns one.
 
     Returns:
-      The function. Each call traces `function` once, so it belongs under `jax.jit`. Its results are
-      those of `function` but for the order in which products are added, and for infinities, which
-      may become NaN.
+      The function. Each call traces `function` once, so call it under `jax.jit`. Its results are
+      those of `function`, except that sums are rounded in another order and that infinities may
+      become NaN.
 
     Example:
-      >>> from lrax.sweeps.convolutions import as_products, has_convolutions
+      >>> from lrax.sweeps.engine.xla.convolutions import as_products, has_convolutions
       >>> blur = lambda image, kernel: jax.lax.conv(image, kernel, (1, 1), "SAME")
       >>> image, kernel = jnp.ones((2, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
       >>> has_convolutions(blur, image, kernel), has_convolutions(as_products(blur), image, kernel)
@@ -64,12 +62,15 @@ def as_products(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def has_convolutions(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether a function, traced for such arguments (arrays or `jax.ShapeDtypeStruct`s), contains a convolution."""
+    """Whether a function contains a convolution.
+
+    It is traced for the arguments, arrays or `jax.ShapeDtypeStruct`s.
+    """
     return next(convolutions(jax.make_jaxpr(function)(*args, **kwargs).jaxpr), None) is not None
 
 
 def convolutions(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """The convolutions of a jaxpr and of all jaxprs inside it, loop bodies for instance."""
+    """The convolutions of a jaxpr and of all jaxprs inside it, such as loop bodies."""
     return (
         equation
         for equation in equations(jaxpr)
@@ -77,14 +78,14 @@ def convolutions(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     )
 
 
-# What is compiled is kept by the identity of a jaxpr, and those of jitted functions and loop bodies
-# outlive a trace. So a rewritten one is kept as long as its original. None stands for the original
-# itself.
+# JAX keeps compiled programs by the identity of their jaxpr, and the jaxprs of jitted functions and
+# of loop bodies outlive a trace. So a rewritten jaxpr is kept as long as its original. None means
+# that nothing was rewritten.
 _rewritten: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def _rewrite(jaxpr: Any) -> Any:
-    """The jaxpr with products in it, or the same object if nothing is to be done."""
+    """The jaxpr with products, or the same object if it has no convolution to rewrite."""
     if jaxpr not in _rewritten:
         if isinstance(jaxpr, ClosedJaxpr):
             inner = _rewrite(jaxpr.jaxpr)
@@ -103,11 +104,17 @@ def _rewrite(jaxpr: Any) -> Any:
 
 
 def _rewrite_equation(equation: JaxprEqn, roles: Mapping[Any, str]) -> JaxprEqn:
-    """An equation with products in it; `roles` are those of the variables that gradients of windows are made of."""
+    """The equation with products.
+
+    Args:
+      equation: The equation.
+      roles: `"forward"` for the input and `"backward"` for the cotangent of each convolution whose
+        kernel has a gradient in this jaxpr.
+    """
     if equation.primitive is lax.conv_general_dilated_p:
         return _as_product(equation, roles.get(equation.invars[0], ""))
     if equation.primitive.name == "shard_map":
-        return equation  # what varies over its devices is known only where it is traced
+        return equation  # which values vary over devices is known only where it is traced
     params = {name: _rewrite_param(value) for name, value in equation.params.items()}
     return (
         equation.replace(params=params)
@@ -131,7 +138,10 @@ def _differ(new: Any, old: Any) -> bool:
 
 
 def _is_of_window(equation: JaxprEqn) -> bool:
-    """Whether an equation is a convolution of more taps than places: the gradient of another one's window."""
+    """Whether an equation is a convolution with a window larger than its output.
+
+    That is the gradient of another convolution with respect to its kernel.
+    """
     if equation.primitive is not lax.conv_general_dilated_p:
         return False
     avals: list[Any] = [equation.invars[1].aval, equation.outvars[0].aval]
@@ -142,7 +152,10 @@ def _is_of_window(equation: JaxprEqn) -> bool:
 
 
 def _as_product(equation: JaxprEqn, role: str) -> JaxprEqn:
-    """The call of a jitted function in place of a convolution; the convolution itself if no product is good for it."""
+    """A call of a jitted function that replaces a convolution.
+
+    It is the convolution itself if no product is good for it.
+    """
     avals: list[Any] = [var.aval for var in (*equation.invars, *equation.outvars)]
     lhs, rhs, out = avals
     params = {**equation.params, "padding": _ints(equation.params["padding"])}
@@ -186,7 +199,7 @@ def _call(
 
 
 class _Window(NamedTuple):
-    """How a window moves: for each spatial dimension, the parameters of `conv_general_dilated`."""
+    """The parameters of `conv_general_dilated` for each spatial dimension."""
 
     taps: tuple[int, ...]  # the size of the window
     places: tuple[int, ...]  # the size of the output
@@ -199,7 +212,10 @@ class _Window(NamedTuple):
 def _product(
     lhs: jax.Array, rhs: jax.Array, out: tuple[int, ...], params: dict[str, Any], role: str
 ) -> jax.Array:
-    """A convolution: arranges the dimensions, and the groups as one more of them, for one of the ways below."""
+    """A convolution by one of the three ways below.
+
+    It puts the dimensions in the order of that way, with groups as one more dimension.
+    """
     specs = params["dimension_numbers"]
     names = ("window_strides", "padding", "lhs_dilation", "rhs_dilation")
     window = _Window(
@@ -218,16 +234,16 @@ def _product(
         way, orders = _multiplied, ("n.c", ".cn", "n.c")
     else:
         way, orders = functools.partial(_by_tap, role=role), ("c.n", "n.c", "c.n")
-    # A dimension of a spec is, in this order, n: of examples (of outputs, for the window), c: of
-    # features, .: of space.
+    # Letters of an order: "n" is the dimension of examples (for the kernel, of output features),
+    # "c" that of input features, "." the spatial dimensions.
     axes = [
         tuple(
             axis for name in order for axis in {"n": spec[:1], "c": spec[1:2], ".": spec[2:]}[name]
         )
         for order, spec in zip(orders, specs, strict=True)
     ]
-    # In full, for `jax_default_matmul_precision` was looked up when the convolution was traced, and
-    # may be another now.
+    # The default precision was resolved when the convolution was traced. The setting
+    # `jax_default_matmul_precision` may have changed since, so it must not be read again.
     precision = lax.Precision.DEFAULT if params["precision"] is None else params["precision"]
     function = functools.partial(
         way, window=window, precision=precision, dtype=params["preferred_element_type"]
@@ -256,21 +272,20 @@ def _merge(array: jax.Array, axis: int) -> jax.Array:
 def _by_tap(
     lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Any, dtype: Any, role: str = ""
 ) -> jax.Array:
-    """A slice for each tap along some dimensions, one product, and a sum over the taps along the
-    others.
+    """Slices for the taps of some dimensions, one product, and a sum over the other dimensions.
 
     `out[o, p, n] = sum_(t, c) rhs[o, t, c] lhs[c, strides p + rhs_dilation t, n]`
 
-    Slices multiply what the product reads, sums what it writes: of few features, that is what takes
-    the time.
+    Slices multiply the data that the product reads, and sums multiply the data that it writes. With
+    few features, this traffic takes most of the time.
     """
     features, outputs = lhs.shape[0], rhs.shape[0]
     if role == "backward":
         forward = window._replace(strides=window.lhs_dilation, lhs_dilation=window.strides)
         cut = _others(_cut(forward, outputs, features))
     elif not role and math.prod(window.lhs_dilation) > math.prod(window.strides):
-        # A dilated input, as in a gradient of a convolution with strides, has zeros, which sums
-        # never multiply.
+        # A dilated input has zeros between its elements, as in the gradient of a convolution with
+        # strides. With sums, these zeros are never multiplied.
         cut = (False,) * len(window.taps)
     else:
         cut = _cut(window, features, outputs)
@@ -301,10 +316,11 @@ def _by_tap(
 
 
 def _held(array: Any) -> jax.Array:
-    """The same array, by a product with the identity, which XLA does not see through.
+    """The same array, as a product with the identity matrix, which XLA does not simplify.
 
-    Else it adds the taps up anew for all who read the sum, bias and activation, forward and
-    backward, in their order of the elements. A barrier against that is gone before XLA fuses.
+    Without it, XLA fuses the sum over taps into each of its users (bias and activation, forward and
+    backward) and computes it once for each of them. `lax.optimization_barrier` does not help: it is
+    removed before XLA fuses.
     """
     rows = lax.reshape(array, (array.shape[0], array.size // array.shape[0]))
     identity = np.eye(len(rows), dtype=rows.dtype)
@@ -317,13 +333,13 @@ def _held(array: Any) -> jax.Array:
 def _by_place(
     lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Any, dtype: Any
 ) -> jax.Array:
-    """The gradient of a window: one product of slices of what went in and of the cotangent.
+    """The gradient of a kernel: one product of slices of the input and of the cotangent.
 
     `out[p, n, o] = sum_(t, c) lhs[n, strides p + rhs_dilation t, c] rhs[o, t, c]`
 
-    Where this is a convolution, the cotangent is a large window that comes to few places, the taps
-    of the forward one. The slices are those of the forward and the backward convolution, written in
-    the same way for XLA to see it.
+    As a convolution, its kernel is the cotangent, a large window, and its output has few places:
+    the taps of the forward kernel. The slices are written exactly as those of the forward and of the
+    backward convolution, so that XLA computes them once.
     """
     forward = window._replace(
         taps=window.places,
@@ -347,20 +363,19 @@ def _by_place(
     order = [*_axes(cut), 0, *_axes(_others(cut)), lhs.ndim - 1]  # of the dimensions of (n, p, o)
     sizes = (lhs.shape[0], *forward.taps, rhs.shape[0])
     result = lax.reshape(result, tuple(sizes[axis] for axis in order))
-    result = lax.rev(
-        result, tuple(map(order.index, _axes(_others(cut))))
-    )  # the backward convolution's taps are
+    # The taps of the backward convolution are in reverse order.
+    result = lax.rev(result, tuple(map(order.index, _axes(_others(cut)))))
     return lax.transpose(
         result, tuple(map(order.index, (*range(1, lhs.ndim - 1), 0, lhs.ndim - 1)))
     )
 
 
 def _cut(forward: _Window, features: int, outputs: int) -> tuple[bool, ...]:
-    """Along which dimensions the input is sliced for the gradient of a window; along the others the
-    cotangent is.
+    """For each dimension, whether the gradient of a kernel slices the input or the cotangent.
 
-    Along all, if the cotangent has many more features than the input; else it is the first
-    dimension against the rest, for nine slices make more to read than three of each.
+    True is the input. It is sliced along all dimensions if the cotangent has many more features.
+    Otherwise the cotangent is sliced along the first dimension and the input along the others:
+    three slices of each are less to read than nine of one.
     """
     many = len(forward.taps) > 1 and forward.taps[0] > 1 and math.prod(forward.taps[1:]) > 1
     is_plain = many and forward.strides[0] == forward.lhs_dilation[0] == 1
@@ -378,7 +393,13 @@ def _axes(cut: tuple[bool, ...]) -> tuple[int, ...]:
 
 
 def _along(cut: tuple[bool, ...], window: _Window, sizes: Sequence[int]) -> _Window:
-    """The window along some dimensions; along the others one that changes nothing, of so many elements."""
+    """The window along some dimensions, and a window of one tap along the others.
+
+    Args:
+      cut: For each dimension, whether the window moves along it.
+      window: The window.
+      sizes: The number of elements along each dimension.
+    """
     if not cut:
         return window
     still = [(1, size, 1, (0, 0), 1, 1) for size in sizes]
@@ -392,7 +413,7 @@ def _along(cut: tuple[bool, ...], window: _Window, sizes: Sequence[int]) -> _Win
 
 
 def _backward(forward: _Window, sizes: Sequence[int]) -> _Window:
-    """The window of the gradient for an input of these sizes, which is not dilated."""
+    """The window of the gradient with respect to an input of these sizes without dilation."""
     padding = []
     for i, (low, _) in enumerate(forward.padding):
         reach = (forward.taps[i] - 1) * forward.rhs_dilation[i]
@@ -409,8 +430,9 @@ def _backward(forward: _Window, sizes: Sequence[int]) -> _Window:
 def _multiplied(
     lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Any, dtype: Any
 ) -> jax.Array:
-    """A slice for each tap, times a number: a group of one feature in and one out has nothing to
-    contract.
+    """Each tap is a slice times a number: groups of one input and one output feature.
+
+    There is nothing to contract, so no matrix product is needed.
 
     `out[n, p, 0] = sum_t lhs[n, strides p + rhs_dilation t, 0] rhs[t, 0, 0]`
     """
@@ -428,7 +450,7 @@ def _multiplied(
 
 
 def _by_taps(lhs: jax.Array, window: _Window) -> Iterator[jax.Array]:
-    """What each tap of the window sees, at all places: slices of the padded input."""
+    """For each tap of the window, the slice of the padded input that it reads."""
     dilation = zip(window.padding, window.lhs_dilation, strict=True)
     padded = _pad(lhs, [(low, high, dilated - 1) for (low, high), dilated in dilation])
     for tap in _positions(window.taps):
@@ -453,7 +475,7 @@ def _pad(array: jax.Array, config: Sequence[tuple[int, int, int]]) -> jax.Array:
 
 
 def _wide(dtype: Any) -> Any:
-    """The dtype to keep sums of many terms in: not one of 16 bits."""
+    """The dtype for sums of many terms: at least 32 bits."""
     return (
         np.dtype(np.float32) if np.dtype(dtype).name in ("float16", "bfloat16") else np.dtype(dtype)
     )

@@ -1,4 +1,4 @@
-"""What a traced function computes, loops and branches included."""
+"""The equations of a traced function, including those of loops and branches."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
-"""What a traced function computes, as text that two processes agree on.
+"""A text of a traced function that is the same in every process.
 
-JAX's own text of a program names what is shared inside it, and what is shared depends on what was
-traced before.
+JAX's own text gives names to shared inner programs. Which ones are shared depends on what the
+process traced before, so that text differs between processes.
 """
 
 import re
@@ -15,7 +15,7 @@ ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def text_of(jaxpr: Jaxpr) -> str:
-    """A line for each equation, inner programs written out where they are used."""
+    """One line per equation; inner programs are written out where they are used."""
     return "\n".join(_lines(jaxpr))
 
 
@@ -50,7 +50,7 @@ def _parameter(key: str, value: Any) -> Iterator[str]:
         for i, item in enumerate(value):
             yield from _parameter(f"{key}[{i}]", item)
     elif callable(value):
-        # A rule of differentiation, for instance, which is not part of what is computed.
+        # For instance a derivative rule: it is not part of the computation.
         yield f"{key} a function"
     else:
         yield f"{key} {ADDRESS.sub('', repr(value))}"
