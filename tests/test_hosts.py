@@ -106,7 +106,7 @@ def check_uneven_points(folder):
         result = swept(**options)
         assert_close(result, alone(**options))
         assert result.losses.shape == (5, 2, 20)
-        assert result.evaluations["val_loss"].shape == (5, 2, 2)
+        assert result.evaluations["val_loss"].shape == (5, 2, 3)
         again = problems.evaluate(result.best.params)["val_loss"]
         np.testing.assert_allclose(again, result.metrics["val_loss"][result.best_lane], rtol=1e-5)
         assert result.info["devices"] == 2 * jax.local_device_count()
@@ -290,7 +290,7 @@ def check_errors_of_one_are_raised_in_both(folder):
 
 def check_an_unwritable_checkpoint_is_an_error_in_both(folder):
     error = OSError if ME == 0 else hosts.HostError
-    with pytest.raises(error, match="the checkpoint could not be written"):
+    with pytest.raises(error, match="`checkpoint` must be a place that can be written"):
         swept(checkpoint=folder / "absent" / "sweep")
     if ME == 0:
         (folder / "spoiled.npz").write_bytes(b"x")

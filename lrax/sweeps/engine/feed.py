@@ -54,7 +54,8 @@ class Feed:
         self.devices, self.mesh, self._steps = devices, hardware.mesh(devices), steps
         self._rows: OrderedDict[Any, Tree] = OrderedDict()
         self._lock = threading.Lock()
-        self._block, self._taken = -1, None
+        # Batches from the host by block: chunks may still train on the block before.
+        self._taken: dict[int, Tree] = {}
         self.first: Tree = None
         # As long as the run if that is short, and of few sizes, so that runs of other lengths find
         # their programs compiled.
@@ -112,7 +113,7 @@ class Feed:
         Any thread may call it.
         """
         if self.streamed:
-            return self._taken
+            return self._taken[block]
         chunk = layout.chunks[i]
         groups = chunk.seeds[:, 0].tobytes()
         if self.rng == "independent":
@@ -135,7 +136,7 @@ class Feed:
           Exception: what the source raised, if it has no more batches for them.
         """
         block = first // self.block
-        if self._stream is None or block == self._block:
+        if self._stream is None or block in self._taken:
             return True
         while self._stream.position < block * self.block:
             # In a run that goes on where another one was, batches already used are read once more.
@@ -149,7 +150,8 @@ class Feed:
         more = self.block - steps
         fill = lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], more, axis=0)])
         batches = jax.tree.map(fill, self._stream.take(steps))
-        self._block, self._taken = block, jax.tree.map(self.put, batches)
+        before = {block - 1: self._taken[block - 1]} if block - 1 in self._taken else {}
+        self._taken = {**before, block: jax.tree.map(self.put, batches)}
         return True
 
     def close(self) -> None:

@@ -338,7 +338,7 @@ def _by_place(
     `out[p, n, o] = sum_(t, c) lhs[n, strides p + rhs_dilation t, c] rhs[o, t, c]`
 
     As a convolution, its kernel is the cotangent, a large window, and its output has few places:
-    the taps of the forward kernel. The slices are written exactly as those of the forward and of the
+    the taps of the forward kernel. The slices are written exactly as those of the forward and the
     backward convolution, so that XLA computes them once.
     """
     forward = window._replace(
