@@ -58,7 +58,7 @@ def in_batches(
         total, _ = lax.scan(add, zeros, jnp.arange(whole, dtype=jnp.int32))
     if rest:
         total = _plus(total, _scaled(metrics(jnp.int32(whole), rest), rest))
-    return _scaled(total, 1 / held_out.examples)
+    return jax.tree.map(lambda value: value / held_out.examples, total)
 
 
 def as_metrics(metrics: Any) -> Metrics:
@@ -73,5 +73,5 @@ def _plus(one: Metrics, other: Metrics) -> Metrics:
     return jax.tree.map(jnp.add, one, other)
 
 
-def _scaled(metrics: Metrics, factor: float) -> Metrics:
+def _scaled(metrics: Metrics, factor: int) -> Metrics:
     return jax.tree.map(lambda value: value * factor, metrics)
