@@ -98,7 +98,9 @@ def test_another_run_is_refused(changes, error, message):
         lrax.sweep(TASK, momentum, [0.1, 0.2, 0.3], steps=30, seeds=2, resume=half)
     with pytest.raises(ValueError, match="the parameters and the optimizer state of this task"):
         lrax.sweep(TASK, optax.sgd, RATES, steps=30, seeds=2, resume=half)
-    with pytest.raises(ValueError, match="`resume` must be a result of a sweep with `keep='state'`"):
+    with pytest.raises(
+        ValueError, match="`resume` must be a result of a sweep with `keep='state'`"
+    ):
         swept(steps=30, resume=swept(steps=20))
     with pytest.raises(TypeError, match="`resume` must be a SweepResult, got dict"):
         swept(steps=30, resume={})
@@ -134,7 +136,9 @@ def test_ranked_and_kept_by_the_best_evaluation():
     """A rate that is fast at first and diverges later has the best evaluation on the way."""
     call = dict(steps=60, objective="val_loss", eval_every=5, stop=None)
     rates = [0.05, 0.75]
-    result = lrax.sweep(TASK, optax.sgd, rates, seeds=2, select="best", keep="best_evaluation", **call)
+    result = lrax.sweep(
+        TASK, optax.sgd, rates, seeds=2, select="best", keep="best_evaluation", **call
+    )
     values = result.evaluations["val_loss"]
     assert values.shape[-1] == len(result.evaluated_at) == 12
     assert result.evaluated_at[-1] == 60

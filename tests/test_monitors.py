@@ -83,7 +83,9 @@ def test_groups_split_the_norm_and_nothing_is_lost():
 
 
 def test_nothing_over_nothing_is_no_update():
-    frozen = lambda rate: optax.chain(optax.sgd(rate), lrax.scale_by_multipliers({"w": 0.0, "b": 0.0}))
+    frozen = lambda rate: optax.chain(
+        optax.sgd(rate), lrax.scale_by_multipliers({"w": 0.0, "b": 0.0})
+    )
     zeros = problems.regression(init=lambda key: {"w": jnp.zeros(3), "b": jnp.zeros(())})
     monitors = [lrax.monitors.update_ratio]
     still = lrax.train(zeros, frozen, steps=2, monitors=monitors)(0.1, KEY).monitors
