@@ -121,10 +121,10 @@ def at_least(values: Mapping[str, Any], low: float, *names: str) -> None:
 
 
 def at_most(words: str, low: Any, high: Any) -> None:
-    """Requires `low <= high`; `words` says so in the caller's names, as in "`warmup` must be at
-    most `steps`".
+    """Requires `low <= high`.
 
-    A tuple of values for `low` stands for their sum.
+    `words` says so in the caller's names: "`warmup` must be at most `steps`". A tuple of values
+    for `low` stands for their sum.
     """
     values = (*low, high) if isinstance(low, tuple) else (low, high)
     traced = any(isinstance(value, Tracer) for value in values)
@@ -181,7 +181,7 @@ def ascending(values: Mapping[str, Any], *names: str) -> None:
 
 
 def seconds(name: str, value: Any) -> float:
-    """Requires a duration of at least zero: a number of seconds, or a text such as "90s", "10min" or "2h"."""
+    """Requires a duration of at least 0: seconds, or a text such as "90s", "10min" or "2h"."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*([\d.]+)\s*(s|min|h)\s*", value)
         if not match or match[1].count(".") > 1 or not match[1].strip("."):
@@ -199,7 +199,7 @@ def seconds(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, low: int) -> int:
-    """Requires a whole number known to Python, such as the length of a loop or the size of a batch."""
+    """Requires a concrete whole number, such as the length of a loop or the size of a batch."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{name}` must be an int, got {value!r}")
     if value < low:

@@ -309,11 +309,13 @@ def link(
     low: ArrayLike = 0.0,
     high: ArrayLike = 1.0,
 ) -> Schedule:
-    r"""Another hyperparameter that follows a rate: `at_low` where the rate is `low`, `at_high`
-    where it is `high`.
+    r"""Another hyperparameter that follows a rate.
+
+    It is `at_low` where the rate is `low`, and `at_high` where the rate is `high`.
 
     $$\eta(t) = \text{at\_low} + (\text{at\_high} - \text{at\_low}) \,
-    \min\left(\max\left(\frac{\eta_0(t) - \text{low}}{\text{high} - \text{low}}, 0\right), 1\right)$$
+    \min\left(\max\left(\frac{\eta_0(t) - \text{low}}{\text{high} - \text{low}}, 0\right),
+    1\right)$$
 
     Use it to drive momentum, betas or weight decay from a schedule, by `optax.inject_hyperparams`:
     one-cycle's momentum falls from 0.95 to 0.85 while the rate climbs; a weight decay that is

@@ -96,10 +96,10 @@ def cosine_restarts(
     decay: ArrayLike = 1.0,
     cycles: ArrayLike | None = None,
 ) -> Schedule:
-    r"""Warm restarts: half cosine waves from the peak to `end`, one after the other, each longer
-    than the last.
+    r"""Warm restarts: half cosine waves from the peak to `end`, one after the other.
 
-    $$\eta(t) = \text{end} + (\text{peak} \cdot \text{decay}^i - \text{end}) \, \frac{1 + \cos(\pi p)}{2}, \quad
+    $$\eta(t) = \text{end} + (\text{peak} \cdot \text{decay}^i - \text{end}) \,
+    \frac{1 + \cos(\pi p)}{2}, \quad
     p = \frac{t - t_i}{\text{first} \cdot \text{mult}^i}$$
 
     in the cycle $i = 0, 1, \dots$ that begins at $t_i$. Use it to have a good model at the end of

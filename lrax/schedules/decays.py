@@ -15,7 +15,8 @@ from .staging import either, known, plus, where
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     r"""A straight line from `init` to `end` over `steps` steps, then `end`.
 
-    $$\eta(t) = \text{init} \cdot (1 - p) + \text{end} \cdot p, \quad p = \min(t / \text{steps}, 1)$$
+    $$\eta(t) = \text{init} \cdot (1 - p) + \text{end} \cdot p,
+    \quad p = \min(t / \text{steps}, 1)$$
 
     Use it as a decay to zero, which is optimal for the last iterate in the convex worst case and
     hard to beat in practice, or as a warmup. The first update has the rate `init`, and the one with
@@ -108,7 +109,7 @@ def _polynomial(count, init, end, steps, power, k):
 
 
 def _exponents(**given):
-    """Exponents that may be left out; those that are would cost a power at each step for nothing."""
+    """Exponents, None for those that are 1: a power would cost time at every step for nothing."""
     kept = {name: value for name, value in given.items() if value is not None}
     hyperparams = _require.real(**kept)
     _require.positive(hyperparams, *kept)
@@ -133,7 +134,8 @@ def cosine(
 ) -> Schedule:
     r"""Half a cosine wave from `peak` down to `end`, then `end`.
 
-    $$\eta(t) = \text{end} + (\text{peak} - \text{end}) \left(\frac{1 + \cos(\pi p^k)}{2}\right)^{\text{exponent}},
+    $$\eta(t) = \text{end} + (\text{peak} - \text{end})
+    \left(\frac{1 + \cos(\pi p^k)}{2}\right)^{\text{exponent}},
     \quad p = \min(t / \text{steps}, 1)$$
 
     Use it when the length of training is known; `end` at 0 to 0.1 of `peak`. With a warmup in front
@@ -234,8 +236,7 @@ def _tanh(count, init, end, steps, low, high):
 
 
 def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
-    r"""Reflected exponential decay: from `init` to `end`, holding the rate up at first and falling
-    fast at last.
+    r"""Reflected exponential decay: from `init` to `end`, slowly at first and fast at last.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, \frac{1 - p}{1 - p / 2},
     \quad p = \min(t / \text{steps}, 1)$$

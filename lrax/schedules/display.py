@@ -1,4 +1,4 @@
-"""What is shown of schedules: which counts, which curves, the rates that matter, and the picture in a notebook."""
+"""What is shown of schedules: counts, curves, the rates that matter, the picture in a notebook."""
 
 import html as markup
 import math
@@ -40,11 +40,12 @@ def html(schedule: Any) -> str | None:
     text = repr(schedule)
     labels = [text] if len(curves) == 1 else [f"lane {lane}" for lane in range(len(curves))]
     picture = svg(counts, list(curves), labels)
-    return f'<div><code style="background:none;color:inherit">{markup.escape(text)}</code><br>{picture}</div>'
+    code = f'<code style="background:none;color:inherit">{markup.escape(text)}</code>'
+    return f"<div>{code}<br>{picture}</div>"
 
 
 def sampled(steps: int, also: Sequence[float] = ()) -> np.ndarray:
-    """The counts from 0 to `steps` that a curve is drawn through: all of them, or as many as a picture can show."""
+    """The counts from 0 to `steps` that a curve is drawn through, at most what a picture shows."""
     counts = np.linspace(0, steps, min(steps + 1, _POINTS)).round()
     return np.unique([*counts, *(count for count in also if 0 <= count <= steps)]).astype(np.int64)
 
@@ -112,7 +113,7 @@ def _events(schedule: Any, steps: int, *, alone: bool) -> list[tuple[int, str]]:
 
 
 def _peaks(schedule: Any, steps: int) -> list[int | None]:
-    """The first count with the highest rate, of each lane; `None` for one whose rate is the same all along."""
+    """The first count with the highest rate, for each lane; None where the rate is constant."""
     counts = sampled(steps, marked(schedule))
     peaks: list[int | None] = []
     values = rates(schedule, counts)

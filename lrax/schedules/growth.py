@@ -11,8 +11,7 @@ from .staging import held, known
 
 
 def growth(factor: Any, count: Any, steps: Any) -> Any:
-    """`factor ** (count / steps)`, for a factor above 0 and what is less than e^80, with all digits
-    of float32.
+    """`factor ** (count / steps)` with all digits of float32, for results below e^80.
 
     A power of numbers that are not known takes XLA eight times as long as `exp`, and its exponent
     is rounded, of which the power shows as many times as much as the exponent is large. Here the
@@ -46,7 +45,7 @@ def _growth_jvp(primals, tangents):
 
 
 def _slope(factor, steps):
-    """`log(factor) / steps` as the sum of a number of 12 bits and a small one. All this is done once, not per count."""
+    """`log(factor) / steps` as the sum of a number of 12 bits and a small one, computed once."""
     if known(factor, steps):
         slope = np.log(np.float64(factor)) / np.float64(steps)
         large = coarse(slope)

@@ -1,4 +1,4 @@
-"""`Horizon`: the length of a training run, and durations in percent, epochs, tokens or samples as steps."""
+"""`Horizon`: the length of a run, and durations in percent, epochs, tokens or samples as steps."""
 
 import dataclasses
 import math
@@ -34,8 +34,7 @@ _MOST = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Horizon:
-    r"""The length of a training run; called with a duration, it returns that duration in optimizer
-    updates.
+    r"""The length of a training run. Called with a duration, it returns optimizer updates.
 
     $$\text{steps} = \text{round}\left(\text{epochs} \cdot
     \frac{\text{dataset\_size}}{\text{batch\_size} \cdot \text{accumulate}}\right)$$
@@ -131,7 +130,8 @@ class Horizon:
         if len(set(lengths.values())) > 1:
             of = ", ".join(f"{words} of {steps} steps" for words, steps in lengths.items())
             raise ValueError(
-                f"one length must be given, or lengths that agree, got {of}; leave one out or set it to None"
+                f"one length must be given, or lengths that agree, got {of}; leave one out or set"
+                " it to None"
             )
         object.__setattr__(self, "steps", next(iter(lengths.values())))
 
@@ -190,7 +190,8 @@ class Horizon:
         steps = _ROUNDING[rounding](exact)
         if steps > _MOST:
             raise ValueError(
-                f"{words} must come to at most 2^31 - 1 steps, the most that an int32 counts, got more"
+                f"{words} must come to at most 2^31 - 1 steps, the most that an int32 counts, got"
+                " more"
             )
         return max(steps, 1 if exact else 0)
 
@@ -218,7 +219,8 @@ def _read_unit(name: str, value: Any, default: str = "steps") -> tuple[Fraction,
     if not isinstance(value, str) and 0 <= value < math.inf:
         if default == "steps" and value != int(value):
             raise ValueError(
-                f"`{name}` must be a whole number of steps, got {value}; a part of the run is '{value}dur'"
+                f"`{name}` must be a whole number of steps, got {value}; a part of the run is"
+                f" '{value}dur'"
             )
         return Fraction(str(value)), default
     example = (

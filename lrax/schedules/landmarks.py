@@ -1,4 +1,4 @@
-"""Where things happen in a schedule, for pictures and tables: one rule for each builder that needs one.
+"""Where things happen in a schedule, for pictures and tables: a rule for each builder.
 
 Most builders need none: `by_vocabulary` reads the names of the hyperparameters, which mean the same
 in every builder. A builder has a rule of its own where the end is a matter of taste, as for an
@@ -52,7 +52,7 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
 
 
 def by_vocabulary(known: Known) -> Landmarks:
-    """By what the names mean: `steps` is the whole, warmup included; without it, the phases follow one another."""
+    """By the names: `steps` is the whole, warmup included; without it the phases follow in turn."""
     begin, warmup, cooldown, steps = map(known.longest, ("begin", "warmup", "cooldown", "steps"))
     points = [
         known.numbers[name].ravel()
@@ -89,7 +89,7 @@ def by_vocabulary(known: Known) -> Landmarks:
 
 
 def _first_to(part: float, factor: np.ndarray) -> float:
-    """How many times a factor is applied until it has changed a rate to `part`, or to its reciprocal."""
+    """How often a factor is applied until it has changed a rate to `part`, or to its reciprocal."""
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.abs(math.log(part) / np.log(np.asarray(factor, np.float64)))
     times = times[np.isfinite(times) & (times > 0)]
@@ -97,6 +97,7 @@ def _first_to(part: float, factor: np.ndarray) -> float:
 
 
 def exponential(known):
+    """The landmarks of `exponential`."""
     rate = known.numbers["rate"]
     times = _first_to(_SMALL, rate)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -109,12 +110,14 @@ def exponential(known):
 
 
 def inverse_time(known):
+    """The landmarks of `inverse_time`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         to_a_tenth = 9 / known.numbers["rate"] * known.numbers["steps"]
     return Landmarks(float(np.max(to_a_tenth, where=np.isfinite(to_a_tenth), initial=0)) or None)
 
 
 def step_decay(known):
+    """The landmarks of `step_decay`."""
     drops = min(max(math.ceil(_first_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
     size = known.longest("step_size")
     return Landmarks(
@@ -140,6 +143,7 @@ def open_ended(known):
 
 
 def cosine_restarts(known):
+    """The landmarks of `cosine_restarts`."""
     first, mult, limited = (
         known.longest("first"),
         max(known.longest("mult"), 1.0),
@@ -152,6 +156,7 @@ def cosine_restarts(known):
 
 
 def cyclic(known):
+    """The landmarks of `cyclic`."""
     up = known.longest("up")
     cycle = up + (known.longest("down") if "down" in known.numbers else up)
     return Landmarks(4 * cycle, False, ((up, "top"), (cycle, "end of cycle")))
@@ -168,15 +173,18 @@ def power_law(known):
 
 
 def from_values(known):
+    """The landmarks of `from_values`."""
     return Landmarks(float(known.numbers["values"].shape[-1]), True)
 
 
 def shift(known):
+    """The landmarks of `shift`."""
     child = latest(known.child, -float(np.min(known.numbers["steps"])))
     return child._replace(marks=tuple(mark for mark in child.marks if mark[0] > 0))
 
 
 def delay(known):
+    """The landmarks of `delay`."""
     steps = known.longest("steps")
     child = latest(known.child, steps)
     end = child.end if child.end is not None else 2 * steps or None
@@ -184,6 +192,7 @@ def delay(known):
 
 
 def warmup(known):
+    """The landmarks of `warmup`."""
     steps = known.longest("steps")
     child = latest(known.child, steps if known.words.get("anchor", "shift") == "shift" else 0)
     end = max(child.end, steps) if child.end is not None else 2 * steps or None
@@ -191,24 +200,28 @@ def warmup(known):
 
 
 def cooldown(known):
+    """The landmarks of `cooldown`."""
     at = known.longest("at")
     marks = tuple(mark for mark in latest(known.child).marks if mark[0] < at)
     return Landmarks(at + known.longest("steps"), True, (*marks, (at, "start of cooldown")))
 
 
 def stretch(known):
+    """The landmarks of `stretch`."""
     child, factor = latest(known.child), known.longest("factor")
     marks = tuple((count * factor, words) for count, words in child.marks)
     return Landmarks(None if child.end is None else child.end * factor, child.settled, marks)
 
 
 def repeat(known):
+    """The landmarks of `repeat`."""
     steps, limited = known.longest("steps"), "times" in known.numbers
     times = min(known.longest("times"), 1000) if limited else 4
     return Landmarks(steps * times, limited, ((steps, "end of cycle"),))
 
 
 def join(known):
+    """The landmarks of `join`."""
     boundaries = [float(count) for count in np.sort(known.numbers["boundaries"].ravel())]
     last = latest(
         known.children[-1:], boundaries[-1] if known.words.get("clock", "local") == "local" else 0
@@ -220,4 +233,5 @@ def join(known):
 
 
 def children(known):
+    """The landmarks of all schedules that a schedule is made of."""
     return latest(known.children)

@@ -52,7 +52,8 @@ def with_noise(
       TypeError: if `key` is neither a seed nor a key.
 
     Example:
-      >>> schedule = lrax.with_noise(lrax.linear(init=1.0, end=0.0, steps=10), 0, limit=0.1, begin=2)
+      >>> line = lrax.linear(init=1.0, end=0.0, steps=10)
+      >>> schedule = lrax.with_noise(line, 0, limit=0.1, begin=2)
       >>> noisy = schedule.values(10) / lrax.linear(init=1.0, end=0.0, steps=10).values(10)
       >>> noisy[:2], bool(jnp.all(abs(noisy - 1) <= 0.1 + 1e-6)), len(set(noisy[2:].tolist()))
       (Array([1., 1.], dtype=float32), True, 8)
@@ -99,7 +100,7 @@ def _uniform(count, key):
 
 
 def _words(key: Any) -> Any:
-    """A key as four floats of 16 bits each: a leaf that can be stored, mapped, and (with gradient 0) differentiated."""
+    """A key as four floats of 16 bits: a leaf that can be stored and mapped; its gradient is 0."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if "threefry" not in str(random.key_impl(key)):
             raise ValueError(f"`key` must be a threefry key, got {random.key_impl(key)}")

@@ -23,7 +23,8 @@ def exponential(
 ) -> Schedule:
     r"""Multiplies the rate by `rate` every `steps` steps.
 
-    $$\eta(t) = \text{init} \cdot \text{rate}^{\,u}, \quad u = \max(t - \text{begin}, 0) / \text{steps}$$
+    $$\eta(t) = \text{init} \cdot \text{rate}^{\,u},
+    \quad u = \max(t - \text{begin}, 0) / \text{steps}$$
 
     with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training
     is open; a factor of 0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a
@@ -127,7 +128,8 @@ def inverse_sqrt(
 
     $$\eta(t) = \begin{cases}
       \text{peak} \cdot t / \text{warmup} & t < \text{warmup} \\
-      \max\!\left(\text{peak} \sqrt{\frac{\tau}{\tau + t - \text{warmup}}}, \text{end}\right) & \text{otherwise}
+      \max\!\left(\text{peak} \sqrt{\frac{\tau}{\tau + t - \text{warmup}}}, \text{end}\right)
+      & \text{otherwise}
     \end{cases} \quad \tau = \text{timescale}$$
 
     Use it when the length of training is open; a `lrax.cooldown` gives a final model at any time.
@@ -177,14 +179,15 @@ def cosine_inverse_sqrt(
     init: ArrayLike = 0.0,
     end: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A linear warmup to `peak`, a cosine half of the way to `end`, and from there the inverse
-    square root of time.
+    r"""A linear warmup, a cosine half of the way to `end`, then the inverse square root of time.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
-      \text{end} + \frac{\text{peak} - \text{end}}{2} \left(1 + \cos\frac{\pi u}{2 \, \text{wave}}\right)
+      \text{end} + \frac{\text{peak} - \text{end}}{2}
+      \left(1 + \cos\frac{\pi u}{2 \, \text{wave}}\right)
         & u < \text{wave} \\
-      \frac{\text{peak} + \text{end}}{2} \sqrt{\frac{\tau}{\tau + u - \text{wave}}} & \text{otherwise}
+      \frac{\text{peak} + \text{end}}{2} \sqrt{\frac{\tau}{\tau + u - \text{wave}}}
+      & \text{otherwise}
     \end{cases} \quad u = t - \text{warmup}, \quad
     \tau = \frac{\text{wave}}{\pi} \, \frac{\text{peak} + \text{end}}{\text{peak} - \text{end}}$$
 
@@ -205,7 +208,8 @@ def cosine_inverse_sqrt(
       ValueError: if a known number is out of its range.
 
     Example:
-      >>> print(lrax.cosine_inverse_sqrt(peak=1.0, warmup=2, wave=4).values([0, 2, 4, 6, 10]).round(3))
+      >>> schedule = lrax.cosine_inverse_sqrt(peak=1.0, warmup=2, wave=4)
+      >>> print(schedule.values([0, 2, 4, 6, 10]).round(3))
       [0. 1. 0.854 0.5 0.246 ]
 
     Reference:
@@ -235,10 +239,10 @@ def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
 
 
 def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
-    r"""The schedule of the first transformer: a linear warmup, then the inverse square root of the
-    step.
+    r"""The schedule of the first transformer: a linear warmup, then the inverse square root.
 
-    $$\eta(t) = \text{scale} \cdot d_{\text{model}}^{-1/2} \min\left(s^{-1/2},\; s \cdot \text{warmup}^{-3/2}\right),
+    $$\eta(t) = \text{scale} \cdot d_{\text{model}}^{-1/2}
+    \min\left(s^{-1/2},\; s \cdot \text{warmup}^{-3/2}\right),
     \quad s = t + 1$$
 
     Use it to rerun published recipes; `lrax.inverse_sqrt` says the same in terms of the peak rate,
@@ -288,8 +292,9 @@ def power_law(
     a: ArrayLike = 4.6,
     b: ArrayLike = -0.51,
 ) -> Schedule:
-    r"""The power scheduler: a power law in the tokens seen, bounded by `peak`, that transfers over
-    batch and horizon.
+    r"""The power scheduler: a power law in the tokens seen, bounded by `peak`.
+
+    It transfers over batch size and horizon.
 
     $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch_size} \cdot n^{b}\right), \quad
     n = t \cdot \text{tokens_per_step}$$

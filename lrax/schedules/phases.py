@@ -18,7 +18,8 @@ from .staging import maximum, minimum, where
 def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local") -> Schedule:
     r"""One schedule after the other, each from its boundary on.
 
-    $$\eta(t) = \eta_i(t - b_i), \quad i = \#\{k: \text{boundaries}_k \le t\}, \quad b = (0, \text{boundaries})$$
+    $$\eta(t) = \eta_i(t - b_i), \quad i = \#\{k: \text{boundaries}_k \le t\},
+    \quad b = (0, \text{boundaries})$$
 
     Use it for any sequence of phases. The boundaries may be traced, and no phase is evaluated
     outside its own steps, where some formulas are NaN.
@@ -37,7 +38,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
         are not in ascending order.
 
     Example:
-      >>> phases = [lrax.linear(init=0.0, end=1.0, steps=2), 1.0, lrax.rex(init=1.0, end=0.0, steps=2)]
+      >>> up = lrax.linear(init=0.0, end=1.0, steps=2)
+      >>> phases = [up, 1.0, lrax.rex(init=1.0, end=0.0, steps=2)]
       >>> print(lrax.join(phases, boundaries=[2, 4]).values(7).round(2))
       [0.   0.5  1.   1.   1.   0.67 0.  ]
     """
@@ -46,7 +48,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     joins = _require.vector(hyperparams, "boundaries")
     if not len(pieces) == joins + 1 > 1:
         raise ValueError(
-            f"`schedules` must be one more than `boundaries`, which must be one or more, got {len(pieces)} and {joins}"
+            "`schedules` must be one more than `boundaries`, which must be one or more, got"
+            f" {len(pieces)} and {joins}"
         )
     _require.nonnegative(hyperparams, "boundaries")
     _require.ascending(hyperparams, "boundaries")

@@ -126,10 +126,12 @@ def _piecewise_constant(count, values, boundaries):
 def piecewise(
     values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[Any], Any] = "linear"
 ) -> Schedule:
-    r"""From one rate to the next: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`, in
-    between by a shape.
+    r"""From one rate to the next: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`.
 
-    $$\eta(t) = \text{values}_i \, s(p) + \text{values}_{i + 1} (1 - s(p)), \quad p = \frac{t - b_i}{b_{i + 1} - b_i},
+    In between it follows a shape.
+
+    $$\eta(t) = \text{values}_i \, s(p) + \text{values}_{i + 1} (1 - s(p)),
+    \quad p = \frac{t - b_i}{b_{i + 1} - b_i},
     \quad b = (0, \text{boundaries})$$
 
     Use it for any polyline, such as the slanted triangles of the reference. After the last boundary
@@ -225,7 +227,8 @@ def _values_and_boundaries(values, boundaries):
     )
     if not pieces == joins + 1 > 1:
         raise ValueError(
-            f"`values` must be one more than `boundaries`, which must be one or more, got {pieces} and {joins}"
+            "`values` must be one more than `boundaries`, which must be one or more, got"
+            f" {pieces} and {joins}"
         )
     _require.nonnegative(hyperparams, "values", "boundaries")
     _require.ascending(hyperparams, "boundaries")

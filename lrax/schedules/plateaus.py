@@ -32,7 +32,8 @@ def wsd(
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
       \text{peak} & \text{warmup} \le t < \text{steps} - \text{cooldown} \\
       \text{end} + (\text{peak} - \text{end}) \, s(p) & \text{otherwise}
-    \end{cases} \quad p = \min\left(\frac{t - \text{steps} + \text{cooldown}}{\text{cooldown}}, 1\right)$$
+    \end{cases}
+    \quad p = \min\left(\frac{t - \text{steps} + \text{cooldown}}{\text{cooldown}}, 1\right)$$
 
     with the weight $s(p)$ of the peak by `shape`: $1 - p$ for `"linear"`, $(1 + \cos(\pi p)) / 2$
     for `"cosine"`, $1 - \sqrt p$ for `"1-sqrt"`, $\sqrt{1 - p}$ for `"sqrt"`, $1 - p^2$ for
@@ -102,7 +103,8 @@ def tri_stage(
       \text{init\_scale} + (1 - \text{init\_scale}) \, t / \text{warmup} & t < \text{warmup} \\
       1 & t < \text{warmup} + \text{hold} \\
       \text{final\_scale}^p & \text{otherwise}
-    \end{cases} \quad p = \min\left(\frac{t - \text{warmup} - \text{hold}}{\text{cooldown}}, 1\right)$$
+    \end{cases}
+    \quad p = \min\left(\frac{t - \text{warmup} - \text{hold}}{\text{cooldown}}, 1\right)$$
 
     Use it to rerun recipes of fairseq; `lrax.wsd` with `shape="geometric"` has the same curve in
     absolute terms.
@@ -161,8 +163,7 @@ def wsd_s(
     end: ArrayLike,
     shape: str | Callable[[Any], Any] = "inverse",
 ) -> Schedule:
-    r"""WSD, simplified: one warmup and one run, cooled down before each boundary, and back at
-    `peak` after it.
+    r"""WSD, simplified: one run that is cooled down before each boundary and back at `peak` after.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -192,7 +193,9 @@ def wsd_s(
         ascending order.
 
     Example:
-      >>> schedule = lrax.wsd_s(peak=1.0, warmup=2, boundaries=[6, 10], cooldown=2, end=0.2, shape="linear")
+      >>> schedule = lrax.wsd_s(
+      ...     peak=1.0, warmup=2, boundaries=[6, 10], cooldown=2, end=0.2, shape="linear"
+      ... )
       >>> print(schedule.values(12).round(2))
       [0. 0.5 1. 1. 1. 0.6 1. 1. 1. 0.6 0.2 0.2]
 
@@ -234,8 +237,7 @@ def infinite(
     init: ArrayLike = 0.0,
     shape: str | Callable[[Any], Any] = "cosine",
 ) -> Schedule:
-    r"""An infinite schedule: a warmup to `peak`, a cooldown to `stable`, and that for as long as
-    training goes on.
+    r"""An infinite schedule: a warmup to `peak`, a cooldown to `stable`, then `stable` for ever.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -262,7 +264,8 @@ def infinite(
 
     Example:
       >>> schedule = lrax.infinite(peak=1.0, stable=0.5, warmup=2, cooldown=2)
-      >>> print(lrax.cooldown(schedule, at=6, steps=2, end=0.125, shape="geometric").values(10).round(3))
+      >>> cooled = lrax.cooldown(schedule, at=6, steps=2, end=0.125, shape="geometric")
+      >>> print(cooled.values(10).round(3))
       [0. 0.5 1. 0.75 0.5 0.5 0.5 0.25 0.125 0.125 ]
 
     Reference:

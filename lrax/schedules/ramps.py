@@ -21,8 +21,9 @@ def ramp(
     inclusive: str = "left",
     begin: ArrayLike = 0,
 ) -> Schedule:
-    r"""A ramp from `start` to `end` over `steps` steps, of any shape, on any grid of points; held
-    before and after.
+    r"""A ramp from `start` to `end` over `steps` steps, of any shape, on any grid of points.
+
+    Before and after it the rate is held.
 
     $$\eta(t) = \text{start} \cdot s(p) + \text{end} \cdot (1 - s(p)), \quad
     p = \frac{t - \text{begin} + a}{\text{steps} + b} \in [0, 1]$$
@@ -32,7 +33,7 @@ def ramp(
 
     | `inclusive` | (a, b) | first step | last step | as in |
     |---|---|---|---|---|
-    | `"left"` | (0, 0) | `start` | one short of `end` | Optax, most of PyTorch, transformers, timm, Keras |
+    | `"left"` | (0, 0) | `start` | one short of `end` | Optax, PyTorch, transformers, timm, Keras |
     | `"both"` | (0, -1) | `start` | `end` | MaxText, PyTorch's one-cycle |
     | `"right"` | (1, 0) | one in | `end` | transformers' `cosine_warmup_with_min_lr` |
     | `"neither"` | (1, 1) | one in | one short of `end` | torchtitan, NeMo's warmup |

@@ -27,7 +27,7 @@ from .span import span
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A hyperparameter that is structure, not a number: a word, a flag, a function. A pytree without leaves."""
+    """A hyperparameter that is structure: a word, a flag, a function. A pytree without leaves."""
 
     value: Any
 
@@ -38,8 +38,7 @@ class Static:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
-    r"""A learning-rate schedule: a pytree whose leaves are its hyperparameters, step counts
-    included.
+    r"""A learning-rate schedule: a pytree of its hyperparameters, step counts included.
 
     `schedule(count)` is the rate of the optimizer update with the 0-based index `count`, so a
     `Schedule` serves wherever Optax takes a schedule. As a value it also goes through `jax.jit`
@@ -81,7 +80,7 @@ class Schedule:
     __array_ufunc__ = None  # so that `np.float32(2) * schedule` comes to `__rmul__`
 
     def __call__(self, count: ArrayLike) -> jax.Array:
-        """The rate of the update with this 0-based index; of an array of counts, an array of rates."""
+        """The rate of the update with this 0-based index; rates for an array of counts."""
         count = self._as_counted(count)
         with np.errstate(
             all="ignore"
@@ -145,7 +144,7 @@ class Schedule:
         return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts)), 0, -1)
 
     def span(self) -> int | None:
-        """How many updates a picture shows: all, and a tenth more; `None` while its values are not known."""
+        """How many updates a picture shows: all and a tenth more; None if a number is traced."""
         return span(self)
 
     def _repr_html_(self) -> str | None:
@@ -192,7 +191,7 @@ def _is_schedule_like(value: Any) -> bool:
 
 
 def as_schedule(value: Any, name: str = "schedule") -> Schedule:
-    """A number becomes a `constant`, a function of the count a schedule without leaves, a `Schedule` stays."""
+    """A number as a `constant`, a function of the count as a schedule, a `Schedule` as it is."""
     if isinstance(value, Schedule):
         return value
     if callable(value):
@@ -342,7 +341,7 @@ def _arguments(
 
 
 def _text(value: Any) -> str:
-    """A leaf as one would type it; `float32[8]` for what has no value yet, or is too long to read."""
+    """A leaf as one would type it; `float32[8]` for a tracer, or for an array too long to read."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):

@@ -27,8 +27,9 @@ STRAIGHT = ("linear", "cosine")  # the same shape upwards and downwards
 
 
 def progress(done: Any, left: Any, steps: Any) -> Weights:
-    """The parts done and left of a phase of `steps` steps, clipped to it; one without length is a
-    jump.
+    """The parts done and left of a phase of `steps` steps, from 0 to 1.
+
+    A phase without length is a jump.
 
     The steps `left` are asked for, though they are `steps - done`, because a caller has them
     exactly: `end - count`. Of a phase that begins at a fractional step, `done` is already rounded
@@ -93,8 +94,7 @@ def upward(start: Any, end: Any) -> Any:
 
 
 def upwards(low: Any, high: Any, x: Any, length: Any, shape: Any) -> Any:
-    """The value `x` steps from the lower end of a phase, by a shape that is the same from either
-    end.
+    """The value `x` steps from the lower end of a phase, for a shape that is symmetric.
 
     As the lower value and a part of what lies between, it has all its digits at both ends, for one
     division.
@@ -111,15 +111,14 @@ def _unit(x):
 
 
 def meets(low: Any, high: Any) -> bool:
-    """Whether it is known that no rounding keeps the sum of `low` and the whole way from it from being `high`."""
+    """Whether `low + (high - low)` is known to be `high`, without rounding."""
     if known(low, high):
         return bool(np.all(low + (high - low) == high))
     return known(low) and not np.any(low)
 
 
 def as_shape(name: str, shape: Any) -> Any:
-    """A shape as a hyperparameter: one of the words, or a function from the part done to the part
-    of the way made.
+    """A shape as a hyperparameter: a word, or a function from the part done to the way made.
 
     The numbers that a `jax.tree_util.Partial` holds become leaves.
     """
@@ -212,7 +211,7 @@ def _inverse(start, end, p, q):
 
 
 def sqrt(x: Any) -> Any:
-    """Square root with gradient 0 at 0, where the true one is infinite and turns a clipped phase into NaN."""
+    """Square root with gradient 0 at 0, where the true one is infinite and would make a NaN."""
     return where(x > 0, jnp.sqrt(where(x > 0, x, 1)), 0)
 
 
@@ -254,7 +253,7 @@ def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
 
 
 def _after(past, x, y):
-    """`x` after a boundary and `y` before it, which take no instruction where they are one and the same."""
+    """`x` after a boundary and `y` before it; no instruction where both are the same."""
     return y if x is y or (known(x, y) and not np.ndim(x) and x == y) else where(past, x, y)
 
 
@@ -270,7 +269,7 @@ def whole_power(x: Any, n: Any) -> Any:
 
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
-    """`1 - x ** exponent`, of the `rest` that is `1 - x`: where `x` is near 1, the power has not its digits."""
+    """`1 - x ** exponent` from `rest = 1 - x`: near `x = 1` the power itself loses digits."""
     return -jnp.expm1(exponent * jnp.log1p(-where(rest < 1, rest, 0.5)))
 
 
@@ -282,7 +281,7 @@ def times(count: Any, steps: Any) -> Any:
 
 
 def divided(count: Any, steps: Any) -> tuple[Any, Any]:
-    """The `times` and the rest, of any count: above 2^24 too exact, as by `lax.rem`, which takes ten times as long."""
+    """The `times` and the rest of any count, exact above 2^24 too; faster than `lax.rem`."""
     near = jnp.round(count / steps)
     if np.dtype(count.dtype) == np.float32:
         # Products of 12 bits by 12 bits are exact.
@@ -303,7 +302,7 @@ def coarse(x: Any) -> Any:
 
 
 def half_wave(x: Any) -> Any:
-    """`(1 - cos(pi x)) / 2` for x from 0 to 1: with all its digits near 0, and exact at both ends."""
+    """`(1 - cos(pi x)) / 2` for x from 0 to 1, with all digits near 0 and exact at both ends."""
     # XLA's cosine takes any angle, and so five times as long as a polynomial for those asked for
     # here. That of half the angle, 1 - cos(pi x / 2), is x^2 and a short one; by its y, the wave is
     # y (2 - y), which near 1 forgives y errors.

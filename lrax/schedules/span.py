@@ -1,6 +1,6 @@
 """How much of a schedule a picture shows, and which of its counts a table does: for display only.
 
-Both follow from the landmarks of a schedule, whose rules are in `landmarks.py`. Nothing here imports
+Both follow from the landmarks of a schedule, whose rules are in `landmarks.py`. Nothing imports
 `Schedule`, because its display needs this file: a schedule is any object with a `formula` and
 `hyperparams`.
 """
@@ -25,8 +25,7 @@ class _UnknownError(Exception):
 
 
 def span(schedule: Any) -> int | None:
-    """How many updates a picture of a schedule should show: all of it, and a tenth more to see what
-    comes after.
+    """How many updates a picture of a schedule should show: all of it and a tenth more.
 
     Args:
       schedule: A `Schedule`.
@@ -103,7 +102,7 @@ def _number(value: Any) -> np.ndarray | None:
 
 
 def _probed(schedule: Any) -> float | None:
-    """The end of a function without hyperparameters: where it changes no more. `None` if it never ceases to."""
+    """The end of a function of the count: where it changes no more; None if there is none."""
     try:
         counts = np.r_[0, 2 ** np.arange(24)]
         rates = np.asarray(schedule.values(counts), np.float64)

@@ -15,8 +15,7 @@ from .staging import where
 
 
 def stack(schedules: Sequence[Any]) -> Schedule:
-    r"""Several schedules, of different formulas too, as one whose leaves have an axis of lanes in
-    front.
+    r"""Several schedules, of different formulas too, as one with an axis of lanes in front.
 
     $$\eta_l(t) = \text{schedules}_l(t)$$
 
@@ -37,12 +36,14 @@ def stack(schedules: Sequence[Any]) -> Schedule:
       TypeError: if one is none of the three.
 
     Example:
-      >>> stacked = lrax.stack([lrax.linear(init=1.0, end=0.0, steps=4), lrax.cosine(peak=1.0, steps=4), 0.5])
+      >>> line = lrax.linear(init=1.0, end=0.0, steps=4)
+      >>> stacked = lrax.stack([line, lrax.cosine(peak=1.0, steps=4), 0.5])
       >>> print(stacked.values(5).round(2))
       [[1.   0.75 0.5  0.25 0.  ]
        [1.   0.85 0.5  0.15 0.  ]
        [0.5  0.5  0.5  0.5  0.5 ]]
-      >>> print(jax.vmap(lambda schedule, count: schedule(count), in_axes=(0, None))(stacked, 1).round(2))
+      >>> each = jax.vmap(lambda schedule, count: schedule(count), in_axes=(0, None))
+      >>> print(each(stacked, 1).round(2))
       [0.75 0.85 0.5 ]
     """
     lanes = several("stack", tuple(schedules))

@@ -17,7 +17,7 @@ def known(*values: Any) -> bool:
 
 
 def where(which: Any, x: Any, y: Any) -> Any:
-    """`jnp.where`; where it is known which is meant, and that has the shape of the result, that one as it is."""
+    """`jnp.where`; the chosen value itself where the condition is concrete and the shape fits."""
     shapes = [np.shape(value) for value in (which, x, y)]
     if known(which) and (np.all(which) or not np.any(which)):
         value, shape = (x, shapes[1]) if np.all(which) else (y, shapes[2])

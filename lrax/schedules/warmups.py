@@ -24,7 +24,8 @@ def warmup_cosine(
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
       \text{end} + (\text{peak} - \text{end}) \, (1 + \cos(\pi p)) / 2 & \text{otherwise}
-    \end{cases} \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
+    \end{cases}
+    \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
 
     Use it as the default for Adam and its kin; a warmup of 1 % to 10 % of `steps` and `end` of 0 to
     0.1 of `peak` are good first choices. It agrees with `optax.warmup_cosine_decay_schedule` (whose
@@ -82,7 +83,8 @@ def warmup_linear(
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
       \text{peak} + (\text{end} - \text{peak}) \, p & \text{otherwise}
-    \end{cases} \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
+    \end{cases}
+    \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
 
     Use it as the default for fine-tuning, and for pretraining with `end` at 0, where the reference
     found it better than a cosine to a tenth.
