@@ -102,7 +102,9 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(tmp_path, whole, monkeypa
     assert np.isnan(part.curves["loss"][~done]).all()
     ran = []
     run = module._Runner.run
-    monkeypatch.setattr(module._Runner, "run", lambda self, i: ran.append(i) or run(self, i))
+    monkeypatch.setattr(
+        module._Runner, "run", lambda self, i, args: ran.append(i) or run(self, i, args)
+    )
     assert_equal(swept(execution=2, checkpoint=path), whole)
     count = len(ran)
     assert 0 not in ran  # what has run is not run again
@@ -139,6 +141,12 @@ def test_events():
 def test_what_there_is_not_is_named(whole):
     with pytest.raises(ValueError, match="curves"):
         whole.losses  # noqa: B018
+
+
+def test_the_settings_of_the_caller_hold_on_all_threads():
+    x64 = jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64(True)
+    with x64:
+        assert swept(execution=2).metrics["final_loss"].dtype == np.float64
 
 
 @pytest.mark.parametrize(

@@ -282,17 +282,22 @@ class _Runner:
         has_run = lambda chunk: self.ran[chunk.points[chunk.own], chunk.seeds[chunk.own]].all()
         return [i for i, chunk in enumerate(self._layout.chunks) if not has_run(chunk)]
 
-    def run(self, i: int) -> None:
-        """Runs a chunk; any thread may."""
+    def arguments(self, i: int) -> tuple[Any, Any]:
+        """The arguments of a chunk on the devices, under the settings of the caller's thread."""
         chunk = self._layout.chunks[i]
         lanes = self._points.lanes(chunk.points)
         bits = self._bits[chunk.seeds[:, 0]]
         mesh = self._mesh
-        if mesh is not None:
-            lane, group, _ = specs(self._spread)
-            put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
-            lanes, bits = put(lanes, lane), put(bits, group)
-        found = jax.device_get(self._program(lanes, bits))
+        if mesh is None:
+            return jax.device_put((lanes, bits), self.devices[0])
+        lane, group, _ = specs(self._spread)
+        put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
+        return put(lanes, lane), put(bits, group)
+
+    def run(self, i: int, arguments: tuple[Any, Any]) -> None:
+        """Runs a chunk; any thread may."""
+        chunk = self._layout.chunks[i]
+        found = jax.device_get(self._program(*arguments))
         points, seeds = chunk.points[chunk.own], chunk.seeds[chunk.own]
         for name, values in found.items():
             self._found[name][points, seeds] = values[chunk.own]
@@ -323,7 +328,7 @@ def _run(
     with concurrent.futures.ThreadPoolExecutor(runner.threads) as pool:
         while True:
             now, waiting = waiting[: runner.threads], waiting[runner.threads :]
-            list(pool.map(runner.run, now))
+            list(pool.map(runner.run, now, [runner.arguments(i) for i in now]))
             done = int(hosts.gather(runner.ran, points).sum())
             bar.advance(done)
             notify("segment", {"done": done, "lanes": bar.total})

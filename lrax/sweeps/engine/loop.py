@@ -203,7 +203,7 @@ class Loop:
         begun, steps = self.done, self.settings.steps
         threads = max(self.engine.plan.threads, 1)
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            self._begin(pool)
+            self._begin()
             pending: Segment | None = None
             length, since = 1.0, time.perf_counter()
             while self.done < steps and self._anyone():
@@ -320,12 +320,13 @@ class Loop:
     def _is_evaluated(self) -> bool:
         return self.settings.objective != "train_loss"
 
-    def _begin(self, pool: concurrent.futures.ThreadPoolExecutor) -> None:
+    def _begin(self) -> None:
         """Places the lanes: new ones, or those of the saved state."""
         if self._saved is None:
             self._layout = self.engine.arrange(np.flatnonzero(self.alive))
-            begin = lambda i: Chunk(*self.engine.begin(self._layout, i))
-            self._chunks = list(pool.map(begin, range(len(self._layout.chunks))))
+            # On this thread: JAX's settings, such as x64, may be set for it alone.
+            chunks = range(len(self._layout.chunks))
+            self._chunks = [Chunk(*self.engine.begin(self._layout, i)) for i in chunks]
             return
         own = self._hosts.own(self._points)
         arrays = self._saved.arrays
