@@ -203,7 +203,7 @@ def test_a_file_can_run_no_code(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_at):
+def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_at, whole):
     path = tmp_path / "sweep.npz"
     monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
     interrupt_at(1)
@@ -215,11 +215,11 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_a
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(
-        OSError,
+    with pytest.warns(
+        RuntimeWarning,
         match=r"the checkpoint could not be written: No space left .* saved before is kept.*sweep",
     ):
-        swept(checkpoint=path)
+        assert_equal(swept(checkpoint=path), whole)  # training goes on
     monkeypatch.setattr(store.os, "fsync", fsync)
     assert path.read_bytes() == good
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.npz"]

@@ -1,4 +1,4 @@
-"""Sweeps whose points are stopped early: those that go on do not notice, and those that do not keep what they have."""
+"""Points that are stopped early keep what they have, and change nothing for the others."""
 
 import numpy as np
 import optax

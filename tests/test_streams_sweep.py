@@ -65,7 +65,7 @@ def generate():
 
 
 class Loader:
-    """Iterable again and again, in another order each epoch, as a seeded DataLoader that shuffles."""
+    """Iterable again and again, shuffled anew each epoch, like a seeded DataLoader."""
 
     def __init__(self, seed=0):
         self.random = np.random.default_rng(seed)
@@ -203,7 +203,7 @@ def test_batches_are_read_while_the_device_works(short_blocks, monkeypatch):
     ahead = []
     train = engine.Engine.train
 
-    def train_after_the_next_block_was_read(self, inputs, running, first, count):
+    def train_after_the_next_block_was_read(self, chunk, rows, first, count):
         # Nobody asks for a batch until this returns.
         with change:
             ahead.append(
@@ -211,7 +211,7 @@ def test_batches_are_read_while_the_device_works(short_blocks, monkeypatch):
                     lambda: made[0] >= (first // 8 + 2) * 8, timeout=10 if all(ahead) else 0
                 )
             )
-        return train(self, inputs, running, first, count)
+        return train(self, chunk, rows, first, count)
 
     monkeypatch.setattr(engine.Engine, "train", train_after_the_next_block_was_read)
     swept(source, steps=64, execution="vmap")

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 from jax import lax, numpy as jnp
 
-from lrax.training import run as train
+from lrax.training.batches import source as as_source
+from lrax.training.run import split
 
 
 class Problem(NamedTuple):
@@ -44,9 +45,9 @@ def drawn(problem):
 
     @jax.jit
     def draw(source, key):
-        with_data, keys = dataclasses.replace(task, batch=source), train.split(key)
-        rows = train.rows(with_data, keys, 0, steps)
-        batch = lambda i: train.draw(with_data, keys, i, None if rows is None else rows[i])
+        batches, keys = as_source(source), split(key)
+        rows = batches.ahead(0, steps, keys.data)
+        batch = lambda i: batches.batch(i, jax.tree.map(lambda row: row[i], rows), keys.data)
         return task.init(keys.init), jax.vmap(batch)(jnp.arange(steps))
 
     return lambda: draw(source, problem.key)
