@@ -7,6 +7,7 @@ A traced value has no number yet. It is not looked at, unless the program is tra
 import contextlib
 import contextvars
 import importlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -16,6 +17,9 @@ import numpy as np
 from jax import numpy as jnp
 from jax.core import Tracer
 from jax.experimental import checkify
+
+MOST = 2**31 - 1
+LONG = 2**63 - 1  # the most for what programs do not count, such as seeds and tokens
 
 _CHECKING = contextvars.ContextVar("lrax.checks", default=False)
 
@@ -72,16 +76,32 @@ def _as_leaf(name: str, value: Any) -> Any:
             return jax.lax.convert_element_type(value, dtype)
     elif isinstance(value, jax.Array) and value.dtype == dtype and not value.weak_type:
         return value
-    elif not isinstance(value, (str, bytes)):
-        array = np.asarray(value)
-        # ml_dtypes' bfloat16 has kind "V" and still casts; bool (kind "b") is refused, for True is
-        # no rate.
-        if array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating):
-            with np.errstate(
-                over="ignore"
-            ):  # 1e300 becomes an infinity here, and an error in `finite`
-                return array.astype(dtype)[()]
+    elif (array := as_numbers(value)) is not None:
+        with np.errstate(over="ignore"):  # 1e300 becomes an infinity, and an error in `finite`
+            return array.astype(dtype)[()]
     raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}")
+
+
+def as_numbers(value: Any) -> np.ndarray | None:
+    """A concrete real number, or an array of them, as NumPy has it; None for anything else."""
+    if isinstance(value, (str, bytes, Tracer)):
+        return None
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):  # ragged lists, and keys of JAX
+        return None
+    # ml_dtypes' bfloat16 has kind "V" and still casts; bool (kind "b") is refused, because True is
+    # no rate.
+    is_real = array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating)
+    return array if is_real else None
+
+
+def number(name: str, value: Any) -> float:
+    """Requires one real number known to Python, in double precision. It may be infinite or NaN."""
+    array = as_numbers(value)
+    if array is None or array.ndim:
+        raise TypeError(f"`{name}` must be a real number, got {value!r}")
+    return float(array)
 
 
 def finite(values: Mapping[str, Any], *names: str) -> None:
@@ -144,7 +164,8 @@ def at_most(words: str, low: Any, high: Any) -> None:
 def choice(name: str, value: Any, options: Iterable[str]) -> None:
     """Requires one of some words."""
     options = list(options)
-    if value not in options:
+    # An array equals each of the words, entry by entry: only words are compared.
+    if not isinstance(value, str) or value not in options:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}")
 
 
@@ -198,12 +219,33 @@ def seconds(name: str, value: Any) -> float:
     return float(value)
 
 
-def count(name: str, value: Any, low: int) -> int:
-    """Requires a concrete whole number, such as the length of a loop or the size of a batch."""
+def listed(name: str, value: Any) -> list[Any]:
+    """Requires a list, a tuple, an array, or another iterable that is no text and no dict."""
+    if isinstance(value, (str, bytes, Mapping)) or not np.iterable(value):
+        raise TypeError(f"`{name}` must be a list, got {value!r}")
+    return list(value)
+
+
+def path(name: str, value: Any) -> str | os.PathLike[str]:
+    """Requires the name of a file or a folder."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"`{name}` must be a path, a str or an os.PathLike, got {value!r}")
+    if not os.fspath(value):
+        raise ValueError(f"`{name}` must be a path, got an empty text")
+    return value
+
+
+def count(name: str, value: Any, low: int, high: int = MOST) -> int:
+    """Requires a concrete whole number, such as the length of a loop or the size of a batch.
+
+    The limit is what an int32 counts, because programs have no wider integer.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{name}` must be an int, got {value!r}")
     if value < low:
         raise ValueError(f"`{name}` must be at least {low}, got {value}")
+    if value > high:
+        raise ValueError(f"`{name}` must be at most {high}, got {value}")
     return int(value)
 
 

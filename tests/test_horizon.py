@@ -159,7 +159,7 @@ BARE = {"steps": 1000}
             0.1,
             "`duration` must be a whole number of steps, got 0.1; a part of the run is '0.1dur'",
         ),
-        (BARE, "1e400", "'1e400' must come to at most 2^31 - 1 steps"),
+        (BARE, "1e400", "`duration` must come to at most 2^31 - 1 steps"),
         *[
             (BARE, text, "`duration` must be at least 0 and such as 300, '10%'")
             for text in (-1, "-1", "x", "", "e5")

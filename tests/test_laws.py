@@ -428,7 +428,7 @@ BAD_CALLS = [
         "`shape` must be one of 'linear', .*cubic",
     ),
     *(
-        (name, dict(), f"`{name}` must be given at least one")
+        (name, dict(), f"`schedules` of `{name}` must be at least one")
         for name in ("multiply", "add", "minimum", "maximum")
     ),
     (
@@ -518,7 +518,7 @@ BAD_CALLS = [
     (
         "link",
         dict(schedule=1.0, at_low=1, at_high=2, low=1, high=1),
-        "`high - low` must be finite and positive",
+        "`high` - `low` must be finite and positive",
     ),
     (
         "join",

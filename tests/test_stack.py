@@ -107,7 +107,7 @@ def test_equal_formulas_are_evaluated_once():
 
 
 def test_bad_stacks_are_named():
-    with pytest.raises(ValueError, match="`stack` must be given at least one schedule"):
+    with pytest.raises(ValueError, match="`schedules` of `stack` must be at least one schedule"):
         lrax.stack([])
     with pytest.raises(
         TypeError, match=r"`schedules\[1\]` must be a number, a Schedule or a function"

@@ -341,7 +341,8 @@ def link(
     """
     hyperparams = _require.real(at_low=at_low, at_high=at_high, low=low, high=high)
     _require.nonnegative(hyperparams, "at_low", "at_high", "low", "high")
-    _require.positive({"high - low": hyperparams["high"] - hyperparams["low"]}, "high - low")
+    width = {"high` - `low": hyperparams["high"] - hyperparams["low"]}
+    _require.positive(width, "high` - `low")
     return Schedule(_link, {"schedule": as_schedule(schedule), **hyperparams})
 
 

@@ -237,7 +237,7 @@ def one_cycle(
     )
     _require.nonnegative(hyperparams, "peak", "steps", "pct_start")
     _require.positive(hyperparams, "div", "final_div")
-    if phases not in (2, 3):
+    if not isinstance(phases, (int, np.integer)) or phases not in (2, 3):
         raise ValueError(f"`phases` must be 2 or 3, got {phases!r}")
     limit = np.asarray(1 if phases == 2 else 0.5, _require.float_dtype())
     _require.at_most(

@@ -109,7 +109,8 @@ class Horizon:
     def __post_init__(self):
         for name in ("batch_size", "dataset_size", "tokens_per_step", "accumulate"):
             if getattr(self, name) is not None or name == "accumulate":
-                object.__setattr__(self, name, _require.count(name, getattr(self, name), 1))
+                number = _require.count(name, getattr(self, name), 1, _require.LONG)
+                object.__setattr__(self, name, number)
         if self.drop_last is not None and not isinstance(self.drop_last, bool):
             raise TypeError(f"`drop_last` must be True, False or None, got {self.drop_last!r}")
         _require.choice("rounding", self.rounding, _ROUNDING)
@@ -118,9 +119,8 @@ class Horizon:
         for unit, value in given.items():
             if value is not None:
                 words = f"{unit}={value!r}"
-                lengths[words] = self._round(
-                    _read(unit, value, unit) * self._per(unit, words), self.rounding, words
-                )
+                exact = _read(unit, value, unit) * self._per(unit, words)
+                lengths[words] = self._round(exact, self.rounding, unit, value)
         if not lengths:
             raise ValueError(
                 "one of `steps`, `epochs`, `tokens` and `samples` must be given, got none"
@@ -129,10 +129,8 @@ class Horizon:
         # may change them.
         if len(set(lengths.values())) > 1:
             of = ", ".join(f"{words} of {steps} steps" for words, steps in lengths.items())
-            raise ValueError(
-                f"one length must be given, or lengths that agree, got {of}; leave one out or set"
-                " it to None"
-            )
+            names = " and ".join(f"`{unit}`" for unit, value in given.items() if value is not None)
+            raise ValueError(f"{names} must agree, got {of}; leave one out or set it to None")
         object.__setattr__(self, "steps", next(iter(lengths.values())))
 
     @property
@@ -157,7 +155,8 @@ class Horizon:
         rounding = self.rounding if rounding is None else rounding
         _require.choice("rounding", rounding, _ROUNDING)
         number, unit = _read_unit("duration", duration)
-        return self._round(number * self._per(unit, repr(duration)), rounding, repr(duration))
+        exact = number * self._per(unit, repr(duration))
+        return self._round(exact, rounding, "duration", duration)
 
     def _per(self, unit: str, words: str) -> Fraction:
         """Optimizer updates in one of a unit."""
@@ -186,12 +185,12 @@ class Horizon:
                 )
         return batches / self.accumulate
 
-    def _round(self, exact: Fraction, rounding: str, words: str) -> int:
+    def _round(self, exact: Fraction, rounding: str, name: str, value: Any) -> int:
         steps = _ROUNDING[rounding](exact)
         if steps > _MOST:
             raise ValueError(
-                f"{words} must come to at most 2^31 - 1 steps, the most that an int32 counts, got"
-                " more"
+                f"`{name}` must come to at most 2^31 - 1 steps, the most that an int32 counts, got"
+                f" {value!r}"
             )
         return max(steps, 1 if exact else 0)
 

@@ -43,7 +43,7 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
       >>> print(lrax.join(phases, boundaries=[2, 4]).values(7).round(2))
       [0.   0.5  1.   1.   1.   0.67 0.  ]
     """
-    pieces = several("join", tuple(schedules))
+    pieces = several("join", tuple(_require.listed("schedules", schedules)))
     hyperparams = _require.real(boundaries=boundaries)
     joins = _require.vector(hyperparams, "boundaries")
     if not len(pieces) == joins + 1 > 1:

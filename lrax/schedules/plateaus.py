@@ -211,9 +211,12 @@ def wsd_s(
         hyperparams, "boundaries", *(["cooldown"] if np.ndim(hyperparams["cooldown"]) else [])
     )
     _require.ascending(hyperparams, "boundaries")
-    if shape in CURVES:
+    if not np.shape(hyperparams["boundaries"])[0]:
+        raise ValueError("`boundaries` must hold at least one, got none")
+    form = as_shape("shape", shape)
+    if isinstance(shape, str) and shape in CURVES:
         _require.positive(hyperparams, "end")
-    return Schedule(_wsd_s, {**hyperparams, "shape": as_shape("shape", shape)})
+    return Schedule(_wsd_s, {**hyperparams, "shape": form})
 
 
 @builder(wsd_s)

@@ -93,7 +93,7 @@ class Schedule:
     def _as_counted(self, count: ArrayLike) -> jax.Array:
         """The count as the formula takes it: an integer as it is, or a float."""
         declaration = builders.declared(self.formula)
-        array = jnp.asarray(count)
+        array = _as_counts("count", count)
         if not jnp.issubdtype(array.dtype, jnp.integer):
             return array.astype(_require.float_dtype())
         if declaration is None or declaration.whole_counts:
@@ -140,7 +140,14 @@ class Schedule:
           >>> lrax.linear(init=1.0, end=0.0, steps=4).values(6)
           Array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ], dtype=float32)
         """
-        counts = np.arange(steps) if isinstance(steps, (int, np.integer)) else steps
+        if isinstance(steps, (int, np.integer)):
+            counts = np.arange(_require.count("steps", steps, 0))
+        else:
+            counts = _as_counts("steps", steps)
+            if counts.ndim != 1:
+                raise ValueError(
+                    f"`steps` must be an int or an array of one axis, got shape {counts.shape}"
+                )
         return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts)), 0, -1)
 
     def span(self) -> int | None:
@@ -177,6 +184,23 @@ class Schedule:
         return declaration.shown(self.hyperparams)
 
 
+def _as_counts(name: str, value: Any) -> jax.Array:
+    """Requires a real number or an array of them, which may be traced."""
+    # A tracer and an array of JAX pass at once: a schedule is called in every update.
+    if not isinstance(value, jax.Array):
+        numbers = _require.as_numbers(value)
+        if numbers is None or not np.all(numbers == numbers):
+            raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
+        value = numbers if np.ndim(value) else value
+    try:
+        counts = jnp.asarray(value)
+    except OverflowError as error:
+        raise ValueError(f"`{name}` must be at most 2^31 - 1, got {value!r}") from error
+    if not any(jnp.issubdtype(counts.dtype, kind) for kind in (jnp.integer, jnp.floating)):
+        raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
+    return counts
+
+
 def _is_schedule_like(value: Any) -> bool:
     """Whether a value is a `Schedule`, a real number or an array of them, or a function.
 
@@ -197,11 +221,13 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
     if callable(value):
         return Schedule(_call, {"function": Static(value)})
     try:
-        return constant(value)
+        number = _require.real(**{name: value})
     except TypeError as error:
         raise TypeError(
             f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}"
         ) from error
+    _require.nonnegative(number, name)  # by the caller's name of it
+    return constant(number[name])
 
 
 def constant(value: ArrayLike) -> Schedule:
@@ -301,7 +327,7 @@ def _add(count, schedules):
 def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
     """At least one number, function of the count or `Schedule`, each made a `Schedule`."""
     if not schedules:
-        raise ValueError(f"`{name}` must be given at least one schedule, got none")
+        raise ValueError(f"`schedules` of `{name}` must be at least one schedule, got none")
     return tuple(as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules))
 
 

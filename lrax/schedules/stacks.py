@@ -46,7 +46,7 @@ def stack(schedules: Sequence[Any]) -> Schedule:
       >>> print(each(stacked, 1).round(2))
       [0.75 0.85 0.5 ]
     """
-    lanes = several("stack", tuple(schedules))
+    lanes = several("stack", tuple(_require.listed("schedules", schedules)))
     structures = [_structure(lane) for lane in lanes]
     kinds = list(dict.fromkeys(structures))
     # Where a lane is of another kind, the numbers of a kind's first lane fill its place: they are

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax import numpy as jnp
 
@@ -56,7 +57,7 @@ def learning_rate(step: Step) -> Value:
       >>> print(train(0.1, jax.random.key(0)).monitors["learning_rate"])
       [0.1   0.075 0.05  0.025]
     """
-    rate = get_lr(step.opt_state)
+    rate = get_lr(_checked(step).opt_state)
     if isinstance(rate, dict):
         return {str(group): value for group, value in rate.items()}
     return rate
@@ -84,7 +85,7 @@ def grad_norm(step: Step, *, group: Group | None = None) -> Value:
       >>> train(0.1, jax.random.key(0)).monitors["grad_norm"].shape
       (4,)
     """
-    return _norm(step.grads, group)
+    return _norm(_checked(step).grads, group)
 
 
 def update_norm(step: Step, *, group: Group | None = None) -> Value:
@@ -108,7 +109,7 @@ def update_norm(step: Step, *, group: Group | None = None) -> Value:
       >>> train(0.1, jax.random.key(0)).monitors["update_norm"].shape
       (4,)
     """
-    return _norm(step.updates, group)
+    return _norm(_checked(step).updates, group)
 
 
 def param_norm(step: Step, *, group: Group | None = None) -> Value:
@@ -132,7 +133,7 @@ def param_norm(step: Step, *, group: Group | None = None) -> Value:
       >>> train(0.1, jax.random.key(0)).monitors["param_norm"].shape
       (4,)
     """
-    return _norm(step.params, group)
+    return _norm(_checked(step).params, group)
 
 
 def update_ratio(step: Step, *, group: Group | None = None) -> Value:
@@ -163,7 +164,7 @@ def update_ratio(step: Step, *, group: Group | None = None) -> Value:
       >>> sorted(train(0.1, jax.random.key(0)).monitors)
       ['update_ratio/dense_0', 'update_ratio/dense_1']
     """
-    updates, params = _norm(step.updates, group), _norm(step.params, group)
+    updates, params = _norm(_checked(step).updates, group), _norm(step.params, group)
     if isinstance(updates, dict):
         return {name: _ratio(norm, params[name]) for name, norm in updates.items()}
     return _ratio(updates, params)
@@ -173,7 +174,7 @@ def as_monitors(monitors: Any) -> dict[str, Monitor]:
     """The monitors that a caller gave, by name."""
     if isinstance(monitors, Mapping):
         named = dict(monitors)
-    elif isinstance(monitors, Iterable) and not isinstance(monitors, (str, bytes)):
+    elif np.iterable(monitors) and not isinstance(monitors, (str, bytes)):
         listed = list(monitors)
         named = {_name(monitor): monitor for monitor in listed}
         if len(named) < len(listed):
@@ -213,9 +214,18 @@ def _name(monitor: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
+def _checked(step: Any) -> Step:
+    """Requires the `Step` that a run hands to its monitors."""
+    if not isinstance(step, Step):
+        raise TypeError(f"`step` must be a Step, which a run hands to its monitors, got {step!r}")
+    return step
+
+
 def _norm(tree: Tree, group: Group | None) -> Value:
     if group is None:
         return optax.tree.norm(tree)
+    if not callable(group):
+        raise TypeError(f"`group` must be a function of a parameter's path, got {group!r}")
     groups: dict[str, list[jax.Array]] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         text = jax.tree_util.keystr(path, simple=True, separator="/")
