@@ -117,7 +117,7 @@ def test_literals():
             "cosine(peak=1, peak=2, steps=3)",
             "`peak` is given twice in `cosine(peak=1, peak=2, steps=3)`",
         ),
-        ("-1", "in `-1`: `value` must be finite and non-negative"),
+        ("-1", " must be finite and non-negative, got -1.0"),
         ("'x'", "`'x'` must be a schedule, is a str"),
         ("None", "`None` must be a schedule, is None"),
         ("cosine(1, 9) * 'x'", "`*` takes schedules and numbers, got `'x'`, a str"),
