@@ -1,5 +1,8 @@
 """`AskTell`: another library proposes points, and lrax trains with a batch of them at a time."""
 
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,8 @@
 """`lrax.confirm`: trains the best points of a sweep again, on seeds that did not choose them."""
 
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -161,7 +164,8 @@ def _fresh(used: Sequence[str], seeds: int | Sequence[int]) -> list[int]:
         first = max(numbers) + 1 if len(numbers) == len(used) else FAR
         fresh = list(range(first, first + _require.count("seeds", seeds, 2)))
     else:
-        fresh = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(seeds)]
+        listed = enumerate(_require.listed("seeds", seeds))
+        fresh = [_require.count(f"seeds[{i}]", seed, 0, _require.LONG) for i, seed in listed]
         if len(fresh) < 2:
             raise ValueError(
                 f"`seeds` must be at least 2, because one says nothing of their spread, got {fresh}"

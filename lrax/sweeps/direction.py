@@ -26,11 +26,14 @@ def mode_of(objective: str, mode: Mode | None = None) -> Mode:
       `"min"` or `"max"`.
 
     Raises:
+      TypeError: if `objective` is no text.
       ValueError: if `mode` is another word, or it is `None` and the name holds no known word, or
         words of both directions, as `reward_loss` does.
     """
+    if not isinstance(objective, str):
+        raise TypeError(f"`objective` must be a name, got {objective!r}")
     if mode is not None:
-        if mode not in ("min", "max"):
+        if not isinstance(mode, str) or mode not in ("min", "max"):
             raise ValueError(f"`mode` must be one of 'min', 'max' or None, got {mode!r}")
         return mode
     words = set(_words(objective))
@@ -46,7 +49,7 @@ def mode_of(objective: str, mode: Mode | None = None) -> Mode:
     else:
         reason = "no word in it tells whether low or high is good"
     raise ValueError(
-        f"`mode` must be 'min' or 'max' for the objective {objective!r}, because {reason};"
+        f"`mode` must be 'min' or 'max' for the `objective` {objective!r}, because {reason};"
         " pass `mode=`"
     )
 

@@ -1,5 +1,8 @@
 """`lrax.sweep_function`: any pure training function, a whole RL run for instance, as a lane."""
 
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
 import concurrent.futures
 import time
 from collections.abc import Callable, Mapping
@@ -124,6 +127,8 @@ def sweep_function(
         )
     if on_event is not None and not callable(on_event):
         raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
+    if checkpoint is not None:
+        _require.path("checkpoint", checkpoint)
     names, bits = as_keys(seeds)
     deadline = None if budget is None else start + _require.seconds("budget", budget)
     every = _require.seconds("checkpoint_every", checkpoint_every)

@@ -48,7 +48,8 @@ def log_grid(
       >>> lrax.log_grid(1e-3, 1e-1, per_decade=2)
       array([0.001     , 0.00316228, 0.01      , 0.03162278, 0.1       ])
     """
-    bounds = _require.real(low=low, high=high)
+    low, high = _require.number("low", low), _require.number("high", high)
+    bounds = {"low": low, "high": high}
     if (n is None) == (per_decade is None):
         raise TypeError(f"either `n` or `per_decade` must be given, got {n!r} and {per_decade!r}")
     if n is not None:
@@ -56,8 +57,9 @@ def log_grid(
     _require.positive(bounds, "low", "high")
     _require.at_most("`low` must be at most `high`", low, high)
     if n is None:
-        _require.positive(_require.real(per_decade=per_decade), "per_decade")
-        steps = float(np.log10(float(high) / float(low))) * float(per_decade)  # pyright: ignore[reportArgumentType]
+        per_decade = _require.number("per_decade", per_decade)
+        _require.positive({"per_decade": per_decade}, "per_decade")
+        steps = float(np.log10(high / low)) * per_decade
         n = max(round(steps), 1) + 1 if high > low else 1
     return np.geomspace(low, high, n)
 

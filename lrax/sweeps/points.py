@@ -161,7 +161,7 @@ def sobol(
     """
     from scipy.stats import qmc
 
-    n, seed = _require.count("n", n, 1), _require.count("seed", seed, 0)
+    n, seed = _require.count("n", n, 1), _require.count("seed", seed, 0, _require.LONG)
     scale = _scale(bounds, log)
     # SciPy 1.15 renamed the argument.
     known = "rng" if "rng" in inspect.signature(qmc.Sobol).parameters else "seed"
@@ -206,7 +206,7 @@ def random_points(
     Reference:
       Bergstra and Bengio, Random Search for Hyper-Parameter Optimization (2012).
     """
-    n, seed = _require.count("n", n, 1), _require.count("seed", seed, 0)
+    n, seed = _require.count("n", n, 1), _require.count("seed", seed, 0, _require.LONG)
     scale = _scale(bounds, log)
     return scale(np.random.default_rng(seed).random((n, len(bounds))))
 
@@ -254,11 +254,14 @@ def _scale(bounds: Any, log: Any) -> Any:
 
 def axis(name: str, values: Any) -> np.ndarray:
     """Values of one hyperparameter as a list of float64."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
+    array = _require.as_numbers(values)
+    if array is None:
         raise TypeError(f"`{name}` must hold real numbers, got {values!r}")
     array = np.atleast_1d(array).astype(np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"`{name}` must be a number or a list of them, got shape {array.shape}")
-    # NaN and infinity may be tried: a lane that diverges is data.
+    # NaN and infinity may be tried, because a lane that diverges is data. A number that only the
+    # cast to float32 makes infinite is a mistake.
+    if np.any(np.isfinite(array) & (np.abs(array) > np.finfo(_require.float_dtype()).max)):
+        raise ValueError(f"`{name}` must hold numbers that a float32 holds, got {values!r}")
     return array

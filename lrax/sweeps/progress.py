@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _require
 from ..training.tail import tail_mean
 from .choices import Points
 from .status import Diverged, statuses
@@ -25,6 +26,8 @@ class Progress:
     """
 
     def __init__(self, total: int, show: bool | None):
+        if show is not None:
+            _require.flag("progress", show)
         self.total = total
         self.done = self._first = 0
         self._bar: Any = None

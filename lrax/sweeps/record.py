@@ -223,7 +223,7 @@ class Record:
 
         A result from a file has the label in place of a choice that could not be stored.
         """
-        number = float(self.hyperparams[name][point])
+        number = self._number(name, point)
         if name not in self.labels:
             return number
         # Functions have no form in a file, so a loaded result has labels alone.
@@ -232,8 +232,14 @@ class Record:
 
     def shown(self, name: str, point: int) -> str:
         """The hyperparameter `name` at a point, as text: three digits, or the label of a choice."""
-        number = self.hyperparams[name][point]
+        number = self._number(name, point)
         return self.labels[name][int(number)] if name in self.labels else f"{number:.3g}"
+
+    def _number(self, name: str, point: int) -> float:
+        """The entry of `hyperparams`; of a choice its index."""
+        _require.choice("name", name, self.hyperparams)
+        points = len(self.status)
+        return float(self.hyperparams[name][_require.count("point", point, 0, points - 1)])
 
     def optimum(self, name: str | None = None) -> Optimum:
         """The best value of one hyperparameter between the grid's points, with an interval.

@@ -92,6 +92,7 @@ class SweepResult(Views):
           Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984), section
           3.4.3.
         """
+        _require.flag("paired", paired)
         name, line = self._line(name, numeric=True)
         self._require_best()
         return statistics.one_standard_error(
@@ -141,6 +142,7 @@ class SweepResult(Views):
         """
         name, line = self._line(name, numeric=True)
         self._require_best()
+        low, high = _require.number("low", low), _require.number("high", high)
         # The range in question may be narrower than the grid.
         rates = self.hyperparams[name][line]
         kept = (rates >= low) & (rates <= high)
@@ -156,7 +158,10 @@ class SweepResult(Views):
     def _initial(self, given: float | None) -> np.ndarray:
         """The objective of every lane before its first update."""
         if given is not None:
-            return np.full(self.status.shape, given, np.float64)
+            number = _require.number("initial", given)
+            if not np.isfinite(number):
+                raise ValueError(f"`initial` must be finite, got {given!r}")
+            return np.full(self.status.shape, number, np.float64)
         if self.objective == "train_loss":
             # If a lane's first loss is not finite, that of the other lanes of its seed is taken.
             first = self.losses[..., 0].astype(np.float64)
@@ -257,8 +262,8 @@ class SweepResult(Views):
             edge = self.optimum(name).at_edge
             if edge is None:
                 raise ValueError(
-                    f"the best {name!r} is inside the grid; `zoom()` refines it, and `edge=`"
-                    " extends it anyway"
+                    f"`edge` must be given to extend the grid, because the best {name!r} is inside"
+                    " of it; `zoom()` refines it"
                 )
         _require.choice("edge", edge, ("low", "high"))
         everywhere = np.arange(len(self.status))
@@ -352,7 +357,7 @@ class SweepResult(Views):
         Raises:
           OSError: if it cannot be written there; a file that was there before is kept.
         """
-        saving.save(self, path)
+        saving.save(self, _require.path("path", path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], like: Params = None) -> "SweepResult":
@@ -374,7 +379,7 @@ class SweepResult(Views):
             structure.
           FileNotFoundError: if there is no such file.
         """
-        return cls(**saving.load(path, like))
+        return cls(**saving.load(_require.path("path", path), like))
 
     def __repr__(self) -> str:
         points, seeds = self.status.shape

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _require
 from ..training.tail import PART, tail_mean
 from .stopping import Curves, Evidence, Mask, Points
 
@@ -84,7 +85,7 @@ class Halving:
 
     def looks(self, steps: int) -> tuple[int, ...]:
         """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
-        eta = self._eta(steps)
+        eta = self._eta(_require.count("steps", steps, 1))
         # Rungs before the first update are left out, however small `first` is.
         begin = max(math.floor(math.log(0.5 / steps / self.first) / math.log(eta)), 0)
         end = math.ceil(math.log(1 / self.first) / math.log(eta)) + 1
@@ -164,6 +165,7 @@ class Median:
 
     def looks(self, steps: int) -> tuple[int, ...]:
         """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
+        steps = _require.count("steps", steps, 1)
         every = max(self.every, (1 - self.first) / LOOKS)
         count = math.ceil((1 - self.first) / every) + 1
         return _between(steps, [self.first + i * every for i in range(count)])
@@ -315,8 +317,5 @@ def _between(steps: int, fractions: list[float]) -> tuple[int, ...]:
 
 def _number(name: str, value: Any, holds: Callable[[float], bool], words: str) -> None:
     """Requires a real number known to Python, in double precision."""
-    number = np.asarray(value)
-    if number.dtype.kind not in "fiu":
-        raise TypeError(f"`{name}` must be a real number, got {value!r}")
-    if number.ndim or not holds(float(number)):
+    if not holds(_require.number(name, value)):
         raise ValueError(f"`{name}` must be {words}, got {value!r}")

@@ -34,11 +34,10 @@ def as_keys(seeds: Any) -> tuple[list[str], np.ndarray]:
         raise TypeError(
             f"`seeds` must be an int, a list of ints or an array of keys, got {seeds!r}"
         )
-    numbers = [_require.count(f"seeds[{i}]", seed, 0) for i, seed in enumerate(list(seeds))]
+    listed = enumerate(list(seeds))
+    numbers = [_require.count(f"seeds[{i}]", seed, 0, _require.LONG) for i, seed in listed]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"`seeds` must be at least one seed and all different, got {numbers}")
-    if max(numbers) >= 2**63:
-        raise ValueError(f"`seeds` must be below 2^63, got {max(numbers)}")
     return list(map(str, numbers)), np.stack([_bits(number) for number in numbers])
 
 

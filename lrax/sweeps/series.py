@@ -18,11 +18,11 @@ class Series(NamedTuple):
 class WithSeries(Record):
     """A record whose curves are found by name."""
 
-    def series(self, name: str | None = None) -> Series:
+    def series(self, curve: str | None = None) -> Series:
         """A curve of every lane by its name.
 
         Args:
-          name: `"train_loss"`, or a name among `curves`, `monitors`, `evaluations` or `aux`. By
+          curve: `"train_loss"`, or a name among `curves`, `monitors`, `evaluations` or `aux`. By
             default the training loss; of a `sweep_function` the objective's curve, or the first.
 
         Returns:
@@ -34,8 +34,8 @@ class WithSeries(Record):
         names = self._series_names()
         if not names:
             raise ValueError("the result has no curves: the function returned scalars only")
-        name = self._main_series(names) if name is None else name
-        if name not in names:
+        name = self._main_series(names) if curve is None else curve
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"`curve` must be one of {names}, got {name!r}")
         if name == "train_loss" and self.has_losses:
             return Series(name, self.loss_every * np.arange(self.losses.shape[-1]), self.losses)

@@ -1,5 +1,8 @@
 """`sweep_over`: sweeps over choices that change the program, such as a width or a batch size."""
 
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import json
@@ -110,12 +113,15 @@ class StructuralResult:
         Raises:
           ValueError: if a name is unknown, or no choice has these values.
         """
-        for name in choice:
+        for name, value in choice.items():
             _require.choice("name", name, self.choices[0])
+            known = [own[name] for own in self.choices]
+            if not any(_same(value, other) for other in known):
+                raise ValueError(f"`{name}` must be one of the swept {known}, got {value!r}")
         rows = [
             i
             for i, own in enumerate(self.choices)
-            if all(own[name] == value for name, value in choice.items())
+            if all(_same(value, own[name]) for name, value in choice.items())
         ]
         if not rows:
             raise ValueError(f"`choice` must be one of the swept choices, got {_words(choice)}")
@@ -193,7 +199,7 @@ class StructuralResult:
         Raises:
           OSError: if it cannot be written there.
         """
-        folder = Path(path)
+        folder = Path(_require.path("path", path))
         folder.mkdir(parents=True, exist_ok=True)
         for i, result in enumerate(self.results):
             result.save(folder / f"{i:04d}.npz")
@@ -215,7 +221,7 @@ class StructuralResult:
           ValueError: if it is not a whole folder that `save` wrote.
           FileNotFoundError: if there is no such folder.
         """
-        text = (Path(path) / "choices.json").read_text()
+        text = (Path(_require.path("path", path)) / "choices.json").read_text()
         try:
             facts = json.loads(text)
             choices = facts["choices"] if facts["format"] == FORMAT else None
@@ -349,6 +355,11 @@ def product(structure: Any) -> list[dict[str, Structural]]:
     return [
         dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())
     ]
+
+
+def _same(value: Any, known: Structural) -> bool:
+    """Whether a value is a structural one; an array never is."""
+    return value is known or (np.ndim(known) == np.ndim(value) == 0 and bool(value == known))
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,8 @@
 """`lrax.sweep`: trains every point of a grid with every seed, side by side."""
 
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
@@ -199,12 +202,17 @@ def sweep(
     _require.choice("rng", rng, ("common", "independent"))
     _require.choice("select", select, ("last", "best", "tail"))
     _require.choice("keep", keep, ("best", "best_evaluation", "state"))
+    if not isinstance(objective, str):
+        raise TypeError(f"`objective` must be a name, got {objective!r}")
     as_rule(diverged, objective)
     rule = as_stop_rule(stop)
     recorded, measurements = as_monitors(monitors), as_signals({} if signals is None else signals)
     planning.check(execution, convolutions)
     if on_event is not None and not callable(on_event):
         raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
+    _require.flag("dry_run", dry_run)
+    if checkpoint is not None:
+        _require.path("checkpoint", checkpoint)
     names, bits = seeding.as_keys(seeds)
     deadline = None if budget is None else start + _require.seconds("budget", budget)
     every = _require.seconds("checkpoint_every", checkpoint_every)

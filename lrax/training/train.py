@@ -1,12 +1,17 @@
 """`lrax.train`: one run as a pure function of hyperparameters and key."""
 
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax import lax, numpy as jnp
+from jax.core import Tracer
 
 from .. import _require
 from .monitors import Monitor, as_monitors, measured
@@ -93,7 +98,7 @@ def train(
 
     def run(hyperparams: Hyperparams | Any, key: jax.Array) -> Trained:
         if not isinstance(hyperparams, Mapping):
-            hyperparams = {first_parameter(optimizer): hyperparams}
+            hyperparams = {first_parameter(optimizer): _checked_first(hyperparams)}
         check_names(hyperparams, optimizer, task)
         this = bound(task, optimizer, hyperparams, measurements)
         if this.source.streamed:
@@ -101,7 +106,7 @@ def train(
                 "`task` must have batches that a pure function draws, `lrax.minibatches` or a"
                 " function of (step, key): batches from the host are for `lrax.sweep`"
             )
-        keys = split(key)
+        keys = split(_checked_key(key))
         lane = this.init(keys, params)
 
         def update(lane: Lane, xs: Any) -> Any:
@@ -119,6 +124,30 @@ def train(
         )
 
     return run
+
+
+def _checked_first(value: Any) -> Any:
+    """Requires one number, schedule or function: the value of the optimizer's first parameter."""
+    if callable(value) or isinstance(value, Tracer):
+        return value
+    number = _require.as_numbers(value)
+    if number is None or number.ndim:
+        raise TypeError(
+            "`hyperparams` must be {name: value}, or one number, Schedule or function for the"
+            f" optimizer's first, got {value!r}; for several numbers, go through `jax.vmap`"
+        )
+    if np.isfinite(number) and abs(number) > np.finfo(_require.float_dtype()).max:
+        raise ValueError(f"`hyperparams` must be numbers that a float32 holds, got {value!r}")
+    return value
+
+
+def _checked_key(key: Any) -> jax.Array:
+    """Requires one key of JAX, of the new style or the old."""
+    dtype = getattr(key, "dtype", np.dtype(object))
+    axes = 0 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else 1 if dtype == np.uint32 else None
+    if axes is None or np.ndim(key) != axes:
+        raise TypeError(f"`key` must be one key, such as `jax.random.key(0)`, got {key!r}")
+    return key
 
 
 def when(is_due: jax.Array, measure: Callable[[], Any]) -> Any:
@@ -145,6 +174,13 @@ def check_names(hyperparams: Mapping[str, Any], optimizer: Optimizer, task: Task
     if any(not names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in known):
         return
     every = [name for names in known for name in names]
+    needed = [n for names in known for n, p in names.items() if p.default is p.empty]
+    missing = [name for name in needed if name not in hyperparams]
+    if missing:
+        raise ValueError(
+            "`hyperparams` must give values to every parameter without a default, not"
+            f" {missing}"
+        )
     unknown = [name for name in hyperparams if name not in every]
     if unknown:
         raise ValueError(
