@@ -104,7 +104,7 @@ class StructuralResult:
         reasons = [result.why_no_best for result in self.results]
         return reasons[0] if all(reasons) else ""
 
-    def where(self, **choice: Structural) -> "StructuralResult":
+    def where(self, **choice: Structural) -> StructuralResult:
         """The choices with these values, as in `result.where(width=64)`.
 
         Args:
@@ -166,7 +166,7 @@ class StructuralResult:
                 rows.append([mark, *own, *values, known["status"]])
         return aligned(rows)
 
-    def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":
+    def to_pandas(self, curve: str | None = None) -> pandas.DataFrame:
         """A pandas DataFrame as of each result, with the structure's columns in front.
 
         Args:
@@ -211,7 +211,7 @@ class StructuralResult:
         temporary.replace(folder / "choices.json")  # last, so that a folder with it is whole
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "StructuralResult":
+    def load(cls, path: str | os.PathLike[str]) -> StructuralResult:
         """Reads a folder that `save` wrote. Loading can run no code: it holds arrays and JSON.
 
         Args:

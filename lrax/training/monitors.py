@@ -15,7 +15,7 @@ Settings are bound by `functools.partial`, for instance the groups of `update_ra
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
