@@ -164,7 +164,7 @@ def test_keeps_examples_together():
         ),
         ((np.array(["a", "b"]), 1), TypeError, "`arrays` must be of numbers, got dtypes <U1"),
         ((np.zeros(3), 0), ValueError, "`size` must be at least 1, got 0"),
-        ((np.zeros(3), 4), ValueError, "`size` must be at most the number of examples, 3, got 4"),
+        ((np.zeros(3), 4), ValueError, "`size` must be at most the 3 examples of `arrays`, got 4"),
         ((np.zeros(3), 2.0), TypeError, "`size` must be an int, got 2.0"),
         (
             (np.broadcast_to(np.int8(0), 2**20), 2**11),

@@ -62,7 +62,7 @@ def test_choices_may_be_looked_up(result):
     assert part.results[1] is result.results[3]
     assert result.where(batch_size=8, optimizer=optax.adam).results == [result.results[3]]
     with pytest.raises(
-        ValueError, match="`choice` must be one of the swept choices, got batch_size=5"
+        ValueError, match="`batch_size` must be one of the swept .* got 5"
     ):
         result.where(batch_size=5)
     with pytest.raises(

@@ -53,6 +53,11 @@ def schedules(
       >>> figure.savefig("schedules.png")  # doctest: +SKIP
     """
     several = _checked(schedules)
+    if labels is not None:
+        labels = [str(label) for label in _require.listed("labels", labels)]
+    _require.flag("log", log)
+    if ax is not None and not callable(getattr(ax, "plot", None)):
+        raise TypeError(f"`ax` must be Axes of matplotlib or None, got {ax!r}")
     if labels is not None and len(labels) != len(several):
         raise ValueError(
             f"`labels` must be one for each of {len(several)} schedules, got {len(labels)}"
@@ -82,7 +87,7 @@ def schedules(
 
 def _checked(schedules: Any) -> list[ScheduleLike]:
     """The schedules as a list, each of them callable."""
-    several = [schedules] if callable(schedules) else list(schedules)
+    several = [schedules] if callable(schedules) else _require.listed("schedules", schedules)
     if not several:
         raise ValueError("`schedules` must be at least one schedule, got none")
     for i, schedule in enumerate(several):

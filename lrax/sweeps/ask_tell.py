@@ -191,6 +191,9 @@ class AskTell:
         trials = _require.count("trials", trials, 1)
         if not callable(space):
             raise TypeError(f"`space` must be a function from a trial to a point, got {space!r}")
+        for name in ("ask", "tell"):
+            if not callable(getattr(study, name, None)):
+                raise TypeError(f"`study` must have the methods `ask` and `tell`, got {study!r}")
         _check_direction(study, self._mode)
         while trials > 0:
             asked: list[Trial] = []

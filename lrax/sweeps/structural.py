@@ -358,8 +358,9 @@ def product(structure: Any) -> list[dict[str, Structural]]:
 
 
 def _same(value: Any, known: Structural) -> bool:
-    """Whether a value is a structural one; an array never is."""
-    return value is known or (np.ndim(known) == np.ndim(value) == 0 and bool(value == known))
+    """Whether a value is a structural one: the same number or word, or the object itself."""
+    plain = (str, bool, int, float, np.generic)  # arrays and tracers would compare by entry
+    return value is known or (isinstance(value, plain) and bool(value == known))
 
 
 def _plain(value: Any) -> Any:

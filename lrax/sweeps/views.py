@@ -168,12 +168,13 @@ class Views(Frames):
             raise ValueError(
                 f"a heat map needs at least 2 hyperparameters, got {names}; `plot()` shows one"
             )
+        for argument, name in (("x", x), ("y", y)):
+            if name is not None:
+                _require.choice(argument, name, names)
         # Numbers first: they have an order to see.
         names.sort(key=lambda name: name in self.labels)
         x = next(name for name in names if name != y) if x is None else x
         y = next(name for name in names if name != x) if y is None else y
-        for argument, name in (("x", x), ("y", y)):
-            _require.choice(argument, name, names)
         if x == y:
             raise ValueError(f"`x` and `y` must be different hyperparameters, got {x!r} twice")
         points = np.arange(len(self.status))

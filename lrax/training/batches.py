@@ -238,7 +238,7 @@ def minibatches(
     (examples,) = lengths
     size = _require.count("size", size, 1)
     if size > examples:
-        raise ValueError(f"`size` must be at most the number of examples, {examples}, got {size}")
+        raise ValueError(f"`size` must be at most the {examples} examples of `arrays`, got {size}")
     if size * examples > np.iinfo(np.int32).max:
         raise ValueError(
             f"`size` times the number of examples must be below 2^31, got {size} times {examples}"
