@@ -1,6 +1,7 @@
 """Models of Flax Linen, Flax NNX and Equinox: a sweep through an adapter is the training written by hand."""
 
 import functools
+import re
 import subprocess
 import sys
 
@@ -270,7 +271,10 @@ def test_a_sweep_is_the_training_by_hand(name):
     np.testing.assert_allclose(result.metrics["val_loss"][point, 0], val_loss, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name",
+    [*FULLS, "eqx plain", *(pytest.param(name, marks=pytest.mark.slow) for name in PLAINS[:2])],
+)
 def test_equal_calls_share_a_program(name):
     swept(name)
     before = len(TRACES)
@@ -302,8 +306,9 @@ def of_rows(outputs, batch):
     return {"val_error": jnp.mean(error), "val_right": jnp.mean(error < 0.5)}
 
 
-@pytest.mark.parametrize("name", ["linen plain", "nnx full", "eqx full"])
-@pytest.mark.parametrize("size", [16, 8, 6, 5])
+@pytest.mark.parametrize(
+    ("name", "size"), [("linen plain", 16), ("linen full", 8), ("nnx full", 6), ("eqx full", 9)]
+)
 def test_batches_of_held_out_data_give_the_metrics_of_the_whole(name, size):
     double = lambda batch, key: jax.tree.map(lambda leaf: 2 * leaf, batch)
     parts = lrax.minibatches(HELD_OUT, size=size, transform=double)
@@ -352,7 +357,7 @@ def test_a_task_of_traced_hyperparameters():
     def make(scale):
         loss = lambda outputs, batch: scale * jnp.mean((outputs - batch["targets"]) ** 2)
         return lrax.tasks.from_nnx(
-            lambda rngs: NnxFull(rngs),
+            lambda rngs: NnxPlain(rngs),
             loss,
             lrax.minibatches({"inputs": X[:32], "targets": Y[:32]}, size=8),
             held_out=lrax.minibatches(HELD_OUT, size=6),
@@ -510,6 +515,64 @@ def test_a_source_that_is_read_once_needs_an_example():
         lrax.tasks.from_linen(LinenPlain(), squared_error, iter([batch]))
 
 
+# Bad arguments.
+
+BAD = {
+    "text": "abc",
+    "bytes": b"ab",
+    "True": True,
+    "nan": np.nan,
+    "inf": np.inf,
+    "negative": -1,
+    "half": 0.5,
+    "2**64": 2**64,
+    "complex": 1j,
+    "object": object(),
+    "empty dict": {},
+    "dict": {"a": 1},
+    "empty": [],
+    "ragged": [[1.0, 2.0], [3.0]],
+    "texts": ["a", "b"],
+    "set": {0.1},
+    "no example": {"inputs": np.ones((0, 5)), "targets": np.ones((0, 1))},
+    "key": jax.random.key(0),
+}
+ARGUMENTS = ["model", "loss", "batch", "inputs", "held_out", "evaluate", "training", "evaluation"]
+OWN = {
+    "from_linen": ["rngs", "example"],
+    "from_nnx": ["wrt"],
+    "from_equinox": ["batched", "axis_name"],
+}
+
+
+# Values of the table that have a meaning. What a list of batches holds is seen when it is read.
+MEANT = {
+    *(("batch", kind) for kind in ("empty", "ragged", "texts", "set")),
+    *(("training", "empty dict"), ("evaluation", "empty dict"), ("rngs", "empty")),
+    *(("rngs", "texts"), ("batched", "True"), ("axis_name", "text")),
+}
+
+
+@pytest.mark.parametrize(("adapter", "model"), MODELS)
+def test_bad_values_are_named(adapter, model):
+    """Such a call succeeds where the value has a meaning, or its error names the argument."""
+    valid = {"model": model, "loss": squared_error, "batch": BATCH, "held_out": HELD_OUT}
+    valid["evaluate"] = lambda outputs, batch: {"val_size": outputs.size}
+    unhelpful = []
+    for argument in [*ARGUMENTS, *OWN[adapter.__name__]]:
+        for kind, value in BAD.items():
+            try:
+                adapter(**{**valid, argument: value})
+            except (TypeError, ValueError) as error:
+                names = re.findall(r"`([A-Za-z_]\w*)`", str(error))
+                if not names or names[0] != argument:
+                    unhelpful.append(f"{argument}={kind}: {error}")
+            else:
+                if (argument, kind) not in MEANT:
+                    unhelpful.append(f"{argument}={kind} is accepted")
+    assert unhelpful == []
+
+
 @pytest.mark.parametrize(("adapter", "model"), MODELS)
 def test_bad_arguments_are_named(adapter, model):
     with pytest.raises(TypeError, match="`model` must be"):
@@ -548,7 +611,7 @@ def test_bad_models_are_named():
         lrax.tasks.from_equinox(eqx_plain, squared_error, BATCH, axis_name=0)
     with pytest.raises(ValueError, match="must have floating-point arrays"):
         lrax.tasks.from_equinox(lambda key: eqx.nn.Identity(), squared_error, BATCH)
-    with pytest.raises(ValueError, match="must have variables of the kind `wrt`"):
+    with pytest.raises(ValueError, match="`wrt` must select variables of `model` to train"):
         lrax.tasks.from_nnx(NnxPlain, squared_error, BATCH, wrt=nnx.LoRAParam)
 
 

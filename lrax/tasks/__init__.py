@@ -1,4 +1,4 @@
-"""What is trained: `Task`, batch sources, models of other libraries, and small tasks on real data, without download."""
+"""Small tasks on real data, without download, and tasks of other libraries' models."""
 
 from .adapters.equinox import from_equinox
 from .adapters.linen import from_linen

@@ -1,8 +1,7 @@
-"""Networks in plain JAX: values with two pure functions, `init(key) -> params` and `apply(params,
-inputs)`.
+"""Networks in plain JAX, with two pure functions: `init(key)` and `apply(params, inputs)`.
 
-A network is registered as a static pytree: it has no leaves, and two of the same sizes are equal,
-so that a function which carries one is compiled once for both.
+A network is registered as a static pytree. It has no leaves, and two of the same sizes are equal.
+So a function that carries one is compiled once for both.
 """
 
 import dataclasses
@@ -13,6 +12,9 @@ import jax
 from jax import lax, nn, numpy as jnp
 
 from .. import _require
+
+Params = Any  # a dict of layers, each a dict of arrays
+Layer = dict[str, jax.Array]
 
 _relu_kernel = nn.initializers.he_normal()
 _linear_kernel = nn.initializers.glorot_normal()
@@ -25,11 +27,11 @@ _embedding = nn.initializers.normal(1.0)
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class MLP:
-    """Dense layers with ReLU between them: `sizes` from the inputs to the outputs; `[batch, sizes[0]]` in."""
+    """Dense layers with ReLU between them, of `sizes` from the inputs to the outputs."""
 
     sizes: tuple[int, ...]
 
-    def init(self, key: jax.Array) -> Any:
+    def init(self, key: jax.Array) -> Params:
         """`{"dense_0": {"kernel", "bias"}, ...}`: He, zero biases, a small output layer."""
         last = len(self.sizes) - 2
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
@@ -37,8 +39,8 @@ class MLP:
         keys = jax.random.split(key, len(shapes))
         return {f"dense_{i}": _layer(kernels[i], keys[i], shape) for i, shape in enumerate(shapes)}
 
-    def apply(self, params: Any, inputs: jax.Array) -> jax.Array:
-        """Outputs `[batch, sizes[-1]]`."""
+    def apply(self, params: Params, inputs: jax.Array) -> jax.Array:
+        """Outputs `[batch, sizes[-1]]` of inputs `[batch, sizes[0]]`."""
         last = len(self.sizes) - 2
         x = _as_params(inputs, params)
         for i in range(last):
@@ -49,14 +51,14 @@ class MLP:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class CNN:
-    """3x3 convolutions with ReLU that keep the size of the picture, then a dense layer; `[batch, *image]` in."""
+    """3x3 convolutions with ReLU that keep the size of the image, then a dense layer."""
 
     image: tuple[int, int, int]  # height, width, channels
     channels: tuple[int, ...]
     outputs: int
 
-    def init(self, key: jax.Array) -> Any:
-        """`{"conv_0": {"kernel", "bias"}, ..., "dense": {"kernel", "bias"}}`: He, zero biases, a small output layer."""
+    def init(self, key: jax.Array) -> Params:
+        """`{"conv_0": {"kernel", "bias"}, ..., "dense"}`: He, zero biases, a small output layer."""
         height, width, colours = self.image
         channels = (colours, *self.channels)
         first, *keys = jax.random.split(key, len(channels))
@@ -69,8 +71,8 @@ class CNN:
         )
         return params
 
-    def apply(self, params: Any, inputs: jax.Array) -> jax.Array:
-        """Outputs `[batch, outputs]`."""
+    def apply(self, params: Params, inputs: jax.Array) -> jax.Array:
+        """Outputs `[batch, outputs]` of inputs `[batch, *image]`."""
         x = _as_params(inputs, params)
         for i in range(len(self.channels)):
             layer = params[f"conv_{i}"]
@@ -84,8 +86,7 @@ class CNN:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Transformer:
-    """A decoder-only transformer: pre-norm, causal, learned positions, no biases, an untied head;
-    `[batch, time]` in.
+    """A decoder-only transformer: pre-norm, causal, learned positions, no biases, an untied head.
 
     Each block adds attention, then a GELU layer four times as wide, to a stream of `width` numbers
     per position. Norms are root mean square norms with a scale.
@@ -97,24 +98,24 @@ class Transformer:
     layers: int
     heads: int
 
-    def init(self, key: jax.Array) -> Any:
-        """`{"tokens", "positions", "block_0", ..., "norm", "head"}`: normal embeddings, Glorot, He, a small head."""
+    def init(self, key: jax.Array) -> Params:
+        """`{"tokens", "positions", "block_0", ..., "norm", "head"}`.
+
+        Embeddings are normal, kernels are Glorot's or He's, and the head is small.
+        """
         width, inner = self.width, 4 * self.width
-        # Every block adds two branches to the stream; this keeps its variance, whatever their
-        # number.
+        # Every block adds two branches to the stream. This keeps its variance at any depth.
         branch = 1 / (2 * self.layers) ** 0.5
 
-        def block(key):
+        def block(key: jax.Array) -> Params:
             keys = jax.random.split(key, 6)
             names = ("query", "key", "value", "out")
             attention = {
                 name: {"kernel": _linear_kernel(keys[i], (width, width))}
                 for i, name in enumerate(names)
             }
-            up, down = (
-                _relu_kernel(keys[4], (width, inner)),
-                _linear_kernel(keys[5], (inner, width)),
-            )
+            up = _relu_kernel(keys[4], (width, inner))
+            down = _linear_kernel(keys[5], (inner, width))
             attention["out"] = {"kernel": branch * attention["out"]["kernel"]}
             return {
                 "norm_attention": {"scale": jnp.ones(width)},
@@ -132,8 +133,13 @@ class Transformer:
             "head": {"kernel": _output_kernel(head, (width, self.vocabulary))},
         }
 
-    def apply(self, params: Any, inputs: jax.Array) -> jax.Array:
-        """Logits `[batch, time, vocabulary]` of the token after each; `time` is at most `context`."""
+    def apply(self, params: Params, inputs: jax.Array) -> jax.Array:
+        """Logits `[batch, time, vocabulary]` of the token after each of `inputs`.
+
+        Args:
+          params: What `init` returns.
+          inputs: Tokens `[batch, time]`; `time` is at most `context`.
+        """
         x = (
             params["tokens"]["embedding"][inputs]
             + params["positions"]["embedding"][None, : inputs.shape[1]]
@@ -145,7 +151,7 @@ class Transformer:
             x = x + hidden @ block["mlp"]["down"]["kernel"]
         return _norm(params["norm"], x) @ params["head"]["kernel"]
 
-    def _attend(self, layer: Any, x: jax.Array) -> jax.Array:
+    def _attend(self, layer: dict[str, Layer], x: jax.Array) -> jax.Array:
         batch, time, width = x.shape
         query, key, value = (
             (x @ layer[name]["kernel"]).reshape(batch, time, self.heads, width // self.heads)
@@ -165,19 +171,19 @@ def sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
     return tuple(_require.count(f"{name}[{i}]", value, 1) for i, value in enumerate(values))
 
 
-def _layer(kernel: Any, key: jax.Array, shape: tuple[int, ...]) -> dict[str, jax.Array]:
+def _layer(kernel: nn.initializers.Initializer, key: jax.Array, shape: tuple[int, ...]) -> Layer:
     return {"kernel": kernel(key, shape), "bias": jnp.zeros(shape[-1])}
 
 
-def _dense(layer: Any, x: jax.Array) -> jax.Array:
+def _dense(layer: Layer, x: jax.Array) -> jax.Array:
     return x @ layer["kernel"] + layer["bias"][None, :]
 
 
-def _norm(layer: Any, x: jax.Array) -> jax.Array:
+def _norm(layer: Layer, x: jax.Array) -> jax.Array:
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
     return x * lax.rsqrt(mean_square + 1e-6) * layer["scale"][None, None, :]
 
 
-def _as_params(inputs: Any, params: Any) -> jax.Array:
+def _as_params(inputs: Any, params: Params) -> jax.Array:
     """Inputs in the dtype of the parameters, which decides the precision of the whole network."""
     return jnp.asarray(inputs, jnp.result_type(*jax.tree.leaves(params)))

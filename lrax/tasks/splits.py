@@ -38,17 +38,15 @@ def split(
     from sklearn.model_selection import train_test_split
 
     held_out = fraction("held_out", held_out)
-    seed = _require.count("seed", seed, 0)
-    if seed >= 2**32:  # NumPy's limit
-        raise ValueError(f"`seed` must be below 2^32, got {seed}")
+    seed = _require.count("seed", seed, 0, 2**32 - 1)  # NumPy's limit
     # R^2 needs two held-out examples; a split by label needs one of each label on either side.
     fewest = 2 if labels is None else len(np.unique(labels))
     if not fewest <= math.ceil(held_out * examples) <= examples - fewest:
         words = f"`held_out` must leave at least {fewest} of {examples} examples on either side"
         raise ValueError(f"{words}, got {held_out}")
-    train, test = train_test_split(
-        np.arange(examples), test_size=held_out, random_state=seed, stratify=labels
-    )
+    indices = np.arange(examples)
+    parts = train_test_split(indices, test_size=held_out, random_state=seed, stratify=labels)
+    train, test = map(np.asarray, parts)
     return train, test
 
 

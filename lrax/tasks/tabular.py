@@ -15,19 +15,19 @@ from .splits import batch_size as at_most_the_examples, datasets, split
 def diabetes(
     *, widths: Sequence[int] = (32,), batch_size: int = 32, held_out: float = 0.25, seed: int = 0
 ) -> Task:
-    """The progression of diabetes within a year, from 10 measurements of 442 patients,
-    scikit-learn's: squared error.
+    """Predicts the progression of diabetes from 10 measurements of 442 patients.
 
-    Use it where noise rules, as in most tables: half of the target's variance cannot be explained,
-    and training too long or too fast overfits. With `widths=()` it is least squares, whose Hessian
-    and best step sizes are known.
+    The data is scikit-learn's and the loss is the squared error. Use it as a task with much noise,
+    as most tables have: half of the target's variance cannot be explained, and training too long or
+    too fast overfits. With `widths=()` it is least squares, whose Hessian and best step sizes are
+    known.
 
     Args:
       widths: Hidden layers of the MLP, with ReLU; `()` makes it linear.
-      batch_size: Examples per step, from 1 to the number of those to train on, 331 by default.
+      batch_size: Examples per step, from 1 to the number of examples to train on (331 by default).
       held_out: Fraction of the examples that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend on the key of
-        a run alone.
+      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend only on the
+        key of a run.
 
     Returns:
       A `lrax.Task`. A batch is `{"inputs": [batch_size, 10], "targets": [batch_size]}`,
@@ -51,10 +51,11 @@ def diabetes(
       2004, arXiv:math/0406456.
     """
     network = MLP((10, *sizes("widths", widths), 1))
-    # Unscaled: scikit-learn's own scaling is by all examples, the held-out ones among them.
+    # Unscaled: scikit-learn scales by all examples, the held-out ones included.
     inputs, targets = datasets("diabetes").load_diabetes(return_X_y=True, scaled=False)
     train, test = split(len(targets), held_out, seed)
-    inputs, targets = _standardise(inputs, inputs[train]), _standardise(targets, targets[train])
+    inputs = _standardise(inputs, inputs[train])
+    targets = _standardise(targets, targets[train])
     return Task(
         init=Partial(init, network),
         loss=Partial(squared_error, network),

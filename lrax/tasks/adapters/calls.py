@@ -32,6 +32,15 @@ class Calls:
         """The keyword arguments of the model."""
         return dict(self.training if training else self.evaluation)
 
+    def check_batch(self, batch: Batch) -> None:
+        """Requires a batch that has what `inputs` names.
+
+        Raises:
+          ValueError: if it does not have it.
+        """
+        if not callable(self.inputs):
+            self._inputs(batch)
+
     def check(self, call: Callable[..., Any]) -> None:
         """Requires keyword arguments that the method `__call__` of a model takes.
 

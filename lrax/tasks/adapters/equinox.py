@@ -129,7 +129,7 @@ def from_equinox(
 class _Model:
     """An Equinox model without its arrays."""
 
-    structure: jax.tree_util.PyTreeDef
+    structure: Any  # jax.tree_util.PyTreeDef
     leaves: tuple[Any, ...]  # those that are no arrays
     calls: Calls
     with_key: bool

@@ -161,4 +161,6 @@ def first_batch(batch: Batches) -> Batch:
             "`example` must be a batch where `batch` can be read only once, as a"
             f" {type(batch).__name__} can"
         )
-    return models.data("batch", next(iter(batch)))
+    for first in batch:
+        return models.data("batch", first)
+    raise ValueError("`batch` must have at least one batch, got none")

@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from ...training.batches import Batch, Minibatches, check_batch
 from ...training.held_out import Metrics, in_batches
 from ...training.task import Task, takes_key
+from .calls import Calls
 
 Params = Any
 State = Any  # of a stateful model, None otherwise
@@ -21,6 +22,11 @@ Evaluate = Callable[..., Mapping[str, Any]]
 
 class Model(Protocol):
     """What is known of a model besides its arrays."""
+
+    @property
+    def calls(self) -> Calls:
+        """How it is called."""
+        ...
 
     @property
     def stateful(self) -> bool:
@@ -102,7 +108,8 @@ def data(name: str, batch: Any) -> Batch:
     except ValueError as error:  # NumPy's, of ragged lists
         raise ValueError(f"`{name}` must be a batch of arrays, got {batch!r}") from error
     leaves = jax.tree.leaves(arrays)
-    if any(leaf.dtype.kind in "OSUMm" for leaf in leaves):
+    is_number = lambda leaf: getattr(leaf.dtype, "kind", "O") not in "OSUMm"  # keys have no kind
+    if not all(map(is_number, leaves)):
         raise TypeError(
             f"`{name}` must be a batch of numbers or `lrax.minibatches(arrays, size=...)`,"
             f" got {type(batch).__name__}"
@@ -131,6 +138,9 @@ def task_of(
       held_out: Data, or None.
       evaluate: Of the outputs on it and its batch, or None for the loss and its `aux`.
     """
+    for known in (batch, held_out):
+        if isinstance(known, Minibatches):
+            model.calls.check_batch(known.arrays)
     static = Static(model)
     evaluation = None
     if held_out is not None:

@@ -107,7 +107,7 @@ def from_nnx(
     params, streams, _, others = jax.eval_shape(variables)
     if not jax.tree.leaves(params):
         raise ValueError(
-            f"`model` must have variables of the kind `wrt` to train, got none of {filters[0]}"
+            f"`wrt` must select variables of `model` to train, got none of {filters[0]}"
         )
     unfit = {str(leaf.dtype) for leaf in jax.tree.leaves(params) if not _trains(leaf)}
     if unfit:
@@ -162,7 +162,7 @@ class Streams:
       leaves: Shape and dtype of each count; shape and None of each key.
     """
 
-    structure: jax.tree_util.PyTreeDef
+    structure: Any  # jax.tree_util.PyTreeDef
     leaves: tuple[tuple[tuple[int, ...], Any], ...]
 
     @classmethod
@@ -192,6 +192,8 @@ def _filter(wrt: Any) -> Any:
 
     if wrt is None:
         return nnx.Param
+    if wrt is True or wrt is ...:  # the streams of random numbers too
+        raise ValueError(f"`wrt` must select the variables to train, not all, got {wrt!r}")
     try:
         nnx.filterlib.to_predicate(wrt)
     except (TypeError, ValueError) as error:
