@@ -23,7 +23,7 @@ LONGEST = 2**20
 
 
 def numbers(**values: ArrayLike) -> dict[str, Number]:
-    """One real number for each argument. Arrays are refused: `jax.vmap` maps a builder over lanes."""
+    """One real number for each argument. For arrays, `jax.vmap` maps a builder over lanes."""
     leaves = _require.real(**values)
     for name, value in values.items():
         if np.ndim(leaves[name]):
@@ -161,7 +161,7 @@ def listed(values: Iterable[Any]) -> Vector:
 
 
 def shorter(steps: Number) -> Number:
-    """A length that is no longer in float32: stairs of 2.4 steps must have reached 12 after five."""
+    """A length that float32 does not lengthen: five stairs of 2.4 steps must reach 12."""
     if isinstance(steps, Tracer):
         return steps
     rounded = np.asarray(steps).astype(_require.float_dtype())

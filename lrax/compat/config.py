@@ -38,7 +38,12 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
       TypeError: if a value is of another type than it must be.
 
     Example:
-      >>> config = {"lr_scheduler_type": "linear", "learning_rate": 1e-3, "warmup_ratio": 0.1, "max_steps": 1000}
+      >>> config = {
+      ...     "lr_scheduler_type": "linear",
+      ...     "learning_rate": 1e-3,
+      ...     "warmup_ratio": 0.1,
+      ...     "max_steps": 1000,
+      ... }
       >>> lrax.compat.from_config(config)
       warmup_linear(peak=0.001, steps=1000, warmup=100, init=0, end=0)
       >>> lrax.compat.from_config({"scheduler": "StepLR", "lr": 0.1, "step_size": 30})
@@ -71,7 +76,8 @@ def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
         )
     if name == "ReduceLROnPlateau":
         raise ValueError(
-            f"`config[{key!r}]` must be a schedule of the step count, got {name!r}, which follows the loss"
+            f"`config[{key!r}]` must be a schedule of the step count, got {name!r}, which follows"
+            " the loss"
         )
     torch = importlib.import_module(".torch", __package__)
     _choice(key, name, [name for name in torch.__all__ if not name.endswith("Momentum")])
@@ -85,7 +91,8 @@ def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
             for child in children
         ):
             raise ValueError(
-                f"`config['schedulers']` must be dicts with the key 'scheduler' or 'class', got {children}"
+                "`config['schedulers']` must be dicts with the key 'scheduler' or 'class', got"
+                f" {children}"
             )
         keywords["schedulers"] = [_of_torch(child, keywords.get("lr")) for child in children]
     return _called(getattr(torch, name), keywords, "config", name)
@@ -120,7 +127,8 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
     for key in ("warmup_steps", "warmup_ratio"):
         if not 0 <= given[key] < (math.inf if key == "warmup_steps" else 1 + 1e-9):
             raise ValueError(
-                f"`config[{key!r}]` must be {'at least 0' if 'st' in key else 'from 0 to 1'}, got {given[key]}"
+                f"`config[{key!r}]` must be {'at least 0' if 'st' in key else 'from 0 to 1'}, got"
+                f" {given[key]}"
             )
     total = steps if steps is not None else given["max_steps"] if given["max_steps"] > 0 else None
     function, warmup = transformers.FUNCTIONS[name], given["warmup_steps"]
@@ -129,7 +137,8 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
     endless = "num_training_steps" not in takes or "num_stable_steps" in specific
     if total is None and not (endless and (ratio == 0 or "num_warmup_steps" not in takes)):
         raise ValueError(
-            f"`config['max_steps']` must be the updates of the whole training, or `steps` be given, got "
+            "`config['max_steps']` must be the updates of the whole training, or `steps` be given,"
+            " got "
             f"{given['max_steps']} and None"
         )
     lengths = {

@@ -52,7 +52,8 @@ def create_learning_rate_schedule(
 
     Example:
       >>> big_vision = lrax.compat.big_vision.create_learning_rate_schedule
-      >>> print(big_vision(8, decay_type="linear", warmup_steps=2, cooldown_steps=2, end=0.5).values(9).round(2))
+      >>> schedule = big_vision(8, decay_type="linear", warmup_steps=2, cooldown_steps=2, end=0.5)
+      >>> print(schedule.values(9).round(2))
       [0. 0.5 1. 0.92 0.83 0.75 0.67 0.29 0. ]
       >>> big_vision(100, base=0.1, steps=[50], mults=[0.1])
       piecewise_constant(values=[0.1, 0.01], boundaries=[50])

@@ -1,5 +1,4 @@
-"""Composer's schedulers (`composer.optim.scheduler`), as functions of the optimizer's `lr` and
-their own arguments.
+"""Composer's schedulers (`composer.optim.scheduler`), with the optimizer's `lr` in front.
 
 A duration is a number of optimizer updates, or Composer's text in batches, epochs or parts of the
 run (`"100ba"`, `"10ep"`, `"0.1dur"`) together with `horizon`, a `lrax.Horizon`; as in Composer, its

@@ -38,7 +38,9 @@ def StepScheduler(
       ValueError: if a known number is out of its range, or a duration cannot be read.
 
     Example:
-      >>> lrax.compat.composer.StepScheduler(0.1, "30ep", horizon=lrax.Horizon(90 * 50, dataset_size=50, batch_size=1))
+      >>> lrax.compat.composer.StepScheduler(
+      ...     0.1, "30ep", horizon=lrax.Horizon(90 * 50, dataset_size=50, batch_size=1)
+      ... )
       step_decay(init=0.1, step_size=1500, factor=0.1)
     """
     rate, factor = nonnegative(lr=lr, gamma=gamma).values()
@@ -91,8 +93,9 @@ def ConstantScheduler(
     scale_schedule_ratio: ArrayLike = 1.0,
     horizon: Horizon | None = None,
 ) -> Schedule:
-    r"""A multiple of the rate until `t_max`, and the rate itself after it:
-    `lrax.piecewise_constant`.
+    r"""A multiple of the rate until `t_max`, and the rate itself after it.
+
+    It is `lrax.piecewise_constant`.
 
     Args:
       lr: The optimizer's rate, at least 0.

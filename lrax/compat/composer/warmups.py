@@ -174,7 +174,9 @@ def CosineAnnealingWithWarmupScheduler(
       ValueError: if a known number is out of its range, or a duration cannot be read.
 
     Example:
-      >>> lrax.compat.composer.CosineAnnealingWithWarmupScheduler(0.1, t_warmup=10, t_max=100, alpha_f=0.1)
+      >>> lrax.compat.composer.CosineAnnealingWithWarmupScheduler(
+      ...     0.1, t_warmup=10, t_max=100, alpha_f=0.1
+      ... )
       warmup_cosine(peak=0.1, steps=100, warmup=10, init=0, end=0.01)
     """
     rate, last = nonnegative(lr=lr, alpha_f=alpha_f).values()

@@ -1,5 +1,4 @@
-"""DeepSpeed's schedulers (`deepspeed.runtime.lr_schedules`, 0.19.8), under their own names,
-arguments and defaults.
+"""DeepSpeed's schedulers (`deepspeed.runtime.lr_schedules`, 0.19.8), by name and default.
 
 Its warmups lag by one update: the constructor sets the rate of "step -1", so the updates 0 and 1
 have the lowest rate. Its `OneCycle` and `LRRangeTest` count from 1 and so do not lag. The

@@ -23,8 +23,9 @@ def OneCycle(
     cycle_second_stair_count: ArrayLike | None = None,
     decay_step_size: ArrayLike = 0,
 ) -> Schedule:
-    r"""One triangle, then a decay by inverse time: `lrax.piecewise` and `lrax.inverse_time`,
-    joined.
+    r"""One triangle, then a decay by inverse time.
+
+    It is `lrax.piecewise` and `lrax.inverse_time`, joined.
 
     In stairs, each half holds the rate of the last whole stair. The momentum, which DeepSpeed
     drives the other way, is `lrax.link(schedule, cycle_max_mom, cycle_min_mom, low=cycle_min_lr,

@@ -17,8 +17,9 @@ def WarmupLR(
     warmup_num_steps: ArrayLike = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    r"""A warmup by the logarithm of the step, or linear, to a rate that stays: a `lrax.ramp` that
-    begins at 1.
+    r"""A warmup by the logarithm of the step, or linear, to a rate that stays.
+
+    It is a `lrax.ramp` that begins at 1.
 
     Args:
       lr: The optimizer's rate, which `warmup_max_lr` is where it is not given (before 0.19 its
@@ -38,7 +39,8 @@ def WarmupLR(
     Example:
       >>> print(lrax.compat.deepspeed.WarmupLR(1.0, warmup_num_steps=4).values(6).round(3))
       [0. 0. 0.5 0.792 1. 1. ]
-      >>> print(lrax.compat.deepspeed.WarmupLR(1.0, warmup_num_steps=4, warmup_type="linear").values(6))
+      >>> schedule = lrax.compat.deepspeed.WarmupLR(1.0, warmup_num_steps=4, warmup_type="linear")
+      >>> print(schedule.values(6))
       [0.   0.   0.25 0.5  0.75 1.  ]
     """
     low, high, steps = _warmup(lr, warmup_min_lr, warmup_max_lr, warmup_num_steps)
@@ -54,8 +56,7 @@ def WarmupDecayLR(
     warmup_num_steps: ArrayLike = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    r"""A warmup as of `WarmupLR`, then a line back to `warmup_min_lr`; the whole lags by one
-    update.
+    r"""A warmup as of `WarmupLR`, then a line back to `warmup_min_lr`, one update late.
 
     Unlike there, the default of `warmup_max_lr` is a rate, and so overrides the optimizer's.
 

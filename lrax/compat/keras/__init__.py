@@ -1,5 +1,4 @@
-"""The schedules of Keras 3 (`keras.optimizers.schedules`), under its own names, arguments and
-defaults.
+"""The schedules of Keras 3 (`keras.optimizers.schedules`), by name, argument and default.
 
 Keras rounds to float32, its cosines on some backends even under float64; here its formulas are
 exact. Its `name` is accepted and not used, so that

@@ -18,8 +18,9 @@ def CosineDecay(
     warmup_target: ArrayLike | None = None,
     warmup_steps: ArrayLike = 0,
 ) -> Schedule:
-    r"""Half a cosine wave, after a linear warmup if there is a target: `lrax.cosine` or
-    `lrax.warmup_cosine`.
+    r"""Half a cosine wave, after a linear warmup if there is a target.
+
+    It is `lrax.cosine` or `lrax.warmup_cosine`.
 
     `decay_steps` does not include the warmup, as it does in Optax, and `alpha` is the end in parts
     of the peak. Without a `warmup_target` there is no warmup, whatever `warmup_steps` is.

@@ -60,8 +60,9 @@ def InverseTimeDecay(
     staircase: bool = False,
     name: str = "InverseTimeDecay",
 ) -> Schedule:
-    r"""The rate divided by $1 +    ext{decay\_rate} \cdot t /      ext{decay\_steps}$:
-    `lrax.inverse_time`.
+    r"""The rate divided by $1 + \text{decay\_rate} \cdot t / \text{decay\_steps}$.
+
+    It is `lrax.inverse_time`.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.

@@ -19,8 +19,9 @@ def PolynomialDecay(
     cycle: bool = False,
     name: str = "PolynomialDecay",
 ) -> Schedule:
-    r"""A power of the part left: `lrax.polynomial`, or with `cycle` a sawtooth of ever longer and
-    lower teeth.
+    r"""A power of the part left.
+
+    It is `lrax.polynomial`, or with `cycle` a sawtooth of ever longer and lower teeth.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end})
     \left(1 - \frac{t}{n \cdot \text{decay\_steps}}\right)^{\text{power}},
@@ -47,7 +48,8 @@ def PolynomialDecay(
     Example:
       >>> lrax.compat.keras.PolynomialDecay(0.1, decay_steps=90, end_learning_rate=0.01)
       polynomial(init=0.1, end=0.01, steps=90, power=1)
-      >>> print(lrax.compat.keras.PolynomialDecay(1.0, 4, end_learning_rate=0.0, cycle=True).values(9).round(3))
+      >>> schedule = lrax.compat.keras.PolynomialDecay(1.0, 4, end_learning_rate=0.0, cycle=True)
+      >>> print(schedule.values(9).round(3))
       [1. 0.75 0.5 0.25 0. 0.375 0.25 0.125 0. ]
     """
     del name

@@ -55,7 +55,11 @@ def create_learning_rate_schedule(
     Example:
       >>> for version in ["open_decay", "closed_warmup", "current"]:
       ...     print(lrax.compat.maxtext.create_learning_rate_schedule(
-      ...         1.0, 12, learning_rate_schedule_steps=10, warmup_steps_fraction=0.3, version=version
+      ...         1.0,
+      ...         12,
+      ...         learning_rate_schedule_steps=10,
+      ...         warmup_steps_fraction=0.3,
+      ...         version=version,
       ...     ).values([0, 1, 2, 3, 4, 9, 10]).round(2))
       [0. 0.33 0.67 1. 0.96 0.14 0. ]
       [0. 0.5 1. 1. 0.94 0.1 0. ]

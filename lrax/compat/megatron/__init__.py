@@ -1,5 +1,4 @@
-"""Megatron-LM's `OptimizerParamScheduler`, under its own argument names: the rate, and the weight
-decay beside it.
+"""Megatron-LM's `OptimizerParamScheduler`: the rate, and the weight decay beside it.
 
 Megatron counts its durations in samples, and adds a global batch to the count in every update.
 Divide them by the size of the batch: the rates of the updates are the same.

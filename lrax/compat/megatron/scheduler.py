@@ -52,7 +52,9 @@ def OptimizerParamScheduler(
       >>> megatron = lrax.compat.megatron.OptimizerParamScheduler
       >>> megatron(0.0, 1.0, 0.1, lr_warmup_steps=10, lr_decay_steps=100, lr_decay_style="cosine")
       warmup_cosine(peak=1, steps=100, warmup=10, init=0, end=0.1)
-      >>> megatron(0.0, 1.0, 0.1, 10, 100, "WSD", wsd_decay_steps=20, lr_wsd_decay_style="minus_sqrt")
+      >>> megatron(
+      ...     0.0, 1.0, 0.1, 10, 100, "WSD", wsd_decay_steps=20, lr_wsd_decay_style="minus_sqrt"
+      ... )
       wsd(peak=1, steps=100, warmup=10, cooldown=20, init=0, end=0.1, shape='1-sqrt')
     """
     given = nonnegative(init_lr=init_lr, max_lr=max_lr, min_lr=min_lr)

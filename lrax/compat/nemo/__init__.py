@@ -1,5 +1,4 @@
-r"""NeMo's schedulers (`nemo.core.optim.lr_scheduler`), as functions of the optimizer's `lr` and
-their own arguments.
+r"""NeMo's schedulers (`nemo.core.optim.lr_scheduler`), with the optimizer's `lr` in front.
 
 Common to all: the warmup is $(t + 1) / (\text{warmup} + 1)$, so no update is made at the rate 0; it
 is given by `warmup_steps` or by `warmup_ratio`, a fraction of `max_steps` that is rounded down; and

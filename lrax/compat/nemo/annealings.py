@@ -39,7 +39,8 @@ def SquareAnnealing(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> print(lrax.compat.nemo.SquareAnnealing(1.0, max_steps=5, warmup_steps=1, min_lr=0.2).values(7).round(3))
+      >>> schedule = lrax.compat.nemo.SquareAnnealing(1.0, max_steps=5, warmup_steps=1, min_lr=0.2)
+      >>> print(schedule.values(7).round(3))
       [0.5 1. 0.562 0.25 0.2 0.2 0.2 ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
@@ -72,7 +73,8 @@ def SquareRootAnnealing(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> print(lrax.compat.nemo.SquareRootAnnealing(1.0, max_steps=4, warmup_steps=1).values(6).round(3))
+      >>> schedule = lrax.compat.nemo.SquareRootAnnealing(1.0, max_steps=4, warmup_steps=1)
+      >>> print(schedule.values(6).round(3))
       [0.5 1. 0.707 0.5 0. 0. ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
@@ -112,9 +114,12 @@ def CosineAnnealing(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> print(lrax.compat.nemo.CosineAnnealing(1.0, max_steps=5, warmup_steps=1).values(7).round(3))
+      >>> schedule = lrax.compat.nemo.CosineAnnealing(1.0, max_steps=5, warmup_steps=1)
+      >>> print(schedule.values(7).round(3))
       [0.5 1. 0.854 0.5 0.146 0. 0. ]
-      >>> lrax.compat.nemo.CosineAnnealing(1.0, max_steps=100, warmup_steps=10, constant_steps=10, min_lr=0.1)
+      >>> lrax.compat.nemo.CosineAnnealing(
+      ...     1.0, max_steps=100, warmup_steps=10, constant_steps=10, min_lr=0.1
+      ... )
       warmup_cosine(peak=1, steps=90, warmup=10, init=0, end=0.1)
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
@@ -263,7 +268,9 @@ def PolynomialDecayAnnealing(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> schedule = lrax.compat.nemo.PolynomialDecayAnnealing(1.0, max_steps=5, warmup_steps=1, power=2.0)
+      >>> schedule = lrax.compat.nemo.PolynomialDecayAnnealing(
+      ...     1.0, max_steps=5, warmup_steps=1, power=2.0
+      ... )
       >>> print(schedule.values(7).round(3))
       [0.5 1. 0.562 0.25 0.062 0. 0. ]
     """

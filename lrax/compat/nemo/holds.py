@@ -89,7 +89,9 @@ def WarmupHoldAnnealLinear(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> schedule = lrax.compat.nemo.WarmupHoldAnnealLinear(1.0, max_steps=6, warmup_steps=1, hold_steps=1)
+      >>> schedule = lrax.compat.nemo.WarmupHoldAnnealLinear(
+      ...     1.0, max_steps=6, warmup_steps=1, hold_steps=1
+      ... )
       >>> print(schedule.values(8))
       [0.5 1. 1. 0.75 0.5 0.25 0. 0. ]
     """
@@ -138,7 +140,8 @@ def PolynomialHoldDecayAnnealing(
 
     Example:
       >>> hold_decay = lrax.compat.nemo.PolynomialHoldDecayAnnealing
-      >>> print(hold_decay(1.0, max_steps=6, warmup_steps=1, hold_steps=1, power=2.0).values(8).round(3))
+      >>> schedule = hold_decay(1.0, max_steps=6, warmup_steps=1, hold_steps=1, power=2.0)
+      >>> print(schedule.values(8).round(3))
       [0.5 1. 1. 0.562 0.25 0.062 0. 0. ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)

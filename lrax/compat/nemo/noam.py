@@ -22,8 +22,9 @@ def NoamAnnealing(
     max_steps: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""The schedule of the first transformer: `lrax.noam` an update later, so that the updates 0
-    and 1 are equal.
+    r"""The schedule of the first transformer.
+
+    It is `lrax.noam` an update later, so that the updates 0 and 1 are equal.
 
     `lr` is a factor, not a rate. After the warmup, `min_lr` is a floor. There is no end:
     `max_steps` is only what `warmup_ratio` is a fraction of.
@@ -69,7 +70,8 @@ def NoamHoldAnnealing(
 ) -> Schedule:
     r"""A warmup, a hold, then a power of time, of Squeezeformer.
 
-    $$\eta(t) = \max\left(\text{lr} \left(\frac{\text{warmup}}{t - \text{hold}}\right)^{\text{decay\_rate}},
+    $$\eta(t) = \max\left(\text{lr}
+    \left(\frac{\text{warmup}}{t - \text{hold}}\right)^{\text{decay\_rate}},
     \text{min\_lr}\right)$$
 
     after the hold. NeMo needs a warmup here, whose length is also the time scale of the decay.
@@ -91,7 +93,9 @@ def NoamHoldAnnealing(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> schedule = lrax.compat.nemo.NoamHoldAnnealing(1.0, max_steps=7, warmup_steps=2, hold_steps=2, decay_rate=1.0)
+      >>> schedule = lrax.compat.nemo.NoamHoldAnnealing(
+      ...     1.0, max_steps=7, warmup_steps=2, hold_steps=2, decay_rate=1.0
+      ... )
       >>> print(schedule.values(10).round(2))
       [0.33 0.67 1. 1. 1. 0.67 0.5 0.4 0. 0. ]
     """
@@ -108,7 +112,8 @@ def inverse_power(
 ) -> Schedule:
     r"""The decay of `NoamHoldAnnealing`, a power of time.
 
-    $$\eta(t) = \max\left(\text{peak} \left(\frac{\tau}{\tau + t}\right)^{\text{exponent}}, \text{end}\right),
+    $$\eta(t) = \max\left(\text{peak} \left(\frac{\tau}{\tau + t}\right)^{\text{exponent}},
+    \text{end}\right),
     \quad \tau = \text{timescale}$$
 
     Args:

@@ -55,8 +55,7 @@ def WarmupHoldPolicy(
     hold_ratio: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A warmup to `lr`, which is held; the same as `WarmupPolicy`, but that the hold goes before
-    `max_steps`.
+    r"""A warmup to `lr`, which is held: `WarmupPolicy` with the hold before `max_steps`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -74,7 +73,10 @@ def WarmupHoldPolicy(
       ValueError: if a known number is out of its range, or a duration is given twice.
 
     Example:
-      >>> print(lrax.compat.nemo.WarmupHoldPolicy(1.0, max_steps=5, warmup_steps=1, hold_steps=2).values(8))
+      >>> schedule = lrax.compat.nemo.WarmupHoldPolicy(
+      ...     1.0, max_steps=5, warmup_steps=1, hold_steps=2
+      ... )
+      >>> print(schedule.values(8))
       [0.5 1. 1. 1. 1. 1. 0. 0. ]
     """
     given = nonnegative(lr=lr, max_steps=max_steps, min_lr=min_lr)

@@ -1,5 +1,4 @@
-"""The schedules of Optax (`optax.schedules`), under its own names, arguments and defaults; every
-number may be traced.
+"""The schedules of Optax (`optax.schedules`), whose numbers may all be traced here.
 
 Where Optax asks for the value of a number in Python, and so fails on a traced one, the same is here
 a choice among values. Before the update 0, where some of Optax's formulas are meant for no count,

@@ -36,8 +36,9 @@ def polynomial_schedule(
     transition_steps: ArrayLike,
     transition_begin: ArrayLike = 0,
 ) -> Schedule:
-    r"""A power of the part left: `lrax.polynomial`, behind `transition_begin` updates at
-    `init_value`.
+    r"""A power of the part left.
+
+    It is `lrax.polynomial`, behind `transition_begin` updates at `init_value`.
 
     With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from
     the start as in lrax; with a `power` of 0 as well. A negative `transition_begin` is 0.
@@ -150,7 +151,9 @@ def exponential_decay(
       TypeError: if `staircase` is not a bool.
 
     Example:
-      >>> lrax.compat.optax.exponential_decay(0.1, transition_steps=1000, decay_rate=0.96, end_value=0.001)
+      >>> lrax.compat.optax.exponential_decay(
+      ...     0.1, transition_steps=1000, decay_rate=0.96, end_value=0.001
+      ... )
       exponential(init=0.1, rate=0.96, steps=1000, staircase=False, begin=0, end=0.001)
     """
     given = numbers(init_value=init_value, transition_steps=transition_steps, decay_rate=decay_rate)

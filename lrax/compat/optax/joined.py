@@ -40,7 +40,8 @@ def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) ->
     begins = list(vector("boundaries", boundaries))
     if len(schedules) != len(begins) + 1:
         raise ValueError(
-            f"`schedules` must be one more than `boundaries`, got {len(schedules)} and {len(begins)}"
+            f"`schedules` must be one more than `boundaries`, got {len(schedules)} and"
+            f" {len(begins)}"
         )
     parts = [as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules)]
     if len(parts) == 1:
@@ -51,8 +52,7 @@ def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) ->
 
 
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
-    r"""Warm restarts: a `warmup_cosine_decay_schedule` after the other, each with arguments of its
-    own.
+    r"""Warm restarts: one `warmup_cosine_decay_schedule` after the other.
 
     Args:
       cosine_kwargs: The arguments of each, at least one; `decay_steps`, which includes the warmup,
@@ -66,7 +66,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
 
     Example:
       >>> cycle = {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 1, "decay_steps": 3}
-      >>> print(lrax.compat.optax.sgdr_schedule([cycle, {**cycle, "peak_value": 0.5}]).values(8).round(2))
+      >>> schedule = lrax.compat.optax.sgdr_schedule([cycle, {**cycle, "peak_value": 0.5}])
+      >>> print(schedule.values(8).round(2))
       [0. 1. 0.5 0. 0.5 0.25 0. 0. ]
     """
     several = isinstance(cosine_kwargs, Iterable) and not isinstance(cosine_kwargs, (str, bytes))

@@ -133,7 +133,9 @@ def linear_onecycle_schedule(
       ValueError: if a known number is out of its range.
 
     Example:
-      >>> schedule = lrax.compat.optax.linear_onecycle_schedule(10, 1.0, pct_final=0.7, div_factor=10.0)
+      >>> schedule = lrax.compat.optax.linear_onecycle_schedule(
+      ...     10, 1.0, pct_final=0.7, div_factor=10.0
+      ... )
       >>> print(schedule.values(12).round(2))
       [0.1 0.4 0.7 1. 0.78 0.55 0.32 0.1 0.07 0.03 0. 0. ]
     """

@@ -126,7 +126,9 @@ def warmup_exponential_decay_schedule(
 
     Example:
       >>> warmup_exponential = lrax.compat.optax.warmup_exponential_decay_schedule
-      >>> schedule = warmup_exponential(0.0, 1.0, warmup_steps=2, transition_steps=2, decay_rate=0.5)
+      >>> schedule = warmup_exponential(
+      ...     0.0, 1.0, warmup_steps=2, transition_steps=2, decay_rate=0.5
+      ... )
       >>> print(schedule.values(7).round(3))
       [0. 0.5 1. 0.707 0.5 0.354 0.25 ]
     """

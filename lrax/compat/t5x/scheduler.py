@@ -28,11 +28,11 @@ def create_learning_rate_scheduler(
     |---|---|
     | `constant` | `base_learning_rate` |
     | `linear_warmup` | $\min(t / \text{warmup\_steps}, 1)$ |
-    | `linear_decay` | `linear_warmup`, then $1 - \text{decay\_factor} \, (t - \text{warmup\_steps})$, of the rate |
+    | `linear_decay` | `linear_warmup`, then $1 - \text{decay\_factor} (t - \text{warmup\_steps})$ |
     | `rsqrt_decay` | $1 / \sqrt{\max(t, \text{warmup\_steps})}$ |
     | `rsqrt_normalized_decay` | $\sqrt{\text{warmup\_steps} / \max(t, \text{warmup\_steps})}$ |
     | `decay_every` | `decay_factor` every `steps_per_decay` updates |
-    | `cosine_decay` | half a cosine wave every `steps_per_cycle` updates, from the end of the warmup on |
+    | `cosine_decay` | half a cosine wave every `steps_per_cycle` updates after the warmup |
 
     The floor is above 0 also at the start of a warmup. A `linear_decay` is held at 0, which the
     floor hides.
@@ -58,7 +58,8 @@ def create_learning_rate_scheduler(
       >>> t5x = lrax.compat.t5x.create_learning_rate_scheduler
       >>> print(t5x(base_learning_rate=1.0, warmup_steps=4).values([0, 2, 4, 16]).round(3))
       [0. 0.25 0.5 0.25]
-      >>> print(t5x("linear_decay", base_learning_rate=1.0, warmup_steps=2, decay_factor=0.25).values(8).round(3))
+      >>> schedule = t5x("linear_decay", base_learning_rate=1.0, warmup_steps=2, decay_factor=0.25)
+      >>> print(schedule.values(8).round(3))
       [0. 0.5 1. 0.75 0.5 0.25 0. 0. ]
     """
     given = nonnegative(

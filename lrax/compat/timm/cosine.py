@@ -30,8 +30,10 @@ def CosineLRScheduler(
     noise_seed: int | None = 42,
     k_decay: ArrayLike = 1.0,
 ) -> Schedule:
-    """Half cosine waves: `lrax.cosine(lr, t_initial, lr_min, k=k_decay)`, or `lrax.cosine_restarts`
-    of several cycles.
+    """Half cosine waves.
+
+    It is `lrax.cosine(lr, t_initial, lr_min, k=k_decay)`, or `lrax.cosine_restarts` of several
+    cycles.
 
     Unless `warmup_prefix`, the warmup takes the place of the first updates, and the rate falls at
     its end.
@@ -61,7 +63,8 @@ def CosineLRScheduler(
     Example:
       >>> lrax.compat.timm.CosineLRScheduler(lr=0.1, t_initial=90, lr_min=0.01)
       cosine(peak=0.1, steps=90, end=0.01)
-      >>> print(lrax.compat.timm.CosineLRScheduler(lr=1.0, t_initial=8, warmup_t=2).values(9).round(3))
+      >>> schedule = lrax.compat.timm.CosineLRScheduler(lr=1.0, t_initial=8, warmup_t=2)
+      >>> print(schedule.values(9).round(3))
       [0. 0.5 0.854 0.691 0.5 0.309 0.146 0.038 0. ]
     """
     given = checked(

@@ -32,8 +32,7 @@ def cycled(
     warmup_prefix: bool,
     meets: bool = False,
 ) -> Any:
-    """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both over the
-    parts done and left.
+    """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both.
 
     The warmup goes to `lr`; with `meets`, and on the clock of the cycles, to their rate at its end.
     """

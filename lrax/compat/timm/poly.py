@@ -29,8 +29,9 @@ def PolyLRScheduler(
     noise_seed: int | None = 42,
     k_decay: ArrayLike = 1.0,
 ) -> Schedule:
-    """Powers of the part left: `lrax.polynomial(lr, lr_min, t_initial, power, k=k_decay)`, once or
-    in cycles.
+    """Powers of the part left.
+
+    It is `lrax.polynomial(lr, lr_min, t_initial, power, k=k_decay)`, once or in cycles.
 
     Unless `warmup_prefix`, the warmup takes the place of the first updates, and the rate falls at
     its end.

@@ -47,7 +47,8 @@ def StepLRScheduler(
     Example:
       >>> lrax.compat.timm.StepLRScheduler(lr=0.1, decay_t=30, decay_rate=0.1)
       step_decay(init=0.1, step_size=30, factor=0.1)
-      >>> print(lrax.compat.timm.StepLRScheduler(lr=1.0, decay_t=2.5, decay_rate=0.5).values(7).round(2))
+      >>> schedule = lrax.compat.timm.StepLRScheduler(lr=1.0, decay_t=2.5, decay_rate=0.5)
+      >>> print(schedule.values(7).round(2))
       [1. 1. 1. 0.5 0.5 0.25 0.25]
     """
     given = checked(lr=lr, decay_rate=decay_rate, warmup_t=warmup_t, warmup_lr_init=warmup_lr_init)

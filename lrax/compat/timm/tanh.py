@@ -60,7 +60,8 @@ def TanhLRScheduler(
       ValueError: if a known number is out of its range.
 
     Example:
-      >>> print(lrax.compat.timm.TanhLRScheduler(lr=1.0, t_initial=8, lb=-2.0, ub=2.0).values(9).round(2))
+      >>> schedule = lrax.compat.timm.TanhLRScheduler(lr=1.0, t_initial=8, lb=-2.0, ub=2.0)
+      >>> print(schedule.values(9).round(2))
       [1. 0.95 0.88 0.73 0.5 0.27 0.12 0.05 0. ]
     """
     ends = finite(lb=lb, ub=ub)

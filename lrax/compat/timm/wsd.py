@@ -39,10 +39,12 @@ def WSDLRScheduler(
     noise_std: ArrayLike = 1.0,
     noise_seed: int | None = 42,
 ) -> Schedule:
-    r"""A warmup, a stable phase and a decay: mostly `lrax.wsd(lr, warmup_t + t_initial, warmup_t,
-    decay_t, ...)`.
+    r"""A warmup, a stable phase and a decay.
 
-    $$\eta(t) = \text{lr\_min} + (\max(\text{lr} \cdot \text{stable}(t), \text{lr\_min}) - \text{lr\_min}) \,
+    It is mostly `lrax.wsd(lr, warmup_t + t_initial, warmup_t, decay_t, ...)`.
+
+    $$\eta(t) = \text{lr\_min} +
+    (\max(\text{lr} \cdot \text{stable}(t), \text{lr\_min}) - \text{lr\_min}) \,
     \text{decay}(p)$$
 
     A formula of its own where the stable phase falls, and where no shape of `lrax.wsd` is that of

@@ -1,5 +1,4 @@
-"""The schedulers of PyTorch (`torch.optim.lr_scheduler`, and SWALR), under its own names, arguments
-and defaults.
+"""The schedulers of PyTorch (`torch.optim.lr_scheduler`, and SWALR), by name and default.
 
 `lr` stands where PyTorch has the optimizer: it is the rate that the optimizer was made with. There
 is no `last_epoch`, for a schedule has no state: `lrax.shift` skips updates.

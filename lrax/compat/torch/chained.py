@@ -29,8 +29,9 @@ from .kinds import (
 
 
 def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
-    """Several schedulers at once, each changing the rate that the one before it made: mostly
-    `lrax.multiply`.
+    """Several schedulers at once, each changing the rate that the one before it made.
+
+    It is mostly `lrax.multiply`.
 
     Factors are multiplied. A scheduler that overwrites the rate (`LambdaLR`, `CyclicLR`,
     `OneCycleLR`, warm restarts) undoes all before it in each update, and keeps of a later factor
@@ -56,7 +57,9 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
     Example:
       >>> torch = lrax.compat.torch
       >>> warmup = torch.LinearLR(lr=0.1, start_factor=0.1, total_iters=10)
-      >>> torch.ChainedScheduler(lr=0.1, schedulers=[warmup, torch.ExponentialLR(lr=0.1, gamma=0.9)])
+      >>> torch.ChainedScheduler(
+      ...     lr=0.1, schedulers=[warmup, torch.ExponentialLR(lr=0.1, gamma=0.9)]
+      ... )
       multiply(linear(init=0.01, end=0.1, steps=10), exponential(init=1, rate=0.9, steps=1,
       staircase=False, begin=0))
     """
@@ -86,7 +89,7 @@ def _shown(hyperparams):
     return {name: hyperparams[name] for name in ("lr", "schedulers")}
 
 
-@builder(ChainedScheduler, name="compat.torch.ChainedScheduler", shown=_shown)
+@builder(ChainedScheduler, name="compat.torch.ChainedScheduler", shown=_shown, ranks={"sums": 1})
 def _ChainedScheduler(count, lr, schedulers, way, sums=None):
     count = jnp.maximum(count, 0)
     if way == "floored":

@@ -32,8 +32,9 @@ def CyclicLR(
     base_momentum: ArrayLike = 0.8,  # noqa: ARG001
     max_momentum: ArrayLike = 0.9,  # noqa: ARG001
 ) -> Schedule:
-    """Triangles: `lrax.cyclic(base_lr, max_lr, step_size_up, step_size_down, mode=mode,
-    gamma=gamma)`.
+    """Triangles.
+
+    It is `lrax.cyclic(base_lr, max_lr, step_size_up, step_size_down, mode=mode, gamma=gamma)`.
 
     PyTorch writes `base_lr` over the optimizer's rate, and uses `gamma` in the mode `"exp_range"`
     only. What `lrax.cyclic` has not is computed here: a `scale_fn`, a `base_lr` above `max_lr`, a
@@ -119,8 +120,9 @@ def CyclicMomentum(
     base_momentum: ArrayLike = 0.8,
     max_momentum: ArrayLike = 0.9,
 ) -> Schedule:
-    """The momentum of `CyclicLR`, low where the rate is high: an `lrax.link` from triangles between
-    0 and 1.
+    """The momentum of `CyclicLR`, low where the rate is high.
+
+    It is an `lrax.link` from triangles between 0 and 1.
 
     Args:
       lr: Not used.
@@ -143,7 +145,8 @@ def CyclicMomentum(
       ValueError: if a known number is out of its range, or a word is unknown.
 
     Example:
-      >>> print(lrax.compat.torch.CyclicMomentum(base_lr=0.01, max_lr=0.1, step_size_up=2).values(5).round(2))
+      >>> schedule = lrax.compat.torch.CyclicMomentum(base_lr=0.01, max_lr=0.1, step_size_up=2)
+      >>> print(schedule.values(5).round(2))
       [0.9 0.85 0.8 0.85 0.9 ]
     """
     momenta = nonnegative(base_momentum=base_momentum, max_momentum=max_momentum)

@@ -25,8 +25,9 @@ from ..arguments import (
 
 
 def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLike = 5) -> Schedule:
-    """A part of the rate at first, then all of it: `lrax.piecewise_constant([lr * factor, lr],
-    [total_iters])`.
+    """A part of the rate at first, then all of it.
+
+    It is `lrax.piecewise_constant([lr * factor, lr], [total_iters])`.
 
     PyTorch divides by the factor when a count equals `total_iters`, so with 0 or a fraction of a
     step it never does. With a factor of 0 it fails there, where this goes on with `lr`.
@@ -62,8 +63,9 @@ def LinearLR(
     end_factor: ArrayLike = 1.0,
     total_iters: ArrayLike = 5,
 ) -> Schedule:
-    """From one part of the rate to another: `lrax.linear(lr * start_factor, lr * end_factor,
-    total_iters)`.
+    """From one part of the rate to another.
+
+    It is `lrax.linear(lr * start_factor, lr * end_factor, total_iters)`.
 
     PyTorch refuses a start at zero. It stops at the last whole count, and without steps stays at
     the start.

@@ -64,7 +64,8 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
       TypeError: if `lr_lambda` is no function.
 
     Example:
-      >>> lrax.compat.torch.MultiplicativeLR(lr=1.0, lr_lambda=lambda t: t / (t + 1)).values(4).round(3)
+      >>> schedule = lrax.compat.torch.MultiplicativeLR(lr=1.0, lr_lambda=lambda t: t / (t + 1))
+      >>> schedule.values(4).round(3)
       Array([1.   , 0.5  , 0.333, 0.25 ], dtype=float32)
     """
     leaves = _require.real(**nonnegative(lr=lr))

@@ -138,7 +138,7 @@ def ratio(schedule: Schedule, after: Any, count: Any) -> Any:
 
 
 def late(schedule: Schedule) -> Any:
-    """What a scheduler multiplies the rate at count 0 by when a step begins it, as in another one."""
+    """The factor on the rate at count 0 when another scheduler begins this one by a step."""
     return LATE.get(schedule.formula, lambda _: 1.0)(schedule)
 
 
@@ -193,7 +193,7 @@ def children(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def writes(schedule: Schedule) -> bool:
-    """Whether a scheduler, when it is built, may change the rate that others take for the optimizer's."""
+    """Whether building a scheduler may change the rate that others take for the optimizer's."""
     return any(
         child.formula in WRITES_ALWAYS or child.formula in WRITES_FIRST
         for child in children(schedule)
@@ -213,7 +213,7 @@ def with_rates(schedule: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def part(rate: Any, lr: Any) -> Any:
-    """A rate over the base, rounded once where both are known: 0.01 of 0.1 is then printed as 0.1."""
+    """A rate over the base, rounded once if both are concrete: 0.01 over 0.1 prints as 0.1."""
     if is_concrete(rate) and is_concrete(lr):
         return _require.real(rate=np.asarray(rate, np.float64) / np.asarray(lr, np.float64))["rate"]
     return rate / lr

@@ -27,8 +27,9 @@ def OneCycleLR(
     final_div_factor: ArrayLike = 1e4,
     three_phase: bool = False,
 ) -> Schedule:
-    r"""One cycle: from `max_lr / div_factor` to `max_lr` and down to `max_lr / (div_factor *
-    final_div_factor)`.
+    r"""One cycle: up from `max_lr / div_factor` to `max_lr` and down again.
+
+    It ends at `max_lr / (div_factor * final_div_factor)`.
 
     The peak is at the update with the index `pct_start * total_steps - 1`, the end at `total_steps
     - 1`, each one earlier than that of `lrax.one_cycle`; with three phases the rate is back where
@@ -103,8 +104,7 @@ def OneCycleMomentum(
     final_div_factor: ArrayLike = 1e4,  # noqa: ARG001
     three_phase: bool = False,
 ) -> Schedule:
-    """The momentum of `OneCycleLR`: from `max_momentum` down to `base_momentum` and back, in the
-    same phases.
+    """The momentum of `OneCycleLR`: from `max_momentum` down to `base_momentum` and back.
 
     Args:
       lr: Not used.
@@ -129,7 +129,8 @@ def OneCycleMomentum(
       TypeError: if `three_phase` is not a bool.
 
     Example:
-      >>> print(lrax.compat.torch.OneCycleMomentum(max_lr=1.0, total_steps=4, pct_start=0.5).values(4).round(2))
+      >>> schedule = lrax.compat.torch.OneCycleMomentum(max_lr=1.0, total_steps=4, pct_start=0.5)
+      >>> print(schedule.values(4).round(2))
       [0.95 0.85 0.9 0.95 ]
     """
     given = nonnegative(base_momentum=base_momentum, max_momentum=max_momentum)

@@ -64,7 +64,8 @@ def SequentialLR(
       >>> torch = lrax.compat.torch
       >>> warmup = torch.LinearLR(lr=0.1, start_factor=0.1, total_iters=10)
       >>> decay = torch.CosineAnnealingLR(lr=0.1, T_max=90)
-      >>> print(torch.SequentialLR(lr=0.1, schedulers=[warmup, decay], milestones=[10]).values([0, 5, 10, 100]))
+      >>> schedule = torch.SequentialLR(lr=0.1, schedulers=[warmup, decay], milestones=[10])
+      >>> print(schedule.values([0, 5, 10, 100]))
       [0.01 0.055 0.1 0. ]
     """
     parts = parts_of(schedulers)
@@ -86,7 +87,7 @@ def SequentialLR(
     return phases.join(pieces, leaves["milestones"])
 
 
-@builder(SequentialLR, name="compat.torch.SequentialLR")
+@builder(SequentialLR, name="compat.torch.SequentialLR", ranks={"milestones": 1})
 def _SequentialLR(count, lr, schedulers, milestones):
     parts, initial = in_sequence(lr, schedulers, milestones)
     # A part that goes on needs the rate of the update before it: each is found once, in order.

@@ -42,8 +42,9 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: ArrayLike, eta_min: ArrayLike = 0.0)
 def CosineAnnealingWarmRestarts(
     lr: ArrayLike, T_0: ArrayLike, T_mult: ArrayLike = 1, eta_min: ArrayLike = 0.0
 ) -> Schedule:
-    """Half cosine waves, one after the other: `lrax.cosine_restarts(lr, T_0, mult=T_mult,
-    end=eta_min)`.
+    """Half cosine waves, one after the other.
+
+    It is `lrax.cosine_restarts(lr, T_0, mult=T_mult, end=eta_min)`.
 
     PyTorch, unlike timm and Keras, takes whole numbers only, and has no decay of the peak and no
     last cycle.
@@ -74,8 +75,9 @@ def CosineAnnealingWarmRestarts(
 def SWALR(
     lr: ArrayLike, swa_lr: ArrayLike, anneal_epochs: ArrayLike = 10, anneal_strategy: str = "cos"
 ) -> Schedule:
-    """From the rate in use to that of weight averaging: `lrax.ramp(lr, swa_lr, anneal_epochs,
-    shape="cosine")`.
+    """From the rate in use to that of weight averaging.
+
+    It is `lrax.ramp(lr, swa_lr, anneal_epochs, shape="cosine")`.
 
     In PyTorch it begins at the rate that it finds: later in a `SequentialLR` that is the rate of
     the update before.

@@ -1,5 +1,6 @@
-"""Hugging Face transformers' schedules of the step count: `get_scheduler` and the functions behind
-it.
+"""Hugging Face transformers' schedules of the step count.
+
+It is `get_scheduler` and the functions behind it.
 
 The functions have their names, arguments and defaults, with the rate `lr` in place of the
 optimizer, and without `last_epoch`: a run that begins in the middle of a schedule takes

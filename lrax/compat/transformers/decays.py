@@ -88,8 +88,7 @@ def get_polynomial_decay_schedule_with_warmup(
     lr_end: ArrayLike = 1e-7,
     power: ArrayLike = 1.0,
 ) -> Schedule:
-    """A warmup from 0, then the same as `lrax.polynomial(lr, lr_end, steps, power)` over the steps
-    that are left.
+    """A warmup from 0, then `lrax.polynomial(lr, lr_end, steps, power)` over the steps left.
 
     With a known `power` of 0 the rate is `lr` up to the update with the index
     `num_training_steps` included, and then `lr_end`. Without steps after the warmup, where
@@ -109,7 +108,9 @@ def get_polynomial_decay_schedule_with_warmup(
       ValueError: if a known number is negative, infinite or NaN, or `lr` is not above `lr_end`.
 
     Example:
-      >>> schedule = lrax.compat.transformers.get_polynomial_decay_schedule_with_warmup(0.4, 2, 6, 0.0, power=2.0)
+      >>> schedule = lrax.compat.transformers.get_polynomial_decay_schedule_with_warmup(
+      ...     0.4, 2, 6, 0.0, power=2.0
+      ... )
       >>> print(schedule.values(8).round(3))
       [0. 0.2 0.4 0.225 0.1 0.025 0. 0. ]
     """

@@ -18,7 +18,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
 ) -> Schedule:
     r"""A warmup and `num_cycles` half cosine waves, each from `lr` down to 0, then 0.
 
-    $$\eta(t) = \text{lr} \cdot \frac{1 + \cos(\pi \, (\text{num\_cycles} \cdot p \bmod 1))}{2}, \quad
+    $$\eta(t) = \text{lr} \cdot
+    \frac{1 + \cos(\pi \, (\text{num\_cycles} \cdot p \bmod 1))}{2}, \quad
     p = \frac{t - \text{num\_warmup\_steps}}{\text{num\_training\_steps} -
     \text{num\_warmup\_steps}} < 1$$
 
@@ -39,7 +40,9 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
       ValueError: if a known number is negative, infinite or NaN.
 
     Example:
-      >>> schedule = lrax.compat.transformers.get_cosine_with_hard_restarts_schedule_with_warmup(0.4, 2, 8, 2)
+      >>> schedule = lrax.compat.transformers.get_cosine_with_hard_restarts_schedule_with_warmup(
+      ...     0.4, 2, 8, 2
+      ... )
       >>> print(schedule.values(10).round(3))
       [0. 0.2 0.4 0.3 0.1 0.4 0.3 0.1 0. 0. ]
     """

@@ -72,7 +72,9 @@ def get_scheduler(
       TypeError: if the function takes no such argument.
 
     Example:
-      >>> schedule = lrax.compat.transformers.get_scheduler("cosine_with_min_lr", 0.4, 2, 6, {"min_lr_rate": 0.25})
+      >>> schedule = lrax.compat.transformers.get_scheduler(
+      ...     "cosine_with_min_lr", 0.4, 2, 6, {"min_lr_rate": 0.25}
+      ... )
       >>> print(schedule.values(7).round(3))
       [0. 0.2 0.4 0.356 0.25 0.144 0.1 ]
     """
@@ -98,6 +100,7 @@ def get_scheduler(
         if word in ("lr", *lengths) or word not in takes:
             own = [other for other in takes if other not in ("lr", *given)]
             raise TypeError(
-                f"`scheduler_specific_kwargs` must have keys that {name!r} takes, {own}, got {word!r}"
+                f"`scheduler_specific_kwargs` must have keys that {name!r} takes, {own}, got"
+                f" {word!r}"
             )
     return FUNCTIONS[name](lr, **lengths, **specific)

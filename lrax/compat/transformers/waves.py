@@ -19,8 +19,9 @@ def get_cosine_schedule_with_warmup(
     num_training_steps: ArrayLike,
     num_cycles: ArrayLike = 0.5,
 ) -> Schedule:
-    """A warmup and `num_cycles` whole cosine waves between `lr` and 0, which go on past the end:
-    the rate climbs again.
+    """A warmup and `num_cycles` whole cosine waves between `lr` and 0.
+
+    The waves go on past the end: the rate climbs again.
 
     With the half wave that is the default, the same as `lrax.warmup(lrax.repeat(lrax.cosine(lr,
     steps), steps, mirror=True), num_warmup_steps)` with the `steps` after the warmup; otherwise a
@@ -86,8 +87,9 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     min_lr: ArrayLike | None = None,
     min_lr_rate: ArrayLike | None = None,
 ) -> Schedule:
-    """`get_cosine_schedule_with_warmup` with waves between `lr` and a floor; past the end, too, the
-    rate climbs again.
+    """`get_cosine_schedule_with_warmup` with waves between `lr` and a floor.
+
+    Past the end the rate climbs again here too.
 
     The warmup is from 0. To end at the floor and stay there, use `lrax.warmup_cosine`.
 
@@ -153,8 +155,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     min_lr_rate: ArrayLike | None = None,
     warmup_lr_rate: ArrayLike | None = None,
 ) -> Schedule:
-    """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier, after a warmup
-    not from 0.
+    """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier.
 
     The warmup is a line that comes to `lr` in its last step, from one step above 0 or from
     `warmup_lr_rate`; the waves begin one step in. The line is not cut at `lr`, which it passes when

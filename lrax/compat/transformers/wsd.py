@@ -50,7 +50,9 @@ def get_wsd_schedule(
         given.
 
     Example:
-      >>> schedule = lrax.compat.transformers.get_wsd_schedule(1.0, 2, 4, 8, decay_type="linear", min_lr_ratio=0.5)
+      >>> schedule = lrax.compat.transformers.get_wsd_schedule(
+      ...     1.0, 2, 4, 8, decay_type="linear", min_lr_ratio=0.5
+      ... )
       >>> schedule
       wsd(peak=1, steps=8, warmup=2, cooldown=4, init=0.5, end=0.5, shape='linear')
       >>> print(schedule.values(9).round(3))
