@@ -522,6 +522,7 @@ def test_task_requires_functions():
         (lambda params, batch: 0, False, False),
         (lambda params, batch, key: 0, False, True),
         (lambda params, batch, rng=None: 0, False, True),
+        (lambda params, state, key: 0, False, True),
         (lambda params, batch, scale=1.0: 0, False, False),
         (lambda params, *rest: 0, False, True),
         (lambda params, batch, *, scale=1.0: 0, False, False),
@@ -545,6 +546,12 @@ def test_takes_key(loss, stateful, expected):
             r"`loss` must take \(params, batch\) and optionally a key, got \(params\)",
         ),
         (lambda params, batch: 0, True, r"`loss` must take \(params, state, batch\)"),
+        (
+            lambda params, state, batch: 0,
+            False,
+            r"got \(params, state, batch\); a model with a state needs `stateful=True`",
+        ),
+        (lambda p, s, b, k: 0, False, r"got \(p, s, b, k\); .* needs `stateful=True`"),
         (
             lambda params, batch, *, key: 0,
             False,
@@ -573,3 +580,25 @@ def test_evaluate_may_take_a_key():
     assert takes_key(lambda params, key: {}, 1, "evaluate")
     assert not takes_key(lambda params: {}, 1, "evaluate")
     assert not takes_key(lambda params, scale=1.0: {}, 1, "evaluate")
+    assert takes_key(lambda params, state, key: {}, 2, "evaluate")
+    for forgotten in (lambda params, state: {}, lambda p, s, k: {}):
+        with pytest.raises(TypeError, match=r"`evaluate` must take .* needs `stateful=True`"):
+            takes_key(forgotten, 1, "evaluate")
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_a_loss_without_a_value_is_named(stateful):
+    init = lambda key: (jnp.zeros(2), jnp.zeros(1)) if stateful else jnp.zeros(2)
+    loss = (lambda params, state, batch: None) if stateful else (lambda params, batch: None)
+    task = lrax.Task(init, loss, lambda step, key: step, stateful=stateful)
+    run = lambda key: lrax.train(task, optax.sgd, steps=1)(0.1, key)
+    with pytest.raises(TypeError, match=r"`loss` must return .* got None"):
+        jax.eval_shape(run, KEY)
+
+
+def test_a_state_without_a_pair_is_named():
+    loss = lambda params, state, batch: (0.0, state)
+    task = lrax.Task(lambda key: jnp.zeros(3), loss, lambda step, key: step, stateful=True)
+    run = lambda key: lrax.train(task, optax.sgd, steps=1)(0.1, key)
+    with pytest.raises(TypeError, match=r"`init` of a stateful task must return \(params, state\)"):
+        jax.eval_shape(run, KEY)

@@ -9,6 +9,9 @@ from .batches import Minibatches, check_batch
 
 Batches = Minibatches | Callable[..., Any] | Iterable[Any]
 
+# By such a name, the second argument of a loss is no batch, and that of an `evaluate` no key.
+_STATES = ("state", "model_state", "batch_stats")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
@@ -92,6 +95,17 @@ def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
         # A wrapper of a loss passes everything on. An `evaluate` never got a key before, so that
         # its wrapper may not expect one.
         return name == "loss"
+    required = [p for p in positional if p.default is p.empty]
+    stateless = before == {"loss": 2, "evaluate": 1}.get(name)
+    # In `loss(params, state, key)`, the batch may be the state of an environment.
+    with_key = name == "loss" and bool(required) and required[-1].name in ("key", "rng")
+    second = required[1].name if len(required) == before + 1 and not with_key else ""
+    if stateless and (len(required) > before + 1 or second in _STATES):
+        words = "params, batch" if name == "loss" else "params"
+        raise TypeError(
+            f"`{name}` must take ({words}) and optionally a key, got"
+            f" {inspect.signature(function)}; a model with a state needs `stateful=True`"
+        )
     if len(positional) < before and name == "loss":
         words = ("params", "state", "batch") if before == 3 else ("params", "batch")
         raise TypeError(
