@@ -27,7 +27,9 @@ class Declaration:
         the same.
       landmarks: Function that says where things happen, for pictures (see `landmarks.py`); `None`
         reads it from the names of the hyperparameters.
-      ranks: Axes of each hyperparameter; one that is not named is a number, with 0 axes.
+      ranks: Axes of each hyperparameter; one that is not named is a number, with 0 axes. Axes in
+        front of them are lanes. A name instead of a number: one number, or a list with an entry per
+        entry of the argument of that name.
       whole_counts: Whether the formula takes an integer count as it is. Others are given a float.
     """
 
@@ -35,7 +37,7 @@ class Declaration:
     name: str
     shown: Callable[[Hyperparams], Hyperparams] | None = None
     landmarks: Callable[[Any], Any] | None = None
-    ranks: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    ranks: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
     whole_counts: bool = False
 
 
@@ -48,7 +50,7 @@ def builder(
     name: str | None = None,
     shown: Callable[[Hyperparams], Hyperparams] | None = None,
     landmarks: Callable[[Any], Any] | None = None,
-    ranks: Mapping[str, int] | None = None,
+    ranks: Mapping[str, int | str] | None = None,
     whole_counts: bool = False,
 ) -> Callable[[Formula], Formula]:
     """Declares the builder of a formula; a decorator of the formula.

@@ -76,7 +76,7 @@ def with_noise(
     return Schedule(_with_noise, {"schedule": as_schedule(schedule), **hyperparams})
 
 
-@builder(with_noise, landmarks=landmarks.children)
+@builder(with_noise, landmarks=landmarks.children, ranks={"key": 1})
 def _with_noise(count, schedule, key, std, limit, kind, begin, until):
     # timm draws normal numbers anew until one falls between the limits; the inverse of the error
     # function takes one number to the same distribution.

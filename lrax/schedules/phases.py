@@ -57,7 +57,7 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     return Schedule(_join, {"schedules": pieces, **hyperparams, "clock": Static(clock)})
 
 
-@builder(join, landmarks=landmarks.join, whole_counts=True)
+@builder(join, landmarks=landmarks.join, ranks={"boundaries": 1}, whole_counts=True)
 def _join(count, schedules, boundaries, clock):
     # No phase is asked for a rate outside of its own steps, where it might be NaN.
     rate = schedules[0](_at_most(count, boundaries[0]))

@@ -86,7 +86,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
     return Schedule(_multistep, hyperparams)
 
 
-@builder(multistep)
+@builder(multistep, ranks={"milestones": 1, "factor": "milestones"})
 def _multistep(count, init, milestones, factor):
     fallen = reached(count, milestones)
     return init * jnp.prod(where(fallen, jnp.broadcast_to(factor, fallen.shape), 1), axis=-1)
@@ -118,7 +118,7 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
     return Schedule(_piecewise_constant, _values_and_boundaries(values, boundaries))
 
 
-@builder(piecewise_constant)
+@builder(piecewise_constant, ranks={"values": 1, "boundaries": 1})
 def _piecewise_constant(count, values, boundaries):
     return pick(count, boundaries, values)[0]
 
@@ -163,7 +163,7 @@ def piecewise(
     )
 
 
-@builder(piecewise)
+@builder(piecewise, ranks={"values": 1, "boundaries": 1})
 def _piecewise(count, values, boundaries, shape):
     return along(count, values, boundaries, shape)
 
@@ -214,7 +214,7 @@ def from_values(values: ArrayLike) -> Schedule:
     return Schedule(_from_values, hyperparams)
 
 
-@builder(from_values, landmarks=landmarks.from_values)
+@builder(from_values, landmarks=landmarks.from_values, ranks={"values": 1})
 def _from_values(count, values):
     return jnp.asarray(values)[jnp.clip(count, 0, len(values) - 1).astype(jnp.int32)]
 

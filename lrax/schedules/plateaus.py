@@ -219,7 +219,7 @@ def wsd_s(
     return Schedule(_wsd_s, {**hyperparams, "shape": form})
 
 
-@builder(wsd_s)
+@builder(wsd_s, ranks={"boundaries": 1, "cooldown": "boundaries"})
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
     # The checkpoint of a boundary is made by its last update, and the next one is at the peak
     # again.

@@ -19,7 +19,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
-from . import builders, display
+from . import builders, display, lanes
 from .builders import builder
 from .span import span
 
@@ -82,6 +82,9 @@ class Schedule:
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; rates for an array of counts."""
         count = self._as_counted(count)
+        rates = lanes.mapped_over(self, count)
+        if rates is not None:
+            return rates
         with np.errstate(
             all="ignore"
         ):  # in a branch that is not taken, a number may be out of its range

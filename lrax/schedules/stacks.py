@@ -76,8 +76,6 @@ def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
 
 @builder(stack, shown=_lanes, whole_counts=True)
 def _stack(count, schedules, index):
-    if jnp.ndim(index):
-        return jax.vmap(lambda index, schedules: _stack(count, schedules, index))(index, schedules)
     rate = schedules[0](count)
     for i, schedule in enumerate(schedules[1:], 1):
         rate = where(index == i, schedule(count), rate)

@@ -1,0 +1,124 @@
+"""Schedules whose leaves have axes of lanes in front.
+
+A formula is written for one schedule. A leaf with more axes than its declared rank holds one entry
+per lane, and the formula is mapped over those leaves. Nothing here imports `Schedule`, because its
+`__call__` needs this file.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.tree_util import Partial
+
+from .. import _require
+from .builders import Declaration, declared
+
+_UNKNOWN = -1  # rank of a number that no declaration describes
+
+
+def mapped_over(schedule: Any, count: jax.Array) -> jax.Array | None:
+    """The rates of every lane, of shape `[*lanes, *counts]`; `None` for a schedule without lanes.
+
+    Args:
+      schedule: A `Schedule` whose leaves are arrays.
+      count: Counts of any shape, the same for all lanes.
+
+    Returns:
+      The rates, or `None`.
+
+    Raises:
+      ValueError: if leaves have lanes of different numbers.
+    """
+    leaves, structure = jax.tree.flatten(schedule)
+    # Almost every call is of plain numbers, and pays for this line only.
+    if not any(np.ndim(leaf) for leaf in leaves):
+        return None
+    ranks = jax.tree.leaves(_ranks(schedule))
+    lanes = _lanes(schedule, leaves, ranks)
+    if lanes is None:
+        return None
+    mapped = {
+        i: _spread(leaf, lanes, rank)
+        for i, (leaf, rank) in enumerate(zip(leaves, ranks, strict=True))
+        if _has_lanes(leaf, rank, lanes)
+    }
+
+    def rates(rows: dict[int, Any]) -> jax.Array:
+        # The other leaves stay concrete, so that what is known of them is computed only once.
+        return structure.unflatten([rows.get(i, leaf) for i, leaf in enumerate(leaves)])(count)
+
+    return jax.vmap(rates)(mapped).reshape(*lanes, *count.shape)
+
+
+def _ranks(schedule: Any) -> Any:
+    """The schedule with the rank of each leaf in place of it."""
+    declaration = declared(schedule.formula)
+    hyperparams = {
+        name: _ranks_of(value, _rank(declaration, name, schedule.hyperparams))
+        for name, value in schedule.hyperparams.items()
+    }
+    return type(schedule)(schedule.formula, hyperparams)
+
+
+def _ranks_of(value: Any, rank: int) -> Any:
+    if _is_schedule(value):
+        return _ranks(value)
+    # The numbers within a user's function may be of any rank.
+    own = _UNKNOWN if isinstance(value, Partial) else rank
+    of_leaf: Callable[[Any], Any] = lambda leaf: _ranks(leaf) if _is_schedule(leaf) else own
+    return jax.tree.map(of_leaf, value, is_leaf=_is_schedule)
+
+
+def _rank(declaration: Declaration | None, name: str, hyperparams: dict[str, Any]) -> int:
+    if declaration is None:
+        return _UNKNOWN
+    rank = declaration.ranks.get(name, 0)
+    if isinstance(rank, int):
+        return rank
+    # One number, or a list as long as the argument of that name: the axes tell which.
+    same = np.ndim(hyperparams[name]) >= np.ndim(hyperparams[rank])
+    return int(same)
+
+
+def _lanes(schedule: Any, leaves: list[Any], ranks: list[int]) -> tuple[int, ...] | None:
+    """The shape of the lanes; `None` where no leaf has any."""
+    shapes = [
+        np.shape(leaf)[: np.ndim(leaf) - rank]
+        for leaf, rank in zip(leaves, ranks, strict=True)
+        if rank != _UNKNOWN and np.ndim(leaf) > rank
+    ]
+    if not shapes:
+        return None
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        paths = jax.tree_util.tree_flatten_with_path(schedule)[0]
+        found = {
+            f"`{jax.tree_util.keystr(path[1:])[2:-2]}` {np.shape(leaf)}"
+            for (path, leaf), rank in zip(paths, ranks, strict=True)
+            if rank != _UNKNOWN and np.ndim(leaf) > rank
+        }
+        words = " and ".join(sorted(found))
+        raise ValueError(f"arrays of lanes must be of the same length, got {words}") from error
+
+
+def _has_lanes(leaf: Any, rank: int, lanes: tuple[int, ...]) -> bool:
+    if rank == _UNKNOWN:
+        return np.shape(leaf)[: len(lanes)] == lanes
+    return np.ndim(leaf) > rank
+
+
+def _spread(leaf: Any, lanes: tuple[int, ...], rank: int) -> Any:
+    """A leaf with all lanes on one axis in front."""
+    shape = np.shape(leaf)
+    own = shape[len(lanes) :] if rank == _UNKNOWN else shape[len(shape) - rank :]
+    # A concrete leaf may be in double precision, which no program has without x64.
+    array = jnp.asarray(leaf, _require.float_dtype())
+    return jnp.broadcast_to(array, (*lanes, *own)).reshape(-1, *own)
+
+
+def _is_schedule(value: Any) -> bool:
+    return hasattr(value, "formula") and hasattr(value, "hyperparams")
