@@ -196,7 +196,8 @@ def _as_counts(name: str, value: Any) -> jax.Array:
             raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
         value = numbers if np.ndim(value) else value
     try:
-        counts = jnp.asarray(value)
+        with np.errstate(over="ignore"):  # 1e300 is infinite in float32
+            counts = jnp.asarray(value)
     except OverflowError as error:
         raise ValueError(f"`{name}` must be at most 2^31 - 1, got {value!r}") from error
     if not any(jnp.issubdtype(counts.dtype, kind) for kind in (jnp.integer, jnp.floating)):

@@ -95,6 +95,8 @@ class Stream:
           RuntimeError: if the stream is closed.
         """
         n = _require.count("n", n, 1)
+        if timeout is not None:
+            timeout = min(_require.seconds("timeout", timeout), threading.TIMEOUT_MAX)
         self._begin()
         return self._buffer.wait(n, max(n, self._prefetch), timeout)
 

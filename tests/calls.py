@@ -1,0 +1,328 @@
+"""The one table of calls: a valid call of every public function, class and method.
+
+`test_arguments.py` replaces one argument after the other by a bad value. A new public name needs a
+row here.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import equinox
+import jax
+import numpy as np
+import optax
+import problems
+from flax import linen, nnx
+from jax import numpy as jnp
+
+import lrax
+
+Arguments = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A valid call of a public function. Both parts are functions, so that rows cost nothing."""
+
+    name: str
+    function: Callable[[], Callable[..., Any]]
+    arguments: Callable[[], Arguments]
+    slow: bool = False  # whether the valid call compiles a program
+
+    @property
+    def parameters(self) -> list[str]:
+        """What can be replaced: every parameter, and every name that the row itself gives."""
+        named = [
+            name
+            for name, parameter in inspect.signature(self.function()).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        return list(dict.fromkeys([*named, *self.arguments()]))
+
+    def __call__(self, **changed: Any) -> Any:
+        function = self.function()
+        arguments = {**self.arguments(), **changed}
+        parameters = inspect.signature(function).parameters.values()
+        # In `multiply(*schedules)` the last one is replaced.
+        several = [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
+        first = [arguments.pop(name) for name in self.before(several)] if several else []
+        for name in several:
+            valid, value = self.arguments()[name], arguments.pop(name)
+            first += valid if value is valid or name not in changed else [*valid[:-1], value]
+        return function(*first, **arguments)
+
+    def before(self, several: list[str]) -> list[str]:
+        """The parameters that come before `*several`."""
+        names = list(inspect.signature(self.function()).parameters)
+        return names[: names.index(several[0])]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def call(name: str, /, slow: bool = False, **arguments: Any) -> Call:
+    """A row for `lrax.<name>`, of arguments that are cheap to make."""
+    return Call(name, lambda: found(name), lambda: dict(arguments), slow)
+
+
+def made(name: str, arguments: Callable[[], Arguments], slow: bool = False) -> Call:
+    """A row for `lrax.<name>` whose arguments are made when they are needed."""
+    return Call(name, lambda: found(name), arguments, slow)
+
+
+def method(name: str, owner: Callable[[], Any], /, slow: bool = False, **arguments: Any) -> Call:
+    """A row for a method, of an object that is made when it is needed."""
+    return Call(name, lambda: getattr(owner(), name.split(".")[-1]), lambda: dict(arguments), slow)
+
+
+def found(name: str) -> Any:
+    return functools.reduce(getattr, name.split("."), lrax)
+
+
+def builder(case: cases.Case) -> Call:
+    """A row for the builder of a schedule, from the table of schedules."""
+
+    def arguments() -> Arguments:
+        names = list(inspect.signature(getattr(lrax, case.builder)).parameters.values())
+        built = cases._built(case.arguments)
+        if names[0].kind is names[0].VAR_POSITIONAL:
+            return {names[0].name: list(built)}
+        given = {p.name: value for p, value in zip(names, built, strict=False)}
+        return given | cases._built(case.keywords)
+
+    return made(case.builder, arguments)
+
+
+FIRST = {case.builder: case for case in reversed(cases.CASES)}
+
+
+def decay() -> lrax.Schedule:
+    return cases.DECAY.build()
+
+
+@functools.cache
+def task() -> lrax.Task:
+    return problems.regression()
+
+
+@functools.cache
+def result() -> lrax.SweepResult:
+    """A sweep of two hyperparameters whose best point is inside the grid."""
+    grid = {"learning_rate": [0.01, 0.1, 0.5, 3.0], "b1": [0.8, 0.9]}
+    return lrax.sweep(
+        task(), optax.adam, grid, steps=8, seeds=2, monitors=[lrax.monitors.grad_norm]
+    )
+
+
+@functools.cache
+def step() -> Any:
+    """An update, as a monitor sees it."""
+    kept = []
+
+    def keep(step):
+        kept.append(step)
+        return 0.0
+
+    train = lrax.train(task(), lrax.scale_by_lr, steps=1, monitors=[keep])
+    jax.eval_shape(train, 0.1, jax.random.key(0))
+    numbers = kept[-1]._replace(key=None)
+    return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), numbers)
+
+
+def evidence() -> lrax.Evidence:
+    losses = np.linspace([[1.0], [1.0]], [[0.1], [0.9]], 8, axis=-1)
+    rates = {"learning_rate": np.array([0.1, 0.2])}
+    return lrax.Evidence(losses, losses, rates, {}, 8, 80, np.array([True, True]), look=0)
+
+
+@functools.cache
+def structural() -> lrax.StructuralResult:
+    return lrax.StructuralResult([{"width": 8}, {"width": 16}], [result(), result()])
+
+
+def stream() -> lrax.Stream:
+    return lrax.Stream([{"x": np.ones(2)}, {"x": np.zeros(2)}])
+
+
+def ask_tell() -> lrax.AskTell:
+    return lrax.AskTell(task(), optax.adam, steps=2, size=2)
+
+
+class Study:
+    """A proposer of one point."""
+
+    def ask(self):
+        return 0.1
+
+    def tell(self, trial, value=None, state=None, **_):
+        pass
+
+
+def descent(hyperparams, key):
+    (rate,) = hyperparams.values()  # a bad grid may have another name
+    return {"loss": rate * jax.random.normal(key) ** 2}
+
+
+def trained(hyperparams: Any, key: Any) -> Any:
+    """The function that `lrax.train` returns."""
+    return lrax.train(task(), optax.adam, steps=2)(hyperparams, key)
+
+
+def sweeping(**more: Any) -> Arguments:
+    """Arguments of `lrax.sweep`, the same objects in each call, so that they compile once."""
+    grid = {"learning_rate": [0.1]}
+    return {"task": task(), "optimizer": optax.adam, "grid": grid, "steps": 2, **more}
+
+
+def build(width):
+    del width
+    return task(), optax.adam
+
+
+RATES = {"learning_rate": (1e-3, 1e-1)}
+ROWS = [
+    *map(builder, FIRST.values()),
+    call("Horizon", steps=100, batch_size=2, dataset_size=64, tokens_per_step=32),
+    Call("Horizon.__call__", lambda: lrax.Horizon(100).__call__, lambda: {"duration": "10%"}),
+    method("Schedule.replace", decay, peak=0.2),
+    method("Schedule.values", decay, steps=10),
+    Call("Schedule.__call__", lambda: decay().__call__, lambda: {"count": 3}),
+    made("stack", lambda: {"schedules": [decay(), decay()]}),
+    # Rates in optimizers.
+    call("scale_by_lr", learning_rate=0.1),
+    call("scale_by_multipliers", multipliers={"w": 0.1, "b": 1.0}),
+    made("get_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2))}),
+    made("set_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2)), "rate": 0.2}),
+    call("controllers.plateau"),
+    made("RateRule", lambda: {"init": lambda params: (), "rate": lambda *_, **__: (0.1, ())}),
+    # What is trained.
+    made(
+        "Task",
+        lambda: {
+            name: getattr(task(), name)
+            for name in ("init", "loss", "batch", "evaluate", "stateful")
+        },
+    ),
+    call("minibatches", arrays={"x": problems.X, "y": problems.Y}, size=8),
+    call("Stream", source=[{"x": np.ones(2)}, {"x": np.zeros(2)}]),
+    method("Stream.take", stream, n=1),
+    method("Stream.ready", stream, n=1, timeout=5.0),
+    made("every", lambda: {"n": 2, "function": lambda params: 0.0}),
+    made("train", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}),
+    Call(
+        "train()",
+        lambda: trained,
+        lambda: {"hyperparams": 0.1, "key": jax.random.key(0)},
+        slow=True,
+    ),
+    *(
+        made(f"monitors.{name}", lambda: {"step": step()})
+        for name in ("grad_norm", "learning_rate", "param_norm", "update_norm", "update_ratio")
+    ),
+    # Grids and rules.
+    call("log_grid", low=1e-3, high=1e-1, n=3),
+    call("points", values={"learning_rate": [0.1, 0.2], "b1": [0.8, 0.9]}),
+    call("random_points", bounds=RATES, n=3),
+    call("sobol", bounds=RATES, n=4),
+    call("Halving"),
+    call("Median"),
+    method("Halving.looks", lrax.Halving, steps=100),
+    method("Median.looks", lrax.Median, steps=100),
+    # Sweeps.
+    made("sweep", lambda: sweeping(steps=2), slow=True),
+    call(
+        "sweep_function",
+        slow=True,
+        function=descent,
+        grid={"learning_rate": [0.1, 0.2]},
+        objective="loss",
+    ),
+    made(
+        "sweep_over",
+        lambda: {
+            "structure": {"width": [1]},
+            "build": build,
+            "grid": {"learning_rate": [0.1]},
+            "steps": 2,
+        },
+        slow=True,
+    ),
+    made(
+        "confirm",
+        lambda: {
+            "task": task(),
+            "optimizer": optax.adam,
+            "result": result(),
+            "seeds": 2,
+            "top": 1,
+        },
+        slow=True,
+    ),
+    made("AskTell", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}),
+    method("AskTell.evaluate", ask_tell, slow=True, points=[{"learning_rate": 0.1}]),
+    Call(
+        "AskTell.optimize",
+        lambda: ask_tell().optimize,
+        lambda: {
+            "study": Study(),
+            "space": lambda trial: {"learning_rate": trial},
+            "trials": 1,
+        },
+        slow=True,
+    ),
+    # Results.
+    *(
+        method(f"SweepResult.{name}", result, **arguments)
+        for name, arguments in {
+            "extend": {"name": "learning_rate", "edge": "high"},
+            "zoom": {"name": "learning_rate"},
+            "one_standard_error": {},
+            "optimum": {},
+            "paired": {},
+            "sensitivity": {},
+            "series": {},
+            "shown": {"name": "b1", "point": 0},
+            "value": {"name": "b1", "point": 0},
+            "save": {"path": "saved.npz"},
+            "to_pandas": {},
+            "plot": {},
+            "plot_curves": {},
+            "plot_heatmap": {},
+        }.items()
+    ),
+    Call("SweepResult.load", lambda: lrax.SweepResult.load, lambda: saved(result(), "result.npz")),
+    Call("SweepResult.merge", lambda: result().merge, lambda: {"others": [result()]}),
+    method("StructuralResult.where", structural, width=8),
+    method("StructuralResult.optima", structural, name="learning_rate"),
+    method("StructuralResult.to_pandas", structural),
+    method("StructuralResult.save", structural, path="folder"),
+    Call(
+        "StructuralResult.load",
+        lambda: lrax.StructuralResult.load,
+        lambda: saved(structural(), "folder"),
+    ),
+    made("display.schedules", lambda: {"schedules": [decay(), decay()], "steps": 20}),
+    # Ready-made tasks.
+    call("tasks.diabetes"),
+    call("tasks.digits"),
+    made("tasks.from_equinox", lambda: adapted(lambda key: equinox.nn.Linear(3, 1, key=key))),
+    made("tasks.from_linen", lambda: adapted(linen.Dense(1))),
+    made("tasks.from_nnx", lambda: adapted(lambda rngs: nnx.Linear(3, 1, rngs=rngs))),
+    call("tasks.char_lm", width=8, heads=2, layers=1, context=8, characters=1000),
+]
+
+
+def adapted(model: Any) -> Arguments:
+    """Arguments of an adapter of models."""
+    batch = lrax.minibatches({"inputs": problems.X, "targets": problems.Y}, size=8)
+    loss = lambda outputs, targets: jnp.mean((outputs[..., 0] - targets) ** 2)
+    return {"model": model, "loss": loss, "batch": batch}
+
+
+def saved(value: Any, path: str) -> Arguments:
+    value.save(path)
+    return {"path": path}
