@@ -140,6 +140,11 @@ def sweep_function(
         with tracers_explained():
             runner = _Runner(function, points[own], bits, execution, hardware.chosen(devices))
         scalars = [name for name, leaf in runner.outputs.items() if len(leaf.shape) == 0]
+        if not scalars:
+            raise ValueError(
+                "`function` must return a scalar for the objective to rank by, got the curves"
+                f" {list(runner.outputs)} alone: return the mean of a curve's end, for instance"
+            )
         _require.choice("objective", objective, scalars)
         saved = None
         if checkpoint is not None:

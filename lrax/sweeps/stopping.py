@@ -30,8 +30,10 @@ class Evidence(NamedTuple):
       steps: Updates of the whole sweep.
       alive: Which points are still trained, `[points]`.
       look: How often the rule was asked before.
-      rates: The learning rate of every update, `[points, steps]`, the future ones too; `None` where
-        it is not known.
+      rates: The learning rate of every update, `[points, steps]`, the future ones too, for a rule
+        with an attribute `rates`: a function of the hyperparameters, by name, that returns the
+        schedule, as in `rates = lambda learning_rate: lrax.cosine(learning_rate, 1000)`. `None`
+        for a rule without it.
       choices: Names of the hyperparameters that are axes of choices, without an order.
     """
 
@@ -84,6 +86,20 @@ class Stopping(Protocol):
     def keep(self, record: Evidence) -> Mask:
         """Which points go on, `[points]`; entries of points that are not alive do not matter."""
         ...
+
+
+def looks_of(rule: Stopping, steps: int) -> tuple[int, ...]:
+    """After which updates a rule is asked, checked."""
+    looks = rule.looks(steps)
+    valid = isinstance(looks, (tuple, list)) and all(
+        isinstance(look, (int, np.integer)) and not isinstance(look, bool) for look in looks
+    )
+    if not valid or list(looks) != sorted(set(looks)) or any(not 0 < n < steps for n in looks):
+        raise ValueError(
+            "`stop` must have `looks(steps)` return ascending whole numbers above 0 and below"
+            f" {steps}, got {looks!r} from {rule!r}"
+        )
+    return tuple(int(look) for look in looks)
 
 
 def as_rule(stop: Any) -> Stopping | None:

@@ -133,7 +133,8 @@ def sweep(
       signals: `{name: lrax.every(n, function)}`, measured on a cadence and handed to the
         optimizer's `update` by name, for rules that follow them.
       params: Parameters that all lanes start from, or (params, state), with or without an axis of
-        seeds in front: for fine-tuning.
+        seeds in front: for fine-tuning. With parameters alone, the state of a stateful task (the
+        statistics of batch norm) starts as `init` makes it.
       keep: What is kept beside the curves: `"best"`, the best lane's parameters, model state and
         optimizer state at the end; `"best_evaluation"`, those of its best evaluation, which
         `select="best"` ranks by; `"state"`, the state of all lanes too, for `resume`.
@@ -196,7 +197,7 @@ def sweep(
     check_task(task)
     points = as_points(grid, optimizer, task)
     steps = _require.count("steps", steps, 1)
-    interval = steps if eval_every is None else _require.count("eval_every", eval_every, 1)
+    interval = None if eval_every is None else _require.count("eval_every", eval_every, 1)
     record_every = _require.count("record_every", record_every, 1)
     loss_every = _require.count("loss_every", loss_every, 1)
     _require.choice("rng", rng, ("common", "independent"))

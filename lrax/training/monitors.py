@@ -1,8 +1,12 @@
 """Monitors: pure functions of a `Step` whose values are recorded while a run goes on.
 
-Each returns a scalar, or a dict of scalars. `lrax.train` and `lrax.sweep` call them every
-`record_every` updates and keep what they return under the function's name, a dict's entries as
-`"name/entry"`. A function of one's own works like those here:
+A `Step` has `index` (0-based), `key` (the loss's), `batch`, `params` and `state` before the update,
+`opt_state` after it, `loss` and `aux` of the parameters before it, `grads` as the optimizer gets
+them, and `updates` as they are added.
+
+Each monitor returns a scalar, or a dict of scalars. `lrax.train` and `lrax.sweep` call it every
+`record_every` updates and keep what it returns under the function's name, a dict's entries as
+`"name/entry"`. A function of your own works like those here:
 
     def loss_scale(step):
         return step.opt_state[0].scale
@@ -71,7 +75,8 @@ def grad_norm(step: Step, *, group: Group | None = None) -> Value:
     Args:
       step: The update.
       group: Function from a parameter's path, such as `"block_0/mlp/kernel"`, to its group; the
-        norm is then one for each group. By default all parameters are one.
+        norm is then one for each group. By default all parameters are one. The path is
+        `jax.tree_util.keystr(path, simple=True, separator="/")`; Flax NNX ends it with `"/value"`.
 
     Returns:
       A scalar, or `{group: scalar}`.
@@ -200,13 +205,18 @@ def measured(monitors: Mapping[str, Monitor], step: Step) -> dict[str, jax.Array
         else:
             entries = {name: value}
         for entry, scalar in entries.items():
-            if scalar is None or jnp.shape(scalar):
-                what = "None" if scalar is None else f"shape {jnp.shape(scalar)}"
+            if not _is_scalar(scalar):
+                is_array = hasattr(scalar, "shape")
+                what = f"shape {scalar.shape}" if is_array else f"{scalar!r:.60}"
                 raise TypeError(
                     f"the monitor {name!r} must return a scalar or a dict of scalars, got {what}"
                 )
             found[entry] = jnp.asarray(scalar, _require.float_dtype())
     return found
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (hasattr(value, "shape") and value.shape == ())
 
 
 def _name(monitor: Any) -> str:

@@ -51,7 +51,20 @@ class Lane(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One update of a run, as monitors and signals see it."""
+    """One update of a run, as monitors and signals see it.
+
+    Attributes:
+      index: 0-based index of the update, an int32 scalar.
+      key: The key of the loss in this update.
+      batch: The batch, transformed.
+      params: The parameters before the update.
+      state: The model's state before the update; None for a model without state.
+      opt_state: The optimizer's state after the update: `lrax.get_lr` reads this update's rate.
+      loss: The loss of the parameters before the update, a scalar.
+      aux: The scalars of the loss's aux, by name.
+      grads: The gradient, as the optimizer gets it.
+      updates: What the optimizer returns, as it is added to the parameters.
+    """
 
     # shape=(), dtype=int32; 0-based index of the update. Tuples have a method of this name.
     index: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..choices import Points
 from ..events import Notify
-from ..stopping import Evidence, Stopping
+from ..stopping import Evidence, Stopping, looks_of
 from ..storage.checkpoint import Checkpoint, State
 from .engine import Engine, compacted, replanned, reshaped
 from .hosts import Hosts
@@ -30,7 +30,9 @@ SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
 CALLS = 5  # chunks of a thread in a segment of this length
 # Diverged points leave at every eighth of a run whose eighths are at least this many updates.
 LOOKS, LOOK_STEPS = 8, 32
-WAIT = 0.1  # seconds to wait for batches from the host before looking at the clock again
+# Seconds to wait for batches from the host before looking at the clock again, and in all for the
+# first ones after the sweep was asked to end.
+WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
 
@@ -58,7 +60,7 @@ class Settings:
 
     Attributes:
       steps: Updates of each lane.
-      interval: Updates between two evaluations; `steps` for one at the end only.
+      interval: Updates between two evaluations; None to evaluate at the end only.
       rule: The stop rule, or None.
       drop: Whether points whose lanes have all diverged are stopped.
       objective: Name of the objective.
@@ -68,7 +70,7 @@ class Settings:
     """
 
     steps: int
-    interval: int
+    interval: int | None
     rule: Stopping | None
     drop: bool
     objective: str
@@ -99,7 +101,7 @@ class Loop:
         self._hosts, self._whole, self._notify = hosts, points, notify
         self._points = len(points)
         steps, rule = settings.steps, settings.rule
-        self._asked: tuple[int, ...] = tuple(rule.looks(steps)) if rule else ()
+        self._asked: tuple[int, ...] = looks_of(rule, steps) if rule else ()
         eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
         long = settings.drop and steps >= LOOKS * LOOK_STEPS
         looks: set[int] = {*(eighths if long else []), *self._asked}
@@ -214,7 +216,7 @@ class Loop:
                 if words[:, 0].any():
                     break
                 due, length = bool(words[0, 1]), words[:, 2].min()
-                if not self._await_batches(halt if self.done > begun else lambda: False):
+                if not self._await_batches(halt, first=self.done == begun):
                     break
                 segment = self._train(self._count(int(length)), pool)
                 if pending is not None:
@@ -237,11 +239,12 @@ class Loop:
                 self._read(pending, report)
             if self.done < steps and not self._anyone():
                 self.done = steps  # every point has diverged: records stay NaN
-            if self.done % self.settings.interval == 0 and self.settings.interval < steps:
+            interval = self.settings.interval
+            if interval is not None and self.done % interval == 0:
                 self._evaluate()
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
-            if self.settings.interval < steps:
+            if interval is not None:
                 # The last evaluation is one of them. It is made after the save: a sweep that goes
                 # on from there has the evaluations of one that was never interrupted.
                 self._evaluate()
@@ -350,11 +353,19 @@ class Loop:
             hyperparams, _, keys = self.engine.begin(layout, i)
             self._chunks.append(Chunk(hyperparams, lanes, keys))
 
-    def _await_batches(self, halt: Callable[[], bool]) -> bool:
-        """Waits for batches from the host; returns whether to go on."""
+    def _await_batches(self, halt: Callable[[], bool], *, first: bool) -> bool:
+        """Waits for batches from the host; returns whether to go on.
+
+        A sweep trains for one segment whatever its budget, so the first batches are awaited longer.
+        """
+        waited = 0.0
         try:
             while not self.engine.feed.is_ready(self.done, WAIT):
-                if self._hosts.count == 1 and halt():
+                waited += WAIT
+                alone = self._hosts.count == 1  # others would wait for this process
+                if alone and halt() and (not first or waited > FIRST_WAIT):
+                    if self.done == 0:
+                        raise TimeoutError("no batch came from the host before the sweep ended")
                     return False
         except Exception as error:
             if self._hosts.count > 1 or self.done == 0:
@@ -440,14 +451,15 @@ class Loop:
     def _evaluation_times(self) -> range:
         """After which updates lanes are evaluated; the end is among them if an interval was set."""
         settings = self.settings
-        if settings.interval >= settings.steps:
+        if settings.interval is None:
             return range(0)
         return range(settings.interval, settings.steps, settings.interval)
 
     def _count(self, length: int) -> int:
         """Updates of the next segment, which ends where the host has something to do."""
         done, settings = self.done, self.settings
-        ends = [settings.steps, done + settings.interval - done % settings.interval]
+        ends = [settings.steps]
+        ends += [at for at in self._evaluation_times() if at > done][:1]
         ends += [look for look in self._looks if look > done][:1]
         if self.engine.feed.streamed:  # all chunks use a block of batches before the next one comes
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
