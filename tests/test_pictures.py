@@ -186,6 +186,43 @@ def test_every_kind_of_curve_is_drawn(curve):
         result.plot_curves(curve, by="wd")
 
 
+def test_only_training_losses_are_smoothed_and_the_axis_says_so():
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(1, 2, (2, 1, 400)).astype(np.float32)
+    # A rate that drops at once: a mean over updates would show rates that no run had.
+    rate = np.where(np.arange(400) < 200, [[[0.1]], [[0.2]]], 0.01)
+    result = made(
+        [[1.0], [1.5]],
+        losses=noise,
+        aux={"norm": noise},
+        monitors={"rate": rate},
+        evaluations={"error": noise},
+        metrics={"error": noise[..., -1]},
+        evaluated_at=1 + np.arange(400),
+    )
+    for name in ("norm", "rate", "error"):
+        axes = result.plot_curves(name).axes[0]
+        assert axes.get_ylabel() == name
+        drawn = np.stack([line.get_ydata() for line in axes.lines])
+        np.testing.assert_allclose(drawn, result.series(name).values[:, 0], rtol=1e-6)
+    for axes in (result.plot_curves().axes[0], result.plot().axes[1]):
+        assert axes.get_ylabel() == "training loss, mean of 8"
+        assert axes.lines[0].get_ydata()[100] == pytest.approx(noise[0, 0, 93:101].mean())
+    assert made([[1.0], [0.1]]).plot_curves().axes[0].get_ylabel() == "training loss"
+
+
+def test_the_legend_of_the_objective_covers_no_point():
+    final = np.array([[1.0, 1.2], [0.1, 0.3], [0.5, 0.6], [np.nan, 0.5]])
+    for figure in (made(final).plot(), with_choices().plot("schedule"), with_choices().plot()):
+        figure.draw_without_rendering()  # places the legend
+        (legend,) = figure.legends
+        assert "mean" in [text.get_text() for text in legend.get_texts()]
+        place = legend.get_window_extent()
+        assert not any(place.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+        left = figure.axes[0]
+        assert left.get_legend() is None
+
+
 def test_of_thousands_of_points_some_hundreds_are_drawn_and_the_best_among_them():
     final = 1 + np.abs(np.arange(1500) - 701.0)[:, None] / 1000
     axes = made(final).plot_curves().axes[0]

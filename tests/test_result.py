@@ -418,6 +418,21 @@ def test_table_marks_the_best():
     assert rows[2].endswith("1 diverged, 1 done: loss is NaN from update 0")
 
 
+def test_the_table_says_when_a_point_was_pruned():
+    status = np.array([["done", "done"], ["pruned", "pruned"], ["diverged", "pruned"]])
+    result = made(
+        [[0.1, 0.2], [1.0, 1.2], [3.0, 1.0]],
+        metrics={"val": [[1, 1], [2, 2], [3, 3]]},
+        status=status,
+        causes=np.where(status == "diverged", "loss is infinite from update 3", ""),
+        stopped_at=np.array([40, 20, 10]),
+    )
+    _, *rows = result.table().splitlines()
+    assert rows[1].split()[-5:] == ["2", "±0", "pruned", "at", "20"]
+    assert rows[2].endswith("1 diverged, 1 pruned at 10: loss is infinite from update 3")
+    assert "pruned at 20" in result._repr_html_()
+
+
 def test_to_pandas():
     frame = made([[1.0, 1.2], [0.1, 0.3]], metrics={"val": [[1, 2], [3, 4]]}).to_pandas()
     assert list(frame.columns) == ["lr", "seed", "train_loss", "val", "status", "cause"]
@@ -440,6 +455,9 @@ def test_a_result_of_a_function_has_curves_in_place_of_losses():
     frame = result.to_pandas("loss")
     assert frame.shape == (3 * 2 * 30, 4)
     np.testing.assert_array_equal(frame["loss"], result.curves["loss"].ravel())
+    # The entries of a function's curve need not be updates; pictures call the axis the same.
+    assert frame["time"].tolist() == list(range(30)) * 6
+    assert result.plot_curves("loss").axes[0].get_xlabel() == "time"
     dataset = result.to_xarray()
     assert dataset["curves/return"].sel(lr=0.01, seed="1").shape == (60,)
     assert dataset["curves/loss"].sel(lr=0.01, seed="1").shape == (30,)
@@ -611,6 +629,24 @@ def test_a_series_of_every_kind():
         result.to_pandas("loss")
 
 
+def test_the_name_of_a_monitor_stands_for_all_entries_of_its_dict():
+    monitors = {f"cosine/{part}": np.full((2, 1, 4), i) for i, part in enumerate("abcd")}
+    monitors["cosine_of_all"] = np.ones((2, 1, 4))
+    result = made([[1.0], [0.1]], monitors=monitors, record_every=10)
+    frame = result.to_pandas("cosine")
+    assert list(frame.columns) == ["lr", "seed", "step", *(f"cosine/{part}" for part in "abcd")]
+    assert frame["step"].tolist() == [0, 10, 20, 30] * 2
+    assert frame["cosine/c"].unique().tolist() == [2]
+    assert result.to_pandas("cosine/b")["cosine/b"].tolist() == [1] * 8
+    panels = result.plot_curves("cosine").axes[:4]
+    assert [axes.get_ylabel() for axes in panels] == [f"cosine/{part}" for part in "abcd"]
+    assert [set(axes.lines[0].get_ydata()) for axes in panels] == [{0}, {1}, {2}, {3}]
+    for name in ("cosine/", "cos", "cosine/e"):
+        for view in (result.to_pandas, result.plot_curves):
+            with pytest.raises(ValueError, match="`curve` must be one of"):
+                view(name)
+
+
 class Pair(NamedTuple):
     first: object
     second: object
@@ -660,8 +696,37 @@ def test_save_and_load(tmp_path):
     whole = SweepResult.load(tmp_path / "result.npz", like=PARAMS).best.params
     assert jax.tree.structure(whole) == jax.tree.structure(PARAMS)
     jax.tree.map(np.testing.assert_array_equal, whole, PARAMS)
-    with pytest.raises(ValueError, match="`like` must have the 5 leaves of the file, got 1"):
+    with pytest.raises(ValueError, match=r"`like` must have the 5 leaves .* got 1 leaves"):
         SweepResult.load(tmp_path / "result.npz", like=np.ones(3))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Statistics:
+    mean: object
+    count: object
+
+
+@pytest.mark.parametrize("params", [PARAMS, Pair(np.ones(2), np.zeros(3)), (np.ones(2), {})])
+@pytest.mark.parametrize("state", [Statistics(np.arange(3.0), np.array(4)), None])
+def test_like_restores_parameters_and_state(tmp_path, params, state):
+    path = tmp_path / "r.npz"
+    made([[1.0], [0.1]], params=params, best_state=state).save(path)
+    same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
+    # Parameters alone, as for a task without a state.
+    best = SweepResult.load(path, like=params).best
+    same(best.params, params)
+    if state is None:
+        assert best.state is None
+        with pytest.raises(ValueError, match="`like` must have the"):
+            SweepResult.load(path, like=(params, Statistics(0, 0)))
+        return
+    assert not isinstance(best.state, Statistics)
+    best = SweepResult.load(path, like=(params, state)).best
+    same(best.params, params)
+    same(best.state, state)
+    with pytest.raises(ValueError, match=r"\(params, state\) of . and 2 leaves, got"):
+        SweepResult.load(path, like=(params, Statistics(0, None)))
 
 
 def test_choices_and_curves_survive_the_file(tmp_path):

@@ -1,7 +1,7 @@
 """Pictures of a sweep over one hyperparameter, from plain arrays."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ BEST = "#1b7837"
 DRAWN = 300  # curves in a panel, at most; more take seconds and cover each other
 # A picture of up to this number of choices has a legend that can be read.
 LEGEND = 20
+ROW = 3  # panels beside each other, at most
 
 
 class Swept(NamedTuple):
@@ -102,7 +103,7 @@ def sweep(
     order = np.argsort(swept.values, kind="stable")
     place = None if best is None else int(np.flatnonzero(order == best)[0])
     swept = swept._replace(values=swept.values[order])
-    figure = canvas.figure(11 if curves else 6, 4.2)
+    figure = canvas.figure(11 if curves else 6, 4.6)
     panels = np.atleast_1d(figure.subplots(1, 2 if curves else 1))
     left = panels[0]
     lost = diverged[order]
@@ -116,21 +117,30 @@ def sweep(
     left.grid(alpha=0.3, which="both", lw=0.5)
     if note:
         _say(left, note)
-    if left.get_legend_handles_labels()[0]:
-        left.legend(fontsize=8, framealpha=0.9)
+    if handles := left.get_legend_handles_labels()[0]:
+        # Below the panels: within, it would cover points of a flat or a full panel.
+        style = {"fontsize": 8, "frameon": False, "ncols": 3 if curves else 2}
+        figure.legend(handles=handles, loc="outside lower left", **style)
     if curves:
-        _panel(figure, panels[1], swept, _ordered(curves, order), lost, place)
+        colors = _Colors(swept)
+        _panel(panels[1], colors, swept, _ordered(curves, order), lost, place)
+        colors.explain(figure, [panels[1]])
     return figure
 
 
 def curves(
-    swept: Swept, curves: Curves, diverged: np.ndarray, *, best: int | None = None, note: str = ""
+    swept: Swept,
+    several: Sequence[Curves],
+    diverged: np.ndarray,
+    *,
+    best: int | None = None,
+    note: str = "",
 ) -> "Figure":
-    """The curves of a sweep in one panel, averaged over seeds and coloured by a hyperparameter.
+    """Curves of a sweep, a panel for each, averaged over seeds and coloured by a hyperparameter.
 
     Args:
       swept: The hyperparameter.
-      curves: The curves.
+      several: The curves of each panel, at least one.
       diverged: Which lanes diverged, `[points, seeds]`.
       best: Index of the best point, whose curve is bold; or `None`.
       note: What to say in the panel, such as why there is no best point.
@@ -144,11 +154,21 @@ def curves(
     order = np.argsort(swept.values, kind="stable")
     place = None if best is None else int(np.flatnonzero(order == best)[0])
     swept = swept._replace(values=swept.values[order])
-    figure = canvas.figure(7.5, 4.5)
-    axes = figure.subplots()
-    _panel(figure, axes, swept, _ordered(curves, order), diverged[order], place)
+    columns = min(len(several), ROW)
+    rows = -(-len(several) // columns)
+    # A single panel is larger than one among several.
+    size = (7.5, 4.5) if len(several) == 1 else (4.6 * columns + 1, 3.5 * rows)
+    figure = canvas.figure(*size)
+    places = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    panels = list(places[: len(several)])
+    for empty in places[len(several) :]:
+        empty.remove()
+    colors = _Colors(swept)
+    for axes, curves in zip(panels, several, strict=True):
+        _panel(axes, colors, swept, _ordered(curves, order), diverged[order], place)
+    colors.explain(figure, panels)
     if note:
-        _say(axes, note)
+        _say(panels[0], note)
     return figure
 
 
@@ -251,17 +271,18 @@ def _band(axes: "Axes", band: Band) -> None:
 
 
 def _panel(
-    figure: "Figure",
     axes: "Axes",
+    colors: "_Colors",
     swept: Swept,
     curves: Curves,
     diverged: np.ndarray,
     best: int | None,
 ) -> None:
     """One curve for each point, the best one bold, the diverged ones dotted."""
-    colors = _Colors(swept)
-    # Single batches are noisy: a running mean over a fiftieth of the curve shows its course.
-    window = max(len(curves.at) // 50, 1)
+    # Single batches are noisy: a running mean over a fiftieth of the losses shows their course.
+    # A monitor is drawn as it is, because its jumps, such as those of a rate, are what is looked
+    # for.
+    window = max(len(curves.at) // 50, 1) if curves.name == "train_loss" else 1
     means = [_running_mean(_mean(runs), window) for runs in curves.values]
     # A few evaluations are points in time, and a line of two of them is easily overlooked.
     dots = "." if len(curves.at) < 30 else ""
@@ -285,9 +306,10 @@ def _panel(
     lost = ", diverged dotted" if diverged.any() else ""
     title = "training curves" if curves.name == "train_loss" else f"{curves.words} along the runs"
     few = f", {DRAWN} of {len(means)} points" if len(means) > DRAWN else ""
-    axes.set(xlabel=curves.clock, ylabel=curves.words, title=title + lost + few)
+    smoothed = f", mean of {window}" if window > 1 else ""
+    title = textwrap.fill(title + lost + few, 64)
+    axes.set(xlabel=curves.clock, ylabel=curves.words + smoothed, title=title)
     axes.grid(alpha=0.3, which="both", lw=0.5)
-    colors.explain(figure, axes)
 
 
 def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndarray | None) -> None:
@@ -349,14 +371,14 @@ class _Colors:
             return f"C{int(value) % 10}"
         return self._scale.to_rgba(value)
 
-    def explain(self, figure: "Figure", axes: "Axes") -> None:
+    def explain(self, figure: "Figure", panels: "Sequence[Axes]") -> None:
         """A colour bar for numbers; a legend for choices, and for the best point."""
         import matplotlib.lines
 
-        handles = list(axes.get_legend_handles_labels()[0])
+        handles = list(panels[0].get_legend_handles_labels()[0])
         labels = self._swept.labels
         if labels is None:
-            bar = figure.colorbar(self._scale, ax=axes, label=self._swept.words)
+            bar = figure.colorbar(self._scale, ax=list(panels), label=self._swept.words)
             finite = self._swept.values[np.isfinite(self._swept.values)]
             if np.all(finite > 0) and _is_narrow(finite):
                 canvas.plain_numbers(bar.ax.yaxis)
@@ -365,7 +387,8 @@ class _Colors:
                 text = shortened(labels[i], 40)
                 handles.append(matplotlib.lines.Line2D([], [], color=f"C{i % 10}", label=text))
         if handles:
-            axes.legend(handles=handles, fontsize=8, framealpha=0.9, loc="best")
+            # One legend for all panels: the colours and the best point are the same in each.
+            panels[0].legend(handles=handles, fontsize=8, framealpha=0.9, loc="best")
 
 
 def _is_narrow(values: np.ndarray) -> bool:

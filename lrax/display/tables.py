@@ -14,12 +14,17 @@ def spread(values: np.ndarray) -> str:
     return f"{known.mean():.4g}" + (f" ±{np.ptp(known) / 2:.2g}" if len(values) > 1 else "")
 
 
-def summary(status: np.ndarray, causes: np.ndarray | None = None) -> str:
-    """The status of a point's lanes, and why the first diverged one did.
+def summary(
+    status: np.ndarray, causes: np.ndarray | None = None, stopped_at: int | None = None
+) -> str:
+    """The status of a point's lanes, why the first diverged one did, and when it was pruned.
 
     One word if the lanes agree, else the number of lanes with each word.
     """
     words, counts = np.unique(status, return_counts=True)
+    if stopped_at is not None:
+        # A pruned point's loss is that of an earlier update, which its row must say.
+        words = [f"pruned at {stopped_at}" if word == "pruned" else word for word in words]
     text = str(words[0])
     if len(words) > 1:
         text = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))

@@ -20,10 +20,12 @@ class Frames(WithSeries):
 
         Without `curve`: hyperparameters, seed, training loss, metrics, status and cause, one row
         for every lane. With the name of a curve the long form, one row for every lane and time:
-        hyperparameters, seed, step and the curve. A choice is given by its label.
+        hyperparameters, seed, step and the curve. Curves of a `sweep_function` have `time` (0, 1,
+        ...) in place of `step`. A choice is given by its label.
 
         Args:
-          curve: `"train_loss"` or the name of a monitor, an evaluation, an aux or a curve.
+          curve: `"train_loss"` or the name of a monitor, an evaluation, an aux or a curve. The name
+            of a monitor that returned a dict gives one column for each entry.
 
         Returns:
           The DataFrame.
@@ -35,12 +37,13 @@ class Frames(WithSeries):
         pandas = _require.extra("pandas", "sweep")
         columns = self._lanes()
         if curve is not None:
-            series = self.series(curve)
-            times = len(series.at)
+            several = self._series_of(curve)
+            at = several[0].at
+            times = len(at)
             # Each lane repeats for all its times, in the order of `ravel`.
             columns = {name: np.repeat(values, times) for name, values in columns.items()}
-            columns["step"] = np.tile(series.at, self.status.size)
-            columns[curve] = series.values.ravel()
+            columns[self._clock(several[0].name)] = np.tile(at, self.status.size)
+            columns |= {series.name: series.values.ravel() for series in several}
             return pandas.DataFrame(columns)
         if self.has_losses:
             columns["train_loss"] = self.final_losses.ravel()

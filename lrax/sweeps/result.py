@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _require
 from . import grid, merging, saving, statistics
-from .best import Params
+from .best import Params, State
 from .statistics import Paired
 from .views import Views
 
@@ -360,16 +360,20 @@ class SweepResult(Views):
         saving.save(self, _require.path("path", path))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], like: Params = None) -> "SweepResult":
+    def load(
+        cls, path: str | os.PathLike[str], like: Params | tuple[Params, State] = None
+    ) -> "SweepResult":
         """Reads a result that `save` wrote.
 
         Loading can run no code: the file holds arrays and JSON.
 
         Args:
           path: The file.
-          like: A pytree with the structure of the best parameters, such as `task.init(key)`. Needed
-            only where they are more than dicts, lists and tuples; without it other nodes come back
-            as dicts by field name.
+          like: A pytree with the structure of the best parameters, or a pair (params, state) with
+            those of the parameters and of the model's state: what `task.init(key)` returns. Needed
+            only where they are more than dicts, lists and tuples, as those of Flax NNX and Equinox
+            are. Without it other nodes come back as dicts by field name. With the parameters alone
+            this still holds for the state.
 
         Returns:
           The `SweepResult`.

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ..schedules.schedule import Schedule
-from .best import Choice, Params
+from .best import Choice, Params, State
 from .merging import GROUPS
 from .storage import store
 
@@ -44,7 +44,9 @@ def save(result: Result, path: str | os.PathLike[str]) -> None:
     store.save(path, arrays, facts)
 
 
-def load(path: str | os.PathLike[str], like: Params = None) -> dict[str, Any]:
+def load(
+    path: str | os.PathLike[str], like: Params | tuple[Params, State] = None
+) -> dict[str, Any]:
     """The fields of a `SweepResult` that `save` wrote."""
     arrays, facts = store.load(path)
     try:
@@ -54,7 +56,8 @@ def load(path: str | os.PathLike[str], like: Params = None) -> dict[str, Any]:
         what = store.RESULT.partition("/")[0]
         raise ValueError(f"`path` must be a whole file of a {what}, got {path}: {error}") from error
     if like is not None:
-        fields["best_params"] = _alike(_leaves(arrays, "best_params"), like)
+        leaves = {name: _leaves(arrays, name) for name in ("best_params", "best_state")}
+        fields |= _alike(leaves, like, stateful=fields["best_state"] is not None)
     return fields
 
 
@@ -103,14 +106,25 @@ def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     return [arrays[key] for key in sorted(stored, key=_index)]
 
 
-def _alike(leaves: list[np.ndarray], like: Params) -> Params:
-    """Leaves in the structure of `like`."""
-    wanted = jax.tree.structure(like)
-    if wanted.num_leaves != len(leaves):
+def _alike(
+    leaves: dict[str, list[np.ndarray]], like: Params | tuple[Params, State], *, stateful: bool
+) -> dict[str, Any]:
+    """The best parameters in the structure of `like`, and the best state if `like` has one."""
+    # Parameters may be a tuple of two themselves. The numbers of leaves tell which one it is.
+    trees = {"best_params": like}
+    if stateful and isinstance(like, tuple) and len(like) == 2:
+        pair = dict(zip(leaves, like, strict=True))
+        if all(len(jax.tree.leaves(pair[name])) == len(leaves[name]) for name in leaves):
+            trees = pair
+    wanted = {name: jax.tree.structure(tree) for name, tree in trees.items()}
+    params, state = map(len, leaves.values())
+    if wanted["best_params"].num_leaves != params:
+        pair = f", or be (params, state) of {params} and {state} leaves" if stateful else ""
         raise ValueError(
-            f"`like` must have the {len(leaves)} leaves of the file, got {wanted.num_leaves}"
+            f"`like` must have the {params} leaves of the file's parameters{pair},"
+            f" got {wanted['best_params'].num_leaves} leaves"
         )
-    return jax.tree.unflatten(wanted, leaves)
+    return {name: jax.tree.unflatten(tree, leaves[name]) for name, tree in wanted.items()}
 
 
 def _described(choice: Choice) -> Any:

@@ -1,6 +1,6 @@
 """The curves of a record by their names: losses, monitors, evaluations, aux and a user's own."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,21 @@ class WithSeries(Record):
         if name in self.evaluations:
             return Series(name, self.evaluated_at, self.evaluations[name])
         return Series(name, self.loss_every * np.arange(self.aux[name].shape[-1]), self.aux[name])
+
+    def _series_of(self, curve: str | None) -> list[Series]:
+        """A curve as a list of one; all entries of a monitor that returned a dict, by its name."""
+        if isinstance(curve, str) and curve not in self._series_names():
+            # Within a group all curves have the same times, so the entries fit into one table.
+            for group in (self.monitors, self.evaluations, self.aux):
+                entries = [name for name in group if name.startswith(f"{curve}/")]
+                if entries:
+                    return list(map(self.series, entries))
+        return [self.series(curve)]
+
+    def _clock(self, curve: str) -> Literal["step", "time"]:
+        """The name of a curve's axis of times, in every table and picture."""
+        # The entries of a function's own curve need not be updates, so they are no steps.
+        return "time" if curve in self.curves else "step"
 
     def _series_names(self) -> list[str]:
         groups = (self.curves, self.monitors, self.evaluations, self.aux)

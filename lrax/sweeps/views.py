@@ -26,7 +26,8 @@ class Views(Frames):
         """A text table of the points: hyperparameters, training loss, metrics and status.
 
         Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the
-        best point, `best`. Behind the status is why a lane diverged. If `select` is not `"last"`,
+        best point, `best`. Behind the status is why a lane diverged, or after how many updates a
+        point was pruned; the numbers of a pruned point are from then. If `select` is not `"last"`,
         the numbers that rank the points have a column of their own.
 
         Returns:
@@ -49,7 +50,8 @@ class Views(Frames):
             row = ["*" if point == best else ""]
             row += [self.shown(name, point) for name in self.hyperparams]
             row += [spread(values[point]) for values in columns.values()]
-            rows.append([*row, summary(self.status[point], self.causes[point])])
+            why = self.causes[point], int(self.stopped_at[point])
+            rows.append([*row, summary(self.status[point], *why)])
         return rows
 
     @property
@@ -78,8 +80,8 @@ class Views(Frames):
         The other hyperparameters are at their best if the points are a product. The spread over
         seeds is shaded, diverged lanes are marked. The star and the bold curve are the best point
         of the grid, `best`; the green line and band are the interpolated `optimum()`. The right
-        panel has the training losses, or of a `sweep_function` the curve that belongs to the
-        objective.
+        panel has the training losses, smoothed as `plot_curves` does, or of a `sweep_function` the
+        curve that belongs to the objective.
 
         Args:
           name: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -119,10 +121,14 @@ class Views(Frames):
     def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
         """A figure of one curve of all points, averaged over seeds; the best point's is bold.
 
+        From 100 records on, training losses are drawn as means of the last fiftieth of the records,
+        because those of single batches are noisy; the label of the axis says so. Other curves are
+        drawn as they were recorded.
+
         Args:
-          curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. By
-            default the training loss; of a `sweep_function` the curve that belongs to the
-            objective.
+          curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. The
+            name of a monitor that returned a dict draws a panel for each entry. By default the
+            training loss; of a `sweep_function` the curve that belongs to the objective.
           by: The hyperparameter of the colours; by default the first numeric one.
 
         Returns:
@@ -132,14 +138,14 @@ class Views(Frames):
           ValueError: if there is no such curve or hyperparameter.
           ImportError: if matplotlib is not installed.
         """
-        series = self.series(curve)
+        several = self._series_of(curve)
         if by is not None:
             _require.choice("by", by, self.hyperparams)
         name, _ = self._line(by, scattered=True)
         points = np.arange(len(self.status))
         return swept.curves(
             self._swept(name, points),
-            self._curves(series),
+            list(map(self._curves, several)),
             self.status == "diverged",
             best=self._best,
             note=self.why_no_best,
@@ -236,8 +242,7 @@ class Views(Frames):
             high = mode_of(series.name, mode) == "max"
         except ValueError:  # a monitor's name says nothing of a direction
             high = False
-        clock = "time" if series.name in self.curves else "step"
-        return Curves(series.name, series.at, series.values, not high, clock)
+        return Curves(series.name, series.at, series.values, not high, self._clock(series.name))
 
     def _means(self) -> np.ndarray:
         """The objective of every point, `[points]`; NaN where a lane has none.
