@@ -4,7 +4,6 @@ The law: such a call succeeds where the value has a meaning, or raises a ValueEr
 that names the argument, as the caller knows it, in backticks.
 """
 
-import dataclasses
 import inspect
 import re
 from typing import Any
