@@ -484,8 +484,8 @@ BAD_CALLS = [
     ("cosine_restarts", dict(peak=1, first=0), "`first` must be finite and positive, got 0"),
     (
         "cosine_restarts",
-        dict(peak=1, first=9, mult=0.5),
-        "`mult` must be finite and at least 1, got 0.5",
+        dict(peak=1, first=9, mult=0),
+        "`mult` must be finite and positive, got 0",
     ),
     (
         "cosine_restarts",

@@ -10,10 +10,11 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import real
 from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import FEW, as_shape, between, divided, pick, power, progress, whole_power
-from .staging import held, known, maximum, minimum, stack, where
+from .staging import held, known, log, maximum, minimum, stack, where
 
 LEVELS = 6  # the first 2^6 - 1 cycles of restarts may grow
 FAR = 2.0**40  # no schedule has as many steps
@@ -108,8 +109,8 @@ def cosine_restarts(
     Args:
       peak: Rate at the start of the first cycle, at least 0.
       first: Length of the first cycle in optimizer updates, above 0.
-      mult: Length of a cycle in lengths of the one before, at least 1. After 63 cycles they grow no
-        further.
+      mult: Length of a cycle in lengths of the one before, above 0. After 63 cycles they grow no
+        further. With less than 1 they end after `first / (1 - mult)` updates, and `end` is held.
       end: Rate that each cycle falls to, at least 0.
       decay: Peak of a cycle in peaks of the one before, at least 0. (Keras' `m_mul` scales the
         distance to `end`: `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
@@ -132,8 +133,7 @@ def cosine_restarts(
     """
     hyperparams = _require.real(peak=peak, first=first, mult=mult, end=end, decay=decay)
     _require.nonnegative(hyperparams, "peak", "end", "decay")
-    _require.positive(hyperparams, "first")
-    _require.at_least(hyperparams, 1, "mult")
+    _require.positive(hyperparams, "first", "mult")
     if cycles is not None:
         hyperparams |= _require.real(cycles=cycles)
         _require.at_least(hyperparams, 1, "cycles")
@@ -142,6 +142,39 @@ def cosine_restarts(
 
 @builder(cosine_restarts, landmarks=landmarks.cosine_restarts)
 def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
+    if known(mult) and mult >= 1:
+        return _growing(count, peak, first, mult, end, decay, cycles)
+    shorter = _shrinking(count, peak, first, mult, end, decay, cycles)
+    if known(mult):
+        return shorter
+    longer = _growing(count, peak, first, where(mult < 1, 1.0, mult), end, decay, cycles)
+    return where(mult < 1, shorter, longer)
+
+
+def _shrinking(count, peak, first, mult, end, decay, cycles):
+    """Cycles that become shorter, found by the steps left until the last of them ends."""
+    # A number that is valid where this branch is not taken, and none that float32 has not.
+    mult = maximum(where(mult < 1, mult, 0.5), 2.0**-90)
+    total = first / (1 - mult)
+    # The whole steps are subtracted first, so that the few steps left have all their digits.
+    whole = total - total % 1
+    left = held(whole) - maximum(real(count), 0) + (total - held(whole))
+    inside = left > 0
+    left = where(inside, left, total)
+    # Cycle i begins where total * mult^i is left. A count next to a restart is at the restart,
+    # because the logarithm is rounded.
+    slope = log(mult)
+    cycle = held(jnp.log(left / total) / slope)
+    near = jnp.round(cycle)
+    index = where(abs((cycle - near) * held(slope)) < 4e-6, near, jnp.floor(cycle))
+    begin, close = total * mult**index, total * mult ** (index + 1)
+    length, rest = begin - close, maximum(left - close, 0)
+    rate = between(peak * whole_power(decay, index), end, begin - left, rest, length, "cosine")
+    going = inside if cycles is None else inside & (index < cycles)
+    return where(going, rate, end)
+
+
+def _growing(count, peak, first, mult, end, decay, cycles):
     table = _lengths_and_ends(first, mult, cycles)
     if table is not None:
         lengths, ends = table
@@ -243,6 +276,10 @@ def one_cycle(
     _require.at_most(
         f"`pct_start` must be at most {limit} with {phases} phases", hyperparams["pct_start"], limit
     )
+    with np.errstate(all="ignore"):
+        init = hyperparams["peak"] / hyperparams["div"]
+        rates = {"peak` / `div": init, "peak` / `div` / `final_div": init / hyperparams["final_div"]}
+    _require.nonnegative(rates, *rates)
     words = {"phases": Static(phases), "shape": as_shape("shape", shape)}
     return Schedule(_one_cycle, {**hyperparams, **words})
 

@@ -12,6 +12,10 @@ from .shapes import between, times
 from .staging import held, log, maximum, minimum, plus, where
 
 
+# Less is as good as no time at all, and float32's smallest numbers are zeros to XLA.
+SHORTEST = 2.0**-90
+
+
 def exponential(
     init: ArrayLike,
     rate: ArrayLike,
@@ -63,6 +67,7 @@ def exponential(
 
 @builder(exponential, landmarks=landmarks.exponential)
 def _exponential(count, init, rate, steps, begin, end, staircase):
+    steps = maximum(steps, SHORTEST)
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the
     # gradient for one. One period is always made, by which a stair of any height is reached.
     last = held(steps * maximum(80 / abs(log(rate)), 1))
@@ -117,6 +122,7 @@ def inverse_time(
 
 @builder(inverse_time, landmarks=landmarks.inverse_time)
 def _inverse_time(count, init, rate, steps, staircase):
+    steps = maximum(steps, SHORTEST)
     since = maximum(count, 0)
     return init / (1 + rate * (times(since, steps) if staircase else since / steps))
 
