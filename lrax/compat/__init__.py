@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_config"]
 
-_FRAMEWORKS = (
+FRAMEWORKS = (
     "big_vision",
     "composer",
     "deepspeed",
@@ -51,10 +51,10 @@ _FRAMEWORKS = (
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in _FRAMEWORKS:
+    if name in FRAMEWORKS:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FRAMEWORKS})
+    return sorted({*globals(), *FRAMEWORKS})

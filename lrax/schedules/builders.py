@@ -42,6 +42,7 @@ class Declaration:
 
 
 _DECLARED: dict[Formula, Declaration] = {}
+_NAMED: dict[str, Declaration] = {}
 
 
 def builder(
@@ -73,6 +74,7 @@ def builder(
 
     def declare(formula: Formula) -> Formula:
         _DECLARED[formula] = declaration
+        _NAMED[declaration.name] = declaration
         return formula
 
     return declare
@@ -84,6 +86,11 @@ def declared(formula: Formula) -> Declaration | None:
         return _DECLARED.get(formula)
     except TypeError:  # a callable object that cannot be hashed
         return None
+
+
+def named(name: str) -> Declaration | None:
+    """The declaration that prints under a name, if there is one."""
+    return _NAMED.get(name)
 
 
 def name_of(formula: Formula) -> str:

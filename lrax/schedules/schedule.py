@@ -19,7 +19,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
-from . import builders, display, lanes
+from . import builders, display, lanes, plain
 from .builders import builder
 from .span import span
 
@@ -152,6 +152,48 @@ class Schedule:
                     f"`steps` must be an int or an array of one axis, got shape {counts.shape}"
                 )
         return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts)), 0, -1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schedule in values of JSON: the builder's name and its arguments.
+
+        `json.dumps` takes the dict, and `Schedule.from_dict` gives the schedule back.
+
+        Returns:
+          A dict with the entries "schedule" and "arguments". A schedule among the arguments is
+          such a dict again.
+
+        Raises:
+          ValueError: if the schedule holds a function, a formula of your own, or a traced number.
+
+        Example:
+          >>> lrax.constant(0.5).to_dict()
+          {'schedule': 'constant', 'arguments': {'value': 0.5}}
+        """
+        return plain.to_dict(self)
+
+    @classmethod
+    def from_dict(cls, described: Any) -> "Schedule":
+        """The schedule that `to_dict` described.
+
+        Only builders of lrax are called, and no other code is run, so the dict may come from a file
+        that you do not trust.
+
+        Args:
+          described: What `to_dict` returned, or the same read by `json.loads`.
+
+        Returns:
+          A `Schedule`.
+
+        Raises:
+          ValueError: if `described` is no such dict, names no builder of lrax, is deeper than 50
+            levels, or has an argument that the builder refuses.
+          TypeError: if an argument has the wrong type.
+
+        Example:
+          >>> lrax.Schedule.from_dict({"schedule": "constant", "arguments": {"value": 0.5}})
+          constant(value=0.5)
+        """
+        return plain.from_dict(described)
 
     def span(self) -> int | None:
         """How many updates a picture shows: all and a tenth more; None if a number is traced."""
