@@ -58,7 +58,7 @@ def heatmap(
         at = np.searchsorted(rows, y.values[point]), np.searchsorted(columns, x.values[point])
         tried[at] = True
         cells[at] = better(cells[at], values[point])
-    # Scattered points would leave most cells empty.
+    # A random search has hardly a value twice. Scattered points would leave most cells empty.
     lattice = tried.size > 0 and tried.mean() > 0.5
     width, height = 6.4, 4.8
     if lattice:
@@ -146,6 +146,7 @@ def _dots(
     filled = colors.to_rgba(values[known])
     across, up = x.values, y.values
     axes.scatter(across[known], up[known], c=filled, s=90, edgecolor="0.3", lw=0.6, zorder=2)
+    # An empty line would still have its place in the legend.
     label = "diverged" if (~known).any() else None
     axes.plot(across[~known], up[~known], "x", color=DIVERGED, ms=7, label=label)
     if best is not None:
@@ -207,6 +208,7 @@ def parallel(
     if best is not None:
         line = heights[best]
         axes.plot(places, line, "o-", color=BEST, lw=2.6, ms=5, zorder=5)
+        # Right of the ticks' texts, which stand beside the last axis.
         style: dict[str, Any] = {"color": BEST, "va": "center", "fontweight": "bold"}
         axes.text(places[-1] + 0.22, line[-1], "best", **style)
     if note:
@@ -283,5 +285,6 @@ def _colors(values: np.ndarray, mode: str) -> Any:
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
     scale = matplotlib.colors.LogNorm if _by_ratio(known, mode) else matplotlib.colors.Normalize
+    # Equal ends would leave the scale without a length.
     norm = scale(low, high if high > low else low + 1)
     return matplotlib.cm.ScalarMappable(norm, "viridis_r" if mode == "min" else "viridis")

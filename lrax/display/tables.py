@@ -8,6 +8,7 @@ import numpy as np
 
 def spread(values: np.ndarray) -> str:
     """The mean over seeds, with half their range behind the ±; a dash if none is finite."""
+    # The mean of two losses of 3e38 overflows in single precision.
     known = values[np.isfinite(values)].astype(np.float64)
     if not known.size:
         return "-"

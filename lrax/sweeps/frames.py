@@ -40,6 +40,7 @@ class Frames(WithSeries):
             several = self._series_of(curve)
             at = several[0].at
             times = len(at)
+            # The long form is what seaborn, plotnine and `groupby` take.
             # Each lane repeats for all its times, in the order of `ravel`.
             columns = {name: np.repeat(values, times) for name, values in columns.items()}
             columns[self._clock(several[0].name)] = np.tile(at, self.status.size)
@@ -56,6 +57,7 @@ class Frames(WithSeries):
         """The columns that say which lane a row is of."""
         points, seeds = self.status.shape
         columns = {name: np.repeat(self._plain(name), seeds) for name in self.hyperparams}
+        # Points vary slowest, as in `values.ravel()` of arrays `[points, seeds]`.
         columns["seed"] = np.tile(self.seeds, points)
         return columns
 
@@ -98,6 +100,7 @@ class Frames(WithSeries):
 
         coords: dict[str, Any] = {"seed": self.seeds}
         for name, values in axes.items():
+            # Without a product a hyperparameter is no dimension, but a coordinate of the points.
             if not product:
                 coords[name] = ("point", self._plain(name))
             elif name in self.labels:

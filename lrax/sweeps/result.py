@@ -152,6 +152,7 @@ class SweepResult(Views):
             )
         line = line[kept]
         start = self._initial(initial)
+        # With the sign of the scores, for which lower is better.
         start = start if self.mode == "min" else -start
         return statistics.sensitivity(rates[kept], self.reached[line], start[line])
 
@@ -213,6 +214,7 @@ class SweepResult(Views):
         if reference is None:
             self._require_best()
             reference = int(self.ranking[0])
+        # An index from the end would be taken for another point by `Paired.reference`.
         elif _require.count("reference", reference, 0) >= len(self.status):
             raise ValueError(
                 f"`reference` must be an index of one of {len(self.status)} points, got {reference}"
@@ -310,6 +312,7 @@ class SweepResult(Views):
         values = np.unique(self.hyperparams[name][points])
         if name not in self.labels:
             return values
+        # A file keeps no functions, and a label cannot be trained.
         if name not in self.choices:
             raise ValueError(
                 f"the file of this result holds labels in place of the choices of {name!r}, so"
@@ -335,6 +338,7 @@ class SweepResult(Views):
           TypeError: if one is not a `SweepResult`.
         """
         merged = self
+        # One after the other, so that a point of two results is taken from the first.
         for i, other in enumerate(others):
             if not isinstance(other, SweepResult):
                 raise TypeError(f"`others[{i}]` must be a SweepResult, got {type(other).__name__}")
@@ -347,8 +351,9 @@ class SweepResult(Views):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to one `.npz` file of arrays and a JSON text, whole or not at all.
 
-        `SweepResult.load` reads it, and so does `numpy.load` without lrax. Schedules on an axis of
-        choices are stored whole. Other choices, such as functions, are stored by their label.
+        `SweepResult.load` reads it, and so does `numpy.load` without lrax. An axis of choices is
+        stored whole if `Schedule.to_dict` can describe each of its choices. Otherwise its labels
+        alone are stored, as for functions and for schedules that hold a function.
         `kept`, the state of all lanes for `resume=`, is not stored: use `checkpoint=` for that.
 
         Args:

@@ -142,6 +142,7 @@ class Views(Frames):
         if by is not None:
             _require.choice("by", by, self.hyperparams)
         name, _ = self._line(by, scattered=True)
+        # All points, also those off the line through the best one: colours tell them apart.
         points = np.arange(len(self.status))
         return swept.curves(
             self._swept(name, points),
@@ -225,6 +226,7 @@ class Views(Frames):
 
     def _band(self, name: str, line: np.ndarray) -> Band | None:
         """The interpolated optimum, where the axis is numeric and positive."""
+        # Choices have no order, and no parabola goes through a single point.
         if name in self.labels or self._best is None or len(line) < 2:
             return None
         values = self.hyperparams[name][line]
