@@ -329,3 +329,8 @@ def test_a_rule_sees_its_own_group_alone():
 def test_a_rule_is_made_of_functions(functions, name):
     with pytest.raises(TypeError, match=f"`{name}` must be a function, got"):
         lrax.RateRule(*functions)
+
+
+def test_a_rule_in_the_place_of_a_rate_is_explained():
+    with pytest.raises(ValueError, match=r"optax\.chain\(optax\.scale_by_adam\(\), lrax\.scale_by"):
+        optax.adam(0.1 * lrax.controllers.plateau())

@@ -82,6 +82,14 @@ class RateRule:
 
 def product(left: Factor, right: Factor) -> RateRule:
     """The rule whose rate is the product of two rates."""
+    for factor in (left, right):
+        # `optax.adam(rule)` multiplies what it takes for a number by -1.
+        if isinstance(factor, (int, float)) and factor < 0:
+            raise ValueError(
+                f"a rule must be multiplied by a factor of at least 0, got {factor}. A rule is"
+                " applied by `lrax.scale_by_lr(rule)`, as in `optax.chain(optax.scale_by_adam(),"
+                " lrax.scale_by_lr(rule))`, and not by `optax.adam(rule)`."
+            )
     if not isinstance(left, RateRule):
         return _scaled(as_rule(left, "left"), as_rule(right, "right"))
     if not isinstance(right, RateRule):
