@@ -734,19 +734,36 @@ def test_choices_and_curves_survive_the_file(tmp_path):
     result.save(tmp_path / "r.npz")
     loaded = SweepResult.load(tmp_path / "r.npz")
     assert loaded.table() == result.table()
-    if hasattr(lrax.Schedule, "to_dict"):
-        assert loaded.best.hyperparams == result.best.hyperparams
-    functions = with_choices(choices={"schedule": [lambda count: 0.1] * 3})
-    functions.save(tmp_path / "f.npz")
-    loaded = SweepResult.load(tmp_path / "f.npz")
-    assert loaded.best.hyperparams == {"schedule": "wsd", "embedding": 1.0}
-    with pytest.raises(ValueError, match="holds labels in place of the choices of 'schedule'"):
-        loaded.extend()
+    assert repr(loaded.choices) == repr(result.choices)
+    for again, schedule in zip(loaded.choices["schedule"], SHAPES, strict=True):
+        np.testing.assert_array_equal(again.values(60), schedule.values(60))
+    assert loaded.best.hyperparams["schedule"] is loaded.choices["schedule"][1]
+    own = lambda count: 0.1
+    for choices in ([own] * 3, [*SHAPES[:2], own], [*SHAPES[:2], SHAPES[2] * own]):
+        with_choices(choices={"schedule": choices}).save(tmp_path / "f.npz")
+        loaded = SweepResult.load(tmp_path / "f.npz")
+        assert loaded.best.hyperparams == {"schedule": "wsd", "embedding": 1.0}
+        with pytest.raises(ValueError, match="holds labels in place of the choices of 'schedule'"):
+            loaded.extend()
     function_result().save(tmp_path / "c.npz")
     loaded = SweepResult.load(tmp_path / "c.npz")
     assert not loaded.has_losses
     assert loaded.table() == function_result().table()
     np.testing.assert_array_equal(loaded.curves["return"], function_result().curves["return"])
+
+
+def test_a_builder_that_this_version_lacks_leaves_the_labels(tmp_path, monkeypatch):
+    result = with_choices()
+    result.save(tmp_path / "r.npz")
+
+    def refuses(described):
+        raise ValueError(f"no builder {described['schedule']!r}")
+
+    monkeypatch.setattr(lrax.Schedule, "from_dict", refuses)
+    loaded = SweepResult.load(tmp_path / "r.npz")
+    assert loaded.choices == {}
+    assert loaded.best.hyperparams == {"schedule": "wsd", "embedding": 1.0}
+    assert loaded.table() == result.table()
 
 
 def test_a_real_result_survives_the_file(tmp_path):

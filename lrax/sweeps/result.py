@@ -352,8 +352,9 @@ class SweepResult(Views):
         """Writes the result to one `.npz` file of arrays and a JSON text, whole or not at all.
 
         `SweepResult.load` reads it, and so does `numpy.load` without lrax. An axis of choices is
-        stored whole if `Schedule.to_dict` can describe each of its choices. Otherwise its labels
-        alone are stored, as for functions and for schedules that hold a function.
+        stored whole if all of them are schedules that `Schedule.to_dict` can describe and
+        `Schedule.from_dict` can restore. Otherwise its labels alone are stored, as for functions
+        and for schedules that hold a function.
         `kept`, the state of all lanes for `resume=`, is not stored: use `checkpoint=` for that.
 
         Args:

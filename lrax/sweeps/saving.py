@@ -1,7 +1,6 @@
 """A result as a file: which arrays and which facts it is made of."""
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,6 +48,7 @@ def load(
 ) -> dict[str, Any]:
     """The fields of a `SweepResult` that `save` wrote."""
     arrays, facts = store.load(path)
+    # Arrays and JSON may be whole and yet not those of a result: a file may come from anywhere.
     try:
         fields = _fields(arrays, facts)
         _require_shapes(fields)
@@ -65,7 +65,7 @@ def _fields(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, A
     """The fields of a result from the arrays and facts of a file."""
     fields: dict[str, Any] = {name: facts[name] for name in PLAIN}
     fields |= {name: arrays[name] for name in ARRAYS}
-    fields["losses"] = arrays.get("losses")
+    fields["losses"] = arrays.get("losses")  # a result of `sweep_function` has none
     for group in GROUPS:
         names = facts["order"][group]
         fields[group] = {name: arrays[f"{group}/{name}"] for name in names}
@@ -103,6 +103,7 @@ def _require_shapes(fields: dict[str, Any]) -> None:
 def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     """The leaves of a pytree, in their order."""
     stored = [key for key in arrays if key.startswith(f"{name}/")]
+    # By number, because as texts "10" comes before "2".
     return [arrays[key] for key in sorted(stored, key=_index)]
 
 
@@ -129,24 +130,34 @@ def _alike(
 
 def _described(choice: Choice) -> Any:
     """A choice in JSON's terms; `None` if it has no such form and its label must do."""
-    describe: Callable[[], Any] | None = getattr(choice, "to_dict", None)
     # Code is never stored, so a function or another object has no form.
-    if not isinstance(choice, Schedule) or describe is None:
+    if not isinstance(choice, Schedule):
         return None
     try:
-        return describe()
+        described = choice.to_dict()
+        # Only what can be read again is worth its place in the file.
+        Schedule.from_dict(described)
     except (TypeError, ValueError):  # a schedule with a user's own function inside
         return None
+    return described
 
 
 def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
-    """The axes of choices all of whose entries could be stored."""
-    restore: Callable[[Any], Choice] = getattr(Schedule, "from_dict", lambda entry: entry)
-    return {
-        name: [restore(entry) for entry in entries]
+    """The axes of choices whose entries could all be stored and are known here."""
+    # Entries are looked up by their index, so an axis with a gap is of no use.
+    whole = {
+        name: entries
         for name, entries in described.items()
         if all(entry is not None for entry in entries)
     }
+    choices: dict[str, list[Choice]] = {}
+    for name, entries in whole.items():
+        try:
+            choices[name] = [Schedule.from_dict(entry) for entry in entries]
+        except (TypeError, ValueError):
+            # Another version's builder is no reason to refuse the numbers. The labels remain.
+            continue
+    return choices
 
 
 def _index(name: str) -> int:
