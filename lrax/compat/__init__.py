@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_config"]
 
-FRAMEWORKS = (
+_FRAMEWORKS = (
     "big_vision",
     "composer",
     "deepspeed",
@@ -51,10 +51,10 @@ FRAMEWORKS = (
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in FRAMEWORKS:
+    if name in _FRAMEWORKS:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *FRAMEWORKS})
+    return sorted({*globals(), *_FRAMEWORKS})

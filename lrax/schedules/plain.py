@@ -123,7 +123,7 @@ def _declaration(name: str) -> builders.Declaration | None:
     parts = name.split(".")
     if len(parts) == 3 and parts[0] == "compat":
         # A framework declares its builders when it is loaded. No other module is loaded by name.
-        if parts[1] in importlib.import_module("lrax.compat").FRAMEWORKS:
+        if parts[1] in dir(importlib.import_module("lrax.compat")):
             importlib.import_module(f"lrax.compat.{parts[1]}")
         return builders.named(name)
     declaration = builders.named(name)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from .. import _require
+from ..schedules.builders import declared
 from ..schedules.schedule import Schedule
 from ..schedules.stacks import stack
 from .storage.checkpoint import digest
@@ -141,6 +142,10 @@ def _unstacked(name: str, schedule: Schedule) -> list[Schedule]:
             f"`grid[{name!r}]` must be a Schedule with one axis of lanes, as `lrax.stack` makes it,"
             f" or a list of Schedules, got rates of shape {lanes}"
         )
+    declaration = declared(schedule.formula)
+    if declaration is not None and declaration.build is stack and declaration.shown is not None:
+        # What was stacked, which prints shorter than a stack of one.
+        return list(declaration.shown(schedule.hyperparams)["schedules"])
     return [_lane(schedule, i, lanes[0]) for i in range(lanes[0])]
 
 
