@@ -60,11 +60,12 @@ def float_dtype() -> np.dtype:
 
 
 def real(**values: Any) -> dict[str, Any]:
-    """Turns numbers into leaves: strongly typed floats, made by NumPy so that no device is touched.
+    """Turns numbers into leaves: NumPy's arrays of float64, so that no device is touched.
 
-    A weak type or an integer leaf would cost a second trace and break `jax.grad`, so neither is let
-    through. JAX arrays of the right type stay on their device; others come to the host, for under
-    jit a cast would make tracers of them.
+    A float64 holds a whole number of steps exactly. JAX sees one as a strongly typed float32
+    without x64. A weak type or an integer leaf would cost a second trace and break `jax.grad`, so
+    neither is let through. JAX arrays of the right type stay on their device. Others come to the
+    host, because a cast under jit would make tracers of them.
     """
     return {name: _as_leaf(name, value) for name, value in values.items()}
 
@@ -77,8 +78,7 @@ def _as_leaf(name: str, value: Any) -> Any:
     elif isinstance(value, jax.Array) and value.dtype == dtype and not value.weak_type:
         return value
     elif (array := as_numbers(value)) is not None:
-        with np.errstate(over="ignore"):  # 1e300 becomes an infinity, and an error in `finite`
-            return array.astype(dtype)[()]
+        return array.astype(np.float64)  # a copy: the caller may write into his own
     raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}")
 
 
@@ -256,7 +256,11 @@ def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> Non
         if _CHECKING.get():
             message = f"`{name}` must be {words}, got " + "{value}"
             checkify.check(jnp.all(holds(value)), message, value=value)
-    elif not np.all(holds(np.asarray(value))):
+        return
+    exact = np.asarray(value)
+    with np.errstate(over="ignore"):  # 1e300 is infinite in float32, where the rate is computed
+        rounded = exact.astype(float_dtype())
+    if not (np.all(holds(exact)) and np.all(holds(rounded))):
         raise ValueError(f"`{name}` must be {words}, got {value}")
 
 

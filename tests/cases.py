@@ -9,6 +9,7 @@ else.
 
 import dataclasses
 import functools
+import warnings
 from typing import Any
 
 import jax
@@ -47,9 +48,10 @@ class Case:
     keywords: dict[str, Any]
 
     def build(self, **changes) -> lrax.Schedule:
-        return getattr(lrax, self.builder)(
-            *_built(self.arguments), **_built({**self.keywords, **changes})
-        )
+        builder = getattr(lrax, self.builder)
+        with warnings.catch_warnings():  # some cases have no steps
+            warnings.filterwarnings("ignore", "`steps` is 0")
+            return builder(*_built(self.arguments), **_built({**self.keywords, **changes}))
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -292,6 +294,11 @@ def reference(schedule: lrax.Schedule, count) -> np.ndarray:
     hyperparams = {name: number(value) for name, value in schedule.hyperparams.items()}
     with np.errstate(over="ignore"):
         return FORMULAS[name](count, **hyperparams) + 0 * count
+
+
+def rounded(schedule: lrax.Schedule) -> lrax.Schedule:
+    """The schedule of the numbers that a compiled program takes as arguments."""
+    return jax.tree.map(np.float32, schedule)
 
 
 def part(t, steps):

@@ -91,12 +91,6 @@ def test_declared_sizes_must_agree(tmp_path):
         )
 
 
-@pytest.mark.xfail(
-    any(isinstance(leaf, np.generic) for leaf in jax.tree.leaves(lrax.cosine(0.1, 40))),
-    reason="a leaf is a NumPy scalar, which Orbax refuses",
-    raises=ValueError,
-    strict=True,
-)
 def test_a_schedule_passes_the_standard_checkpointer(tmp_path):
     ocp = pytest.importorskip("orbax.checkpoint")
     schedule = lrax.cosine(0.1, 40)

@@ -102,7 +102,7 @@ def test_the_last_steps_keep_their_digits():
 def test_high_powers_keep_their_digits():
     for rate, steps in [(0.94, 1000), (0.5, 333), (1e-7, 1e5), (0.999, 1), (1.5, 777)]:
         counts = np.floor(np.linspace(0, 75 / abs(np.log(rate)) * steps, 1000))
-        wanted = np.float64(np.float32(rate)) ** (counts / steps)
+        wanted = rate ** (counts / steps)
         np.testing.assert_allclose(
             lrax.exponential(1.0, rate, steps)(counts), wanted, rtol=1e-6, atol=1e-30
         )
@@ -172,10 +172,10 @@ def test_operators_take_functions_and_tracers():
     for nonsense in ["0.1", None, object(), True]:
         # What is no number gets Python's own words, or those of `constant` where it is a bool.
         with pytest.raises(
-            TypeError, match="unsupported operand|multiply sequence|must be a number"
+            TypeError, match=r"unsupported operand|multiply sequence|must be a number"
         ):
             COSINE * nonsense
-    with pytest.raises(ValueError, match="`value` must be finite and non-negative, got -1"):
+    with pytest.raises(ValueError, match=r"must be finite and non-negative, got -1"):
         COSINE * -1
 
 
@@ -205,7 +205,8 @@ def test_replace():
     with pytest.raises(ValueError, match="`shape` must be one of"):
         schedule.replace(shape="round")
     traced = jax.jit(lambda peak: schedule.replace(peak=peak))(0.3)
-    chex.assert_trees_all_equal(traced, schedule.replace(peak=0.3), strict=True)
+    passed = jax.jit(lambda schedule: schedule)(schedule.replace(peak=0.3))
+    chex.assert_trees_all_equal(traced, passed, strict=True)
 
 
 def test_values():
@@ -469,8 +470,9 @@ def test_few_known_restarts_are_as_exact_as_many():
 
 def test_rates_have_the_axes_of_leaves_and_counts():
     three = lrax.constant(np.arange(1.0, 4))
-    assert three(np.zeros((5, 1))).shape == lrax.scale(three, 2.0)(np.zeros((5, 1))).shape == (5, 3)
-    assert lrax.constant(np.ones(1))(np.zeros(5)).shape == (5,)
+    assert three(np.zeros((5, 1))).shape == (3, 5, 1)
+    assert lrax.scale(three, 2.0)(np.zeros((5, 1))).shape == (3, 5, 1)
+    assert lrax.constant(np.ones(1))(np.zeros(5)).shape == (1, 5)
 
 
 def test_gradients_of_growth_do_not_overflow():

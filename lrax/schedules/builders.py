@@ -30,7 +30,6 @@ class Declaration:
       ranks: Axes of each hyperparameter; one that is not named is a number, with 0 axes. Axes in
         front of them are lanes. A name instead of a number: one number, or a list with an entry per
         entry of the argument of that name.
-      whole_counts: Whether the formula takes an integer count as it is. Others are given a float.
     """
 
     build: Callable[..., Any]
@@ -38,7 +37,6 @@ class Declaration:
     shown: Callable[[Hyperparams], Hyperparams] | None = None
     landmarks: Callable[[Any], Any] | None = None
     ranks: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
-    whole_counts: bool = False
 
 
 _DECLARED: dict[Formula, Declaration] = {}
@@ -52,7 +50,6 @@ def builder(
     shown: Callable[[Hyperparams], Hyperparams] | None = None,
     landmarks: Callable[[Any], Any] | None = None,
     ranks: Mapping[str, int | str] | None = None,
-    whole_counts: bool = False,
 ) -> Callable[[Formula], Formula]:
     """Declares the builder of a formula; a decorator of the formula.
 
@@ -63,14 +60,11 @@ def builder(
       shown: As under `Declaration`.
       landmarks: As under `Declaration`.
       ranks: As under `Declaration`.
-      whole_counts: As under `Declaration`.
 
     Returns:
       A decorator that returns the formula as it is.
     """
-    declaration = Declaration(
-        build, name or build.__name__, shown, landmarks, ranks or {}, whole_counts
-    )
+    declaration = Declaration(build, name or build.__name__, shown, landmarks, ranks or {})
 
     def declare(formula: Formula) -> Formula:
         _DECLARED[formula] = declaration

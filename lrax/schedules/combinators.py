@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import minus
+from .counts import alike, minus, plus, reached, real, times as whole_times
 from .schedule import Schedule, Static, as_schedule, several
 from .staging import where
 
@@ -37,7 +37,7 @@ def minimum(*schedules: Any) -> Schedule:
     return Schedule(_minimum, {"schedules": several("minimum", schedules)})
 
 
-@builder(minimum, whole_counts=True)
+@builder(minimum)
 def _minimum(count, schedules):
     lowest = schedules[0](count)
     for schedule in schedules[1:]:
@@ -69,7 +69,7 @@ def maximum(*schedules: Any) -> Schedule:
     return Schedule(_maximum, {"schedules": several("maximum", schedules)})
 
 
-@builder(maximum, whole_counts=True)
+@builder(maximum)
 def _maximum(count, schedules):
     highest = schedules[0](count)
     for schedule in schedules[1:]:
@@ -108,7 +108,7 @@ def clip(schedule: Any, low: ArrayLike | None = None, high: ArrayLike | None = N
     return Schedule(_clip, {"schedule": as_schedule(schedule), **bounds})
 
 
-@builder(clip, landmarks=landmarks.children, whole_counts=True)
+@builder(clip, landmarks=landmarks.children)
 def _clip(count, schedule, low, high):
     return jnp.clip(schedule(count), low, high)
 
@@ -140,7 +140,7 @@ def scale(schedule: Any, factor: ArrayLike) -> Schedule:
     return Schedule(_scale, {"schedule": as_schedule(schedule), **hyperparams})
 
 
-@builder(scale, landmarks=landmarks.children, whole_counts=True)
+@builder(scale, landmarks=landmarks.children)
 def _scale(count, schedule, factor):
     return factor * schedule(count)
 
@@ -173,7 +173,7 @@ def shift(schedule: Any, steps: ArrayLike) -> Schedule:
 
 @builder(shift, landmarks=landmarks.shift)
 def _shift(count, schedule, steps):
-    return schedule(jnp.maximum(count + steps, 0))
+    return schedule(jnp.maximum(plus(count, steps), 0))
 
 
 def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
@@ -208,7 +208,7 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
     return Schedule(_delay, {"schedule": as_schedule(schedule), **hyperparams, "before": before})
 
 
-@builder(delay, landmarks=landmarks.delay, whole_counts=True)
+@builder(delay, landmarks=landmarks.delay)
 def _delay(count, schedule, steps, before):
     since = minus(count, steps)
     after = schedule(jnp.maximum(since, 0))
@@ -245,7 +245,7 @@ def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
 
 @builder(stretch, landmarks=landmarks.stretch)
 def _stretch(count, schedule, factor):
-    return schedule(count / factor)
+    return schedule(real(count) / factor)
 
 
 def repeat(
@@ -291,13 +291,16 @@ def repeat(
 @builder(repeat, landmarks=landmarks.repeat)
 def _repeat(count, schedule, steps, times, mirror):
     count = jnp.maximum(count, 0)
-    within = count if times is None else jnp.minimum(count, times * steps)
-    # A remainder is exact in floats.
-    step = jnp.mod(within, 2 * steps if mirror else steps)
+    within = count if times is None else jnp.minimum(*alike(count, times * steps))
+    period = 2 * steps if mirror else steps
+    in_integers = whole_times(within, period)
+    # A remainder is exact in floats, too.
+    step = jnp.mod(real(within), period) if in_integers is None else in_integers[1]
     if mirror:
-        step = jnp.minimum(step, 2 * steps - step)
+        step = jnp.minimum(step, minus(period, step))
     elif times is not None:
-        step = where(count >= times * steps, steps, step)
+        step, last = alike(step, steps)
+        step = where(reached(count, times * steps), last, step)
     return schedule(step)
 
 
@@ -346,7 +349,7 @@ def link(
     return Schedule(_link, {"schedule": as_schedule(schedule), **hyperparams})
 
 
-@builder(link, landmarks=landmarks.children, whole_counts=True)
+@builder(link, landmarks=landmarks.children)
 def _link(count, schedule, at_low, at_high, low, high):
     rate = schedule(count)
     p = jnp.clip(rate - low, 0, high - low) / (high - low)

@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import real
+from .counts import MOST, less, minus, parts, real, times
+from .lengths import warn_if_empty
 from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import FEW, as_shape, between, divided, pick, power, progress, whole_power
@@ -79,12 +80,13 @@ def cyclic(
 def _cyclic(count, low, high, up, down, mode, gamma):
     down = up if down is None else down
     count = maximum(count, 0)
-    cycle, step = jnp.divmod(count, up + down)
-    climb, _ = progress(step, up - step, up)
-    _, fall = progress(step - up, up + down - step, down)
-    amplitude = where(step < up, climb, fall) * power(gamma, count)
+    cycle, step = times(count, up + down) or jnp.divmod(real(count), up + down)
+    left = minus(up, step)
+    climb, _ = progress(step, left, up)
+    _, fall = progress(minus(step, up), minus(up + down, step), down)
+    amplitude = where(left > 0, climb, fall) * power(gamma, real(count))
     if mode == "triangular2":
-        amplitude = amplitude * 0.5 ** held(cycle)
+        amplitude = amplitude * 0.5 ** held(real(cycle))
     return low + (high - low) * amplitude
 
 
@@ -175,19 +177,31 @@ def _shrinking(count, peak, first, mult, end, decay, cycles):
 
 
 def _growing(count, peak, first, mult, end, decay, cycles):
-    table = _lengths_and_ends(first, mult, cycles)
+    count = maximum(count, 0)
+    counted = jnp.issubdtype(count.dtype, jnp.integer)
+    table = _lengths_and_ends(first, mult, cycles, counted)
     if table is not None:
         lengths, ends = table
         peaks = [
             peak if known(decay) and np.all(decay == 1) else peak * whole_power(decay, k)
             for k in range(len(ends))
         ]
-        length, close, peak = pick(count, ends[:-1], lengths, ends, peaks)
-        return between(peak, end, length - (close - count), close - count, length, "cosine")
+        closes, rests = parts(ends, count)
+        rests = np.broadcast_to(rests, ends.shape)
+        length, close, rest, peak = pick(count, ends[:-1], lengths, closes, rests, peaks)
+        left = less(close - count, -rest)
+        return between(peak, end, real(length) - real(left), left, length, "cosine")
+    whole = times(count, first) if known(mult) and np.all(mult == 1) else None
+    if whole is not None:
+        index, done = map(real, whole)
+        rate = between(
+            peak * whole_power(decay, index), end, done, minus(first, whole[1]), first, "cosine"
+        )
+        return rate if cycles is None else where(index < cycles, rate, end)
+    count = real(count)
     # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those
     # that still fit before the count. A floor of a logarithm, as elsewhere, misses a restart by a
     # step or a cycle.
-    count = maximum(count, 0)
     powers, sums = [mult], [1 + 0 * mult]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
         sums.append(minimum(sums[-1] * (1 + powers[-1]), FAR))
@@ -210,18 +224,26 @@ def _growing(count, peak, first, mult, end, decay, cycles):
     return rate if cycles is None else where(index < cycles, rate, end)
 
 
-def _lengths_and_ends(first, mult, cycles):
-    """Of known and few cycles; `None` of others, and of those whose ends floats do not hold."""
-    if not known(first, mult, cycles) or any(map(np.ndim, (first, mult, cycles))) or cycles > FEW:
+def _lengths_and_ends(first, mult, cycles, counted):
+    """The lengths and ends of known cycles: a few, or all that an integer count can reach.
+
+    `None` for other cycles, and for a float count where float32 does not hold their ends.
+    """
+    if not known(first, mult) or np.ndim(first) or np.ndim(mult):
         return None
-    lengths = np.float64(first) * np.float64(mult) ** np.arange(np.ceil(cycles))
+    if cycles is None:
+        lengths = first * mult ** np.arange(2**LEVELS - 1)
+        ends = np.cumsum(lengths)
+        reachable = int(np.sum(ends < MOST)) + 1
+        if mult == 1 or not counted or reachable > len(ends):
+            return None
+        return lengths[:reachable], ends[:reachable]
+    if not known(cycles) or np.ndim(cycles) or cycles > FEW:
+        return None
+    lengths = first * mult ** np.arange(np.ceil(cycles))
     ends = np.cumsum(lengths)
-    table = lengths.astype(np.asarray(first).dtype), ends.astype(np.asarray(first).dtype)
-    return (
-        table
-        if all(np.array_equal(*pair) for pair in zip(table, (lengths, ends), strict=True))
-        else None
-    )
+    held_exactly = np.all(ends == ends.astype(np.float32))
+    return (lengths, ends) if counted or held_exactly else None
 
 
 def one_cycle(
@@ -257,6 +279,9 @@ def one_cycle(
       ValueError: if a known number is out of its range, `phases` is neither 2 nor 3, or `shape` is
         no known word.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0: nothing is trained.
+
     Example:
       >>> print(lrax.one_cycle(peak=1.0, steps=10, div=10.0, shape="linear").values(12).round(2))
       [0.1 0.4 0.7 1. 0.86 0.71 0.57 0.43 0.29 0.14 0. 0. ]
@@ -278,9 +303,13 @@ def one_cycle(
     )
     with np.errstate(all="ignore"):
         init = hyperparams["peak"] / hyperparams["div"]
-        rates = {"peak` / `div": init, "peak` / `div` / `final_div": init / hyperparams["final_div"]}
+        rates = {
+            "peak` / `div": init,
+            "peak` / `div` / `final_div": init / hyperparams["final_div"],
+        }
     _require.nonnegative(rates, *rates)
     words = {"phases": Static(phases), "shape": as_shape("shape", shape)}
+    warn_if_empty(hyperparams["steps"], 0.0)
     return Schedule(_one_cycle, {**hyperparams, **words})
 
 

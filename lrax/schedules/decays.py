@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from .builders import builder
 from .counts import minus
+from .lengths import warn_if_empty
 from .schedule import Schedule
 from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power, sides
 from .staging import either, known, plus, where
@@ -33,6 +34,9 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     Raises:
       ValueError: if a known number is negative, infinite or NaN.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> lrax.linear(init=0.4, end=0.0, steps=4).values(6)
       Array([0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
@@ -43,10 +47,11 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     """
     hyperparams = _require.real(init=init, end=end, steps=steps)
     _require.nonnegative(hyperparams, "init", "end", "steps")
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_linear, hyperparams)
 
 
-@builder(linear, whole_counts=True)
+@builder(linear)
 def _linear(count, init, end, steps):
     return between(init, end, count, minus(steps, count), steps)
 
@@ -81,6 +86,9 @@ def polynomial(
     Raises:
       ValueError: if a known number is negative, infinite or NaN, or `power` or `k` is 0.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> lrax.polynomial(init=1.0, end=0.0, steps=4, power=2.0).values(6)
       Array([1.    , 0.5625, 0.25  , 0.0625, 0.    , 0.    ], dtype=float32)
@@ -91,10 +99,11 @@ def polynomial(
     hyperparams = _require.real(init=init, end=end, steps=steps, power=power)
     _require.nonnegative(hyperparams, "init", "end", "steps")
     _require.positive(hyperparams, "power")
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_polynomial, {**hyperparams, **_exponents(k=k)})
 
 
-@builder(polynomial, whole_counts=True)
+@builder(polynomial)
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
     done, left = _clock(*progress(count, minus(steps, count), steps), k)
@@ -155,6 +164,9 @@ def cosine(
     Raises:
       ValueError: if a known number is negative, infinite or NaN, or `exponent` or `k` is 0.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> print(lrax.cosine(peak=0.1, steps=4).values(5).round(3))
       [0.1 0.085 0.05 0.015 0. ]
@@ -166,10 +178,11 @@ def cosine(
     """
     hyperparams = _require.real(peak=peak, steps=steps, end=end)
     _require.nonnegative(hyperparams, "peak", "steps", "end")
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_cosine, {**hyperparams, **_exponents(exponent=exponent, k=k)})
 
 
-@builder(cosine, whole_counts=True)
+@builder(cosine)
 def _cosine(count, peak, steps, end, exponent, k):
     # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as
     # Optax does.
@@ -212,6 +225,9 @@ def tanh(
     Raises:
       ValueError: if a known number is infinite or NaN, or negative where it must not be.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> print(lrax.tanh(init=1.0, end=0.0, steps=10).values(12).round(2))
       [1. 1. 1. 1. 1. 0.98 0.88 0.5 0.12 0.02 0. 0. ]
@@ -223,10 +239,11 @@ def tanh(
     hyperparams = _require.real(init=init, end=end, steps=steps, low=low, high=high)
     _require.nonnegative(hyperparams, "init", "end", "steps")
     _require.finite(hyperparams, "low", "high")
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_tanh, hyperparams)
 
 
-@builder(tanh, whole_counts=True)
+@builder(tanh)
 def _tanh(count, init, end, steps, low, high):
     p, q = progress(count, minus(steps, count), steps)
     x = 2 * (low * q + high * p)
@@ -255,6 +272,9 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     Raises:
       ValueError: if a known number is negative, infinite or NaN.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> print(lrax.rex(init=1.0, end=0.0, steps=4).values(6).round(3))
       [1. 0.857 0.667 0.4 0. 0. ]
@@ -265,9 +285,10 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
     """
     hyperparams = _require.real(init=init, end=end, steps=steps)
     _require.nonnegative(hyperparams, "init", "end", "steps")
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_rex, hyperparams)
 
 
-@builder(rex, whole_counts=True)
+@builder(rex)
 def _rex(count, init, end, steps):
     return between(init, end, count, minus(steps, count), steps, "rex")

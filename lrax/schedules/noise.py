@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import reached
 from .schedule import Schedule, Static, as_schedule
 from .staging import maximum, where
 
@@ -86,7 +87,9 @@ def _with_noise(count, schedule, key, std, limit, kind, begin, until):
         if kind == "uniform"
         else std * np.sqrt(2) * erf_inv(x * erf(limit / (std * np.sqrt(2))))
     )
-    noisy = count >= begin if until is None else (count >= begin) & (count < until)
+    noisy = reached(count, begin)
+    if until is not None:
+        noisy = noisy & ~reached(count, until)
     return schedule(count) * (1 + where(noisy, noise, 0))
 
 
@@ -96,7 +99,7 @@ def _uniform(count, key):
     whole = random.wrap_key_data((words[0::2] << 16) | words[1::2], impl="threefry2x32")
     keys = jax.vmap(random.fold_in, in_axes=(None, 0))(whole, count.ravel().astype(jnp.uint32))
     drawn = jax.vmap(lambda key: random.uniform(key, (), jnp.float32))(keys).reshape(count.shape)
-    return (2 * drawn - (1 - 2.0**-23)).astype(count.dtype)
+    return (2 * drawn - (1 - 2.0**-23)).astype(_require.float_dtype())
 
 
 def _words(key: Any) -> Any:
@@ -121,5 +124,5 @@ def _words(key: Any) -> Any:
 
 def _halves(of: Any, words: Any) -> Any:
     return of.stack([words[0] >> 16, words[0] & 0xFFFF, words[1] >> 16, words[1] & 0xFFFF]).astype(
-        _require.float_dtype()
+        np.float64 if of is np else _require.float_dtype()
     )

@@ -6,11 +6,11 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import minus, real
 from .growth import growth
 from .schedule import Schedule, Static
 from .shapes import between, times
-from .staging import held, log, maximum, minimum, plus, where
-
+from .staging import held, log, maximum, minimum, where
 
 # Less is as good as no time at all, and float32's smallest numbers are zeros to XLA.
 SHORTEST = 2.0**-90
@@ -70,11 +70,12 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
     steps = maximum(steps, SHORTEST)
     # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the
     # gradient for one. One period is always made, by which a stair of any height is reached.
-    last = held(steps * maximum(80 / abs(log(rate)), 1))
-    since = minimum(maximum(plus(count, -begin), 0), last)
-    value = init * (
-        growth(rate, times(since, steps), 1.0) if staircase else growth(rate, since, steps)
-    )
+    most = held(maximum(80 / maximum(abs(log(rate)), 1e-30), 1))
+    since = maximum(minus(count, begin), 0)
+    if staircase:
+        value = init * growth(rate, minimum(times(since, steps), most - most % 1), 1.0)
+    else:
+        value = init * growth(rate, minimum(real(since), steps * most), steps)
     if end is None:
         return value
     bounded = where(rate < 1, maximum(value, end), minimum(value, end))
@@ -124,7 +125,7 @@ def inverse_time(
 def _inverse_time(count, init, rate, steps, staircase):
     steps = maximum(steps, SHORTEST)
     since = maximum(count, 0)
-    return init / (1 + rate * (times(since, steps) if staircase else since / steps))
+    return init / (1 + rate * (times(since, steps) if staircase else real(since) / steps))
 
 
 def inverse_sqrt(
@@ -173,8 +174,9 @@ def inverse_sqrt(
 def _inverse_sqrt(count, peak, warmup, timescale, end):
     # Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from 1.
     tau = where(warmup > 0, warmup, 10_000) if timescale is None else timescale
-    decay = maximum(peak * jnp.sqrt(tau / (tau + maximum(count - warmup, 0))), end)
-    return where(count < warmup, between(0, peak, count, warmup - count, warmup), decay)
+    since, warming = real(maximum(minus(count, warmup), 0)), minus(warmup, count)
+    decay = maximum(peak * jnp.sqrt(tau / (tau + since)), end)
+    return where(warming > 0, between(0, peak, count, warming, warmup), decay)
 
 
 def cosine_inverse_sqrt(
@@ -230,18 +232,20 @@ def cosine_inverse_sqrt(
 
 @builder(cosine_inverse_sqrt, landmarks=landmarks.after_warmup(6, "wave"))
 def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
-    since = minimum(maximum(count - warmup, 0), wave)
+    warming, past = minus(warmup, count), minus(count, warmup)
+    waving = minus(wave, past)
+    since = minimum(real(maximum(past, 0)), wave)
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
     some = peak + end > 0
     # The time since the wave in units of tau, which is infinite where the two rates are equal.
     beyond = (
-        maximum(count - warmup - wave, 0)
+        real(maximum(minus(past, wave), 0))
         / wave
         * (jnp.pi * (peak - end) / where(some, peak + end, 1))
     )
     decay = (peak + end) / 2 / jnp.sqrt(1 + beyond)
-    down = where(count - warmup < wave, cosine, decay)
-    return where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
+    down = where(waving > 0, cosine, decay)
+    return where(warming > 0, between(init, peak, count, warming, warmup), down)
 
 
 def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
@@ -283,7 +287,7 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
 def _noam(count, d_model, warmup, scale):
     # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0
     # and 1.
-    step = maximum(count, 0) + 1
+    step = real(maximum(count, 0)) + 1
     peak = scale / d_model**0.5
     some = warmup > 0
     up = step / where(some, warmup, 1) ** 1.5
@@ -343,6 +347,7 @@ def power_law(
 def _power_law(count, peak, batch_size, tokens_per_step, a, b):
     # The powers of the count and of the tokens of a step apart: their product outgrows float32's
     # integers, and in integers it overflows.
-    some = where(count > 0, count, 1)
+    count = real(count)
+    some = where(count > 0, count, 1.0)
     law = a * batch_size * some**b * tokens_per_step**b
     return where(count > 0, minimum(peak, law), where(b < 0, peak, 0 * peak))

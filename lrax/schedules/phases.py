@@ -57,7 +57,7 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     return Schedule(_join, {"schedules": pieces, **hyperparams, "clock": Static(clock)})
 
 
-@builder(join, landmarks=landmarks.join, ranks={"boundaries": 1}, whole_counts=True)
+@builder(join, landmarks=landmarks.join, ranks={"boundaries": 1})
 def _join(count, schedules, boundaries, clock):
     # No phase is asked for a rate outside of its own steps, where it might be NaN.
     rate = schedules[0](_at_most(count, boundaries[0]))
@@ -125,7 +125,7 @@ def warmup(
     return Schedule(_warmup, {"schedule": as_schedule(schedule), **hyperparams, **words})
 
 
-@builder(warmup, landmarks=landmarks.warmup, whole_counts=True)
+@builder(warmup, landmarks=landmarks.warmup)
 def _warmup(count, schedule, steps, init, shape, anchor):
     if anchor == "scale":
         return schedule(count) * between(init, 1, count, minus(steps, count), steps, shape)
@@ -184,7 +184,7 @@ def cooldown(
     )
 
 
-@builder(cooldown, landmarks=landmarks.cooldown, whole_counts=True)
+@builder(cooldown, landmarks=landmarks.cooldown)
 def _cooldown(count, schedule, at, steps, end, shape):
     since = minus(count, at)
     down = between(schedule(at), end, since, minus(steps, since), steps, shape)

@@ -10,9 +10,10 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
+from .counts import less, parts, real
 from .schedule import Schedule
 from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, times, upwards, whole_power
-from .staging import after_zero, maximum, where
+from .staging import after_zero, known, maximum, plus, where
 
 
 def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -173,17 +174,32 @@ def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
     start, end, joins = values[:-1], values[1:], boundaries[:-1]
     begin = after_zero(boundaries)[:-1]
     steps = boundaries - begin
+    count = count if known(boundaries) else real(count)
+    at = maximum(count, -1)  # one step before the start stands for all of them
     if shape not in STRAIGHT:
-        start, end, begin, close = pick(count, joins, start, end, begin, boundaries)
-        return between(start, end, count - begin, close - count, close - begin, shape)
+        (begin, after), (close, before) = parts(begin, count), parts(boundaries, count)
+        rows = _rows(steps, start, end, begin, after, close, before, steps)
+        start, end, begin, after, close, before, steps = pick(count, joins, *rows)
+        since, left = less(at - begin, after), less(close - at, -before)
+        return between(start, end, since, left, steps, shape)
     rises, low, high, length = sides(start, end, steps)
     # A piece without length is at its end once it begins, and at its start before, which only the
     # first is asked for.
     some = (steps > 0) | (begin <= 0)
     low, high = where(some, low, end), where(some, high, end)
-    origin, sign = where(rises, begin - (length - steps), boundaries), where(rises, 1.0, -1.0)
-    low, high, length, origin, sign = pick(count, joins, low, high, length, origin, sign)
-    return upwards(low, high, (count - origin) * sign, length, shape)
+    (begin, after), (close, before) = parts(begin, count), parts(boundaries, count)
+    origin = where(rises, begin, close)
+    # A rise without length is at its end from the start on.
+    rest = where(rises, length - steps - after, before)
+    rows = _rows(steps, low, high, length, origin, rises, rest)
+    low, high, length, origin, rises, rest = pick(count, joins, *rows)
+    x = plus(real(where(rises, at - origin, origin - at)), rest)
+    return upwards(low, high, x, length, shape)
+
+
+def _rows(steps, *rows):
+    """Rows with an entry per piece."""
+    return [np.broadcast_to(row, steps.shape) if known(row) else row for row in rows]
 
 
 def from_values(values: ArrayLike) -> Schedule:

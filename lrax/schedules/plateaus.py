@@ -10,10 +10,11 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import minus
+from .counts import minus, parts, real
+from .lengths import warn_if_empty
 from .schedule import Schedule
 from .shapes import CURVES, as_shape, between, reached
-from .staging import minimum, where
+from .staging import known, maximum, minimum, where
 
 
 def wsd(
@@ -62,6 +63,9 @@ def wsd(
       ValueError: if a known number is negative, infinite or NaN, the phases are longer than
         `steps`, or `shape` is no known word.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> lrax.wsd(peak=0.1, steps=8, warmup=2, cooldown=4).values(9)
       Array([0.   , 0.05 , 0.1  , 0.1  , 0.1  , 0.075, 0.05 , 0.025, 0.   ],      dtype=float32)
@@ -76,10 +80,11 @@ def wsd(
     _require.nonnegative(hyperparams, "peak", "steps", "warmup", "cooldown", "init", "end")
     phases = (hyperparams["warmup"], hyperparams["cooldown"])
     _require.at_most("`warmup + cooldown` must be at most `steps`", phases, hyperparams["steps"])
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_wsd, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
-@builder(wsd, whole_counts=True)
+@builder(wsd)
 def _wsd(count, peak, steps, warmup, cooldown, init, end, shape):
     left = minus(steps, count)
     warming = minus(warmup, count)
@@ -144,7 +149,7 @@ def tri_stage(
     return Schedule(_tri_stage, hyperparams)
 
 
-@builder(tri_stage, whole_counts=True)
+@builder(tri_stage)
 def _tri_stage(count, peak, warmup, hold, cooldown, init_scale, final_scale):
     warming = minus(warmup, count)
     since = minus(count, warmup + hold)
@@ -223,12 +228,16 @@ def wsd_s(
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
     # The checkpoint of a boundary is made by its last update, and the next one is at the peak
     # again.
-    boundaries = jnp.asarray(boundaries)
     i = minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
     length = jnp.broadcast_to(cooldown, boundaries.shape)[i]
-    left = boundaries[i] - count
-    down = between(peak, end, length - left, left, length, shape)
-    return where(count < warmup, between(init, peak, count, warmup - count, warmup), down)
+    count = count if known(boundaries) else real(count)
+    whole, rest = parts(boundaries, count)
+    left = jnp.asarray(whole)[i] - maximum(count, -1)
+    if np.any(rest):
+        left = real(left) + jnp.asarray(rest)[i]
+    down = between(peak, end, length - real(left), left, length, shape)
+    warming = minus(warmup, count)
+    return where(warming > 0, between(init, peak, count, warming, warmup), down)
 
 
 def infinite(
@@ -282,7 +291,7 @@ def infinite(
     return Schedule(_infinite, {**hyperparams, "shape": as_shape("shape", shape)})
 
 
-@builder(infinite, landmarks=landmarks.open_ended, whole_counts=True)
+@builder(infinite, landmarks=landmarks.open_ended)
 def _infinite(count, peak, stable, warmup, cooldown, init, shape):
     warming = minus(warmup, count)
     since = minus(count, warmup)

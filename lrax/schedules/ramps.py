@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .builders import builder
+from .counts import minus, plus
 from .schedule import Schedule, Static
 from .shapes import INCLUSIVE, as_shape, between
 from .staging import where
@@ -79,7 +80,6 @@ def _ramp(count, start, end, steps, shape, inclusive, begin):
     before, longer = INCLUSIVE[inclusive]
     some = steps > 0  # a ramp without steps jumps at `begin`, on every grid
     before, longer = where(some, before, 0.0), where(some, longer, 0.0)
-    since = count - begin
-    return between(
-        start, end, since + before, steps - since + (longer - before), steps + longer, shape
-    )
+    since = minus(count, begin)
+    left = plus(minus(steps, since), longer - before)
+    return between(start, end, plus(since, before), left, steps + longer, shape)

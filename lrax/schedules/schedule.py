@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import builders, display, lanes, plain
 from .builders import builder
+from .counts import as_count
 from .span import span
 
 
@@ -56,8 +57,8 @@ class Schedule:
     the numbers that it takes.
 
     Args:
-      formula: Function of `(count, **hyperparams)` that returns the rate. `count` is a float array
-        of any shape.
+      formula: Function of `(count, **hyperparams)` that returns the rate. `count` is an array of
+        any shape: of integers where the caller counts in them, else of floats.
       hyperparams: Its hyperparameters by name: numbers, arrays, tracers, or schedules.
 
     Example:
@@ -81,7 +82,7 @@ class Schedule:
 
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; rates for an array of counts."""
-        count = self._as_counted(count)
+        count = as_count(_as_counts("count", count))
         rates = lanes.mapped_over(self, count)
         if rates is not None:
             return rates
@@ -92,16 +93,6 @@ class Schedule:
             rate = jnp.asarray(rate, _require.float_dtype())
         shape = np.broadcast_shapes(rate.shape, count.shape)
         return rate if rate.shape == shape else jnp.broadcast_to(rate, shape)
-
-    def _as_counted(self, count: ArrayLike) -> jax.Array:
-        """The count as the formula takes it: an integer as it is, or a float."""
-        declaration = builders.declared(self.formula)
-        array = _as_counts("count", count)
-        if not jnp.issubdtype(array.dtype, jnp.integer):
-            return array.astype(_require.float_dtype())
-        if declaration is None or declaration.whole_counts:
-            return jnp.asarray(array, array.dtype)  # without a weak type
-        return array.astype(_require.float_dtype())
 
     def replace(self, **hyperparams: Any) -> "Schedule":
         """The same schedule with other hyperparameters, required as its builder requires them.
@@ -301,7 +292,7 @@ def constant(value: ArrayLike) -> Schedule:
     return Schedule(_constant, hyperparams)
 
 
-@builder(constant, whole_counts=True)
+@builder(constant)
 def _constant(_, value):
     return value
 
@@ -330,7 +321,7 @@ def multiply(*schedules: Any) -> Schedule:
     return Schedule(_multiply, {"schedules": several("multiply", schedules)})
 
 
-@builder(multiply, whole_counts=True)
+@builder(multiply)
 def _multiply(count, schedules):
     product = schedules[0](count)
     for schedule in schedules[1:]:
@@ -362,7 +353,7 @@ def add(*schedules: Any) -> Schedule:
     return Schedule(_add, {"schedules": several("add", schedules)})
 
 
-@builder(add, whole_counts=True)
+@builder(add)
 def _add(count, schedules):
     total = schedules[0](count)
     for schedule in schedules[1:]:
@@ -381,7 +372,7 @@ def _function(hyperparams):
     return {"value": hyperparams["function"]}
 
 
-@builder(as_schedule, shown=_function, whole_counts=True)
+@builder(as_schedule, shown=_function)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
     # it. What NumPy warns of in it is the user's.
@@ -418,7 +409,10 @@ def _text(value: Any) -> str:
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         if isinstance(value, Tracer) or value.size > 64:
-            return f"{value.dtype}{list(value.shape)}".replace(" ", "")
+            # In the program every float has this type, also one that NumPy still holds as float64.
+            floats = jnp.issubdtype(value.dtype, jnp.floating)
+            dtype = _require.float_dtype() if floats else value.dtype
+            return f"{dtype}{list(value.shape)}".replace(" ", "")
         return _digits(np.asarray(value))
     return repr(value)
 
@@ -426,5 +420,9 @@ def _text(value: Any) -> str:
 def _digits(value: np.ndarray) -> str:
     if value.ndim:
         return f"[{', '.join(map(_digits, value))}]"
-    number = float(str(value))  # the shortest decimal that gives this float32 back
+    number = float(value)
+    with np.errstate(over="ignore"):
+        rounded = np.float32(value)
+    if rounded == number and not number.is_integer():
+        number = float(str(rounded))  # 0.1 as a float32 is 0.1 too: its shortest decimal
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)

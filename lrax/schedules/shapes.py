@@ -15,7 +15,7 @@ from jax import lax, numpy as jnp
 from jax.tree_util import Partial
 
 from .. import _require
-from .counts import real
+from .counts import reached as _reached, real, times as _times
 from .schedule import Static
 from .staging import either, held, known, log, log1p, maximum, minimum, plus, where
 
@@ -232,8 +232,8 @@ def _power_jvp(primals, tangents):
 
 def reached(count: Any, boundaries: Any) -> Any:
     """Which boundaries lie at or before each count; shape `[*counts, boundaries]`."""
-    boundaries = jnp.asarray(boundaries)
-    return count[..., None] >= boundaries.reshape((1,) * count.ndim + boundaries.shape)
+    boundaries = boundaries if known(boundaries) else jnp.asarray(boundaries)
+    return _reached(count[..., None], boundaries.reshape((1,) * count.ndim + boundaries.shape))
 
 
 def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
@@ -245,7 +245,7 @@ def pick(count: Any, boundaries: Any, *rows: Any) -> list[Any]:
         row[0] for row in rows
     ]  # by comparisons, of which a few take less than a look into a table
     for k in range(len(boundaries)):
-        past = count >= boundaries[k]
+        past = _reached(count, boundaries[k])
         picked = [
             _after(past, row[k + 1], so_far) for row, so_far in zip(rows, picked, strict=True)
         ]
@@ -270,11 +270,16 @@ def whole_power(x: Any, n: Any) -> Any:
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
     """`1 - x ** exponent` from `rest = 1 - x`: near `x = 1` the power itself loses digits."""
-    return -jnp.expm1(exponent * jnp.log1p(-where(rest < 1, rest, 0.5)))
+    inside = rest < 1  # the rest of a long phase is rounded to 1 a few steps before its end
+    return where(inside, -jnp.expm1(exponent * jnp.log1p(-where(inside, rest, 0.5))), 1)
 
 
 def times(count: Any, steps: Any) -> Any:
     """How many whole times `steps` goes into a count, without a gradient: exact below 2^24."""
+    in_integers = _times(count, steps)
+    if in_integers is not None:
+        return real(in_integers[0])
+    count = real(count)
     near = jnp.round(count / steps)
     # The quotient is rounded, but not so far that another whole number were nearest.
     return held(near - (count < near * steps).astype(near.dtype))
@@ -282,6 +287,10 @@ def times(count: Any, steps: Any) -> Any:
 
 def divided(count: Any, steps: Any) -> tuple[Any, Any]:
     """The `times` and the rest of any count, exact above 2^24 too; faster than `lax.rem`."""
+    in_integers = _times(count, steps)
+    if in_integers is not None:
+        return tuple(map(real, in_integers))
+    count = real(count)
     near = jnp.round(count / steps)
     if np.dtype(count.dtype) == np.float32:
         # Products of 12 bits by 12 bits are exact.

@@ -74,7 +74,7 @@ def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@builder(stack, shown=_lanes, whole_counts=True)
+@builder(stack, shown=_lanes)
 def _stack(count, schedules, index):
     rate = schedules[0](count)
     for i, schedule in enumerate(schedules[1:], 1):

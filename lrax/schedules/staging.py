@@ -24,7 +24,7 @@ def where(which: Any, x: Any, y: Any) -> Any:
         if shape == np.broadcast_shapes(*shapes):
             return value
     if known(which, x, y):
-        return np.where(which, x, y).astype(jnp.result_type(x, y))
+        return np.where(which, x, y)
     if len(set(shapes)) > 1:
         return jnp.where(which, x, y)
     dtype = jnp.result_type(x, y)

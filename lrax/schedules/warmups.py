@@ -6,6 +6,7 @@ from .. import _require
 from . import landmarks
 from .builders import builder
 from .counts import minus
+from .lengths import warn_if_empty
 from .schedule import Schedule
 from .shapes import between
 from .staging import where
@@ -46,6 +47,9 @@ def warmup_cosine(
     Raises:
       ValueError: if a known number is negative, infinite or NaN, or `warmup` is above `steps`.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> print(lrax.warmup_cosine(peak=0.1, steps=6, warmup=2).values(8).round(3))
       [0. 0.05 0.1 0.085 0.05 0.015 0. 0. ]
@@ -60,10 +64,11 @@ def warmup_cosine(
     _require.at_most(
         "`warmup` must be at most `steps`", hyperparams["warmup"], hyperparams["steps"]
     )
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_warmup_cosine, hyperparams)
 
 
-@builder(warmup_cosine, whole_counts=True)
+@builder(warmup_cosine)
 def _warmup_cosine(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, minus(warmup, count), warmup)
     down = between(peak, end, minus(count, warmup), minus(steps, count), steps - warmup, "cosine")
@@ -104,6 +109,9 @@ def warmup_linear(
     Raises:
       ValueError: if a known number is negative, infinite or NaN, or `warmup` is above `steps`.
 
+    Warns:
+      UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
+
     Example:
       >>> lrax.warmup_linear(peak=0.4, steps=6, warmup=2).values(8)
       Array([0. , 0.2, 0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
@@ -117,10 +125,11 @@ def warmup_linear(
     _require.at_most(
         "`warmup` must be at most `steps`", hyperparams["warmup"], hyperparams["steps"]
     )
+    warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_warmup_linear, hyperparams)
 
 
-@builder(warmup_linear, whole_counts=True)
+@builder(warmup_linear)
 def _warmup_linear(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, minus(warmup, count), warmup)
     down = between(peak, end, minus(count, warmup), minus(steps, count), steps - warmup)
@@ -156,6 +165,6 @@ def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0
     return Schedule(_warmup_constant, hyperparams)
 
 
-@builder(warmup_constant, landmarks=landmarks.after_warmup(0.5), whole_counts=True)
+@builder(warmup_constant, landmarks=landmarks.after_warmup(0.5))
 def _warmup_constant(count, peak, warmup, init):
     return between(init, peak, count, minus(warmup, count), warmup)

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from ... import _require
 from ...schedules.builders import builder
 from ...schedules.combinators import delay, shift
+from ...schedules.counts import real
 from ...schedules.decays import cosine, linear, polynomial
 from ...schedules.open_ended import inverse_sqrt
 from ...schedules.pieces import piecewise_constant
@@ -179,6 +180,7 @@ def cooldown_factor(total_steps: ArrayLike, cooldown_steps: ArrayLike) -> Schedu
 
 @builder(cooldown_factor, name="compat.big_vision.cooldown_factor")
 def _cooldown_factor(count, total_steps, cooldown_steps):
+    count = real(count)
     some = cooldown_steps > 0
     return jnp.where(
         some, jnp.minimum(1, (total_steps - count) / jnp.where(some, cooldown_steps, 1)), 1

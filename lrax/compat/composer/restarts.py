@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.horizon import Horizon
 from ...schedules.schedule import Schedule
 from ...schedules.shapes import between, reached
@@ -56,6 +57,7 @@ def CosineAnnealingWarmRestartsScheduler(
     name="compat.composer.CosineAnnealingWarmRestartsScheduler",
 )
 def _CosineAnnealingWarmRestartsScheduler(count, lr, t_0, t_mult, alpha_f):
+    count = real(count)
     count = jnp.maximum(count, 0)
     lengths = [t_0]
     for _ in range(63):

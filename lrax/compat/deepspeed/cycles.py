@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.open_ended import inverse_time
 from ...schedules.phases import join
 from ...schedules.pieces import piecewise
@@ -93,6 +94,7 @@ def _OneCycle(
     cycle_second_stair_count,
     decay_step_size,
 ):
+    count = real(count)
     steps = cycle_first_step_size + cycle_second_step_size
     up = _stair(count, cycle_first_step_size, cycle_first_stair_count)
     down = _stair(steps - count, cycle_second_step_size, cycle_second_stair_count)
@@ -159,6 +161,7 @@ def _LRRangeTest(
     lr_range_test_step_rate,
     lr_range_test_staircase,
 ):
+    count = real(count)
     intervals = jnp.maximum(count, 0) / lr_range_test_step_size
     if lr_range_test_staircase:
         intervals = jnp.floor(intervals)

@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.decays import polynomial
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import power as raised, progress
@@ -66,7 +67,7 @@ def PolynomialDecay(
 
 @builder(PolynomialDecay, name="compat.keras.PolynomialDecay")
 def _PolynomialDecay(count, initial_learning_rate, decay_steps, end_learning_rate, power, cycle):  # noqa: ARG001
-    count = jnp.maximum(count, 0)
+    count = jnp.maximum(real(count), 0)
     # A remainder is exact, where a quotient may be rounded to the next tooth.
     before, into = jnp.divmod(count, decay_steps)
     teeth = lax.stop_gradient(jnp.maximum(jnp.where(into > 0, before + 1, before), 1))

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from ... import _require
 from ...schedules.builders import builder
 from ...schedules.combinators import clip, delay
+from ...schedules.counts import real
 from ...schedules.open_ended import noam
 from ...schedules.phases import join
 from ...schedules.schedule import Schedule
@@ -139,4 +140,5 @@ def inverse_power(
 
 @builder(inverse_power, name="compat.nemo.inverse_power")
 def _inverse_power(count, peak, timescale, exponent, end):
+    count = real(count)
     return jnp.maximum(peak * (timescale / (timescale + jnp.maximum(count, 0))) ** exponent, end)

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.cycles import cosine_restarts
 from ...schedules.decays import cosine
 from ...schedules.schedule import Schedule, Static
@@ -97,6 +98,8 @@ def CosineLRScheduler(
 
 @builder(CosineLRScheduler, name="compat.timm.CosineLRScheduler")
 def _CosineLRScheduler(count, k_decay, **cycles):
+    count = real(count)
+
     def weight(p, q):
         p, q = raised(p, q, k_decay)
         return jnp.sin(np.pi / 2 * q) ** 2, jnp.sin(np.pi / 2 * p) ** 2

@@ -4,6 +4,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.decays import polynomial
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import power as raised_to
@@ -90,6 +91,8 @@ def PolyLRScheduler(
 
 @builder(PolyLRScheduler, name="compat.timm.PolyLRScheduler")
 def _PolyLRScheduler(count, power, k_decay, **cycles):
+    count = real(count)
+
     def weight(p, q):
         p, q = raised(p, q, k_decay)
         falls = raised_to(q, power)

@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.decays import tanh
 from ...schedules.phases import warmup
 from ...schedules.schedule import Schedule, Static
@@ -93,6 +94,8 @@ def TanhLRScheduler(
 
 @builder(TanhLRScheduler, name="compat.timm.TanhLRScheduler")
 def _TanhLRScheduler(count, lb, ub, **cycles):
+    count = real(count)
+
     def weight(p, q):
         x = 2 * (lb * q + ub * p)
         return nn.sigmoid(-x), nn.sigmoid(x)

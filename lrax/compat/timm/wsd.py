@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.plateaus import wsd
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import (
@@ -137,6 +138,7 @@ def _shape_of(decay_fn: str | Callable[[Any], Any], power: Number, ratio: Number
 def _WSDLRScheduler(
     count, lr, lr_min, stable_fn, stable_timescale, stable_power, decay_fn, warmup_t, **decay
 ):
+    count = real(count)
     stable = lr
     if stable_fn != "constant":
         since = stable_timescale / (stable_timescale + jnp.maximum(count - warmup_t, 0))

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from ... import _require
 from ...schedules import decays, pieces, schedule as values
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.schedule import Schedule, Static, multiply
 from ..arguments import LONGEST, is_concrete, is_known_as, is_whole, positive
 from .kinds import (
@@ -91,6 +92,7 @@ def _shown(hyperparams):
 
 @builder(ChainedScheduler, name="compat.torch.ChainedScheduler", shown=_shown, ranks={"sums": 1})
 def _ChainedScheduler(count, lr, schedulers, way, sums=None):
+    count = real(count)
     count = jnp.maximum(count, 0)
     if way == "floored":
         return _floored(count, lr, schedulers, sums)

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from ... import _require
 from ...schedules.builders import builder
 from ...schedules.combinators import link
+from ...schedules.counts import real
 from ...schedules.cycles import cyclic
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import power, progress
@@ -89,6 +90,7 @@ def CyclicLR(
 def _CyclicLR(
     count, base_lr, max_lr, step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode
 ):
+    count = real(count)
     down = step_size_up if step_size_down is None else step_size_down
     count = jnp.maximum(count, 0)
     cycle = lax.stop_gradient(jnp.floor_divide(count, step_size_up + down))

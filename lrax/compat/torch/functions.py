@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from ... import _require
 from ...schedules.builders import builder
 from ...schedules.combinators import scale
+from ...schedules.counts import real
 from ...schedules.schedule import Schedule, Static
 from ..arguments import nonnegative
 
@@ -75,6 +76,7 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
 
 @builder(MultiplicativeLR, name="compat.torch.MultiplicativeLR")
 def _MultiplicativeLR(count, lr, lr_lambda):
+    count = real(count)
     return lr * product_of(lr_lambda, jnp.zeros_like(count), jnp.maximum(count, 0))
 
 

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.schedule import Schedule, Static
 from ..arguments import Number, at_most_one, nonnegative, numbers, positive, whole_numbers
 from .waves import ANNEALS
@@ -83,6 +84,7 @@ def _OneCycleLR(
     final_div_factor,
     three_phase,
 ):
+    count = real(count)
     init = max_lr / div_factor
     rates = [init, max_lr, *([init] if three_phase else []), init / final_div_factor]
     return _phases(count, rates, total_steps, pct_start, anneal_strategy)
@@ -143,6 +145,7 @@ def OneCycleMomentum(
 def _OneCycleMomentum(
     count, base_momentum, max_momentum, total_steps, pct_start, anneal_strategy, three_phase
 ):
+    count = real(count)
     values = [max_momentum, base_momentum, max_momentum, *([max_momentum] if three_phase else [])]
     return _phases(count, values, total_steps, pct_start, anneal_strategy)
 

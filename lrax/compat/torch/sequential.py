@@ -15,6 +15,7 @@ from ...schedules import (
     schedule as values,
 )
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.schedule import Schedule
 from ..arguments import is_concrete, nonnegative, vector, whole_numbers
 from .functions import _MultiplicativeLR
@@ -89,6 +90,7 @@ def SequentialLR(
 
 @builder(SequentialLR, name="compat.torch.SequentialLR", ranks={"milestones": 1})
 def _SequentialLR(count, lr, schedulers, milestones):
+    count = real(count)
     parts, initial = in_sequence(lr, schedulers, milestones)
     # A part that goes on needs the rate of the update before it: each is found once, in order.
     for i in range(1, len(parts)):

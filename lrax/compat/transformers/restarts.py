@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.schedule import Schedule
 from ...schedules.shapes import between
 from ..arguments import nonnegative
@@ -62,6 +63,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
 def _get_cosine_with_hard_restarts_schedule_with_warmup(
     count, lr, num_warmup_steps, num_training_steps, num_cycles
 ):
+    count = real(count)
     # A cycle in parts of the whole, by a remainder of steps times cycles, which is exact.
     steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
     turned = jnp.mod(num_cycles * jnp.clip(count - num_warmup_steps, 0, steps), steps)

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from ... import _require
 from ...schedules.builders import builder
 from ...schedules.combinators import repeat, shift
+from ...schedules.counts import real
 from ...schedules.decays import cosine, linear
 from ...schedules.phases import join, warmup
 from ...schedules.schedule import Schedule
@@ -68,6 +69,7 @@ def _half_waves(lr: Number, warmup_steps: Number, steps: Number, end: Number = 0
 def _get_cosine_schedule_with_warmup(
     count, lr, num_warmup_steps, num_training_steps, num_cycles, min_lr=0
 ):
+    count = real(count)
     # A place in the waves by a remainder of steps times waves, which is exact: the length of a wave
     # need not be whole.
     steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
@@ -132,6 +134,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     name="compat.transformers.get_cosine_with_min_lr_schedule_with_warmup",
 )
 def _get_cosine_with_min_lr_schedule_with_warmup(count, **hyperparams):
+    count = real(count)
     return _get_cosine_schedule_with_warmup(count, **hyperparams)
 
 

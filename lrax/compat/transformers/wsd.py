@@ -5,6 +5,7 @@ from jax.typing import ArrayLike
 
 from ... import _require
 from ...schedules.builders import builder
+from ...schedules.counts import real
 from ...schedules.plateaus import wsd
 from ...schedules.schedule import Schedule, Static
 from ...schedules.shapes import between
@@ -103,6 +104,7 @@ def _get_wsd_schedule(
     min_lr_ratio,
     num_cycles,
 ):
+    count = real(count)
     floor = lr * min_lr_ratio
     left = num_warmup_steps - count
     up = between(floor, lr, count, left, num_warmup_steps, _WARMUP_SHAPES[warmup_type])
