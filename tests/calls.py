@@ -190,6 +190,11 @@ ROWS = [
     Call("Horizon.__call__", lambda: lrax.Horizon(100).__call__, lambda: {"duration": "10%"}),
     method("Schedule.replace", decay, peak=0.2),
     method("Schedule.values", decay, steps=10),
+    Call(
+        "Schedule.from_dict",
+        lambda: lrax.Schedule.from_dict,
+        lambda: {"described": {"schedule": "constant", "arguments": {"value": 0.5}}},
+    ),
     Call("Schedule.__call__", lambda: decay().__call__, lambda: {"count": 3}),
     made("stack", lambda: {"schedules": [decay(), decay()]}),
     # Rates in optimizers.

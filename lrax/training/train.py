@@ -93,6 +93,7 @@ def train(
     steps = _require.count("steps", steps, 1)
     record_every = _require.count("record_every", record_every, 1)
     check_task(task)
+    parameters(optimizer)  # `optax.adam(1e-3)`, which is no function, is named now
     recorded = as_monitors(monitors)
     measurements = as_signals({} if signals is None else signals)
 
@@ -178,8 +179,7 @@ def check_names(hyperparams: Mapping[str, Any], optimizer: Optimizer, task: Task
     missing = [name for name in needed if name not in hyperparams]
     if missing:
         raise ValueError(
-            "`hyperparams` must give values to every parameter without a default, not"
-            f" {missing}"
+            f"`hyperparams` must give values to every parameter without a default, not {missing}"
         )
     unknown = [name for name in hyperparams if name not in every]
     if unknown:
