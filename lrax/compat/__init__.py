@@ -8,13 +8,13 @@ A framework is a module such as `lrax.compat.torch`. It is loaded when it is fir
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+import types
+import typing
 
 from .config import from_config
 
 # For type checkers and editors, which do not run `__getattr__`.
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import (
         big_vision as big_vision,
         composer as composer,
@@ -50,7 +50,7 @@ _FRAMEWORKS = (
 )
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> types.ModuleType:
     if name in _FRAMEWORKS:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -122,9 +122,8 @@ def _declaration(name: str) -> builders.Declaration | None:
     """The declaration of a builder by its public name."""
     parts = name.split(".")
     if len(parts) == 3 and parts[0] == "compat":
-        # A framework declares its builders when it is loaded. No other module is loaded by name.
-        if parts[1] in dir(importlib.import_module("lrax.compat")):
-            importlib.import_module(f"lrax.compat.{parts[1]}")
+        # A framework declares its builders when it is loaded, which reading its name does.
+        getattr(importlib.import_module("lrax.compat"), parts[1], None)
         return builders.named(name)
     declaration = builders.named(name)
     public = getattr(importlib.import_module("lrax"), name, None)
