@@ -219,5 +219,5 @@ def test_bad_arguments_are_named():
     stateful = problems.regression(
         init=lambda key: (problems.init(key), jnp.zeros(2)), loss=wrong_state, stateful=True
     )
-    with pytest.raises(TypeError, match="with a state like the one of `init`"):
+    with pytest.raises(TypeError, match="with a state like that of `init`"):
         lrax.train(stateful, optax.sgd, steps=2)(0.1, KEY)
