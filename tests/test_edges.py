@@ -152,3 +152,29 @@ def test_a_form_of_the_wrong_types_is_named():
         deep = lrax.scale(deep, 1.0)
     with pytest.raises(ValueError, match="at most 50 levels deep"):
         deep.to_dict()
+
+
+EMPTY = {
+    "cosine": dict(peak=0.1),
+    "linear": dict(init=0.1, end=0.0),
+    "polynomial": dict(init=0.1, end=0.0),
+    "rex": dict(init=0.1, end=0.0),
+    "tanh": dict(init=0.1, end=0.0),
+    "one_cycle": dict(peak=0.1),
+    "warmup_cosine": dict(peak=0.1, warmup=0),
+    "warmup_linear": dict(peak=0.1, warmup=0),
+    "wsd": dict(peak=0.1, warmup=0, cooldown=0),
+}
+
+
+@pytest.mark.parametrize("builder", EMPTY)
+def test_no_steps_at_all_are_warned_of(builder):
+    build, keywords = getattr(lrax, builder), EMPTY[builder]
+    with pytest.warns(UserWarning, match="`steps` is 0, so the rate is 0 at every") as record:
+        build(**keywords, steps=0)
+    assert record[0].filename == __file__
+    build(**keywords, steps=1)
+    jax.eval_shape(lambda steps: build(**keywords, steps=steps), 0)
+    if builder != "one_cycle":
+        build(**{**keywords, "end": 0.01}, steps=0)
+    build(**keywords, steps=1).replace(steps=0)  # inside of lrax, where no user calls it
