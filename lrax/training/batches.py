@@ -28,10 +28,8 @@ TRANSFORM = 2**32 - 1
 class Source(Protocol):
     """What the loop of a run asks of its batches. All methods are pure."""
 
-    @property
-    def streamed(self) -> bool:
-        """Whether the batches come from the host, so that a program gets them as arguments."""
-        ...
+    # Whether the batches come from the host, so that a program gets them as arguments.
+    streamed: ClassVar[bool]
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> Any:
         """What is drawn together for `steps` updates from `first` on: `[steps, ...]`, or None."""
