@@ -851,7 +851,10 @@ def test_durations():
             "`warmup_steps` or",
         ),
         (lambda: nemo.WarmupPolicy(0.1, warmup_ratio=0.1), "`max_steps` must be given"),
-        (lambda: nemo.CosineAnnealing(0.1, max_steps=10, warmup_steps=10), "`max_steps` must be above the warmup"),
+        (
+            lambda: nemo.CosineAnnealing(0.1, max_steps=10, warmup_steps=10),
+            "`max_steps` must be above the warmup",
+        ),
         (
             lambda: nemo.CosineAnnealing(0.1, max_steps=10, min_lr=1.0),
             "`min_lr` must be at most `lr`",

@@ -61,9 +61,7 @@ def test_choices_may_be_looked_up(result):
     assert len(part) == 2
     assert part.results[1] is result.results[3]
     assert result.where(batch_size=8, optimizer=optax.adam).results == [result.results[3]]
-    with pytest.raises(
-        ValueError, match="`batch_size` must be one of the swept .* got 5"
-    ):
+    with pytest.raises(ValueError, match=r"`batch_size` must be one of the swept .* got 5"):
         result.where(batch_size=5)
     with pytest.raises(
         ValueError, match="`name` must be one of 'batch_size', 'optimizer', got 'width'"

@@ -204,7 +204,10 @@ def test_bad_arguments_are_named():
         lrax.train(task, optax.sgd, steps=0)
     with pytest.raises(TypeError, match="`steps` must be an int"):
         lrax.train(task, optax.sgd, steps=2.0)
-    with pytest.raises(TypeError, match=r"`task` must be a lrax.Task or a function of hyperparameters that returns one, got dict"):
+    with pytest.raises(
+        TypeError,
+        match=r"`task` must be a lrax.Task or a function of hyperparameters that returns one, got dict",
+    ):
         lrax.train({}, optax.sgd, steps=2)
     with pytest.raises(TypeError, match=r"not `optax.adam\(1e-3\)`"):
         lrax.train(task, optax.adam(1e-3), steps=2)

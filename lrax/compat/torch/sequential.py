@@ -104,14 +104,10 @@ def _SequentialLR(count, lr, schedulers, milestones):
 def _rate(parts, milestones, count):
     """The rate of the last part that has begun."""
     ends = [*milestones, None]
-    value = None
-    for i, (part, end) in enumerate(zip(parts, ends, strict=True)):
+    value = parts[0](count if ends[0] is None else jnp.minimum(count, ends[0]))
+    for part, begin, end in zip(parts[1:], milestones, ends[1:], strict=True):
         inside = count if end is None else jnp.minimum(count, end)
-        if i == 0:
-            value = part(inside)
-        else:
-            begin = milestones[i - 1]
-            value = jnp.where(count >= begin, part(jnp.maximum(inside - begin, 0)), value)
+        value = jnp.where(count >= begin, part(jnp.maximum(inside - begin, 0)), value)
     return value
 
 
