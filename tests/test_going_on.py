@@ -157,5 +157,7 @@ def test_an_accuracy_is_raised_and_an_unknown_name_is_refused():
     result = lrax.sweep(task, optax.sgd, [1e-5, 0.1], steps=30, objective="val_accuracy")
     assert result.mode == "max"
     assert result.best.hyperparams["learning_rate"] == 0.1
-    with pytest.raises(ValueError, match="`mode` must be 'min' or 'max' for the `objective` 'speed'"):
+    with pytest.raises(
+        ValueError, match="`mode` must be 'min' or 'max' for the `objective` 'speed'"
+    ):
         lrax.sweep(task, optax.sgd, [0.1], steps=3, objective="speed")
