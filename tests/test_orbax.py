@@ -162,9 +162,9 @@ def test_another_sweep_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "sweep.orbax"
     swept(checkpoint=path, steps=3)
     with pytest.raises(
-        ValueError, match=r"`checkpoint` must be of the same sweep(.|\n)*steps: 3 there, 4 here"
+        ValueError, match=r"`checkpoint` must be of the same sweep(.|\n)*rng: 'common' there, 'ind"
     ):
-        swept(checkpoint=path, steps=4)
+        swept(checkpoint=path, steps=3, rng="independent")
     assert swept(checkpoint=path, steps=3).losses.shape == (
         3,
         2,
@@ -184,10 +184,10 @@ def test_a_model_of_the_user_is_refused_and_kept(tmp_path):
     with ocp.CheckpointManager(path) as manager:
         assert manager.all_steps() == [7]
     orbax.save(tmp_path / "other.orbax", arrays(), {}, FORMAT)
-    with pytest.raises(ValueError, match=r"holds 'lrax\.Test/1', not lrax\.Checkpoint/2"):
+    with pytest.raises(ValueError, match=r"holds 'lrax\.Test/1', not lrax\.Checkpoint/3"):
         swept(checkpoint=tmp_path / "other.orbax", steps=3)
     (tmp_path / "file.orbax").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"file\.orbax: it is a file"):
+    with pytest.raises(OSError, match=r"`checkpoint` must be a place.*Not a directory"):
         swept(checkpoint=tmp_path / "file.orbax", steps=3)
 
 
@@ -212,7 +212,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
         OSError,
-        match=r"the checkpoint could not be written: Not a directory\.: .*file/sweep\.orbax",
+        match=r"`checkpoint` must be a place that can be written: Not a directory: .*sweep\.orbax",
     ):
         swept(checkpoint=tmp_path / "file" / "sweep.orbax", steps=3)
 
@@ -231,16 +231,15 @@ def test_a_write_that_fails_keeps_the_last_good_one(tmp_path, whole, one_step_se
             resource.RLIMIT_FSIZE, (100, hard)
         )  # which the system holds to, as to a disk that is full
         try:
-            with pytest.raises(
-                OSError,
-                match=r"the checkpoint could not be written: .*File too large.*before is kept",
-            ):
-                swept(
+            # Training is worth more than its checkpoint, so the sweep goes on and says so.
+            with pytest.warns(RuntimeWarning, match=r"File too large.*before is kept"):
+                limited = swept(
                     checkpoint=path,
                     on_event=lambda kind, facts, done=done: done.append((kind, facts)),
                 )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert_equal(limited, whole)
         start = done[0][1]["done"]
         result = swept(checkpoint=path, checkpoint_every=9)
         assert result.info["resumed_at"] == start > 0
