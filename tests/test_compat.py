@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 
 import golden
 import jax
@@ -125,3 +127,24 @@ def test_the_rates_are_the_frameworks(recording, x64):
     np.testing.assert_allclose(
         double[: len(counts)], rates, rtol=0, atol=setting.get("precision", 1e-12) * peak
     )
+
+
+def test_a_framework_is_loaded_when_it_is_first_used():
+    program = """
+import pkgutil, sys
+import lrax
+loaded = lambda: {name.split(".")[2] for name in sys.modules if name.startswith("lrax.compat.")}
+assert loaded() <= {"config"}, loaded()
+folders = {module.name for module in pkgutil.iter_modules(lrax.compat.__path__) if module.ispkg}
+assert len(folders) == 13
+assert folders <= set(dir(lrax.compat))
+assert lrax.compat.keras.CosineDecay(0.1, 10)(0) > 0
+from lrax.compat import t5x
+assert loaded() >= {"keras", "t5x"}
+assert "torch" not in loaded()
+try:
+    lrax.compat.tensorflow
+except AttributeError as error:
+    assert "tensorflow" in str(error)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -422,3 +422,16 @@ def test_whatever_is_nested_has_pytorchs_rates_or_is_refused(lr_scheduler, x64):
             outcomes.append(True)
     assert set(outcomes) == {True, False}
     assert sum(outcomes) > len(outcomes) / 2
+
+
+def test_long_chains_are_built_at_once_or_refused():
+    # Many steps of factors beside a cosine with a floor are a table, and a table has a limit.
+    long = chain(0.1, warmup(0.1, total_iters=100_000), cosine(0.1, 0.01, 1_000_000))
+    assert long(50_000) == pytest.approx(0.0549, rel=1e-2)
+    with pytest.raises(ValueError, match="`schedulers` must end within"):
+        chain(0.1, warmup(0.1, total_iters=1e8), cosine(0.1, 0.01, 2e8))
+    # Each SWALR begins at the rate of the update before it.
+    swas = [torch.SWALR(0.1, 0.1 * 0.5**i, anneal_epochs=5) for i in range(9)]
+    nine = sequence(0.1, *swas, milestones=np.arange(10, 90, 10))
+    np.testing.assert_allclose(nine.values([9, 15, 89]), [0.1, 0.05, 0.1 * 0.5**8], rtol=1e-6)
+    np.testing.assert_allclose(nine.values([10, 12]), [0.1, 0.0827254], rtol=1e-5)

@@ -10,8 +10,8 @@ Read for this, at the commits of the stored copies:
   3095
 - big_vision: google-research/big_vision 0127fb6b, big_vision/utils.py
 - t5x: google-research/t5x cc342d41, t5x/utils.py
-- levanter: marin-community/levanter 2f8a58a1, src/levanter/optim/config.py
-- composer: mosaicml/composer 64051888, composer/optim/scheduler.py
+- levanter: marin-community/marin 0f45aa1c, lib/levanter/src/levanter/optim/config.py
+- composer: mosaicml/composer 0f1df8bb, composer/optim/scheduler.py
 """
 
 import itertools
@@ -448,20 +448,20 @@ def levanter_rate(t, total, points, kind, warmup, rewarmup, decay, cooldown, rat
     before, segments = 0.0, []
     for i, (start, end) in enumerate(itertools.pairwise(points)):
         up = rewarmup if i else warmup
-        up = int(up * (end - start)) if up <= 1 else int(up)
-        down = (
-            end - start - up
-            if decay is None
-            else int(decay * (end - start))
-            if decay <= 1
-            else int(decay)
-        )
+        up = min(int(up * (end - start)) if up <= 1 else int(up), end - start)
+        down = end - start - up
+        if decay is not None:
+            down = min(int(decay * (end - start)) if decay <= 1 else int(decay), down)
 
         def curve(u, up=up, down=down):
-            if kind == "constant":
+            if kind == "constant" or not down:
                 return peak
             if kind == "linear":
                 return peak + (low - peak) * min(u / down, 1)
+            if kind == "polynomial":
+                return low + (peak - low) * (1 - min(u / down, 1)) ** 3
+            if kind == "inv_sqrt_decay":
+                return max(low, peak / math.sqrt(1 + 20 * u / down))
             if kind == "cosine":
                 return peak * ((1 - ratio) * half_wave(min(u, down) / down) ** power + ratio)
             if kind == "inv_sqrt":
@@ -495,6 +495,8 @@ def levanter_case(
     more |= {"cooldown": cooldown} if cooldown else {}
     more |= {"exponent": power} if power != 1 else {}
     more |= {"timescale": 30} if kind == "inv_sqrt" else {}
+    more |= {"power": 3.0} if kind == "polynomial" else {}
+    more |= {"decay_constant": 20.0} if kind == "inv_sqrt_decay" else {}
     cycles = len(points) > 2
     case(
         levanter.lr_scheduler,
@@ -511,8 +513,21 @@ def levanter_case(
     )(lambda t: levanter_rate(t, *arguments))
 
 
-for kind in ("constant", "cosine", "linear", "inv_sqrt", "inv", "power"):
+LEVANTER = [
+    "constant",
+    "cosine",
+    "linear",
+    "inv_sqrt",
+    "inv",
+    "polynomial",
+    "inv_sqrt_decay",
+    "power",
+]
+for kind in LEVANTER:
     levanter_case(kind)
+    levanter_case(kind, decay=0.0)  # no decay at all
+    levanter_case(kind, decay=95, warmup=20)  # cut to what the warmup leaves
+    levanter_case(kind, (0, 30, 100), cycles=[30], warmup=50, rewarmup=0.2)  # cut to its cycle
     levanter_case(kind, decay=0.2)
     levanter_case(kind, decay=20, warmup=0.0)
     levanter_case(kind, (0, 30, 100), cycles=[30], rewarmup=0.1)
@@ -615,6 +630,73 @@ for steps in (80, 10):
         t_warmup=10,
         t_max=steps,
         alpha_f=0.1,
+    )
+
+
+# The schedule ratio scales what is given in updates, and the line of the warmup only if asked to.
+for ratio in (0.5, 1.5):
+    for scaled in (False, True):
+        line = int(10 * ratio) if scaled else 10
+        last = int(80 * ratio)
+        more = {"t_warmup": 10, "scale_warmup": scaled, "scale_schedule_ratio": ratio}
+
+        def composer_scaled(decay, first=1.0, line=line, last=last):
+            def formula(t):
+                if t < 10:
+                    return first * min(1, t / line)
+                return decay(min(1.0, (t - 10) / (last - 10)))
+
+            return formula
+
+        composer_case(
+            composer.MultiStepWithWarmupScheduler,
+            lambda t, line=line, ratio=ratio: (
+                min(1, t / line) if t < 10 else 0.5 ** (t >= int(31 * ratio))
+            ),
+            milestones=[31],
+            gamma=0.5,
+            **more,
+        )
+        composer_case(
+            composer.ConstantWithWarmupScheduler,
+            composer_scaled(lambda p: 0.5, 0.5),
+            alpha=0.5,
+            **more,
+        )
+        composer_case(
+            composer.LinearWithWarmupScheduler,
+            composer_scaled(lambda p: 0.5 - 0.4 * p, 0.5),
+            alpha_i=0.5,
+            alpha_f=0.1,
+            t_max=80,
+            **more,
+        )
+        composer_case(
+            composer.CosineAnnealingWithWarmupScheduler,
+            composer_scaled(lambda p: 0.1 + 0.9 * half_wave(p)),
+            t_max=80,
+            alpha_f=0.1,
+            **more,
+        )
+        composer_case(
+            composer.PolynomialWithWarmupScheduler,
+            composer_scaled(lambda p: 0.1 + 0.9 * (1 - p) ** 2),
+            t_max=80,
+            alpha_f=0.1,
+            **more,
+        )
+    composer_case(
+        composer.StepScheduler,
+        lambda t, ratio=ratio: 0.5 ** (t // int(31 * ratio)),
+        step_size=31,
+        gamma=0.5,
+        scale_schedule_ratio=ratio,
+    )
+    composer_case(
+        composer.CosineAnnealingScheduler,
+        lambda t, ratio=ratio: half_wave(min(1, t / int(81 * ratio))),
+        t_max=81,
+        scale_schedule_ratio=ratio,
     )
 
 

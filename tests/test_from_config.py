@@ -139,6 +139,19 @@ def test_schedulers_in_a_list_take_over_the_rate():
     chex.assert_trees_all_equal(schedule, torch.SequentialLR(0.1, children, [5]), strict=True)
 
 
+def test_numbers_may_be_texts():
+    # YAML 1.1 reads 1e-4 as text.
+    config = {"learning_rate": "1e-4", "max_steps": "50", "warmup_ratio": "0.1"}
+    assert repr(from_config(config)) == repr(
+        from_config({"learning_rate": 1e-4, "max_steps": 50, "warmup_ratio": 0.1})
+    )
+    parts = [{"scheduler": "StepLR", "step_size": "3"}, {"class": "ExponentialLR", "gamma": ".9"}]
+    config = {"scheduler": "SequentialLR", "lr": "1e-1", "schedulers": parts, "milestones": ["5"]}
+    torch = lrax.compat.torch
+    children = [torch.StepLR(0.1, 3), torch.ExponentialLR(0.1, 0.9)]
+    chex.assert_trees_all_equal(from_config(config), torch.SequentialLR(0.1, children, [5]))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -215,8 +228,10 @@ def test_bad_configurations_are_named(config, message):
 def test_bad_types_are_named():
     with pytest.raises(TypeError, match="`config` must be a dict, got 3"):
         from_config(3)
-    with pytest.raises(TypeError, match=r"`config\['max_steps'\]` must be a number, got '9'"):
-        from_config({"learning_rate": 0.1, "max_steps": "9"})
+    with pytest.raises(TypeError, match=r"in `config`: `lr` must be a real number.*, got 'abc'"):
+        from_config({"learning_rate": "abc", "max_steps": 9})
+    with pytest.raises(TypeError, match=r"`config\['max_steps'\]` must be a number, got 'nine'"):
+        from_config({"learning_rate": 0.1, "max_steps": "nine"})
     with pytest.raises(TypeError, match=r"`config\['lr_scheduler_kwargs'\]` must be a dict"):
         from_config({"learning_rate": 0.1, "max_steps": 9, "lr_scheduler_kwargs": [1]})
     with pytest.raises(ValueError, match="`steps` must be None for a class of PyTorch"):

@@ -1,5 +1,6 @@
 """Schedules out of configurations that name another framework's."""
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -9,6 +10,7 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .. import _require
 from ..schedules.schedule import Schedule
 
 
@@ -26,7 +28,8 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
       the list `schedulers` take over the `lr`.
 
     Args:
-      config: The configuration. Numbers may be traced, but for the lengths of transformers.
+      config: The configuration. Numbers may be traced, but for the lengths of transformers, and
+        may be text, as YAML reads `1e-4`.
       steps: Optimizer updates of the whole training, in place of `max_steps`: by `num_train_epochs`
         alone it is not known.
 
@@ -51,6 +54,9 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
     """
     if not isinstance(config, Mapping):
         raise TypeError(f"`config` must be a dict, got {config!r}")
+    if steps is not None:
+        steps = _require.count("steps", steps, 1)
+    config = _with_numbers(config)
     if "scheduler" in config or "class" in config:
         if steps is not None:
             raise ValueError(
@@ -65,6 +71,19 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
     raise ValueError(
         f"`config` must have one of the keys {_quoted(keys)}, got {_quoted(config)}{meant}"
     )
+
+
+def _with_numbers(value: Any) -> Any:
+    """The configuration with numbers where it has the texts of numbers: YAML reads 1e-4 as text."""
+    if isinstance(value, Mapping):
+        return {key: _with_numbers(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_numbers(each) for each in value]
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            return int(number) if number.is_integer() and "e" not in value.lower() else number
+    return value
 
 
 def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
@@ -112,13 +131,20 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
         for key, default in defaults.items()
     }
     name = getattr(given["lr_scheduler_type"], "value", given["lr_scheduler_type"])
+    name = name if isinstance(name, str) else repr(name)
     transformers = importlib.import_module(".transformers.scheduler", __package__)
     if name in transformers.CONTROLLERS:
         message = f"must be a schedule of the step count, got {name!r}, which follows the loss"
         raise ValueError(f"`config['lr_scheduler_type']` {message}")
     _choice("lr_scheduler_type", name, transformers.FUNCTIONS)
     specific = given["lr_scheduler_kwargs"]
-    specific = json.loads(specific) if isinstance(specific, str) else specific
+    if isinstance(specific, str):
+        try:
+            specific = _with_numbers(json.loads(specific))
+        except ValueError as error:
+            raise ValueError(
+                f"`config['lr_scheduler_kwargs']` must be a dict or JSON, got {specific!r}"
+            ) from error
     if not isinstance(specific, Mapping):
         raise TypeError(f"`config['lr_scheduler_kwargs']` must be a dict, got {specific!r}")
     for key in ("max_steps", "warmup_steps", "warmup_ratio"):
@@ -177,7 +203,12 @@ def _called(
             raise ValueError(
                 f"`{where}` must have the key {key!r} for {name}, got {_quoted(keywords)}"
             )
-    return function(**keywords)
+    try:
+        return function(**keywords)
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):
+            raise  # one of JAX's own, which says more than its text
+        raise type(error)(f"in `config`: {error}") from error
 
 
 def _choice(key: str, value: Any, options: Iterable[str]) -> None:

@@ -84,7 +84,11 @@ def create_learning_rate_schedule(
     warmup, cooldown = _duration("warmup", kw, sizes), _duration("cooldown", kw, sizes)
     begin = 0.0 if warmup is None else warmup
     if is_concrete(begin) and is_concrete(total) and not total > begin:
-        raise ValueError(f"`total_steps` must be above the warmup, got {total} and {begin}")
+        sources = [name for name in (*kw, *sizes) if name in sizes or name.startswith("warmup_")]
+        words = ", ".join(f"`{name}`" for name in sources if name != "total_steps")
+        raise ValueError(
+            f"`total_steps` must be above the warmup ({words}), got {total} and {begin}"
+        )
     decay = _decay(decay_type, rate, total - begin, kw, sizes)
     if decay_type != "stair" and warmup is not None:
         decay = delay(decay, begin)

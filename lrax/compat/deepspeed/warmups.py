@@ -132,13 +132,14 @@ def WarmupCosineLR(
 
 
 def _warmup(lr, warmup_min_lr, warmup_max_lr, warmup_num_steps):
-    high = lr if warmup_max_lr is None else warmup_max_lr
-    if high is None:
+    if lr is None and warmup_max_lr is None:
         raise ValueError("`lr` or `warmup_max_lr` must be given, got neither")
-    given = nonnegative(
-        warmup_min_lr=warmup_min_lr, warmup_max_lr=high, warmup_num_steps=warmup_num_steps
-    )
-    return given["warmup_min_lr"], given["warmup_max_lr"], largest(given["warmup_num_steps"], 2)
+    low, steps = nonnegative(
+        warmup_min_lr=warmup_min_lr, warmup_num_steps=warmup_num_steps
+    ).values()
+    rate = {"lr": lr} if warmup_max_lr is None else {"warmup_max_lr": warmup_max_lr}
+    (high,) = nonnegative(**rate).values()  # pyright: ignore[reportArgumentType]
+    return low, high, largest(steps, 2)
 
 
 def _up(low, high, steps, warmup_type, begin=1):

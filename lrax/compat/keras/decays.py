@@ -47,6 +47,7 @@ def ExponentialDecay(
     _require.positive(given, "decay_steps")
     steps, rate = given["decay_steps"], given["decay_rate"]
     some = rate > 0
+    _require.flag("staircase", staircase)
     steps = shorter(steps) if staircase else where(some, steps, 0.5)
     return exponential(
         given["initial_learning_rate"], where(some, rate, 1e-30), steps, staircase=staircase
@@ -88,6 +89,7 @@ def InverseTimeDecay(
     )
     _require.nonnegative(given, "initial_learning_rate", "decay_rate")
     _require.positive(given, "decay_steps")
+    _require.flag("staircase", staircase)
     steps = shorter(given["decay_steps"]) if staircase else given["decay_steps"]
     return inverse_time(
         given["initial_learning_rate"], given["decay_rate"], steps, staircase=staircase

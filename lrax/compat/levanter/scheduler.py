@@ -203,7 +203,9 @@ def _points(
     if cycle_length is not None and cycles is not None:
         raise ValueError("`cycle_length` or `cycles` must be given and not both, got both")
     if not is_concrete(main):
-        raise ValueError(f"`num_train_steps` must be concrete where there are cycles, got {main}")
+        raise ValueError(
+            "`num_train_steps` and `cooldown` must be concrete where there are cycles, got tracers"
+        )
     name, value = ("cycles", cycles) if cycle_length is None else ("cycle_length", cycle_length)
     if isinstance(value, (list, tuple)):
         ends = [nonnegative(**{name: end})[name] for end in value]
@@ -214,6 +216,8 @@ def _points(
         parts = range(1, min(number, _MOST_CYCLES + 1))
         ends = [np.floor(main / number * i) for i in parts]
     else:
+        if not is_concrete(value):
+            raise ValueError(f"`{name}` must be concrete, got {value}")
         length = _steps(name, value, main)  # pyright: ignore[reportArgumentType]
         _require.at_least({name: length}, 1, name)
         # The last whole cycle goes on to the end.

@@ -162,6 +162,7 @@ def exponential_decay(
     _require.finite(given, "transition_steps", "transition_begin")
     init, steps, rate = given["init_value"], given["transition_steps"], given["decay_rate"]
     decays = (steps > 0) & (rate > 0)
+    _require.flag("staircase", staircase)
     end = None
     if end_value is not None:
         end = numbers(end_value=end_value)

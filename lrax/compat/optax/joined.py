@@ -1,6 +1,6 @@
 """Optax's joined schedules."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax.typing import ArrayLike
@@ -51,7 +51,7 @@ def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) ->
     return join(parts, listed(begins))
 
 
-def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
+def sgdr_schedule(cosine_kwargs: Sequence[Mapping[str, Any]]) -> Schedule:
     r"""Warm restarts: one `warmup_cosine_decay_schedule` after the other.
 
     Args:
@@ -70,8 +70,7 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
       >>> print(schedule.values(8).round(2))
       [0. 1. 0.5 0. 0.5 0.25 0. 0. ]
     """
-    several = isinstance(cosine_kwargs, Iterable) and not isinstance(cosine_kwargs, (str, bytes))
-    cycles = list(cosine_kwargs) if several else []
+    cycles = list(cosine_kwargs) if isinstance(cosine_kwargs, (list, tuple)) else []
     if not cycles or not all(isinstance(cycle, Mapping) for cycle in cycles):
         raise ValueError(
             f"`cosine_kwargs` must be a list of at least one dict, got {cosine_kwargs!r}"
@@ -81,6 +80,8 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> Schedule:
         try:
             waves.append(warmup_cosine_decay_schedule(**cycle))
         except (TypeError, ValueError) as error:
+            if type(error) not in (TypeError, ValueError):
+                raise  # one of JAX's own, which says more than its text
             raise type(error)(f"in `cosine_kwargs[{i}]`: {error}") from error
     lengths = [nonnegative(decay_steps=cycle["decay_steps"])["decay_steps"] for cycle in cycles]
     return join_schedules(waves, [sum(lengths[:i]) for i in range(1, len(cycles))])

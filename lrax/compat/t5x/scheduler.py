@@ -70,6 +70,8 @@ def create_learning_rate_scheduler(
         steps_per_cycle=steps_per_cycle,
         min_learning_rate=min_learning_rate,
     )
+    if not isinstance(factors, str):
+        raise TypeError(f"`factors` must be names with `*` between them, got {factors!r}")
     product = [_factor(name.strip(), given) for name in factors.split("*")]
     schedule = product[0] if len(product) == 1 else multiply(*product)
     if is_given(step_offset, 0):

@@ -103,7 +103,11 @@ def WSDLRScheduler(
     if is_concrete(ratio) and not ratio < 1:
         raise ValueError(f"`decay_ratio` must be below 1, got {decay_ratio}")
     if stable_fn != "constant":
-        timescale = warmup_t if stable_timescale is None else stable_timescale
+        if stable_timescale is None and is_known_as(warmup_steps, 0):
+            raise ValueError(
+                f"`stable_timescale` must be given where `warmup_t` is 0, got None and {warmup_t}"
+            )
+        timescale = warmup_steps if stable_timescale is None else stable_timescale
         given |= positive(stable_timescale=timescale)
     shape = _shape_of(decay_fn, given["decay_power"], ratio)
     falls = is_known_as(low, 0) or is_known_as(low <= rate, True)

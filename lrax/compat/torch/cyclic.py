@@ -153,11 +153,13 @@ def CyclicMomentum(
     """
     momenta = nonnegative(base_momentum=base_momentum, max_momentum=max_momentum)
     low, high = momenta.values()
+    _require.choice("mode", mode, ("triangular", "triangular2", "exp_range"))
+    factor = nonnegative(gamma=gamma)["gamma"]
     same: dict[str, Any] = dict(
         step_size_up=step_size_up, step_size_down=step_size_down, mode=mode, gamma=gamma
     )
     same |= dict(scale_fn=scale_fn, scale_mode=scale_mode)
-    if scale_fn is None and (mode != "exp_range" or _may_hold(gamma, 1)):
+    if scale_fn is None and (mode != "exp_range" or _may_hold(factor, 1)):
         return link(CyclicLR(base_lr=0.0, max_lr=1.0, **same), at_low=high, at_high=low)
     return CyclicLR(base_lr=high, max_lr=low, **same)
 
