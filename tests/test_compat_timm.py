@@ -208,7 +208,7 @@ def test_a_decay_of_ones_own():
         (
             "WSDLRScheduler",
             {"t_initial": 9, "decay_t": 3, "stable_fn": "rsqrt"},
-            "`stable_timescale` must be finite",
+            "`stable_timescale` must be given where `warmup_t` is 0",
         ),
     ],
 )

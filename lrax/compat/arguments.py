@@ -164,8 +164,10 @@ def shorter(steps: Number) -> Number:
     """A length that float32 does not lengthen: five stairs of 2.4 steps must reach 12."""
     if isinstance(steps, Tracer):
         return steps
-    rounded = np.asarray(steps).astype(_require.float_dtype())
-    return np.where(rounded > steps, np.nextafter(rounded, 0), rounded)[()]
+    rounded = steps.astype(_require.float_dtype())
+    below = np.nextafter(rounded, 0) if rounded > steps else rounded
+    # The shortest decimal of that float, so that what a schedule prints is read back the same.
+    return np.float64(str(below))
 
 
 def _library(*values: Any) -> Any:
