@@ -29,7 +29,7 @@ CASES = []
 
 def case(build, rate, length=100, known=(), /, **keywords):
     """Declares the formula of a setting: the rate of the update `t`."""
-    name = f"{build.__module__.split('.')[-1]}.{build.__name__}"
+    name = f"{build.__module__.split('.')[2]}.{build.__name__}"
     words = ", ".join(f"{key}={value}" for key, value in keywords.items())
     return lambda formula: CASES.append(
         pytest.param(build, rate, length, known, keywords, formula, id=f"{name}({words})")

@@ -141,16 +141,18 @@ def lr_scheduler(
             scale = numbers_of_shapes["timescale"]
             part = smallest((scale / largest(steps + warmup_steps, 1)) ** 0.5, 1)
             falls = shift(inverse_sqrt(peak, 0, scale, end=low), warmup_steps - scale)
-            return falls, largest(peak * part, low)
+            last = where(steps > 0, largest(peak * part, low), peak)
+            return _unless_none(falls, peak, steps), last
         if lr_schedule == "inv_sqrt_decay":
             speed = numbers_of_shapes["decay_constant"]
             falls = inverse_sqrt(peak, 0, some / speed, end=low)
-            return falls, largest(where(steps > 0, peak / (1 + speed) ** 0.5, peak), low)
+            last = where(steps > 0, largest(peak / (1 + speed) ** 0.5, low), peak)
+            return _unless_none(falls, peak, steps), last
         assert law is not None
         size, tokens, amplitude, below = law
         last = amplitude * size * (some * tokens) ** below
         falls = power_law(peak, size, tokens, a=amplitude, b=below)
-        return falls, where(steps > 0, smallest(last, peak), peak)
+        return _unless_none(falls, peak, steps), where(steps > 0, smallest(last, peak), peak)
 
     cooling = None if cooldown is None else _steps("cooldown", cooldown, total)
     main = total if cooling is None else largest(total - cooling, 0)
@@ -171,6 +173,13 @@ def lr_scheduler(
     if cooling is None:
         return join(parts, listed(boundaries[:-1]))
     return join([*parts, linear_schedule(before, low, cooling)], listed(boundaries))
+
+
+def _unless_none(falls: Schedule, peak: Number, steps: Number) -> Schedule:
+    """A decay, or the highest rate for ever where a traced number of steps turns out to be 0."""
+    if is_concrete(steps):
+        return falls
+    return join([constant(peak), falls], listed([where(steps > 0, 0.0, 2.0**31)]))
 
 
 def _power_law(
