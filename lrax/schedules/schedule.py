@@ -423,6 +423,9 @@ def _digits(value: np.ndarray) -> str:
     number = float(value)
     with np.errstate(over="ignore"):
         rounded = np.float32(value)
-    if rounded == number and not number.is_integer():
+    # Compared as Python's floats: NumPy would cast both to float32, where nearly all are equal.
+    if float(rounded) == number and not number.is_integer():
         number = float(str(rounded))  # 0.1 as a float32 is 0.1 too: its shortest decimal
+    elif not number.is_integer():
+        number = float(f"{number:.15g}")  # a product such as 0.1 * 0.1 prints as 0.01
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
