@@ -54,6 +54,9 @@ RECORDS = {
     *("Stopping", "StructuralResult", "SweepResult", "Trained"),
 }
 
+# A schedule without steps is a warning of its own, and no unclear error.
+pytestmark = pytest.mark.filterwarnings("ignore:`steps` is 0:UserWarning")
+
 
 def complaint(call: calls.Call, argument: str, kind: str) -> str | None:
     """What is wrong with the outcome of a call with one bad argument; None if nothing is."""

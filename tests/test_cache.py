@@ -73,6 +73,10 @@ def test_the_oldest_leave_when_there_is_no_room(monkeypatch):
     assert len(cache._entries) == 1
 
 
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 10),
+    reason="jax 0.7 keeps static arguments when it clears its caches",
+)
 def test_clearing_the_caches_of_jax_clears_it():
     swept()
     assert len(cache._entries) > 0
