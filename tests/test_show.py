@@ -54,7 +54,7 @@ BRAILLE = re.compile("[\u2801-\u28ff]")
         (lrax.repeat(lrax.cosine(1.0, 50), 10), 40),
         (lrax.stack([lrax.cosine(1.0, 100), 0.5]), 110),
         (lrax.with_noise(lrax.cosine(1.0, 100), 10**6), 110),
-        (lrax.cosine(1.0, 0), 100),
+        (lrax.cosine(1.0, 0, end=0.5), 100),
         (lrax.Schedule(jnp.add, {"x": np.float32(1)}), 100),
     ],
     ids=lambda value: repr(value)[:60],
