@@ -160,7 +160,8 @@ def test_copies_are_equal(build):
 def test_building_and_showing_needs_no_tracer():
     for build in SETTINGS.values():
         # Out of a program, the numbers are float32.
-        shown = eval(repr(jax.jit(lambda schedule: schedule)(build(0.1))), vars(lrax))
+        arrays = jax.tree.map(jnp.asarray, build(0.1))
+        shown = eval(repr(jax.jit(lambda schedule: schedule)(arrays)), vars(lrax))
         chex.assert_trees_all_close(shown, build(0.1), rtol=1e-6)
         jax.eval_shape(build, 0.1)
 
