@@ -437,7 +437,7 @@ def test_a_rule_of_ones_own():
 )
 def test_bad_arguments_are_named(rule, name, values):
     for value in values:
-        with pytest.raises(ValueError, match=f"`{name}` must be"):
+        with pytest.raises((TypeError, ValueError), match=f"`{name}` must be"):
             rule(**{name: value})
     for value in ("3", None, True):
         with pytest.raises(TypeError, match=f"`{name}` must be a real number"):

@@ -14,6 +14,7 @@ from jax import lax, numpy as jnp
 from jax.core import Tracer
 
 from .. import _require
+from .batches import source
 from .monitors import Monitor, as_monitors, measured
 from .optimizer import Optimizer, first_parameter, parameters
 from .run import Hyperparams, Lane, Params, State, TaskLike, bound, split
@@ -93,6 +94,8 @@ def train(
     steps = _require.count("steps", steps, 1)
     record_every = _require.count("record_every", record_every, 1)
     check_task(task)
+    if isinstance(task, Task):
+        _check_drawn(task)
     parameters(optimizer)  # `optax.adam(1e-3)`, which is no function, is named now
     recorded = as_monitors(monitors)
     measurements = as_signals({} if signals is None else signals)
@@ -102,11 +105,7 @@ def train(
             hyperparams = {first_parameter(optimizer): _checked_first(hyperparams)}
         check_names(hyperparams, optimizer, task)
         this = bound(task, optimizer, hyperparams, measurements)
-        if this.source.streamed:
-            raise TypeError(
-                "`task` must have batches that a pure function draws, `lrax.minibatches` or a"
-                " function of (step, key): batches from the host are for `lrax.sweep`"
-            )
+        _check_drawn(this.task)
         keys = split(_checked_key(key))
         lane = this.init(keys, params)
 
@@ -125,6 +124,16 @@ def train(
         )
 
     return run
+
+
+def _check_drawn(task: Task) -> None:
+    """Requires batches that a program can draw by itself."""
+    if source(task.batch).streamed:
+        raise TypeError(
+            "`task` must have batches that a pure function draws, `lrax.minibatches` or a function"
+            f" of (step, key), got a {type(task.batch).__name__}: batches from the host are for"
+            " `lrax.sweep`"
+        )
 
 
 def _checked_first(value: Any) -> Any:
