@@ -98,6 +98,21 @@ def test_an_accelerator_gets_all_lanes_at_once():
     assert not planning.plan("auto", "xla", on_cpu).products
 
 
+def test_a_tpu_gets_the_lanes_whose_parameters_stay_small_beside_its_own_memory():
+    tiny, mlp, transformer = (
+        planning.plan("auto", "auto", dataclasses.replace(FACTS, platform="tpu", params=params))
+        for params in (100, 13_700, 800_000)
+    )
+    assert tiny.width > 40_000
+    assert 256 <= mlp.width < 512
+    assert transformer.width == 256
+    four = dataclasses.replace(FACTS, platform="tpu", params=800_000, devices=4)
+    assert planning.plan("auto", "auto", four).width == 4 * 256
+    # A call may train several seeds of all points, so that few points fill it, too.
+    assert layout.shape(128, 8, "common", width=mlp.width, devices=1) == (2, 128)
+    assert layout.shape(8, 128, "common", width=mlp.width, devices=1) == (32, 8)
+
+
 def test_chunks_fit_the_memory_before_anything_is_allocated(monkeypatch, reference):
     fit = lambda lanes, **rest: planning.fitting(
         lanes,

@@ -104,9 +104,20 @@ def costs(compiled, seconds):
 
 
 def by_sweep(task, lanes):
-    """The training program of a sweep without an evaluation; seconds are those of all programs."""
-    made = prepared(dataclasses.replace(task, evaluate=None), lanes // SEEDS)
-    return costs(made.programs.train.compiled, made.programs.seconds)
+    """The chunks of a sweep without an evaluation; seconds are those of all programs.
+
+    The memory is that of one chunk in training, and the lanes of the others beside it.
+    """
+    points = lanes // SEEDS
+    made = prepared(dataclasses.replace(task, evaluate=None), points)
+    chunks = len(made.arrange(np.arange(points)).chunks)
+    one = costs(made.programs.train.compiled, made.programs.seconds)
+    return one._replace(
+        flops=chunks * one.flops,
+        bytes=chunks * one.bytes,
+        optimal=one.optimal and chunks * one.optimal,
+        memory=one.memory + (chunks - 1) * made.programs.train.memory.alias_size_in_bytes,
+    )
 
 
 def by_vmap(task, lanes):

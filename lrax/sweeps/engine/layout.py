@@ -118,6 +118,8 @@ def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tup
     if in_one or (points <= width and points > width // 2 and devices > 1):
         groups = max(min(seeds, width // up(points)), 1) if devices == 1 else 1
         return groups, up(points)
+    if devices == 1 and points <= width // 2:  # several seeds of all points fit in one call
+        return _share(seeds, width // points, 1, PARTS), points
     return 1, up(_share(points, width, seeds, PARTS))
 
 

@@ -20,6 +20,13 @@ from ... import _require
 SMALL = 64 * 1024  # bytes of parameters
 TOGETHER = 8
 
+# On a TPU, a call trains all lanes while their parameters stay small beside the memory of the chip
+# itself. Beyond it, the compiler's estimate for a lane stops falling and then rises, and so does the
+# time of compiling: `python -m tests.benchmarks.tpu` shows where. Lanes of larger models come in
+# calls of 256, for which the estimate is as low as for any other number.
+ON_CHIP = 4 * 2**20  # bytes of parameters; moments, gradients and padding take several times that
+FILLING = 256
+
 EXECUTIONS = ("auto", "vmap", "loop", "steps", "tune")
 CONVOLUTIONS = ("auto", "products", "xla")
 SLOW_CONVOLUTIONS = (
@@ -117,6 +124,9 @@ def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
         return found.because("as asked for", threads=1)
     if execution == "loop":
         return found.because("as asked for", width=1)
+    if facts.platform == "tpu":
+        width = facts.devices * max(ON_CHIP // max(facts.params, 1), FILLING)
+        return found.because("lanes of a call share the memory of the chip itself", width=width)
     if facts.platform != "cpu":
         return found.because("an accelerator is faster the more lanes it has at once")
     if facts.devices > 1:
