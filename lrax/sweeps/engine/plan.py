@@ -20,10 +20,10 @@ from ... import _require
 SMALL = 64 * 1024  # bytes of parameters
 TOGETHER = 8
 
-# On a TPU, a call trains all lanes while their parameters stay small beside the memory of the chip
-# itself. Beyond it, the compiler's estimate for a lane stops falling and then rises, and so does the
-# time of compiling: `python -m tests.benchmarks.tpu` shows where. Lanes of larger models come in
-# calls of 256, for which the estimate is as low as for any other number.
+# On a TPU, a call trains all lanes while their parameters stay small beside the memory on the
+# chip. Beyond that size, the compiler's estimate for a lane no longer falls, later it rises, and
+# compiling takes longer: `python -m tests.benchmarks.tpu` shows where. Lanes of larger models come
+# in calls of 256, for which the estimate is as low as for any other number.
 ON_CHIP = 4 * 2**20  # bytes of parameters; moments, gradients and padding take several times that
 FILLING = 256
 
