@@ -184,7 +184,7 @@ def test_a_model_of_the_user_is_refused_and_kept(tmp_path):
     with ocp.CheckpointManager(path) as manager:
         assert manager.all_steps() == [7]
     orbax.save(tmp_path / "other.orbax", arrays(), {}, FORMAT)
-    with pytest.raises(ValueError, match=r"holds 'lrax\.Test/1', not lrax\.Checkpoint/3"):
+    with pytest.raises(ValueError, match=r"holds 'lrax\.Test/1', not lrax\.Checkpoint/4"):
         swept(checkpoint=tmp_path / "other.orbax", steps=3)
     (tmp_path / "file.orbax").write_bytes(b"x")
     with pytest.raises(OSError, match=r"`checkpoint` must be a place.*Not a directory"):

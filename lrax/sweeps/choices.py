@@ -34,6 +34,24 @@ class Choices:
         """The choices with these indices, as one pytree with the indices' axes in front."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], self.stacked)
 
+    def fingerprints(self) -> list[str]:
+        """A text for each choice that tells it from others, whatever other choices there are.
+
+        Functions of the count are told by their place among the formulas of the axis: which they
+        are follows from the text of the program.
+        """
+        if not isinstance(self.stacked, Schedule):
+            lanes = range(len(self.items))
+            return [digest(self.lanes(np.array(i))) for i in lanes]
+        # A stack fills the places of the formulas that a lane does not have with other lanes'
+        # numbers, which are no part of the lane.
+        kinds, index = self.stacked.hyperparams["schedules"], self.stacked.hyperparams["index"]
+        own = [(int(kind), jax.tree.leaves(kinds[int(kind)])) for kind in np.asarray(index)]
+        return [
+            digest(str(kind), [np.asarray(leaf)[i] for leaf in leaves])
+            for i, (kind, leaves) in enumerate(own)
+        ]
+
 
 @dataclasses.dataclass(frozen=True)
 class Points:
@@ -75,16 +93,17 @@ class Points:
         return found
 
     def described(self) -> dict[str, Any]:
-        """The points as JSON, by which a checkpoint recognises its sweep.
+        """The points as JSON, `{name: [points]}`, by which a checkpoint recognises its sweep.
 
-        Labels do not tell two Schedules of the same kind apart, so their numbers are part of it.
+        A choice is `[label, fingerprint]`: labels do not tell two Schedules of a kind apart.
         """
         found: dict[str, Any] = {}
         for name, values in self.columns.items():
             found[name] = values.tolist()
             if name in self.choices:
                 choice = self.choices[name]
-                found[name] = [list(choice.labels), digest(choice.stacked), values.tolist()]
+                pairs = list(zip(choice.labels, choice.fingerprints(), strict=True))
+                found[name] = [list(pairs[int(i)]) for i in values]
         return found
 
 

@@ -137,9 +137,10 @@ class Record:
     def scores(self) -> np.ndarray:
         """The numbers that rank the lanes: lower is better; `[points, seeds]`.
 
-        Infinite for diverged and pruned lanes.
+        Infinite for diverged and pruned lanes, and for interrupted ones that are behind the others.
         """
-        return np.where(self.status == "pruned", np.inf, self.reached)
+        behind = (self.status == "interrupted") & (self.stopped_at < self.done)[:, None]
+        return np.where((self.status == "pruned") | behind, np.inf, self.reached)
 
     @property
     def reached(self) -> np.ndarray:

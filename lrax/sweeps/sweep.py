@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -22,7 +23,7 @@ from ..training.run import Params, TaskLike, built_task
 from ..training.signals import Every, as_signals
 from ..training.task import Task
 from ..training.train import check_task
-from . import seeds as seeding
+from . import growing, seeds as seeding
 from .choices import Points
 from .direction import Mode, mode_of
 from .engine import devices as hardware, engine as engines, plan as planning
@@ -32,7 +33,7 @@ from .engine.hosts import Hosts, together
 from .engine.loop import Loop, Settings
 from .engine.programs import Problem
 from .engine.tuning import estimated, tuned
-from .events import OnEvent, guarded
+from .events import Notify, OnEvent, guarded
 from .grid import Grid, as_points
 from .progress import Interrupt, Progress, standing, words
 from .record import Select
@@ -263,7 +264,9 @@ def sweep(
             return estimated(engine, steps)  # pyright: ignore[reportReturnType]
         settings = Settings(
             steps=steps,
-            interval=interval,
+            until=steps,
+            times=() if interval is None else range(interval, steps + 1, interval),
+            finally_too=interval is not None,
             rule=rule,
             drop=stop is not None,
             objective=objective,
@@ -287,40 +290,31 @@ def sweep(
                 "processes": hosts.count,
                 **_contents(engine),
             }
-            saved = Checkpoint(checkpoint, every, configuration)
-        state = _state(loop, hosts, saved)
+            compared = functools.partial(growing.difference, ordered=rng == "independent")
+            saved = Checkpoint(checkpoint, every, configuration, {"hyperparams": compared})
+        state = _state(loop, hosts, saved, points, steps)
         if state is None and resume is not None:
-            state = _kept(resume, points, names, engine)
-        if state is not None:
-            loop.restore(_longer(state, steps, "`resume`" if saved is None else "the checkpoint"))
-        resumed_at, compiled = loop.done, time.perf_counter()
-        bar.start(loop.done)
+            state = _longer(_kept(resume, points, names, engine), steps, "`resume`")
+        compiled = time.perf_counter()
+        bar.start(0 if state is None else growing.least(state))
         notify(
             "start",
             {
                 "points": points.columns,
                 "seeds": names,
                 "steps": steps,
-                "done": loop.done,
+                "done": bar.done,
                 "plan": engine.described,
             },
         )
-
-        def report(done: int, losses: np.ndarray) -> None:
-            everything = hosts.gather(
-                (losses, loop.losses(done), loop.alive, loop.finite), len(points)
-            )
-            losses, so_far, alive, finite = everything
-            now = standing(points, so_far, alive, finite, objective, diverged)
-            bar.advance(done, **words(now))
-            notify("segment", {"done": done, "losses": losses, **now})
 
         def halt() -> bool:
             late = deadline is not None and time.perf_counter() > deadline
             return interrupt.requested or late
 
+        report = _report(hosts, points, objective, diverged, bar, notify)
         with bar:
-            loop.advance(halt, report, saved)
+            loop = growing.advance(loop, state, halt, report, saved)
         result = _result(
             loop,
             hosts,
@@ -335,7 +329,7 @@ def sweep(
             | {
                 "compile_seconds": round(compiled - start, 3),
                 "run_seconds": round(time.perf_counter() - compiled, 3),
-                "resumed_at": resumed_at,
+                "resumed_at": 0 if state is None else int(state.facts["done"]),
             },
         )
         if result.metrics and not any(at == loop.done for at, _ in loop.evaluations):
@@ -348,6 +342,26 @@ def sweep(
             )
             raise loop.failure
         return result
+
+
+def _report(
+    hosts: Hosts,
+    points: Points,
+    objective: str,
+    diverged: Diverged,
+    bar: Progress,
+    notify: Notify,
+) -> Callable[[Loop], growing.Report]:
+    """A function that tells the bar and the logger how far a loop is."""
+
+    def report(loop: Loop, done: int, losses: np.ndarray) -> None:
+        own = losses, loop.losses(done), loop.alive, loop.finite
+        losses, so_far, alive, finite = hosts.gather(own, len(points))
+        now = standing(points, so_far, alive, finite, objective, diverged)
+        bar.advance(done, **words(now))
+        notify("segment", {"done": done, "losses": losses, **now})
+
+    return lambda loop: functools.partial(report, loop)
 
 
 def _result(
@@ -368,7 +382,8 @@ def _result(
     metrics = everywhere(loop.metrics())
     (recorded, monitors), every = loop.trimmed(), loop.engine.problem.loss_every
     losses = np.ascontiguousarray(recorded["loss"])
-    alive, finite, stopped_at = everywhere((loop.alive, loop.finite, loop.stopped_at))
+    progress = loop.alive, loop.finite, loop.stopped_at, loop.behind
+    alive, finite, stopped_at, behind = everywhere(progress)
     steps = loop.settings.steps
     stopped_at = np.minimum(stopped_at, loop.done)
     status, causes = statuses(
@@ -381,6 +396,7 @@ def _result(
         loss_every=every,
         done=loop.done,
     )
+    status[behind[:, None] & (status == "pruned")] = "interrupted"
     evaluated = [everywhere(values) for _, values in loop.evaluations]
     stacked = {n: np.stack([e[n] for e in evaluated], -1) for n in metrics} if evaluated else {}
     result = SweepResult(
@@ -404,7 +420,8 @@ def _result(
         mode=mode,
         select=select,
         info=info,
-        kept=loop.state() if keep == "state" else None,
+        # A result has one number of updates to go on from. A checkpoint has one for each point.
+        kept=loop.state() if keep == "state" and not behind.any() else None,
     )
     point, seed = result.best_lane
     if not alive[point] and not loop.settings.keep_best:
@@ -426,11 +443,14 @@ def _contents(engine: Engine) -> dict[str, str]:
     }
 
 
-def _state(loop: Loop, hosts: Hosts, saved: Checkpoint | None) -> State | None:
-    """The state that a checkpoint holds, or None."""
-    if saved is None:
+def _state(
+    loop: Loop, hosts: Hosts, saved: Checkpoint | None, points: Points, steps: int
+) -> State | None:
+    """The state that a checkpoint holds, for these points, or None."""
+    state = None if saved is None else hosts.of_first(lambda: saved.load(loop.expected))
+    if state is None:
         return None
-    return hosts.of_first(lambda: saved.load(loop.expected))
+    return growing.placed(_longer(state, steps, "the checkpoint"), points.described())
 
 
 def _longer(state: State, steps: int, whose: str) -> State:

@@ -198,15 +198,19 @@ def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engin
     They move to fewer chunks. Where they fill at most half of a chunk, they move to smaller chunks:
     compiling pays then, because points are stopped early in a sweep.
     """
-    layout = engine.arrange(points)
-    lanes = max(len(points), 1) * engine.feed.seeds
-    if 2 * lanes <= engine.shape[0] * engine.shape[1]:
-        smaller = reshaped(engine, shape_for(engine.plan, engine.feed, max(len(points), 1)))
-        if smaller is not engine and len(points):
-            reason = f"{len(points)} points are left, in smaller chunks"
-            smaller = dataclasses.replace(smaller, plan=engine.plan.because(reason))
-            return smaller, smaller.arrange(points)
+    smaller = narrowed(engine, len(points))
+    layout = smaller.arrange(points)
+    if smaller is not engine:
+        reason = f"{len(points)} points are left, in smaller chunks"
+        return dataclasses.replace(smaller, plan=engine.plan.because(reason)), layout
     return engine, layout if len(layout.chunks) < len(before.chunks) else before
+
+
+def narrowed(engine: Engine, points: int) -> Engine:
+    """The engine with smaller chunks where so many points fill at most half of a chunk."""
+    if not 0 < 2 * points * engine.feed.seeds <= engine.shape[0] * engine.shape[1]:
+        return engine
+    return reshaped(engine, shape_for(engine.plan, engine.feed, points))
 
 
 def facts(problem: Problem, feed: Feed) -> Facts:

@@ -9,8 +9,8 @@ Where segments end changes no number.
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -18,8 +18,8 @@ import numpy as np
 from ..choices import Points
 from ..events import Notify
 from ..stopping import Evidence, Stopping, looks_of
-from ..storage.checkpoint import Checkpoint, State
-from .engine import Engine, compacted, replanned, reshaped
+from ..storage.checkpoint import State
+from .engine import Engine, compacted, narrowed, replanned, reshaped
 from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
@@ -35,6 +35,21 @@ LOOKS, LOOK_STEPS = 8, 32
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
+
+
+class Place(Protocol):
+    """Where a state is saved: a `Checkpoint`, or what hands its states on to one."""
+
+    path: str
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        ...
+
+    def try_save(self, state: State, *, write: bool = True) -> OSError | None:
+        """Saves a state, or warns that it cannot."""
+        ...
 
 
 class Chunk:
@@ -60,7 +75,9 @@ class Settings:
 
     Attributes:
       steps: Updates of each lane.
-      interval: Updates between two evaluations; None to evaluate at the end only.
+      until: After how many updates the loop ends: `steps`, or before.
+      times: After which updates all lanes are evaluated.
+      finally_too: Whether they are also evaluated at the end.
       rule: The stop rule, or None.
       drop: Whether points whose lanes have all diverged are stopped.
       objective: Name of the objective.
@@ -70,7 +87,9 @@ class Settings:
     """
 
     steps: int
-    interval: int | None
+    until: int
+    times: Sequence[int]
+    finally_too: bool
     rule: Stopping | None
     drop: bool
     objective: str
@@ -87,6 +106,8 @@ class Loop:
       done: Updates made.
       alive: `[points]`, whether a point is still trained.
       stopped_at: `[points]`, after how many updates it was stopped, or how many there are.
+      behind: `[points]`, whether a point has fewer updates than `done`, because the sweep was ended
+        while it caught up with the others. It must not be trained in this loop.
       finite: `[points, seeds]`, whether a lane's parameters are, or were when it was stopped.
       records: What was recorded, a tree of `[points, seeds, records]`: losses and aux, then the
         monitors.
@@ -110,6 +131,7 @@ class Loop:
         self.done = 0
         self.alive = np.ones(own, bool)
         self.stopped_at = np.full(own, steps)
+        self.behind = np.zeros(own, bool)
         self.finite = np.ones((own, seeds), bool)
         self.records = self._blank_records()
         self.evaluations: list[tuple[int, dict[str, np.ndarray]]] = []
@@ -120,6 +142,11 @@ class Loop:
         self._chunks: list[Chunk] = []
         self._saved: State | None = None
         self._pace: float | None = None  # seconds of an update of all lanes
+
+    def again(self, **settings: Any) -> "Loop":
+        """A loop of the same sweep before its first update, with some other settings."""
+        changed = dataclasses.replace(self.settings, **settings)
+        return Loop(self.engine, changed, self._hosts, self._whole, self._notify)
 
     def losses(self, done: int) -> np.ndarray:
         """The losses of the first `done` updates, `[points, seeds, records]`."""
@@ -132,7 +159,7 @@ class Loop:
         Raises:
           ValueError: if the facts are those of no sweep like this one.
         """
-        points, seeds = self._points, self.engine.feed.seeds
+        seeds = self.engine.feed.seeds
         lanes = jax.tree.leaves(self.engine.lanes)
         records = [leaf for part in self.records for leaf in jax.tree.leaves(part)]
         every = [
@@ -140,15 +167,16 @@ class Loop:
             for part, n in zip(self.records, self._cadences, strict=True)
             for _ in jax.tree.leaves(part)
         ]
-        done, placed = facts["done"], facts["placed"]
+        done, placed, points = facts["done"], facts["placed"], facts["points"]
         names, times = facts["metrics"], facts["evaluated_at"]
-        counts = [done, placed, *times]
+        counts = [done, placed, points, *times]
         known = set(self.engine.metrics).issuperset(names)
         if not (known and all(isinstance(n, int) and n >= 0 for n in counts) and placed <= points):
             raise ValueError("its facts are not those of this sweep")
         found: dict[str, Any] = {
             "alive": ((points,), np.dtype(bool)),
             "placed": ((points,), np.dtype(bool)),
+            "at": ((points,), np.dtype(int)),
             "shape": ((points, 2), np.dtype(int)),
             "stopped_at": ((points,), np.dtype(int)),
             "finite": ((points, seeds), np.dtype(bool)),
@@ -177,7 +205,9 @@ class Loop:
         before = int(facts["steps"])
         stopped_at = arrays["stopped_at"][own]
         # With more steps than before, what came to the end goes on.
-        self.stopped_at = np.where(stopped_at == before, self.settings.steps, stopped_at)
+        stopped_at = np.where(stopped_at == before, self.settings.steps, stopped_at)
+        self.behind = self.alive & (arrays["at"][own] < self.done)
+        self.stopped_at = np.where(self.behind, arrays["at"][own], stopped_at)
         self.evaluations = [
             (at, {name: arrays[f"evaluations/{i}/{name}"][own] for name in facts["metrics"]})
             for i, at in enumerate(facts["evaluated_at"])
@@ -193,7 +223,7 @@ class Loop:
         self,
         halt: Callable[[], bool],
         report: Callable[[int, np.ndarray], None],
-        checkpoint: Checkpoint | None,
+        checkpoint: Place | None,
     ) -> None:
         """Trains all lanes to the end, or until `halt()` between two segments, but at least one.
 
@@ -202,13 +232,13 @@ class Loop:
           report: Called with the updates done and the losses since the last call.
           checkpoint: Where the state is saved, or None.
         """
-        begun, steps = self.done, self.settings.steps
+        begun, until = self.done, self.settings.until
         threads = max(self.engine.plan.threads, 1)
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             self._begin()
             pending: Segment | None = None
             length, since = 1.0, time.perf_counter()
-            while self.done < steps and self._anyone():
+            while self.done < until and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
                 # One that is to stop stops all; the first one's clock says when to save; the
                 # slowest says how far to go.
@@ -223,7 +253,7 @@ class Loop:
                     self._read(pending, report)  # while the next one is under way
                     length, since = self._length(pending.steps, length, since)
                 pending = segment
-                evaluating = self.done in self._evaluation_times()
+                evaluating = self.done in self.settings.times and self.done < until
                 if evaluating or due or self.done in self._looks:
                     self._read(pending, report)
                     pending = None
@@ -237,14 +267,13 @@ class Loop:
                     since = time.perf_counter()
             if pending is not None:
                 self._read(pending, report)
-            if self.done < steps and not self._anyone():
-                self.done = steps  # every point has diverged: records stay NaN
-            interval = self.settings.interval
-            if interval is not None and self.done % interval == 0:
+            if self.done < until and not self._anyone():
+                self.done = until  # every point has diverged: records stay NaN
+            if self.done in self.settings.times:
                 self._evaluate()
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
-            if interval is not None:
+            if self.settings.finally_too:
                 # The last evaluation is one of them. It is made after the save: a sweep that goes
                 # on from there has the evaluations of one that was never interrupted.
                 self._evaluate()
@@ -289,6 +318,7 @@ class Loop:
         arrays: dict[str, np.ndarray] = {
             "alive": whole(self.alive),
             "placed": everywhere,
+            "at": whole(np.full(len(self.alive), self.done)),
             "shape": whole(np.tile(self._layout.shape, (len(self.alive), 1))),
             "stopped_at": whole(self.stopped_at),
             "finite": whole(self.finite),
@@ -305,6 +335,7 @@ class Loop:
         facts = {
             "done": self.done,
             "steps": self.settings.steps,
+            "points": self._points,
             "placed": int(everywhere.sum()),
             "keeps_best": self._best is not None,
             "lanes": len(leaves),
@@ -325,17 +356,24 @@ class Loop:
 
     def _begin(self) -> None:
         """Places the lanes: new ones, or those of the saved state."""
-        if self._saved is None:
-            self._layout = self.engine.arrange(np.flatnonzero(self.alive))
+        if self._saved is None or self.done == 0:
+            self._saved = None
+            points = np.flatnonzero(self.alive)
+            self.engine = narrowed(self.engine, len(points))
+            self._layout = self.engine.arrange(points)
             # On this thread: JAX's settings, such as x64, may be set for it alone.
             chunks = range(len(self._layout.chunks))
             self._chunks = [Chunk(*self.engine.begin(self._layout, i)) for i in chunks]
             return
         own = self._hosts.own(self._points)
         arrays = self._saved.arrays
-        # Every lane in the place that it had: elsewhere its sums might be rounded otherwise.
-        self.engine = reshaped(self.engine, tuple(arrays["shape"][own[0]].tolist()))
         placed = np.flatnonzero(arrays["placed"][own])
+        of = arrays["shape"][own[0]]
+        if of.all():
+            # Every lane in the place that it had: elsewhere its sums might be rounded otherwise.
+            self.engine = reshaped(self.engine, tuple(of.tolist()))
+        else:
+            self.engine = narrowed(self.engine, len(placed))
         # The file has the lanes of all placed points, whichever process trains them.
         rows = np.searchsorted(np.flatnonzero(arrays["placed"]), own[placed])
         leaves = [arrays[f"lanes/{i}"][rows] for i in range(self._saved.facts["lanes"])]
@@ -448,18 +486,11 @@ class Loop:
         """Whether any process trains a point."""
         return bool(self._hosts.gather(self.alive, self._points).any())
 
-    def _evaluation_times(self) -> range:
-        """After which updates lanes are evaluated; the end is among them if an interval was set."""
-        settings = self.settings
-        if settings.interval is None:
-            return range(0)
-        return range(settings.interval, settings.steps, settings.interval)
-
     def _count(self, length: int) -> int:
         """Updates of the next segment, which ends where the host has something to do."""
         done, settings = self.done, self.settings
-        ends = [settings.steps]
-        ends += [at for at in self._evaluation_times() if at > done][:1]
+        ends = [settings.until]
+        ends += [at for at in settings.times if at > done][:1]
         ends += [look for look in self._looks if look > done][:1]
         if self.engine.feed.streamed:  # all chunks use a block of batches before the next one comes
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
@@ -595,7 +626,7 @@ class Loop:
             )
         return self.alive & ~lost & ~kept[self._hosts.own(self._points)]
 
-    def _save(self, checkpoint: Checkpoint) -> None:
+    def _save(self, checkpoint: Place) -> None:
         """Saves the state. That it cannot be written is a warning: training goes on."""
         checkpoint.try_save(self.state(), write=self._hosts.is_first)
         self._notify("checkpoint", {"done": self.done, "path": str(checkpoint.path)})

@@ -5,7 +5,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,11 @@ from .arrays import Expected, Facts, Kind
 
 Tree = Any  # a pytree
 
-FORMAT = "lrax.Checkpoint/3"
+FORMAT = "lrax.Checkpoint/4"
+
+# Says how an entry of the stored configuration differs from that of this sweep; None if it does
+# not.
+Comparison = Callable[[Any, Any], str | None]
 
 
 class State(NamedTuple):
@@ -33,9 +37,21 @@ class Checkpoint:
     The place is a file, or a directory that Orbax keeps. It is replaced as a whole or not at all,
     so that there is one good state at any moment. The configuration that the state belongs to is
     stored beside it: a state of another configuration is refused.
+
+    Args:
+      path: The place.
+      every: Seconds between two saves.
+      configuration: What the state belongs to, as JSON.
+      comparisons: For entries of the configuration that need not be equal, what must hold.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: float, configuration: Facts):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        every: float,
+        configuration: Facts,
+        comparisons: Mapping[str, Comparison] | None = None,
+    ):
         self._in_orbax = orbax.names(path)
         if self._in_orbax:
             self.path = orbax.location(path)
@@ -44,6 +60,7 @@ class Checkpoint:
             self.path = str(path if path.suffix else path.with_suffix(".npz"))
         self._every = every
         self._configuration = configuration
+        self._comparisons = comparisons or {}
         self._saved_at = time.monotonic()
         self._saved = False  # or loaded
         self._warned = False
@@ -79,7 +96,9 @@ class Checkpoint:
 
         def checked(facts: Facts) -> Mapping[str, Kind] | None:
             # Before the arrays, whose shapes differ too if the sweep is another.
-            differences = _differences(facts.get("configuration"), self._configuration)
+            differences = _differences(
+                facts.get("configuration"), self._configuration, self._comparisons
+            )
             if differences:
                 raise _OtherSweep(
                     f"`checkpoint` must be of the same sweep, got one of another in {self.path}:\n"
@@ -116,7 +135,7 @@ class Checkpoint:
         self._saved_at = time.monotonic()
         if not write:
             return
-        facts = {"configuration": self._configuration, **state.facts}
+        facts = {**state.facts, "configuration": self._configuration}
         try:
             if self._in_orbax:
                 orbax.save(self.path, state.arrays, facts, FORMAT)
@@ -168,16 +187,21 @@ class _OtherSweep(ValueError):
     pass
 
 
-def _differences(old: Any, new: Facts) -> list[str]:
+def _differences(old: Any, new: Facts, comparisons: Mapping[str, Comparison]) -> list[str]:
     if not isinstance(old, dict):
         return [f"configuration: {_short(old)} there"]
     names = list(dict.fromkeys([*old, *new]))
-    return [
-        f"{name}: {_short(old.get(name))} there, {_short(new.get(name))} here"
-        for name in names
-        # The texts are compared because a NaN of the grid is unequal to itself.
-        if repr(old.get(name)) != repr(new.get(name))
-    ]
+    found = {
+        name: comparisons.get(name, _inequality)(old.get(name), new.get(name)) for name in names
+    }
+    return [f"{name}: {words}" for name, words in found.items() if words is not None]
+
+
+def _inequality(old: Any, new: Any) -> str | None:
+    # The texts are compared because a NaN of the grid is unequal to itself.
+    if repr(old) == repr(new):
+        return None
+    return f"{_short(old)} there, {_short(new)} here"
 
 
 def _short(value: Any) -> str:

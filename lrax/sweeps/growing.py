@@ -1,0 +1,224 @@
+"""A sweep that goes on with more points than its checkpoint has.
+
+The new points are trained by a loop of their own until they have as many updates as the others.
+Then their state is joined to that of the others, and all go on together. If the sweep is ended
+before that, the checkpoint holds points with different numbers of updates, `at`, and the next call
+trains those with the fewest first. Batches from the host are therefore read once, in their order.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .engine.loop import Loop, Place
+from .storage.checkpoint import State
+
+Described = dict[str, Any]  # points as JSON, `{name: [points]}`: see `choices.Points.described`
+Mask = np.ndarray  # [points], bool
+Report = Callable[[int, np.ndarray], None]  # of a loop: updates done, and losses since the last
+
+SHOWN = 3  # points that an error names
+
+
+def difference(old: Any, new: Described, *, ordered: bool) -> str | None:
+    """Why a sweep of the points `old` cannot go on with the points `new`; None if it can.
+
+    Args:
+      old: The points of a checkpoint.
+      new: The points of this sweep, which must have all of them.
+      ordered: Whether the points of `old` must come first and in their order.
+    """
+    if not _is_table(old) or sorted(old) != sorted(new):
+        names = sorted(old) if _is_table(old) else f"{old!r:.100}"
+        return f"points of {names} there, of {sorted(new)} here"
+    where = _places(old, new)
+    absent = [point for point, place in enumerate(where) if place is None]
+    if absent:
+        words = [_words(old, point) for point in absent[:SHOWN]] + ["..."] * (len(absent) > SHOWN)
+        return f"of the {len(where)} points there, absent here: {'; '.join(words)}"
+    if ordered and where != list(range(len(where))):
+        return (
+            "with `rng='independent'` the random numbers of a point follow from its place, so the"
+            f" {len(where)} points there must come first here, in their order, and new points after"
+            " them: list them with `lrax.points`"
+        )
+    return None
+
+
+def placed(state: State, new: Described) -> State:
+    """The state of a checkpoint with a place for every point of this sweep.
+
+    Args:
+      state: A state whose facts have the configuration that it was saved with.
+      new: The points of this sweep: those of the checkpoint, which may have other places, and
+        others, which have no updates yet.
+    """
+    old, known = state.facts["configuration"]["hyperparams"], int(state.facts["points"])
+    where = np.array(_places(old, new))
+    count = len(next(iter(new.values())))
+    at = state.arrays["at"]
+    if len(where) != known or at.min() < 0 or at.max() != state.facts["done"]:
+        raise ValueError("`checkpoint` must hold a whole sweep, got facts and arrays that differ")
+    if count == known and np.array_equal(where, np.arange(count)):
+        return state
+    blank = {"alive": True, "finite": True, "best_value": np.inf}
+    blank["stopped_at"] = state.facts["steps"]
+    arrays: dict[str, np.ndarray] = {}
+    for name, array in state.arrays.items():
+        group = name.partition("/")[0]
+        if group == "lanes":  # of the points that have one, in the order of the points
+            arrays[name] = array[np.argsort(where[state.arrays["placed"]])]
+            continue
+        missing = np.nan if group in ("records", "evaluations") else 0
+        if array.dtype.kind not in "fc" and array.dtype.name != "bfloat16":
+            missing = 0
+        whole = np.full((count, *array.shape[1:]), blank.get(name, missing), array.dtype)
+        whole[where] = array
+        arrays[name] = whole
+    return State({**state.facts, "points": count}, _anywhere(arrays))
+
+
+def least(state: State) -> int:
+    """Updates of the points that have the fewest."""
+    return int(state.arrays["at"].min())
+
+
+def advance(
+    loop: Loop,
+    state: State | None,
+    halt: Callable[[], bool],
+    report: Callable[[Loop], Report],
+    checkpoint: Place | None,
+) -> Loop:
+    """Trains a sweep from its beginning or from a state, first the points that have fewer updates.
+
+    Args:
+      loop: The sweep before its first update.
+      state: Where it goes on, or None.
+      halt: Whether to stop.
+      report: What each loop reports to.
+      checkpoint: Where the state is saved, or None.
+
+    Returns:
+      The loop at its end. Points that did not catch up are `behind` in it.
+    """
+    while state is not None and least(state) < state.facts["done"]:
+        levels = np.unique(state.arrays["at"])
+        behind, until = state.arrays["at"] == levels[0], int(levels[1])
+        times = tuple(state.facts["evaluated_at"])
+        part = loop.again(until=until, times=times, finally_too=False, rule=None)
+        part.restore(_only(state, behind))
+        part.advance(halt, report(part), checkpoint and _Joining(checkpoint, state, behind))
+        state = _joined(state, part.state(), behind)
+        if part.done < until:
+            # What there is becomes the result, in a loop that trains nothing.
+            done = int(state.facts["done"])
+            loop = loop.again(until=done, times=(), finally_too=False)
+            loop.failure, checkpoint = part.failure, None
+            break
+    if state is not None:
+        loop.restore(state)
+    loop.advance(halt, report(loop), checkpoint)
+    return loop
+
+
+class _Joining:
+    """Saves the state of some points together with that of the others."""
+
+    def __init__(self, checkpoint: Place, state: State, points: Mask):
+        self.path = checkpoint.path
+        self._checkpoint, self._state, self._points = checkpoint, state, points
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        return self._checkpoint.is_due
+
+    def try_save(self, state: State, *, write: bool = True) -> OSError | None:
+        """Saves the state that `state` is a part of."""
+        joined = _joined(self._state, state, self._points)
+        return self._checkpoint.try_save(joined, write=write)
+
+
+def _only(state: State, points: Mask) -> State:
+    """The state of some points that have the fewest updates, for a loop that trains them alone."""
+    arrays, kept = dict(state.arrays), points[state.arrays["placed"]]
+    for name, array in state.arrays.items():
+        if name.startswith("lanes/"):
+            arrays[name] = array[kept]
+    arrays |= {name: state.arrays[name] & points for name in ("alive", "placed")}
+    done = int(state.arrays["at"][points].min())
+    times = [at for at in state.facts["evaluated_at"] if at <= done]
+    facts = {"done": done, "evaluated_at": times, "placed": int(arrays["placed"].sum())}
+    return State({**state.facts, **facts}, arrays)
+
+
+def _joined(state: State, part: State, points: Mask) -> State:
+    """A state in which some points have the state that a loop of their own has found.
+
+    Evaluations that only this loop made are left out: it makes one when a point diverges.
+    """
+    arrays = {name: array.copy() for name, array in state.arrays.items()}
+    is_evaluation = lambda name: name.startswith("evaluations/")
+    found = {name: array for name, array in part.arrays.items() if not is_evaluation(name)}
+    times = part.facts["evaluated_at"]
+    for i, at in enumerate(state.facts["evaluated_at"]):
+        for name in state.facts["metrics"] if at in times else ():
+            values = part.arrays[f"evaluations/{times.index(at)}/{name}"]
+            found[f"evaluations/{i}/{name}"] = values
+    first, second = state.arrays["placed"] & ~points, part.arrays["placed"] & points
+    order = np.argsort(np.concatenate([np.flatnonzero(first), np.flatnonzero(second)]))
+    for name, array in arrays.items():
+        if name.startswith("lanes/"):
+            rows = array[first[state.arrays["placed"]]], found[name][second[part.arrays["placed"]]]
+            arrays[name] = np.concatenate(rows)[order]
+        elif name.startswith("records/"):
+            array[points, :, : found[name].shape[-1]] = found[name][points]
+        elif name in found:
+            array[points] = found[name][points]
+    arrays["placed"] = first | second
+    # An older state may be of fewer steps.
+    steps = int(part.facts["steps"])
+    ended = ~points & (arrays["stopped_at"] == state.facts["steps"])
+    arrays["stopped_at"][ended] = steps
+    facts = {"placed": int(arrays["placed"].sum()), "steps": steps}
+    return State({**state.facts, **facts}, _anywhere(arrays))
+
+
+def _anywhere(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a state whose lanes have no place that they had before."""
+    return {**arrays, "shape": np.zeros_like(arrays["shape"])}
+
+
+def _places(old: Described, new: Described) -> list[int | None]:
+    """Where each point of `old` is in `new`. Of equal points each has a place of its own."""
+    free: dict[str, list[int]] = {}
+    names = sorted(new)
+    for point, key in enumerate(_keys(new, names)):
+        free.setdefault(key, []).append(point)
+    return [free[key].pop(0) if free.get(key) else None for key in _keys(old, names)]
+
+
+def _keys(points: Described, names: list[str]) -> list[str]:
+    """A text for each point. Texts are compared because a NaN is unequal to itself."""
+    rows = zip(*(points[name] for name in names), strict=True)
+    return [repr([v[-1] if isinstance(v, list) else v for v in row]) for row in rows]
+
+
+def _words(points: Described, point: int) -> str:
+    values = {name: column[point] for name, column in points.items()}
+    shown = {name: v[0] if isinstance(v, list) else repr(v) for name, v in values.items()}
+    return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a JSON value, which may come from anywhere, is one that `described` makes."""
+    if not isinstance(value, dict) or not value:
+        return False
+    columns = list(value.values())
+    if not all(isinstance(column, list) and column for column in columns):
+        return False
+    entries = [entry for column in columns for entry in column]
+    is_entry = lambda e: isinstance(e, float) or (isinstance(e, list) and len(e) == 2)
+    return len({len(column) for column in columns}) == 1 and all(map(is_entry, entries))
