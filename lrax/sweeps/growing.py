@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jax import numpy as jnp
 
 from .engine.loop import Loop, Place
 from .storage.checkpoint import State
@@ -70,10 +71,8 @@ def placed(state: State, new: Described) -> State:
         if group == "lanes":  # of the points that have one, in the order of the points
             arrays[name] = array[np.argsort(where[state.arrays["placed"]])]
             continue
-        missing = np.nan if group in ("records", "evaluations") else 0
-        if array.dtype.kind not in "fc" and array.dtype.name != "bfloat16":
-            missing = 0
-        whole = np.full((count, *array.shape[1:]), blank.get(name, missing), array.dtype)
+        missing = blank.get(name, _missing(name, array.dtype))
+        whole = np.full((count, *array.shape[1:]), missing, array.dtype)
         whole[where] = array
         arrays[name] = whole
     return State({**state.facts, "points": count}, _anywhere(arrays))
@@ -147,6 +146,8 @@ def _only(state: State, points: Mask) -> State:
     for name, array in state.arrays.items():
         if name.startswith("lanes/"):
             arrays[name] = array[kept]
+        if name.startswith("records/"):  # a logger has heard of the others'
+            arrays[name] = np.where(points[:, None, None], array, _missing(name, array.dtype))
     arrays |= {name: state.arrays[name] & points for name in ("alive", "placed")}
     done = int(state.arrays["at"][points].min())
     times = [at for at in state.facts["evaluated_at"] if at <= done]
@@ -184,6 +185,12 @@ def _joined(state: State, part: State, points: Mask) -> State:
     arrays["stopped_at"][ended] = steps
     facts = {"placed": int(arrays["placed"].sum()), "steps": steps}
     return State({**state.facts, **facts}, _anywhere(arrays))
+
+
+def _missing(name: str, dtype: np.dtype) -> np.ndarray:
+    """What an array of a state holds where a point has nothing."""
+    is_curve = name.startswith(("records/", "evaluations/"))
+    return np.asarray(np.nan if is_curve and jnp.issubdtype(dtype, jnp.inexact) else 0, dtype)
 
 
 def _anywhere(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -247,7 +247,7 @@ def _programs(problem: Problem, feed: Feed, plan: Plan, of: Shape) -> Programs:
         mesh=feed.mesh,
         spread=spread_axis(of),
     )
-    shapes = (*feed.shapes(of), feed.row_shapes() if feed.streamed else None)
+    shapes = (*feed.shapes(of), feed.row_shapes(build.block) if feed.streamed else None)
     key = ("programs", problem.key, build, of, signature(shapes))
     make = lambda: _compiled(problem, feed, build, of)
     return cached(key, make, lambda programs: programs.bytes)
@@ -262,7 +262,7 @@ def _traced(problem: Problem, feed: Feed, build: Build, of: Shape) -> dict[str, 
     zero = np.int32(0)
     rows = None
     if feed.streamed:
-        rows = feed.row_shapes()
+        rows = feed.row_shapes(build.block)
     else:
         found["draw"] = trace(functions["draw"].function, data, keys, zero)
         rows = found["draw"].results

@@ -167,10 +167,10 @@ class Feed:
         bits = jax.ShapeDtypeStruct((of[0], 2), np.uint32)
         return _shapes(self.data), _shapes(blank), bits, _shapes(given)
 
-    def row_shapes(self) -> Tree:
-        """Shapes of a block of batches from the host."""
+    def row_shapes(self, block: int) -> Tree:
+        """Shapes of so many batches from the host."""
         one = _shapes(self.first)
-        more = lambda leaf: jax.ShapeDtypeStruct((self.block, *leaf.shape), leaf.dtype)
+        more = lambda leaf: jax.ShapeDtypeStruct((block, *leaf.shape), leaf.dtype)
         return jax.tree.map(more, one)
 
 
