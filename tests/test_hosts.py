@@ -203,6 +203,22 @@ def check_checkpoint(folder):
         assert_equal(swept(checkpoint=path, **options), whole)
 
 
+def check_growing(folder):
+    """New points, which may all be of one process, catch up with those of both."""
+    for rng, known in (("common", RATES[1:4]), ("common", RATES[:1]), ("independent", RATES[:3])):
+        options = dict(eval_every=7, objective="val_loss", rng=rng, checkpoint_every=0)
+        path = folder / f"grown-{rng}-{len(known)}"
+        swept(rates=known, checkpoint=path, **{**options, "steps": 16})
+        with one_step_segments():
+            for _ in range(3):
+                part = swept(checkpoint=path, budget=0, **options)
+        assert set(part.stopped_at.tolist()) == {3, 16}
+        assert_close(swept(checkpoint=path, **options), alone(**options))
+        assert_close(swept(checkpoint=path, **options), alone(**options))
+        with pytest.raises((ValueError, hosts.HostError), match="absent here"):
+            swept(rates=known, checkpoint=path, **options)
+
+
 def check_resume_after_points_were_stopped(folder):
     rates = [np.inf, *lrax.log_grid(1e-3, 0.3, 5), 1e30, 1e31]
     options, path = dict(rates=rates, steps=320), folder / "stopped"

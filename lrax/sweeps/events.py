@@ -3,7 +3,8 @@
 `on_event(kind, facts)` is called between segments, in the first process alone. `facts` is a dict of
 the class here that belongs to the kind, and the logger's own: to change it changes nothing else.
 All have `done`, the updates made. With a checkpoint, `done` of `"start"` is where the sweep goes
-on; earlier events are not repeated.
+on; earlier events are not repeated. If new points were added, it goes on with these, and the
+numbers of all others are NaN until the new points have caught up.
 
 An exception in `on_event` is a `RuntimeWarning` that names it, and the sweep goes on: hours of
 training are worth more than a line in a log. `KeyboardInterrupt` and the like go through.

@@ -3,6 +3,7 @@
 A rule is a pure function of the sweep's record. The sweep asks it between two segments.
 """
 
+import re
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,7 +56,8 @@ class Stopping(Protocol):
 
     Any object with these two methods is a rule. It must be a pure function of what it is given, or
     a sweep that goes on from a checkpoint would decide otherwise. Give it a `repr` that tells its
-    settings, as a dataclass has: a checkpoint refuses another rule by it.
+    settings, as a dataclass has: a checkpoint refuses another rule by it. With a `checkpoint`, a
+    `repr` that has an address in it is an error.
 
     Example:
       A rule that stops the points whose loss has not fallen by half after a quarter of the steps:
@@ -102,8 +104,13 @@ def looks_of(rule: Stopping, steps: int) -> tuple[int, ...]:
     return tuple(int(look) for look in looks)
 
 
-def as_rule(stop: Any) -> Stopping | None:
-    """Checks the argument `stop` of a sweep: a rule, or `None` for "diverged" and `None`."""
+def as_rule(stop: Any, *, stored: bool = False) -> Stopping | None:
+    """Checks the argument `stop` of a sweep: a rule, or `None` for "diverged" and `None`.
+
+    Args:
+      stop: The argument.
+      stored: Whether a checkpoint will tell it from other rules, by its `repr`.
+    """
     if stop is None or isinstance(stop, str):
         if stop is not None:
             _require.choice("stop", stop, ("diverged",))
@@ -113,5 +120,11 @@ def as_rule(stop: Any) -> Stopping | None:
         raise TypeError(
             "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with the methods"
             f" `looks` and `keep` of lrax.Stopping, or None, got {stop!r}"
+        )
+    if stored and re.search(r" at 0x[0-9a-f]+", repr(stop)):
+        raise ValueError(
+            "`stop` must have a `repr` without an address beside `checkpoint`, which tells it from"
+            " other rules by its `repr`, and an address is another one in the next process: make it"
+            f" a frozen dataclass of plain values, or define `__repr__`; got {stop!r}"
         )
     return stop

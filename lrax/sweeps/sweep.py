@@ -162,10 +162,16 @@ def sweep(
       checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is
         added to a path without a suffix. It is saved at intervals, at Ctrl-C and at the end, and
         replaced whole or not at all. It holds arrays and JSON, so loading one runs no code; one of
-        another sweep is refused, with the difference. The same call with more `steps` goes on. A
-        URL, such as `gs://bucket/sweep`, or a path that ends in `.orbax` is a directory that Orbax
-        keeps, with the same promises. Batches from the host must come in the same order again:
-        those already used are read once more and passed over.
+        another sweep is refused, with the difference. The same call with more `steps` goes on. So
+        does one with more points than the checkpoint has, in any order: new points are first
+        trained alone, up to the update that the others have reached. If the sweep ends before that,
+        new points are `"interrupted"` and rank behind the others, and the next call goes on with
+        them. A rule of `stop` judges new points from its next look on, beside those it has not
+        stopped. With `rng="independent"`, new points must come after the others. A new choice must
+        be of a formula that the sweep has. Fewer points are refused. A URL, such as
+        `gs://bucket/sweep`, or a path that ends in `.orbax` is a directory that Orbax keeps, with
+        the same promises. Batches from the host must come in the same order again: those already
+        used are read once more and passed over.
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches: in a terminal or
         a notebook.
@@ -207,7 +213,7 @@ def sweep(
     if not isinstance(objective, str):
         raise TypeError(f"`objective` must be a name, got {objective!r}")
     as_rule(diverged, objective)
-    rule = as_stop_rule(stop)
+    rule = as_stop_rule(stop, stored=checkpoint is not None)
     recorded, measurements = as_monitors(monitors), as_signals({} if signals is None else signals)
     planning.check(execution, convolutions)
     if on_event is not None and not callable(on_event):
