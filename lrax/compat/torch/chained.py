@@ -1,4 +1,7 @@
-"""PyTorch's ChainedScheduler."""
+"""PyTorch's ChainedScheduler.
+
+It follows torch/optim/lr_scheduler.py of PyTorch 2.13.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,20 +12,17 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from ... import _require
-from ...schedules import decays, pieces, schedule as values
 from ...schedules.builders import builder
 from ...schedules.counts import real
-from ...schedules.schedule import Schedule, Static, multiply
+from ...schedules.schedule import Schedule, multiply
 from ..arguments import LONGEST, is_concrete, is_known_as, is_whole, positive
 from .kinds import (
-    WRITES_FIRST,
+    KINDS,
     bases,
-    part,
     parts_of,
     ratio,
     rebased,
     refuse,
-    require_one_cycle_at_most,
     role,
     with_rates,
     writes,
@@ -67,23 +67,20 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
     parts = parts_of(schedulers)
     leaves = _require.real(**positive(lr=lr))
     rate = leaves["lr"]
-    way = _way(parts, rate)
-    if way == "multiply":
-        # All but one, which is no factor where there is such a one, become factors of 1.
-        kinds = [role(schedule) for schedule in parts]
-        base = next((i for i, kind in enumerate(kinds) if kind != "factor"), 0)
-        return multiply(
-            *(
-                schedule if i == base else with_rates(schedule, lambda value: part(value, rate))
-                for i, schedule in enumerate(parts)
-            )
-        )
-    if way == "last":
-        return rebased(parts[-1], rate, bases(rate, parts)[0][-1])
-    hyperparams = {**leaves, "schedulers": parts, "way": Static(way)}
-    if way == "floored":
-        hyperparams["sums"] = _sums(rate, parts)
-    return Schedule(_ChainedScheduler, hyperparams)
+    roles = [role(schedule) for schedule in parts]
+    if {"sequence", "recursion"} & set(roles):
+        refuse("a SequentialLR, or a ChainedScheduler that is no product, in a ChainedScheduler")
+    if "absolute" in roles:
+        at = _last_absolute(parts)
+        if {"cosine", "anneal"} & set(roles[at:]):
+            refuse("a CosineAnnealingLR or SWALR after one that overwrites the rate")
+        if at == len(parts) - 1 and not any(map(writes, parts[:-1])) and not _writes_late(parts):
+            return rebased(parts[-1], rate, bases(rate, parts)[0][-1])
+    elif _is_product(parts, rate):
+        return _product(parts, rate)
+    elif not is_known_as(_cosine_of(parts)["end"], 0):
+        leaves["sums"] = _sums(rate, parts)
+    return Schedule(_ChainedScheduler, {**leaves, "schedulers": parts})
 
 
 def _shown(hyperparams):
@@ -91,105 +88,89 @@ def _shown(hyperparams):
 
 
 @builder(ChainedScheduler, name="compat.torch.ChainedScheduler", shown=_shown, ranks={"sums": 1})
-def _ChainedScheduler(count, lr, schedulers, way, sums=None):
-    count = real(count)
-    count = jnp.maximum(count, 0)
-    if way == "floored":
+def _ChainedScheduler(count, lr, schedulers, sums=None):
+    count = jnp.maximum(real(count), 0)
+    if sums is not None:
         return _floored(count, lr, schedulers, sums)
-    return (_restarted if way == "restarted" else _overwritten)(count, lr, schedulers)
+    overwritten = any(role(schedule) == "absolute" for schedule in schedulers)
+    return (_overwritten if overwritten else _restarted)(count, lr, schedulers)
 
 
-def _way(schedulers: Sequence[Schedule], lr: Any) -> str:
-    """Which closed form a chain has, if there is one."""
-    roles = [role(schedule) for schedule in schedulers]
-    require_one_cycle_at_most(schedulers)
-    if {"sequence", "recursion"} & set(roles):
-        refuse("a SequentialLR, or a ChainedScheduler that is no product, in a ChainedScheduler")
-    if "absolute" in roles:
-        at = max(i for i, kind in enumerate(roles) if kind == "absolute")
-        if {"cosine", "anneal"} & set(roles[at:]):
-            refuse("a CosineAnnealingLR or SWALR after one that overwrites the rate")
-        found_late = at > 0 and schedulers[at].formula in WRITES_FIRST
-        itself = at == len(roles) - 1 and not found_late and not any(map(writes, schedulers[:-1]))
-        return "last" if itself else "overwritten"
-    affine = [each for each, kind in zip(schedulers, roles, strict=True) if kind != "factor"]
-    if not affine or len(schedulers) == 1:
-        return "multiply"
-    if len(affine) > 1 or "anneal" in roles:
+def _is_product(schedulers: Sequence[Schedule], lr: Any) -> bool:
+    """Whether the rate is the product of factors and at most one cosine.
+
+    Raises:
+      ValueError: if there is no formula at all.
+    """
+    factors = [schedule for schedule in schedulers if role(schedule) == "factor"]
+    if len(factors) == len(schedulers) or len(schedulers) == 1:
+        return True
+    if len(schedulers) - len(factors) > 1 or "anneal" in map(role, schedulers):
         refuse("a SWALR, or a second CosineAnnealingLR,")
-    wave = affine[0].hyperparams["schedule"].hyperparams
-    factors = [each for each, kind in zip(schedulers, roles, strict=True) if kind == "factor"]
-    last = _settled(factors)
-    whole = is_concrete(wave["steps"]) and is_whole(wave["steps"])
-    short = is_concrete(wave["steps"]) and last is not None and last + 2 <= wave["steps"]
-    if is_known_as(wave["end"], 0):
-        # A cosine that never meets zero never leaves it by itself.
-        never_meets = is_concrete(wave["steps"]) and not whole
-        if never_meets or (short and all(_ends_at(schedule, lr) for schedule in factors)):
-            return "multiply"
-        return "restarted"
-    if not (short and whole):
-        refuse("a CosineAnnealingLR with an `eta_min` beside factors that go on past `T_max`")
-    return "floored"
+    cosine = _cosine_of(schedulers)
+    ends = [end_of(schedule) for schedule in factors]
+    # A cosine meets its lowest rate at a whole `T_max` only.
+    meets = is_concrete(cosine["steps"]) and is_whole(cosine["steps"])
+    in_time = is_concrete(cosine["steps"]) and None not in ends
+    in_time = in_time and np.ceil(max(ends, default=0)) + 2 <= cosine["steps"]
+    if not is_known_as(cosine["end"], 0):
+        if not (in_time and meets):
+            refuse("a CosineAnnealingLR with an `eta_min` beside factors that go on past `T_max`")
+        return False
+    never_meets = is_concrete(cosine["steps"]) and not meets
+    # From a rate of 0 the cosine climbs to `lr` by itself, whatever the factors did before.
+    return never_meets or bool(in_time and all(_ends_at(schedule, lr) for schedule in factors))
 
 
-def _settled(factors: Sequence[Schedule]) -> int | None:
-    """The first count from which no factor changes, if there is one."""
-    ends = [settled(schedule) for schedule in factors]
-    return None if None in ends else int(np.ceil(max(ends, default=0)))  # pyright: ignore[reportArgumentType, reportCallIssue]
+def _product(schedulers, lr):
+    """The schedules multiplied: all but one become factors of 1."""
+    kinds = [role(schedule) for schedule in schedulers]
+    base = next((i for i, kind in enumerate(kinds) if kind != "factor"), 0)
+    return multiply(
+        *(
+            schedule if i == base else with_rates(schedule, lambda rate: rate / lr)
+            for i, schedule in enumerate(schedulers)
+        )
+    )
 
 
-def settled(schedule: Schedule) -> float | None:
+def end_of(schedule: Schedule) -> float | None:
     """The concrete count from which a factor no longer changes, if it stays above zero."""
-    hyperparams = schedule.hyperparams
-    last = {
-        values._constant: lambda: (0.0, hyperparams["value"]),
-        pieces._piecewise_constant: lambda: (hyperparams["boundaries"][-1], hyperparams["values"]),
-        decays._linear: lambda: (hyperparams["steps"], hyperparams["end"]),
-        pieces._multistep: lambda: (_last(hyperparams["milestones"]), hyperparams["factor"]),
-    }.get(schedule.formula)
+    last = KINDS[schedule.formula].last
     if last is None:
         return None
-    count, rates = last()
-    if not is_concrete(count):
+    count = 0.0 if last[0] is None else schedule.hyperparams[last[0]]
+    rate = schedule.hyperparams[last[1]]
+    if not is_concrete(count) or (is_concrete(rate) and not np.all(rate > 0)):
         return None
-    if is_concrete(rates):
-        return float(count) if np.all(np.asarray(rates) > 0) else None
-    _require.positive({"schedulers": rates}, "schedulers")
-    return float(count)
-
-
-def _last(milestones):
-    return np.max(milestones, initial=0) if is_concrete(milestones) else milestones
+    _require.positive({"schedulers": rate}, "schedulers")
+    return float(np.max(count, initial=0))
 
 
 def _ends_at(schedule, lr):
     """Whether a factor that ends is then known to be 1."""
-    name = {
-        pieces._piecewise_constant: "values",
-        decays._linear: "end",
-        values._constant: "value",
-    }.get(schedule.formula)
-    return (
-        name is not None
-        and is_concrete(lr)
-        and is_concrete(schedule.hyperparams[name])
-        and (bool(np.all(np.asarray(schedule.hyperparams[name]).flat[-1] == lr)))
-    )
+    kind = KINDS[schedule.formula]
+    if kind.last is None or kind.last[1] not in kind.rates:
+        return False
+    rates = schedule.hyperparams[kind.last[1]]
+    return is_concrete(lr) and is_concrete(rates) and bool(np.ravel(rates)[-1] == lr)
 
 
 def _restarted(count, lr, schedulers):
-    """A cosine down to zero with factors before and after it: from zero it climbs by itself."""
+    """A cosine down to zero with factors before and after it.
+
+    PyTorch's cosine adds to the rate where it turns, so from a rate of zero it climbs to its own
+    `lr`, and only the factors of later updates act on it.
+    """
     wave, before, after = _around(schedulers)
     steps = wave.hyperparams["steps"]
     climbs = count > steps
     waves = jnp.floor(jnp.maximum(count - steps - 1, 0) / (2 * steps))
     since = lax.stop_gradient(jnp.where(climbs, steps + 1 + 2 * steps * waves, count))
     rate = wave(count)
-    for schedule, begin in [
-        *((each, since) for each in before),
-        *((each, jnp.maximum(since - 1, 0)) for each in after),
-    ]:
+    begins = [(each, since) for each in before]
+    begins += [(each, jnp.maximum(since - 1, 0)) for each in after]
+    for schedule, begin in begins:
         rate = rate * jnp.where(climbs, ratio(schedule, begin, count), schedule(count) / lr)
     return rate
 
@@ -203,7 +184,7 @@ def _floored(count, lr, schedulers, sums):
     a table, made when the schedule is built.
     """
     wave, _, after = _around(schedulers)
-    cosine = wave.hyperparams["schedule"].hyperparams
+    cosine = _cosine_of(schedulers)
     steps, end = cosine["steps"], cosine["end"]
     here = jnp.minimum(count, steps)
     i = jnp.minimum(here, len(sums) - 1)
@@ -215,14 +196,14 @@ def _floored(count, lr, schedulers, sums):
 
 def _sums(lr: Any, schedulers: Sequence[Schedule]) -> Any:
     """The sums of `_floored`, one for each update until the factors have ended."""
-    wave, before, after = _around(schedulers)
-    steps = wave.hyperparams["schedule"].hyperparams["steps"]
-    length = _settled([*before, *after])
-    if length is None or length >= LONGEST:
+    ends = [end_of(schedule) for schedule in schedulers if role(schedule) == "factor"]
+    length = int(np.ceil(max(ends)))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if length >= LONGEST:
         raise ValueError(
             f"`schedulers` must end within {LONGEST} updates beside a CosineAnnealingLR with an "
             f"`eta_min`, got {length}"
         )
+    steps = _cosine_of(schedulers)["steps"]
     k = np.arange(1, length + 2)
     # 1 / c_k - 1 / c_{k-1}, as a product: the difference has few digits where the two are close.
     rises = np.sin(np.pi / 2 / steps) * np.sin(np.pi / 2 * (2 * k - 1) / steps)
@@ -252,12 +233,21 @@ def _factors(count, lr, schedulers):
 def _overwritten(count, lr, schedulers):
     """A scheduler that overwrites the rate, and the one step that each later one makes of it."""
     found, _ = bases(lr, schedulers)
-    at = max(i for i, schedule in enumerate(schedulers) if role(schedule) == "absolute")
+    at = _last_absolute(schedulers)
     rate = rebased(schedulers[at], lr, found[at])(count)
-    if at > 0 and schedulers[at].formula in WRITES_FIRST:
-        # CyclicLR looks at its own rates only after its first step.
+    if _writes_late(schedulers):
         rate = jnp.where(count > 0, rate, found[at])
     return _stepped(rate, count, lr, schedulers[at + 1 :])
+
+
+def _last_absolute(schedulers):
+    return max(i for i, schedule in enumerate(schedulers) if role(schedule) == "absolute")
+
+
+def _writes_late(schedulers):
+    """Whether CyclicLR comes after another scheduler: it then overwrites from update 1 on."""
+    at = _last_absolute(schedulers)
+    return at > 0 and KINDS[schedulers[at].formula].writes_first_only
 
 
 def _stepped(rate, count, lr, schedulers):
@@ -273,3 +263,8 @@ def _around(schedulers):
     """The cosine of a chain, and the factors before and after it."""
     at = [role(schedule) for schedule in schedulers].index("cosine")
     return schedulers[at], schedulers[:at], schedulers[at + 1 :]
+
+
+def _cosine_of(schedulers):
+    """The hyperparameters of the half wave in a chain."""
+    return _around(schedulers)[0].hyperparams["schedule"].hyperparams

@@ -1,12 +1,13 @@
-"""What PyTorch's schedulers do to the rate in use, read off the schedules that stand for them.
+"""What each scheduler of PyTorch does to the rate in use, read off the schedule that stands for it.
 
-In PyTorch a scheduler changes the rate that it finds. A factor multiplies it, whatever else changes
-it. Cosine annealing and SWALR move it between two rates. The others overwrite it.
+It follows torch/optim/lr_scheduler.py of PyTorch 2.13. A scheduler there changes the rate that it
+finds in the optimizer, so several of them at once, or one after the other, act on each other.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from jax import lax, numpy as jnp
@@ -24,21 +25,21 @@ from ...schedules import (
 )
 from ...schedules.schedule import Schedule
 from ...schedules.shapes import reached, times, whole_power
-from ..arguments import is_concrete
 from . import cyclic, functions, one_cycle
 
 Formula = Callable[..., Any]
+Role = Literal["factor", "cosine", "anneal", "absolute", "sequence", "recursion"]
 
 
 def _by_value(schedule, after, count):
     before = schedule(after)
-    # A factor of a rate that is zero changes nothing.
+    # A factor on a rate of 0 changes nothing.
     return jnp.where(before > 0, schedule(count) / jnp.where(before > 0, before, 1), 1)
 
 
 def _exponential(schedule, after, count):
     rate, steps = schedule.hyperparams["rate"], schedule.hyperparams["steps"]
-    # Held, as `lrax.exponential` is, where float32 ends.
+    # Held where float32 ends, as `lrax.exponential` is.
     most = lax.stop_gradient(80 / jnp.maximum(jnp.abs(jnp.log(rate)), 1e-30))
     return rate ** jnp.minimum(jnp.maximum(count - after, 0) / steps, most)
 
@@ -53,93 +54,151 @@ def _multistep(schedule, after, count):
     return jnp.prod(jnp.where(reached(count, at) & ~reached(after, at), factor, 1), axis=-1)
 
 
-def _of_functions(schedule, after, count):
+def _product_of_function(schedule, after, count):
     after, count = jnp.broadcast_arrays(after, count)
     return functions.product_of(schedule.hyperparams["lr_lambda"], after, count)
 
 
-def _several(schedule, after, count):
+def _product_of_children(schedule, after, count):
     ratios = [ratio(child, after, count) for child in schedule.hyperparams["schedules"]]
     return math.prod(ratios[1:], start=ratios[0])
 
 
-# What multiplies the rate in the updates after `after`, up to `count`.
-RATIOS: dict[Formula, Callable[[Schedule, Any, Any], Any]] = {
-    values._constant: _by_value,
-    pieces._piecewise_constant: _by_value,
-    decays._linear: _by_value,
-    decays._polynomial: _by_value,
-    combinators._clip: _by_value,
-    open_ended._exponential: _exponential,
-    pieces._step_decay: _step_decay,
-    pieces._multistep: _multistep,
-    values._multiply: _several,
-    functions._MultiplicativeLR: _of_functions,
-}
+def _late_exponential(schedule):
+    return schedule.hyperparams["rate"] ** (1 / schedule.hyperparams["steps"])
 
 
-# The rates among a schedule's numbers: what PyTorch calls the base is a factor of each.
-RATES: dict[Formula, tuple[str, ...]] = {
-    values._constant: ("value",),
-    pieces._piecewise_constant: ("values",),
-    decays._linear: ("init", "end"),
-    decays._polynomial: ("init", "end"),
-    combinators._clip: ("schedule", "low"),
-    open_ended._exponential: ("init",),
-    pieces._step_decay: ("init",),
-    pieces._multistep: ("init",),
-    values._multiply: ("schedules",),
-    functions._MultiplicativeLR: ("lr",),
-}
+def _late_polynomial(schedule):
+    steps = schedule.hyperparams["steps"]
+    return (steps / (steps + 1)) ** schedule.hyperparams["power"]
 
 
-# What multiplies the rate at count 0 of a scheduler that is begun by a step, as inside of another
-# one.
-LATE: dict[Formula, Callable[[Schedule], Any]] = {
-    open_ended._exponential: lambda schedule: (
-        schedule.hyperparams["rate"] ** (1 / schedule.hyperparams["steps"])
+def _late_children(schedule):
+    return math.prod(map(late, schedule.hyperparams["schedules"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is known of a scheduler by the formula of its schedule.
+
+    Args:
+      role: `"factor"` multiplies the rate that it finds. `"cosine"` and `"anneal"` (SWALR) move it
+        between two rates. `"absolute"` overwrites it. `"sequence"` is a SequentialLR. None is a
+        formula that only occurs inside of one with a role.
+      rates: Hyperparameters in proportion to the rate that the optimizer was made with.
+      inside: The formula of the schedule inside.
+      ratio: A factor's product over the updates after `after`, up to `count`.
+      late: The multiple of its rates that a factor has when another scheduler begins it by a step;
+        None is 1.
+      last: For a factor that ends, the hyperparameters with the count of its end and the rate there.
+      writes: The rate that it writes into the optimizer when it is built.
+      writes_first_only: Whether it writes only if it is built before all others.
+    """
+
+    role: Role | None
+    rates: tuple[str, ...] = ()
+    inside: Formula | None = None
+    ratio: Callable[[Schedule, Any, Any], Any] = _by_value
+    late: Callable[[Schedule], Any] | None = None
+    last: tuple[str | None, str] | None = None
+    writes: Callable[[dict[str, Any]], Any] | None = None
+    writes_first_only: bool = False
+
+
+KINDS: dict[Formula, Kind] = {
+    # ConstantLR, LinearLR, PolynomialLR
+    values._constant: Kind("factor", ("value",), last=(None, "value")),
+    pieces._piecewise_constant: Kind("factor", ("values",), last=("boundaries", "values")),
+    decays._linear: Kind("factor", ("init", "end"), last=("steps", "end")),
+    decays._polynomial: Kind("factor", ("init", "end"), late=_late_polynomial),
+    combinators._clip: Kind(
+        "factor",
+        ("schedule", "low"),
+        inside=decays._polynomial,
+        late=lambda schedule: _late_polynomial(schedule.hyperparams["schedule"]),
     ),
-    decays._polynomial: lambda schedule: (
-        (schedule.hyperparams["steps"] / (schedule.hyperparams["steps"] + 1))
-        ** schedule.hyperparams["power"]
+    # ExponentialLR, StepLR, MultiStepLR, MultiplicativeLR
+    open_ended._exponential: Kind("factor", ("init",), ratio=_exponential, late=_late_exponential),
+    pieces._step_decay: Kind("factor", ("init",), ratio=_step_decay),
+    pieces._multistep: Kind("factor", ("init",), ratio=_multistep, last=("milestones", "factor")),
+    functions._MultiplicativeLR: Kind(
+        "factor",
+        ("lr",),
+        ratio=_product_of_function,
+        late=lambda schedule: schedule.hyperparams["lr_lambda"](0),
     ),
-    combinators._clip: lambda schedule: late(schedule.hyperparams["schedule"]),
-    values._multiply: lambda schedule: math.prod(map(late, schedule.hyperparams["schedules"])),
-    functions._MultiplicativeLR: lambda schedule: schedule.hyperparams["lr_lambda"](0),
+    # ChainedScheduler of factors
+    values._multiply: Kind(
+        "factor", ("schedules",), ratio=_product_of_children, late=_late_children
+    ),
+    # CosineAnnealingLR, SWALR
+    combinators._repeat: Kind("cosine", ("schedule",), inside=decays._cosine),
+    decays._cosine: Kind(None, ("peak",)),
+    ramps._ramp: Kind("anneal", ("start",)),
+    # CosineAnnealingWarmRestarts, LambdaLR, CyclicLR, OneCycleLR
+    cycles._cosine_restarts: Kind("absolute", ("peak",)),
+    combinators._scale: Kind("absolute", ("factor",)),
+    cycles._cyclic: Kind(
+        "absolute", writes=lambda hyperparams: hyperparams["low"], writes_first_only=True
+    ),
+    cyclic._CyclicLR: Kind(
+        "absolute", writes=lambda hyperparams: hyperparams["base_lr"], writes_first_only=True
+    ),
+    one_cycle._OneCycleLR: Kind(
+        "absolute", writes=lambda hyperparams: hyperparams["max_lr"] / hyperparams["div_factor"]
+    ),
+    # SequentialLR
+    phases._join: Kind("sequence"),
 }
 
 
-# Those that overwrite the rate, and which of their numbers is the base.
-ABSOLUTE: dict[Formula, str | None] = {
-    cycles._cosine_restarts: "peak",
-    combinators._scale: "factor",
-    cycles._cyclic: None,
-    cyclic._CyclicLR: None,
-    one_cycle._OneCycleLR: None,
-}
-
-
-# The rate at count 0 of those that write it into the optimizer when they are built: always, or if
-# built first.
-WRITES_ALWAYS: dict[Formula, Callable[[dict[str, Any]], Any]] = {
-    one_cycle._OneCycleLR: lambda hyperparams: hyperparams["max_lr"] / hyperparams["div_factor"]
-}
-
-
-WRITES_FIRST: dict[Formula, Callable[[dict[str, Any]], Any]] = {
-    cycles._cyclic: lambda hyperparams: hyperparams["low"],
-    cyclic._CyclicLR: lambda hyperparams: hyperparams["base_lr"],
-}
+def role(schedule: Any) -> Role:
+    """The role of a scheduler; `recursion` where no schedule of lrax stands for it."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"`schedulers` must be schedules that lrax.compat.torch makes, got {schedule!r}"
+        )
+    hyperparams = schedule.hyperparams
+    if "schedulers" in hyperparams:  # a ChainedScheduler or SequentialLR with its own formula
+        return "recursion"
+    kind = KINDS.get(schedule.formula, Kind(None))
+    is_inside = kind.inside in (None, getattr(hyperparams.get("schedule"), "formula", None))
+    if kind.role is None or not is_inside:
+        raise ValueError(
+            f"`schedulers` must be made by the functions of lrax.compat.torch, got {schedule}"
+        )
+    if schedule.formula is values._multiply:
+        roles = [role(child) for child in hyperparams["schedules"]]
+        return "factor" if set(roles) == {"factor"} else "recursion"
+    return kind.role
 
 
 def ratio(schedule: Schedule, after: Any, count: Any) -> Any:
-    """The product of what a scheduler multiplies by in the updates after `after`, up to `count`."""
-    return RATIOS[schedule.formula](schedule, after, count)
+    """The product of what a factor multiplies by in the updates after `after`, up to `count`."""
+    return KINDS[schedule.formula].ratio(schedule, after, count)
 
 
 def late(schedule: Schedule) -> Any:
-    """The factor on the rate at count 0 when another scheduler begins this one by a step."""
-    return LATE.get(schedule.formula, lambda _: 1.0)(schedule)
+    """The multiple of its rates that a factor has when another scheduler begins it by a step."""
+    found = KINDS[schedule.formula].late
+    return found(schedule) if found else 1.0
+
+
+def with_rates(schedule: Any, change: Callable[[Any], Any]) -> Any:
+    """A scheduler with its rates changed; of a product, those of the first factor."""
+    if isinstance(schedule, tuple):
+        return (with_rates(schedule[0], change), *schedule[1:])
+    if not isinstance(schedule, Schedule):
+        return _require.real(rate=change(schedule))["rate"]
+    hyperparams = dict(schedule.hyperparams)
+    for name in KINDS[schedule.formula].rates:
+        hyperparams[name] = with_rates(hyperparams[name], change)
+    return Schedule(schedule.formula, hyperparams)
+
+
+def rebased(schedule: Schedule, lr: Any, base: Any) -> Schedule:
+    """The scheduler of an optimizer with the rate `base` in place of `lr`."""
+    return with_rates(schedule, lambda rate: rate / lr * base)
 
 
 def parts_of(schedulers: Sequence[Schedule]) -> tuple[Schedule, ...]:
@@ -147,112 +206,43 @@ def parts_of(schedulers: Sequence[Schedule]) -> tuple[Schedule, ...]:
     parts = tuple(schedulers) if isinstance(schedulers, (list, tuple)) else ()
     if not parts:
         raise ValueError(f"`schedulers` must be a list of at least one schedule, got {schedulers}")
+    for schedule in parts:
+        role(schedule)
+    # An OneCycleLR keeps its rates in the optimizer, where the next one overwrites them.
+    inside = [child for schedule in parts for child in _all_in(schedule)]
+    if sum(child.formula is one_cycle._OneCycleLR for child in inside) > 1:
+        refuse("a second OneCycleLR, which writes its rates over the first one's,")
     return parts
 
 
-def role(schedule: Any) -> str:
-    """`factor`, `cosine`, `anneal`, `absolute`, `sequence` or `recursion`."""
-    if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"`schedulers` must be schedules that lrax.compat.torch makes, got {schedule!r}"
-        )
-    formula, hyperparams = schedule.formula, schedule.hyperparams
-    if "schedulers" in hyperparams:
-        return "recursion"  # only a chain or a sequence without a schedule of lrax has these
-    if formula is values._multiply:
-        all_factors = all(role(child) == "factor" for child in hyperparams["schedules"])
-        return "factor" if all_factors else "recursion"
-    if formula is combinators._clip and role(hyperparams["schedule"]) == "factor":
-        return "factor"
-    if formula is combinators._repeat and hyperparams["schedule"].formula is decays._cosine:
-        return "cosine"
-    if formula is ramps._ramp:
-        return "anneal"
-    if formula is phases._join:
-        return "sequence"
-    if formula in ABSOLUTE:
-        return "absolute"
-    if formula in RATIOS and formula is not combinators._clip:
-        return "factor"
-    return _unknown(schedule)
-
-
-def _unknown(schedule: Schedule) -> NoReturn:
-    raise ValueError(
-        f"`schedulers` must be made by the functions of lrax.compat.torch, got {schedule}"
-    )
-
-
-def children(schedule: Schedule) -> Iterator[Schedule]:
+def _all_in(schedule: Schedule) -> Iterator[Schedule]:
     """A schedule and all that are in it."""
     yield schedule
     for value in schedule.hyperparams.values():
         for child in value if isinstance(value, tuple) else (value,):
             if isinstance(child, Schedule):
-                yield from children(child)
+                yield from _all_in(child)
 
 
 def writes(schedule: Schedule) -> bool:
     """Whether building a scheduler may change the rate that others take for the optimizer's."""
     return any(
-        child.formula in WRITES_ALWAYS or child.formula in WRITES_FIRST
-        for child in children(schedule)
-    )
-
-
-def with_rates(schedule: Any, change: Callable[[Any], Any]) -> Any:
-    """A factor with its rates changed; of a product, the first one's."""
-    if isinstance(schedule, tuple):
-        return (with_rates(schedule[0], change), *schedule[1:])
-    if not isinstance(schedule, Schedule):
-        return change(schedule)
-    changed = {
-        name: with_rates(schedule.hyperparams[name], change) for name in RATES[schedule.formula]
-    }
-    return Schedule(schedule.formula, {**schedule.hyperparams, **changed})
-
-
-def part(rate: Any, lr: Any) -> Any:
-    """A rate over the base, rounded once if both are concrete: 0.01 over 0.1 prints as 0.1."""
-    if is_concrete(rate) and is_concrete(lr):
-        return _require.real(rate=np.asarray(rate, np.float64) / np.asarray(lr, np.float64))["rate"]
-    return rate / lr
-
-
-def rebased(schedule: Schedule, lr: Any, base: Any) -> Schedule:
-    """A scheduler of another base."""
-    kind = role(schedule)
-    if kind == "factor":
-        return with_rates(schedule, lambda rate: part(rate, lr) * base)
-    if kind == "cosine":
-        wave = schedule.hyperparams["schedule"]
-        wave = Schedule(wave.formula, {**wave.hyperparams, "peak": base})
-        return Schedule(schedule.formula, {**schedule.hyperparams, "schedule": wave})
-    name = ABSOLUTE.get(schedule.formula)
-    return (
-        schedule
-        if name is None
-        else Schedule(schedule.formula, {**schedule.hyperparams, name: base})
+        kind.writes is not None
+        for child in _all_in(schedule)
+        if (kind := KINDS.get(child.formula)) is not None
     )
 
 
 def bases(lr: Any, schedulers: Sequence[Schedule]) -> tuple[list[Any], Any]:
     """The optimizer's rate that each scheduler finds when it is built, and the one after all."""
-    found, initial = [], lr
+    found = []
+    initial = lr
     for i, schedule in enumerate(schedulers):
-        write = WRITES_ALWAYS.get(schedule.formula) or (
-            WRITES_FIRST.get(schedule.formula) if i == 0 else None
-        )
-        initial = write(schedule.hyperparams) if write else initial
+        kind = KINDS.get(schedule.formula)
+        if kind and kind.writes and (i == 0 or not kind.writes_first_only):
+            initial = kind.writes(schedule.hyperparams)
         found.append(initial)
     return found, initial
-
-
-def require_one_cycle_at_most(schedulers: Sequence[Schedule]) -> None:
-    """Requires that no `OneCycleLR` writes its rates over another one's, in their optimizer."""
-    inside = [child for schedule in schedulers for child in children(schedule)]
-    if sum(child.formula in WRITES_ALWAYS for child in inside) > 1:
-        refuse("a second OneCycleLR, which writes its rates over the first one's,")
 
 
 def refuse(what: str) -> NoReturn:

@@ -1,4 +1,7 @@
-"""PyTorch's SequentialLR."""
+"""PyTorch's SequentialLR.
+
+It follows torch/optim/lr_scheduler.py of PyTorch 2.13.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,17 +22,7 @@ from ...schedules.counts import real
 from ...schedules.schedule import Schedule
 from ..arguments import is_concrete, nonnegative, vector, whole_numbers
 from .functions import _MultiplicativeLR
-from .kinds import (
-    bases,
-    late,
-    parts_of,
-    rebased,
-    refuse,
-    require_one_cycle_at_most,
-    role,
-    with_rates,
-    writes,
-)
+from .kinds import bases, late, parts_of, rebased, refuse, role, with_rates, writes
 
 FAR = 2.0**40  # no run has this many updates
 
@@ -70,7 +63,6 @@ def SequentialLR(
       [0.01 0.055 0.1 0. ]
     """
     parts = parts_of(schedulers)
-    roles = [role(schedule) for schedule in parts]
     rate = nonnegative(lr=lr)["lr"]
     at = vector("milestones", milestones)
     if len(parts) != len(at) + 1:
@@ -80,21 +72,20 @@ def SequentialLR(
     whole_numbers({"milestones": at}, "milestones")
     _require.ascending({"milestones": at}, "milestones")
     leaves = _require.real(lr=rate, milestones=at)
-    require_sequence(parts, leaves["lr"], leaves["milestones"])
-    goes_on = any(_goes_on(*each) for each in zip(parts[1:], roles[1:], strict=True))
-    if goes_on or len(parts) == 1:
+    _require_formula(parts, leaves["lr"], leaves["milestones"])
+    if len(parts) == 1 or any(map(_goes_on, parts[1:])):
         return Schedule(_SequentialLR, {**leaves, "schedulers": parts})
-    pieces, _ = in_sequence(leaves["lr"], parts, leaves["milestones"])
+    pieces, _ = _in_sequence(leaves["lr"], parts, leaves["milestones"])
     return phases.join(pieces, leaves["milestones"])
 
 
 @builder(SequentialLR, name="compat.torch.SequentialLR", ranks={"milestones": 1})
 def _SequentialLR(count, lr, schedulers, milestones):
     count = real(count)
-    parts, initial = in_sequence(lr, schedulers, milestones)
+    parts, initial = _in_sequence(lr, schedulers, milestones)
     # A part that goes on needs the rate of the update before it: each is found once, in order.
     for i in range(1, len(parts)):
-        if _goes_on(parts[i], role(parts[i])):
+        if _goes_on(parts[i]):
             begin = milestones[i - 1]
             before = _rate(parts[:i], milestones[: i - 1], jnp.maximum(begin - 1, 0))
             parts[i] = _gone_on(parts[i], jnp.where(begin > 0, before, initial), begin)
@@ -103,17 +94,12 @@ def _SequentialLR(count, lr, schedulers, milestones):
 
 def _rate(parts, milestones, count):
     """The rate of the last part that has begun."""
-    ends = [*milestones, None]
-    value = parts[0](count if ends[0] is None else jnp.minimum(count, ends[0]))
-    for part, begin, end in zip(parts[1:], milestones, ends[1:], strict=True):
-        inside = count if end is None else jnp.minimum(count, end)
-        value = jnp.where(count >= begin, part(jnp.maximum(inside - begin, 0)), value)
-    return value
+    return phases.join(parts, milestones)(count) if len(parts) > 1 else parts[0](count)
 
 
-def _goes_on(schedule: Schedule, role: str) -> bool:
+def _goes_on(schedule):
     """Whether a scheduler begins at the rate of the update before, not at the optimizer's."""
-    return role == "anneal" or schedule.formula is _MultiplicativeLR
+    return schedule.formula in (ramps._ramp, _MultiplicativeLR)
 
 
 def _gone_on(schedule, before, begin):
@@ -125,23 +111,21 @@ def _gone_on(schedule, before, begin):
     return Schedule(_MultiplicativeLR, {**schedule.hyperparams, "lr": before * first})
 
 
-def require_sequence(schedulers: Sequence[Schedule], lr: Any, milestones: Any) -> None:
-    """Requires of the parts of a `SequentialLR` what `in_sequence` can do."""
-    require_one_cycle_at_most(schedulers)
+def _require_formula(schedulers: Sequence[Schedule], lr: Any, milestones: Any) -> None:
+    """Refuses the combinations whose rates PyTorch makes each from the one before."""
     first = schedulers[0]
-    nested = [
+    is_nested = any(
         schedule.formula is values._multiply or role(schedule) in ("sequence", "recursion")
         for schedule in schedulers
-    ]
-    written = [writes(schedule) for schedule in schedulers]
-    at_once = is_concrete(milestones) and np.any(np.asarray(milestones) == 0)
-    if any(written):
+    )
+    begins_at_once = is_concrete(milestones) and np.any(milestones == 0)
+    if any(map(writes, schedulers)):
         _require.positive({"lr": lr}, "lr")
-        if any(nested):
+        if is_nested:
             refuse("a CyclicLR or OneCycleLR beside a SequentialLR or ChainedScheduler")
-        if at_once:
+        if begins_at_once:
             refuse("a CyclicLR or OneCycleLR with a milestone at 0")
-    if at_once and any(nested):
+    if begins_at_once and is_nested:
         refuse("a SequentialLR or ChainedScheduler with a milestone at 0")
     if role(first) == "recursion":
         refuse("a first scheduler that is a recursion: a chain with a cosine, or one that goes on,")
@@ -150,31 +134,24 @@ def require_sequence(schedulers: Sequence[Schedule], lr: Any, milestones: Any) -
         if begins.formula is values._multiply or role(begins) not in ("factor", "absolute"):
             refuse("a SequentialLR in the first place that begins with a cosine, SWALR or a chain")
         boundaries = first.hyperparams["boundaries"]
-        if is_concrete(boundaries) and np.any(np.asarray(boundaries) < 1):
+        if is_concrete(boundaries) and np.any(boundaries < 1):
             refuse("a SequentialLR in the first place with a milestone at 0")
 
 
-def in_sequence(
-    lr: Any, schedulers: Sequence[Schedule], milestones: Any
-) -> tuple[list[Schedule], Any]:
+def _in_sequence(lr, schedulers, milestones):
     """The schedulers as they run in a `SequentialLR`, and the rate that it begins with."""
     found, initial = bases(lr, schedulers)
-    result = [
-        _closed(schedule, lr, milestone)
-        for schedule, milestone in zip(schedulers[1:], milestones, strict=True)
-    ]
-    if any(map(writes, schedulers)):
-        pairs = zip(result, found[1:], strict=True)
-        result = [rebased(schedule, lr, base) for schedule, base in pairs]
-    return [_begun(schedulers[0], lr, initial, any(map(writes, schedulers))), *result], initial
+    is_written = any(map(writes, schedulers))
+    result = [_begun(schedulers[0], lr, initial, is_written)]
+    for schedule, base, milestone in zip(schedulers[1:], found[1:], milestones, strict=True):
+        part = _at_its_end(schedule, lr, milestone)
+        result.append(rebased(part, lr, base) if is_written else part)
+    return result, initial
 
 
-def _closed(schedule, lr, milestone):
-    """A scheduler in its closed form at 0, where a ConstantLR without steps is at its end."""
-    if (
-        schedule.formula is not pieces._piecewise_constant
-        or len(schedule.hyperparams["values"]) != 2
-    ):
+def _at_its_end(schedule, lr, milestone):
+    """A ConstantLR of no steps is at its end: a milestone calls its closed form at 0."""
+    if schedule.formula is not pieces._piecewise_constant:
         return schedule
     rates = schedule.hyperparams["values"]
     ended = (schedule.hyperparams["boundaries"][0] <= 0) & (milestone > 0)
@@ -183,21 +160,20 @@ def _closed(schedule, lr, milestone):
     )
 
 
-def _begun(schedule, lr, initial, written):
-    """The first scheduler from the optimizer's rate. PyTorch steps a nested one once too often."""
+def _begun(schedule, lr, initial, is_written):
+    """The first scheduler from the optimizer's rate."""
     kind = role(schedule)
+    # PyTorch steps the first scheduler into update 0. One that is made of several steps its own
+    # without saying that it is the initial step, so that they apply their factor once more. A
+    # SequentialLR counts that step, too, and so meets its milestones one update early.
     if schedule.formula is values._multiply:
         return _late(schedule)
     if kind == "sequence":
         first, *rest = schedule.hyperparams["schedules"]
-        return phases.join(
-            [_late(first) if role(first) == "factor" else first, *rest],
-            schedule.hyperparams["boundaries"] - 1,
-        )
-    if not written:
+        first = _late(first) if role(first) == "factor" else first
+        return phases.join([first, *rest], schedule.hyperparams["boundaries"] - 1)
+    if not is_written or kind == "absolute":
         return schedule
-    if kind == "anneal":
-        return Schedule(schedule.formula, {**schedule.hyperparams, "start": initial})
     if kind == "cosine":
         # It comes down from the rate that it found, and climbs to its own base. It never meets the
         # lowest rate exactly, and so never climbs by itself, where `T_max` is no whole count.
@@ -205,7 +181,7 @@ def _begun(schedule, lr, initial, written):
         steps = schedule.hyperparams["steps"]
         low = steps + (steps % 1 > 0) * FAR
         return phases.join(both, low[None], clock="global")
-    return rebased(schedule, lr, initial) if kind == "factor" else schedule
+    return rebased(schedule, lr, initial)
 
 
 def _late(schedule):
