@@ -118,18 +118,7 @@ def _of_torch(config: Mapping[str, Any], lr: Any = None) -> Schedule:
 
 
 def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
-    defaults = {"lr_scheduler_type": "linear", "learning_rate": 5e-5, "lr_scheduler_kwargs": {}}
-    defaults |= {"max_steps": -1, "warmup_steps": 0, "warmup_ratio": 0.0}
-    for key in defaults.keys() - config.keys():
-        for other in difflib.get_close_matches(
-            key, [str(k) for k in config if k not in defaults], 1, 0.85
-        ):
-            raise ValueError(f"`config` has the unknown key {other!r}; did you mean {key!r}?")
-    # None is what a field that was not given has.
-    given = {
-        key: default if config.get(key) is None else config[key]
-        for key, default in defaults.items()
-    }
+    given = _training_arguments(config)
     name = getattr(given["lr_scheduler_type"], "value", given["lr_scheduler_type"])
     name = name if isinstance(name, str) else repr(name)
     transformers = importlib.import_module(".transformers.scheduler", __package__)
@@ -137,48 +126,82 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
         message = f"must be a schedule of the step count, got {name!r}, which follows the loss"
         raise ValueError(f"`config['lr_scheduler_type']` {message}")
     _choice("lr_scheduler_type", name, transformers.FUNCTIONS)
-    specific = given["lr_scheduler_kwargs"]
-    if isinstance(specific, str):
-        try:
-            specific = _with_numbers(json.loads(specific))
-        except ValueError as error:
-            raise ValueError(
-                f"`config['lr_scheduler_kwargs']` must be a dict or JSON, got {specific!r}"
-            ) from error
-    if not isinstance(specific, Mapping):
-        raise TypeError(f"`config['lr_scheduler_kwargs']` must be a dict, got {specific!r}")
-    for key in ("max_steps", "warmup_steps", "warmup_ratio"):
-        if not isinstance(given[key], numbers.Real):
-            raise TypeError(f"`config[{key!r}]` must be a number, got {given[key]!r}")
-    for key in ("warmup_steps", "warmup_ratio"):
-        if not 0 <= given[key] < (math.inf if key == "warmup_steps" else 1 + 1e-9):
-            raise ValueError(
-                f"`config[{key!r}]` must be {'at least 0' if 'st' in key else 'from 0 to 1'}, got"
-                f" {given[key]}"
-            )
-    total = steps if steps is not None else given["max_steps"] if given["max_steps"] > 0 else None
-    function, warmup = transformers.FUNCTIONS[name], given["warmup_steps"]
+    function = transformers.FUNCTIONS[name]
     takes = inspect.signature(function).parameters
-    ratio = 0 if warmup >= 1 else warmup or given["warmup_ratio"]
-    endless = "num_training_steps" not in takes or "num_stable_steps" in specific
-    if total is None and not (endless and (ratio == 0 or "num_warmup_steps" not in takes)):
-        raise ValueError(
-            "`config['max_steps']` must be the updates of the whole training, or `steps` be given,"
-            " got "
-            f"{given['max_steps']} and None"
-        )
-    lengths = {
-        "num_training_steps": total,
-        "num_warmup_steps": math.ceil(total * ratio) if ratio else int(warmup),
-    }
-    keywords = {"lr": given["learning_rate"]} | {
-        key: value for key, value in lengths.items() if key in takes
-    }
-    if name in ("constant", "constant_with_warmup"):
+    specific = _specific(given["lr_scheduler_kwargs"])
+    lengths = _lengths(given, steps, takes, specific)
+    keywords = {"lr": given["learning_rate"]}
+    keywords |= {key: value for key, value in lengths.items() if key in takes}
+    if name in ("constant", "constant_with_warmup"):  # transformers passes them no more than these
         specific = {}
     return _called(
         function, {**keywords, **specific}, "config['lr_scheduler_kwargs']", repr(name), keywords
     )
+
+
+def _training_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the schedule depends on, with the defaults of transformers."""
+    for key in _DEFAULTS.keys() - config.keys():
+        others = [str(other) for other in config if other not in _DEFAULTS]
+        for other in difflib.get_close_matches(key, others, 1, 0.85):
+            raise ValueError(f"`config` has the unknown key {other!r}; did you mean {key!r}?")
+    # None is what a field that was not given has.
+    given = {
+        key: default if config.get(key) is None else config[key]
+        for key, default in _DEFAULTS.items()
+    }
+    for key in ("max_steps", "warmup_steps", "warmup_ratio"):
+        if not isinstance(given[key], numbers.Real):
+            raise TypeError(f"`config[{key!r}]` must be a number, got {given[key]!r}")
+    if not 0 <= given["warmup_steps"] < math.inf:
+        raise ValueError(f"`config['warmup_steps']` must be at least 0, got {given['warmup_steps']}")
+    if not 0 <= given["warmup_ratio"] < 1 + 1e-9:
+        raise ValueError(f"`config['warmup_ratio']` must be from 0 to 1, got {given['warmup_ratio']}")
+    return given
+
+
+_DEFAULTS = {
+    "lr_scheduler_type": "linear",
+    "learning_rate": 5e-5,
+    "lr_scheduler_kwargs": {},
+    "max_steps": -1,
+    "warmup_steps": 0,
+    "warmup_ratio": 0.0,
+}
+
+
+def _specific(value: Any) -> Mapping[str, Any]:
+    """The arguments of the schedule's own, given as a dict or as JSON."""
+    if isinstance(value, str):
+        try:
+            value = _with_numbers(json.loads(value))
+        except ValueError as error:
+            raise ValueError(
+                f"`config['lr_scheduler_kwargs']` must be a dict or JSON, got {value!r}"
+            ) from error
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`config['lr_scheduler_kwargs']` must be a dict, got {value!r}")
+    return value
+
+
+def _lengths(
+    given: Mapping[str, Any], steps: int | None, takes: Iterable[str], specific: Mapping[str, Any]
+) -> dict[str, int | None]:
+    """The lengths of the training and of its warmup, in updates."""
+    total = steps if steps is not None else given["max_steps"] if given["max_steps"] > 0 else None
+    warmup = given["warmup_steps"]
+    ratio = 0 if warmup >= 1 else warmup or given["warmup_ratio"]
+    needs_total = "num_training_steps" in takes and "num_stable_steps" not in specific
+    if total is None and (needs_total or (ratio and "num_warmup_steps" in takes)):
+        raise ValueError(
+            "`config['max_steps']` must be the updates of the whole training, or `steps` be given,"
+            f" got {given['max_steps']} and None"
+        )
+    return {
+        "num_training_steps": total,
+        # transformers rounds a fraction of the training up, and a number of updates down.
+        "num_warmup_steps": math.ceil(total * ratio) if ratio and total else int(warmup),
+    }
 
 
 def _called(
@@ -193,10 +216,9 @@ def _called(
     takes = [key for key in parameters if key not in own]
     for key in keywords:
         if key not in parameters:
-            close = difflib.get_close_matches(str(key), takes, 1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(
-                f"`{where}` must have keys that {name} takes, {_quoted(takes)}, got {key!r}{meant}"
+                f"`{where}` must have keys that {name} takes, {_quoted(takes)}, got"
+                f" {key!r}{_meant(key, takes)}"
             )
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in keywords:
@@ -214,11 +236,15 @@ def _called(
 def _choice(key: str, value: Any, options: Iterable[str]) -> None:
     options = list(options)
     if value not in options:
-        close = difflib.get_close_matches(str(value), options, 1)
-        meant = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"`config[{key!r}]` must be one of {_quoted(options)}, got {value!r}{meant}"
+            f"`config[{key!r}]` must be one of {_quoted(options)}, got"
+            f" {value!r}{_meant(value, options)}"
         )
+
+
+def _meant(value: Any, options: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(value), options, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _quoted(names: Iterable[Any]) -> str:

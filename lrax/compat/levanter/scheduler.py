@@ -36,7 +36,6 @@ Shape = Literal[
     "constant", "cosine", "linear", "inv_sqrt", "inv", "polynomial", "inv_sqrt_decay", "power"
 ]
 
-_SHAPES = Shape.__args__
 _MOST_CYCLES = 1024  # each is a part of the program that evaluates the schedule
 
 
@@ -107,55 +106,20 @@ def lr_scheduler(
       >>> print(levanter(8, learning_rate=1.0, warmup=0.25, min_lr_ratio=0.0).values(9).round(3))
       [0. 0.5 1. 0.933 0.75 0.5 0.25 0.067 0. ]
     """
-    _require.choice("lr_schedule", lr_schedule, _SHAPES)
+    _require.choice("lr_schedule", lr_schedule, Shape.__args__)
     given = nonnegative(
         num_train_steps=num_train_steps, learning_rate=learning_rate, min_lr_ratio=min_lr_ratio
     )
     total, peak, ratio = given.values()
-    low = peak * ratio
-    _require.positive({"exponent": finite(exponent=exponent)["exponent"]}, "exponent")
-    numbers_of_shapes = positive(timescale=timescale, decay_constant=decay_constant)
-    numbers_of_shapes |= nonnegative(power=power)
+    given |= positive(exponent=exponent, timescale=timescale, decay_constant=decay_constant)
+    given |= nonnegative(power=power)
     if lr_schedule == "inv":
-        _require.positive({"min_lr_ratio": ratio}, "min_lr_ratio")
-    law = _power_law(batch_size, seq_length, a, b) if lr_schedule == "power" else None
-
-    def decayed(warmup_steps: Number, steps: Number) -> tuple[Schedule, Number]:
-        """The decay of a cycle, and the rate that it ends at."""
-        if lr_schedule == "constant" or is_known_as(steps, 0):
-            return constant(peak), peak
-        some = largest(steps, 1)
-        end = where(steps > 0, low, peak)
-        if lr_schedule == "cosine":
-            return cosine_decay_schedule(peak, some, where(steps > 0, ratio, 1), exponent), end
-        if lr_schedule == "linear":
-            return linear_schedule(peak, end, some), end
-        if lr_schedule == "polynomial":
-            exponent_left = numbers_of_shapes["power"]
-            last = where(exponent_left > 0, end, peak)
-            return polynomial_schedule(peak, end, exponent_left, some), last
-        if lr_schedule == "inv":
-            # Its first two updates have the rate of the second one.
-            return delay(shift(ramp(peak, end, some, shape="inverse"), 1), 1), end
-        if lr_schedule == "inv_sqrt":
-            scale = numbers_of_shapes["timescale"]
-            part = smallest((scale / largest(steps + warmup_steps, 1)) ** 0.5, 1)
-            falls = shift(inverse_sqrt(peak, 0, scale, end=low), warmup_steps - scale)
-            last = where(steps > 0, largest(peak * part, low), peak)
-            return _unless_none(falls, peak, steps), last
-        if lr_schedule == "inv_sqrt_decay":
-            speed = numbers_of_shapes["decay_constant"]
-            falls = inverse_sqrt(peak, 0, some / speed, end=low)
-            last = where(steps > 0, largest(peak / (1 + speed) ** 0.5, low), peak)
-            return _unless_none(falls, peak, steps), last
-        assert law is not None
-        size, tokens, amplitude, below = law
-        last = amplitude * size * (some * tokens) ** below
-        falls = power_law(peak, size, tokens, a=amplitude, b=below)
-        return _unless_none(falls, peak, steps), where(steps > 0, smallest(last, peak), peak)
-
+        _require.positive(given, "min_lr_ratio")
+    if lr_schedule == "power":
+        given |= _power_law(batch_size, seq_length, a, b)
     cooling = None if cooldown is None else _steps("cooldown", cooldown, total)
     main = total if cooling is None else largest(total - cooling, 0)
+    low = peak * ratio
     parts = []
     boundaries = []
     before = np.float64(0)
@@ -166,7 +130,7 @@ def lr_scheduler(
         up = smallest(wanted, length)
         most = length - up
         down = most if decay is None else smallest(_steps("decay", decay, length), most)
-        falls, last = decayed(up, down)
+        falls, last = _decay(lr_schedule, up, down, given)
         parts += [linear_schedule(where(up > 0, before, peak), peak, up), constant(peak), falls]
         boundaries += [start + up, stop - down, stop]
         before = last
@@ -175,24 +139,64 @@ def lr_scheduler(
     return join([*parts, linear_schedule(before, low, cooling)], listed(boundaries))
 
 
-def _unless_none(falls: Schedule, peak: Number, steps: Number) -> Schedule:
-    """A decay, or the highest rate for ever where a traced number of steps turns out to be 0."""
-    if is_concrete(steps):
-        return falls
-    return join([constant(peak), falls], listed([where(steps > 0, 0.0, 2.0**31)]))
+def _decay(
+    shape: Shape, warmup: Number, steps: Number, given: dict[str, Number]
+) -> tuple[Schedule, Number]:
+    """The decay of a cycle, and the rate that it ends at: the highest one without a decay."""
+    peak = given["learning_rate"]
+    if shape == "constant" or is_known_as(steps, 0):
+        return constant(peak), peak
+    some = largest(steps, 1)
+    falls, last = _falls(shape, warmup, some, given)
+    if not is_concrete(steps):  # it may turn out to be 0
+        falls = join([constant(peak), falls], listed([where(steps > 0, 0.0, 2.0**31)]))
+    return falls, where(steps > 0, last, peak)
+
+
+def _falls(
+    shape: Shape, warmup: Number, steps: Number, given: dict[str, Number]
+) -> tuple[Schedule, Number]:
+    """The decay over at least one update, and the rate that it ends at."""
+    peak = given["learning_rate"]
+    ratio = given["min_lr_ratio"]
+    low = peak * ratio
+    if shape == "cosine":
+        exponent = 1 if is_known_as(given["exponent"], 1) else given["exponent"]
+        return cosine_decay_schedule(peak, steps, ratio, exponent), low
+    if shape == "linear":
+        return linear_schedule(peak, low, steps), low
+    if shape == "polynomial":
+        power = given["power"]
+        return polynomial_schedule(peak, low, power, steps), where(power > 0, low, peak)
+    if shape == "inv":
+        # Levanter's first two updates have the rate of the second one.
+        return delay(shift(ramp(peak, low, steps, shape="inverse"), 1), 1), low
+    if shape == "inv_sqrt":
+        # Levanter counts from the start of the warmup, and holds the rate until `timescale`.
+        scale = given["timescale"]
+        part = smallest((scale / (steps + warmup)) ** 0.5, 1)
+        falls = shift(inverse_sqrt(peak, 0, scale, end=low), warmup - scale)
+        return falls, largest(peak * part, low)
+    if shape == "inv_sqrt_decay":
+        speed = given["decay_constant"]
+        falls = inverse_sqrt(peak, 0, steps / speed, end=low)
+        return falls, largest(peak / (1 + speed) ** 0.5, low)
+    size = given["batch_size"]
+    tokens = size * given["seq_length"]
+    falls = power_law(peak, size, tokens, a=given["a"], b=given["b"])
+    return falls, smallest(given["a"] * size * (steps * tokens) ** given["b"], peak)
 
 
 def _power_law(
     batch_size: ArrayLike | None, seq_length: ArrayLike | None, a: ArrayLike, b: ArrayLike
-) -> tuple[Number, Number, Number, Number]:
-    """Batch size, tokens per update, amplitude and exponent of `"power"`."""
+) -> dict[str, Number]:
+    """The numbers of `"power"`."""
     if batch_size is None or seq_length is None:
         raise ValueError("`batch_size` and `seq_length` must be given for 'power', got none")
-    size, length, amplitude = positive(batch_size=batch_size, seq_length=seq_length, a=a).values()
-    below = finite(b=b)["b"]
-    if is_concrete(below) and not below < 0:
+    given = positive(batch_size=batch_size, seq_length=seq_length, a=a) | finite(b=b)
+    if is_concrete(given["b"]) and not given["b"] < 0:
         raise ValueError(f"`b` must be below 0, got {b}")
-    return size, size * length, amplitude, below
+    return given
 
 
 def _steps(name: str, duration: ArrayLike, whole: Number) -> Number:

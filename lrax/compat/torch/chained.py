@@ -196,8 +196,8 @@ def _floored(count, lr, schedulers, sums):
 
 def _sums(lr: Any, schedulers: Sequence[Schedule]) -> Any:
     """The sums of `_floored`, one for each update until the factors have ended."""
-    ends = [end_of(schedule) for schedule in schedulers if role(schedule) == "factor"]
-    length = int(np.ceil(max(ends)))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    factors = [schedule for schedule in schedulers if role(schedule) == "factor"]
+    length = int(np.ceil(max(end_of(schedule) or 0.0 for schedule in factors)))
     if length >= LONGEST:
         raise ValueError(
             f"`schedulers` must end within {LONGEST} updates beside a CosineAnnealingLR with an "

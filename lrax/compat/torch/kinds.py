@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
-import numpy as np
 from jax import lax, numpy as jnp
 
 from ... import _require
@@ -88,9 +87,9 @@ class Kind:
       rates: Hyperparameters in proportion to the rate that the optimizer was made with.
       inside: The formula of the schedule inside.
       ratio: A factor's product over the updates after `after`, up to `count`.
-      late: The multiple of its rates that a factor has when another scheduler begins it by a step;
+      late: The multiple of its rates that a factor has when another scheduler begins it by a step.
         None is 1.
-      last: For a factor that ends, the hyperparameters with the count of its end and the rate there.
+      last: The hyperparameters with the count at which a factor ends, and with its rate there.
       writes: The rate that it writes into the optimizer when it is built.
       writes_first_only: Whether it writes only if it is built before all others.
     """

@@ -15,10 +15,10 @@ from .decays import (
     get_linear_schedule_with_warmup,
     get_polynomial_decay_schedule_with_warmup,
 )
-from .restarts import get_cosine_with_hard_restarts_schedule_with_warmup
 from .scheduler import get_scheduler
 from .waves import (
     get_cosine_schedule_with_warmup,
+    get_cosine_with_hard_restarts_schedule_with_warmup,
     get_cosine_with_min_lr_schedule_with_warmup,
     get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
 )

@@ -1,5 +1,9 @@
-"""Hugging Face transformers' cosine waves, which go on past the end of training."""
+"""Hugging Face transformers' cosine waves.
 
+They follow src/transformers/optimization.py of transformers 5.23.0, which takes 1 for a phase that is
+shorter. The place in a wave is the remainder of steps times waves, because that is exact where
+the length of a wave is not whole.
+"""
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
@@ -45,16 +49,28 @@ def get_cosine_schedule_with_warmup(
       >>> print(schedule.values(10).round(3))
       [0. 0.2 0.4 0.341 0.2 0.059 0. 0.059 0.2 0.341]
     """
-    given = nonnegative(
+    given = _checked(lr, num_warmup_steps, num_training_steps, num_cycles)
+    rate, warmup_steps, steps, cycles = given.values()
+    if is_known_as(cycles, 0.5):
+        return warmup(_half_waves(rate, warmup_steps, steps), warmup_steps)
+    return Schedule(_get_cosine_schedule_with_warmup, _require.real(**given))
+
+
+def _checked(
+    lr: ArrayLike, num_warmup_steps: ArrayLike, num_training_steps: ArrayLike, num_cycles: ArrayLike
+) -> dict[str, Number]:
+    return nonnegative(
         lr=lr,
         num_warmup_steps=num_warmup_steps,
         num_training_steps=num_training_steps,
         num_cycles=num_cycles,
     )
-    rate, warmup_steps, steps, cycles = given.values()
-    if is_known_as(cycles, 0.5):
-        return warmup(_half_waves(rate, warmup_steps, steps), warmup_steps)
-    return Schedule(_get_cosine_schedule_with_warmup, _require.real(**given))
+
+
+def _warmed(count, lr, num_warmup_steps, after):
+    """A line from 0 to `lr`, then the rate `after`."""
+    up = between(0, lr, count, num_warmup_steps - count, num_warmup_steps)
+    return jnp.where(count < num_warmup_steps, up, after)
 
 
 def _half_waves(lr: Number, warmup_steps: Number, steps: Number, end: Number = 0.0) -> Schedule:
@@ -70,15 +86,11 @@ def _get_cosine_schedule_with_warmup(
     count, lr, num_warmup_steps, num_training_steps, num_cycles, min_lr=0
 ):
     count = real(count)
-    # A place in the waves by a remainder of steps times waves, which is exact: the length of a wave
-    # need not be whole.
     steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
     part = jnp.mod(2 * num_cycles * jnp.maximum(count - num_warmup_steps, 0), 2 * steps)
     part = jnp.minimum(part, 2 * steps - part)
-    up = between(0, lr, count, num_warmup_steps - count, num_warmup_steps)
-    return jnp.where(
-        count < num_warmup_steps, up, between(lr, min_lr, part, steps - part, steps, "cosine")
-    )
+    down = between(lr, min_lr, part, steps - part, steps, "cosine")
+    return _warmed(count, lr, num_warmup_steps, down)
 
 
 def get_cosine_with_min_lr_schedule_with_warmup(
@@ -115,12 +127,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       >>> print(get(0.4, 2, 6, min_lr=0.1).values(9).round(3))
       [0. 0.2 0.4 0.356 0.25 0.144 0.1 0.144 0.25 ]
     """
-    given = nonnegative(
-        lr=lr,
-        num_warmup_steps=num_warmup_steps,
-        num_training_steps=num_training_steps,
-        num_cycles=num_cycles,
-    )
+    given = _checked(lr, num_warmup_steps, num_training_steps, num_cycles)
     rate, warmup_steps, steps, cycles = given.values()
     end = _floor(rate, min_lr, min_lr_rate)
     if is_known_as(cycles, 0.5):
@@ -134,7 +141,6 @@ def get_cosine_with_min_lr_schedule_with_warmup(
     name="compat.transformers.get_cosine_with_min_lr_schedule_with_warmup",
 )
 def _get_cosine_with_min_lr_schedule_with_warmup(count, **hyperparams):
-    count = real(count)
     return _get_cosine_schedule_with_warmup(count, **hyperparams)
 
 
@@ -185,12 +191,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
       >>> print(get(0.4, 2, 6, min_lr=0.1).values(8).round(3))
       [0.2 0.4 0.356 0.25 0.144 0.1 0.144 0.25 ]
     """
-    given = nonnegative(
-        lr=lr,
-        num_warmup_steps=num_warmup_steps,
-        num_training_steps=num_training_steps,
-        num_cycles=num_cycles,
-    )
+    given = _checked(lr, num_warmup_steps, num_training_steps, num_cycles)
     rate, steps, whole, cycles = given.values()
     end = _floor(rate, min_lr, min_lr_rate)
     waves = _half_waves(rate, steps, whole, end)
@@ -209,3 +210,58 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     # The end of the line is one step after the warmup's last.
     up = linear(rate * first, rate * last, steps)
     return join([up, shift(waves, 1)], listed([steps]))
+
+
+def get_cosine_with_hard_restarts_schedule_with_warmup(
+    lr: ArrayLike,
+    num_warmup_steps: ArrayLike,
+    num_training_steps: ArrayLike,
+    num_cycles: ArrayLike = 1,
+) -> Schedule:
+    r"""A warmup and `num_cycles` half cosine waves, each from `lr` down to 0, then 0.
+
+    $$\eta(t) = \text{lr} \cdot
+    \frac{1 + \cos(\pi \, (\text{num\_cycles} \cdot p \bmod 1))}{2}, \quad
+    p = \frac{t - \text{num\_warmup\_steps}}{\text{num\_training\_steps} -
+    \text{num\_warmup\_steps}} < 1$$
+
+    A formula of its own: the restarts are exact where the length of a cycle is no whole number,
+    which `lrax.cosine_restarts` takes as a float.
+
+    Args:
+      lr: Highest rate, at least 0.
+      num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
+      num_training_steps: Length of the whole, warmup included, at least 0.
+      num_cycles: Half waves in it, at least 0. Of 2.5, the last is cut in its middle, where the
+        rate falls to 0.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is negative, infinite or NaN.
+
+    Example:
+      >>> schedule = lrax.compat.transformers.get_cosine_with_hard_restarts_schedule_with_warmup(
+      ...     0.4, 2, 8, 2
+      ... )
+      >>> print(schedule.values(10).round(3))
+      [0. 0.2 0.4 0.3 0.1 0.4 0.3 0.1 0. 0. ]
+    """
+    given = _checked(lr, num_warmup_steps, num_training_steps, num_cycles)
+    return Schedule(_get_cosine_with_hard_restarts_schedule_with_warmup, _require.real(**given))
+
+
+@builder(
+    get_cosine_with_hard_restarts_schedule_with_warmup,
+    name="compat.transformers.get_cosine_with_hard_restarts_schedule_with_warmup",
+)
+def _get_cosine_with_hard_restarts_schedule_with_warmup(
+    count, lr, num_warmup_steps, num_training_steps, num_cycles
+):
+    count = real(count)
+    steps = jnp.maximum(num_training_steps - num_warmup_steps, 1)
+    turned = jnp.mod(num_cycles * jnp.clip(count - num_warmup_steps, 0, steps), steps)
+    down = between(lr, 0, turned, steps - turned, steps, "cosine")
+    down = jnp.where(count - num_warmup_steps < steps, down, 0)
+    return _warmed(count, lr, num_warmup_steps, down)
