@@ -82,13 +82,17 @@ def at_most_one(values: dict[str, Number], *names: str) -> None:
         _require.at_most(f"`{name}` must be at most 1", values[name], np.float64(1))
 
 
+def above(name: str, value: Number, words: str, low: Number) -> None:
+    """Requires a number above another one, which `words` name."""
+    if not is_concrete(value - low):
+        _require.positive({f"{name} - {words}": value - low}, f"{name} - {words}")
+    elif not value > low:
+        raise ValueError(f"`{name}` must be above {words}, got {value} and {low}")
+
+
 def ordered(values: dict[str, Number], low: str, high: str) -> None:
     """Requires that the number `high` is above the number `low`."""
-    difference = values[high] - values[low]
-    if not is_concrete(difference):
-        _require.positive({f"{high} - {low}": difference}, f"{high} - {low}")
-    elif not difference > 0:
-        raise ValueError(f"`{high}` must be above `{low}`, got {values[high]} and {values[low]}")
+    above(high, values[high], f"`{low}`", values[low])
 
 
 def is_concrete(value: Any) -> bool:

@@ -153,10 +153,12 @@ def _training_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("max_steps", "warmup_steps", "warmup_ratio"):
         if not isinstance(given[key], numbers.Real):
             raise TypeError(f"`config[{key!r}]` must be a number, got {given[key]!r}")
-    if not 0 <= given["warmup_steps"] < math.inf:
-        raise ValueError(f"`config['warmup_steps']` must be at least 0, got {given['warmup_steps']}")
-    if not 0 <= given["warmup_ratio"] < 1 + 1e-9:
-        raise ValueError(f"`config['warmup_ratio']` must be from 0 to 1, got {given['warmup_ratio']}")
+    steps = given["warmup_steps"]
+    ratio = given["warmup_ratio"]
+    if not 0 <= steps < math.inf:
+        raise ValueError(f"`config['warmup_steps']` must be at least 0, got {steps}")
+    if not 0 <= ratio < 1 + 1e-9:
+        raise ValueError(f"`config['warmup_ratio']` must be from 0 to 1, got {ratio}")
     return given
 
 

@@ -1,4 +1,7 @@
-"""big_vision's schedule and its cooldown."""
+"""big_vision's schedule and its cooldown.
+
+They follow big_vision/utils.py of google-research/big_vision 0127fb6b.
+"""
 
 from typing import Any
 
@@ -13,7 +16,7 @@ from ...schedules.decays import cosine, linear, polynomial
 from ...schedules.open_ended import inverse_sqrt
 from ...schedules.pieces import piecewise_constant
 from ...schedules.schedule import Schedule, constant, multiply
-from ..arguments import is_concrete, largest, listed, nonnegative, rounded, vector, where
+from ..arguments import above, largest, listed, nonnegative, positive, rounded, vector, where
 
 
 def create_learning_rate_schedule(
@@ -59,37 +62,26 @@ def create_learning_rate_schedule(
       >>> big_vision(100, base=0.1, steps=[50], mults=[0.1])
       piecewise_constant(values=[0.1, 0.01], boundaries=[50])
     """
-    names = {
-        f"{name}_{suffix}"
-        for name in ("warmup", "cooldown", "timescale", "shift")
-        for suffix in _SUFFIXES
-    }
-    unknown = sorted(kw.keys() - names - set(_OWN))
+    unknown = sorted(kw.keys() - _DURATIONS - _OWN)
     if unknown:
         raise TypeError(f"`create_learning_rate_schedule` has no argument {unknown}")
     given = nonnegative(total_steps=total_steps, base=base)
     total, rate = given["total_steps"], given["base"]
-    sizes = {
-        name: size
-        for name, size in {"batch_size": batch_size, "data_size": data_size}.items()
-        if size is not None
-    }
-    sizes = nonnegative(**sizes)
-    _require.positive(sizes, *sizes)
+    sizes = {"batch_size": batch_size, "data_size": data_size}
+    sizes = positive(**{name: size for name, size in sizes.items() if size is not None})
     if _require.flag("scale_with_batchsize", scale_with_batchsize):
         if "batch_size" not in sizes:
             raise ValueError("`batch_size` must be given with `scale_with_batchsize`, got none")
         rate = rate * sizes["batch_size"] / 256
     sizes["total_steps"] = total
-    warmup, cooldown = _duration("warmup", kw, sizes), _duration("cooldown", kw, sizes)
+    warmup = _duration("warmup", kw, sizes)
+    cooldown = _duration("cooldown", kw, sizes)
     begin = 0.0 if warmup is None else warmup
-    if is_concrete(begin) and is_concrete(total) and not total > begin:
-        sources = [name for name in (*kw, *sizes) if name in sizes or name.startswith("warmup_")]
-        words = ", ".join(f"`{name}`" for name in sources if name != "total_steps")
-        raise ValueError(
-            f"`total_steps` must be above the warmup ({words}), got {total} and {begin}"
-        )
+    sources = [name for name in (*kw, *sizes) if name in sizes or name.startswith("warmup_")]
+    words = ", ".join(f"`{name}`" for name in sources if name != "total_steps")
+    above("total_steps", total, f"the warmup ({words})", begin)
     decay = _decay(decay_type, rate, total - begin, kw, sizes)
+    # big_vision's stairs count from update 0, its other decays from the end of the warmup.
     if decay_type != "stair" and warmup is not None:
         decay = delay(decay, begin)
     factors = [decay]
@@ -101,9 +93,12 @@ def create_learning_rate_schedule(
 
 
 _SUFFIXES = ("steps", "examples", "epochs", "percent")
-
-
-_OWN = ("power", "end", "linear_end", "timescale", "shift", "steps", "mults")
+_DURATIONS = {
+    f"{name}_{suffix}"
+    for name in ("warmup", "cooldown", "timescale", "shift")
+    for suffix in _SUFFIXES
+}
+_OWN = {"power", "end", "linear_end", "timescale", "shift", "steps", "mults"}
 
 
 def _decay(decay_type, rate, steps, kw, sizes):
@@ -112,9 +107,9 @@ def _decay(decay_type, rate, steps, kw, sizes):
         return cosine(rate, steps)
     if decay_type in ("linear", "polynomial"):
         end = nonnegative(end=kw.get("end", kw.get("linear_end", 0)))["end"]
-        return (
-            polynomial(rate, end, steps, kw["power"]) if "power" in kw else linear(rate, end, steps)
-        )
+        if "power" not in kw:
+            return linear(rate, end, steps)
+        return polynomial(rate, end, steps, kw["power"])
     if decay_type == "rsqrt":
         timescale, by = _duration("timescale", kw, sizes), _duration("shift", kw, sizes)
         timescale = kw.get("timescale", 10_000) if timescale is None else timescale
@@ -125,9 +120,9 @@ def _decay(decay_type, rate, steps, kw, sizes):
     if len(steps) != len(mults):
         raise ValueError(f"`mults` must be as many as `steps`, got {len(mults)} and {len(steps)}")
     _require.ascending({"steps": steps}, "steps")
-    return (
-        piecewise_constant(listed([rate, *(rate * mults)]), steps) if len(steps) else constant(rate)
-    )
+    if not len(steps):
+        return constant(rate)
+    return piecewise_constant(listed([rate, *(rate * mults)]), steps)
 
 
 def _duration(name, kw, sizes):
@@ -139,23 +134,19 @@ def _duration(name, kw, sizes):
         )
     if not found:
         return None
-    value = nonnegative(**{f"{name}_{found[0]}": kw[f"{name}_{found[0]}"]})[f"{name}_{found[0]}"]
-    needs = {
-        "steps": (),
-        "examples": ("batch_size",),
-        "epochs": ("batch_size", "data_size"),
-        "percent": (),
-    }[found[0]]
-    for size in needs:
-        if size not in sizes:
-            raise ValueError(f"`{size}` must be given with `{name}_{found[0]}`, got none")
-    if found[0] == "steps":
+    unit = found[0]
+    argument = f"{name}_{unit}"
+    value = nonnegative(**{argument: kw[argument]})[argument]
+    if unit == "steps":
         return value
-    per = {
-        "examples": lambda: 1 / sizes["batch_size"],
-        "epochs": lambda: sizes["data_size"] / sizes["batch_size"],
-        "percent": lambda: sizes["total_steps"],
-    }[found[0]]()
+    for size in {"examples": ["batch_size"], "epochs": ["batch_size", "data_size"]}.get(unit, []):
+        if size not in sizes:
+            raise ValueError(f"`{size}` must be given with `{argument}`, got none")
+    if unit == "percent":
+        per = sizes["total_steps"]
+    else:
+        per = (sizes["data_size"] if unit == "epochs" else 1) / sizes["batch_size"]
+    # Half of an update is rounded to even, by Python's `round`.
     return where(value > 0, largest(rounded(value * per), 1), 0)
 
 

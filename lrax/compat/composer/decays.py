@@ -1,4 +1,7 @@
-"""Composer's schedulers without a warmup."""
+"""Composer's schedulers without a warmup.
+
+They follow composer/optim/scheduler.py of mosaicml/composer 0f1df8bb.
+"""
 
 from collections.abc import Sequence
 
@@ -116,6 +119,7 @@ def ConstantScheduler(
     """
     rate, part = nonnegative(lr=lr, alpha=alpha).values()
     steps = duration("t_max", t_max, horizon, scale_schedule_ratio)
+    # After `t_max` Composer takes 1 for the multiple, as PyTorch's ConstantLR does.
     return piecewise_constant(listed([rate * part, rate]), listed([steps]))
 
 

@@ -1,4 +1,7 @@
-"""Composer's schedulers with a warmup."""
+"""Composer's schedulers with a warmup.
+
+They follow composer/optim/scheduler.py of mosaicml/composer 0f1df8bb.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +11,7 @@ from ... import _require
 from ...schedules.decays import cosine, linear, polynomial
 from ...schedules.horizon import Horizon
 from ...schedules.phases import join, warmup
-from ...schedules.schedule import Schedule
+from ...schedules.schedule import Schedule, constant
 from ...schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from ..arguments import Number, is_given, largest, listed, nonnegative, positive, where
 from .decays import MultiStepScheduler
@@ -93,7 +96,7 @@ def ConstantWithWarmupScheduler(
     begin, line = _warmup(t_warmup, scale_warmup, scale_schedule_ratio, horizon)
     if line is begin:
         return warmup_constant(rate * part, begin)
-    return join([linear(0, rate * part, line), rate * part], listed([begin]))
+    return _cut(line, rate * part, begin, constant(rate * part))
 
 
 def LinearWithWarmupScheduler(
@@ -134,13 +137,13 @@ def LinearWithWarmupScheduler(
     """
     rate, first, last = nonnegative(lr=lr, alpha_i=alpha_i, alpha_f=alpha_f).values()
     begin, line = _warmup(t_warmup, scale_warmup, scale_schedule_ratio, horizon)
-    steps = duration("t_max", t_max, horizon, scale_schedule_ratio)
+    whole = largest(duration("t_max", t_max, horizon, scale_schedule_ratio), begin)
     peak = rate * first
-    end = where(steps > begin, rate * last, peak)
+    # Composer's part of the way is 0 where nothing is left of `t_max`.
+    end = where(whole > begin, rate * last, peak)
     if line is begin:
-        return warmup_linear(peak, largest(steps, begin), begin, end=end)
-    down = linear(peak, end, largest(steps - begin, 0))
-    return join([linear(0, peak, line), down], listed([begin]))
+        return warmup_linear(peak, whole, begin, end=end)
+    return _cut(line, peak, begin, linear(peak, end, whole - begin))
 
 
 def CosineAnnealingWithWarmupScheduler(
@@ -181,12 +184,11 @@ def CosineAnnealingWithWarmupScheduler(
     """
     rate, last = nonnegative(lr=lr, alpha_f=alpha_f).values()
     begin, line = _warmup(t_warmup, scale_warmup, scale_schedule_ratio, horizon)
-    steps = duration("t_max", t_max, horizon, scale_schedule_ratio)
-    end = where(steps > begin, rate * last, rate)
+    whole = largest(duration("t_max", t_max, horizon, scale_schedule_ratio), begin)
+    end = where(whole > begin, rate * last, rate)
     if line is begin:
-        return warmup_cosine(rate, largest(steps, begin), begin, end=end)
-    down = cosine(rate, largest(steps - begin, 0), end)
-    return join([linear(0, rate, line), down], listed([begin]))
+        return warmup_cosine(rate, whole, begin, end=end)
+    return _cut(line, rate, begin, cosine(rate, whole - begin, end))
 
 
 def PolynomialWithWarmupScheduler(
@@ -229,12 +231,9 @@ def PolynomialWithWarmupScheduler(
     given = nonnegative(lr=lr, alpha_f=alpha_f) | positive(power=power)
     rate, last, power = given.values()
     begin, line = _warmup(t_warmup, scale_warmup, scale_schedule_ratio, horizon)
-    steps = duration("t_max", t_max, horizon, scale_schedule_ratio)
-    end = where(steps > begin, rate * last, rate)
-    down = polynomial(rate, end, largest(steps - begin, 0), power)
-    if line is begin:
-        return warmup(down, begin)
-    return join([linear(0, rate, line), down], listed([begin]))
+    whole = largest(duration("t_max", t_max, horizon, scale_schedule_ratio), begin)
+    down = polynomial(rate, where(whole > begin, rate * last, rate), whole - begin, power)
+    return warmup(down, begin) if line is begin else _cut(line, rate, begin, down)
 
 
 def _warmup(
@@ -248,3 +247,8 @@ def _warmup(
     if not _require.flag("scale_warmup", scale_warmup) or not is_given(scale_schedule_ratio, 1):
         return begin, begin
     return begin, duration("t_warmup", t_warmup, horizon, scale_schedule_ratio)
+
+
+def _cut(line: Number, peak: Number, begin: Number, decay: Schedule) -> Schedule:
+    """A line to the peak that the decay cuts off, or that waits for it."""
+    return join([linear(0, peak, line), decay], listed([begin]))

@@ -1,4 +1,7 @@
-"""DeepSpeed's one cycle and its range test."""
+"""DeepSpeed's one cycle and its range test.
+
+They follow deepspeed/runtime/lr_schedules.py of DeepSpeed 0.19.8.
+"""
 
 from jax import numpy as jnp
 from jax.typing import ArrayLike

@@ -1,4 +1,7 @@
-"""DeepSpeed's warmups, which lag by one update."""
+"""DeepSpeed's warmups, which lag by one update.
+
+They follow deepspeed/runtime/lr_schedules.py of DeepSpeed 0.19.8.
+"""
 
 from jax.typing import ArrayLike
 
@@ -84,6 +87,7 @@ def WarmupDecayLR(
     """
     low, high, steps = _warmup(lr, warmup_min_lr, warmup_max_lr, warmup_num_steps)
     total = nonnegative(total_num_steps=total_num_steps)["total_num_steps"]
+    # DeepSpeed's constructor sets the rate of step -1, so that all is one update late.
     down = linear(high, low, largest(total - steps, 0))
     return join([_up(low, high, steps, warmup_type), down], listed([steps + 1]))
 
@@ -126,6 +130,7 @@ def WarmupCosineLR(
     given |= nonnegative(warmup_num_steps=warmup_num_steps, cos_min_ratio=cos_min_ratio)
     peak, steps = given["lr"], largest(given["warmup_num_steps"], 2)
     up = _up(given["warmup_min_ratio"] * peak, peak, steps, warmup_type, begin=0)
+    # The warmup is one update late and the wave is not, so it is one step down when it begins.
     length = largest(given["total_num_steps"] - steps, 1)
     down = ramp(peak, given["cos_min_ratio"] * peak, length, shape="cosine", inclusive="right")
     return join([0.0, up, down], listed([1, steps + 1]))
@@ -139,13 +144,12 @@ def _warmup(lr, warmup_min_lr, warmup_max_lr, warmup_num_steps):
     ).values()
     rate = {"lr": lr} if warmup_max_lr is None else {"warmup_max_lr": warmup_max_lr}
     (high,) = nonnegative(**rate).values()  # pyright: ignore[reportArgumentType]
-    return low, high, largest(steps, 2)
+    return low, high, largest(steps, 2)  # DeepSpeed takes at least 2
 
 
 def _up(low, high, steps, warmup_type, begin=1):
     _require.choice("warmup_type", warmup_type, ("log", "linear"))
     if warmup_type == "linear":
         return ramp(low, high, steps, begin=begin)
-    return ramp(
-        low, high, steps - 1, shape="log", begin=begin
-    )  # log(t) / log(steps) is at 1 an update earlier
+    # log(t + 1) / log(steps) is at 1 where t + 1 is `steps`, one update earlier than the line.
+    return ramp(low, high, steps - 1, shape="log", begin=begin)

@@ -6,8 +6,7 @@ exact. Its `name` is accepted and not used, so that
 """
 
 from .cosine import CosineDecay, CosineDecayRestarts
-from .decays import ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay
-from .polynomial import PolynomialDecay
+from .decays import ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay
 
 __all__ = [
     "CosineDecay",

@@ -1,4 +1,7 @@
-"""Keras' cosines."""
+"""Keras' cosines.
+
+They follow keras/src/optimizers/schedules/learning_rate_schedule.py of Keras 3.15.1.
+"""
 
 from jax.typing import ArrayLike
 
@@ -7,7 +10,7 @@ from ...schedules.cycles import cosine_restarts
 from ...schedules.decays import cosine
 from ...schedules.schedule import Schedule, add
 from ...schedules.warmups import warmup_cosine
-from ..arguments import is_given, largest, numbers
+from ..arguments import is_given, largest, nonnegative, numbers, positive
 
 
 def CosineDecay(
@@ -47,17 +50,12 @@ def CosineDecay(
       warmup_cosine(peak=0.1, steps=100, warmup=10, init=0, end=0)
     """
     del name
-    given = numbers(
-        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, alpha=alpha
-    )
-    _require.nonnegative(given, "initial_learning_rate", "alpha")
-    _require.positive(given, "decay_steps")
-    init, steps, part = given["initial_learning_rate"], given["decay_steps"], given["alpha"]
+    init, part = nonnegative(initial_learning_rate=initial_learning_rate, alpha=alpha).values()
+    steps = positive(decay_steps=decay_steps)["decay_steps"]
     if warmup_target is None:
         return cosine(init, steps, part * init)
-    given = numbers(warmup_target=warmup_target, warmup_steps=warmup_steps)
-    _require.nonnegative(given, "warmup_target", "warmup_steps")
-    peak, begin = given["warmup_target"], given["warmup_steps"]
+    # `decay_steps` counts from the end of the warmup, in Optax from its start.
+    peak, begin = nonnegative(warmup_target=warmup_target, warmup_steps=warmup_steps).values()
     return warmup_cosine(peak, steps + begin, begin, init=init, end=part * peak)
 
 
@@ -97,18 +95,14 @@ def CosineDecayRestarts(
       add(constant(value=0.01), cosine_restarts(peak=0.09, first=10, mult=2, end=0, decay=0.5))
     """
     del name
-    given = numbers(
-        initial_learning_rate=initial_learning_rate, first_decay_steps=first_decay_steps
-    )
-    given |= numbers(t_mul=t_mul, m_mul=m_mul, alpha=alpha)
-    _require.nonnegative(given, "initial_learning_rate", "m_mul", "alpha")
-    _require.positive(given, "first_decay_steps")
-    _require.at_least(given, 1, "t_mul")
-    init, first, mult = given["initial_learning_rate"], given["first_decay_steps"], given["t_mul"]
-    floor = given["alpha"] * init
+    given = nonnegative(initial_learning_rate=initial_learning_rate, m_mul=m_mul, alpha=alpha)
+    init, decay, part = given.values()
+    first = positive(first_decay_steps=first_decay_steps)["first_decay_steps"]
+    mult = numbers(t_mul=t_mul)["t_mul"]
+    _require.at_least({"t_mul": mult}, 1, "t_mul")
+    floor = part * init
     if not is_given(m_mul, 1):
         return cosine_restarts(init, first, mult=mult, end=floor)
-    _require.at_most("`alpha` must be at most 1 where `m_mul` is given", given["alpha"], 1.0)
-    return add(
-        floor, cosine_restarts(largest(init - floor, 0), first, mult=mult, decay=given["m_mul"])
-    )
+    _require.at_most("`alpha` must be at most 1 where `m_mul` is given", part, 1.0)
+    # `m_mul` multiplies the height above the floor, not the peak.
+    return add(floor, cosine_restarts(largest(init - floor, 0), first, mult=mult, decay=decay))

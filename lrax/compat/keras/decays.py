@@ -1,12 +1,20 @@
-"""Keras' exponential, inverse-time and piecewise decays."""
+"""Keras' decays without a cosine.
 
+They follow keras/src/optimizers/schedules/learning_rate_schedule.py of Keras 3.15.1.
+"""
+
+from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from ... import _require
+from ...schedules.builders import builder
+from ...schedules.counts import real
+from ...schedules.decays import polynomial
 from ...schedules.open_ended import exponential, inverse_time
 from ...schedules.pieces import piecewise_constant
-from ...schedules.schedule import Schedule
-from ..arguments import floor, numbers, shorter, vector, where
+from ...schedules.schedule import Schedule, Static
+from ...schedules.shapes import power as raised, progress
+from ..arguments import Number, floor, nonnegative, positive, shorter, vector, where
 
 
 def ExponentialDecay(
@@ -40,18 +48,12 @@ def ExponentialDecay(
       exponential(init=0.1, rate=0.96, steps=1000, staircase=True, begin=0)
     """
     del name
-    given = numbers(
-        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, decay_rate=decay_rate
-    )
-    _require.nonnegative(given, "initial_learning_rate", "decay_rate")
-    _require.positive(given, "decay_steps")
-    steps, rate = given["decay_steps"], given["decay_rate"]
-    some = rate > 0
-    _require.flag("staircase", staircase)
-    steps = shorter(steps) if staircase else where(some, steps, 0.5)
-    return exponential(
-        given["initial_learning_rate"], where(some, rate, 1e-30), steps, staircase=staircase
-    )
+    init, steps, rate = _checked(initial_learning_rate, decay_steps, decay_rate, staircase)
+    falls = rate > 0
+    # 0 ** 0 is 1 in Keras: a factor of 0 leaves the first rate, or the first stair, as it is.
+    if not staircase:
+        steps = where(falls, steps, 0.5)
+    return exponential(init, where(falls, rate, 1e-30), steps, staircase=staircase)
 
 
 def InverseTimeDecay(
@@ -84,16 +86,19 @@ def InverseTimeDecay(
       inverse_time(init=0.1, rate=0.5, steps=1000, staircase=False)
     """
     del name
-    given = numbers(
-        initial_learning_rate=initial_learning_rate, decay_steps=decay_steps, decay_rate=decay_rate
-    )
-    _require.nonnegative(given, "initial_learning_rate", "decay_rate")
-    _require.positive(given, "decay_steps")
-    _require.flag("staircase", staircase)
-    steps = shorter(given["decay_steps"]) if staircase else given["decay_steps"]
-    return inverse_time(
-        given["initial_learning_rate"], given["decay_rate"], steps, staircase=staircase
-    )
+    init, steps, rate = _checked(initial_learning_rate, decay_steps, decay_rate, staircase)
+    return inverse_time(init, rate, steps, staircase=staircase)
+
+
+def _checked(
+    initial_learning_rate: ArrayLike, decay_steps: ArrayLike, decay_rate: ArrayLike, staircase: bool
+) -> tuple[Number, Number, Number]:
+    """The first rate, the steps and the decay, checked."""
+    init, rate = nonnegative(
+        initial_learning_rate=initial_learning_rate, decay_rate=decay_rate
+    ).values()
+    steps = positive(decay_steps=decay_steps)["decay_steps"]
+    return init, shorter(steps) if _require.flag("staircase", staircase) else steps, rate
 
 
 def PiecewiseConstantDecay(
@@ -122,6 +127,7 @@ def PiecewiseConstantDecay(
       piecewise_constant(values=[0.1, 0.01, 0.001], boundaries=[31, 61])
     """
     del name
+    # Keras holds a rate while `step <= boundary`, and casts the boundary to the step's integers.
     begins = floor(vector("boundaries", boundaries)) + 1
     rates = vector("values", values)
     if not len(begins):
@@ -132,3 +138,70 @@ def PiecewiseConstantDecay(
         )
     _require.ascending({"boundaries": begins}, "boundaries")
     return piecewise_constant(rates, begins)
+
+
+def PolynomialDecay(
+    initial_learning_rate: ArrayLike,
+    decay_steps: ArrayLike,
+    end_learning_rate: ArrayLike = 0.0001,
+    power: ArrayLike = 1.0,
+    cycle: bool = False,
+    name: str = "PolynomialDecay",
+) -> Schedule:
+    r"""A power of the part left.
+
+    It is `lrax.polynomial`, or with `cycle` a sawtooth of ever longer and lower teeth.
+
+    $$\eta(t) = \text{end} + (\text{init} - \text{end})
+    \left(1 - \frac{t}{n \cdot \text{decay\_steps}}\right)^{\text{power}},
+    \quad n = \max(\lceil t / \text{decay\_steps} \rceil, 1)$$
+
+    The tooth $n$ is the end of a decay over $n$ times `decay_steps`; its last update is at
+    `end_learning_rate`, and the next one jumps up. The `power` 0 holds the initial rate.
+
+    Args:
+      initial_learning_rate: Rate at the start, at least 0.
+      decay_steps: Length of the decay, or of a tooth, in optimizer updates, above 0.
+      end_learning_rate: Rate at the end, at least 0.
+      power: Exponent of the part left, at least 0.
+      cycle: Whether to go on with teeth.
+      name: Not used.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if a known number is out of its range.
+      TypeError: if `cycle` is not a bool.
+
+    Example:
+      >>> lrax.compat.keras.PolynomialDecay(0.1, decay_steps=90, end_learning_rate=0.01)
+      polynomial(init=0.1, end=0.01, steps=90, power=1)
+      >>> schedule = lrax.compat.keras.PolynomialDecay(1.0, 4, end_learning_rate=0.0, cycle=True)
+      >>> print(schedule.values(9).round(3))
+      [1. 0.75 0.5 0.25 0. 0.375 0.25 0.125 0. ]
+    """
+    del name
+    given = nonnegative(
+        initial_learning_rate=initial_learning_rate,
+        end_learning_rate=end_learning_rate,
+        power=power,
+    )
+    given |= positive(decay_steps=decay_steps)
+    if _require.flag("cycle", cycle):
+        return Schedule(_PolynomialDecay, {**_require.real(**given), "cycle": Static(True)})
+    init, end, exponent, steps = given.values()
+    falls = exponent > 0  # a power of 0 is 1 in Keras, at the end too
+    return polynomial(init, where(falls, end, init), steps, where(falls, exponent, 1))
+
+
+@builder(PolynomialDecay, name="compat.keras.PolynomialDecay")
+def _PolynomialDecay(count, initial_learning_rate, decay_steps, end_learning_rate, power, cycle):  # noqa: ARG001
+    count = jnp.maximum(real(count), 0)
+    # A remainder is exact, where a quotient may be rounded to the next tooth.
+    before, into = jnp.divmod(count, decay_steps)
+    teeth = lax.stop_gradient(jnp.maximum(jnp.where(into > 0, before + 1, before), 1))
+    left = jnp.where((into > 0) | (count == 0), decay_steps - into, 0)
+    _, left = progress(count, left, decay_steps * teeth)
+    weight = raised(left, power)
+    return initial_learning_rate * weight + end_learning_rate * (1 - weight)

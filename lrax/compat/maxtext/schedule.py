@@ -1,4 +1,7 @@
-"""MaxText's schedule."""
+"""MaxText's schedule.
+
+It follows src/maxtext/utils/maxtext_utils.py of AI-Hypercomputer/maxtext e591f30c.
+"""
 
 from jax.typing import ArrayLike
 
@@ -8,7 +11,7 @@ from ...schedules.decays import linear
 from ...schedules.phases import join
 from ...schedules.ramps import ramp
 from ...schedules.schedule import Schedule, constant
-from ..arguments import floor, is_given, largest, listed, nonnegative, where
+from ..arguments import Number, floor, is_given, largest, listed, nonnegative, where
 
 
 def create_learning_rate_schedule(
@@ -82,34 +85,47 @@ def create_learning_rate_schedule(
         raise ValueError(
             "`lr_schedule_type` must be 'cosine' with the version 'open_decay', got 'wsd'"
         )
-    words = (
-        "`warmup_steps_fraction`"
-        + (" + `wsd_decay_steps_fraction`" if is_wsd else "")
-        + " must be at most 1"
-    )
-    _require.at_most(words, (part_up, part_down) if is_wsd else part_up, 1.0)
+    if is_wsd:
+        words = "`warmup_steps_fraction` + `wsd_decay_steps_fraction` must be at most 1"
+        _require.at_most(words, (part_up, part_down), 1.0)
+    _require.at_most("`warmup_steps_fraction` must be at most 1", part_up, 1.0)
     warmup = floor(total * part_up)
     decay = floor(total * part_down) if is_wsd else total - warmup
     end = where(decay > 0, part_end * peak, peak)  # without a decay, what is before goes on
-    up_steps = largest(warmup - 1, 0) if version == "closed_warmup" else warmup
-    # Optax's line of no step, in a closed warmup of one, stays where it begins.
-    up = linear(0, where((warmup > 0) & (up_steps <= 0), 0, peak), up_steps)
-    steps_down = decay if version == "open_decay" else decay - 1
-    if is_wsd and wsd_decay_style == "linear":
-        down = linear(peak, where(steps_down > 0, end, peak), largest(steps_down, 0))
-    else:
-        wave = ramp(where(steps_down > 0, peak, end), end, largest(steps_down, 1), shape="cosine")
-        down = repeat(wave, largest(steps_down, 1), mirror=True)
-    pieces, boundaries = [up, down], [warmup]
+    down = _decay(
+        peak,
+        end,
+        decay if version == "open_decay" else decay - 1,
+        is_line=is_wsd and wsd_decay_style == "linear",
+    )
+    pieces = [_warmup(peak, warmup, version == "closed_warmup")]
+    boundaries = [warmup]
     if is_wsd:
-        pieces, boundaries = [up, constant(peak), down], [warmup, total - decay]
+        pieces.append(constant(peak))
+        boundaries.append(total - decay)
+    pieces.append(down)
     if is_given(steps, -1):
         last = nonnegative(steps=steps)["steps"]
-        pieces, boundaries = (
-            [*pieces, constant(0.0)],
-            [*boundaries, where(last > total, total, 2.0**31)],
-        )
+        pieces.append(constant(0.0))
+        boundaries.append(where(last > total, total, 2.0**31))
     return join(pieces, listed(boundaries))
 
 
 _VERSIONS = ("current", "closed_warmup", "open_decay")
+
+
+def _warmup(peak: Number, steps: Number, is_closed: bool) -> Schedule:
+    """A line whose last update, on a closed grid, has the peak."""
+    increments = largest(steps - 1, 0) if is_closed else steps
+    # Optax's line of no increment, in a closed warmup of one update, stays where it begins.
+    return linear(0, where((steps > 0) & (increments <= 0), 0, peak), increments)
+
+
+def _decay(peak: Number, end: Number, increments: Number, *, is_line: bool) -> Schedule:
+    """A line, which then holds, or a half wave, which MaxText lets climb again."""
+    some = increments > 0
+    if is_line:
+        # As in Optax, a line of no increment stays where it begins.
+        return linear(peak, where(some, end, peak), largest(increments, 0))
+    length = largest(increments, 1)
+    return repeat(ramp(where(some, peak, end), end, length, shape="cosine"), length, mirror=True)

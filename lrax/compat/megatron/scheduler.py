@@ -1,4 +1,7 @@
-"""Megatron-LM's rate and weight decay."""
+"""Megatron-LM's rate and weight decay.
+
+They follow megatron/core/optimizer_param_scheduler.py of NVIDIA/Megatron-LM d98e8a64.
+"""
 
 from jax.typing import ArrayLike
 
@@ -72,6 +75,7 @@ def OptimizerParamScheduler(
     if lr_decay_style == "cosine":
         return warmup_cosine(peak, steps, warm, init=init, end=end)
     if lr_decay_style == "inverse-square-root":
+        # Megatron's root is of the count itself, and `min_lr` follows above `lr_decay_steps`.
         some = largest(warm, 1)
         decay = inverse_sqrt(peak, 0, some, end=end)
         return join([linear(init, peak, warm), decay, end], listed([some, steps + 1]))

@@ -1,4 +1,7 @@
-"""NeMo's warmups with a decay."""
+"""NeMo's warmups with a decay.
+
+They follow nemo/core/optim/lr_scheduler.py of NVIDIA/NeMo 8cfedd72.
+"""
 
 from jax.typing import ArrayLike
 
@@ -78,6 +81,7 @@ def SquareRootAnnealing(
       [0.5 1. 0.707 0.5 0. 0. ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
+    # NeMo counts this decay from update 0.
     decay = clip(polynomial(lr, 0, steps, 0.5), low=end)
     return join([up, decay], listed([after(warmup)]), clock="global")
 
@@ -195,6 +199,7 @@ def InverseSquareRootAnnealing(
       [0.5 1. 0.816 0.707 0.632 0.577 0. 0. ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
+    # The update with the index `max_steps` still has the rate of the decay.
     return join([up, inverse_sqrt(lr, 0, warmup + 1), end], listed([warmup, steps + 1]))
 
 

@@ -1,4 +1,7 @@
-"""NeMo's warmups with a hold before the decay."""
+"""NeMo's warmups with a hold before the decay.
+
+They follow nemo/core/optim/lr_scheduler.py of NVIDIA/NeMo 8cfedd72.
+"""
 
 from jax.typing import ArrayLike
 
@@ -9,7 +12,7 @@ from ...schedules.ramps import ramp
 from ...schedules.schedule import Schedule
 from ..arguments import listed, positive
 from ..keras import PolynomialDecay
-from .phases import after, begin, duration, left
+from .phases import begin, hold
 
 
 def WarmupHoldAnnealOneMinusSquareRoot(
@@ -48,15 +51,9 @@ def WarmupHoldAnnealOneMinusSquareRoot(
       [0.5 1. 1. 0.5 0.293 0.134 0. 0. ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
-    if hold_steps is None and hold_ratio is None:
-        return join(
-            [up, clip(ramp(lr, 0, steps, shape="1-sqrt"), low=end)],
-            listed([after(warmup)]),
-            clock="global",
-        )
-    held = warmup + duration("hold", hold_steps, hold_ratio, max_steps)
-    left("max_steps", steps, "the warmup and the hold", held)
-    return join([up, clip(ramp(lr, 0, steps - held, shape="1-sqrt"), low=end)], listed([held]))
+    at, length, clock = hold(steps, warmup, hold_steps, hold_ratio)
+    decay = clip(ramp(lr, 0, length, shape="1-sqrt"), low=end)
+    return join([up, decay], listed([at]), clock=clock)
 
 
 def WarmupHoldAnnealLinear(
@@ -96,11 +93,8 @@ def WarmupHoldAnnealLinear(
       [0.5 1. 1. 0.75 0.5 0.25 0. 0. ]
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
-    if hold_steps is None and hold_ratio is None:
-        return join([up, linear(lr, end, steps)], listed([after(warmup)]), clock="global")
-    held = warmup + duration("hold", hold_steps, hold_ratio, max_steps)
-    left("max_steps", steps, "the warmup and the hold", held)
-    return join([up, linear(lr, end, steps - held)], listed([held]))
+    at, length, clock = hold(steps, warmup, hold_steps, hold_ratio)
+    return join([up, linear(lr, end, length)], listed([at]), clock=clock)
 
 
 def PolynomialHoldDecayAnnealing(
@@ -146,9 +140,9 @@ def PolynomialHoldDecayAnnealing(
     """
     lr, steps, end, warmup, up = begin(lr, max_steps, min_lr, warmup_steps, warmup_ratio)
     power = positive(power=power)["power"]
-    if hold_steps is None and hold_ratio is None:
+    at, length, clock = hold(steps, warmup, hold_steps, hold_ratio)
+    if clock == "global":
+        # NeMo's decay is one warmup short, and its teeth are Keras'.
         decay = PolynomialDecay(lr, steps - warmup, end, power, cycle=cycle)
-        return join([up, decay, end], listed([after(warmup), steps + 1]), clock="global")
-    held = warmup + duration("hold", hold_steps, hold_ratio, max_steps)
-    left("max_steps", steps, "the warmup and the hold", held)
-    return join([up, polynomial(lr, end, steps - held, power)], listed([held]))
+        return join([up, decay, end], listed([at, steps + 1]), clock=clock)
+    return join([up, polynomial(lr, end, length, power)], listed([at]), clock=clock)

@@ -1,4 +1,7 @@
-"""NeMo's Noam schedules."""
+"""NeMo's Noam schedules.
+
+They follow nemo/core/optim/lr_scheduler.py of NVIDIA/NeMo 8cfedd72.
+"""
 
 from jax import numpy as jnp
 from jax.typing import ArrayLike
@@ -50,6 +53,7 @@ def NoamAnnealing(
     """
     given = nonnegative(lr=lr, d_model=d_model, min_lr=min_lr)
     warmup = duration("warmup", warmup_steps, warmup_ratio, max_steps)
+    # NeMo takes 1 for the count 0, where the formula divides by zero.
     whole_run = delay(noam(given["d_model"], warmup, given["lr"]), 1)
     if not is_given(min_lr, 0):
         return whole_run

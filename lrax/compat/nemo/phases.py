@@ -1,11 +1,13 @@
-"""The durations and the warmup of NeMo's policies."""
+"""The phases of NeMo's policies.
+
+They follow nemo/core/optim/lr_scheduler.py of NVIDIA/NeMo 8cfedd72.
+"""
 
 from jax.typing import ArrayLike
 
-from ... import _require
 from ...schedules.ramps import ramp
 from ...schedules.schedule import Schedule
-from ..arguments import Number, floor, is_concrete, nonnegative, where
+from ..arguments import Number, above, floor, nonnegative, where
 
 
 def duration(
@@ -34,17 +36,22 @@ def begin(
     """Rate, length, rate at the end, length of the warmup, and the warmup."""
     rate, steps, end = nonnegative(lr=lr, max_steps=max_steps, min_lr=min_lr).values()
     warmup = duration("warmup", warmup_steps, warmup_ratio, max_steps)
-    left("max_steps", steps, "the warmup", warmup)
+    above("max_steps", steps, "the warmup", warmup)
     return rate, steps, end, warmup, ramp(0, rate, warmup, inclusive="neither")
 
 
-def left(name: str, steps: Number, phases: str, length: Number) -> None:
-    """Requires that the phases at the start leave some of the steps."""
-    if is_concrete(steps) and is_concrete(length):
-        if not steps > length:
-            raise ValueError(f"`{name}` must be above {phases}, got {steps} and {length}")
-    else:
-        _require.positive({f"{name} - {phases}": steps - length}, f"{name} - {phases}")
+def hold(
+    steps: Number, warmup: Number, hold_steps: ArrayLike | None, hold_ratio: ArrayLike | None
+) -> tuple[Number, Number, str]:
+    """The first update of the decay, the length of the decay, and the clock that it counts by.
+
+    Without a hold, NeMo counts the decay from update 0, and begins it after the warmup.
+    """
+    if hold_steps is None and hold_ratio is None:
+        return after(warmup), steps, "global"
+    held = warmup + duration("hold", hold_steps, hold_ratio, steps)
+    above("max_steps", steps, "the warmup and the hold", held)
+    return held, steps - held, "local"
 
 
 def after(warmup: Number) -> Number:

@@ -1,4 +1,7 @@
-"""NeMo's warmups without a decay."""
+"""NeMo's warmups without a decay.
+
+They follow nemo/core/optim/lr_scheduler.py of NVIDIA/NeMo 8cfedd72.
+"""
 
 from jax.typing import ArrayLike
 
@@ -41,6 +44,7 @@ def WarmupPolicy(
     up = ramp(0, given["lr"], warmup, inclusive="neither")
     if max_steps is None:
         return up
+    # NeMo asks for the warmup first, and for the end only after it.
     last = nonnegative(max_steps=max_steps)["max_steps"]
     return join([up, given["min_lr"]], listed([largest(last + 1, after(warmup))]))
 

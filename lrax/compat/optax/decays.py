@@ -1,4 +1,7 @@
-"""Optax's schedules of one phase."""
+"""Optax's schedules of one phase.
+
+They follow optax/schedules/_schedule.py of Optax 0.2.8.
+"""
 
 from jax.typing import ArrayLike
 
@@ -7,7 +10,7 @@ from ...schedules.combinators import delay
 from ...schedules.decays import cosine, linear, polynomial
 from ...schedules.open_ended import exponential
 from ...schedules.schedule import Schedule, constant
-from ..arguments import is_given, largest, numbers, shorter, smallest, where
+from ..arguments import finite, is_given, largest, nonnegative, positive, shorter, smallest, where
 
 
 def constant_schedule(value: ArrayLike) -> Schedule:
@@ -62,18 +65,13 @@ def polynomial_schedule(
       >>> lrax.compat.optax.polynomial_schedule(0.1, 0.01, power=2.0, transition_steps=0).values(3)
       Array([0.1, 0.1, 0.1], dtype=float32)
     """
-    given = numbers(
-        init_value=init_value, end_value=end_value, power=power, transition_steps=transition_steps
-    )
-    _require.nonnegative(given, "init_value", "end_value", "power")
-    _require.finite(given, "transition_steps")
-    init, steps, some = (
-        given["init_value"],
-        largest(given["transition_steps"], 0),
-        given["power"] > 0,
-    )
-    end = where((steps > 0) & some, given["end_value"], init)
-    return _begun(polynomial(init, end, steps, where(some, given["power"], 1)), transition_begin)
+    given = nonnegative(init_value=init_value, end_value=end_value, power=power)
+    init, end, exponent = given.values()
+    steps = largest(finite(transition_steps=transition_steps)["transition_steps"], 0)
+    falls = exponent > 0  # a power of 0 is 1 in Optax, at the end too
+    # Optax holds the first rate where there are no steps.
+    end = where((steps > 0) & falls, end, init)
+    return _begun(polynomial(init, end, steps, where(falls, exponent, 1)), transition_begin)
 
 
 def linear_schedule(
@@ -105,19 +103,16 @@ def linear_schedule(
       >>> lrax.compat.optax.linear_schedule(0.1, 0.01, transition_steps=90, transition_begin=10)
       delay(schedule=linear(init=0.1, end=0.01, steps=90), steps=10)
     """
-    given = numbers(init_value=init_value, end_value=end_value, transition_steps=transition_steps)
-    _require.nonnegative(given, "init_value", "end_value")
-    _require.finite(given, "transition_steps")
-    init, steps = given["init_value"], largest(given["transition_steps"], 0)
-    return _begun(linear(init, where(steps > 0, given["end_value"], init), steps), transition_begin)
+    init, end = nonnegative(init_value=init_value, end_value=end_value).values()
+    steps = largest(finite(transition_steps=transition_steps)["transition_steps"], 0)
+    return _begun(linear(init, where(steps > 0, end, init), steps), transition_begin)
 
 
 def _begun(schedule, transition_begin):
     if not is_given(transition_begin, 0):
         return schedule
-    given = numbers(transition_begin=transition_begin)
-    _require.finite(given, "transition_begin")
-    return delay(schedule, largest(given["transition_begin"], 0))
+    begin = finite(transition_begin=transition_begin)["transition_begin"]
+    return delay(schedule, largest(begin, 0))
 
 
 def exponential_decay(
@@ -156,27 +151,20 @@ def exponential_decay(
       ... )
       exponential(init=0.1, rate=0.96, steps=1000, staircase=False, begin=0, end=0.001)
     """
-    given = numbers(init_value=init_value, transition_steps=transition_steps, decay_rate=decay_rate)
-    given |= numbers(transition_begin=transition_begin)
-    _require.nonnegative(given, "init_value", "decay_rate")
-    _require.finite(given, "transition_steps", "transition_begin")
-    init, steps, rate = given["init_value"], given["transition_steps"], given["decay_rate"]
+    init, rate = nonnegative(init_value=init_value, decay_rate=decay_rate).values()
+    lengths = finite(transition_steps=transition_steps, transition_begin=transition_begin)
+    steps, begin = lengths.values()
     decays = (steps > 0) & (rate > 0)
-    _require.flag("staircase", staircase)
+    steps = where(decays, steps, 1)
+    if _require.flag("staircase", staircase):
+        steps = shorter(steps)
     end = None
     if end_value is not None:
-        end = numbers(end_value=end_value)
-        _require.nonnegative(end, "end_value")
-        end = end["end_value"]
+        end = nonnegative(end_value=end_value)["end_value"]
+        # Optax takes `end_value` for a ceiling unless the factor is below 1.
         init = where(decays & (rate == 1), smallest(init, end), init)
-    return exponential(
-        init,
-        where(decays, rate, 1),
-        shorter(where(decays, steps, 1)) if staircase else where(decays, steps, 1),
-        staircase=staircase,
-        begin=largest(given["transition_begin"], 0),
-        end=end,
-    )
+    rate = where(decays, rate, 1)
+    return exponential(init, rate, steps, staircase=staircase, begin=largest(begin, 0), end=end)
 
 
 def cosine_decay_schedule(
@@ -200,10 +188,6 @@ def cosine_decay_schedule(
       >>> lrax.compat.optax.cosine_decay_schedule(0.1, decay_steps=90, alpha=0.1)
       cosine(peak=0.1, steps=90, end=0.01)
     """
-    given = numbers(init_value=init_value, decay_steps=decay_steps, alpha=alpha, exponent=exponent)
-    _require.nonnegative(given, "init_value", "alpha")
-    _require.positive(given, "decay_steps", "exponent")
-    init, end = given["init_value"], given["alpha"] * given["init_value"]
-    if not is_given(exponent, 1):
-        return cosine(init, given["decay_steps"], end)
-    return cosine(init, given["decay_steps"], end, exponent=given["exponent"])
+    init, part = nonnegative(init_value=init_value, alpha=alpha).values()
+    steps, power = positive(decay_steps=decay_steps, exponent=exponent).values()
+    return cosine(init, steps, part * init, exponent=power if is_given(exponent, 1) else None)

@@ -1,4 +1,7 @@
-"""Optax's joined schedules."""
+"""Optax's joined schedules.
+
+They follow optax/schedules/_join.py of Optax 0.2.8.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

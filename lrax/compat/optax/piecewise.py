@@ -1,4 +1,7 @@
-"""Optax's piecewise and one-cycle schedules."""
+"""Optax's piecewise and one-cycle schedules.
+
+They follow optax/schedules/_schedule.py of Optax 0.2.8.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +19,7 @@ from ..arguments import (
     largest,
     listed,
     nonnegative,
-    numbers,
+    positive,
     products,
     vector,
     where,
@@ -139,16 +142,9 @@ def linear_onecycle_schedule(
       >>> print(schedule.values(12).round(2))
       [0.1 0.4 0.7 1. 0.78 0.55 0.32 0.1 0.07 0.03 0. 0. ]
     """
-    given = numbers(pct_final=pct_final)
-    _require.nonnegative(given, "pct_final")
+    pct_final = nonnegative(pct_final=pct_final)["pct_final"]
     return _onecycle(
-        "linear",
-        transition_steps,
-        peak_value,
-        pct_start,
-        given["pct_final"],
-        div_factor,
-        final_div_factor,
+        "linear", transition_steps, peak_value, pct_start, pct_final, div_factor, final_div_factor
     )
 
 
@@ -190,24 +186,22 @@ def cosine_onecycle_schedule(
 def _onecycle(
     shape, transition_steps, peak_value, pct_start, pct_final, div_factor, final_div_factor
 ):
-    given = numbers(transition_steps=transition_steps, peak_value=peak_value, pct_start=pct_start)
-    given |= numbers(div_factor=div_factor, final_div_factor=final_div_factor)
-    _require.nonnegative(given, "peak_value", "pct_start")
-    _require.positive(given, "transition_steps", "div_factor", "final_div_factor")
-    steps, div, final = given["transition_steps"], given["div_factor"], given["final_div_factor"]
-    turn = floor(given["pct_start"] * steps)
+    peak, start = nonnegative(peak_value=peak_value, pct_start=pct_start).values()
+    given = positive(
+        transition_steps=transition_steps, div_factor=div_factor, final_div_factor=final_div_factor
+    )
+    steps, div, final = given.values()
+    turn = floor(start * steps)
     if pct_final is None:
-        _require.at_most("`pct_start` must be at most 1", given["pct_start"], 1.0)
+        _require.at_most("`pct_start` must be at most 1", start, 1.0)
         boundaries, scales = [turn, steps], [div, 1 / (div * final)]
     else:
-        _require.at_most("`pct_start` must be at most `pct_final`", given["pct_start"], pct_final)
+        _require.at_most("`pct_start` must be at most `pct_final`", start, pct_final)
         _require.at_most("`pct_final` must be at most 1", pct_final, 1.0)
         boundaries, scales = [turn, floor(pct_final * steps), steps], [div, 1 / div, 1 / final]
-    # They are the keys of a dict in Optax: of equal ones, the last scale stands for all.
+    # They are the keys of a dict in Optax: of equal ones, the last scale replaces the others.
     for i in reversed(range(len(scales) - 1)):
         same = boundaries[i] == boundaries[i + 1]
-        scales[i], scales[i + 1] = (
-            where(same, scales[i + 1], scales[i]),
-            where(same, 1, scales[i + 1]),
-        )
-    return piecewise(products([given["peak_value"] / div, *scales]), listed(boundaries), shape)
+        scales[i] = where(same, scales[i + 1], scales[i])
+        scales[i + 1] = where(same, 1, scales[i + 1])
+    return piecewise(products([peak / div, *scales]), listed(boundaries), shape)

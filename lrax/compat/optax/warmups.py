@@ -1,13 +1,15 @@
-"""Optax's schedules with a warmup."""
+"""Optax's schedules with a warmup.
+
+They follow optax/schedules/_schedule.py of Optax 0.2.8.
+"""
 
 from jax.typing import ArrayLike
 
-from ... import _require
 from ...schedules.decays import cosine, linear
 from ...schedules.phases import join, warmup
 from ...schedules.schedule import Schedule
 from ...schedules.warmups import warmup_constant, warmup_cosine
-from ..arguments import is_given, largest, listed, nonnegative, numbers, ordered, positive, where
+from ..arguments import finite, is_given, largest, listed, nonnegative, ordered, positive, where
 from .decays import exponential_decay
 
 
@@ -36,11 +38,9 @@ def warmup_constant_schedule(
       >>> lrax.compat.optax.warmup_constant_schedule(0.0, peak_value=0.1, warmup_steps=0).values(3)
       Array([0., 0., 0.], dtype=float32)
     """
-    given = numbers(init_value=init_value, peak_value=peak_value, warmup_steps=warmup_steps)
-    _require.nonnegative(given, "init_value", "peak_value")
-    _require.finite(given, "warmup_steps")
-    init, steps = given["init_value"], largest(given["warmup_steps"], 0)
-    return warmup_constant(where(steps > 0, given["peak_value"], init), steps, init=init)
+    init, peak = nonnegative(init_value=init_value, peak_value=peak_value).values()
+    steps = largest(finite(warmup_steps=warmup_steps)["warmup_steps"], 0)
+    return warmup_constant(where(steps > 0, peak, init), steps, init=init)
 
 
 def warmup_cosine_decay_schedule(
@@ -83,11 +83,11 @@ def warmup_cosine_decay_schedule(
     )
     given |= positive(exponent=exponent)
     ordered(given, "warmup_steps", "decay_steps")
-    init, peak, begin, steps, _, _ = given.values()
-    end = where(peak > 0, given["end_value"], 0)
+    init, peak, begin, steps, end, power = given.values()
+    end = where(peak > 0, end, 0)  # Optax divides by the peak to find the end's part of it
     if not is_given(exponent, 1):
         return warmup_cosine(peak, steps, begin, init=init, end=end)
-    return warmup(cosine(peak, steps - begin, end, exponent=given["exponent"]), begin, init)
+    return warmup(cosine(peak, steps - begin, end, exponent=power), begin, init)
 
 
 def warmup_exponential_decay_schedule(
@@ -132,10 +132,9 @@ def warmup_exponential_decay_schedule(
       >>> print(schedule.values(7).round(3))
       [0. 0.5 1. 0.707 0.5 0.354 0.25 ]
     """
-    given = numbers(init_value=init_value, peak_value=peak_value, warmup_steps=warmup_steps)
-    _require.nonnegative(given, "init_value", "peak_value", "warmup_steps")
-    up = linear(given["init_value"], given["peak_value"], given["warmup_steps"])
+    given = nonnegative(init_value=init_value, peak_value=peak_value, warmup_steps=warmup_steps)
+    init, peak, begin = given.values()
     down = exponential_decay(
         peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value
     )
-    return join([up, down], listed([given["warmup_steps"]]))
+    return join([linear(init, peak, begin), down], listed([begin]))

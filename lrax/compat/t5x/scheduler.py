@@ -1,4 +1,7 @@
-"""t5x's schedule."""
+"""t5x's schedule.
+
+It follows t5x/utils.py of google-research/t5x cc342d41.
+"""
 
 from jax.typing import ArrayLike
 
@@ -88,6 +91,7 @@ def _factor(name, given):
     if name == "linear_warmup":
         return linear(0, 1, warmup)
     if name == "linear_decay":
+        # In t5x this factor has `base_learning_rate` in it. Below 0 the floor hides it.
         falls = factor > 0
         down = linear(base, where(falls, 0, base), 1 / where(falls, factor, 1))
         return join([linear(0, base, warmup), down], listed([warmup]))

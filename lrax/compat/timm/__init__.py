@@ -10,10 +10,8 @@ schedule of lrax can say is a formula of its own. Parity is tested with timm 1.0
 `PlateauLRScheduler` follows a metric: it is no function of the count.
 """
 
-from .cosine import CosineLRScheduler
-from .poly import PolyLRScheduler
+from .cyclic import CosineLRScheduler, PolyLRScheduler, TanhLRScheduler
 from .stairs import MultiStepLRScheduler, StepLRScheduler
-from .tanh import TanhLRScheduler
 from .wsd import WSDLRScheduler
 
 __all__ = [

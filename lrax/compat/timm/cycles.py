@@ -1,4 +1,7 @@
-"""timm's cycles: lengths that grow or shrink, and peaks that fall."""
+"""timm's cycles: lengths that grow or shrink, and peaks that fall.
+
+They follow timm/scheduler/cosine_lr.py of timm 1.0.31.
+"""
 
 from collections.abc import Callable
 from typing import Any

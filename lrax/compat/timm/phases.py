@@ -1,4 +1,7 @@
-"""The warmup and the noise that all of timm's schedulers have."""
+"""The warmup and the noise that all of timm's schedulers have.
+
+It follows timm/scheduler/scheduler.py of timm 1.0.31.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -68,6 +71,7 @@ def noisy(
     seed = 42 if noise_seed is None else _require.count("noise_seed", noise_seed, 0)
     if seed >= 2**63:
         raise ValueError(f"`noise_seed` must be below 2**63, got {noise_seed}")
+    # timm's constructor sets the rate of the first update, without noise.
     return with_noise(
         schedule,
         seed,

@@ -1,4 +1,7 @@
-"""timm's StepLRScheduler and MultiStepLRScheduler."""
+"""timm's StepLRScheduler and MultiStepLRScheduler.
+
+They follow timm/scheduler/step_lr.py and timm/scheduler/multistep_lr.py of timm 1.0.31.
+"""
 
 from jax.typing import ArrayLike
 
@@ -106,6 +109,7 @@ def MultiStepLRScheduler(
     milestones = vector("decay_t", decay_t)
     _require.ascending({"decay_t": milestones}, "decay_t")
     prefix = _require.flag("warmup_prefix", warmup_prefix)
+    # timm bisects its milestones by `t + 1`, but the rate of the first update is its constructor's.
     if is_known_as(warmup_steps, 0):
         schedule = multistep(rate, largest(milestones - 1, 1), factor)
     else:

@@ -1,4 +1,7 @@
-"""timm's WSDLRScheduler."""
+"""timm's WSDLRScheduler.
+
+It follows timm/scheduler/wsd_lr.py of timm 1.0.31.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -87,11 +90,7 @@ def WSDLRScheduler(
     if not callable(decay_fn):
         _require.choice("decay_fn", decay_fn, ("linear", "1-sqrt", "cosine", "power", "exp"))
     given = checked(
-        lr=lr,
-        t_initial=t_initial,
-        lr_min=lr_min,
-        warmup_t=warmup_t,
-        warmup_lr_init=warmup_lr_init,
+        lr=lr, t_initial=t_initial, lr_min=lr_min, warmup_t=warmup_t, warmup_lr_init=warmup_lr_init
     )
     rate, steps, low, warmup_steps, first = given.values()
     given |= positive(
@@ -99,30 +98,30 @@ def WSDLRScheduler(
     )
     length = given["decay_t"]
     _require.at_most("`decay_t` must be at most `t_initial`", length, steps)
-    ratio = given["decay_ratio"]
-    if is_concrete(ratio) and not ratio < 1:
+    if is_concrete(given["decay_ratio"]) and not given["decay_ratio"] < 1:
         raise ValueError(f"`decay_ratio` must be below 1, got {decay_ratio}")
     if stable_fn != "constant":
-        if stable_timescale is None and is_known_as(warmup_steps, 0):
-            raise ValueError(
-                f"`stable_timescale` must be given where `warmup_t` is 0, got None and {warmup_t}"
-            )
-        timescale = warmup_steps if stable_timescale is None else stable_timescale
-        given |= positive(stable_timescale=timescale)
-    shape = _shape_of(decay_fn, given["decay_power"], ratio)
+        given |= _timescale(stable_timescale, warmup_steps)
+    shape = _shape_of(decay_fn, given["decay_power"], given["decay_ratio"])
     falls = is_known_as(low, 0) or is_known_as(low <= rate, True)
     if shape is not None and stable_fn == "constant" and falls:
         schedule = wsd(
             rate, warmup_steps + steps, warmup_steps, length, init=first, end=low, shape=shape
         )
     else:
-        leaves = {"stable_timescale": None, **_require.real(**given)}
-        leaves["stable_fn"] = Static(stable_fn)
-        leaves["decay_fn"] = (
-            as_shape("decay_fn", decay_fn) if callable(decay_fn) else Static(decay_fn)
-        )
+        words = {"stable_fn": Static(stable_fn), "decay_fn": Static(decay_fn)}
+        if callable(decay_fn):
+            words["decay_fn"] = as_shape("decay_fn", decay_fn)
+        leaves = {"stable_timescale": None, **_require.real(**given), **words}
         schedule = Schedule(_WSDLRScheduler, leaves)
     return noisy(schedule, noise_range_t, noise_pct, noise_std, noise_seed)
+
+
+def _timescale(stable_timescale: ArrayLike | None, warmup_t: Number) -> dict[str, Number]:
+    """The time scale of a stable phase that falls, in timm the length of the warmup by default."""
+    if stable_timescale is None and is_known_as(warmup_t, 0):
+        raise ValueError("`stable_timescale` must be given where `warmup_t` is 0, got None and 0")
+    return positive(stable_timescale=warmup_t if stable_timescale is None else stable_timescale)
 
 
 def _shape_of(decay_fn: str | Callable[[Any], Any], power: Number, ratio: Number) -> str | None:
@@ -140,32 +139,26 @@ def _shape_of(decay_fn: str | Callable[[Any], Any], power: Number, ratio: Number
 
 @builder(WSDLRScheduler, name="compat.timm.WSDLRScheduler")
 def _WSDLRScheduler(
-    count, lr, lr_min, stable_fn, stable_timescale, stable_power, decay_fn, warmup_t, **decay
+    count,
+    lr,
+    t_initial,
+    decay_t,
+    lr_min,
+    stable_fn,
+    stable_timescale,
+    stable_power,
+    decay_fn,
+    decay_power,
+    decay_ratio,
+    warmup_t,
+    warmup_lr_init,
 ):
     count = real(count)
     stable = lr
     if stable_fn != "constant":
         since = stable_timescale / (stable_timescale + jnp.maximum(count - warmup_t, 0))
         stable = lr * (jnp.sqrt(since) if stable_fn == "rsqrt" else since**stable_power)
-    return stable_and_decay(
-        count, lr, jnp.maximum(stable, lr_min), lr_min, decay_fn, warmup_t, **decay
-    )
-
-
-def stable_and_decay(
-    count,
-    lr,
-    stable,
-    lr_min,
-    decay_fn,
-    warmup_t,
-    warmup_lr_init,
-    t_initial,
-    decay_t,
-    decay_power,
-    decay_ratio,
-):
-    """The formula of `WSDLRScheduler`, given what is stable."""
+    stable = jnp.maximum(stable, lr_min)
     left = warmup_t + t_initial - count
     p, q = progress(decay_t - left, left, decay_t)
     if callable(decay_fn):
@@ -182,4 +175,5 @@ def stable_and_decay(
         of_stable, of_min = SHAPES[decay_fn](p, q, decay_t)
     rate = jnp.where(left < decay_t, stable * of_stable + lr_min * of_min, stable)
     up = between(warmup_lr_init, lr, count, warmup_t - count, warmup_t)
+    # Without a warmup, timm's constructor sets the rate of the first update to `lr`.
     return jnp.where(count < jnp.where(warmup_t > 0, warmup_t, 1), up, rate)

@@ -1,6 +1,6 @@
 """PyTorch's ChainedScheduler.
 
-It follows torch/optim/lr_scheduler.py of PyTorch 2.13.
+It follows torch/optim/lr_scheduler.py of PyTorch 2.13.0.
 """
 
 from collections.abc import Sequence
@@ -108,10 +108,10 @@ def _is_product(schedulers: Sequence[Schedule], lr: Any) -> bool:
     if len(schedulers) - len(factors) > 1 or "anneal" in map(role, schedulers):
         refuse("a SWALR, or a second CosineAnnealingLR,")
     cosine = _cosine_of(schedulers)
-    ends = [end_of(schedule) for schedule in factors]
+    ends = [end for schedule in factors if (end := end_of(schedule)) is not None]
     # A cosine meets its lowest rate at a whole `T_max` only.
     meets = is_concrete(cosine["steps"]) and is_whole(cosine["steps"])
-    in_time = is_concrete(cosine["steps"]) and None not in ends
+    in_time = is_concrete(cosine["steps"]) and len(ends) == len(factors)
     in_time = in_time and np.ceil(max(ends, default=0)) + 2 <= cosine["steps"]
     if not is_known_as(cosine["end"], 0):
         if not (in_time and meets):
@@ -166,12 +166,13 @@ def _restarted(count, lr, schedulers):
     steps = wave.hyperparams["steps"]
     climbs = count > steps
     waves = jnp.floor(jnp.maximum(count - steps - 1, 0) / (2 * steps))
-    since = lax.stop_gradient(jnp.where(climbs, steps + 1 + 2 * steps * waves, count))
+    # The first update of the climb, made after the factors before the cosine and before the others.
+    begin = lax.stop_gradient(steps + 1 + 2 * steps * waves)
     rate = wave(count)
-    begins = [(each, since) for each in before]
-    begins += [(each, jnp.maximum(since - 1, 0)) for each in after]
-    for schedule, begin in begins:
-        rate = rate * jnp.where(climbs, ratio(schedule, begin, count), schedule(count) / lr)
+    for schedule in before:
+        rate = rate * _product_since(schedule, jnp.where(climbs, begin, -1), count, lr)
+    for schedule in after:
+        rate = rate * _product_since(schedule, jnp.where(climbs, begin - 1, -1), count, lr)
     return rate
 
 
@@ -252,11 +253,15 @@ def _writes_late(schedulers):
 
 def _stepped(rate, count, lr, schedulers):
     """A rate after one step of each factor."""
-    earlier = jnp.maximum(count - 1, 0)
     for schedule in schedulers:
-        first = schedule(count) / lr
-        rate = rate * jnp.where(count > 0, ratio(schedule, earlier, count), first)
+        rate = rate * _product_since(schedule, count - 1, count, lr)
     return rate
+
+
+def _product_since(schedule, after, count, lr):
+    """What a factor multiplies by after the update `after`; from the start, if that is -1."""
+    steps = ratio(schedule, jnp.maximum(after, 0), count)
+    return jnp.where(after < 0, schedule(count) / lr, steps)
 
 
 def _around(schedulers):

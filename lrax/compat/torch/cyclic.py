@@ -1,4 +1,7 @@
-"""PyTorch's CyclicLR and its momentum."""
+"""PyTorch's CyclicLR and its momentum.
+
+They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -77,7 +80,7 @@ def CyclicLR(
     if scale_fn is not None:
         scale_fn = function_of_count("scale_fn", scale_fn)
     elif mode != "exp_range":
-        factor = np.float64(1)
+        factor = np.float64(1)  # PyTorch uses `gamma` in this mode only
     if scale_fn is None and _may_hold(factor, 1) and _may_hold(low, high):
         return cyclic(low, high, up, down, mode=mode, gamma=factor)
     leaves = _require.real(**{**given, "gamma": factor})

@@ -1,4 +1,7 @@
-"""PyTorch's schedulers that multiply the rate they find. Each is a schedule of lrax."""
+"""PyTorch's schedulers that multiply the rate they find. Each is a schedule of lrax.
+
+They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
+"""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -51,10 +54,10 @@ def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLik
     given = nonnegative(lr=lr, factor=factor, total_iters=total_iters)
     at_most_one(given, "factor")
     rate, part, steps = given.values()
+    # PyTorch divides by the factor where a count equals `total_iters`: never at 0 or a fraction.
     comes_back = not is_concrete(steps) or (steps > 0 and is_whole(steps))
-    return piecewise_constant(
-        listed([rate * part, rate if comes_back else rate * part]), listed([steps])
-    )
+    last = rate if comes_back else rate * part
+    return piecewise_constant(listed([rate * part, last]), listed([steps]))
 
 
 def LinearLR(
@@ -92,12 +95,12 @@ def LinearLR(
     at_most_one(given, "start_factor", "end_factor")
     rate, last, steps, first = given.values()
     if is_concrete(steps) and not is_whole(steps):
-        # The line ends at the last whole count, short of `end_factor`.
+        # PyTorch adds a step at whole counts only, so the line ends short of `end_factor`.
         part = np.floor(steps) / steps
         last = first * (1 - part) + last * part
         steps = np.floor(steps)
     if is_known_as(steps, 0):
-        last = first
+        last = first  # PyTorch never steps
     return linear(rate * first, rate * last, steps)
 
 
@@ -124,7 +127,7 @@ def StepLR(lr: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0.1) -> Sched
     given = nonnegative(lr=lr, gamma=gamma) | positive(step_size=step_size)
     rate, factor, size = given.values()
     if is_concrete(size) and not is_whole(size):
-        # The smallest whole count that `step_size` divides, 5 for 2.5.
+        # PyTorch asks whether `count % step_size` is 0, for 2.5 first at 5.
         size = Fraction(float(size)).numerator
     return step_decay(rate, size, factor)
 
@@ -155,6 +158,7 @@ def MultiStepLR(
     """
     rate, factor = nonnegative(lr=lr, gamma=gamma).values()
     at = ascending(vector("milestones", milestones))
+    # PyTorch looks each count up among the milestones, and so never finds a fraction.
     return multistep(rate, at[at % 1 == 0] if is_concrete(at) else at, factor)
 
 
@@ -180,6 +184,7 @@ def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
     """
     rate, factor = (nonnegative(lr=lr) | positive(gamma=gamma)).values()
     steps = 1
+    # float32 loses the last digits of a factor near 1, so it is taken over 10, 100, ... steps.
     if is_concrete(factor):
         enough = 0.2 if factor > 1 else 0.02
         change = abs(np.log(factor))
@@ -222,5 +227,5 @@ def PolynomialLR(lr: ArrayLike, total_iters: ArrayLike = 5, power: ArrayLike = 1
         return falling
     if not is_concrete(exponent):
         raise ValueError(f"`total_iters` must be whole where `power` is traced, got {total_iters}")
-    # The rate at the last whole count is the lowest one.
+    # PyTorch stops at the last whole count, short of 0.
     return clip(falling, low=rate * (1 - np.floor(steps) / steps) ** exponent)

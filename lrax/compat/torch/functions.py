@@ -1,4 +1,7 @@
-"""PyTorch's schedulers that take a function."""
+"""PyTorch's schedulers that take a function.
+
+They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
 """What each scheduler of PyTorch does to the rate in use, read off the schedule that stands for it.
 
-It follows torch/optim/lr_scheduler.py of PyTorch 2.13. A scheduler there changes the rate that it
+It follows torch/optim/lr_scheduler.py of PyTorch 2.13.0. A scheduler there changes the rate that it
 finds in the optimizer, so several of them at once, or one after the other, act on each other.
 """
 

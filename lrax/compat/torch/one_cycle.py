@@ -1,4 +1,7 @@
-"""PyTorch's OneCycleLR and its momentum."""
+"""PyTorch's OneCycleLR and its momentum.
+
+They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
+"""
 
 import numpy as np
 from jax import numpy as jnp

@@ -1,6 +1,6 @@
 """PyTorch's SequentialLR.
 
-It follows torch/optim/lr_scheduler.py of PyTorch 2.13.
+It follows torch/optim/lr_scheduler.py of PyTorch 2.13.0.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""PyTorch's cosine annealings, and SWALR."""
+"""PyTorch's cosine annealings, and SWALR.
+
+They follow torch/optim/lr_scheduler.py and torch/optim/swa_utils.py of PyTorch 2.13.0.
+"""
 
 from jax.typing import ArrayLike
 
@@ -36,6 +39,7 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: ArrayLike, eta_min: ArrayLike = 0.0)
     """
     given = nonnegative(lr=lr, eta_min=eta_min) | positive(T_max=T_max)
     rate, low, steps = given.values()
+    # Past `T_max`, PyTorch's cosine goes on with the same wave.
     return repeat(cosine(rate, steps, low), steps, mirror=True)
 
 

@@ -1,4 +1,7 @@
-"""Hugging Face transformers' schedules that end, or never end, without waves."""
+"""Hugging Face transformers' schedules that end, or never end, without waves.
+
+They follow src/transformers/optimization.py of transformers 5.23.0.
+"""
 
 from jax.typing import ArrayLike
 
@@ -78,6 +81,7 @@ def get_linear_schedule_with_warmup(
     """
     lengths = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps}
     rate, warmup_steps, steps = nonnegative(lr=lr, **lengths).values()
+    # transformers asks for the warmup first, also where it is longer than the training.
     return warmup_linear(rate, largest(steps, warmup_steps), warmup_steps)
 
 
@@ -119,6 +123,7 @@ def get_polynomial_decay_schedule_with_warmup(
     ordered(given, "lr_end", "lr")
     rate, end, exponent, warmup_steps, steps = given.values()
     if is_known_as(exponent, 0):
+        # transformers takes `lr_end` only where the count is above `num_training_steps`.
         after = largest(steps + 1, warmup_steps)
         return join([warmup_constant(rate, warmup_steps), end], listed([after]))
     decay = polynomial(rate, end, largest(steps - warmup_steps, 0), exponent)

@@ -1,4 +1,7 @@
-"""Hugging Face transformers' `get_scheduler`."""
+"""Hugging Face transformers' `get_scheduler`.
+
+They follow src/transformers/optimization.py of transformers 5.23.0.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,9 +1,10 @@
 """Hugging Face transformers' cosine waves.
 
-They follow src/transformers/optimization.py of transformers 5.23.0, which takes 1 for a phase that is
-shorter. The place in a wave is the remainder of steps times waves, because that is exact where
+They follow src/transformers/optimization.py of transformers 5.23.0, which takes 1 for a phase that
+is shorter. The place in a wave is the remainder of steps times waves, because that is exact where
 the length of a wave is not whole.
 """
+
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 

@@ -1,4 +1,7 @@
-"""Hugging Face transformers' warmup, plateau and decay."""
+"""Hugging Face transformers' warmup, plateau and decay.
+
+They follow src/transformers/optimization.py of transformers 5.23.0.
+"""
 
 from jax import numpy as jnp
 from jax.typing import ArrayLike
