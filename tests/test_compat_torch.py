@@ -4,6 +4,7 @@ import inspect
 import pickle
 import random
 import warnings
+from typing import get_args
 
 import chex
 import golden
@@ -15,6 +16,7 @@ from jax.experimental import checkify
 
 import lrax
 from lrax.compat import torch
+from lrax.compat.torch import kinds
 
 FADING = lrax.inverse_time(1.0, 0.1)
 TEMPERING = lrax.linear(0.9, 0.95, 10)
@@ -105,6 +107,16 @@ def rate(schedule, count):
 
 def test_every_function_has_a_setting():
     assert {name.split(",")[0] for name in SETTINGS} == set(torch.__all__)
+
+
+def test_every_scheduler_has_a_role_in_others():
+    roles = {
+        name: kinds.role(build(0.1)) for name, build in SETTINGS.items() if "Momentum" not in name
+    }
+    assert set(roles.values()) == set(get_args(kinds.Role))
+    assert roles["PolynomialLR, a part"] == roles["ChainedScheduler"] == "factor"
+    assert roles["SequentialLR"] == "sequence"
+    assert roles["SequentialLR, goes on"] == roles["ChainedScheduler, floored"] == "recursion"
 
 
 @every_setting

@@ -61,6 +61,10 @@ HUGGING |= {"lr_scheduler_kwargs": {"min_lr": 1e-5}}
             ("constant", 0.1),
         ),
         (
+            {"lr_scheduler_type": "constant", "learning_rate": 0.1, "warmup_ratio": 0.1},
+            ("constant", 0.1),
+        ),
+        (
             {"lr_scheduler_type": "inverse_sqrt", "learning_rate": 0.1, "warmup_steps": 9},
             ("inverse_sqrt", 0.1, 9),
         ),

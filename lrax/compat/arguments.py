@@ -17,13 +17,9 @@ from .. import _require
 Number = Any  # a float64 of NumPy where the argument is concrete, a tracer otherwise
 Vector = Any  # an array of one axis, of the same two kinds
 
-# Most PyTorch loops that are written as tables have thousands of entries. A table of this length
-# takes 8 MB, which is already a lot for a leaf of a schedule.
-LONGEST = 2**20
-
 
 def numbers(**values: ArrayLike) -> dict[str, Number]:
-    """One real number for each argument. For arrays, `jax.vmap` maps a builder over lanes."""
+    """One real number for each argument. Lanes are made by `jax.vmap`, so arrays are refused."""
     leaves = _require.real(**values)
     for name, value in values.items():
         if np.ndim(leaves[name]):
@@ -106,9 +102,9 @@ def is_whole(value: Number) -> bool:
 
 
 def is_known_as(value: Any, number: float) -> bool:
-    """Whether a number is concrete and equal to this one, so that a part can be left out.
+    """Whether a number is concrete and equal to this one, so that a phase can be left out.
 
-    A traced number never is: the part is then built, with the same rates.
+    For a traced number it is False: the phase is then built, with the same rates.
     """
     return is_concrete(value) and bool(np.all(np.asarray(value) == number))
 
@@ -116,8 +112,8 @@ def is_known_as(value: Any, number: float) -> bool:
 def is_given(value: Any, default: float) -> bool:
     """Whether an argument is other than its literal default.
 
-    Only the structure of the translation depends on this, never a rate: a phase that nobody asked
-    for is left out. A tracer, an array or a NumPy number always counts as given.
+    Only the structure of the translation depends on this, never a rate: a phase with its default is
+    left out. A tracer, an array or a NumPy number always counts as given.
     """
     return not (type(value) in (int, float) and value == default)
 

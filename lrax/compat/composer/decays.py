@@ -204,7 +204,7 @@ def CosineAnnealingScheduler(
     Args:
       lr: The optimizer's rate, at least 0.
       t_max: Length of the whole in optimizer updates, or as text.
-      alpha_f: Rate at the end in parts of `lr`, at least 0.
+      alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -237,7 +237,7 @@ def PolynomialScheduler(
       lr: The optimizer's rate, at least 0.
       power: Exponent of the part left, above 0.
       t_max: Length of the whole in optimizer updates, or as text.
-      alpha_f: Rate at the end in parts of `lr`, at least 0.
+      alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 

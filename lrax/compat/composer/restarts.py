@@ -25,7 +25,7 @@ def CosineAnnealingWarmRestartsScheduler(
     scale_schedule_ratio: ArrayLike = 1.0,
     horizon: Horizon | None = None,
 ) -> Schedule:
-    r"""Warm restarts for ever, as `lrax.cosine_restarts`, of whole updates.
+    r"""Warm restarts forever, as `lrax.cosine_restarts`, of whole updates.
 
     Every cycle is `t_mult` times the one before, its decimals cut off before the next one is made
     of it. After 64 cycles they grow no further.
@@ -33,8 +33,8 @@ def CosineAnnealingWarmRestartsScheduler(
     Args:
       lr: The optimizer's rate, at least 0.
       t_0: Length of the first cycle in optimizer updates, at least 1, or as text.
-      t_mult: Length of a cycle in lengths of the one before, at least 1.
-      alpha_f: Rate at the end in parts of `lr`, at least 0.
+      t_mult: Length of a cycle divided by that of the one before, at least 1.
+      alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 

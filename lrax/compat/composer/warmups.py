@@ -164,7 +164,7 @@ def CosineAnnealingWithWarmupScheduler(
       lr: The optimizer's rate, at least 0.
       t_warmup: Length of the warmup in optimizer updates, or as text; at least 0.
       t_max: Length of the whole in optimizer updates, or as text.
-      alpha_f: Rate at the end in parts of `lr`, at least 0.
+      alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
         Composer, the end of the warmup is not scaled: the line is cut off there, or held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
@@ -211,7 +211,7 @@ def PolynomialWithWarmupScheduler(
       t_warmup: Length of the warmup in optimizer updates, or as text; at least 0.
       power: Exponent of the part left, above 0.
       t_max: Length of the whole in optimizer updates, or as text.
-      alpha_f: Rate at the end in parts of `lr`, at least 0.
+      alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
         Composer, the end of the warmup is not scaled: the line is cut off there, or held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.

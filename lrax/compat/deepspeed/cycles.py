@@ -132,7 +132,7 @@ def LRRangeTest(
     Args:
       lr_range_test_min_lr: Rate at the start, at least 0.
       lr_range_test_step_size: Updates per `lr_range_test_step_rate`, above 0.
-      lr_range_test_step_rate: What is added in parts of the first rate, at least 0.
+      lr_range_test_step_rate: What is added as a fraction of the first rate, at least 0.
       lr_range_test_staircase: Whether the rate climbs at once after every `lr_range_test_step_size`
         updates.
 

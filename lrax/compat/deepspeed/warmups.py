@@ -108,9 +108,9 @@ def WarmupCosineLR(
     Args:
       lr: The optimizer's rate, at least 0.
       total_num_steps: Length of the whole in optimizer updates, at least 0.
-      warmup_min_ratio: Rate at the start of the warmup in parts of `lr`, at least 0.
+      warmup_min_ratio: Rate at the start of the warmup as a fraction of `lr`, at least 0.
       warmup_num_steps: Length of the warmup in optimizer updates; at least 2 are taken.
-      cos_min_ratio: Rate at the end in parts of `lr`, at least 0.
+      cos_min_ratio: Rate at the end as a fraction of `lr`, at least 0.
       warmup_type: `"log"` or `"linear"`.
 
     Returns:

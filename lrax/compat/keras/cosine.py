@@ -32,7 +32,7 @@ def CosineDecay(
       initial_learning_rate: Rate at the start: of the warmup where there is one, of the decay
         otherwise; at least 0.
       decay_steps: Length of the decay in optimizer updates, above 0.
-      alpha: Rate at the end in parts of the rate that the decay begins with, at least 0.
+      alpha: Rate at the end as a fraction of the rate that the decay begins with, at least 0.
       name: Not used.
       warmup_target: Rate that the warmup leads to, at least 0; `None` for no warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
@@ -67,7 +67,7 @@ def CosineDecayRestarts(
     alpha: ArrayLike = 0.0,
     name: str = "SGDRDecay",
 ) -> Schedule:
-    r"""Warm restarts for ever: `lrax.cosine_restarts`.
+    r"""Warm restarts forever: `lrax.cosine_restarts`.
 
     `m_mul` scales the distance to the floor and not the peak itself, so with it the floor is a term
     of its own. Keras finds the cycle by a quotient of logarithms and may miss a restart by an
@@ -76,10 +76,10 @@ def CosineDecayRestarts(
     Args:
       initial_learning_rate: Rate at the start, at least 0.
       first_decay_steps: Length of the first cycle in optimizer updates, above 0.
-      t_mul: Length of a cycle in lengths of the one before, at least 1.
-      m_mul: Amplitude of a cycle in amplitudes of the one before, at least 0.
-      alpha: Rate at the end of a cycle in parts of `initial_learning_rate`, at least 0; at most 1
-        where `m_mul` is given.
+      t_mul: Length of a cycle divided by that of the one before, at least 1.
+      m_mul: Amplitude of a cycle divided by that of the one before, at least 0.
+      alpha: Rate at the end of a cycle as a fraction of `initial_learning_rate`, at least 0; at
+        most 1 where `m_mul` is given.
       name: Not used.
 
     Returns:

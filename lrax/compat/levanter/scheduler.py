@@ -74,11 +74,11 @@ def lr_scheduler(
     Args:
       num_train_steps: Length of the whole in optimizer updates; concrete where there are cycles.
       learning_rate: Highest rate, at least 0.
-      min_lr_ratio: Rate at the end in parts of it, at least 0; above 0 with `"inv"`.
+      min_lr_ratio: Rate at the end as a fraction of it, at least 0; above 0 with `"inv"`.
       warmup: Warmup of the first cycle, at least 0.
       decay: The decay of every cycle, at least 0; `None` is all that the warmup leaves.
       rewarmup: Warmup of the other cycles, at least 0.
-      cooldown: A line to the lowest rate after all cycles, in parts of the whole.
+      cooldown: A line to the lowest rate after all cycles, as a fraction of the whole.
       cycle_length: Length of the cycles, or a list of lengths; at most 1024 cycles.
       cycles: Number of cycles, at most 1024, or a list of their ends.
       lr_schedule: `"constant"`, `"cosine"`, `"linear"`, `"inv_sqrt"`, `"inv"`, `"polynomial"`,

@@ -38,11 +38,11 @@ def create_learning_rate_schedule(
       steps: Length of the run in optimizer updates; where it is above
         `learning_rate_schedule_steps`, the rest is at 0. A literal -1 is no rest.
       learning_rate_schedule_steps: Length of the schedule, above 0.
-      warmup_steps_fraction: Warmup in parts of the schedule, from 0 to 1.
-      learning_rate_final_fraction: Rate at the end in parts of `learning_rate`, at least 0.
+      warmup_steps_fraction: Warmup as a fraction of the schedule, from 0 to 1.
+      learning_rate_final_fraction: Rate at the end as a fraction of `learning_rate`, at least 0.
       lr_schedule_type: `"cosine"` or `"wsd"`.
-      wsd_decay_steps_fraction: Cooldown of `"wsd"` in parts of the schedule; with the warmup at
-        most 1.
+      wsd_decay_steps_fraction: Cooldown of `"wsd"` as a fraction of the schedule; at most 1
+        together with the warmup.
       wsd_decay_style: `"linear"` or `"cosine"`.
       version: `"current"`, since pull request 3095; `"closed_warmup"`, the weeks before it, since
         2883, in which the warmup was on a closed grid too and gave the peak twice; or
@@ -91,7 +91,7 @@ def create_learning_rate_schedule(
     _require.at_most("`warmup_steps_fraction` must be at most 1", part_up, 1.0)
     warmup = floor(total * part_up)
     decay = floor(total * part_down) if is_wsd else total - warmup
-    end = where(decay > 0, part_end * peak, peak)  # without a decay, what is before goes on
+    end = where(decay > 0, part_end * peak, peak)  # without a decay, the peak is held
     down = _decay(
         peak,
         end,

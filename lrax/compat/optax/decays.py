@@ -43,7 +43,7 @@ def polynomial_schedule(
 
     It is `lrax.polynomial`, behind `transition_begin` updates at `init_value`.
 
-    With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from
+    With `transition_steps` of 0 or less the rate is `init_value` forever, and not `end_value` from
     the start as in lrax; with a `power` of 0 as well. A negative `transition_begin` is 0.
 
     Args:
@@ -82,7 +82,7 @@ def linear_schedule(
 ) -> Schedule:
     r"""A straight line: `lrax.linear`, behind `transition_begin` updates at `init_value`.
 
-    With `transition_steps` of 0 or less the rate is `init_value` for ever, and not `end_value` from
+    With `transition_steps` of 0 or less the rate is `init_value` forever, and not `end_value` from
     the start as in lrax. A negative `transition_begin` is 0.
 
     Args:
@@ -125,7 +125,7 @@ def exponential_decay(
 ) -> Schedule:
     r"""A factor of `decay_rate` every `transition_steps` updates: `lrax.exponential`.
 
-    With `transition_steps` of 0 or less, or a `decay_rate` of 0, the rate is `init_value` for ever,
+    With `transition_steps` of 0 or less, or a `decay_rate` of 0, the rate is `init_value` forever,
     `end_value` or not. With a `decay_rate` of 1, `end_value` is a ceiling. A negative
     `transition_begin` is 0.
 
@@ -170,12 +170,12 @@ def exponential_decay(
 def cosine_decay_schedule(
     init_value: ArrayLike, decay_steps: ArrayLike, alpha: ArrayLike = 0.0, exponent: ArrayLike = 1.0
 ) -> Schedule:
-    r"""Half a cosine wave: `lrax.cosine`, with its end in parts of `init_value`.
+    r"""Half a cosine wave: `lrax.cosine`, with its end as a fraction of `init_value`.
 
     Args:
       init_value: Rate at the start, at least 0.
       decay_steps: Length of the decay in optimizer updates, above 0.
-      alpha: Rate at the end in parts of `init_value`, at least 0.
+      alpha: Rate at the end as a fraction of `init_value`, at least 0.
       exponent: Power of the cosine shape, above 0.
 
     Returns:

@@ -126,8 +126,8 @@ def linear_onecycle_schedule(
       peak_value: Highest rate, at least 0.
       pct_start: Fraction of `transition_steps` on the way up, from 0 to `pct_final`.
       pct_final: Fraction after which the rate is back where it began, at most 1.
-      div_factor: `peak_value` in rates at the start, above 0.
-      final_div_factor: The rate at the start in rates at the end, above 0.
+      div_factor: `peak_value` divided by the first rate, above 0.
+      final_div_factor: The first rate divided by the last one, above 0.
 
     Returns:
       A `Schedule`.
@@ -164,8 +164,8 @@ def cosine_onecycle_schedule(
       transition_steps: Length of the whole in optimizer updates, above 0.
       peak_value: Highest rate, at least 0.
       pct_start: Fraction of `transition_steps` on the way up, from 0 to 1.
-      div_factor: `peak_value` in rates at the start, above 0.
-      final_div_factor: The rate at the start in rates at the end, above 0.
+      div_factor: `peak_value` divided by the first rate, above 0.
+      final_div_factor: The first rate divided by the last one, above 0.
 
     Returns:
       A `Schedule`.

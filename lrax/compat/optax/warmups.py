@@ -18,7 +18,7 @@ def warmup_constant_schedule(
 ) -> Schedule:
     r"""A linear warmup to a rate that then stays: `lrax.warmup_constant`.
 
-    Without warmup steps, 0 or less, the rate is `init_value` for ever, and not `peak_value` as in
+    Without warmup steps, 0 or less, the rate is `init_value` forever, and not `peak_value` as in
     lrax.
 
     Args:

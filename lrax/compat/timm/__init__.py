@@ -5,8 +5,8 @@ steps per epoch, count epochs; `t_in_epochs` is not taken, nor is `initialize`. 
 the rate that timm's constructor sets: `lr`, or `warmup_lr_init` with a warmup. After the last cycle
 `lr_min` is held. Noise has timm's distribution, and not its random numbers, which are PyTorch's.
 
-What is known to have no effect, as most defaults, is left out of what is returned. What no other
-schedule of lrax can say is a formula of its own. Parity is tested with timm 1.0.31.
+A schedule of lrax is returned where there is one, without the arguments that change nothing. The
+others have a formula here. Parity is tested with timm 1.0.31.
 `PlateauLRScheduler` follows a metric: it is no function of the count.
 """
 

@@ -74,8 +74,8 @@ def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
         index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
         length = jnp.where(fits, length * powers[i], length)
     length = jnp.maximum(length, 1e-6)
-    # Cycles of one length by the remainder, which is exact at every count, and those that grow no
-    # more by theirs.
+    # A remainder is exact at every count. It serves cycles of one length, and those that no
+    # longer grow.
     done = count - start
     rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
     more = lax.stop_gradient(jnp.round((done - rest) / length))

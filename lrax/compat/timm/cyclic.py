@@ -48,14 +48,14 @@ def CosineLRScheduler(
       lr: The optimizer's rate, at least 0.
       t_initial: Length of the first cycle, above 0.
       lr_min: Rate at the end of each cycle, at least 0.
-      cycle_mul: Length of a cycle in lengths of the one before, above 0.
-      cycle_decay: Peak of a cycle in peaks of the one before, at least 0.
+      cycle_mul: Length of a cycle divided by that of the one before, above 0.
+      cycle_decay: Peak of a cycle divided by that of the one before, at least 0.
       cycle_limit: Number of cycles, at least 0.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
       noise_range_t: First count with noise, or that and the first without; `None` is no noise.
-      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
       k_decay: Exponent of the part done, above 0.
@@ -134,14 +134,14 @@ def PolyLRScheduler(
       power: Exponent of the part left, at least 0; with 0 the rate falls at the end of each cycle
         only.
       lr_min: Rate at the end of each cycle, at least 0.
-      cycle_mul: Length of a cycle in lengths of the one before, above 0.
-      cycle_decay: Peak of a cycle in peaks of the one before, at least 0.
+      cycle_mul: Length of a cycle divided by that of the one before, above 0.
+      cycle_decay: Peak of a cycle divided by that of the one before, at least 0.
       cycle_limit: Number of cycles, at least 0.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
       noise_range_t: First count with noise, or that and the first without; `None` is no noise.
-      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
       k_decay: Exponent of the part done, above 0.
@@ -213,14 +213,14 @@ def TanhLRScheduler(
       lb: Where the curve is cut on the left, below `ub`.
       ub: Where it is cut on the right.
       lr_min: Rate that each cycle falls to, at least 0.
-      cycle_mul: Length of a cycle in lengths of the one before, above 0.
-      cycle_decay: Peak of a cycle in peaks of the one before, at least 0.
+      cycle_mul: Length of a cycle divided by that of the one before, above 0.
+      cycle_decay: Peak of a cycle divided by that of the one before, at least 0.
       cycle_limit: Number of cycles, at least 0.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
       noise_range_t: First count with noise, or that and the first without; `None` is no noise.
-      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
 

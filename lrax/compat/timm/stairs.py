@@ -37,7 +37,7 @@ def StepLRScheduler(
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the clock of the falls begins after the warmup, and not with it.
       noise_range_t: First count with noise, or that and the first without; `None` is no noise.
-      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
 
@@ -89,7 +89,7 @@ def MultiStepLRScheduler(
       warmup_prefix: Whether the milestones are counted from the end of the warmup, and not from its
         start.
       noise_range_t: First count with noise, or that and the first without; `None` is no noise.
-      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
 

@@ -51,8 +51,7 @@ def WSDLRScheduler(
     (\max(\text{lr} \cdot \text{stable}(t), \text{lr\_min}) - \text{lr\_min}) \,
     \text{decay}(p)$$
 
-    A formula of its own where the stable phase falls, and where no shape of `lrax.wsd` is that of
-    the decay.
+    It has its own formula where the stable phase falls, or the decay is no shape of `lrax.wsd`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -72,7 +71,7 @@ def WSDLRScheduler(
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       noise_range_t: First count with noise, or that and the first without; `None` is no noise.
-      noise_pct: Largest noise in parts of the rate, from 0 to 1.
+      noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
 

@@ -15,7 +15,7 @@ from ... import _require
 from ...schedules.builders import builder
 from ...schedules.counts import real
 from ...schedules.schedule import Schedule, multiply
-from ..arguments import LONGEST, is_concrete, is_known_as, is_whole, positive
+from ..arguments import is_concrete, is_known_as, is_whole, positive
 from .kinds import (
     KINDS,
     bases,
@@ -27,6 +27,8 @@ from .kinds import (
     with_rates,
     writes,
 )
+
+LONGEST = 2**20  # entries of a table, which take 8 MB
 
 
 def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:

@@ -41,14 +41,14 @@ def CyclicLR(
     It is `lrax.cyclic(base_lr, max_lr, step_size_up, step_size_down, mode=mode, gamma=gamma)`.
 
     PyTorch writes `base_lr` over the optimizer's rate, and uses `gamma` in the mode `"exp_range"`
-    only. What `lrax.cyclic` has not is computed here: a `scale_fn`, a `base_lr` above `max_lr`, a
-    `gamma` above 1.
+    only. `lrax.cyclic` has no `scale_fn`, no `base_lr` above `max_lr` and no `gamma` above 1; these
+    have a formula here.
 
     Args:
       lr: Not used; the other schedulers take it.
       base_lr: The rate at the start of each cycle, at least 0.
       max_lr: The rate in the middle of each cycle, at least 0.
-      step_size_up: Updates from the one to the other, above 0.
+      step_size_up: Updates from `base_lr` to `max_lr`, above 0.
       step_size_down: Updates back, above 0; `None` is `step_size_up`.
       mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or
         `"exp_range"`, which multiplies it by `gamma` at each update. Not used with a `scale_fn`.
@@ -158,10 +158,14 @@ def CyclicMomentum(
     low, high = momenta.values()
     _require.choice("mode", mode, ("triangular", "triangular2", "exp_range"))
     factor = nonnegative(gamma=gamma)["gamma"]
-    same: dict[str, Any] = dict(
-        step_size_up=step_size_up, step_size_down=step_size_down, mode=mode, gamma=gamma
-    )
-    same |= dict(scale_fn=scale_fn, scale_mode=scale_mode)
+    same: dict[str, Any] = {
+        "step_size_up": step_size_up,
+        "step_size_down": step_size_down,
+        "mode": mode,
+        "gamma": gamma,
+        "scale_fn": scale_fn,
+        "scale_mode": scale_mode,
+    }
     if scale_fn is None and (mode != "exp_range" or _may_hold(factor, 1)):
         return link(CyclicLR(base_lr=0.0, max_lr=1.0, **same), at_low=high, at_high=low)
     return CyclicLR(base_lr=high, max_lr=low, **same)

@@ -3,6 +3,8 @@
 They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
 """
 
+import math
+
 import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike
@@ -38,8 +40,8 @@ def OneCycleLR(
     The peak is at the update with the index `pct_start * total_steps - 1`, the end at `total_steps
     - 1`, each one earlier than that of `lrax.one_cycle`; with three phases the rate is back where
     it began at `2 * pct_start * total_steps - 2`. PyTorch allows one update more, and overshoots
-    the end in it: it is reproduced here. Of the updates after that, which PyTorch refuses, the rate
-    is that of the end.
+    the end in it: it is reproduced here. PyTorch refuses the updates after that; here they have
+    the rate of the end.
 
     Args:
       lr: Not used; the other schedulers take it.
@@ -52,8 +54,8 @@ def OneCycleLR(
       cycle_momentum: Not used; `OneCycleMomentum` is the momentum.
       base_momentum: Not used.
       max_momentum: Not used.
-      div_factor: `max_lr` in rates at the start, above 0.
-      final_div_factor: The rate at the start in rates at the end, above 0.
+      div_factor: `max_lr` divided by the first rate, above 0.
+      final_div_factor: The first rate divided by the last one, above 0.
       three_phase: Whether it falls to where it began as fast as it climbed, and then to its end.
 
     Returns:
@@ -161,21 +163,18 @@ def _lengths(
 ) -> dict[str, Number]:
     """`total_steps` and `pct_start`, checked."""
     if total_steps is not None:
-        given = numbers(total_steps=total_steps)
-        _require.at_least(given, 1, "total_steps")
-        whole_numbers(given, "total_steps")
+        lengths = numbers(total_steps=total_steps)
     elif epochs is None or steps_per_epoch is None:
         raise ValueError(
             "`total_steps` must be given, or both `epochs` and `steps_per_epoch`, got neither"
         )
     else:
-        parts = numbers(epochs=epochs, steps_per_epoch=steps_per_epoch)
-        _require.at_least(parts, 1, "epochs", "steps_per_epoch")
-        whole_numbers(parts, "epochs", "steps_per_epoch")
-        given = {"total_steps": parts["epochs"] * parts["steps_per_epoch"]}
+        lengths = numbers(epochs=epochs, steps_per_epoch=steps_per_epoch)
+    _require.at_least(lengths, 1, *lengths)
+    whole_numbers(lengths, *lengths)
     part = nonnegative(pct_start=pct_start)
     at_most_one(part, "pct_start")
-    return given | part
+    return {"total_steps": math.prod(lengths.values()), **part}
 
 
 def _words(anneal_strategy: str, three_phase: bool) -> dict[str, Static]:
@@ -185,25 +184,23 @@ def _words(anneal_strategy: str, three_phase: bool) -> dict[str, Static]:
 
 
 def _phases(count, values, total_steps, pct_start, anneal_strategy):
-    # A phase is left only after its end, and the first one that holds is taken, so the end of the
-    # second of three may lie behind that of the whole. The last one is not clipped: that is the
-    # overshoot. One without length is a jump.
+    # PyTorch takes the first phase whose end is not passed, so the second of three may last longer
+    # than the whole. It does not clip the last phase: the update `total_steps` overshoots its end.
+    # A phase without length is a jump.
     last = total_steps - 1
     top = pct_start * total_steps - 1
     ends = [top, 2 * top, last] if len(values) == 4 else [top, last]
-    # What follows the update `total_steps`, if the phase of that update is not the last one, is
-    # what that one leads to.
+    # PyTorch refuses the updates after `total_steps`. Here they have the last value.
     count = jnp.maximum(count, 0)
     over = count > total_steps
     count = jnp.minimum(count, total_steps)
     begin, close, start, end = ends[-2], ends[-1], values[-2], values[-1]
     for i in reversed(range(len(ends) - 1)):
         here = count <= ends[i]
-        begin, close = (
-            jnp.where(here, ends[i - 1] if i else 0, begin),
-            jnp.where(here, ends[i], close),
-        )
-        start, end = jnp.where(here, values[i], start), jnp.where(here, values[i + 1], end)
+        begin = jnp.where(here, ends[i - 1] if i else 0, begin)
+        close = jnp.where(here, ends[i], close)
+        start = jnp.where(here, values[i], start)
+        end = jnp.where(here, values[i + 1], end)
     some = abs(close - begin) > 1e-6 * total_steps  # which is as exact as the ends are
     length = jnp.where(some, close - begin, 1)
     p = jnp.where(some, (count - begin) / length, 1)

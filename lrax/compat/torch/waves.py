@@ -56,7 +56,7 @@ def CosineAnnealingWarmRestarts(
     Args:
       lr: The optimizer's rate, at least 0.
       T_0: Updates of the first cycle, a whole number above 0.
-      T_mult: Length of a cycle in lengths of the one before, a whole number above 0.
+      T_mult: Length of a cycle divided by that of the one before, a whole number above 0.
       eta_min: The lowest rate, at least 0, absolute.
 
     Returns:

@@ -75,7 +75,7 @@ def _warmed(count, lr, num_warmup_steps, after):
 
 
 def _half_waves(lr: Number, warmup_steps: Number, steps: Number, end: Number = 0.0) -> Schedule:
-    """A half wave from `lr` to `end` in the steps after the warmup, and back, for ever."""
+    """A half wave from `lr` to `end` in the steps after the warmup, and back, forever."""
     length = largest(steps - warmup_steps, 1)
     return repeat(cosine(lr, length, end), length, mirror=True)
 
@@ -114,7 +114,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       num_training_steps: Length of the whole, warmup included, at least 0.
       num_cycles: Waves in it, at least 0.
       min_lr: The floor, at least 0.
-      min_lr_rate: The floor in parts of `lr`, at least 0, in place of `min_lr`.
+      min_lr_rate: The floor as a fraction of `lr`, at least 0, in place of `min_lr`.
 
     Returns:
       A `Schedule`.
@@ -177,8 +177,9 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
       num_training_steps: Length of the whole, warmup included, at least 0.
       num_cycles: Waves in it, at least 0.
       min_lr: The floor, at least 0.
-      min_lr_rate: The floor in parts of `lr`, at least 0, in place of `min_lr`.
-      warmup_lr_rate: First rate in parts of `lr`, from 0 to 1; `None` is `1 / num_warmup_steps`.
+      min_lr_rate: The floor as a fraction of `lr`, at least 0, in place of `min_lr`.
+      warmup_lr_rate: First rate as a fraction of `lr`, from 0 to 1; `None` is
+        `1 / num_warmup_steps`.
 
     Returns:
       A `Schedule`.

@@ -43,7 +43,7 @@ def get_wsd_schedule(
       num_stable_steps: Length of the plateau; `None` is what is left of `num_training_steps`.
       warmup_type: `"linear"`, `"cosine"` or `"1-sqrt"`.
       decay_type: One of the same words.
-      min_lr_ratio: The floor in parts of `lr`, at least 0.
+      min_lr_ratio: The floor as a fraction of `lr`, at least 0.
       num_cycles: Cosine waves in the decay, at least 0; after it the rate is at the floor at once.
 
     Returns:
