@@ -1,8 +1,10 @@
 """lrax: everything about the learning rate, as pure JAX functions."""
 
+import importlib as _importlib
+import typing as _typing
 from importlib.metadata import version as _version
 
-from . import compat, controllers, display, tasks
+from . import compat, controllers, display
 from ._require import checks
 from .rate.access import get_lr, set_lr
 from .rate.multipliers import scale_by_multipliers
@@ -38,24 +40,54 @@ from .schedules.ramps import ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
-from .sweeps.ask_tell import AskTell, Outcome
-from .sweeps.confirm import Confirmation, confirm
-from .sweeps.function import sweep_function
-from .sweeps.grid import log_grid
-from .sweeps.optimum import Optimum
-from .sweeps.points import points, random_points, sobol
-from .sweeps.result import SweepResult
-from .sweeps.rules import Halving, Median
-from .sweeps.statistics import Paired
-from .sweeps.stopping import Evidence, Stopping
-from .sweeps.structural import StructuralResult, sweep_over
-from .sweeps.sweep import sweep
 from .training import monitors
 from .training.batches import minibatches
 from .training.signals import every
 from .training.streams import Stream
 from .training.task import Task
 from .training.train import Trained, train
+
+# For type checkers and editors, which do not run `__getattr__`.
+if _typing.TYPE_CHECKING:
+    from . import sweeps, tasks
+    from .sweeps.ask_tell import AskTell, Outcome
+    from .sweeps.confirm import Confirmation, confirm
+    from .sweeps.function import sweep_function
+    from .sweeps.grid import log_grid
+    from .sweeps.optimum import Optimum
+    from .sweeps.points import points, random_points, sobol
+    from .sweeps.result import SweepResult
+    from .sweeps.rules import Halving, Median
+    from .sweeps.statistics import Paired
+    from .sweeps.stopping import Evidence, Stopping
+    from .sweeps.structural import StructuralResult, sweep_over
+    from .sweeps.sweep import sweep
+
+# Sweeps and tasks are loaded when one of their names is first used: they are half of the package,
+# and a training job that takes a schedule from lrax needs none of them.
+_MODULES = {
+    "AskTell": "sweeps.ask_tell",
+    "Confirmation": "sweeps.confirm",
+    "Evidence": "sweeps.stopping",
+    "Halving": "sweeps.rules",
+    "Median": "sweeps.rules",
+    "Optimum": "sweeps.optimum",
+    "Outcome": "sweeps.ask_tell",
+    "Paired": "sweeps.statistics",
+    "Stopping": "sweeps.stopping",
+    "StructuralResult": "sweeps.structural",
+    "SweepResult": "sweeps.result",
+    "confirm": "sweeps.confirm",
+    "log_grid": "sweeps.grid",
+    "points": "sweeps.points",
+    "random_points": "sweeps.points",
+    "sobol": "sweeps.points",
+    "sweep": "sweeps.sweep",
+    "sweep_function": "sweeps.function",
+    "sweep_over": "sweeps.structural",
+    "sweeps": "sweeps",
+    "tasks": "tasks",
+}
 
 __version__ = _version("lrax")
 
@@ -144,3 +176,17 @@ __all__ = [
     "wsd",
     "wsd_s",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = _importlib.import_module(f".{_MODULES[name]}", __name__)
+    if name != _MODULES[name]:  # a name in a module, not a folder
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
