@@ -49,7 +49,7 @@ from .training.train import Trained, train
 
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
-    from . import sweeps, tasks
+    from . import sweeps as sweeps, tasks
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
     from .sweeps.function import sweep_function
