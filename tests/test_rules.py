@@ -4,6 +4,7 @@ A new rule gets one entry in `RULES`. Its `make` takes the rule's numbers by key
 laws can trace them.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -291,6 +292,52 @@ def test_products_with_numbers_on_either_side(name):
         np.ones(3) * rule
 
 
+@dataclasses.dataclass(frozen=True)
+class Own(lrax.RateRule):
+    """A rule that is a dataclass of its own."""
+
+    decay: float = 0.5
+
+
+def steady(params):
+    return ()
+
+
+def halved(count, state, **extra):
+    return 0.5, state
+
+
+def twice(count):
+    return 2.0
+
+
+OWN = Own(steady, halved, decay=0.25)
+COSINE = lrax.cosine(0.1, 100)
+WRITTEN = {
+    "cosine(peak=0.1, steps=100, end=0) * controllers.plateau()": COSINE * plateau(),
+    "controllers.plateau(factor=0.5, metric='val_loss') * cosine(peak=0.1, steps=100, end=0)": (
+        plateau(factor=0.5, metric="val_loss", patience=10) * COSINE
+    ),
+    "0.1 * controllers.plateau(patience=2)": 0.1 * plateau(patience=np.float32(2)),
+    "controllers.plateau() * 2": plateau() * jnp.float32(2),
+    "twice * RateRule(init=steady, rate=halved)": twice * lrax.RateRule(steady, halved),
+    "halve() * Own(decay=0.25)": lrax.RateRule(steady, halved, name="halve()") * OWN,
+    "Own(decay=0.25) * 2 * Own(decay=0.25)": OWN * 2 * OWN,
+    "2 * (Own(decay=0.25) * Own(decay=0.25))": 2 * (OWN * OWN),
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_product_reads_as_it_was_written(text):
+    assert repr(WRITTEN[text]) == text
+
+
+def test_a_product_of_traced_numbers_has_a_text():
+    texts = []
+    jax.make_jaxpr(lambda rate: texts.append(repr(rate * plateau(factor=rate))))(0.1)
+    assert texts == ["float32[] * controllers.plateau(factor=float32[])"]
+
+
 def test_a_rule_whose_state_changes_is_refused():
     def grows(count, state, **arguments):
         return 0.1, jnp.concatenate([state, state])
@@ -329,6 +376,8 @@ def test_a_rule_sees_its_own_group_alone():
 def test_a_rule_is_made_of_functions(functions, name):
     with pytest.raises(TypeError, match=f"`{name}` must be a function, got"):
         lrax.RateRule(*functions)
+    with pytest.raises(TypeError, match="`name` must be a str, got 3"):
+        lrax.RateRule(steady, halved, name=3)
 
 
 def test_a_rule_in_the_place_of_a_rate_is_explained():
