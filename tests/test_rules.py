@@ -349,6 +349,102 @@ def test_a_rule_whose_state_changes_is_refused():
         optimizer.update(PARAMS, optimizer.init(PARAMS))
 
 
+def without_extra(count, state, *, updates, params):
+    return 0.1, state
+
+
+def by_keyword(*, count, state, **extra):
+    return 0.1, state
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ((steady, without_extra), r"`rate` .* \(count, state, \*, .*\), without `\*\*extra`"),
+        ((steady, by_keyword), r"`rate` must be a function of \(count, state, \*, updates"),
+        ((lambda: (), halved), r"`init` must be a function of \(params\), got one of \(\)"),
+        ((steady, halved, lambda: 0.1), r"`first` must be a function of \(state\), got"),
+    ],
+)
+def test_what_a_rules_functions_must_take_is_said_when_it_is_made(functions, message):
+    with pytest.raises(TypeError, match=message):
+        lrax.RateRule(*functions)
+
+
+class Lookalike(NamedTuple):
+    """Has the functions of a rule and is none."""
+
+    init: Callable = steady
+    rate: Callable | None = halved
+    first: Callable | None = None
+
+
+@pytest.mark.parametrize(
+    ("lookalike", "message"),
+    [
+        (Lookalike(rate=None), r"got Lookalike\(.*which lacks `rate`: write `lrax\.RateRule\("),
+        (Lookalike(init=None), "which lacks `init`"),
+        (Lookalike(), r"of another type: write `lrax\.RateRule\(rule\.init, rule\.rate\)`"),
+        (optax.scale(1.0), "which lacks `rate`"),
+    ],
+)
+def test_what_a_rule_of_another_type_lacks_is_said(lookalike, message):
+    with pytest.raises(TypeError, match=rf"`learning_rate` must be an `lrax.RateRule`.*{message}"):
+        lrax.scale_by_lr(lookalike)
+
+
+def test_a_function_of_the_count_may_have_an_init_of_its_own():
+    class Decay:
+        def init(self):
+            return 0.1
+
+        def __call__(self, count):
+            return 0.5
+
+    assert float(lrax.get_lr(lrax.scale_by_lr(Decay()).init(PARAMS))) == 0.5
+
+
+def follows(count, state, *, loss, **extra):
+    return loss, state
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lrax.RateRule(steady, lambda *_, **__: 0.1), "`learning_rate` .* returns the rate and"),
+        (lrax.RateRule(steady, lambda *_, **__: ("a", ())), "`learning_rate` .* rate is a number"),
+        (lrax.RateRule(steady, lambda *_, **__: (None, ())), "`learning_rate` .* is a number"),
+        (lrax.RateRule(steady, lambda *_, **__: (0.1, "a")), "`learning_rate` .* of arrays, got"),
+        (lrax.RateRule(lambda _: "a", halved), "`learning_rate` .* pytree of arrays, got 'a'"),
+        (lrax.RateRule(steady, halved, lambda _: "a"), "`learning_rate` .* a number, got 'a'"),
+        (lrax.RateRule(steady, follows), "`loss` must be given to `update`"),
+    ],
+)
+@pytest.mark.parametrize("factor", [None, 1.0, OWN])
+def test_what_a_rule_must_return_is_said_at_the_first_update(rule, message, factor):
+    optimizer = lrax.scale_by_lr(rule if factor is None else factor * rule)
+
+    def first_update():
+        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+
+    with pytest.raises(TypeError, match=message):
+        first_update()
+    with pytest.raises(TypeError, match=message):
+        jax.jit(first_update)()
+
+
+def test_a_state_of_another_rule_is_named():
+    own = lrax.scale_by_lr(plateau())
+    state = lrax.scale_by_lr(lrax.RateRule(lambda _: jnp.ones(2), halved)).init(PARAMS)
+    message = r"`state` must be of .* controllers\.plateau\(\), whose .*, got float32\[2\]"
+    with pytest.raises(TypeError, match=message):
+        own.update(PARAMS, state, PARAMS, value=1.0)
+    broken = lrax.scale_by_lr(lrax.RateRule(steady, lambda *_, **__: (1 / 0, ())))
+    state = broken.init(PARAMS)
+    with pytest.raises(ZeroDivisionError):  # an error of the rule itself stays
+        broken.update(PARAMS, state)
+
+
 def test_a_rule_of_several_rates_is_refused():
     several = lrax.RateRule(lambda params: (), lambda count, state, **_: (jnp.ones(2), state))
     optimizer = lrax.scale_by_lr(several)

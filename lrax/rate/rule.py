@@ -12,6 +12,7 @@ from jax import numpy as jnp
 from .. import _require
 from ..schedules.builders import name_of
 from ..schedules.schedule import Schedule, as_schedule, leaf_text
+from .protocol import decide, require_no_lookalike, require_numeric, require_takes
 
 Params = Any
 RuleState = Any
@@ -51,7 +52,7 @@ class RateRule:
         names of its functions. A product is printed as it is written.
 
     Raises:
-      TypeError: if one of the three is not a function, or `name` is no str.
+      TypeError: if one of the three is not a function of these arguments, or `name` is no str.
 
     Example:
       >>> def rate(count, scale, *, value, **extra):
@@ -80,6 +81,10 @@ class RateRule:
             function = getattr(self, name)
             if not callable(function) and not (name == "first" and function is None):
                 raise TypeError(f"`{name}` must be a function, got {function!r}")
+        for name in ("init", "rate", "first"):
+            function = getattr(self, name)
+            if function is not None:
+                require_takes(name, function)
         if self.name is not None and not isinstance(self.name, str):
             raise TypeError(f"`name` must be a str, got {self.name!r}")
 
@@ -142,8 +147,8 @@ def _both(left: RateRule, right: RateRule) -> Functions:
         return left.init(params), right.init(params)
 
     def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
-        left_rate, left_state = left.rate(count, state[0], **arguments)
-        right_rate, right_state = right.rate(count, state[1], **arguments)
+        left_rate, left_state = decide(left, count, state[0], arguments)
+        right_rate, right_state = decide(right, count, state[1], arguments)
         return left_rate * right_rate, (left_state, right_state)
 
     def first(state: RuleState) -> Any:
@@ -155,8 +160,8 @@ def _both(left: RateRule, right: RateRule) -> Functions:
 def _scaled(stateless: RateRule, rule: RateRule) -> Functions:
     # The state is the rule's own, so that a checkpoint goes from one schedule to another.
     def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
-        factor, _ = stateless.rate(count, (), **arguments)
-        rate, state = rule.rate(count, state, **arguments)
+        factor, _ = decide(stateless, count, (), arguments)
+        rate, state = decide(rule, count, state, arguments)
         return factor * rate, state
 
     def first(state: RuleState) -> Any:
@@ -167,13 +172,18 @@ def _scaled(stateless: RateRule, rule: RateRule) -> Functions:
 
 def first_rate(rule: RateRule, state: RuleState) -> Any:
     """The rate to report before the first update: NaN where the rule cannot tell."""
-    return jnp.nan if rule.first is None else rule.first(state)
+    if rule.first is None:
+        return jnp.nan
+    rate = rule.first(state)
+    require_numeric("first rate is a number", rate)
+    return rate
 
 
 def as_rule(value: Factor, name: str) -> RateRule:
     """Makes a number, a `Schedule` or a function of the count a rule without state."""
     if isinstance(value, RateRule):
         return value
+    require_no_lookalike(name, value)
     if isinstance(value, Schedule) or callable(value):
         schedule = as_schedule(value, name)
     else:
