@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import metadata
 from typing import Any
 
 import jax
@@ -275,5 +276,14 @@ def extra(module: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        message = f'this needs {error.name}, which is not installed: pip install "lrax[{name}]"'
+        message = f"this needs {error.name}, which is not installed: {installing(name)}"
         raise ImportError(message) from error
+
+
+def installing(extra: str) -> str:
+    """How to install an extra. The address is the one in `pyproject.toml`, as in README."""
+    urls = dict(line.split(", ") for line in metadata("lrax").get_all("Project-URL") or ())
+    return (
+        f'pip install "lrax[{extra}] @ git+{urls["Repository"]}", or pip install ".[{extra}]" in a'
+        " clone"
+    )

@@ -14,7 +14,7 @@ def datasets(task: str) -> ModuleType:
     try:
         from sklearn import datasets
     except ImportError as error:
-        message = f'`lrax.tasks.{task}` needs scikit-learn: pip install "lrax[demo]"'
+        message = f"`lrax.tasks.{task}` needs scikit-learn: {_require.installing('demo')}"
         raise ImportError(message) from error
     return datasets
 

@@ -102,7 +102,7 @@ class Run:
         """Where the batches come from."""
         return source(self.task.batch)
 
-    def init(self, keys: Keys, params: Params | None = None, state: State | None = None) -> Lane:
+    def init(self, keys: Keys, params: Params = None, state: State = None) -> Lane:
         """The run before its first update.
 
         Args:

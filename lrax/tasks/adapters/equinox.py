@@ -66,7 +66,7 @@ def from_equinox(
       A `lrax.Task`, stateful if the model has a state or arrays that are not trained.
 
     Raises:
-      ImportError: without Equinox, an extra: `pip install "lrax[equinox]"`.
+      ImportError: without Equinox, the extra `lrax[equinox]`.
       ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or nothing to
         train.
       TypeError: if an argument is not as described.

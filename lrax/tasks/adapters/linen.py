@@ -62,7 +62,7 @@ def from_linen(
       A `lrax.Task`, stateful if the model has collections besides `"params"`.
 
     Raises:
-      ImportError: without Flax, an extra: `pip install "lrax[flax]"`.
+      ImportError: without Flax, the extra `lrax[flax]`.
       ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or `batch` is read
         but once and there is no `example`.
       TypeError: if an argument is not as described.

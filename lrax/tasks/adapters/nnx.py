@@ -64,7 +64,7 @@ def from_nnx(
       A `lrax.Task`, stateful if the model has other variables than those.
 
     Raises:
-      ImportError: without Flax, an extra: `pip install "lrax[flax]"`.
+      ImportError: without Flax, the extra `lrax[flax]`.
       ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or nothing to
         train.
       TypeError: if an argument is not as described.
