@@ -250,6 +250,15 @@ def count(name: str, value: Any, low: int, high: int = MOST) -> int:
     return int(value)
 
 
+def fraction(name: str, value: Any) -> float:
+    """Requires a number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        raise TypeError(f"`{name}` must be a number, got {value!r}")
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be between 0 and 1, both excluded, got {value}")
+    return float(value)
+
+
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
     # The value is asked and not the context: under `jax.jit`, a comparison of a concrete JAX array
     # is a tracer too.

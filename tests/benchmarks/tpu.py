@@ -143,7 +143,7 @@ def main(arguments=None):
     parser.add_argument("--lanes", type=int, nargs="+", default=[64, 256, 1024])
     options = parser.parse_args(arguments)
     if not has_compiler():
-        parser.exit(1, 'needs libtpu: the extra `lrax[tpu]`, on Linux for x86-64\n')
+        parser.exit(1, "needs libtpu: the extra `lrax[tpu]`, on Linux for x86-64\n")
 
     print("TPU v5e; the compiler's estimates, and the seconds of compiling as measured here")
     columns = ("Gflop", "GB", "optimal s", "MiB", "compile s")
