@@ -1,4 +1,24 @@
-"""lrax: everything about the learning rate, as pure JAX functions."""
+"""lrax: everything about the learning rate, as pure JAX functions.
+
+`help(lrax.warmup_cosine)` and the like have a formula, when to use it, and an example.
+
+- Schedules: `warmup_cosine`, `wsd`, `cosine`, `one_cycle`, `inverse_sqrt`, `constant` and others
+  make a `Schedule`; `Horizon` counts steps in epochs and tokens.
+- Schedules of schedules: `*`, `+`, `join`, `warmup`, `cooldown`, `clip`, `repeat`, `stack`.
+- The rate: `scale_by_lr` applies a schedule or a rule, `get_lr` and `set_lr` read and set the rate,
+  `scale_by_multipliers` gives layers their own.
+- Rules from feedback: `controllers.plateau`, or a `RateRule` of your own; `schedule * rule`.
+- Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
+  look at it, `every` makes signals that feed back into it.
+- Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
+  `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
+  for Optuna, `Halving` and `Median` stop early.
+- Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
+  `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
+- Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
+- Pictures and errors: `display.schedules` draws, `checks` finds the bad number in a program.
+- Command line: `python -m lrax show`, `python -m lrax sweep`, `python -m lrax demo`.
+"""
 
 import importlib as _importlib
 import typing as _typing

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lrax
+from lrax.cli.main import main
 
 ROOT = Path(lrax.__file__).parent
 FLOORS = ["_require", "display", "schedules", "rate", "probes", "controllers", "lr_free", "theory"]
@@ -112,6 +114,20 @@ assert not xla_bridge.backends_are_initialized()
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "['lrax'] []"
+
+
+def test_the_topics_of_the_package_name_what_there_is(capsys):
+    topics = lrax.__doc__.partition("- ")[2]
+    words = re.findall(r"`([^`]+)`", topics)
+    commands = {word.split()[-1] for word in words if word.startswith("python -m lrax")}
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert commands == set(re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE))
+    names = [word for word in words if re.fullmatch(r"[\w.]+", word)]
+    assert all(get(name) is not None for name in names)
+    # A family stands for its members.
+    assert {name.split(".")[0] for name in names} >= set(QUALIFIED)
+    assert {"Schedule", "scale_by_lr", "train", "sweep", "sweep_over", "confirm"} <= set(names)
 
 
 def test_names_that_load_when_first_used_are_like_the_others():
