@@ -1,8 +1,30 @@
-"""lrax: everything about the learning rate, as pure JAX functions."""
+"""lrax: everything about the learning rate, as pure JAX functions.
 
+`help(lrax.warmup_cosine)` and the like have a formula, when to use it, and an example.
+
+- Schedules: `warmup_cosine`, `wsd`, `cosine`, `one_cycle`, `inverse_sqrt`, `constant` and others
+  make a `Schedule`; `Horizon` counts steps in epochs and tokens.
+- Schedules of schedules: `*`, `+`, `join`, `warmup`, `cooldown`, `clip`, `repeat`, `stack`.
+- The rate: `scale_by_lr` applies a schedule or a rule, `get_lr` and `set_lr` read and set the rate,
+  `scale_by_multipliers` gives layers their own.
+- Rules from feedback: `controllers.plateau`, or a `RateRule` of your own; `schedule * rule`.
+- Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
+  look at it, `every` makes signals that feed back into it.
+- Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
+  `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
+  for Optuna, `Halving` and `Median` stop early.
+- Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
+  `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
+- Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
+- Pictures and errors: `display.schedules` draws, `checks` finds the bad number in a program.
+- Command line: `python -m lrax show`, `python -m lrax sweep`, `python -m lrax demo`.
+"""
+
+import importlib as _importlib
+import typing as _typing
 from importlib.metadata import version as _version
 
-from . import compat, controllers, display, tasks
+from . import compat, controllers, display
 from ._require import checks
 from .rate.access import get_lr, set_lr
 from .rate.multipliers import scale_by_multipliers
@@ -38,24 +60,54 @@ from .schedules.ramps import ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
-from .sweeps.ask_tell import AskTell, Outcome
-from .sweeps.confirm import Confirmation, confirm
-from .sweeps.function import sweep_function
-from .sweeps.grid import log_grid
-from .sweeps.optimum import Optimum
-from .sweeps.points import points, random_points, sobol
-from .sweeps.result import SweepResult
-from .sweeps.rules import Halving, Median
-from .sweeps.statistics import Paired
-from .sweeps.stopping import Evidence, Stopping
-from .sweeps.structural import StructuralResult, sweep_over
-from .sweeps.sweep import sweep
 from .training import monitors
 from .training.batches import minibatches
 from .training.signals import every
 from .training.streams import Stream
 from .training.task import Task
 from .training.train import Trained, train
+
+# For type checkers and editors, which do not run `__getattr__`.
+if _typing.TYPE_CHECKING:
+    from . import sweeps as sweeps, tasks
+    from .sweeps.ask_tell import AskTell, Outcome
+    from .sweeps.confirm import Confirmation, confirm
+    from .sweeps.function import sweep_function
+    from .sweeps.grid import log_grid
+    from .sweeps.optimum import Optimum
+    from .sweeps.points import points, random_points, sobol
+    from .sweeps.result import SweepResult
+    from .sweeps.rules import Halving, Median
+    from .sweeps.statistics import Paired
+    from .sweeps.stopping import Evidence, Stopping
+    from .sweeps.structural import StructuralResult, sweep_over
+    from .sweeps.sweep import sweep
+
+# Sweeps and tasks are loaded when one of their names is first used: they are half of the package,
+# and a training job that takes a schedule from lrax needs none of them.
+_MODULES = {
+    "AskTell": "sweeps.ask_tell",
+    "Confirmation": "sweeps.confirm",
+    "Evidence": "sweeps.stopping",
+    "Halving": "sweeps.rules",
+    "Median": "sweeps.rules",
+    "Optimum": "sweeps.optimum",
+    "Outcome": "sweeps.ask_tell",
+    "Paired": "sweeps.statistics",
+    "Stopping": "sweeps.stopping",
+    "StructuralResult": "sweeps.structural",
+    "SweepResult": "sweeps.result",
+    "confirm": "sweeps.confirm",
+    "log_grid": "sweeps.grid",
+    "points": "sweeps.points",
+    "random_points": "sweeps.points",
+    "sobol": "sweeps.points",
+    "sweep": "sweeps.sweep",
+    "sweep_function": "sweeps.function",
+    "sweep_over": "sweeps.structural",
+    "sweeps": "sweeps",
+    "tasks": "tasks",
+}
 
 __version__ = _version("lrax")
 
@@ -144,3 +196,17 @@ __all__ = [
     "wsd",
     "wsd_s",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = _importlib.import_module(f".{_MODULES[name]}", __name__)
+    if name != _MODULES[name]:  # a name in a module, not a folder
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -10,6 +10,7 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import metadata
 from typing import Any
 
 import jax
@@ -249,6 +250,15 @@ def count(name: str, value: Any, low: int, high: int = MOST) -> int:
     return int(value)
 
 
+def fraction(name: str, value: Any) -> float:
+    """Requires a number strictly between 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        raise TypeError(f"`{name}` must be a number, got {value!r}")
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be between 0 and 1, both excluded, got {value}")
+    return float(value)
+
+
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
     # The value is asked and not the context: under `jax.jit`, a comparison of a concrete JAX array
     # is a tracer too.
@@ -275,5 +285,14 @@ def extra(module: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        message = f'this needs {error.name}, which is not installed: pip install "lrax[{name}]"'
+        message = f"this needs {error.name}, which is not installed: {installing(name)}"
         raise ImportError(message) from error
+
+
+def installing(extra: str) -> str:
+    """How to install an extra. The address is the one in `pyproject.toml`, as in README."""
+    urls = dict(line.split(", ") for line in metadata("lrax").get_all("Project-URL") or ())
+    return (
+        f'pip install "lrax[{extra}] @ git+{urls["Repository"]}", or pip install ".[{extra}]" in a'
+        " clone"
+    )

@@ -1,6 +1,6 @@
 """The programs of a sweep, as the compilers of accelerators take them on a machine without one.
 
-`libtpu` (`pip install "lrax[tpu]"`, on Linux for x86-64) compiles for a TPU. The checks run in a
+`libtpu` (the extra `lrax[tpu]`, on Linux for x86-64) compiles for a TPU. The checks run in a
 process of their own, because a failure of `libtpu` may end it. It uses no device but the CPU.
 """
 
@@ -172,7 +172,7 @@ CHECKS = children.names(globals())
 @pytest.fixture(scope="module")
 def child():
     if not tpu.has_compiler():
-        pytest.skip('needs libtpu: pip install "lrax[tpu]", on Linux for x86-64')
+        pytest.skip("needs libtpu: the extra `lrax[tpu]`, on Linux for x86-64")
     child = children.Children(__file__)
     yield child
     child.close()

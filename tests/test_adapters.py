@@ -627,7 +627,7 @@ def test_what_to_install_is_said(monkeypatch, adapter, module, extra):
     for name in [name for name in sys.modules if name.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Absent(module), *sys.meta_path])
-    with pytest.raises(ImportError, match=rf'needs {module}.*pip install "lrax\[{extra}\]"'):
+    with pytest.raises(ImportError, match=rf'needs {module}.*pip install "lrax\[{extra}\] @'):
         getattr(lrax.tasks, adapter)(None, squared_error, BATCH)
 
 

@@ -234,7 +234,7 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path):
 PROGRAM = """
 import sys
 sys.path[:0] = [{tests!r}]
-import lrax, test_checkpoint
+import lrax.sweeps.engine.loop, test_checkpoint
 lrax.sweeps.engine.loop.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
 result = test_checkpoint.swept(steps=400, checkpoint={path!r})
 result.save({out!r})

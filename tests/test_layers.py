@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lrax
+from lrax.cli.main import main
 
 ROOT = Path(lrax.__file__).parent
 FLOORS = ["_require", "display", "schedules", "rate", "probes", "controllers", "lr_free", "theory"]
@@ -89,20 +91,63 @@ def test_floors_are_all_there_is():
     assert here - {"__init__"} <= set(FLOORS)
 
 
-def test_import_touches_no_device_and_brings_no_package_of_its_own():
-    program = """
+# What a training job that takes a schedule from lrax has no use for. Where JAX or Optax bring one
+# of these themselves, it costs nothing more.
+HEAVY = ["argparse", "asyncio", "concurrent.futures.thread", "doctest", "flax", "equinox", "html"]
+HEAVY += ["jax.extend", "json", "matplotlib", "multiprocessing", "optuna", "orbax", "pandas"]
+HEAVY += ["sklearn", "sqlite3", "subprocess", "tqdm", "unittest", "urllib.request", "xarray"]
+HEAVY += ["lrax.cli", "lrax.compat.torch", "lrax.sweeps", "lrax.tasks"]
+
+
+def test_import_touches_no_device_and_brings_nothing_heavy():
+    program = f"""
 import sys, optax
-before = {name.split(".")[0] for name in sys.modules}
+before = set(sys.modules)
 import lrax
-after = {name.split(".")[0] for name in sys.modules}
-print(sorted(after - before - set(sys.stdlib_module_names)))
+after = set(sys.modules) - before
+packages = {{name.split(".")[0] for name in after}} - {{name.split(".")[0] for name in before}}
+print(sorted(packages - set(sys.stdlib_module_names)), sorted(after & set({HEAVY})))
 from jax._src import xla_bridge
 assert not xla_bridge.backends_are_initialized()
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "['lrax']"
+    assert done.stdout.strip() == "['lrax'] []"
+
+
+def test_the_topics_of_the_package_name_what_there_is(capsys):
+    topics = lrax.__doc__.partition("- ")[2]
+    words = re.findall(r"`([^`]+)`", topics)
+    commands = {word.split()[-1] for word in words if word.startswith("python -m lrax")}
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert commands == set(re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE))
+    names = [word for word in words if re.fullmatch(r"[\w.]+", word)]
+    assert all(get(name) is not None for name in names)
+    # A family stands for its members.
+    assert {name.split(".")[0] for name in names} >= set(QUALIFIED)
+    assert {"Schedule", "scale_by_lr", "train", "sweep", "sweep_over", "confirm"} <= set(names)
+
+
+def test_names_that_load_when_first_used_are_like_the_others():
+    program = """
+import lrax
+assert set(lrax.__all__) <= set(dir(lrax)), "editors complete from `dir`"
+assert "sweep" not in vars(lrax)
+sweep = lrax.sweep
+assert vars(lrax)["sweep"] is sweep, "looked up once"
+from lrax import *
+assert tasks is lrax.tasks and callable(tasks.digits) and AskTell is lrax.AskTell
+try:
+    lrax.swep
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "module 'lrax' has no attribute 'swep'"
 
 
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
@@ -139,7 +184,7 @@ def test_one_name_one_path():
     assert sorted(lrax.__all__) == list(lrax.__all__)
     public = {
         name
-        for name in vars(lrax)
+        for name in dir(lrax)
         if not name.startswith("_") and not inspect.ismodule(getattr(lrax, name))
     }
     assert public == set(PUBLIC)

@@ -256,7 +256,7 @@ def test_without_orbax_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
     with pytest.raises(
         ImportError,
-        match=r'this needs orbax.*, which is not installed: pip install "lrax\[orbax\]"',
+        match=r'this needs orbax.*, which is not installed: pip install "lrax\[orbax\] @',
     ):
         swept(checkpoint=tmp_path / "sweep.orbax", steps=3)
     assert swept(checkpoint=tmp_path / "sweep", steps=3).losses.shape == (3, 2, 3)

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import lrax
+from lrax import _require
 from lrax.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +83,16 @@ def test_how_to_install_is_said_in_one_place():
     for page in PAGES:
         for words in re.findall(r"pip install[^\n]*", page.read_text()):
             assert re.search(r'git\+|"\.\[', words), f"{page}: {words}"
+
+
+def test_every_extra_is_listed():
+    (words,) = re.findall(r"The extras are\n(.*?)\n\n", README, re.DOTALL)
+    assert sorted(re.findall(r"`(\w+)`", words)) == sorted(PROJECT["optional-dependencies"])
+
+
+def test_an_error_says_how_to_install_as_the_page_does():
+    (line,) = re.findall(r"^pip install .*$", README, re.MULTILINE)
+    assert _require.installing("all") == f'{line}, or pip install ".[all]" in a clone'
 
 
 def test_the_logger_of_contributing_logs():

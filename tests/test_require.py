@@ -137,7 +137,7 @@ def test_traced_values_are_checked_only_inside_of_checks():
 def test_a_missing_package_is_named_with_its_extra():
     assert _require.extra("numpy", "plot") is np
     with pytest.raises(
-        ImportError, match=r'this needs no_such_package, .*: pip install "lrax\[plot\]"'
+        ImportError, match=r'this needs no_such_package, .*: pip install "lrax\[plot\] @ git\+https'
     ):
         _require.extra("no_such_package.figure", "plot")
     with pytest.raises(

@@ -921,5 +921,5 @@ def test_without_the_extras_the_error_names_them(monkeypatch):
         ("matplotlib.figure", result.plot, "plot"),
     ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
-        with pytest.raises(ImportError, match=rf'pip install "lrax\[{extra}\]"'):
+        with pytest.raises(ImportError, match=rf'pip install "lrax\[{extra}\] @'):
             ask()

@@ -4,6 +4,7 @@ A new rule gets one entry in `RULES`. Its `make` takes the rule's numbers by key
 laws can trace them.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -291,6 +292,52 @@ def test_products_with_numbers_on_either_side(name):
         np.ones(3) * rule
 
 
+@dataclasses.dataclass(frozen=True)
+class Own(lrax.RateRule):
+    """A rule that is a dataclass of its own."""
+
+    decay: float = 0.5
+
+
+def steady(params):
+    return ()
+
+
+def halved(count, state, **extra):
+    return 0.5, state
+
+
+def twice(count):
+    return 2.0
+
+
+OWN = Own(steady, halved, decay=0.25)
+COSINE = lrax.cosine(0.1, 100)
+WRITTEN = {
+    "cosine(peak=0.1, steps=100, end=0) * controllers.plateau()": COSINE * plateau(),
+    "controllers.plateau(factor=0.5, metric='val_loss') * cosine(peak=0.1, steps=100, end=0)": (
+        plateau(factor=0.5, metric="val_loss", patience=10) * COSINE
+    ),
+    "0.1 * controllers.plateau(patience=2)": 0.1 * plateau(patience=np.float32(2)),
+    "controllers.plateau() * 2": plateau() * jnp.float32(2),
+    "twice * RateRule(init=steady, rate=halved)": twice * lrax.RateRule(steady, halved),
+    "halve() * Own(decay=0.25)": lrax.RateRule(steady, halved, name="halve()") * OWN,
+    "Own(decay=0.25) * 2 * Own(decay=0.25)": OWN * 2 * OWN,
+    "2 * (Own(decay=0.25) * Own(decay=0.25))": 2 * (OWN * OWN),
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_product_reads_as_it_was_written(text):
+    assert repr(WRITTEN[text]) == text
+
+
+def test_a_product_of_traced_numbers_has_a_text():
+    texts = []
+    jax.make_jaxpr(lambda rate: texts.append(repr(rate * plateau(factor=rate))))(0.1)
+    assert texts == ["float32[] * controllers.plateau(factor=float32[])"]
+
+
 def test_a_rule_whose_state_changes_is_refused():
     def grows(count, state, **arguments):
         return 0.1, jnp.concatenate([state, state])
@@ -300,6 +347,102 @@ def test_a_rule_whose_state_changes_is_refused():
         TypeError, match=r"keeps its structure, shapes and dtypes, got float32\[2\]"
     ):
         optimizer.update(PARAMS, optimizer.init(PARAMS))
+
+
+def without_extra(count, state, *, updates, params):
+    return 0.1, state
+
+
+def by_keyword(*, count, state, **extra):
+    return 0.1, state
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ((steady, without_extra), r"`rate` .* \(count, state, \*, .*\), without `\*\*extra`"),
+        ((steady, by_keyword), r"`rate` must be a function of \(count, state, \*, updates"),
+        ((lambda: (), halved), r"`init` must be a function of \(params\), got one of \(\)"),
+        ((steady, halved, lambda: 0.1), r"`first` must be a function of \(state\), got"),
+    ],
+)
+def test_what_a_rules_functions_must_take_is_said_when_it_is_made(functions, message):
+    with pytest.raises(TypeError, match=message):
+        lrax.RateRule(*functions)
+
+
+class Lookalike(NamedTuple):
+    """Has the functions of a rule and is none."""
+
+    init: Callable = steady
+    rate: Callable | None = halved
+    first: Callable | None = None
+
+
+@pytest.mark.parametrize(
+    ("lookalike", "message"),
+    [
+        (Lookalike(rate=None), r"got Lookalike\(.*which lacks `rate`: write `lrax\.RateRule\("),
+        (Lookalike(init=None), "which lacks `init`"),
+        (Lookalike(), r"of another type: write `lrax\.RateRule\(rule\.init, rule\.rate\)`"),
+        (optax.scale(1.0), "which lacks `rate`"),
+    ],
+)
+def test_what_a_rule_of_another_type_lacks_is_said(lookalike, message):
+    with pytest.raises(TypeError, match=rf"`learning_rate` must be an `lrax.RateRule`.*{message}"):
+        lrax.scale_by_lr(lookalike)
+
+
+def test_a_function_of_the_count_may_have_an_init_of_its_own():
+    class Decay:
+        def init(self):
+            return 0.1
+
+        def __call__(self, count):
+            return 0.5
+
+    assert float(lrax.get_lr(lrax.scale_by_lr(Decay()).init(PARAMS))) == 0.5
+
+
+def follows(count, state, *, loss, **extra):
+    return loss, state
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lrax.RateRule(steady, lambda *_, **__: 0.1), "`learning_rate` .* returns the rate and"),
+        (lrax.RateRule(steady, lambda *_, **__: ("a", ())), "`learning_rate` .* rate is a number"),
+        (lrax.RateRule(steady, lambda *_, **__: (None, ())), "`learning_rate` .* is a number"),
+        (lrax.RateRule(steady, lambda *_, **__: (0.1, "a")), "`learning_rate` .* of arrays, got"),
+        (lrax.RateRule(lambda _: "a", halved), "`learning_rate` .* pytree of arrays, got 'a'"),
+        (lrax.RateRule(steady, halved, lambda _: "a"), "`learning_rate` .* a number, got 'a'"),
+        (lrax.RateRule(steady, follows), "`loss` must be given to `update`"),
+    ],
+)
+@pytest.mark.parametrize("factor", [None, 1.0, OWN])
+def test_what_a_rule_must_return_is_said_at_the_first_update(rule, message, factor):
+    optimizer = lrax.scale_by_lr(rule if factor is None else factor * rule)
+
+    def first_update():
+        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+
+    with pytest.raises(TypeError, match=message):
+        first_update()
+    with pytest.raises(TypeError, match=message):
+        jax.jit(first_update)()
+
+
+def test_a_state_of_another_rule_is_named():
+    own = lrax.scale_by_lr(plateau())
+    state = lrax.scale_by_lr(lrax.RateRule(lambda _: jnp.ones(2), halved)).init(PARAMS)
+    message = r"`state` must be of .* controllers\.plateau\(\), whose .*, got float32\[2\]"
+    with pytest.raises(TypeError, match=message):
+        own.update(PARAMS, state, PARAMS, value=1.0)
+    broken = lrax.scale_by_lr(lrax.RateRule(steady, lambda *_, **__: (1 / 0, ())))
+    state = broken.init(PARAMS)
+    with pytest.raises(ZeroDivisionError):  # an error of the rule itself stays
+        broken.update(PARAMS, state)
 
 
 def test_a_rule_of_several_rates_is_refused():
@@ -329,6 +472,8 @@ def test_a_rule_sees_its_own_group_alone():
 def test_a_rule_is_made_of_functions(functions, name):
     with pytest.raises(TypeError, match=f"`{name}` must be a function, got"):
         lrax.RateRule(*functions)
+    with pytest.raises(TypeError, match="`name` must be a str, got 3"):
+        lrax.RateRule(steady, halved, name=3)
 
 
 def test_a_rule_in_the_place_of_a_rate_is_explained():

@@ -138,3 +138,37 @@ def test_a_rule_is_checked():
     for stop in (3, "halving", lrax.Halving):
         with pytest.raises((TypeError, ValueError), match="`stop` must be "):
             swept(stop=stop)
+
+
+class Seeing:
+    """Stops nothing and keeps what it was shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __repr__(self):
+        return "Seeing()"
+
+    def looks(self, steps):
+        return (7, 10)
+
+    def keep(self, record):
+        self.seen.append(record)
+        return record.alive
+
+
+def test_a_rule_knows_which_update_a_column_belongs_to():
+    rule = Seeing()
+    short = dict(steps=12, monitors=[lrax.monitors.grad_norm])
+    whole = swept(**short, stop=None)
+    swept(**short, stop=rule, loss_every=4, record_every=3)
+    assert [record.done for record in rule.seen] == [7, 10]
+    for record in rule.seen:
+        assert (record.loss_every, record.record_every) == (4, 3)
+        losses, norms = whole.losses[..., :: record.loss_every], whole.monitors["grad_norm"]
+        at = record.losses.shape[-1]
+        assert at == -(-record.done // 4)
+        np.testing.assert_allclose(record.losses, losses[..., :at], rtol=1e-5)
+        at = record.monitors["grad_norm"].shape[-1]
+        norms = norms[..., :: record.record_every][..., :at]
+        np.testing.assert_allclose(record.monitors["grad_norm"], norms, rtol=1e-4)

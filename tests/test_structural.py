@@ -10,6 +10,7 @@ import pytest
 from jax import numpy as jnp
 
 import lrax
+from lrax.sweeps import structural
 from lrax.sweeps.structural import product
 
 RATES = {"learning_rate": [0.01, 0.1, 1e6]}
@@ -183,7 +184,7 @@ def test_when_everything_diverges_there_is_no_best():
 
 
 def interrupting(monkeypatch, at, how):
-    whole, calls = lrax.sweeps.structural.sweep, []
+    whole, calls = structural.sweep, []
 
     def sweep(*args, **kwargs):
         calls.append(0)
@@ -194,7 +195,7 @@ def interrupting(monkeypatch, at, how):
             return dataclasses.replace(result, status=np.full(result.status.shape, "interrupted"))
         return result
 
-    monkeypatch.setattr(lrax.sweeps.structural, "sweep", sweep)
+    monkeypatch.setattr(structural, "sweep", sweep)
 
 
 @pytest.mark.parametrize(("how", "kept"), [("raised", 1), ("returned", 2)])

@@ -385,7 +385,7 @@ def test_without_scikit_learn(build, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(
         ImportError,
-        match=rf'`lrax.tasks.{build.__name__}` needs scikit-learn: pip install "lrax\[demo',
+        match=rf'`lrax.tasks.{build.__name__}` needs scikit-learn: pip install "lrax\[demo\] @ git\+',
     ):
         build()
 

@@ -155,6 +155,82 @@ def test_state_that_is_a_pair_is_not_taken_for_state_and_aux():
     assert [float(part) for part in trained.state] == [3.0, 6.0]
 
 
+def pair_task(stateful):
+    """Parameters that are a pair, with a state that is one of the same structure, or without."""
+
+    def loss(params, batch):
+        return jnp.mean((params[0] * batch["x"][:, 0] + params[1] - batch["y"]) ** 2)
+
+    def with_state(params, state, batch):
+        return loss(params, batch), (state[0] + 1, state[1])
+
+    pair = lambda key: (jax.random.normal(key), jnp.zeros(()))
+    init = (lambda key: (pair(key), pair(key))) if stateful else pair
+    chosen = with_state if stateful else loss
+    return problems.regression(init=init, loss=chosen, evaluate=None, stateful=stateful)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_parameters_that_are_a_pair_are_no_parameters_and_state(stateful):
+    task = pair_task(stateful)
+    key = jax.random.key(0)  # that of a sweep with one seed
+    start = (np.float32(2.0), np.float32(0.5))
+    trained = lrax.train(task, optax.sgd, steps=3, params=start)(0.01, key)
+    result = lrax.sweep(task, optax.sgd, [0.01], steps=3, params=start)
+    batch = task.batch.at(0, jax.random.split(key, 3)[1])
+    first = float(jnp.mean((2.0 * batch["x"][:, 0] + 0.5 - batch["y"]) ** 2))
+    assert float(trained.losses[0]) == pytest.approx(first, rel=1e-5)
+    np.testing.assert_allclose(result.losses[0, 0], trained.losses, rtol=1e-5)
+    if stateful:  # the state starts as `init` makes it, or as it is given
+        made = task.init(jax.random.split(key, 3)[0])[1]
+        assert float(trained.state[0]) == pytest.approx(float(made[0]) + 3)
+        both = lrax.train(task, optax.sgd, steps=3, params=(start, start))(0.01, key)
+        np.testing.assert_allclose(both.losses, trained.losses)
+        assert both.state[0] == 5.0
+        both = lrax.sweep(task, optax.sgd, [0.01], steps=3, params=(start, start))
+        assert both.best.state[0] == 5.0
+
+
+def test_parameters_of_another_structure_are_named():
+    train = lrax.train(problems.regression(), optax.sgd, steps=1, params={"w": np.zeros(3)})
+    with pytest.raises(ValueError, match="`params` must have the structure of the task's"):
+        train(0.1, KEY)
+
+
+def with_a_count(key):
+    return problems.init(key), {"count": jnp.zeros((), jnp.int32)}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        problems.squared_error,
+        lambda params, batch: problems.squared_error(params[0], batch),
+        lambda params, batch: (problems.squared_error(params[0], batch), params[1]),
+    ],
+    ids=["in the loss", "in its gradient", "with the state as aux"],
+)
+def test_a_state_that_was_not_announced_is_named(loss):
+    task = problems.regression(init=with_a_count, loss=loss, evaluate=None)
+    for run in (
+        lambda: lrax.train(task, optax.sgd, steps=1)(0.1, KEY),
+        lambda: lrax.sweep(task, optax.sgd, [0.1], steps=1),
+    ):
+        with pytest.raises(Exception, match=r".") as raised:
+            run()
+        notes = "".join(raised.value.__notes__)
+        assert notes.count("give the `lrax.Task` the argument `stateful=True`") == 1
+
+
+def test_an_error_of_other_parameters_gets_no_such_note():
+    def loss(params, batch):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        lrax.train(problems.regression(loss=loss), optax.sgd, steps=1)(0.1, KEY)
+    assert "stateful" not in "".join(getattr(raised.value, "__notes__", ()))
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from ..rate.rule import RateRule, one_rate
+from .calls import call_text
 from .measurements import is_new, measured
 
 Params = Any
@@ -141,7 +142,9 @@ def plateau(
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)
 
-    return RateRule(init, rate, first=lambda state: state.scale)
+    words = {"metric": metric, "mode": mode, "counting": counting, "nan": nan}
+    name = call_text("controllers.plateau", plateau, {**numbers, **words})
+    return RateRule(init, rate, first=lambda state: state.scale, name=name)
 
 
 def _after(

@@ -10,14 +10,17 @@ import numpy as np
 from jax import numpy as jnp
 
 from .. import _require
-from ..schedules.schedule import Schedule, as_schedule
+from ..schedules.builders import name_of
+from ..schedules.schedule import Schedule, as_schedule, leaf_text
+from .protocol import decide, require_no_lookalike, require_numeric, require_takes
 
 Params = Any
 RuleState = Any
+Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]  # as in `RateRule`
 Factor = Any  # a RateRule, a Schedule, a number, or a function of the count
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class RateRule:
     r"""A rule that decides the learning rate of every update, with a state of its own.
 
@@ -45,15 +48,19 @@ class RateRule:
         their names.
       first: Function of the state that returns the rate to report before the first update. Without
         it, that rate is NaN.
+      name: How the rule is printed, such as "halve(above=1.0)". Without it, it is printed by the
+        names of its functions. A product is printed as it is written.
 
     Raises:
-      TypeError: if one of the three is not a function.
+      TypeError: if one of the three is not a function of these arguments, or `name` is no str.
 
     Example:
       >>> def rate(count, scale, *, value, **extra):
       ...     scale = jnp.where(value > 1.0, scale / 2, scale)
       ...     return scale, scale
-      >>> halve = lrax.RateRule(init=lambda params: jnp.float32(1.0), rate=rate)
+      >>> halve = lrax.RateRule(init=lambda params: jnp.float32(1.0), rate=rate, name="halve")
+      >>> 0.1 * halve
+      0.1 * halve
       >>> optimizer = lrax.scale_by_lr(0.1 * halve)
       >>> state = optimizer.init(jnp.zeros(2))
       >>> updates, state = optimizer.update(jnp.ones(2), state, value=3.0)
@@ -61,9 +68,11 @@ class RateRule:
       0.05
     """
 
-    init: Callable[[Params], RuleState]
-    rate: Callable[..., tuple[Any, RuleState]]
-    first: Callable[[RuleState], Any] | None = None
+    # A dataclass that inherits from this one prints the fields of its own, not the functions.
+    init: Callable[[Params], RuleState] = dataclasses.field(repr=False)
+    rate: Callable[..., tuple[Any, RuleState]] = dataclasses.field(repr=False)
+    first: Callable[[RuleState], Any] | None = dataclasses.field(default=None, repr=False)
+    name: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
     __array_ufunc__ = None  # so that `np.float32(2) * rule` comes to `__rmul__`
 
@@ -72,6 +81,19 @@ class RateRule:
             function = getattr(self, name)
             if not callable(function) and not (name == "first" and function is None):
                 raise TypeError(f"`{name}` must be a function, got {function!r}")
+        for name in ("init", "rate", "first"):
+            function = getattr(self, name)
+            if function is not None:
+                require_takes(name, function)
+        if self.name is not None and not isinstance(self.name, str):
+            raise TypeError(f"`name` must be a str, got {self.name!r}")
+
+    def __repr__(self) -> str:
+        if self.name is not None:
+            return self.name
+        functions = {name: getattr(self, name) for name in ("init", "rate", "first")}
+        parts = [f"{name}={name_of(function)}" for name, function in functions.items() if function]
+        return f"RateRule({', '.join(parts)})"
 
     def __mul__(self, other: Factor) -> "RateRule":
         return product(self, other) if _is_factor(other) else NotImplemented
@@ -91,46 +113,77 @@ def product(left: Factor, right: Factor) -> RateRule:
                 " lrax.scale_by_lr(rule))`, and not by `optax.adam(rule)`."
             )
     if not isinstance(left, RateRule):
-        return _scaled(as_rule(left, "left"), as_rule(right, "right"))
-    if not isinstance(right, RateRule):
-        return _scaled(as_rule(right, "right"), left)
+        functions = _scaled(as_rule(left, "left"), as_rule(right, "right"))
+    elif not isinstance(right, RateRule):
+        functions = _scaled(as_rule(right, "right"), left)
+    else:
+        functions = _both(left, right)
+    return _Product(*functions, factors=(left, right))
 
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class _Product(RateRule):
+    """A product, which is printed as it was written."""
+
+    # Kept as they came. They are printed when asked, because a rule may be built at every trace.
+    factors: tuple[Factor, ...] = dataclasses.field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        left, right = self.factors
+        return f"{_factor_text(left)} * {_factor_text(right, nested=True)}"
+
+
+def _factor_text(factor: Factor, *, nested: bool = False) -> str:
+    if isinstance(factor, RateRule):
+        # Of `a * (b * c)` the state is `(a, (b, c))`, so the brackets are part of what was written.
+        return f"({factor!r})" if nested and isinstance(factor, _Product) else repr(factor)
+    if isinstance(factor, Schedule) or not callable(factor):
+        return leaf_text(factor)
+    return name_of(factor)
+
+
+def _both(left: RateRule, right: RateRule) -> Functions:
     def init(params: Params) -> RuleState:
         return left.init(params), right.init(params)
 
     def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
-        left_rate, left_state = left.rate(count, state[0], **arguments)
-        right_rate, right_state = right.rate(count, state[1], **arguments)
+        left_rate, left_state = decide(left, count, state[0], arguments)
+        right_rate, right_state = decide(right, count, state[1], arguments)
         return left_rate * right_rate, (left_state, right_state)
 
     def first(state: RuleState) -> Any:
         return first_rate(left, state[0]) * first_rate(right, state[1])
 
-    return RateRule(init, rate, first)
+    return init, rate, first
 
 
-def _scaled(stateless: RateRule, rule: RateRule) -> RateRule:
+def _scaled(stateless: RateRule, rule: RateRule) -> Functions:
     # The state is the rule's own, so that a checkpoint goes from one schedule to another.
     def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
-        factor, _ = stateless.rate(count, (), **arguments)
-        rate, state = rule.rate(count, state, **arguments)
+        factor, _ = decide(stateless, count, (), arguments)
+        rate, state = decide(rule, count, state, arguments)
         return factor * rate, state
 
     def first(state: RuleState) -> Any:
         return first_rate(stateless, ()) * first_rate(rule, state)
 
-    return RateRule(rule.init, rate, first)
+    return rule.init, rate, first
 
 
 def first_rate(rule: RateRule, state: RuleState) -> Any:
     """The rate to report before the first update: NaN where the rule cannot tell."""
-    return jnp.nan if rule.first is None else rule.first(state)
+    if rule.first is None:
+        return jnp.nan
+    rate = rule.first(state)
+    require_numeric("first rate is a number", rate)
+    return rate
 
 
 def as_rule(value: Factor, name: str) -> RateRule:
     """Makes a number, a `Schedule` or a function of the count a rule without state."""
     if isinstance(value, RateRule):
         return value
+    require_no_lookalike(name, value)
     if isinstance(value, Schedule) or callable(value):
         schedule = as_schedule(value, name)
     else:

@@ -9,6 +9,7 @@ from jax import numpy as jnp
 from .. import _require
 from ..schedules.schedule import Schedule
 from .access import get_lr as get_lr, set_lr as set_lr
+from .protocol import decide, described, require_numeric
 from .rule import RateRule, as_rule, first_rate, one_rate
 
 RuleState = Any
@@ -62,8 +63,9 @@ def scale_by_lr(
     Raises:
       ValueError: if a known rate is negative, infinite or NaN, or a rate is no scalar. The shape of
         a number is checked here, the shape of a rule's rate by `init` and `update`.
-      TypeError: if `learning_rate` is none of the four, `flip_sign` is no bool, or the state of a
-        rule changes its structure, a shape or a dtype.
+      TypeError: if `learning_rate` is none of the four, `flip_sign` is no bool, the state of a
+        rule changes its structure, a shape or a dtype, `update` was given a state of another rule,
+        or not an argument that the rule asks for.
 
     Example:
       >>> schedule = lrax.warmup_cosine(peak=0.1, steps=100, warmup=10)
@@ -89,9 +91,8 @@ def scale_by_lr(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, ScaleByLrState]:
-        decided, new_rule = rule.rate(
-            state.count, state.rule, updates=updates, params=params, **extra_args
-        )
+        arguments = {"updates": updates, "params": params, **extra_args}
+        decided, new_rule = decide(rule, state.count, state.rule, arguments)
         rate = one_rate(jnp.where(state.held, state.learning_rate, _scalar(decided)))
         step = -rate if flip_sign else rate
         updates = jax.tree.map(lambda update: step.astype(update.dtype) * update, updates)
@@ -107,6 +108,7 @@ def _scalar(rate: Any) -> jax.Array:
 
 
 def _owned(leaf: Any) -> jax.Array:
+    require_numeric("state is a pytree of arrays", leaf)
     # A copy, because the first rate may be an array of the rule's state, and a buffer that a state
     # holds twice cannot be donated. The dtype is given, because a weak type in the first state
     # would cost a second compilation after the first update.
@@ -114,15 +116,13 @@ def _owned(leaf: Any) -> jax.Array:
 
 
 def _stable(old: RuleState, new: RuleState) -> RuleState:
+    for leaf in jax.tree.leaves(new):
+        require_numeric("state is a pytree of arrays", leaf)
     new = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), new)
-    before, after = (jax.tree.map(_described, state) for state in (old, new))
+    before, after = (jax.tree.map(described, state) for state in (old, new))
     if before != after:
         raise TypeError(
             "`learning_rate` must be a rule whose state keeps its structure, shapes and dtypes,"
             f" got {after} after {before}"
         )
     return new
-
-
-def _described(leaf: Any) -> str:
-    return f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"

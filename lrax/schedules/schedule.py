@@ -207,9 +207,11 @@ class Schedule:
         declaration = builders.declared(self.formula)
         shown = self._shown()
         arguments, keywords = _arguments(declaration.build, shown) if declaration else ((), shown)
-        parts = [_text(value) for value in arguments]
+        parts = [leaf_text(value) for value in arguments]
         # None is the default of every argument that may be left out.
-        parts += [f"{name}={_text(value)}" for name, value in keywords.items() if value is not None]
+        parts += [
+            f"{name}={leaf_text(value)}" for name, value in keywords.items() if value is not None
+        ]
         return f"{builders.name_of(self.formula)}({', '.join(parts)})"
 
     def _shown(self) -> dict[str, Any]:
@@ -403,10 +405,10 @@ def _arguments(
     return tuple(value for name in positional for value in keywords.pop(name)), keywords
 
 
-def _text(value: Any) -> str:
+def leaf_text(value: Any) -> str:
     """A leaf as one would type it; `float32[8]` for a tracer, or for an array too long to read."""
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(map(leaf_text, value))}]"
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         if isinstance(value, Tracer) or value.size > 64:
             # In the program every float has this type, also one that NumPy still holds as float64.

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _require
-from ..tasks.splits import fraction
 from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics
@@ -96,7 +95,7 @@ def confirm(
     """
     if not isinstance(result, SweepResult):
         raise TypeError(f"`result` must be a SweepResult, got {type(result).__name__}")
-    fraction("confidence", confidence)  # before the work, not after it
+    _require.fraction("confidence", confidence)  # before the work, not after it
     top = _require.count("top", top, 1)
     if not result.has_losses:
         raise ValueError(

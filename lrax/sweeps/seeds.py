@@ -8,7 +8,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from .. import _require
-from ..training.run import Params, initial, split
+from ..training.run import Params, State, as_start, initial, split
 from ..training.task import Task
 
 Seeds = int | Sequence[int] | jax.Array
@@ -48,39 +48,38 @@ def folded(bits: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(jax.random.key_data(keys))
 
 
-def as_given(task: Task, params: Any, seeds: int) -> Params:
-    """Parameters to start from, their leaves with the seeds in front.
+def as_given(task: Task, params: Any, seeds: int) -> tuple[Params, State | None]:
+    """Parameters and the state to start from, their leaves with the seeds in front.
 
     Args:
       task: The task.
       params: Parameters, or (params, state) for a stateful task. Their leaves have the shapes of
         `init`, or an axis of seeds before these.
       seeds: How many seeds.
+
+    Returns:
+      The pair of both; the state is None where parameters alone are given.
     """
     params_like, state_like = jax.eval_shape(lambda: initial(task, split(jax.random.key(0))))
-    like = params_like
-    structure = jax.tree.structure(params)
-    if task.stateful and structure == jax.tree.structure((params_like, state_like)):
-        like = params_like, state_like
-    if structure != jax.tree.structure(like):
-        raise ValueError(
-            f"`params` must have the structure of the task's, {jax.tree.structure(like)}, got"
-            f" {structure}"
-        )
+    params, state = as_start(params, params_like, state_like)
 
     def spread(path: Any, leaf: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         array = np.asarray(leaf)
         if array.shape == shape.shape:
             array = np.broadcast_to(array, (seeds, *shape.shape))
         elif array.shape != (seeds, *shape.shape):
-            name = jax.tree_util.keystr(path)
+            # Of the pair of both, the state's path is told by its index, as callers give it.
+            name = jax.tree_util.keystr(path if state is not None else path[1:])
             raise ValueError(
                 f"`params{name}` must be of shape {shape.shape}, or {(seeds, *shape.shape)} with"
                 f" the {seeds} seeds in front, got {array.shape}"
             )
         return array.astype(shape.dtype, copy=False)
 
-    return jax.tree_util.tree_map_with_path(spread, params, like)
+    given = params, state
+    return jax.tree_util.tree_map_with_path(
+        spread, given, (params_like, None if state is None else state_like)
+    )
 
 
 def _of_keys(keys: jax.Array) -> tuple[list[str], np.ndarray]:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _require
-from ..tasks.splits import fraction
 
 # Up to this number of seeds all 65536 choices of signs are tried; beyond, that many are drawn.
 EXACT_SEEDS = 16
@@ -43,7 +42,7 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
     """
     from scipy import stats
 
-    fraction("confidence", confidence)
+    _require.fraction("confidence", confidence)
     n = _replicated(scores)
     if not np.all(np.isfinite(scores[reference])):
         raise ValueError(f"`reference` must be a point without a diverged lane, got {reference}")
@@ -172,7 +171,7 @@ def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.
     """
     from scipy import stats
 
-    fraction("confidence", confidence)
+    _require.fraction("confidence", confidence)
     n = _replicated(values)
     finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
     mean = finite.mean(axis=1)

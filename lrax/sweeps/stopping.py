@@ -21,12 +21,14 @@ class Evidence(NamedTuple):
     Arrays have all points of the grid, stopped ones included; `alive` tells them apart.
 
     Attributes:
-      losses: Training losses up to now, `[points, seeds, done]`, or fewer where the sweep thins
-        them; NaN after a point was stopped.
+      losses: Training losses up to now, `[points, seeds, records]`, each of the parameters before
+        its update: column `i` belongs to the update `i * loss_every`, so there are `done` columns
+        unless the sweep thins them. NaN after a point was stopped.
       objective: What ranks the points, lower is better, `[points, seeds, times]`: all evaluations
         of the objective up to now, with a sign; equal to `losses` for the training loss.
       hyperparams: `{name: [points]}`; on an axis of choices the index of the choice.
-      monitors: `{name: [points, seeds, records]}`.
+      monitors: `{name: [points, seeds, records]}`; column `i` belongs to the update
+        `i * record_every`.
       done: Updates made.
       steps: Updates of the whole sweep.
       alive: Which points are still trained, `[points]`.
@@ -36,6 +38,8 @@ class Evidence(NamedTuple):
         schedule, as in `rates = lambda learning_rate: lrax.cosine(learning_rate, 1000)`. `None`
         for a rule without it.
       choices: Names of the hyperparameters that are axes of choices, without an order.
+      loss_every: Updates from one column of `losses` to the next, as in `lrax.sweep`.
+      record_every: Updates from one record of the monitors to the next, as in `lrax.sweep`.
     """
 
     losses: Curves
@@ -48,6 +52,8 @@ class Evidence(NamedTuple):
     look: int
     rates: np.ndarray | None = None
     choices: tuple[str, ...] = ()
+    loss_every: int = 1
+    record_every: int = 1
 
 
 @runtime_checkable

@@ -45,7 +45,7 @@ def digits(
       [batch_size]}`, with pixels from 0 to 1. `evaluate` gives `{"val_loss", "val_accuracy"}`.
 
     Raises:
-      ImportError: without scikit-learn, an extra: `pip install "lrax[demo]"`.
+      ImportError: without scikit-learn, the extra `lrax[demo]`.
       ValueError: if `model` is another word or a number is out of its range.
       TypeError: if an argument is not of its type.
 

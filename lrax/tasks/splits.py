@@ -2,7 +2,6 @@
 
 import math
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -14,18 +13,9 @@ def datasets(task: str) -> ModuleType:
     try:
         from sklearn import datasets
     except ImportError as error:
-        message = f'`lrax.tasks.{task}` needs scikit-learn: pip install "lrax[demo]"'
+        message = f"`lrax.tasks.{task}` needs scikit-learn: {_require.installing('demo')}"
         raise ImportError(message) from error
     return datasets
-
-
-def fraction(name: str, value: Any) -> float:
-    """Requires a number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
-        raise TypeError(f"`{name}` must be a number, got {value!r}")
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must be between 0 and 1, both excluded, got {value}")
-    return float(value)
 
 
 def split(
@@ -37,7 +27,7 @@ def split(
     """
     from sklearn.model_selection import train_test_split
 
-    held_out = fraction("held_out", held_out)
+    held_out = _require.fraction("held_out", held_out)
     seed = _require.count("seed", seed, 0, 2**32 - 1)  # NumPy's limit
     # R^2 needs two held-out examples; a split by label needs one of each label on either side.
     fewest = 2 if labels is None else len(np.unique(labels))

@@ -35,7 +35,7 @@ def diabetes(
       `{"val_loss", "val_r2"}`; the loss of the best constant is about 1.
 
     Raises:
-      ImportError: without scikit-learn, an extra: `pip install "lrax[demo]"`.
+      ImportError: without scikit-learn, the extra `lrax[demo]`.
       ValueError: if a number is out of its range.
       TypeError: if an argument is not of its type.
 

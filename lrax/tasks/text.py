@@ -14,7 +14,6 @@ from .. import _require
 from ..training.task import Task
 from .losses import cross_entropy, evaluate_language, init
 from .networks import Transformer
-from .splits import fraction
 
 # Large modules that Python has under these paths from 3.11 to 3.14. An absent one is skipped.
 _MODULES = [
@@ -100,7 +99,7 @@ def char_lm(
     if width % heads:
         raise ValueError(f"`width` must be a multiple of `heads`, got {width} and {heads}")
     tokens = _tokens(_require.count("characters", characters, 1))
-    end = round(len(tokens) * (1 - fraction("held_out", held_out)))
+    end = round(len(tokens) * (1 - _require.fraction("held_out", held_out)))
     train, rest = tokens[:end], tokens[end:]
     if min(len(train), len(rest)) <= context:
         raise ValueError(

@@ -4,9 +4,10 @@ This is the only definition of a training step. `lrax.train`, sweeps and finders
 looks at a run is a monitor (a function of a `Step`); what feeds back into it is a signal.
 """
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -101,23 +102,23 @@ class Run:
         """Where the batches come from."""
         return source(self.task.batch)
 
-    def init(self, keys: Keys, start: Params | None = None) -> Lane:
+    def init(self, keys: Keys, params: Params = None, state: State = None) -> Lane:
         """The run before its first update.
 
         Args:
           keys: The run's keys.
-          start: Parameters to start from, or (params, state) for a stateful task; by default those
-            of the task's `init`, whose state also stands where parameters alone are given.
+          params: Parameters to start from; by default those of the task's `init`.
+          state: The model's state to start from, for a stateful task; by default that of `init`.
         """
-        if start is None:
+        if params is None:
             params, state = initial(self.task, keys)
-        elif self.task.stateful:
-            is_pair = isinstance(start, tuple) and len(start) == 2
-            params, state = start if is_pair else (start, initial(self.task, keys)[1])
-        else:
-            params, state = start, None
-        signals = {name: unmeasured(signal, params, state) for name, signal in self.signals.items()}
-        return Lane(params, state, self.optimizer.init(params), signals)
+        elif self.task.stateful and state is None:
+            state = initial(self.task, keys)[1]
+        with _hint_of_a_state(self.task, params):
+            signals = {
+                name: unmeasured(signal, params, state) for name, signal in self.signals.items()
+            }
+            return Lane(params, state, self.optimizer.init(params), signals)
 
     def step(self, lane: Lane, index: jax.Array, row: Any, keys: Keys) -> tuple[Lane, Step]:
         """One update.
@@ -129,6 +130,10 @@ class Run:
           row: What was drawn ahead for this update: see `Source`.
           keys: The run's keys.
         """
+        with _hint_of_a_state(self.task, lane.params):
+            return self._step(lane, index, row, keys)
+
+    def _step(self, lane: Lane, index: jax.Array, row: Any, keys: Keys) -> tuple[Lane, Step]:
         key = jax.random.fold_in(keys.loss, index)
         batch = self.source.batch(index, row, keys.data)
         signals = refreshed(self.signals, lane.signals, index, lane.params, lane.state)
@@ -224,6 +229,43 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
             f"`init` of a stateful task must return (params, state), got {type(params).__name__}"
         )
     return params
+
+
+def as_start(
+    given: Any, params_like: Params, state_like: State | None
+) -> tuple[Params, State | None]:
+    """What a run starts from: parameters, and the state where (params, state) was given.
+
+    Parameters may be a pair themselves, so the structure of what `init` returns tells the two.
+
+    Args:
+      given: What a caller calls `params`.
+      params_like: The parameters that `init` returns, or their shapes.
+      state_like: The state beside them; None for a task that is not stateful.
+    """
+    structure = jax.tree.structure(given)
+    if state_like is not None and structure == jax.tree.structure((params_like, state_like)):
+        return given
+    if structure != jax.tree.structure(params_like):
+        raise ValueError(
+            f"`params` must have the structure of the task's, {jax.tree.structure(params_like)},"
+            f" got {structure}"
+        )
+    return given, None
+
+
+@contextlib.contextmanager
+def _hint_of_a_state(task: Task, params: Params) -> Iterator[None]:
+    """Errors say so if `init` may have returned (params, state) and the task is not stateful."""
+    try:
+        yield
+    except Exception as error:
+        if not task.stateful and type(params) is tuple and len(params) == 2:
+            error.add_note(
+                "`init` of the task returned a pair, which is taken for the parameters. If it is"
+                " (params, state), give the `lrax.Task` the argument `stateful=True`."
+            )
+        raise
 
 
 def _taking(function: Callable[[Params], Any], extra: Mapping[str, Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from .. import _require
 from .batches import source
 from .monitors import Monitor, as_monitors, measured
 from .optimizer import Optimizer, first_parameter, parameters
-from .run import Hyperparams, Lane, Params, State, TaskLike, bound, split
+from .run import Hyperparams, Keys, Lane, Params, State, TaskLike, as_start, bound, initial, split
 from .signals import Every, as_signals
 from .task import Task
 
@@ -73,14 +73,16 @@ def train(
       record_every: Updates between two calls of the monitors, at least 1.
       signals: `{name: lrax.every(n, function)}`, what is measured on a cadence and handed to the
         optimizer's `update` by name.
-      params: Parameters to start from, or (params, state), in place of the task's `init`.
+      params: Parameters to start from, or (params, state) for a stateful task, in place of what
+        the task's `init` returns, and of the same structure.
 
     Returns:
       `train(hyperparams, key) -> Trained`. `hyperparams` is a dict by the names of the optimizer's
       (and the task function's) arguments, or a number for the optimizer's first.
 
     Raises:
-      ValueError: if `steps` or `record_every` is below 1, or a signal has a reserved name.
+      ValueError: if `steps` or `record_every` is below 1, a signal has a reserved name, or `params`
+        is of another structure than what `init` returns.
       TypeError: if an argument is not as described.
 
     Example:
@@ -107,7 +109,7 @@ def train(
         this = bound(task, optimizer, hyperparams, measurements)
         _check_drawn(this.task)
         keys = split(_checked_key(key))
-        lane = this.init(keys, params)
+        lane = this.init(keys, *_start(this.task, keys, params))
 
         def update(lane: Lane, xs: Any) -> Any:
             index, row = xs
@@ -124,6 +126,14 @@ def train(
         )
 
     return run
+
+
+def _start(task: Task, keys: Keys, given: Any) -> tuple[Params | None, State | None]:
+    """Parameters and the state to start from, None where `init` is to make them."""
+    if given is None:
+        return None, None
+    params_like, state_like = jax.eval_shape(lambda: initial(task, keys))
+    return as_start(given, params_like, state_like)
 
 
 def _check_drawn(task: Task) -> None:

@@ -1,6 +1,6 @@
 """What a sweep costs on a TPU, by its compiler's estimate: `python -m tests.benchmarks.tpu`.
 
-No TPU is needed: `libtpu` (`pip install "lrax[tpu]"`, on Linux for x86-64) compiles for one on any
+No TPU is needed: `libtpu` (the extra `lrax[tpu]`, on Linux for x86-64) compiles for one on any
 machine. All figures but the seconds of compiling are the compiler's estimates, not measurements. It
 counts a loop's body once, so flops and bytes are about those of one update, with what a call does
 before and after its updates; bytes include what moves within the chip. `optimal` is the compiler's
@@ -143,7 +143,7 @@ def main(arguments=None):
     parser.add_argument("--lanes", type=int, nargs="+", default=[64, 256, 1024])
     options = parser.parse_args(arguments)
     if not has_compiler():
-        parser.exit(1, 'needs libtpu: pip install "lrax[tpu]", on Linux for x86-64\n')
+        parser.exit(1, "needs libtpu: the extra `lrax[tpu]`, on Linux for x86-64\n")
 
     print("TPU v5e; the compiler's estimates, and the seconds of compiling as measured here")
     columns = ("Gflop", "GB", "optimal s", "MiB", "compile s")

@@ -304,7 +304,7 @@ def _forward(problem: Problem, key: jax.Array, batch: Tree) -> tuple[Tree, Any]:
     params, state = initial(task, keys)
     run = Run(task, optax.with_extra_args_support(optax.identity()))
     batches = source(task.batch)
-    lane = run.init(keys, (params, state) if task.stateful else params)
+    lane = run.init(keys, params, state)
     row = batch
     if not batches.streamed:
         row = jax.tree.map(lambda leaf: leaf[0], batches.ahead(0, 1, keys.data))

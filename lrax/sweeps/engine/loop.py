@@ -617,6 +617,8 @@ class Loop:
             look=self._asked.index(self.done),
             rates=settings.rates,
             choices=tuple(self._whole.choices),
+            loss_every=self.engine.problem.loss_every,
+            record_every=self.engine.problem.record_every,
         )
         kept = np.asarray(rule.keep(evidence))
         if kept.shape != alive.shape or kept.dtype != bool:

@@ -116,7 +116,7 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
     """The programs of a chunk.
 
     - `start(data, hyperparams, bits, given) -> (lanes, keys)`; `bits` are the groups' key data,
-      `given` their parameters to start from, or None.
+      `given` their parameters and state to start from, or None.
     - `draw(data, keys, block) -> rows`, what is drawn ahead for the updates of a block, or None.
     - `train(data, hyperparams, keys, rows, lanes, first, count) -> (lanes, records, finite)`; the
       lanes are donated.
@@ -133,11 +133,10 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
 
         def group(hyperparams: Tree, bits: jax.Array, given: Tree) -> tuple[Tree, Keys]:
             keys = split(jax.random.wrap_key_data(bits, impl="threefry2x32"))
+            params, state = (None, None) if given is None else given
             if given is None and isinstance(task, Task):
-                # Once for all members. The pair is how a stateful task takes what to start from.
-                params, state = initial(task, keys)
-                given = (params, state) if task.stateful else params
-            member = lambda hyperparams: run_of(data, hyperparams).init(keys, given)
+                params, state = initial(task, keys)  # once for all members
+            member = lambda hyperparams: run_of(data, hyperparams).init(keys, params, state)
             return each(member, (0,))(hyperparams), keys
 
         # A loop, not a vmap: it runs once, and XLA takes twice as long to compile random draws

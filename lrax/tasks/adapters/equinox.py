@@ -50,7 +50,9 @@ def from_equinox(
         size=...)`. The latter is evaluated in batches, in order and without a transform; use it
         where the whole does not fit the device's memory. `None` is for no evaluation.
       evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
-        `evaluate(outputs, batch, key)`; by default `"val_loss"` and the scalars of `aux`. Of
+        `evaluate(outputs, batch, key)`, whose names stay as they are. By default the loss is the
+        metric `"val_loss"`, and each scalar of its `aux` is one with `val_` before its name:
+        `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"` here. Of
         several batches, each metric is the mean, weighted by the number of examples. That is right
         for means such as a loss or an accuracy; it is not for others, such as an AUC or a
         perplexity.
@@ -66,7 +68,7 @@ def from_equinox(
       A `lrax.Task`, stateful if the model has a state or arrays that are not trained.
 
     Raises:
-      ImportError: without Equinox, an extra: `pip install "lrax[equinox]"`.
+      ImportError: without Equinox, the extra `lrax[equinox]`.
       ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or nothing to
         train.
       TypeError: if an argument is not as described.

@@ -47,7 +47,9 @@ def from_linen(
         size=...)`. The latter is evaluated in batches, in order and without a transform; use it
         where the whole does not fit the device's memory. `None` is for no evaluation.
       evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
-        `evaluate(outputs, batch, key)`; by default `"val_loss"` and the scalars of `aux`. Of
+        `evaluate(outputs, batch, key)`, whose names stay as they are. By default the loss is the
+        metric `"val_loss"`, and each scalar of its `aux` is one with `val_` before its name:
+        `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"` here. Of
         several batches, each metric is the mean, weighted by the number of examples. That is right
         for means such as a loss or an accuracy; it is not for others, such as an AUC or a
         perplexity.
@@ -62,7 +64,7 @@ def from_linen(
       A `lrax.Task`, stateful if the model has collections besides `"params"`.
 
     Raises:
-      ImportError: without Flax, an extra: `pip install "lrax[flax]"`.
+      ImportError: without Flax, the extra `lrax[flax]`.
       ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or `batch` is read
         but once and there is no `example`.
       TypeError: if an argument is not as described.

@@ -51,7 +51,9 @@ def from_nnx(
         size=...)`. The latter is evaluated in batches, in order and without a transform; use it
         where the whole does not fit the device's memory. `None` is for no evaluation.
       evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
-        `evaluate(outputs, batch, key)`; by default `"val_loss"` and the scalars of `aux`. Of
+        `evaluate(outputs, batch, key)`, whose names stay as they are. By default the loss is the
+        metric `"val_loss"`, and each scalar of its `aux` is one with `val_` before its name:
+        `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"` here. Of
         several batches, each metric is the mean, weighted by the number of examples. That is right
         for means such as a loss or an accuracy; it is not for others, such as an AUC or a
         perplexity.
@@ -64,7 +66,7 @@ def from_nnx(
       A `lrax.Task`, stateful if the model has other variables than those.
 
     Raises:
-      ImportError: without Flax, an extra: `pip install "lrax[flax]"`.
+      ImportError: without Flax, the extra `lrax[flax]`.
       ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or nothing to
         train.
       TypeError: if an argument is not as described.

@@ -1,0 +1,127 @@
+"""What a rule's functions take and return, and the errors for one that does otherwise."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+Rule = Any  # a `RateRule`
+RuleState = Any
+
+# The arguments that each function of a rule is called with: by position, by name, and in words.
+_CALLS: dict[str, tuple[int, tuple[str, ...], str]] = {
+    "init": (1, (), "(params)"),
+    "rate": (2, ("updates", "params", "_unknown"), "(count, state, *, updates, params, **extra)"),
+    "first": (1, (), "(state)"),
+}
+
+
+class Misfit(TypeError):
+    """A rule does not keep to the protocol, or its state or its arguments are not of this rule."""
+
+
+def require_takes(name: str, function: Callable[..., Any]) -> None:
+    """Requires that a function can be called as a rule's function of this name is."""
+    signature = _signature(function)
+    if signature is None:
+        return
+    positional, keywords, words = _CALLS[name]
+    # Partly, because `rate` may ask for arguments of `update` by their names.
+    bind = signature.bind_partial if keywords else signature.bind
+    try:
+        bind(*range(positional), **dict.fromkeys(keywords))
+    except TypeError:
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        unknown = keywords and inspect.Parameter.VAR_KEYWORD not in kinds
+        lacks = ", without `**extra` for the arguments that it does not know" if unknown else ""
+        raise TypeError(
+            f"`{name}` must be a function of {words}, got one of {signature}{lacks}"
+        ) from None
+
+
+def require_no_lookalike(name: str, value: Any) -> None:
+    """Refuses an object that has functions of a rule and is none, and says what it lacks."""
+    has = [part for part in _CALLS if callable(getattr(value, part, None))]
+    # A function of the count may be an object with an `init` of its own.
+    if not has or (callable(value) and not {"init", "rate"} <= set(has)):
+        return
+    lacks = [f"`{part}`" for part in ("init", "rate") if part not in has]
+    shown = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+    if lacks:
+        advice = f"lacks {' and '.join(lacks)}: write `lrax.RateRule(init, rate, first)`"
+    else:
+        functions = ", ".join(f"rule.{part}" for part in has)
+        advice = f"is of another type: write `lrax.RateRule({functions})`"
+    raise TypeError(f"`{name}` must be an `lrax.RateRule`, got {shown}, which {advice}")
+
+
+def decide(
+    rule: Rule, count: jax.Array, state: RuleState, arguments: Mapping[str, Any]
+) -> tuple[Any, RuleState]:
+    """The rate of a rule and its next state."""
+    try:
+        decided = rule.rate(count, state, **arguments)
+    except Misfit:  # of a factor, which is nearer to the cause
+        raise
+    except Exception as error:
+        words = _missing(rule, arguments) or _of_another(rule, state, arguments)
+        if words is None:
+            raise
+        raise Misfit(words) from error
+    if not isinstance(decided, (tuple, list)) or len(decided) != 2:
+        raise Misfit(
+            "`learning_rate` must be a rule whose `rate` returns the rate and the next state, got"
+            f" {decided!r} from {rule!r}"
+        )
+    rate, state = decided
+    require_numeric("rate is a number", rate)
+    return rate, state
+
+
+def _missing(rule: Rule, arguments: Mapping[str, Any]) -> str | None:
+    """The words for an `update` that was not given what the rule asks for by name."""
+    signature = _signature(rule.rate)
+    for name, parameter in signature.parameters.items() if signature else ():
+        required = parameter.default is inspect.Parameter.empty
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and required and name not in arguments:
+            return (
+                f"`{name}` must be given to `update`: {rule!r} follows it. Call"
+                f" `optimizer.update(grads, state, params, {name}=...)`."
+            )
+    return None
+
+
+def _of_another(rule: Rule, state: RuleState, arguments: Mapping[str, Any]) -> str | None:
+    """The words for a state that this rule has not made."""
+    about = arguments.get("params")
+    about = arguments.get("updates") if about is None else about
+    made = jax.tree.map(described, jax.eval_shape(rule.init, about))
+    given = jax.tree.map(described, state)
+    if made == given:
+        return None
+    return (
+        f"`state` must be of the same rule as `learning_rate`, {rule!r}, whose state is {made},"
+        f" got {given}"
+    )
+
+
+def require_numeric(words: str, leaf: Any) -> None:
+    """Requires a number or an array of a rule; `words` says of what."""
+    # The types of an array's entries are left to JAX: a state may hold keys.
+    if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float)):
+        raise Misfit(f"`learning_rate` must be a rule whose {words}, got {leaf!r}")
+
+
+def described(leaf: Any) -> str:
+    """The dtype and the shape of a leaf of a rule's state, as errors show them."""
+    return f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # of a function written in C, which does not tell
+        return None
