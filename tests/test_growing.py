@@ -377,7 +377,7 @@ def test_in_a_directory_of_orbax(tmp_path, whole, interrupt_at):
 PROGRAM = """
 import sys
 sys.path[:0] = [{tests!r}]
-import lrax, test_growing
+import lrax.sweeps.engine.loop, test_growing
 lrax.sweeps.engine.loop.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
 result = test_growing.swept(steps=400, checkpoint={path!r})
 result.save({out!r})
