@@ -6,6 +6,7 @@ import gc
 import os
 from pathlib import Path
 
+import compilation
 import jax
 import numpy as np
 import optax
@@ -32,15 +33,22 @@ OPTIMISED = ("laws", "properties", "schedule", "compat", "rate", "compiling", "b
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_compilation(request):
-    """Most of the tests' time is LLVM's, and most programs run for milliseconds only."""
+def optimised(request):
+    """Whether programs are compiled as for users; most need not be, and run for milliseconds only."""
     optimised = request.config.getoption("--slow") or any(
         word in request.module.__name__ for word in OPTIMISED
     )
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", not optimised)
+    compilation.quickly(not optimised)
+    yield optimised
+    compilation.quickly(False)
+
+
+@pytest.fixture
+def quick(request, optimised):
+    """For a test whose programs are its own and need not be optimised, in a module of others."""
+    compilation.quickly(not request.config.getoption("--slow"))
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    compilation.quickly(not optimised)
 
 
 MEMORY = 900 * 2**20  # bytes of a worker, from which on it forgets what it has compiled
