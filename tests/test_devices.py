@@ -9,7 +9,7 @@ import re
 import pytest
 
 if __name__ == "__main__":  # before JAX starts
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"
 
 import children
 import jax

@@ -12,7 +12,7 @@ import time
 import pytest
 
 if __name__ == "__main__":  # before JAX starts
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={os.environ['DEVICES']}"
+    os.environ["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={os.environ['DEVICES']}"
 
 import contextlib
 import io

@@ -110,20 +110,19 @@ def test_the_table_lists_every_public_builder():
     assert builders == {case.builder for case in CASES} | {"stack"} == FORMULAS.keys() | {"stack"}
 
 
+@pytest.mark.usefixtures("quick")
 @every_case
 def test_the_rate_is_that_of_the_formula(case):
     schedule = case.build()
     close = dict(rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(schedule(COUNTS), reference(schedule, COUNTS), **close)
-    np.testing.assert_allclose(
-        compiled(schedule, COUNTS), reference(rounded(schedule), COUNTS), **close
-    )
     steps = len(COUNTS)
     np.testing.assert_allclose(
         schedule.values(steps), reference(schedule, np.arange(steps)), **close
     )
 
 
+@pytest.mark.usefixtures("quick")
 @every_case
 def test_concrete_whole_counts_are_exact(case):
     schedule = case.build()
@@ -142,6 +141,14 @@ def test_concrete_whole_counts_are_exact(case):
         np.testing.assert_allclose(long(counts), wanted, rtol=1e-6, atol=atol)
 
 
+@every_case
+def test_a_compiled_rate_is_that_of_the_formula(case):
+    schedule = case.build()
+    np.testing.assert_allclose(
+        compiled(schedule, COUNTS), reference(rounded(schedule), COUNTS), rtol=1e-6, atol=1e-8
+    )
+
+
 @pytest.mark.usefixtures("quick")
 @every_case
 def test_every_leaf_is_mapped(case):
@@ -151,8 +158,11 @@ def test_every_leaf_is_mapped(case):
     counts = np.broadcast_to(COUNTS, (len(schedules), len(COUNTS)))
     np.testing.assert_allclose(quickly_mapped(stacked, counts), wanted, rtol=1e-6, atol=1e-8)
 
-    leaves, structure = jax.tree.flatten(stacked)
-    for i in range(len(leaves)):  # each leaf on its own
+
+@every_structure
+def test_each_leaf_is_mapped_on_its_own(case):
+    leaves, structure = jax.tree.flatten(lanes(changed(case.build())))
+    for i in range(len(leaves)):
         axes = structure.unflatten([0 if i == j else None for j in range(len(leaves))])
         partly = structure.unflatten([leaf if i == j else leaf[0] for j, leaf in enumerate(leaves)])
         assert jax.eval_shape(jax.vmap(rate, in_axes=(axes, None)), partly, 3).shape == (
@@ -289,6 +299,7 @@ def test_what_is_known_before_any_count_is_computed_at_once(case):
             known |= set(equation.outvars)
 
 
+@pytest.mark.usefixtures("quick")
 @every_structure
 def test_rates_are_float64_under_x64(case, x64):
     with x64:
@@ -336,16 +347,17 @@ def test_no_tracer_leaks():
         )
 
 
+@pytest.mark.usefixtures("quick")
 @every_builder
 def test_optax_takes_it(case):
     schedule = case.build()
     params, grads = {"w": jnp.ones(2)}, {"w": jnp.asarray([1.0, -1.0])}
     wanted = [schedule(count) for count in range(3)]
 
-    def steps(optimizer, get=lambda updates, state: updates["w"][0]):
+    def steps(optimizer, get=lambda updates, state: updates["w"][0], update=None):
         state, found = optimizer.init(params), []
         for _ in range(3):
-            updates, state = optimizer.update(grads, state, params)
+            updates, state = (update or optimizer.update)(grads, state, params)
             found.append(get(updates, state))
         return found
 
@@ -361,20 +373,29 @@ def test_optax_takes_it(case):
     every_second = optax.MultiSteps(
         optax.sgd(schedule), every_k_schedule=2
     ).gradient_transformation()
-    np.testing.assert_allclose(steps(every_second), [0, -wanted[0], 0], rtol=1e-6)
+    compiled_once = jax.jit(every_second.update)  # has branches, and would compile in each step
+    np.testing.assert_allclose(
+        steps(every_second, update=compiled_once), [0, -wanted[0], 0], rtol=1e-6
+    )
     joined = optax.join_schedules([schedule, schedule], boundaries=[2])
     np.testing.assert_array_equal([joined(count) for count in range(5)], [*wanted[:2], *wanted])
 
 
+@pytest.mark.usefixtures("quick")
 @every_builder
 def test_it_is_trained_as_parameters(case):
     schedule = case.build()
     optimizer = optax.adam(1e-3)
     state = optimizer.init(schedule)
     chex.assert_trees_all_equal(state[0].mu, jax.tree.map(jnp.zeros_like, schedule), strict=True)
-    grads = jax.grad(lambda schedule: schedule(5) + schedule(25))(schedule)
-    updates, state = optimizer.update(grads, state, schedule)
-    trained = optax.apply_updates(schedule, updates)
+
+    @jax.jit
+    def step(schedule, state):
+        grads = jax.grad(lambda schedule: schedule(5) + schedule(25))(schedule)
+        updates, _ = optimizer.update(grads, state, schedule)
+        return optax.apply_updates(schedule, updates), grads
+
+    trained, grads = step(schedule, state)
     chex.assert_trees_all_equal_structs(trained, schedule)
     for before, after, gradient in zip(
         *map(jax.tree.leaves, (schedule, trained, grads)), strict=True
@@ -402,17 +423,20 @@ def test_bad_numbers_are_named(case, name):
                 case.build(**{name: bad})
 
 
+@pytest.mark.usefixtures("quick")
 def test_bad_traced_numbers_are_named_inside_of_checks():
     with lrax.checks():
         for case in BUILDERS:
-            for name, number in case.numbers.items():
 
-                def build(value, case=case, name=name):
-                    return jax.tree.leaves(case.build(**{name: value}))
+            def build(numbers, case=case):
+                return jax.tree.leaves(case.build(**numbers))
 
-                checked = checkify.checkify(jax.jit(build))
-                assert f"`{name}` must be " in checked(np.inf)[0].get()
-                assert checked(float(number))[0].get() is None
+            checked = jax.jit(checkify.checkify(build))
+            numbers = {name: np.float32(number) for name, number in case.numbers.items()}
+            assert checked(numbers)[0].get() is None
+            for name in numbers:
+                error = checked({**numbers, name: np.float32(np.inf)})[0].get()
+                assert f"`{name}` must be " in error
 
 
 @every_builder

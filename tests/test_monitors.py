@@ -95,8 +95,18 @@ def test_nothing_over_nothing_is_no_update():
     assert np.isfinite(moved["update_ratio"][1])
 
 
-@pytest.mark.parametrize("execution", ["auto", "vmap", "steps"])
-@pytest.mark.parametrize("every", [1, 3, 7])
+EXECUTIONS = ("auto", "vmap", "steps")
+CADENCES = (1, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("every", "execution"),
+    [
+        pytest.param(every, execution, marks=[] if i == j else [pytest.mark.slow])
+        for i, every in enumerate(CADENCES)
+        for j, execution in enumerate(EXECUTIONS)
+    ],
+)
 def test_a_sweep_records_at_the_updates_0_n_2n(every, execution):
     counts = lambda step: step.index
     options = dict(steps=20, seeds=2, execution=execution, record_every=every)

@@ -87,8 +87,17 @@ def test_survivors_that_fill_half_a_chunk_move_to_smaller_ones(full):
     np.testing.assert_allclose(result.losses[survived], full.losses[survived], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", [lrax.Halving(eta=2, first=0.1), lrax.Median(), "diverged"])
-@pytest.mark.parametrize("rng", ["common", "independent"])
+RULES = [lrax.Halving(eta=2, first=0.1), lrax.Median(), "diverged"]
+
+
+@pytest.mark.parametrize(
+    ("rng", "rule"),
+    [
+        *(("common", rule) for rule in RULES),
+        ("independent", RULES[0]),
+        *(pytest.param("independent", rule, marks=pytest.mark.slow) for rule in RULES[1:]),
+    ],
+)
 def test_it_goes_on_after_an_interruption_to_the_same_bits(rule, rng, tmp_path):
     options = dict(stop=rule, rng=rng, checkpoint_every=0)
     whole = swept(**options)

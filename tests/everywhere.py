@@ -1,0 +1,62 @@
+"""Fixtures of all tests. Those of a conftest.py would reach no docstring of lrax/ and no README."""
+
+import contextlib
+import ctypes
+import gc
+import os
+from pathlib import Path
+
+import compilation
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+import lrax
+
+# Where the last digit counts, or what the compiler makes of a program.
+OPTIMISED = ("laws", "properties", "schedule", "compat", "rate", "compiling", "benchmarks")
+MEMORY = 900 * 2**20  # bytes of a worker, from which on it forgets what it has compiled
+
+
+@pytest.fixture(autouse=True)
+def names(doctest_namespace):
+    doctest_namespace.update(lrax=lrax, jax=jax, jnp=jnp, np=np, optax=optax)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimised(request):
+    """Whether programs are compiled as for users; most need not be, and run for milliseconds."""
+    optimised = request.config.getoption("--slow") or any(
+        f"test_{word}" in request.node.name for word in OPTIMISED
+    )
+    compilation.quickly(not optimised)
+    yield optimised
+    compilation.quickly(False)
+
+
+@pytest.fixture
+def quick(request, optimised):
+    """For a test whose programs are its own and need no optimising, in a module of others."""
+    compilation.quickly(not request.config.getoption("--slow"))
+    yield
+    compilation.quickly(not optimised)
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Programs that earlier tests compiled are kept only while a worker is small."""
+    yield
+    if _resident() > MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # only glibc gives memory back
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _resident():
+    """Bytes of this process in memory; 0 where Linux does not tell."""
+    statm = Path("/proc/self/statm")
+    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
