@@ -421,10 +421,11 @@ def test_cooldowns_of_all_lanes_begin_at_steps_that_are_traced():
         traces.append(ats)
         return jax.vmap(lambda at: lrax.cooldown(base, at, 10).values(100))(ats)
 
+    wanted = np.asarray(base.values(100))
     for moved in (ats, ats + 5):
-        result = rates(moved)
+        result = np.asarray(rates(moved))
         for lane, at in zip(result, moved, strict=True):
-            np.testing.assert_allclose(lane[: int(at) + 1], base.values(int(at) + 1), rtol=1e-6)
+            np.testing.assert_allclose(lane[: int(at) + 1], wanted[: int(at) + 1], rtol=1e-6)
             np.testing.assert_array_equal(lane[int(at) + 10 :], 0)
     assert len(traces) == 1
 
@@ -444,6 +445,9 @@ def test_a_phase_is_not_evaluated_outside_its_steps():
     )
 
 
+_values = jax.jit(lambda schedule, steps: schedule.values(steps), static_argnums=1)
+
+
 @pytest.mark.parametrize("pieces", [1, 2, 12])
 def test_lines_from_and_to_a_known_zero(pieces):
     boundaries = 10 * np.arange(1, pieces + 1)
@@ -451,8 +455,7 @@ def test_lines_from_and_to_a_known_zero(pieces):
         values = [0.0] * pieces + [last]
         for these in (values, values[::-1]):
             known = lrax.piecewise(these, boundaries, shape)
-            traced = jax.jit(lambda schedule: schedule.values(120))(known)
-            np.testing.assert_allclose(known.values(120), traced, rtol=1e-6)
+            np.testing.assert_allclose(known.values(120), _values(known, 120), rtol=1e-6)
     for phases in (2, 3):
         np.testing.assert_array_equal(lrax.one_cycle(0.0, 10, phases=phases).values(12), 0)
 
@@ -465,8 +468,7 @@ def test_few_known_restarts_are_as_exact_as_many():
     assert np.isfinite(huge.values(100)).all()
     for mult in (1.0, 1.1, 2.0):
         restarts = lrax.cosine_restarts(1.0, 10, mult=mult, decay=0.5, end=0.01, cycles=5)
-        traced = jax.jit(lambda schedule: schedule.values(400))(restarts)
-        np.testing.assert_allclose(restarts.values(400), traced, rtol=1e-5)
+        np.testing.assert_allclose(restarts.values(400), _values(restarts, 400), rtol=1e-5)
 
 
 def test_rates_have_the_axes_of_leaves_and_counts():
