@@ -16,7 +16,7 @@ from jax import numpy as jnp
 import lrax
 
 # Where the last digit counts, or what the compiler makes of a program.
-OPTIMISED = ("laws", "properties", "schedule", "compat", "rate", "compiling", "benchmarks")
+OPTIMISED = ("laws", "properties", "schedule", "compat", "compiling", "benchmarks")
 MEMORY = 900 * 2**20  # bytes of a worker, from which on it forgets what it has compiled
 
 
@@ -40,6 +40,14 @@ def optimised(request):
 def quick(request, optimised):
     """For a test whose programs are its own and need no optimising, in a module of others."""
     compilation.quickly(not request.config.getoption("--slow"))
+    yield
+    compilation.quickly(not optimised)
+
+
+@pytest.fixture
+def as_for_users(optimised):
+    """For a test of what the compiler makes of a program, in a module of others."""
+    compilation.quickly(False)
     yield
     compilation.quickly(not optimised)
 

@@ -37,6 +37,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.usefixtures("as_for_users")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(
     "schedule", [SCHEDULE, lrax.wsd(0.1, 150, 5, 50), optax.linear_schedule(0.1, 0.0, 150)]
@@ -51,6 +52,7 @@ def test_bit_identical_to_optax(dtype, schedule, name):
     np.testing.assert_allclose(lrax.get_lr(state), schedule(199), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.usefixtures("as_for_users")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_bit_identical_to_optax_for_a_constant(dtype, name):
