@@ -70,9 +70,9 @@ def divided(count: Number, steps: Number) -> tuple[Number, Number]:
 
     The first has no gradient.
     """
-    count, steps = alike(count, steps)
+    count, of = alike(count, steps)
     # A remainder is exact. A floor of the quotient is not: 41 * (1 / 41) is not 1.
-    rest = lax.rem(*jnp.broadcast_arrays(count, jnp.asarray(steps, count.dtype)))
+    rest = lax.rem(*jnp.broadcast_arrays(count, jnp.asarray(of, count.dtype)))
     return lax.stop_gradient(jnp.round(real(count - rest) / steps)), rest
 
 

@@ -160,24 +160,35 @@ def _growing(count, peak, first, mult, end, decay, cycles):
         cycle, done = divided(count, first)
         length = first
     else:
-        # A table of cycles, because a floor of a logarithm misses restarts by a step or a cycle.
-        xp = library(first, mult)
-        some = (
-            DIFFERENT if cycles is None or not known(cycles) else min(int(np.ceil(cycles)), DIFFERENT)
-        )
-        grown = xp.where(mult < 1, 1.0, mult) ** np.arange(some)
-        lengths = xp.minimum(first * xp.minimum(grown, FAR), FAR)
-        begins = xp.concatenate([lengths[:1] * 0, xp.cumsum(lengths)[:-1]])
-        if known(begins):  # the cycles that a count may be in
-            lengths, begins = lengths[begins <= MOST], begins[begins <= MOST]
-        count, begins = alike(count, begins)
-        cycle, begin, length = pick(count, begins[1:], np.arange(len(begins)), begins, lengths)
-        done = real(count - begin)
-        if len(begins) == DIFFERENT:
-            more, done = divided(done, length)
-            cycle = cycle + more
+        cycle, done, length = _found(count, first, mult, cycles)
     top = peak * whole_power(decay, cycle)
     return between(top, end, done, minus(length, done), length, "cosine"), cycle
+
+
+def _found(count, first, mult, cycles):
+    """The cycle of a count, the steps done in it and its length, for `mult` of at least 1."""
+    # By a table of cycles, because a floor of a logarithm misses restarts by a step or a cycle.
+    xp = library(first, mult)
+    few = known(cycles) and cycles < DIFFERENT
+    numbers = np.arange(np.ceil(cycles) if few else DIFFERENT, dtype=float)
+    grown = xp.where(mult < 1, 1.0, mult) ** numbers
+    lengths = xp.minimum(first * xp.minimum(grown, FAR), FAR)
+    begins = xp.concatenate([lengths[:1] * 0, xp.cumsum(lengths)[:-1]])
+    if known(begins):  # the cycles that a count may be in
+        lengths, begins = lengths[begins <= MOST], begins[begins <= MOST]
+    count, begins = alike(count, begins)
+    cycle, begin, length = pick(count, begins[1:], numbers, begins, lengths)
+    done = real(count - begin)
+    if len(begins) < DIFFERENT:
+        return cycle, done, length
+    # Past the table all cycles have one length. Where all have it from the first on, the remainder
+    # is the count's: that of a count less a fractional beginning is off near 2^24. The gradient is
+    # that of the count less the lengths before.
+    even = mult == 1
+    more, rest = divided(jnp.where(even, real(count), done), length)
+    more = jnp.where(even, more - cycle, more)
+    done = done - more * length
+    return cycle + more, done + lax.stop_gradient(rest - done), length
 
 
 def _shrinking(count, peak, first, mult, end, decay):

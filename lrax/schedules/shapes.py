@@ -31,7 +31,7 @@ def _part_done(done, left, steps):
 
 def _part_left(left, steps):
     length = library(steps).maximum(steps, SHORTEST)
-    return jnp.where(left < length, jnp.maximum(real(left) / length, 0), 1)
+    return jnp.where(real(left) < length, jnp.maximum(real(left) / length, 0), 1)
 
 
 def between(
