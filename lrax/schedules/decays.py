@@ -1,6 +1,6 @@
 """Schedules of one phase: from a first rate to a last one, then held."""
 
-from jax import numpy as jnp
+from jax import nn, numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
@@ -238,8 +238,9 @@ def tanh(
 @builder(tanh)
 def _tanh(count, init, end, steps, low, high):
     p, q = progress(count, minus(steps, count), steps)
-    way = (1 + jnp.tanh(low * q + high * p)) / 2
-    return jnp.where(q > 0, init * (1 - way) + end * way, end)
+    x = 2 * (low * q + high * p)
+    # (1 - tanh(x / 2)) / 2 is the sigmoid of -x.
+    return jnp.where(q > 0, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
 
 
 def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
