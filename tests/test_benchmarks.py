@@ -131,12 +131,10 @@ def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
     from tests.benchmarks import schedules
 
     shapes = ["multistep", "warmup_cosine"]
-    results = schedules.main(
-        ["--shapes", *shapes, "--lanes", "2", "--steps", "40", "--repeats", "1"]
-    )
+    results = schedules.main(["--shapes", *shapes, "--steps", "40", "--repeats", "1"])
     shown = capsys.readouterr().out
-    assert all(shape in shown for shape in shapes)
+    assert all(word in shown for word in [*shapes, "median", "highest"])
     for ours, theirs in results.values():
-        for way in theirs:
-            np.testing.assert_allclose(ours[way].values, theirs[way].values, rtol=1e-4, atol=1e-8)
-    assert "peaks" not in results["warmup_cosine"][1]  # Optax's cannot be traced in its peak
+        np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-4, atol=1e-8)
+        assert min(ours[:3]) > 0
+    assert np.isnan(results["warmup_cosine"][1].traced)  # Optax's cannot be traced in its peak

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from jax import numpy as jnp
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
+from ..schedules.concrete import library
 
 Number = Any  # a float64 of NumPy where the argument is concrete, a tracer otherwise
 Vector = Any  # an array of one axis, of the same two kinds
@@ -120,44 +120,44 @@ def is_given(value: Any, default: float) -> bool:
 
 def where(condition: Any, x: Any, y: Any) -> Any:
     """A choice by a value."""
-    return _library(condition, x, y).where(condition, x, y)
+    return library(condition, x, y).where(condition, x, y)
 
 
 def largest(x: Any, y: Any) -> Any:
     """The larger one of two numbers."""
-    return _library(x, y).maximum(x, y)
+    return library(x, y).maximum(x, y)
 
 
 def smallest(x: Any, y: Any) -> Any:
     """The smaller one of two numbers."""
-    return _library(x, y).minimum(x, y)
+    return library(x, y).minimum(x, y)
 
 
 def products(values: Iterable[Any]) -> Vector:
     """The products of the first one, two, ... of some numbers."""
     array = listed(values)
-    return _library(array).cumprod(array)
+    return library(array).cumprod(array)
 
 
 def floor(x: Any) -> Any:
     """The number without its decimals, as Python's `int` of a number that is not negative."""
-    return _library(x).floor(x)
+    return library(x).floor(x)
 
 
 def rounded(x: Any) -> Any:
     """The nearest whole number, halves to even, as Python's `round`."""
-    return _library(x).round(x)
+    return library(x).round(x)
 
 
 def ascending(values: Any) -> Vector:
     """An array in ascending order."""
-    return _library(values).sort(values)
+    return library(values).sort(values)
 
 
 def listed(values: Iterable[Any]) -> Vector:
     """Numbers as one array, traced if one of them is."""
     values = list(values)
-    return _library(*values).stack(values) if values else np.zeros(0)
+    return library(*values).stack(values) if values else np.zeros(0)
 
 
 def shorter(steps: Number) -> Number:
@@ -168,8 +168,3 @@ def shorter(steps: Number) -> Number:
     below = np.nextafter(rounded, 0) if rounded > steps else rounded
     # The shortest decimal of that float, so that what a schedule prints is read back the same.
     return np.float64(str(below))
-
-
-def _library(*values: Any) -> Any:
-    """NumPy where all values are concrete, JAX otherwise."""
-    return jnp if any(isinstance(value, Tracer) for value in values) else np

@@ -8,9 +8,8 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import alike, minus, plus, reached, real, times as whole_times
+from .counts import alike, divided, minus, plus, reached, real
 from .schedule import Schedule, Static, as_schedule, several
-from .staging import where
 
 
 def minimum(*schedules: Any) -> Schedule:
@@ -212,7 +211,7 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
 def _delay(count, schedule, steps, before):
     since = minus(count, steps)
     after = schedule(jnp.maximum(since, 0))
-    return after if before is None else where(since < 0, before(count), after)
+    return after if before is None else jnp.where(since < 0, before(count), after)
 
 
 def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
@@ -293,14 +292,12 @@ def _repeat(count, schedule, steps, times, mirror):
     count = jnp.maximum(count, 0)
     within = count if times is None else jnp.minimum(*alike(count, times * steps))
     period = 2 * steps if mirror else steps
-    in_integers = whole_times(within, period)
-    # A remainder is exact in floats, too.
-    step = jnp.mod(real(within), period) if in_integers is None else in_integers[1]
+    _, step = divided(within, period)
     if mirror:
         step = jnp.minimum(step, minus(period, step))
     elif times is not None:
         step, last = alike(step, steps)
-        step = where(reached(count, times * steps), last, step)
+        step = jnp.where(reached(count, times * steps), last, step)
     return schedule(step)
 
 

@@ -2,7 +2,7 @@
 
 A float32 holds whole numbers only up to 2^24. The last ten steps of a run of 10^8 therefore need
 `steps - count` to be taken in integers. That is possible where the count is an integer and the step
-number is a concrete whole number, as in every optimizer that closes over its schedule. A traced
+number is a concrete whole number, as in every optimizer that closes over its schedule. Any other
 step number is a float, and the difference is then exact up to 2^24.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax, numpy as jnp
 
 from .. import _require
-from .staging import known
+from .concrete import known
 
 Number = Any  # a number of NumPy, an array of JAX, or a tracer
 
@@ -31,74 +31,54 @@ def as_count(count: Number) -> jax.Array:
     return jnp.asarray(array, jnp.int64 if array.dtype.itemsize == 8 else jnp.int32)
 
 
+def alike(x: Number, y: Number) -> tuple[Number, Number]:
+    """Two counts or step numbers in one type: integers where both are whole, floats otherwise."""
+    if _is_count(x) and _is_whole(y):
+        return x, np.asarray(y).astype(x.dtype)
+    if _is_whole(x) and _is_count(y):
+        return np.asarray(x).astype(y.dtype), y
+    return real(x), real(y)
+
+
 def minus(x: Number, y: Number) -> Number:
     """`x - y` of two counts or step numbers: an integer where both are whole, a float otherwise."""
+    x, y = alike(x, y)
     # One step before the start stands for all of them, so that the difference fits.
-    if _is_count(x) and known(y):
-        whole, rest = parts(y, x)
-        return less(jnp.maximum(x, -1) - whole, rest)
-    if known(x) and _is_count(y):
-        whole, rest = parts(x, y)
-        return less(whole - jnp.maximum(y, -1), -rest)
-    return real(x) - real(y)
+    if _is_count(x):
+        return jnp.maximum(x, -1) - y
+    if _is_count(y):
+        return x - jnp.maximum(y, -1)
+    return x - y
 
 
 def plus(x: Number, steps: Number) -> Number:
     """`x + steps` of a count and a number of steps, held at the largest count."""
-    if _is_count(x) and _is_whole(steps):
-        whole = np.asarray(steps).astype(x.dtype)
-        return jnp.minimum(x, np.iinfo(x.dtype).max - np.maximum(whole, 0)) + whole
-    return real(x) + steps
-
-
-def parts(steps: Number, count: Number) -> tuple[Number, Number]:
-    """A step number as a whole one in the type of the count, and the rest of it.
-
-    The difference from an integer count is `less(count - whole, rest)`. A step number that is not
-    known, or that meets a count which is a float, is not split.
-    """
-    if not (known(steps) and _is_count(count)):
-        return steps, np.zeros(())
-    whole = np.asarray(np.clip(np.floor(steps), -MOST, MOST))
-    return whole.astype(count.dtype), steps - whole
-
-
-def less(difference: Number, rest: Number) -> Number:
-    """`difference - rest`, which stays an integer where no rest is left."""
-    return difference if known(rest) and not np.any(rest) else real(difference) - rest
+    x, steps = alike(x, steps)
+    if _is_count(x):
+        x = jnp.minimum(x, np.iinfo(x.dtype).max - np.maximum(steps, 0))
+    return x + steps
 
 
 def reached(count: Number, steps: Number) -> Number:
     """Whether the count is at or after a step number."""
-    if _is_count(count) and known(steps):
-        past = count >= np.clip(np.ceil(steps), -MOST, MOST).astype(count.dtype)
-        return past if np.all(steps <= MOST) else past & (steps <= MOST)
-    return real(count) >= steps
+    count, steps = alike(count, steps)
+    return count >= steps
 
 
-def times(count: Number, steps: Number) -> tuple[Number, Number] | None:
-    """How many whole times `steps` goes into a count of at least 0, and the rest, as integers.
+def divided(count: Number, steps: Number) -> tuple[Number, Number]:
+    """How many whole times `steps` goes into a count of at least 0, as a float, and the rest.
 
-    `None` where one of the two is not whole.
+    The first has no gradient.
     """
-    if not (_is_count(count) and _is_whole(steps)):
-        return None
-    whole = np.asarray(steps).astype(count.dtype)
-    shape = np.broadcast_shapes(count.shape, whole.shape)
-    count, whole = jnp.broadcast_to(count, shape), jnp.broadcast_to(whole, shape)
-    return lax.div(count, whole), lax.rem(count, whole)
+    count, of = alike(count, steps)
+    # A remainder is exact. A floor of the quotient is not: 41 * (1 / 41) is not 1.
+    rest = lax.rem(*jnp.broadcast_arrays(count, jnp.asarray(of, count.dtype)))
+    return lax.stop_gradient(jnp.round(real(count - rest) / steps)), rest
 
 
 def real(x: Number) -> Number:
     """A count or a difference of counts as a float."""
     return x.astype(_require.float_dtype()) if _is_count(x) else x
-
-
-def alike(count: Number, steps: Number) -> tuple[Number, Number]:
-    """A count and a step number in one type: integers where both are whole, floats otherwise."""
-    if _is_count(count) and _is_whole(steps):
-        return count, np.asarray(steps).astype(count.dtype)
-    return real(count), steps
 
 
 def _is_count(x: Number) -> bool:

@@ -4,20 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import MOST, less, minus, parts, real, times
+from .concrete import known, library
+from .counts import MOST, alike, divided, minus, real
 from .lengths import warn_if_empty
 from .pieces import along
 from .schedule import Schedule, Static
-from .shapes import FEW, as_shape, between, divided, pick, power, progress, whole_power
-from .staging import held, known, log, maximum, minimum, stack, where
+from .shapes import as_shape, between, pick, power, progress, whole_power
 
-LEVELS = 6  # the first 2^6 - 1 cycles of restarts may grow
+DIFFERENT = 64  # cycles of restarts; all later ones are as long as the last of them
 FAR = 2.0**40  # no schedule has as many steps
 
 
@@ -79,14 +79,13 @@ def cyclic(
 @builder(cyclic, landmarks=landmarks.cyclic)
 def _cyclic(count, low, high, up, down, mode, gamma):
     down = up if down is None else down
-    count = maximum(count, 0)
-    cycle, step = times(count, up + down) or jnp.divmod(real(count), up + down)
+    cycle, step = divided(jnp.maximum(count, 0), up + down)
     left = minus(up, step)
     climb, _ = progress(step, left, up)
     _, fall = progress(minus(step, up), minus(up + down, step), down)
-    amplitude = where(left > 0, climb, fall) * power(gamma, real(count))
+    amplitude = jnp.where(left > 0, climb, fall) * power(gamma, real(jnp.maximum(count, 0)))
     if mode == "triangular2":
-        amplitude = amplitude * 0.5 ** held(real(cycle))
+        amplitude = amplitude * 0.5**cycle
     return low + (high - low) * amplitude
 
 
@@ -144,106 +143,76 @@ def cosine_restarts(
 
 @builder(cosine_restarts, landmarks=landmarks.cosine_restarts)
 def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
-    if known(mult) and mult >= 1:
-        return _growing(count, peak, first, mult, end, decay, cycles)
-    shorter = _shrinking(count, peak, first, mult, end, decay, cycles)
-    if known(mult):
-        return shorter
-    longer = _growing(count, peak, first, where(mult < 1, 1.0, mult), end, decay, cycles)
-    return where(mult < 1, shorter, longer)
-
-
-def _shrinking(count, peak, first, mult, end, decay, cycles):
-    """Cycles that become shorter, found by the steps left until the last of them ends."""
-    # A number that is valid where this branch is not taken, and none that float32 has not.
-    mult = maximum(where(mult < 1, mult, 0.5), 2.0**-90)
-    total = first / (1 - mult)
-    # The whole steps are subtracted first, so that the few steps left have all their digits.
-    whole = total - total % 1
-    left = held(whole) - maximum(real(count), 0) + (total - held(whole))
-    inside = left > 0
-    left = where(inside, left, total)
-    # Cycle i begins where total * mult^i is left. A count next to a restart is at the restart,
-    # because the logarithm is rounded.
-    slope = log(mult)
-    cycle = held(jnp.log(left / total) / slope)
-    near = jnp.round(cycle)
-    index = where(abs((cycle - near) * held(slope)) < 4e-6, near, jnp.floor(cycle))
-    begin, close = total * mult**index, total * mult ** (index + 1)
-    length, rest = begin - close, maximum(left - close, 0)
-    rate = between(peak * whole_power(decay, index), end, begin - left, rest, length, "cosine")
-    going = inside if cycles is None else inside & (index < cycles)
-    return where(going, rate, end)
+    count = jnp.maximum(count, 0)
+    if known(mult) and mult < 1:
+        rate, cycle = _shrinking(count, peak, first, mult, end, decay)
+    else:
+        rate, cycle = _growing(count, peak, first, mult, end, decay, cycles)
+    if not known(mult):
+        shorter, i = _shrinking(count, peak, first, mult, end, decay)
+        rate, cycle = jnp.where(mult < 1, shorter, rate), jnp.where(mult < 1, i, cycle)
+    return rate if cycles is None else jnp.where(cycle < cycles, rate, end)
 
 
 def _growing(count, peak, first, mult, end, decay, cycles):
-    count = maximum(count, 0)
-    counted = jnp.issubdtype(count.dtype, jnp.integer)
-    table = _lengths_and_ends(first, mult, cycles, counted)
-    if table is not None:
-        lengths, ends = table
-        peaks = [
-            peak if known(decay) and np.all(decay == 1) else peak * whole_power(decay, k)
-            for k in range(len(ends))
-        ]
-        closes, rests = parts(ends, count)
-        rests = np.broadcast_to(rests, ends.shape)
-        length, close, rest, peak = pick(count, ends[:-1], lengths, closes, rests, peaks)
-        left = less(close - count, -rest)
-        return between(peak, end, real(length) - real(left), left, length, "cosine")
-    whole = times(count, first) if known(mult) and np.all(mult == 1) else None
-    if whole is not None:
-        index, done = map(real, whole)
-        rate = between(
-            peak * whole_power(decay, index), end, done, minus(first, whole[1]), first, "cosine"
-        )
-        return rate if cycles is None else where(index < cycles, rate, end)
-    count = real(count)
-    # The cycle is found by halving: of the sums of 32, 16, ... lengths, each exact in floats, those
-    # that still fit before the count. A floor of a logarithm, as elsewhere, misses a restart by a
-    # step or a cycle.
-    powers, sums = [mult], [1 + 0 * mult]  # of 1, 2, 4, ... cycles
-    for _ in range(LEVELS - 1):
-        sums.append(minimum(sums[-1] * (1 + powers[-1]), FAR))
-        powers.append(minimum(powers[-1] ** 2, FAR))
-    done, length, index = count, first, 0.0
-    for i in reversed(range(LEVELS)):
-        after = length * sums[i]
-        fits = done >= after
-        done = where(fits, done - after, done)
-        length = where(fits, length * powers[i], length)
-        index = where(fits, index + 2.0**i, index)
-    # Cycles of one length by the remainder from the start, which is exact at every count, and those
-    # that grow no more by theirs. The values are the remainder's, and the gradient that of the
-    # count less the lengths before.
+    """The rate and the cycle where no cycle is shorter than the one before."""
+    if known(mult) and mult == 1:
+        cycle, done = divided(count, first)
+        length = first
+    else:
+        cycle, done, length = _found(count, first, mult, cycles)
+    top = peak * whole_power(decay, cycle)
+    return between(top, end, done, minus(length, done), length, "cosine"), cycle
+
+
+def _found(count, first, mult, cycles):
+    """The cycle of a count, the steps done in it and its length, for `mult` of at least 1."""
+    # By a table of cycles, because a floor of a logarithm misses restarts by a step or a cycle.
+    xp = library(first, mult)
+    few = known(cycles) and cycles < DIFFERENT
+    numbers = np.arange(np.ceil(cycles) if few else DIFFERENT, dtype=float)
+    grown = xp.where(mult < 1, 1.0, mult) ** numbers
+    lengths = xp.minimum(first * xp.minimum(grown, FAR), FAR)
+    begins = xp.concatenate([lengths[:1] * 0, xp.cumsum(lengths)[:-1]])
+    if known(begins):  # the cycles that a count may be in
+        lengths, begins = lengths[begins <= MOST], begins[begins <= MOST]
+    count, begins = alike(count, begins)
+    cycle, begin, length = pick(count, begins[1:], numbers, begins, lengths)
+    done = real(count - begin)
+    if len(begins) < DIFFERENT:
+        return cycle, done, length
+    # Past the table all cycles have one length. Where all have it from the first on, the remainder
+    # is the count's: that of a count less a fractional beginning is off near 2^24. The gradient is
+    # that of the count less the lengths before.
     even = mult == 1
-    more, rest = map(held, divided(where(even, count, done), length))
-    done = done - (more - where(even, index, 0)) * length
-    done, index = done + held(rest - done), more + where(even, 0, index)
-    rate = between(peak * whole_power(decay, index), end, done, length - done, length, "cosine")
-    return rate if cycles is None else where(index < cycles, rate, end)
+    more, rest = divided(jnp.where(even, real(count), done), length)
+    more = jnp.where(even, more - cycle, more)
+    done = done - more * length
+    return cycle + more, done + lax.stop_gradient(rest - done), length
 
 
-def _lengths_and_ends(first, mult, cycles, counted):
-    """The lengths and ends of known cycles: a few, or all that an integer count can reach.
-
-    `None` for other cycles, and for a float count where float32 does not hold their ends.
-    """
-    if not known(first, mult) or np.ndim(first) or np.ndim(mult):
-        return None
-    if cycles is None:
-        lengths = first * mult ** np.arange(2**LEVELS - 1)
-        ends = np.cumsum(lengths)
-        reachable = int(np.sum(ends < MOST)) + 1
-        if mult == 1 or not counted or reachable > len(ends):
-            return None
-        return lengths[:reachable], ends[:reachable]
-    if not known(cycles) or np.ndim(cycles) or cycles > FEW:
-        return None
-    lengths = first * mult ** np.arange(np.ceil(cycles))
-    ends = np.cumsum(lengths)
-    held_exactly = np.all(ends == ends.astype(np.float32))
-    return (lengths, ends) if counted or held_exactly else None
+def _shrinking(count, peak, first, mult, end, decay):
+    """The rate and the cycle where each is shorter: found by the steps left until the last ends."""
+    # A number that is valid where this branch is not taken, and none that float32 has not.
+    xp = library(mult)
+    mult = xp.maximum(xp.where(mult < 1, mult, 0.5), 2.0**-90)
+    total = first / (1 - mult)
+    # The whole steps are subtracted first, so that the few steps left have all their digits.
+    whole = total - total % 1
+    left = lax.stop_gradient(whole) - real(count) + (total - lax.stop_gradient(whole))
+    inside = left > 0
+    left = jnp.where(inside, left, total)
+    # Cycle i begins where total * mult^i is left. A count next to a restart is at the restart,
+    # because the logarithm is rounded.
+    slope = xp.log(mult)
+    cycle = lax.stop_gradient(jnp.log(left / total) / slope)
+    near = jnp.round(cycle)
+    off = abs((cycle - near) * lax.stop_gradient(slope))
+    index = jnp.where(off < 4e-6, near, jnp.floor(cycle))
+    begin, close = total * mult**index, total * mult ** (index + 1)
+    length, rest = begin - close, jnp.maximum(left - close, 0)
+    rate = between(peak * whole_power(decay, index), end, begin - left, rest, length, "cosine")
+    return jnp.where(inside, rate, end), index
 
 
 def one_cycle(
@@ -320,4 +289,6 @@ def _one_cycle(count, peak, steps, pct_start, div, final_div, phases, shape):
     init = peak / div
     top = pct_start * steps
     back, foot = ([init], [2 * top]) if phases == 3 else ([], [])
-    return along(count, stack(init, peak, *back, init / final_div), stack(top, *foot, steps), shape)
+    values = [init, peak, *back, init / final_div]
+    joins = [top, *foot, steps]
+    return along(count, library(*values).stack(values), library(*joins).stack(joins), shape)

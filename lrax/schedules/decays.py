@@ -1,7 +1,6 @@
 """Schedules of one phase: from a first rate to a last one, then held."""
 
-import numpy as np
-from jax import nn
+from jax import nn, numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
@@ -9,8 +8,7 @@ from .builders import builder
 from .counts import minus
 from .lengths import warn_if_empty
 from .schedule import Schedule
-from .shapes import between, half_wave, meets, power as _power, progress, rest_of_power, sides
-from .staging import either, known, plus, where
+from .shapes import between, half_wave, power as _power, progress, rest_of_power
 
 
 def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
@@ -106,15 +104,9 @@ def polynomial(
 @builder(polynomial)
 def _polynomial(count, init, end, steps, power, k):
     # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
-    done, left = _clock(*progress(count, minus(steps, count), steps), k)
-    # The value is the lower of the two and a part of what lies between. A rising rate begins with
-    # the digits of the weight of `end`, which the power of the part left has lost.
-    rises, low, high, _ = sides(init, end, steps)
-    weight = either(rises, lambda: rest_of_power(done, power), lambda: _power(left, power))
-    rate = plus((high - low) * weight, low)
-    if meets(low, high) and known(rises) and not np.any(rises):
-        return rate
-    return where(either(rises, lambda: left <= 0, lambda: left >= 1), high, rate)
+    left = _left(*progress(count, minus(steps, count), steps), k)
+    weight = _power(left, power)
+    return init * weight + end * (1 - weight)
 
 
 def _exponents(**given):
@@ -125,12 +117,12 @@ def _exponents(**given):
     return {**given, **hyperparams}
 
 
-def _clock(p, q, k):
-    """The parts done and left by the clock of k-decay."""
+def _left(p, q, k):
+    """The part left by the clock of k-decay, `1 - p ** k`."""
     if k is None:
-        return p, q
-    done = _power(p, k)
-    return done, where(p > 0.5, rest_of_power(q, k), 1 - done)
+        return q
+    # Near the end, 1 - p ** k has lost the digits that a power below 1 of it shows.
+    return jnp.where(p > 0.5, rest_of_power(q, k), 1 - _power(p, k))
 
 
 def cosine(
@@ -188,7 +180,7 @@ def _cosine(count, peak, steps, end, exponent, k):
     # Optax does.
     if exponent is None and k is None:
         return between(peak, end, count, minus(steps, count), steps, "cosine")
-    _, left = _clock(*progress(count, minus(steps, count), steps), k)
+    left = _left(*progress(count, minus(steps, count), steps), k)
     weight = half_wave(left)
     if exponent is not None:
         weight = _power(weight, exponent)
@@ -247,9 +239,8 @@ def tanh(
 def _tanh(count, init, end, steps, low, high):
     p, q = progress(count, minus(steps, count), steps)
     x = 2 * (low * q + high * p)
-    # (1 - tanh(x)) / 2 is the sigmoid of -2 x, which keeps its digits where the tangent is nearly
-    # 1.
-    return where(q > 0, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
+    # (1 - tanh(x / 2)) / 2 is the sigmoid of -x.
+    return jnp.where(q > 0, init * nn.sigmoid(-x) + end * nn.sigmoid(x), end)
 
 
 def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:

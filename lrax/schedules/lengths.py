@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .staging import known
+from .concrete import known
 
 
 def warn_if_empty(steps: Any, end: Any) -> None:

@@ -13,7 +13,6 @@ from . import landmarks
 from .builders import builder
 from .counts import reached
 from .schedule import Schedule, Static, as_schedule
-from .staging import maximum, where
 
 
 def with_noise(
@@ -81,7 +80,7 @@ def with_noise(
 def _with_noise(count, schedule, key, std, limit, kind, begin, until):
     # timm draws normal numbers anew until one falls between the limits; the inverse of the error
     # function takes one number to the same distribution.
-    x = _uniform(maximum(count, 0), key)
+    x = _uniform(jnp.maximum(count, 0), key)
     noise = (
         limit * x
         if kind == "uniform"
@@ -90,7 +89,7 @@ def _with_noise(count, schedule, key, std, limit, kind, begin, until):
     noisy = reached(count, begin)
     if until is not None:
         noisy = noisy & ~reached(count, until)
-    return schedule(count) * (1 + where(noisy, noise, 0))
+    return schedule(count) * (1 + jnp.where(noisy, noise, 0))
 
 
 def _uniform(count, key):

@@ -1,16 +1,16 @@
 """Schedules without an end: they decay for as long as training goes on."""
 
+import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import minus, real
-from .growth import growth
+from .concrete import known, library
+from .counts import divided, minus, real
 from .schedule import Schedule, Static
-from .shapes import between, times
-from .staging import held, log, maximum, minimum, where
+from .shapes import between, most_power
 
 # Less is as good as no time at all, and float32's smallest numbers are zeros to XLA.
 SHORTEST = 2.0**-90
@@ -67,19 +67,33 @@ def exponential(
 
 @builder(exponential, landmarks=landmarks.exponential)
 def _exponential(count, init, rate, steps, begin, end, staircase):
-    steps = maximum(steps, SHORTEST)
-    # Held from a factor of e^80 on: an overflow to infinity would make a NaN of 0 * inf, in the
-    # gradient for one. One period is always made, by which a stair of any height is reached.
-    most = held(maximum(80 / maximum(abs(log(rate)), 1e-30), 1))
-    since = maximum(minus(count, begin), 0)
+    most = most_power(rate)
+    steps = library(steps).maximum(steps, SHORTEST)
+    since = jnp.maximum(minus(count, begin), 0)
     if staircase:
-        value = init * growth(rate, minimum(times(since, steps), most - most % 1), 1.0)
+        whole, _ = divided(since, steps)
+        value = init * _power(rate, jnp.minimum(whole, library(most).floor(most)), 0)
     else:
-        value = init * growth(rate, minimum(real(since), steps * most), steps)
+        whole, rest = divided(jnp.minimum(real(since), steps * most), steps)
+        value = init * _power(rate, whole, rest / steps)
     if end is None:
         return value
-    bounded = where(rate < 1, maximum(value, end), minimum(value, end))
-    return where(rate == 1, value, bounded)
+    bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
+    return jnp.where(rate == 1, value, bounded)
+
+
+def _power(rate, whole, part):
+    """`rate ** (whole + part)`.
+
+    As one power of float32, it breaks the law of 1e-6 of the peak in two ways, which are mended
+    here: the sum is rounded, which a growth by more than e^8 shows, and so is a known rate, which a
+    decay over thousands of periods shows.
+    """
+    value = rate**whole * rate**part
+    if not known(rate):
+        return value
+    rounding = np.log(rate / rate.astype(_require.float_dtype()))
+    return value * jnp.exp((whole + part) * rounding)
 
 
 def inverse_time(
@@ -123,9 +137,10 @@ def inverse_time(
 
 @builder(inverse_time, landmarks=landmarks.inverse_time)
 def _inverse_time(count, init, rate, steps, staircase):
-    steps = maximum(steps, SHORTEST)
-    since = maximum(count, 0)
-    return init / (1 + rate * (times(since, steps) if staircase else real(since) / steps))
+    steps = library(steps).maximum(steps, SHORTEST)
+    since = jnp.maximum(count, 0)
+    periods = divided(since, steps)[0] if staircase else real(since) / steps
+    return init / (1 + rate * periods)
 
 
 def inverse_sqrt(
@@ -173,10 +188,10 @@ def inverse_sqrt(
 @builder(inverse_sqrt, landmarks=landmarks.after_warmup(10, "timescale"))
 def _inverse_sqrt(count, peak, warmup, timescale, end):
     # Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from 1.
-    tau = where(warmup > 0, warmup, 10_000) if timescale is None else timescale
-    since, warming = real(maximum(minus(count, warmup), 0)), minus(warmup, count)
-    decay = maximum(peak * jnp.sqrt(tau / (tau + since)), end)
-    return where(warming > 0, between(0, peak, count, warming, warmup), decay)
+    tau = library(warmup).where(warmup > 0, warmup, 10_000) if timescale is None else timescale
+    since, warming = real(jnp.maximum(minus(count, warmup), 0)), minus(warmup, count)
+    decay = jnp.maximum(peak * jnp.sqrt(tau / (tau + since)), end)
+    return jnp.where(warming > 0, between(0, peak, count, warming, warmup), decay)
 
 
 def cosine_inverse_sqrt(
@@ -234,18 +249,18 @@ def cosine_inverse_sqrt(
 def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
     warming, past = minus(warmup, count), minus(count, warmup)
     waving = minus(wave, past)
-    since = minimum(real(maximum(past, 0)), wave)
+    since = jnp.minimum(real(jnp.maximum(past, 0)), wave)
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
     some = peak + end > 0
     # The time since the wave in units of tau, which is infinite where the two rates are equal.
     beyond = (
-        real(maximum(minus(past, wave), 0))
+        real(jnp.maximum(minus(past, wave), 0))
         / wave
-        * (jnp.pi * (peak - end) / where(some, peak + end, 1))
+        * (jnp.pi * (peak - end) / library(some).where(some, peak + end, 1))
     )
     decay = (peak + end) / 2 / jnp.sqrt(1 + beyond)
-    down = where(waving > 0, cosine, decay)
-    return where(warming > 0, between(init, peak, count, warming, warmup), down)
+    down = jnp.where(waving > 0, cosine, decay)
+    return jnp.where(warming > 0, between(init, peak, count, warming, warmup), down)
 
 
 def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
@@ -287,11 +302,11 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
 def _noam(count, d_model, warmup, scale):
     # The paper counts steps from 1. Paddle starts at 0, with a rate of 0; NeMo uses 1 for both 0
     # and 1.
-    step = real(maximum(count, 0)) + 1
+    step = real(jnp.maximum(count, 0)) + 1
     peak = scale / d_model**0.5
     some = warmup > 0
-    up = step / where(some, warmup, 1) ** 1.5
-    return peak * where(some & (step < warmup), up, 1 / jnp.sqrt(step))
+    up = step / library(warmup).where(some, warmup, 1) ** 1.5
+    return peak * jnp.where(some & (step < warmup), up, 1 / jnp.sqrt(step))
 
 
 def power_law(
@@ -348,6 +363,7 @@ def _power_law(count, peak, batch_size, tokens_per_step, a, b):
     # The powers of the count and of the tokens of a step apart: their product outgrows float32's
     # integers, and in integers it overflows.
     count = real(count)
-    some = where(count > 0, count, 1.0)
+    some = jnp.where(count > 0, count, 1.0)
     law = a * batch_size * some**b * tokens_per_step**b
-    return where(count > 0, minimum(peak, law), where(b < 0, peak, 0 * peak))
+    first = library(b, peak).where(b < 0, peak, 0 * peak)
+    return jnp.where(count > 0, jnp.minimum(peak, law), first)

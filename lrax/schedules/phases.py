@@ -9,10 +9,9 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import alike, minus
+from .counts import alike, minus, reached
 from .schedule import Schedule, Static, as_schedule, several
 from .shapes import as_shape, between
-from .staging import maximum, minimum, where
 
 
 def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local") -> Schedule:
@@ -64,17 +63,17 @@ def _join(count, schedules, boundaries, clock):
     for i, schedule in enumerate(schedules[1:]):
         begin = boundaries[i]
         at = count if i + 1 == len(boundaries) else _at_most(count, boundaries[i + 1])
-        at = maximum(minus(at, begin), 0) if clock == "local" else _at_least(at, begin)
-        rate = where(minus(count, begin) >= 0, schedule(at), rate)
+        at = jnp.maximum(minus(at, begin), 0) if clock == "local" else _at_least(at, begin)
+        rate = jnp.where(reached(count, begin), schedule(at), rate)
     return rate
 
 
 def _at_most(count, last):
-    return minimum(*alike(count, last))
+    return jnp.minimum(*alike(count, last))
 
 
 def _at_least(count, first):
-    return maximum(*alike(count, first))
+    return jnp.maximum(*alike(count, first))
 
 
 def warmup(
@@ -132,8 +131,8 @@ def _warmup(count, schedule, steps, init, shape, anchor):
     shifted = anchor == "shift"
     peak = schedule(jnp.zeros_like(steps) if shifted else steps)
     left = minus(steps, count)
-    after = schedule(maximum(minus(count, steps), 0) if shifted else count)
-    return where(left > 0, between(init, peak, count, left, steps, shape), after)
+    after = schedule(jnp.maximum(minus(count, steps), 0) if shifted else count)
+    return jnp.where(left > 0, between(init, peak, count, left, steps, shape), after)
 
 
 def cooldown(
@@ -188,4 +187,4 @@ def cooldown(
 def _cooldown(count, schedule, at, steps, end, shape):
     since = minus(count, at)
     down = between(schedule(at), end, since, minus(steps, since), steps, shape)
-    return where(since < 0, schedule(_at_most(count, at)), down)
+    return jnp.where(since < 0, schedule(_at_most(count, at)), down)

@@ -10,10 +10,10 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import less, parts, real
+from .concrete import library
+from .counts import alike, divided, real
 from .schedule import Schedule
-from .shapes import STRAIGHT, as_shape, between, pick, reached, sides, times, upwards, whole_power
-from .staging import after_zero, known, maximum, plus, where
+from .shapes import as_shape, between, pick, reached, whole_power
 
 
 def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -50,7 +50,8 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
 
 @builder(step_decay, landmarks=landmarks.step_decay)
 def _step_decay(count, init, step_size, factor):
-    return init * whole_power(factor, times(maximum(count, 0), step_size))
+    times, _ = divided(jnp.maximum(count, 0), step_size)
+    return init * whole_power(factor, times)
 
 
 def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
@@ -90,7 +91,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
 @builder(multistep, ranks={"milestones": 1, "factor": "milestones"})
 def _multistep(count, init, milestones, factor):
     fallen = reached(count, milestones)
-    return init * jnp.prod(where(fallen, jnp.broadcast_to(factor, fallen.shape), 1), axis=-1)
+    return init * jnp.prod(jnp.where(fallen, jnp.broadcast_to(factor, fallen.shape), 1), axis=-1)
 
 
 def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
@@ -171,35 +172,12 @@ def _piecewise(count, values, boundaries, shape):
 
 def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
     """The value on the way along `values`, which are met at 0 and at the boundaries."""
-    start, end, joins = values[:-1], values[1:], boundaries[:-1]
-    begin = after_zero(boundaries)[:-1]
-    steps = boundaries - begin
-    count = count if known(boundaries) else real(count)
-    at = maximum(count, -1)  # one step before the start stands for all of them
-    if shape not in STRAIGHT:
-        (begin, after), (close, before) = parts(begin, count), parts(boundaries, count)
-        rows = _rows(steps, start, end, begin, after, close, before, steps)
-        start, end, begin, after, close, before, steps = pick(count, joins, *rows)
-        since, left = less(at - begin, after), less(close - at, -before)
-        return between(start, end, since, left, steps, shape)
-    rises, low, high, length = sides(start, end, steps)
-    # A piece without length is at its end once it begins, and at its start before, which only the
-    # first is asked for.
-    some = (steps > 0) | (begin <= 0)
-    low, high = where(some, low, end), where(some, high, end)
-    (begin, after), (close, before) = parts(begin, count), parts(boundaries, count)
-    origin = where(rises, begin, close)
-    # A rise without length is at its end from the start on.
-    rest = where(rises, length - steps - after, before)
-    rows = _rows(steps, low, high, length, origin, rises, rest)
-    low, high, length, origin, rises, rest = pick(count, joins, *rows)
-    x = plus(real(where(rises, at - origin, origin - at)), rest)
-    return upwards(low, high, x, length, shape)
-
-
-def _rows(steps, *rows):
-    """Rows with an entry per piece."""
-    return [np.broadcast_to(row, steps.shape) if known(row) else row for row in rows]
+    count, ends = alike(count, boundaries)
+    begins = library(ends).concatenate([ends[:1] * 0, ends[:-1]])
+    rows = (values[:-1], values[1:], begins, ends, ends - begins)
+    start, end, begin, close, steps = pick(count, ends[:-1], *rows)
+    at = jnp.maximum(count, -1)  # one step before the start stands for all of them
+    return between(start, end, at - begin, close - at, real(steps), shape)
 
 
 def from_values(values: ArrayLike) -> Schedule:

@@ -10,11 +10,10 @@ from jax.typing import ArrayLike
 from .. import _require
 from . import landmarks
 from .builders import builder
-from .counts import minus, parts, real
+from .counts import alike, minus, real
 from .lengths import warn_if_empty
 from .schedule import Schedule
 from .shapes import CURVES, as_shape, between, reached
-from .staging import known, maximum, minimum, where
 
 
 def wsd(
@@ -90,7 +89,7 @@ def _wsd(count, peak, steps, warmup, cooldown, init, end, shape):
     warming = minus(warmup, count)
     up = between(init, peak, count, warming, warmup)
     down = between(peak, end, minus(cooldown, left), left, cooldown, shape)
-    return where(warming > 0, up, down)
+    return jnp.where(warming > 0, up, down)
 
 
 def tri_stage(
@@ -155,7 +154,7 @@ def _tri_stage(count, peak, warmup, hold, cooldown, init_scale, final_scale):
     since = minus(count, warmup + hold)
     up = between(init_scale, 1, count, warming, warmup)
     down = between(1, final_scale, since, minus(cooldown, since), cooldown, "geometric")
-    return peak * where(warming > 0, up, down)
+    return peak * jnp.where(warming > 0, up, down)
 
 
 def wsd_s(
@@ -228,16 +227,13 @@ def wsd_s(
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
     # The checkpoint of a boundary is made by its last update, and the next one is at the peak
     # again.
-    i = minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
+    i = jnp.minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
     length = jnp.broadcast_to(cooldown, boundaries.shape)[i]
-    count = count if known(boundaries) else real(count)
-    whole, rest = parts(boundaries, count)
-    left = jnp.asarray(whole)[i] - maximum(count, -1)
-    if np.any(rest):
-        left = real(left) + jnp.asarray(rest)[i]
-    down = between(peak, end, length - real(left), left, length, shape)
+    at, ends = alike(count, boundaries)
+    left = real(jnp.asarray(ends)[i] - jnp.maximum(at, -1))
+    down = between(peak, end, length - left, left, length, shape)
     warming = minus(warmup, count)
-    return where(warming > 0, between(init, peak, count, warming, warmup), down)
+    return jnp.where(warming > 0, between(init, peak, count, warming, warmup), down)
 
 
 def infinite(
@@ -297,4 +293,4 @@ def _infinite(count, peak, stable, warmup, cooldown, init, shape):
     since = minus(count, warmup)
     up = between(init, peak, count, warming, warmup)
     down = between(peak, stable, since, minus(cooldown, since), cooldown, shape)
-    return where(warming > 0, up, down)
+    return jnp.where(warming > 0, up, down)

@@ -7,10 +7,10 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .builders import builder
+from .concrete import library
 from .counts import minus, plus
 from .schedule import Schedule, Static
 from .shapes import INCLUSIVE, as_shape, between
-from .staging import where
 
 
 def ramp(
@@ -78,8 +78,9 @@ def ramp(
 @builder(ramp)
 def _ramp(count, start, end, steps, shape, inclusive, begin):
     before, longer = INCLUSIVE[inclusive]
-    some = steps > 0  # a ramp without steps jumps at `begin`, on every grid
-    before, longer = where(some, before, 0.0), where(some, longer, 0.0)
+    # A ramp without steps jumps at `begin`, on every grid.
+    some = library(steps).where(steps > 0, 1.0, 0.0)
+    before, longer = some * before, some * longer
     since = minus(count, begin)
     left = plus(minus(steps, since), longer - before)
     return between(start, end, plus(since, before), left, steps + longer, shape)

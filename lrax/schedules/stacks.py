@@ -11,7 +11,6 @@ from jax.core import Tracer
 from .. import _require
 from .builders import builder
 from .schedule import Schedule, several
-from .staging import where
 
 
 def stack(schedules: Sequence[Any]) -> Schedule:
@@ -78,7 +77,7 @@ def _lanes(hyperparams: dict[str, Any]) -> dict[str, Any]:
 def _stack(count, schedules, index):
     rate = schedules[0](count)
     for i, schedule in enumerate(schedules[1:], 1):
-        rate = where(index == i, schedule(count), rate)
+        rate = jnp.where(index == i, schedule(count), rate)
     return rate
 
 

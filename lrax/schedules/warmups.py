@@ -1,5 +1,6 @@
 """Schedules that begin with a linear warmup to the peak."""
 
+from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
@@ -9,7 +10,6 @@ from .counts import minus
 from .lengths import warn_if_empty
 from .schedule import Schedule
 from .shapes import between
-from .staging import where
 
 
 def warmup_cosine(
@@ -72,7 +72,7 @@ def warmup_cosine(
 def _warmup_cosine(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, minus(warmup, count), warmup)
     down = between(peak, end, minus(count, warmup), minus(steps, count), steps - warmup, "cosine")
-    return where(minus(warmup, count) > 0, up, down)
+    return jnp.where(minus(warmup, count) > 0, up, down)
 
 
 def warmup_linear(
@@ -133,7 +133,7 @@ def warmup_linear(
 def _warmup_linear(count, peak, steps, warmup, init, end):
     up = between(init, peak, count, minus(warmup, count), warmup)
     down = between(peak, end, minus(count, warmup), minus(steps, count), steps - warmup)
-    return where(minus(warmup, count) > 0, up, down)
+    return jnp.where(minus(warmup, count) > 0, up, down)
 
 
 def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0) -> Schedule:

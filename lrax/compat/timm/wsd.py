@@ -171,7 +171,8 @@ def _WSDLRScheduler(
         of_stable = decay_ratio * jnp.expm1(-rate * q) / (1 - decay_ratio)
         of_min = -jnp.expm1(rate * p) / (1 - decay_ratio)
     else:
-        of_stable, of_min = SHAPES[decay_fn](p, q, decay_t)
+        of_min = SHAPES[decay_fn](p, decay_t)
+        of_stable = 1 - of_min
     rate = jnp.where(left < decay_t, stable * of_stable + lr_min * of_min, stable)
     up = between(warmup_lr_init, lr, count, warmup_t - count, warmup_t)
     # Without a warmup, timm's constructor sets the rate of the first update to `lr`.

@@ -22,8 +22,9 @@ from ...schedules import (
     ramps,
     schedule as values,
 )
+from ...schedules.counts import divided
 from ...schedules.schedule import Schedule
-from ...schedules.shapes import reached, times, whole_power
+from ...schedules.shapes import reached, whole_power
 from . import cyclic, functions, one_cycle
 
 Formula = Callable[..., Any]
@@ -45,7 +46,8 @@ def _exponential(schedule, after, count):
 
 def _step_decay(schedule, after, count):
     size = schedule.hyperparams["step_size"]
-    return whole_power(schedule.hyperparams["factor"], times(count, size) - times(after, size))
+    stairs = divided(count, size)[0] - divided(after, size)[0]
+    return whole_power(schedule.hyperparams["factor"], stairs)
 
 
 def _multistep(schedule, after, count):
