@@ -20,6 +20,7 @@ from jax.core import Tracer
 from jax.experimental import checkify
 
 MOST = 2**31 - 1
+Unchecked = Any  # an argument as the caller gave it, before it is checked
 LONG = 2**63 - 1  # the most for what programs do not count, such as seeds and tokens
 
 _CHECKING = contextvars.ContextVar("lrax.checks", default=False)

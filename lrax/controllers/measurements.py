@@ -1,10 +1,11 @@
-"""How a rule sees a metric: its value, and whether it is a new measurement."""
+"""What a rule reads of a metric: its value, and whether it has been measured anew."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jax import numpy as jnp
+from jax.typing import ArrayLike
 
 from .. import _require
 
@@ -28,10 +29,17 @@ def measured(metric: str, arguments: Arguments, rule: str) -> jax.Array:
 def is_new(
     metric: str, arguments: Arguments, value: jax.Array, last: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Whether the metric was measured since the measurement number `last`, and its number.
+    """Whether the metric has been measured anew, and the number of its last measurement.
 
-    A running number is better than a flag: inside `optax.MultiSteps` a rule sees only every k-th
-    update, and the update with the flag may not be one of them.
+    A running number is safer than a flag. Inside `optax.MultiSteps` a rule sees only every k-th
+    update, so it may miss the update in which the flag is true.
+
+    Args:
+      metric: Name of the metric.
+      arguments: The extra arguments of `update`: `measurement`, else `fresh`. Without both, every
+        update has a new measurement.
+      value: The value of the metric in this update.
+      last: The number of the last measurement that the rule has seen.
     """
     fresh = _by_name("fresh", arguments).get(metric)
     fresh = jnp.asarray(True if fresh is None else fresh, jnp.bool_)
@@ -39,12 +47,13 @@ def is_new(
     if number is None:
         return fresh, last
     number = jnp.asarray(number, last.dtype)
-    # A run hands over NaN as number 0, not fresh, until it has measured for the first time.
+    # Before its first measurement, a run hands over NaN with the number 0, and not as fresh.
     unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
     return (number != last) & ~unmeasured, number
 
 
-def _by_name(argument: str, arguments: Arguments) -> Mapping[str, Any]:
+def _by_name(argument: str, arguments: Arguments) -> Mapping[str, ArrayLike]:
+    """An extra argument that is a dict by the names of metrics; empty if it was not given."""
     given = arguments.get(argument)
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"`{argument}` must be a dict by the names of signals, got {given!r}")

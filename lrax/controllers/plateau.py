@@ -1,4 +1,4 @@
-"""`plateau`: a lower rate once a metric has stopped improving."""
+"""`plateau`: lowers the rate when a metric has stopped improving."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +13,8 @@ from .calls import call_text
 from .measurements import is_new, measured
 
 Params = Any
+Numbers = dict[str, Any]  # floats, or tracers
+Argument = Any  # an extra argument of `update`: an array, or a dict of them
 
 
 class PlateauState(NamedTuple):
@@ -20,9 +22,9 @@ class PlateauState(NamedTuple):
 
     scale: jax.Array  # float32: what multiplies the schedule
     best: jax.Array  # float32: the best metric, infinite before the first; negated for mode "max"
-    bad: jax.Array  # int32: measurements without improvement, since the last one or a reduction
-    cooldown: jax.Array  # int32: measurements of the cooldown still to come
-    # int32: the number of the last measurement seen, -1 before the first
+    bad: jax.Array  # int32: measurements since the last improvement or reduction
+    cooldown: jax.Array  # int32: measurements of the cooldown that are left
+    # int32: the number of the last measurement that the rule has seen, -1 before the first
     measurement: jax.Array
 
 
@@ -46,49 +48,49 @@ def plateau(
       s \leftarrow \max(s \cdot \text{factor}, \text{floor}) \text{ when } \text{bad} >
       \text{patience}$$
 
-    `bad` counts the measurements since the last better one. Use it where the length of the run is
-    not known before, as a factor of a warmup and a constant rate; `factor=0.5` and `patience=5`
-    measurements of a validation loss are a good start. The loss of a minibatch is noisy: with
-    `metric="value"`, let `patience` be hundreds of updates. Where the length is known, a schedule
-    that decays to zero is usually better.
+    `m` is the metric, `s` the scale, and `bad` the number of measurements since the last better
+    one. Use it if the length of the run is not known in advance, as a factor of a warmup and a
+    constant rate. `factor=0.5` and `patience=5` measurements of a validation loss are a good start.
+    The loss of a minibatch is noisy: with `metric="value"`, let `patience` be hundreds of updates.
+    If the length is known, a schedule that decays to zero is usually better.
 
     The metric handed to an update decides the rate of that same update. Patience and cooldown
-    count measurements, not updates: the rule remembers the last number in
-    `measurement={metric: number}` that it has seen, and a new number is a new measurement. Without
-    `measurement` it goes by `fresh={metric: bool}`. Without both, every update is a measurement.
-    The signals of a run set all three arguments.
+    count measurements, not updates. A measurement is new if its number in
+    `measurement={metric: number}` differs from the last one that the rule has seen. Without
+    `measurement`, it is new if `fresh={metric: bool}` says so. Without both, every update has a new
+    measurement. A run sets all three arguments for its signals.
 
-    It follows PyTorch's or Keras' `ReduceLROnPlateau`. PyTorch's `threshold` is `rtol` or `atol`
-    by its mode, and `min_lr` and `eps` divided by the base rate are `floor` and `eps`. For negative
-    metrics PyTorch's relative threshold accepts a worse value; `rtol` here does not. Keras'
-    `min_delta` is `atol` with `rtol=0`.
+    It follows PyTorch's or Keras' `ReduceLROnPlateau`. PyTorch's `threshold` is `rtol` or `atol`,
+    by its `threshold_mode`; its `min_lr` and `eps`, divided by the base rate, are `floor` and
+    `eps`. For negative metrics PyTorch's relative threshold accepts a worse value; `rtol` here does
+    not. Keras' `min_delta` is `atol` with `rtol=0`.
 
     Args:
       factor: Factor of a reduction, from 0 to 1; 1 never reduces.
       patience: How many measurements may pass without improvement, at least 0.
       metric: Name of the extra argument of `update` to follow. "value" is the training loss.
       mode: "min" where lower is better, "max" where higher is.
-      rtol: Part of the best value, at least 0, by which a better one must improve on it.
-      atol: Amount, at least 0, in the metric's unit, by which a better value must improve on it.
+      rtol: By which fraction of the best value a better one must improve on it, at least 0.
+      atol: By how much a better value must improve on the best one, in the unit of the metric, at
+        least 0. It is added to the part of `rtol`.
       cooldown: How many measurements after a reduction do not count as bad, at least 0.
       floor: Lowest scale, at least 0, relative to the schedule.
-      eps: A reduction by no more than this, relative to the schedule, is left out. At least 0.
-        Keras has no such rule: `counting="keras"` does not use it.
-      counting: "torch" reduces when the bad measurements exceed `patience`, "keras" when they
-        reach it (0 is as 1) and are of a scale above the floor. After a reduction "torch" ignores
-        `cooldown` measurements, "keras" one fewer.
+      eps: A reduction of the scale by this or less is left out, at least 0. Keras has no such rule,
+        so `counting="keras"` does not use it.
+      counting: "torch" reduces when the number of bad measurements exceeds `patience`. "keras"
+        reduces when it reaches `patience`, for which 0 counts as 1, unless the scale is at the
+        floor. After a reduction, "torch" ignores `cooldown` measurements, and "keras" one fewer.
       nan: "bad" counts a NaN as no improvement, "ignore" as no measurement. A NaN is never the
         best value.
 
     Returns:
-      A `RateRule` whose rate is a scale from 1 down. Multiply it with a schedule or a number. Every
-      number may be traced, so a sweep may sweep it.
+      A `RateRule` whose rate is a scale that starts at 1 and falls. Multiply it with a schedule or
+      a number. Every number may be traced, and so be swept.
 
     Raises:
-      ValueError: if a known number is out of its range, infinite, NaN or no scalar, or a word is
+      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or a word is
         unknown.
-      TypeError: if a number is no number, `metric` is no name, or `update` was not given the
-        metric.
+      TypeError: if an argument is not of its type, or `update` was not given the metric.
 
     Example:
       >>> rule = 0.1 * lrax.controllers.plateau(factor=0.5, patience=0, metric="val_loss")
@@ -131,13 +133,15 @@ def plateau(
         )
 
     def rate(
-        count: jax.Array, state: PlateauState, /, **arguments: Any
+        count: jax.Array, state: PlateauState, /, **arguments: Argument
     ) -> tuple[jax.Array, PlateauState]:
-        del count
+        del count  # measurements are counted, not updates
         value = measured(metric, arguments, "plateau")
         new, number = is_new(metric, arguments, value, state.measurement)
         if nan == "ignore":
             new = new & ~jnp.isnan(value)
+        # Computed in every update, and taken if there was a measurement. Under `vmap` a branch
+        # would compute both sides too.
         after = _after(state, -value if mode == "max" else value, numbers, counting)
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)
@@ -147,28 +151,31 @@ def plateau(
     return RateRule(init, rate, first=lambda state: state.scale, name=name)
 
 
-def _after(
-    state: PlateauState, value: jax.Array, numbers: dict[str, Any], counting: str
-) -> PlateauState:
+def _after(state: PlateauState, value: jax.Array, numbers: Numbers, counting: str) -> PlateauState:
     """The state after one more measurement."""
     margin = numbers["rtol"] * jnp.abs(state.best) + numbers["atol"]
-    # Infinity less a part of itself is NaN, and nothing is below it.
+    # Before the first measurement the best one is infinite. Infinity less infinity is NaN, and no
+    # value is below NaN.
     target = jnp.where(jnp.isfinite(state.best), state.best - margin, state.best)
     better = value < target
     cooling = state.cooldown > 0
     cooldown = jnp.maximum(state.cooldown - 1, 0)
-    # Keras counts a measurement as it counts the cooldown down to 0, PyTorch from the next one on.
+    # The measurement that counts the cooldown down to 0 is the first one that may be bad in Keras.
+    # In PyTorch it is the last one that is ignored.
     ignored = cooldown > 0 if counting == "keras" else cooling
+    # In a cooldown the count begins anew.
     bad = jnp.where(better | ignored, 0, jnp.where(cooling, 0, state.bad) + 1)
 
     lower = jnp.maximum(state.scale * numbers["factor"], numbers["floor"])
     if counting == "keras":
-        # It goes on waiting where the scale is at the floor, and starts no cooldown.
+        # With the scale at the floor, Keras neither reduces nor starts a cooldown.
         due = (bad >= jnp.maximum(numbers["patience"], 1)) & (state.scale > numbers["floor"])
         reduced = due
     else:
+        # PyTorch starts a cooldown even if the reduction is too small to be made.
         due = bad > numbers["patience"]
         reduced = due & (state.scale - lower > numbers["eps"])
+    # A number that is swept may be fractional; the state counts whole measurements.
     rest = jnp.ceil(numbers["cooldown"])
     return PlateauState(
         scale=jnp.where(reduced, lower, state.scale),
@@ -179,7 +186,8 @@ def _after(
     )
 
 
-def _numbers(**values: ArrayLike) -> dict[str, Any]:
+def _numbers(**values: ArrayLike) -> Numbers:
+    """The numbers of a rule, checked where they are concrete."""
     numbers = _require.real(**values)
     for name, value in numbers.items():
         one_rate(value, name)

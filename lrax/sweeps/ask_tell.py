@@ -1,4 +1,4 @@
-"""`AskTell`: another library proposes points, and lrax trains with a batch of them at a time."""
+"""`AskTell`: another library proposes points, and lrax trains a batch of them at a time."""
 
 # Annotations stay as they are written, so that `help` shows the names of the aliases.
 from __future__ import annotations
@@ -23,35 +23,39 @@ from .points import Points
 from .result import SweepResult
 from .sweep import sweep
 
-Point = Mapping[str, float | str]  # a value or, for `choices`, a label for each hyperparameter
-Trial = Any  # of the proposing library
+Point = Mapping[str, float | str]  # for each hyperparameter a number, or the label of a choice
+Trial = Any  # an `optuna.Trial`, or what another study's `ask` returns
 Study = Any  # an `optuna.Study`, or anything with its `ask` and `tell`
 Seeds = Any  # as in `lrax.sweep`
+Option = Any  # another argument of `lrax.sweep`
+Tree = Any
+Hyperparameter = Any  # a tracer, or a pytree of tracers
 
 
 class Outcome(NamedTuple):
-    """The result of one point, as a proposer is told it."""
+    """The result of one point, as the proposing library is told it."""
 
-    # The objective over seeds. For a diverged point the worst value known, or NaN if none is. For a
-    # pruned one the value that it had reached when it was stopped.
+    # The mean objective over seeds. For a diverged point it is the worst value known, or NaN if
+    # none is. For a pruned point it is the value when it was stopped.
     value: float
     status: str  # "done", or what happened to one of its lanes, such as "diverged"
 
 
 class AskTell:
-    """Trains with points that another library proposes, such as Optuna, a batch in one program.
+    """Trains points that another library such as Optuna proposes, a batch of them in one program.
 
     Use it for three hyperparameters or more, where a grid is too large; for one or two,
     `lrax.sweep` over a grid says more. Batches are filled up to one size, so that only the first
-    one compiles. All points of all batches see the same initial parameters, batches and random
-    numbers for each seed, so a point's value does not depend on the other points of its batch.
+    one compiles. For each seed, all points of all batches start with the same parameters and see
+    the same data and random numbers. So the value of a point does not depend on the others in its
+    batch.
 
-    A point that diverges with some seed has no value of its own. Told as failed it would teach
-    nothing, and most proposers would look there again. So its value is the worst of the points that
-    have finished so far; if the training loss is the objective, the losses before the first update
-    count among them.
+    A point that diverges with some seed has no value of its own. If it were reported as failed, the
+    library would learn nothing, and most would propose points near it again. So its value is the
+    worst one of the points that have finished so far. If the training loss is the objective, the
+    losses before the first update count among them.
 
-    With `stop=lrax.Median()` or another rule, points of a batch that are worse than the others are
+    With `stop=lrax.Median()` or another rule, points that are worse than others of their batch are
     stopped early. Their status is `"pruned"`, and Optuna is told so.
 
     Args:
@@ -59,17 +63,17 @@ class AskTell:
       optimizer: Function from the names of the hyperparameters to an
         `optax.GradientTransformation`.
       steps: Optimizer updates of each lane, at least 1.
-      size: Points in a batch, at least 1. A good size is the number of lanes that the device trains
-        in little more than the time of one.
+      size: Points in a batch, at least 1. A good size is the largest with which a batch takes
+        little longer than a single point.
       seeds: As in `lrax.sweep`.
       objective: As in `lrax.sweep`: `"train_loss"` or a name that the task's `evaluate` returns.
-      mode: `"min"` or `"max"`, which must be the proposer's direction too; `None` reads it from the
+      mode: `"min"` or `"max"`, the same as in the proposing library; `None` reads it from the
         objective's name.
       diverged: `"worst"`, as above, or `"failed"`: diverged points have the value NaN, and
         `optimize` reports them as failed.
-      choices: `{name: {label: choice}}` for categorical hyperparameters: schedules or functions of
-        the count, or pytrees of one structure. Points name a label; the optimizer gets the choice.
-        All choices are in the one program.
+      choices: `{name: {label: choice}}` for categorical hyperparameters. The choices of a name are
+        schedules or functions of the count, or pytrees of one structure. A point has the label, the
+        optimizer gets the choice. All choices are part of the one program.
       options: Further arguments of `lrax.sweep`.
 
     Raises:
@@ -102,7 +106,7 @@ class AskTell:
         mode: Mode | None = None,
         diverged: Literal["worst", "failed"] = "worst",
         choices: Mapping[str, Mapping[str, Choice]] | None = None,
-        **options: Any,
+        **options: Option,
     ):
         if isinstance(task, Task) or not callable(task):
             check_task(task)
@@ -110,7 +114,7 @@ class AskTell:
         self.size = _require.count("size", size, 1)
         self.history: list[tuple[dict[str, float | str], Outcome]] = []
         self._mode: Mode = mode_of(objective, mode)
-        self._arguments: dict[str, Any] = {
+        self._arguments: dict[str, Option] = {
             "steps": _require.count("steps", steps, 1),
             "seeds": seeds,
             "objective": objective,
@@ -118,12 +122,12 @@ class AskTell:
             **options,
         }
         self._choices = _checked_choices(choices)
-        # Made once, because a sweep finds its program by the identity of these functions.
+        # Made once: a sweep finds its compiled program by the identity of these functions.
         self._task = task if isinstance(task, Task) else _choosing(task, self._choices)
         self._optimizer = _choosing(optimizer, self._choices)
         self._diverged = diverged
         self._best: tuple[float, Best] | None = None
-        self._worst = -math.inf  # as a score: lower is better
+        self._worst = -math.inf  # of the scores, for which lower is better; no score is known yet
 
     @property
     def best(self) -> Best:
@@ -140,7 +144,7 @@ class AskTell:
         return self._best[1]
 
     def evaluate(self, points: Sequence[Point]) -> list[Outcome]:
-        """Trains with some points, `size` of them at a time.
+        """Trains some points, `size` of them at a time.
 
         Args:
           points: A dict for each point, all of the same names: numbers, and labels of `choices`.
@@ -169,11 +173,11 @@ class AskTell:
     def optimize(self, study: Study, space: Callable[[Trial], Point], *, trials: int) -> None:
         """Lets an Optuna study propose points, and tells it the outcomes.
 
-        `size` trials are asked for before one is told, so take a sampler that spreads them:
-        `optuna.samplers.TPESampler(constant_liar=True)`, `GPSampler`, `QMCSampler`. Points that the
-        sweep's `stop` rule gave up are told as pruned. A pruner of Optuna's own has no part,
-        because the lanes of a batch run side by side. Ctrl-C ends it after the batches that are
-        done; trials that have not finished are told as failed.
+        `size` trials are asked for before the first is told. So take a sampler that spreads them:
+        `optuna.samplers.TPESampler(constant_liar=True)`, `GPSampler` or `QMCSampler`. Points that
+        the sweep's `stop` rule stopped are reported as pruned. Optuna's own pruners are not asked,
+        because all lanes of a batch are trained at once. After Ctrl-C this returns, and trials that
+        have not finished are reported as failed.
 
         Args:
           study: An `optuna.Study` with one objective whose direction is `mode`, or another object
@@ -196,6 +200,7 @@ class AskTell:
                 raise TypeError(f"`study` must have the methods `ask` and `tell`, got {study!r}")
         _check_direction(study, self._mode)
         while trials > 0:
+            # Set before anything can fail, because `finally` reads both.
             asked: list[Trial] = []
             outcomes: list[Outcome] = []
             try:
@@ -204,7 +209,8 @@ class AskTell:
                     asked.append(study.ask())
                     points.append(space(asked[-1]))
                 outcomes = self.evaluate(points)
-            finally:  # whatever happens, no trial is left running
+            finally:
+                # After an error too: a trial that is never told would stay "running" in the study.
                 outcomes += [Outcome(math.nan, "interrupted")] * (len(asked) - len(outcomes))
                 for trial, outcome in zip(asked, outcomes, strict=True):
                     self._tell(study, trial, outcome)
@@ -214,6 +220,7 @@ class AskTell:
 
     def _tell(self, study: Study, trial: Trial, outcome: Outcome) -> None:
         """Tells a study one outcome."""
+        # Optuna alone has states for the other outcomes, so other studies need no Optuna.
         if math.isfinite(outcome.value) and outcome.status != "pruned":
             study.tell(trial, outcome.value)
             return
@@ -221,16 +228,15 @@ class AskTell:
         if outcome.status != "pruned":
             study.tell(trial, state=states.FAIL)
             return
-        # Optuna takes the last report of a pruned trial for its value.
+        # Optuna takes the last value that a pruned trial has reported as that of the trial.
         if math.isfinite(outcome.value) and hasattr(trial, "report"):
             trial.report(outcome.value, self._arguments["steps"] - 1)
         study.tell(trial, state=states.PRUNED)
 
     def _evaluate(self, points: list[Point]) -> list[Outcome]:
-        """The outcomes of one batch.
-
-        It is filled up with copies of its last point, which change no other lane.
-        """
+        """The outcomes of one batch, at most `size` points."""
+        # All batches have one size, and so one program. Copies of the last point fill up a batch;
+        # lanes do not depend on each other.
         filled = points + points[-1:] * (self.size - len(points))
         columns = {
             name: [self._number(name, point[name]) for point in filled] for name in points[0]
@@ -240,6 +246,7 @@ class AskTell:
         count = len(points)
         sign = 1.0 if self._mode == "min" else -1.0
         status = [_worst_status(lanes) for lanes in result.status[:count]]
+        # `reached` and not `scores`, which are infinite for pruned points.
         scores = result.reached[:count].mean(axis=1)
         done = [
             word not in ("interrupted", "pruned") and bool(np.isfinite(score))
@@ -256,13 +263,13 @@ class AskTell:
             elif word == "interrupted":
                 outcomes.append(Outcome(math.nan, word))
             else:
-                # A lane can be done and yet have no number: its metric is NaN.
+                # A lane may be "done" and have no value, because its metric is NaN.
                 lost = "diverged" if word == "done" else word
                 outcomes.append(Outcome(sign * fallback, lost))
         return outcomes
 
     def _number(self, name: str, value: float | str) -> float:
-        """A hyperparameter as a number: of a choice its index."""
+        """A hyperparameter as a number: itself, or the index of the choice with this label."""
         if name in self._choices:
             return float(list(self._choices[name]).index(str(value)))
         return float(value)
@@ -270,8 +277,10 @@ class AskTell:
     def _note_worst(
         self, result: SweepResult, scores: np.ndarray, done: list[bool], sign: float
     ) -> None:
-        """Remembers the worst score known, the value of diverged points."""
+        """Updates the worst score known, which is the value of diverged points."""
         known = scores[np.array(done, bool)].tolist()
+        # The losses before the first update are scores too, so the first batch has a worst one even
+        # if all of its points diverge.
         if result.objective == "train_loss" and "interrupted" not in result.status:
             starts = sign * result.losses[: len(done), :, 0].mean(axis=1)
             known += starts[np.isfinite(starts)].tolist()
@@ -282,7 +291,7 @@ class AskTell:
     ) -> None:
         """Keeps the best point of a batch if it is better than the ones before."""
         best = result.best_lane[0]
-        # A copy ranks behind its original, unless ties are broken otherwise.
+        # A copy that fills up the batch has the index of its original, which is the last point.
         best = min(best, len(done) - 1)
         if not done[best] or (self._best is not None and scores[best] >= self._best[0]):
             return
@@ -294,14 +303,21 @@ class AskTell:
         self._best = float(scores[best]), found
 
 
-def _choosing(function: Any, choices: Mapping[str, Mapping[str, Choice]]) -> Any:
-    """A function of hyperparameters that gets the choice in place of its index."""
+def _choosing(
+    function: Callable[..., Tree], choices: Mapping[str, Mapping[str, Choice]]
+) -> Callable[..., Tree]:
+    """A function that is called with the index of a choice, and calls `function` with the choice.
+
+    So a batch has numbers alone, and batches with other choices share a program.
+    """
+    # The sweep refuses a function that cannot be called.
     if not choices or not callable(function):
         return function
     stacked = {name: _stacked(name, list(options.values())) for name, options in choices.items()}
 
-    @functools.wraps(function)  # with its signature, by which a sweep gives it its hyperparameters
-    def chosen(**hyperparams: Any) -> Any:
+    # With the signature of `function`: a sweep reads there which hyperparameters it takes.
+    @functools.wraps(function)
+    def chosen(**hyperparams: Hyperparameter) -> Tree:
         for name, options in stacked.items():
             if name in hyperparams:
                 index = jnp.asarray(hyperparams[name]).astype(jnp.int32)
@@ -312,8 +328,8 @@ def _choosing(function: Any, choices: Mapping[str, Mapping[str, Choice]]) -> Any
     return chosen
 
 
-def _stacked(name: str, options: list[Choice]) -> Any:
-    """Choices as one pytree with an axis of choices in front of every leaf."""
+def _stacked(name: str, options: list[Choice]) -> Tree:
+    """Choices as one pytree, each leaf with the choices as its first axis."""
     if all(callable(option) for option in options):
         return stack(options)
     structures = {jax.tree.structure(option) for option in options}
@@ -326,7 +342,7 @@ def _stacked(name: str, options: list[Choice]) -> Any:
 
 
 def _worst_status(lanes: np.ndarray) -> str:
-    """The status of a point: of its seeds the one that says the most."""
+    """The status of a point: the worst one of its lanes."""
     words = [str(word) for word in lanes]
     for word in ("interrupted", "diverged", "pruned"):
         if word in words:
@@ -335,7 +351,7 @@ def _worst_status(lanes: np.ndarray) -> str:
 
 
 def _check_direction(study: Study, mode: Mode) -> None:
-    """Requires a study with one objective, and the direction of `mode`."""
+    """Requires a study with one objective and the direction of `mode`, if it says what it has."""
     directions = getattr(study, "directions", None)
     if directions is not None and len(directions) > 1:
         raise ValueError(
@@ -350,8 +366,8 @@ def _check_direction(study: Study, mode: Mode) -> None:
         )
 
 
-def _checked_choices(choices: Any) -> dict[str, dict[str, Choice]]:
-    """`choices` as dicts of one label at least."""
+def _checked_choices(choices: _require.Unchecked) -> dict[str, dict[str, Choice]]:
+    """`choices` as dicts, each with at least one label."""
     if choices is None:
         return {}
     if not isinstance(choices, Mapping):
@@ -364,8 +380,10 @@ def _checked_choices(choices: Any) -> dict[str, dict[str, Choice]]:
     return {name: dict(options) for name, options in choices.items()}
 
 
-def _checked_points(points: Any, choices: Mapping[str, Mapping[str, Choice]]) -> list[Point]:
-    """The points as a list of dicts of the same names, of real numbers and known labels."""
+def _checked_points(
+    points: _require.Unchecked, choices: Mapping[str, Mapping[str, Choice]]
+) -> list[Point]:
+    """The points as a list of dicts with the same names, of real numbers and known labels."""
     if isinstance(points, (str, bytes, Mapping)) or not np.iterable(points):
         raise TypeError(f"`points` must be a dict for each point, got {points!r}")
     points = list(points)

@@ -11,8 +11,8 @@ State = Any  # a pytree of a model's or an optimizer's state
 Choice = Any  # an entry of an axis of choices: a Schedule, a function or another pytree
 Value = float | Choice  # a hyperparameter at one point
 
-# Of `repr(best)`: characters of a value, of all values, and number of values. Together they keep it
-# under 400 characters, whatever is swept.
+# The limits of `repr(best)`: characters of one value, characters of all values, and how many values
+# are shown. They keep the text under 400 characters, whatever is swept.
 LINE = 90
 LENGTH = 240
 VALUES = 6
@@ -24,11 +24,10 @@ class Best:
 
     Attributes:
       hyperparams: `{name: value}`: plain floats, and the user's own objects on an axis of choices.
-        `optimizer(**best.hyperparams)` is the optimizer of the best lanes, unless the task's
-        function takes a name too.
-      params: The parameters alone, of the best point's best seed.
-      state: The model's state beside them, such as batch statistics; `None` if the task is
-        stateless.
+        If all names are parameters of the optimizer, `optimizer(**best.hyperparams)` builds that of
+        the best lanes.
+      params: The parameters of the best point's best seed, without the model's state.
+      state: The model's state, such as batch statistics; `None` if the task is stateless.
       opt_state: The optimizer's state; `None` if it was not kept.
     """
 
@@ -38,7 +37,7 @@ class Best:
     opt_state: State = None
 
     def __repr__(self) -> str:
-        """Hyperparameters and sizes, never weights."""
+        """The hyperparameters and the size of the parameters, whose values nobody could read."""
         values = [f"{name}={_short(value)}" for name, value in self.hyperparams.items()]
         if len(values) > VALUES:
             values = [*values[: VALUES - 1], f"and {len(values) - VALUES + 1} more"]

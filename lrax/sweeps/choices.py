@@ -1,4 +1,8 @@
-"""The points of a sweep: numbers, and choices among Schedules or other pytrees."""
+"""The points of a sweep, whose values are numbers or choices among Schedules or other pytrees.
+
+`Points` here are what a grid becomes once it is checked: arrays. `lrax.points` returns the `Points`
+of `points.py`, which are a grid as a user writes it.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,6 +18,8 @@ from ..schedules.stacks import stack
 from .storage.checkpoint import digest
 
 Tree = Any
+Choice = Any  # a Schedule, a function of the count, or another pytree
+Item = Any  # an entry of an axis before it is known whether it is a number or a choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +29,15 @@ class Choices:
     Attributes:
       items: The values as the user gave them.
       labels: A short text for each.
-      stacked: One pytree of all, its leaves with the choices in front.
+      stacked: All of them as one pytree. The first axis of each leaf is that of the choices.
     """
 
-    items: tuple[Any, ...]
+    items: tuple[Choice, ...]
     labels: tuple[str, ...]
     stacked: Tree
 
     def lanes(self, indices: np.ndarray) -> Tree:
-        """The choices with these indices, as one pytree with the indices' axes in front."""
+        """The choices with these indices, as one pytree of leaves `[*indices.shape, ...]`."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], self.stacked)
 
     def fingerprints(self) -> list[str]:
@@ -74,7 +80,7 @@ class Points:
         return Points(columns, self.choices)
 
     def lanes(self, points: np.ndarray) -> dict[str, Tree]:
-        """The hyperparameters of lanes whose points have these indices, as arrays of the host."""
+        """The hyperparameters of lanes, by the indices of their points, as NumPy arrays."""
         dtype = _require.float_dtype()
         found: dict[str, Tree] = {}
         for name, values in self.columns.items():
@@ -93,21 +99,22 @@ class Points:
         return found
 
     def described(self) -> dict[str, Any]:
-        """The points as JSON, `{name: [points]}`, by which a checkpoint recognises its sweep.
+        """The points as JSON, `{name: [points]}`: a checkpoint compares it to know its sweep again.
 
-        A choice is `[label, fingerprint]`: labels do not tell two Schedules of a kind apart.
+        A choice is `[label, fingerprint]`.
         """
         found: dict[str, Any] = {}
         for name, values in self.columns.items():
             found[name] = values.tolist()
             if name in self.choices:
                 choice = self.choices[name]
+                # Two different choices may have the same label, but not the same numbers.
                 pairs = list(zip(choice.labels, choice.fingerprints(), strict=True))
                 found[name] = [list(pairs[int(i)]) for i in values]
         return found
 
 
-def as_choices(name: str, values: Any) -> Choices | None:
+def as_choices(name: str, values: _require.Unchecked) -> Choices | None:
     """The values of an axis as `Choices`, or None if they are numbers.
 
     Args:
@@ -120,6 +127,8 @@ def as_choices(name: str, values: Any) -> Choices | None:
     if not isinstance(values, (list, tuple)) or not values or all(map(_is_number, values)):
         return None
     items = tuple(values)
+    # These are no arrays, so no tracer can stand for them: each needs a program of its own. A
+    # transformation would pass for a pytree, because it is a NamedTuple.
     refused = [item for item in items if isinstance(item, (str, bytes, bool)) or item is None]
     refused += [item for item in items if _is_transformation(item)]
     if refused:
@@ -128,6 +137,7 @@ def as_choices(name: str, values: Any) -> Choices | None:
             f" {refused[0]!r}. What changes the program is swept by"
             f" `lrax.sweep_over({{{name!r}: [...]}}, lambda {name}: (task, optimizer), grid, ...)`."
         )
+    # Schedules may differ in their formulas, and numbers among them are constant ones.
     if any(isinstance(item, Schedule) or callable(item) for item in items):
         return Choices(items, _labels(items), stack(list(items)))
     structures = {jax.tree.structure(item) for item in items}
@@ -142,19 +152,20 @@ def as_choices(name: str, values: Any) -> Choices | None:
     return Choices(items, _labels(items), stacked)
 
 
-def unique(values: Any) -> list[Any] | None:
+def unique(values: np.ndarray | Sequence[Item]) -> list[Item] | None:
     """The different objects of a list, in their order; None for an array of numbers."""
     if isinstance(values, np.ndarray):
         return None
-    found: list[Any] = []
+    found: list[Item] = []
     for value in values:
+        # By identity: `==` of two pytrees may compare their arrays entry by entry.
         if not any(value is other for other in found):
             found.append(value)
     return found
 
 
 def _unstacked(name: str, schedule: Schedule) -> list[Schedule]:
-    """The lanes of a schedule with an axis of lanes."""
+    """A schedule with an axis of lanes, as a list of one schedule for each lane."""
     lanes = np.shape(schedule(0))
     if len(lanes) != 1:
         raise ValueError(
@@ -163,18 +174,21 @@ def _unstacked(name: str, schedule: Schedule) -> list[Schedule]:
         )
     declaration = declared(schedule.formula)
     if declaration is not None and declaration.build is stack and declaration.shown is not None:
-        # What was stacked, which prints shorter than a stack of one.
+        # The schedules that were stacked. Cut out of the stack, each would be a stack of one, which
+        # has a longer label.
         return list(declaration.shown(schedule.hyperparams)["schedules"])
     return [_lane(schedule, i, lanes[0]) for i in range(lanes[0])]
 
 
 def _lane(schedule: Schedule, i: int, lanes: int) -> Schedule:
+    """One lane of a schedule."""
+    # A leaf without the axis of lanes is the same number in every lane.
     has_lane = lambda leaf: np.ndim(leaf) > 0 and np.shape(leaf)[0] == lanes
     return jax.tree.map(lambda leaf: leaf[i] if has_lane(leaf) else leaf, schedule)
 
 
-def _labels(items: Sequence[Any]) -> tuple[str, ...]:
-    """A short text for each choice: its name, or its whole text where two have the same name."""
+def _labels(items: Sequence[Choice]) -> tuple[str, ...]:
+    """A short text for each choice: its name, or all of its `repr` if two have the same name."""
     names = [_name(item, i) for i, item in enumerate(items)]
     whole = [
         repr(item) if isinstance(item, Schedule) else _name(item, i) for i, item in enumerate(items)
@@ -182,12 +196,14 @@ def _labels(items: Sequence[Any]) -> tuple[str, ...]:
     labels = [
         name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)
     ]
+    # Two lambdas, for instance. Labels must differ, because merged results match choices by them.
     if len(set(labels)) < len(labels):
         labels = [f"{label} #{i}" for i, label in enumerate(labels)]
     return tuple(labels)
 
 
-def _name(item: Any, i: int) -> str:
+def _name(item: Choice, i: int) -> str:
+    """The name of the builder or function, a number, or "choice" and its index."""
     if isinstance(item, Schedule):
         return repr(item).split("(")[0]
     if _is_number(item):
@@ -195,7 +211,9 @@ def _name(item: Any, i: int) -> str:
     return getattr(item, "__name__", f"choice {i}") if callable(item) else f"choice {i}"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Item) -> bool:
+    """Whether it is a real number: Python's, NumPy's, or an array without axes."""
+    # `bool` is an `int` to Python, and never meant as a rate.
     return not isinstance(value, (bool, np.bool_)) and (
         isinstance(value, (int, float, np.number))
         or (
@@ -206,9 +224,12 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _is_transformation(item: Any) -> bool:
+def _is_transformation(item: Item) -> bool:
+    """Whether it is an `optax.GradientTransformation`."""
     return isinstance(item, tuple) and hasattr(item, "init") and hasattr(item, "update")
 
 
-def _number(name: str, leaf: Any) -> np.ndarray:
+def _number(name: str, leaf: Item) -> np.ndarray:
+    """A leaf of a choice as an array of real numbers."""
+    # The keyword is the name that stands in the error.
     return np.asarray(_require.real(**{f"grid[{name!r}]": leaf})[f"grid[{name!r}]"])

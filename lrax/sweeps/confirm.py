@@ -18,19 +18,19 @@ from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep
 
-# The first fresh seed if the sweep was given keys, whose numbers are not known. Nobody counts seeds
-# up to here.
+# The first fresh seed for a sweep that was given keys. It is not known from which seeds they were
+# made, so this is far above the usual ones.
 FAR = 1_000_000
 
 
 class Confirmation(NamedTuple):
-    """Estimates of the best points of a sweep, free of the luck by which they were chosen."""
+    """The best points of a sweep, measured on seeds that had no part in choosing them."""
 
     hyperparams: list[dict[str, Value]]  # of the points, in the sweep's ranking
     mean: np.ndarray  # [points], the objective over the fresh seeds; NaN where a lane diverged
     interval: np.ndarray  # [points, 2], of the mean, by Student's t
     claimed: np.ndarray  # [points], the objective over the seeds that chose
-    paired: Paired  # against the point that the sweep ranked first; its p-values are honest
+    paired: Paired  # against the point that the sweep ranked first
     result: SweepResult  # of the fresh seeds
 
     def __str__(self) -> str:
@@ -56,12 +56,13 @@ def confirm(
     confidence: float = 0.95,
     progress: bool | None = None,
 ) -> Confirmation:
-    """Trains the best points of a sweep again on fresh seeds, and says how good they are.
+    """Trains the best points of a sweep again on fresh seeds, for unbiased estimates.
 
-    The best of many noisy scores is better than it deserves (the winner's curse); with more points
-    and fewer seeds it is worse. Use this for the numbers to report, and to settle which of the
-    first few points is best. None of the seeds is the sweep's; steps, objective, `select` and the
-    sharing of random numbers are the same.
+    The best of many noisy scores is partly best by luck, so it overestimates its point (the
+    winner's curse). The bias grows with the number of points and falls with the number of seeds.
+    Use this for the numbers to report, and to settle which of the first few points is best. None of
+    the seeds is the sweep's. Steps, objective, `select` and the sharing of random numbers are the
+    same.
 
     Args:
       task: The sweep's task.
@@ -77,9 +78,9 @@ def confirm(
       lines.
 
     Raises:
-      ValueError: if there are fewer than two seeds, one is among the sweep's, `confidence` is not
-        within (0, 1), there is no best point, a lane of the sweep's best point diverges with the
-        fresh seeds, the sweep was interrupted, or it is of `sweep_function`.
+      ValueError: if there are fewer than two seeds or one of them is the sweep's; if `confidence`
+        is not within (0, 1); if the result has no best point, is of an interrupted sweep or of
+        `sweep_function`; if the sweep's best point diverges with a fresh seed.
       TypeError: if an argument is not as described.
 
     Example:
@@ -109,6 +110,7 @@ def confirm(
         )
     if result.why_no_best:
         raise ValueError(f"there is no point to confirm: {result.why_no_best}")
+    # Pruned points are left out too: their scores are infinite.
     known = np.all(np.isfinite(result.scores[result.ranking]), axis=1)
     chosen = result.ranking[known][:top]
     rows = [{name: result.value(name, point) for name in result.hyperparams} for point in chosen]
@@ -150,14 +152,17 @@ def _points(result: SweepResult, chosen: np.ndarray) -> Points:
 
 def _selection(result: SweepResult) -> dict[str, Any]:
     """The arguments that make the fresh sweep rank by the same evaluations."""
+    # The last evaluation and the training loss need no evaluations along the way.
     if result.select == "last" or result.objective == "train_loss":
         return {}
+    # The result does not keep `eval_every`; the first evaluation after the start is at that update.
     first = result.evaluated_at[result.evaluated_at > 0][0]
     return {"select": result.select, "eval_every": int(first)}
 
 
 def _fresh(used: Sequence[str], seeds: int | Sequence[int]) -> list[int]:
-    """Seeds that are not among those used."""
+    """The seeds asked for, or as many new ones as asked for. None of them is one of those used."""
+    # A seed's name is its number, but for keys, which are called "key 0", "key 1", ...
     numbers = {int(name) for name in used if name.isdecimal()}
     if isinstance(seeds, (int, np.integer)):
         first = max(numbers) + 1 if len(numbers) == len(used) else FAR

@@ -5,9 +5,10 @@ from typing import Literal
 
 Mode = Literal["min", "max"]
 
+# Words that say which way an objective is better; `mode_of` lists them for users.
 LOW = frozenset(["loss", "error", "perplexity", "bits", "nll", "mse", "mae", "rmse", "ppl"])
 HIGH = frozenset(["accuracy", "acc", "return", "reward", "score", "auc", "f1", "r2"])
-# These turn the meaning of the word that follows, so the name says nothing for certain.
+# Beside one of these, a word may mean its opposite: `neg_loss` is to be high. So they are refused.
 NEGATIONS = frozenset(["neg", "negative", "negated", "minus", "inverse"])
 
 
@@ -37,6 +38,7 @@ def mode_of(objective: str, mode: Mode | None = None) -> Mode:
             raise ValueError(f"`mode` must be one of 'min', 'max' or None, got {mode!r}")
         return mode
     words = set(_words(objective))
+    # Sorted, so that an error names the same word every time.
     low = sorted(words & LOW)
     high = sorted(words & HIGH)
     negated = sorted(words & NEGATIONS)
@@ -56,5 +58,6 @@ def mode_of(objective: str, mode: Mode | None = None) -> Mode:
 
 def _words(name: str) -> list[str]:
     """The words of a name, in lower case: of `val_r2`, `valR2` and `val-r2` alike."""
+    # An underscore before each capital that follows a small letter or a digit.
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", apart) if word]

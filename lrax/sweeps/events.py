@@ -1,13 +1,13 @@
-"""The events that `lrax.sweep(on_event=...)` tells of, for loggers.
+"""The events of a sweep, which `lrax.sweep(on_event=...)` hands to a logger.
 
-`on_event(kind, facts)` is called between segments, in the first process alone. `facts` is a dict of
-the class here that belongs to the kind, and the logger's own: to change it changes nothing else.
-All have `done`, the updates made. With a checkpoint, `done` of `"start"` is where the sweep goes
-on; earlier events are not repeated. If new points were added, it goes on with these, and the
-numbers of all others are NaN until the new points have caught up.
+`on_event(kind, facts)` is called between segments, in the first process alone. For each kind there
+is a class here that describes the dict `facts`. The dict is a copy: a logger may change it. All but
+`"end"` have `done`, the updates made so far. In a sweep that resumes from a checkpoint, `done` of
+`"start"` is above 0, and events of updates before it are not repeated. If points were added to the
+grid, the new ones are trained first. Until they have caught up, the numbers of all others are NaN.
 
-An exception in `on_event` is a `RuntimeWarning` that names it, and the sweep goes on: hours of
-training are worth more than a line in a log. `KeyboardInterrupt` and the like go through.
+An exception in `on_event` becomes a `RuntimeWarning`, and the sweep goes on: hours of training are
+worth more than a line in a log. `KeyboardInterrupt` and the like are raised.
 """
 
 import copy
@@ -20,8 +20,9 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 Kind = Literal["start", "segment", "evaluate", "stop", "checkpoint", "end"]
-OnEvent = Callable[[str, dict[str, Any]], None]
-Notify = Callable[[Kind, Any], None]
+OnEvent = Callable[[str, dict[str, Any]], None]  # the user's
+Facts = Any  # one of the classes below, for the kind
+Notify = Callable[[Kind, Facts], None]  # the sweep's, which never raises an `Exception`
 
 
 class Start(TypedDict):
@@ -31,7 +32,7 @@ class Start(TypedDict):
     seeds: list[str]
     steps: int
     done: int
-    plan: str  # how it is run, in words
+    plan: str  # how the sweep is run: lanes of a call, threads, devices
 
 
 class Segment(TypedDict):
@@ -39,10 +40,12 @@ class Segment(TypedDict):
 
     done: int
     losses: np.ndarray  # [points, seeds, updates] since the last event; NaN for stopped points
-    best: dict[str, Any]  # the best point so far by the training loss's tail; {} if there is none
-    loss: float  # its training loss
+    # The hyperparameters of the point with the least training loss over the last tenth so far; {}
+    # if there is none.
+    best: dict[str, Any]
+    loss: float  # that training loss, or NaN
     alive: int  # lanes that are still trained and have not diverged
-    lanes: int
+    lanes: int  # lanes of the whole sweep
 
 
 class Evaluate(TypedDict):
@@ -53,7 +56,7 @@ class Evaluate(TypedDict):
 
 
 class Stop(TypedDict):
-    """`"stop"`: points were given up."""
+    """`"stop"`: the stop rule or divergence has ended the training of some points."""
 
     done: int
     stopped: list[int]  # indices of the points
@@ -78,11 +81,14 @@ def guarded(on_event: OnEvent | None) -> Notify:
     if on_event is None:
         return _ignored
 
-    def notify(kind: Kind, facts: Any) -> None:
+    def notify(kind: Kind, facts: Facts) -> None:
+        # A copy, so that what a logger changes does not change the sweep's own arrays. The result
+        # of "end" is the user's anyway, and may be large.
         own = dict(facts) if kind == "end" else copy.deepcopy(dict(facts))
         try:
             on_event(kind, own)
         except Exception as error:
+            # Where in the logger it was raised: a warning carries no traceback.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
             message = (
@@ -94,6 +100,6 @@ def guarded(on_event: OnEvent | None) -> Notify:
     return notify
 
 
-def _ignored(kind: Kind, facts: Any) -> None:
-    """Nobody listens."""
+def _ignored(kind: Kind, facts: Facts) -> None:
+    """The logger of a sweep without `on_event`."""
     del kind, facts

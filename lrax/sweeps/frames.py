@@ -18,10 +18,10 @@ class Frames(WithSeries):
     def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":
         """A pandas DataFrame with a row for every lane, or for every record of a curve.
 
-        Without `curve`: hyperparameters, seed, training loss, metrics, status and cause, one row
-        for every lane. With the name of a curve the long form, one row for every lane and time:
-        hyperparameters, seed, step and the curve. Curves of a `sweep_function` have `time` (0, 1,
-        ...) in place of `step`. A choice is given by its label.
+        Without `curve` there is one row for every lane, with hyperparameters, seed, training loss,
+        metrics, status and cause. With the name of a curve there is one row for every lane and
+        time, with hyperparameters, seed, step and the curve. Curves of a `sweep_function` have
+        `time` (0, 1, ...) in place of `step`. A choice is given by its label.
 
         Args:
           curve: `"train_loss"` or the name of a monitor, an evaluation, an aux or a curve. The name
@@ -40,8 +40,8 @@ class Frames(WithSeries):
             several = self._series_of(curve)
             at = several[0].at
             times = len(at)
-            # The long form is what seaborn, plotnine and `groupby` take.
-            # Each lane repeats for all its times, in the order of `ravel`.
+            # The long form, which seaborn, plotnine and `groupby` take. Each lane repeats for all
+            # its times, in the order of `ravel`.
             columns = {name: np.repeat(values, times) for name, values in columns.items()}
             columns[self._clock(several[0].name)] = np.tile(at, self.status.size)
             columns |= {series.name: series.values.ravel() for series in several}
@@ -54,7 +54,7 @@ class Frames(WithSeries):
         return pandas.DataFrame(columns)
 
     def _lanes(self) -> dict[str, np.ndarray]:
-        """The columns that say which lane a row is of."""
+        """The columns that tell the lane of a row: its hyperparameters and its seed."""
         points, seeds = self.status.shape
         columns = {name: np.repeat(self._plain(name), seeds) for name in self.hyperparams}
         # Points vary slowest, as in `values.ravel()` of arrays `[points, seeds]`.
@@ -84,23 +84,25 @@ class Frames(WithSeries):
           ImportError: if xarray is not installed.
         """
         xarray = _require.extra("xarray", "xarray")
+        # The place of each point in the box that all values of all hyperparameters span.
         axes = {name: np.unique(values) for name, values in self.hyperparams.items()}
         shape = tuple(map(len, axes.values()))
         places = [np.searchsorted(axes[name], values) for name, values in self.hyperparams.items()]
         flat = np.ravel_multi_index(places, shape)
         count = len(self.status)
-        # A product has every combination once; anything else has holes or doubles.
+        # In a product, every place of the box is taken by exactly one point.
         product = count == np.prod(shape) == len(np.unique(flat))
         order = np.argsort(flat) if product else np.arange(count)
         dims = tuple(axes) if product else ("point",)
 
         def variable(values: np.ndarray, *last: str) -> tuple[tuple[str, ...], np.ndarray]:
+            """The dimensions and the array of `values`, `[points, seeds, *last]`."""
             whole = values[order].reshape(*(shape if product else (count,)), *values.shape[1:])
             return (*dims, "seed", *last), whole
 
         coords: dict[str, Any] = {"seed": self.seeds}
         for name, values in axes.items():
-            # Without a product a hyperparameter is no dimension, but a coordinate of the points.
+            # Without a product, hyperparameters are coordinates along the dimension `point`.
             if not product:
                 coords[name] = ("point", self._plain(name))
             elif name in self.labels:

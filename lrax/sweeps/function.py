@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from .. import _require
 from .choices import Points
@@ -28,16 +29,21 @@ from .progress import Interrupt, Progress
 from .result import SweepResult
 from .seeds import Seeds, as_keys
 from .status import statuses
+from .storage.arrays import Facts
 from .storage.checkpoint import Checkpoint, State, digest
 from .sweep import Devices, Path, outside_of_jit, tracers_explained
 
-# Lanes of a call on a CPU. A training function is many small operations, each of which costs more
-# to begin than to compute for one lane; beyond this the arrays of all lanes leave the caches.
-# Measured on a PPO of `tests/test_sweep_function.py`.
+# Lanes of a call on a CPU. A training function consists of many small operations. For one lane,
+# starting an operation takes longer than the operation itself, so some lanes share the cost. With
+# more than this number, the arrays of all lanes no longer fit the caches. Measured on the PPO of
+# `tests/test_sweep_function.py`.
 TOGETHER = 16
 
+Tree = Any
+Hyperparams = dict[str, Tree]  # numbers and Schedules, as tracers
+Execution = Literal["auto", "vmap", "loop"] | int
 Outputs = dict[str, np.ndarray]
-Function = Callable[[dict[str, Any], jax.Array], Mapping[str, Any]]
+Function = Callable[[Hyperparams, jax.Array], Mapping[str, Any]]
 
 
 @together
@@ -48,7 +54,7 @@ def sweep_function(
     seeds: Seeds = 1,
     objective: str,
     mode: Mode | None = None,
-    execution: Literal["auto", "vmap", "loop"] | int = "auto",
+    execution: Execution = "auto",
     devices: Devices | None = None,
     budget: float | str | None = None,
     checkpoint: Path | None = None,
@@ -59,30 +65,31 @@ def sweep_function(
     """Runs any pure training function with every point of a grid and every seed, side by side.
 
     Use it where training is no `lrax.Task`: a reinforcement-learning run with its environments in
-    one `lax.scan`, a training loop of your own, a simulation. The lanes are mapped by `jax.vmap`
-    in chunks, on all cores or devices, by one compiled program. For each seed all points get the
-    same key, so that they differ by their hyperparameters alone.
+    one `lax.scan`, a training loop of your own, a simulation. One program is compiled, which runs
+    a chunk of lanes by `jax.vmap`. All cores or devices run chunks at the same time. For each seed
+    all points get the same key, so that they differ by their hyperparameters alone.
 
-    Ctrl-C ends the sweep between two chunks and returns what is done; a lane that did not run is
+    Ctrl-C ends the sweep between two chunks and returns what is done. A lane that did not run is
     `"interrupted"`. A lane with a scalar output that is not finite is `"diverged"`.
 
     Args:
       function: `function(hyperparams, key) -> {name: scalar or [time]}`, pure and traceable.
-        `hyperparams` is `{name: value}` by the grid's names, numbers as tracers and Schedules as
-        Schedules; `key` is `jax.random.key(s)` for the seed `s`. Curves may differ in length.
+        `hyperparams` is `{name: value}` with the grid's names; a number is a tracer, a Schedule one
+        with tracers for numbers. `key` is `jax.random.key(s)` for the seed `s`. Curves may differ
+        in length.
       grid: `{name: axis}`, of which the product is tried, or `lrax.points` and the like; an axis as
         in `lrax.sweep`.
       seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys.
-      objective: The name of a scalar output, what ranks the points.
-      mode: `"min"` or `"max"`, what the objective should be. None reads it from the objective's
-        name (loss, error: min; accuracy, return: max) and refuses to guess others.
+      objective: The name of the scalar output that ranks the points.
+      mode: Whether a low or a high objective is good, `"min"` or `"max"`. None reads it from the
+        objective's name (loss, error: min; accuracy, return: max) and refuses to guess others.
       execution: How many lanes a call runs: `"auto"`; `"vmap"`, all; `"loop"`, one; or a number.
       devices: Over which of this process's devices lanes are spread: None, all of them or
         `jax.config.jax_default_device`; a number of them; or a list.
       budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`,
-        `"2h"`; compiling is part of it. At least one chunk is run.
-      checkpoint: A file, or a directory of Orbax, to keep the outputs in, and to go on from if it
-        is there: as in `lrax.sweep`. Chunks that were run are not run again.
+        `"2h"`, compiling included. At least one chunk is run.
+      checkpoint: A file, or a directory of Orbax, that keeps the outputs, as in `lrax.sweep`. If it
+        is there, the sweep resumes from it, and chunks that ran before are not run again.
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default where a person watches.
       on_event: Called as `on_event(kind, facts)`: `"start"`, `"segment"` after chunks (`done` of
@@ -114,38 +121,21 @@ def sweep_function(
     """
     start = time.perf_counter()
     outside_of_jit("lrax.sweep_function")
-    if not callable(function):
-        raise TypeError(f"`function` must be a function of (hyperparams, key), got {function!r}")
-    if not isinstance(grid, Mapping) or not grid:
-        raise TypeError(f"`grid` must be {{name: values}} with at least one name, got {grid!r}")
+    _check_arguments(function, grid, execution, checkpoint, on_event)
     points = product(grid)
     mode = mode_of(objective, mode)
-    planning.check(execution, "auto")
-    if execution in ("steps", "tune"):
-        raise ValueError(
-            f"`execution` must be 'auto', 'vmap', 'loop' or a number, got {execution!r}"
-        )
-    if on_event is not None and not callable(on_event):
-        raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
-    if checkpoint is not None:
-        _require.path("checkpoint", checkpoint)
     names, bits = as_keys(seeds)
     deadline = None if budget is None else start + _require.seconds("budget", budget)
     every = _require.seconds("checkpoint_every", checkpoint_every)
     hosts = Hosts()
     hosts.check("grid or seeds", digest(repr(points.described()), bits, repr((objective, mode))))
+    # The first process alone logs, shows a bar and writes files.
     notify = guarded(on_event if hosts.is_first else None)
     own = hosts.own(len(points))
     with Interrupt() as interrupt:
         with tracers_explained():
             runner = _Runner(function, points[own], bits, execution, hardware.chosen(devices))
-        scalars = [name for name, leaf in runner.outputs.items() if len(leaf.shape) == 0]
-        if not scalars:
-            raise ValueError(
-                "`function` must return a scalar for the objective to rank by, got the curves"
-                f" {list(runner.outputs)} alone: return the mean of a curve's end, for instance"
-            )
-        _require.choice("objective", objective, scalars)
+        _check_objective(objective, runner)
         saved = None
         if checkpoint is not None:
             configuration = {
@@ -154,16 +144,9 @@ def sweep_function(
                 "execution": execution,
                 "objective": objective,
                 "mode": mode,
-                "processes": hosts.count,
-                "function": digest(runner.text, *runner.constants),
-                "jax": jax.__version__,
             }
-            saved = Checkpoint(checkpoint, every, configuration)
-            if hosts.is_first:
-                saved.probe()
-            state = hosts.of_first(saved.load)
-            if state is not None:
-                runner.restore(state, own)
+            saved = Checkpoint(checkpoint, every, _configuration(configuration, runner, hosts))
+            _resume(saved, runner, hosts, own)
         compiled = time.perf_counter()
         lanes = len(points) * len(names)
         bar = Progress(lanes, progress if hosts.is_first else False)
@@ -185,41 +168,112 @@ def sweep_function(
         with bar:
             _run(runner, hosts, saved, halt, save, bar, notify, len(points))
         arrays = hosts.gather(runner.arrays(), len(points))
+    info = {
+        "device": runner.device,
+        "devices": len(runner.devices) * hosts.count,
+        "steps": 1,
+        "plan": runner.described,
+        "reasons": runner.reasons,
+        "compile_seconds": round(compiled - start, 3),
+        "run_seconds": round(time.perf_counter() - compiled, 3),
+        "versions": {module.__name__: module.__version__ for module in (jax, optax, np)},
+    }
+    result = _result(points, names, arrays, runner, objective, mode, info)
+    notify("end", {"result": result})
+    return result
+
+
+def _check_arguments(
+    function: _require.Unchecked,
+    grid: _require.Unchecked,
+    execution: _require.Unchecked,
+    checkpoint: _require.Unchecked,
+    on_event: _require.Unchecked,
+) -> None:
+    """Requires what can be told of the arguments before the function is traced."""
+    if not callable(function):
+        raise TypeError(f"`function` must be a function of (hyperparams, key), got {function!r}")
+    if not isinstance(grid, Mapping) or not grid:
+        raise TypeError(f"`grid` must be {{name: values}} with at least one name, got {grid!r}")
+    planning.check(execution, "auto")
+    # The plans of `lrax.sweep` that need a step: a function has none to call or to time.
+    if execution in ("steps", "tune"):
+        raise ValueError(
+            f"`execution` must be 'auto', 'vmap', 'loop' or a number, got {execution!r}"
+        )
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"`on_event` must be a function of (kind, facts) or None, got {on_event!r}")
+    if checkpoint is not None:
+        _require.path("checkpoint", checkpoint)
+
+
+def _check_objective(objective: str, runner: _Runner) -> None:
+    """Requires the name of a scalar output."""
+    if not runner.scalars:
+        raise ValueError(
+            "`function` must return a scalar for the objective to rank by, got the curves"
+            f" {list(runner.outputs)} alone: return the mean of a curve's end, for instance"
+        )
+    _require.choice("objective", objective, runner.scalars)
+
+
+def _configuration(arguments: Facts, runner: _Runner, hosts: Hosts) -> Facts:
+    """What a sweep must have in common with the one whose checkpoint it resumes from.
+
+    The function is compared by what it computes: a new process has no other way to know it again.
+    """
+    return {
+        **arguments,
+        "processes": hosts.count,
+        "function": digest(runner.text, *runner.constants),
+        "jax": jax.__version__,
+    }
+
+
+def _resume(saved: Checkpoint, runner: _Runner, hosts: Hosts, own: np.ndarray) -> None:
+    """Takes over what is saved, if anything is, once it is known that it can be saved again."""
+    if hosts.is_first:
+        saved.probe()
+    state = hosts.of_first(saved.load)
+    if state is not None:
+        runner.restore(state, own)
+
+
+def _result(
+    points: Points,
+    seeds: list[str],
+    arrays: Outputs,
+    runner: _Runner,
+    objective: str,
+    mode: Mode,
+    info: dict[str, Any],
+) -> SweepResult:
+    """The result from what the lanes of all processes have returned."""
     ran = arrays["ran"]
-    metrics = {name: arrays[f"outputs/{name}"] for name in scalars}
+    metrics = {name: arrays[f"outputs/{name}"] for name in runner.scalars}
     finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
-    stopped_at = ran.all(axis=1).astype(int)
+    # A lane that did not run has NaN, which is no divergence. Every point counts as run here, and
+    # lanes that were not get their status below: the seeds of a point may lie in different chunks.
     everywhere = np.ones(len(points), int)
     status, causes = statuses(None, finite | ~ran, everywhere, whole=True, objective=objective)
     status[~ran] = "interrupted"
-    curves = [name for name in runner.outputs if name not in scalars]
-    result = SweepResult(
+    curves = [name for name in runner.outputs if name not in runner.scalars]
+    return SweepResult(
         hyperparams=points.columns,
         choices={name: list(choice.items) for name, choice in points.choices.items()},
         labels={name: list(choice.labels) for name, choice in points.choices.items()},
-        seeds=names,
+        seeds=seeds,
         losses=None,  # pyright: ignore[reportArgumentType]
-        steps=1,
+        steps=1,  # a whole function counts as one update, made or not
         metrics=metrics,
         curves={name: arrays[f"outputs/{name}"] for name in curves},
         status=status,
         causes=causes,
-        stopped_at=stopped_at,
+        stopped_at=ran.all(axis=1).astype(int),
         objective=objective,
         mode=mode,
-        info={
-            "device": runner.device,
-            "devices": len(runner.devices) * hosts.count,
-            "steps": 1,
-            "plan": runner.described,
-            "reasons": runner.reasons,
-            "compile_seconds": round(compiled - start, 3),
-            "run_seconds": round(time.perf_counter() - compiled, 3),
-            "versions": {module.__name__: module.__version__ for module in (jax, optax, np)},
-        },
+        info=info,
     )
-    notify("end", {"result": result})
-    return result
 
 
 class _Runner:
@@ -227,7 +281,13 @@ class _Runner:
 
     Attributes:
       outputs: Shapes of what the function returns for one lane, by name.
+      scalars: Names of the outputs that are scalars.
       ran: `[points, seeds]`, whether a lane has run.
+      text: What the function computes, as text, for a checkpoint to know it again.
+      constants: The arrays that it closes over.
+      devices: The devices of this process that lanes are spread over.
+      threads: How many chunks run at once.
+      reasons: Why as many lanes are run to a call.
     """
 
     def __init__(
@@ -235,35 +295,51 @@ class _Runner:
         function: Function,
         points: Points,
         bits: np.ndarray,
-        execution: Any,
-        devices: Any,
+        execution: Execution,
+        devices: list[hardware.Device],
     ):
-        self.devices, self._points, self._bits = devices, points, bits
+        self.devices = devices
+        self._points = points
+        self._bits = bits
         self._mesh = hardware.mesh(devices)
         on_cpu = devices[0].platform == "cpu"
+        # Several devices train a part of every chunk, so one chunk keeps all of them busy.
         self.threads = hardware.cores() if on_cpu and len(devices) == 1 else 1
-        width = {"vmap": 0, "loop": 1, "auto": TOGETHER if on_cpu else 0}.get(execution, execution)
+        # Lanes of a call; 0 is all of them.
+        widths: dict[Execution, int] = {"vmap": 0, "loop": 1, "auto": TOGETHER if on_cpu else 0}
+        width = int(widths.get(execution, execution))
         lanes = len(points) * len(bits)
-        self.reasons = [
-            "as asked for"
-            if execution != "auto"
-            else "a CPU runs small operations best for some lanes together"
-            if on_cpu
-            else "an accelerator is faster the more lanes it has at once"
-        ]
-        of = shape(len(points), len(bits), "common", width=width or lanes, devices=len(devices))
-        self._layout = Layout(np.arange(len(points)), len(bits), of, "common")
-        self._spread = spread_axis(of)
-        hyperparams = _shapes(points.lanes(np.zeros(of, int)))
-        keys = jax.ShapeDtypeStruct((of[0], 2), np.uint32)
-        key = ("function", Reference(function), of, self._mesh, signature((hyperparams, keys)))
+        if execution != "auto":
+            reason = "as asked for"
+        elif on_cpu:
+            reason = "a CPU runs small operations best for some lanes together"
+        else:
+            reason = "an accelerator is faster the more lanes it has at once"
+        self.reasons = [reason]
+        chunk_shape = shape(
+            len(points), len(bits), "common", width=width or lanes, devices=len(devices)
+        )
+        self._layout = Layout(np.arange(len(points)), len(bits), chunk_shape, "common")
+        self._spread = spread_axis(chunk_shape)
+        hyperparams = _shapes(points.lanes(np.zeros(chunk_shape, int)))
+        keys = jax.ShapeDtypeStruct((chunk_shape[0], 2), np.uint32)
+        # The next sweep of this function with chunks of this shape finds its program compiled.
+        key = (
+            "function",
+            Reference(function),
+            chunk_shape,
+            self._mesh,
+            signature((hyperparams, keys)),
+        )
         make = lambda: _compiled(function, self._mesh, self._spread, hyperparams, keys)
         compiled = cached(key, make, lambda found: found[0].bytes)
         self._program, self.text, self.constants = compiled
+        # Without the axes of groups and members.
         self.outputs = {
             name: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype)
             for name, leaf in self._program.results.items()
         }
+        self.scalars = [name for name, leaf in self.outputs.items() if len(leaf.shape) == 0]
         room = (len(points), len(bits))
         self.ran = np.zeros(room, bool)
         self._found: Outputs = {
@@ -278,12 +354,13 @@ class _Runner:
 
     @property
     def described(self) -> str:
-        """How it is run, in words."""
+        """How the function is run, in words."""
         lanes = self._layout.shape[0] * self._layout.shape[1]
         chunks = len(self._layout.chunks)
         plan = planning.Plan(
             lanes if chunks > 1 else 0, min(self.threads, chunks), False, True, len(self.devices)
         )
+        # A function has no updates that a program could loop over.
         return str(plan).replace(", updates in a loop of the program", "")
 
     @property
@@ -292,33 +369,39 @@ class _Runner:
         has_run = lambda chunk: self.ran[chunk.points[chunk.own], chunk.seeds[chunk.own]].all()
         return [i for i, chunk in enumerate(self._layout.chunks) if not has_run(chunk)]
 
-    def arguments(self, i: int) -> tuple[Any, Any]:
-        """The arguments of a chunk on the devices, under the settings of the caller's thread."""
+    def arguments(self, i: int) -> tuple[Tree, Tree]:
+        """The arguments of a chunk on the devices.
+
+        Call it on the main thread: JAX's settings, such as x64, may be set for that thread alone.
+        """
         chunk = self._layout.chunks[i]
         lanes = self._points.lanes(chunk.points)
         bits = self._bits[chunk.seeds[:, 0]]
         mesh = self._mesh
+        # On the device that JAX uses by default, no sharding is needed.
         if mesh is None:
             return jax.device_put((lanes, bits), self.devices[0])
         lane, group, _ = specs(self._spread)
         put = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
         return put(lanes, lane), put(bits, group)
 
-    def run(self, i: int, arguments: tuple[Any, Any]) -> None:
-        """Runs a chunk; any thread may."""
+    def run(self, i: int, arguments: tuple[Tree, Tree]) -> None:
+        """Runs a chunk. Any thread may call it, because chunks write to different places."""
         chunk = self._layout.chunks[i]
         found = jax.device_get(self._program(*arguments))
-        points, seeds = chunk.points[chunk.own], chunk.seeds[chunk.own]
+        # Without the copies that fill up the chunk.
+        points = chunk.points[chunk.own]
+        seeds = chunk.seeds[chunk.own]
         for name, values in found.items():
             self._found[name][points, seeds] = values[chunk.own]
         self.ran[points, seeds] = True
 
     def arrays(self) -> Outputs:
-        """What a checkpoint holds."""
+        """The arrays of a checkpoint."""
         return {"ran": self.ran, **{f"outputs/{n}": values for n, values in self._found.items()}}
 
     def restore(self, state: State, own: np.ndarray) -> None:
-        """Takes up what an earlier run has found."""
+        """Takes over the outputs that an earlier run has saved, of this process's points."""
         self.ran = state.arrays["ran"][own].astype(bool)
         self._found = {name: state.arrays[f"outputs/{name}"][own] for name in self.outputs}
 
@@ -333,16 +416,24 @@ def _run(
     notify: Notify,
     points: int,
 ) -> None:
-    """Runs the chunks that wait, as many at once as there are threads."""
+    """Runs the chunks that have not run, as many at once as there are threads.
+
+    Between two rounds the host shows the progress, saves, and looks whether to stop.
+    """
     waiting = runner.waiting
     with concurrent.futures.ThreadPoolExecutor(runner.threads) as pool:
         while True:
-            now, waiting = waiting[: runner.threads], waiting[runner.threads :]
+            # A process without chunks left goes on with empty rounds: the others wait for its part
+            # in every exchange.
+            now = waiting[: runner.threads]
+            waiting = waiting[runner.threads :]
             list(pool.map(runner.run, now, [runner.arguments(i) for i in now]))
             done = int(hosts.gather(runner.ran, points).sum())
             bar.advance(done)
             notify("segment", {"done": done, "lanes": bar.total})
             due = saved is not None and saved.is_due
+            # Any process may ask all to stop. All go on until none has a chunk left. The first
+            # process decides when to save.
             told = hosts.tell(halt(), due, len(waiting))
             if told[:, 0].any() or not told[:, 2].any():
                 break
@@ -352,14 +443,19 @@ def _run(
 
 
 def _compiled(
-    function: Function, mesh: Any, spread: int, hyperparams: Any, keys: Any
+    function: Function,
+    mesh: Mesh | None,
+    spread: int,
+    hyperparams: Tree,
+    keys: jax.ShapeDtypeStruct,
 ) -> tuple[Executable, str, list[np.ndarray]]:
     """The program of a chunk, its text, and the arrays that it closes over."""
 
-    def lane(hyperparams: dict[str, Any], bits: jax.Array) -> Mapping[str, Any]:
+    def lane(hyperparams: Hyperparams, bits: jax.Array) -> Mapping[str, Any]:
         key = jax.random.wrap_key_data(bits, impl="threefry2x32")
         return _checked(function(hyperparams, key))
 
+    # Over the groups, and over the members of a group, which share its key.
     chunk = each(each(lane, (0, None)), (0, 0))
     options: dict[str, Any] = {}
     if mesh is not None:
@@ -369,7 +465,8 @@ def _compiled(
     return lower(traced, **options)(), traced.text, [np.asarray(c) for c in traced.closed.consts]
 
 
-def _checked(outputs: Any) -> dict[str, jax.Array]:
+def _checked(outputs: _require.Unchecked) -> dict[str, jax.Array]:
+    """The outputs of a function as floats: scalars and arrays of one axis."""
     if not isinstance(outputs, Mapping) or not outputs:
         raise TypeError(
             f"`function` must return {{name: scalar or [time]}}, got {type(outputs).__name__}"
@@ -382,11 +479,13 @@ def _checked(outputs: Any) -> dict[str, jax.Array]:
                 f"`function` must return scalars and arrays of one axis, got {name!r} of shape"
                 f" {array.shape}"
             )
+        # Whole numbers and bools too, because NaN marks the outputs of lanes that did not run.
         is_float = jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
         found[str(name)] = array if is_float else array.astype(_require.float_dtype())
     return found
 
 
-def _shapes(tree: Any) -> Any:
+def _shapes(tree: Tree) -> Tree:
+    """Shapes and types of arrays as a device has them: float32 for float64 without x64."""
     canonical = jax.dtypes.canonicalize_dtype
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, canonical(leaf.dtype)), tree)

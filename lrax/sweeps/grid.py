@@ -1,20 +1,21 @@
 """Grids: which hyperparameters a sweep tries."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _require
 from ..schedules.schedule import Schedule
-from ..training.optimizer import parameters
+from ..training.optimizer import Optimizer, parameters
 from ..training.task import Task
 from .choices import Choices, Points, as_choices, unique
 from .points import Points as Listed, axis
 
+Item = Any  # a value of an axis of choices: a Schedule, a function or another pytree
 Values = Sequence[float] | np.ndarray
-Axis = float | Values | Schedule | Sequence[Any]
+Axis = float | Values | Schedule | Sequence[Item]
 Grid = Mapping[str, Axis] | Values | Schedule
 
 
@@ -25,14 +26,14 @@ def log_grid(
 
     $$\eta_i = \text{low} \cdot (\text{high} / \text{low})^{i / (n - 1)}$$
 
-    Use it for every quantity whose order of magnitude is in question; four to ten rates per decade.
+    Use it for a quantity whose order of magnitude is not known; take four to ten rates per decade.
 
     Args:
       low: Smallest rate, above 0.
       high: Largest rate, at least `low`.
       n: How many, at least 1; with 1 it is `low`.
-      per_decade: In place of `n`, how many steps to a factor of ten, above 0; rounded so that they
-        fit.
+      per_decade: In place of `n`: how many steps make a factor of ten, above 0. The number of steps
+        from `low` to `high` is rounded to a whole one.
 
     Returns:
       NumPy array of shape `[n]`, ascending.
@@ -48,7 +49,8 @@ def log_grid(
       >>> lrax.log_grid(1e-3, 1e-1, per_decade=2)
       array([0.001     , 0.00316228, 0.01      , 0.03162278, 0.1       ])
     """
-    low, high = _require.number("low", low), _require.number("high", high)
+    low = _require.number("low", low)
+    high = _require.number("high", high)
     bounds = {"low": low, "high": high}
     if (n is None) == (per_decade is None):
         raise TypeError(f"either `n` or `per_decade` must be given, got {n!r} and {per_decade!r}")
@@ -60,15 +62,18 @@ def log_grid(
         per_decade = _require.number("per_decade", per_decade)
         _require.positive({"per_decade": per_decade}, "per_decade")
         steps = float(np.log10(high / low)) * per_decade
+        # One rate more than steps: both ends are rates.
         n = max(round(steps), 1) + 1 if high > low else 1
     return np.geomspace(low, high, n)
 
 
-def as_points(grid: Any, optimizer: Callable[..., Any], task: Any = None) -> Points:
+def as_points(
+    grid: _require.Unchecked, optimizer: Optimizer, task: _require.Unchecked = None
+) -> Points:
     """The points of a grid, in the order of the product: the last name changes fastest.
 
-    `lrax.points` and the like are taken as they are. Bare values are for the optimizer's first
-    parameter, its learning rate.
+    Listed points, as `lrax.points` and `lrax.sobol` return them, stay as they are. Values without a
+    name are for the optimizer's first parameter, which is its learning rate.
 
     Args:
       grid: `{name: axis}`, points, or the values of one axis.
@@ -94,11 +99,12 @@ def product(grid: Mapping[str, Any]) -> Points:
     choices: dict[str, Choices] = {}
     axes: dict[str, np.ndarray] = {}
     for name, values in grid.items():
-        # A point that is listed twice, and a choice that two points share, is one choice.
+        # Listed points may share an object. Then it is one choice, stored and labelled once.
         distinct = unique(values) if isinstance(grid, Listed) else None
         found = as_choices(name, values if distinct is None else distinct)
         if found is not None:
             choices[name] = found
+            # An axis has each choice once; a list of points has one for each point.
             indices = range(len(found.items))
             if distinct is not None:
                 indices = [
@@ -109,15 +115,17 @@ def product(grid: Mapping[str, Any]) -> Points:
             axes[name] = axis(f"grid[{name!r}]", values)
     if isinstance(grid, Listed):
         return Points(axes, choices)
+    # One row for each point, one column for each name.
     table = np.array(list(itertools.product(*axes.values())))
     return Points({name: table[:, i] for i, name in enumerate(axes)}, choices)
 
 
-def _check_names(names: list[str], optimizer: Callable[..., Any], task: Any) -> None:
+def _check_names(names: list[str], optimizer: Optimizer, task: _require.Unchecked) -> None:
     """Requires that every name has a parameter, and every parameter without a default a name."""
     functions = {"optimizer": parameters(optimizer)}
     if callable(task) and not isinstance(task, Task):
         functions["task's function"] = parameters(task)
+    # A function with `**kwargs` takes every name, and so does one whose parameters are not known.
     takes_any = any(
         not known or any(p.kind is p.VAR_KEYWORD for p in known.values())
         for known in functions.values()
@@ -129,6 +137,7 @@ def _check_names(names: list[str], optimizer: Callable[..., Any], task: Any) -> 
         raise ValueError(
             f"`grid` must name parameters of the {whose}, which are {every}, got {unknown}"
         )
+    # Without these the optimizer or the task could not be built.
     for whose, known in functions.items():
         needed = [
             n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
@@ -159,6 +168,7 @@ def between(rates: np.ndarray, low: float, high: float, n: int) -> np.ndarray:
     The new rates divide their gap into equal ratios.
     """
     rates = np.unique(rates)
+    # The gaps from the last rate at or below `low` to the first one at or above `high`.
     first = max(int(np.searchsorted(rates, low, "right")) - 1, 0)
     last = min(int(np.searchsorted(rates, high, "left")), len(rates) - 1)
     gaps = [np.geomspace(rates[i], rates[i + 1], n + 2)[1:-1] for i in range(first, last)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-# The fields that are dicts of arrays by name, with an axis of points in front.
+# The fields that hold `{name: array}`. The first axis of each array is that of the points.
 GROUPS = ("hyperparams", "aux", "monitors", "metrics", "curves", "evaluations")
 
 Result = Any  # a `SweepResult`, which this file must not import
@@ -17,9 +17,10 @@ def merged(a: Result, b: Result) -> Result:
         np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1)
         for result in (a, _with_choices_of(a, b))
     ]
-    # The same point may have been given as 1e-3 and as a grid's 0.00099999.
+    # The same point may have been given as 1e-3 and as a grid's 0.00099999. NaN may be a value too.
     close = np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True)
     known = np.any(np.all(close, axis=2), axis=1)
+    # The points of `b` that `a` has already are left out.
     join = lambda x, y: np.concatenate([x, y[~known]])
     joined: dict[str, Any] = {
         field: join(getattr(a, field), getattr(b, field))
@@ -42,7 +43,8 @@ def merged(a: Result, b: Result) -> Result:
         if key.endswith("_seconds")
     }
     info = {**a.info, **seconds}
-    # The lanes' state is of one sweep's points; no sweep could resume from a part of them.
+    # `kept` holds the lanes of one sweep. A sweep resumes with exactly the points of its `resume=`,
+    # and the merged result has more of them.
     both = a.replaced(**joined, labels=labels, choices=choices, info=info, kept=None)
     # The parameters are those of the best lane of all, which may be one of `b`.
     if both.best_lane[0] >= len(a.status):
@@ -52,7 +54,8 @@ def merged(a: Result, b: Result) -> Result:
 
 
 def _require_alike(a: Result, b: Result) -> None:
-    """Raises where two results differ in what they must have in common."""
+    """Raises if two results differ in what they must have in common."""
+    # What must be equal, in the words of the error, and how it is read from a result.
     for what, read in {
         "hyperparameters": lambda result: sorted(result.hyperparams),
         "axes of choices": lambda result: sorted(result.labels),
@@ -75,6 +78,7 @@ def _require_alike(a: Result, b: Result) -> None:
             )
     if a.has_losses and a.info.get("rng") == "common":
         first = [result.starts for result in (a, b)]
+        # All points of a seed start with nearly the same loss: see `starts`.
         if not np.allclose(*first, rtol=0.02, atol=1e-6):
             raise ValueError(
                 "results to merge must be of the same task: with common random numbers the first"
@@ -84,7 +88,7 @@ def _require_alike(a: Result, b: Result) -> None:
 
 def _joined_choices(a: Result, b: Result) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
     """Labels and choices of both results: those of `a`, then the new ones of `b`."""
-    # The index of a choice counts within one result, so only labels can be compared.
+    # Each result numbers its own choices, so only their labels can be compared.
     labels = {name: list(own) for name, own in a.labels.items()}
     choices = {name: list(own) for name, own in a.choices.items()}
     for name, others in b.labels.items():
@@ -93,16 +97,18 @@ def _joined_choices(a: Result, b: Result) -> tuple[dict[str, list[str]], dict[st
                 labels[name].append(label)
                 if name in choices and name in b.choices:
                     choices[name].append(b.choices[name][i])
-    # Choices without an object for each label could not be looked up by index.
+    # A result from a file may have labels without objects. Then the union has no object for every
+    # label, and an index would find the wrong one.
     whole = {name: own for name, own in choices.items() if len(own) == len(labels[name])}
     return labels, whole
 
 
 def _with_choices_of(a: Result, b: Result) -> Result:
-    """`b` with its choices numbered as in the union: by label, first those of `a`."""
+    """`b` with its choices renumbered: by their place among the labels of both results."""
     labels, _ = _joined_choices(a, b)
     hyperparams = dict(b.hyperparams)
     for name, own in b.labels.items():
+        # A column of hyperparameters is float64, whether it holds numbers or indices of choices.
         numbers = np.array([labels[name].index(label) for label in own], np.float64)
         hyperparams[name] = numbers[b.hyperparams[name].astype(int)]
     return b.replaced(hyperparams=hyperparams)

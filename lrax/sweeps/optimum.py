@@ -5,14 +5,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-RESAMPLES = 400
+RESAMPLES = 400  # curves that the interval is read from
 CONFIDENCE = 0.95
-# The parabola looks at what lies within a third of a decade of the optimum, or within two grid
-# steps if these are longer: less would follow the noise, more the asymmetry of the curve, which
-# rises more steeply above its optimum.
+# The parabola is fitted to the points within a third of a decade of the optimum, or within two grid
+# steps if these are longer. Fewer points would follow the noise. More would follow the asymmetry of
+# the curve, which rises more steeply above its optimum.
 REACH = np.log(10) / 3
-STEPS = 2.2
-ROUNDS = 3
+STEPS = 2.2  # a little above 2: the weight is 0 at the end of the reach
+ROUNDS = 3  # refits: the weights depend on the vertex, and the vertex on the weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +70,15 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     $$\min_{a, b, c} \sum_i w_i (a + b x_i + c x_i^2 - \bar s_i)^2, \qquad
     w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
 
-    where $x_i$ is the distance from the vertex, found in a few rounds. $e_i$ is the excess over the
-    least score in units of its median nearby; it keeps the cliff before divergence from having a
-    say.
+    where $x_i$ is the distance from the vertex, found in a few rounds, and $h$ the reach. $e_i$ is
+    the excess over the least score, in units of twice the median excess within the reach. It takes
+    the weight from the steep rise before divergence.
 
-    The interval holds 95 % of the vertices of resampled seeds. Each seed's curve is drawn whole,
-    because lanes of a seed share their noise. Such an interval is too narrow for few seeds, so it
-    is widened by $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the parabola take
-    the place of the seeds, and how seeds differ stays unknown. The interval reaches at least half
-    way to the best rate's neighbours, since no grid says more.
+    The interval holds 95 % of the vertices of resampled seeds. A seed is drawn with its whole
+    curve, because the lanes of a seed share their noise. Such an interval is too narrow for few
+    seeds, so it is widened by $t_{n-1} \sqrt{n / (n - 1)} / z$. With one seed the residuals of the
+    parabola take the place of the seeds, and how seeds differ stays unknown. The interval reaches
+    at least half of the way to the best rate's neighbours: the grid resolves no more.
 
     Args:
       rates: Positive rates, shape `[points]`.
@@ -95,14 +95,17 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
       Hesterberg, What Teachers Should Know about the Bootstrap (2015), arXiv:1411.5279, for the
       widening.
     """
+    # A grid may try NaN or infinity, which have no place on the axis.
     usable = np.isfinite(rates)
-    rates, scores = np.asarray(rates, np.float64)[usable], np.asarray(scores, np.float64)[usable]
+    rates = np.asarray(rates, np.float64)[usable]
+    scores = np.asarray(scores, np.float64)[usable]
     if not np.all(rates > 0):
         raise ValueError(
             f"`rates` must be positive for an optimum on their logarithmic scale, got {rates.min()}"
         )
     order = np.argsort(rates, kind="stable")
-    log_rates, scores = np.log(rates[order]), scores[order]
+    log_rates = np.log(rates[order])
+    scores = scores[order]
     means = scores.mean(axis=1)
     if not np.any(np.isfinite(means)):
         raise ValueError("every rate diverged with some seed: there is no optimum; try lower rates")
@@ -112,9 +115,10 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
         return _at_edge(log_rates, best, seeds)
     center = float(_vertices(log_rates, means[None])[0])
     low, high = _interval(log_rates, scores, center)
-    below, above = log_rates[best - 1], log_rates[best + 1]
-    low, high = min(low, (center + below) / 2), max(high, (center + above) / 2)
-    # Not beyond the grid, nor beyond the nearest rates that diverged or were given up.
+    # At least half of the way to the neighbours on the grid.
+    low = min(low, (center + log_rates[best - 1]) / 2)
+    high = max(high, (center + log_rates[best + 1]) / 2)
+    # At most up to the ends of the grid, and to the nearest rates that diverged or were pruned.
     lost = log_rates[~np.isfinite(means)]
     low = max(low, log_rates[0], *lost[lost < log_rates[best]])
     high = min(high, log_rates[-1], *lost[lost > log_rates[best]])
@@ -124,6 +128,7 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
 
 
 def _at_edge(log_rates: np.ndarray, best: int, seeds: int) -> Optimum:
+    """The optimum where the best point is the first or the last of the grid."""
     rate = float(np.exp(log_rates[best]))
     if best == 0:
         above = float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf
@@ -135,40 +140,45 @@ def _interval(x: np.ndarray, scores: np.ndarray, center: float) -> tuple[float, 
     """The ends of the interval: 95 % of the vertices of resampled curves, widened for few seeds."""
     from scipy import stats
 
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(0)  # the same curve has the same interval at every call
     seeds = scores.shape[1]
     if seeds > 1:
-        freedom, inflation = seeds - 1, np.sqrt(seeds / (seeds - 1))
+        freedom = seeds - 1
+        inflation = np.sqrt(seeds / (seeds - 1))
         draws = np.sort(generator.integers(seeds, size=(RESAMPLES, seeds)), axis=1)
-        draws, again = np.unique(
-            draws, axis=0, return_inverse=True
-        )  # of two seeds there are only three different draws
+        # Each different draw is fitted once: of two seeds there are only three.
+        draws, which = np.unique(draws, axis=0, return_inverse=True)
         curves = scores.T[draws].mean(axis=1)
     else:
         fitted = _fit(x, scores.T)
-        near, again = fitted.near[0], np.arange(RESAMPLES)
-        freedom, inflation = int(near.sum()) - 3, 1.0
+        near = fitted.near[0]
+        which = np.arange(RESAMPLES)
+        freedom = int(near.sum()) - 3  # a parabola has three coefficients
+        inflation = 1.0
         if not fitted.opens[0] or freedom < 1:  # too few residuals to tell how large they are
             return center, center
+        # The noise of the points has the size of the residuals.
         size = np.sqrt(
             np.average(fitted.residuals[0] ** 2, weights=fitted.weights[0]) * near.sum() / freedom
         )
         noise = size * near * generator.normal(size=(RESAMPLES, len(x)))
         curves = scores[:, 0] - fitted.residuals[0] + noise
-    vertices = _vertices(x, curves)[again.ravel()]
+    # `ravel`, because NumPy 2.0 alone returned the inverse in another shape.
+    vertices = _vertices(x, curves)[which.ravel()]
     vertices = vertices[np.isfinite(vertices)]
     tail = (1 - CONFIDENCE) / 2
     widening = inflation * stats.t.ppf(1 - tail, freedom) / stats.norm.ppf(1 - tail)
     low, high = np.quantile(vertices, [tail, 1 - tail])
+    # Clipped at 0, so that the interval holds the center even if all vertices lie on one side.
     return center + widening * min(low - center, 0.0), center + widening * max(high - center, 0.0)
 
 
 class _Parabolas(NamedTuple):
     """A parabola for each curve, and the points that it was fitted to."""
 
-    opens: np.ndarray  # [curves], whether it opens up; otherwise the rest means nothing
+    opens: np.ndarray  # [curves], whether it has a minimum; otherwise the rest means nothing
     vertex: np.ndarray  # [curves]
-    near: np.ndarray  # [curves, points]
+    near: np.ndarray  # [curves, points], whether a point is within reach and has a score
     weights: np.ndarray  # [curves, points], 0 where not near
     residuals: np.ndarray  # [curves, points], 0 where not near
 
@@ -185,13 +195,17 @@ def _vertices(x: np.ndarray, curves: np.ndarray) -> np.ndarray:
 
 def _fit(x: np.ndarray, curves: np.ndarray) -> _Parabolas:
     """The parabolas around the best points of all curves `[curves, points]`, in a few rounds."""
-    known, places = np.isfinite(curves), np.arange(len(x))
+    known = np.isfinite(curves)
+    places = np.arange(len(x))
     best = np.argmin(curves, axis=1)[:, None]
+    # The nearest points on either side of the best one that have a score.
     below = np.where(known & (places < best), x, -np.inf).max(axis=1)
     above = np.where(known & (places > best), x, np.inf).min(axis=1)
     # Without a neighbour on each side there is nothing to fit: the best point is at the edge, or
     # right beside the cliff of divergence.
     opens = np.isfinite(above - below)
+    # Excesses over the best score. A curve without one has infinity less infinity, which is NaN, so
+    # nothing is subtracted there.
     y = np.where(known, curves - np.where(opens, np.min(curves, axis=1), 0.0)[:, None], np.inf)
     reach = np.maximum(REACH, STEPS * np.where(opens, above - below, 0.0) / 2)
     center = x[best[:, 0]]
@@ -207,26 +221,37 @@ def _fit(x: np.ndarray, curves: np.ndarray) -> _Parabolas:
 
 
 def _parabolas(x: np.ndarray, y: np.ndarray, center: np.ndarray, reach: np.ndarray) -> _Parabolas:
-    """The parabolas through excesses `y`, infinite where not known, within reach of a center."""
+    """The parabolas fitted to the excesses `y` of the points within reach of each curve's center.
+
+    An excess is infinite where it is not known.
+    """
     u = x - center[:, None]
     near = (np.abs(u) < reach[:, None]) & np.isfinite(y)
     count = near.sum(axis=1)
+    # The unit is twice the median. Sorting puts the points that are not near last, at infinity, so
+    # the median is the mean of the two entries in the middle of the others.
     middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)
     y = np.where(near, y, np.inf)
     unit = 2 * np.take_along_axis(np.sort(y, axis=1), np.minimum(middle, len(x) - 1), axis=1).mean(
         axis=1
     )
+    # Three points make a parabola. A unit of 0 is a flat curve, which has no minimum.
     opens = (count >= 3) & (unit > 0) & np.isfinite(unit)
     unit = np.where(opens, unit, 1.0)[:, None]
-    u, excess = np.where(near, u, 0.0), np.where(near, y, 0.0) / unit
+    u = np.where(near, u, 0.0)
+    excess = np.where(near, y, 0.0) / unit
     weights = near * (1 - np.abs(u / reach[:, None]) ** 3) ** 3 / (1 + excess**2)
-    powers, root = np.stack([np.ones_like(u), u, u**2], axis=2), np.sqrt(weights)
+    powers = np.stack([np.ones_like(u), u, u**2], axis=2)
+    root = np.sqrt(weights)
+    # Weighted least squares of all curves at once. The pseudo-inverse also takes the matrices of
+    # the curves that have no parabola, which are singular.
     rcond = len(x) * np.finfo(np.float64).eps
     coefficients = np.einsum(
         "cip,cp->ci", np.linalg.pinv(powers * root[:, :, None], rcond), excess * root
     )
-    slope, curvature = coefficients[:, 1], coefficients[:, 2]
-    opens = opens & (curvature > 1e-9)
+    slope = coefficients[:, 1]
+    curvature = coefficients[:, 2]
+    opens = opens & (curvature > 1e-9)  # flat up to rounding, or a maximum
     vertex = center - slope / np.where(opens, 2 * curvature, 1.0)
     residuals = near * (excess - np.einsum("cpi,ci->cp", powers, coefficients)) * unit
     return _Parabolas(opens, vertex, near, weights, residuals)

@@ -1,7 +1,7 @@
 """Points of a grid that are not a product: listed, quasi-random, random."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ Bounds = Mapping[str, tuple[float, float]]
 
 
 class Points(Mapping[str, Column]):
-    """Points that a sweep tries as they are: `{name: values}`, all of one length, no product."""
+    """A grid of listed points: `{name: values}` with one value for each point."""
 
     def __init__(self, columns: Mapping[str, Column]):
         self._columns = dict(columns)
@@ -34,6 +34,7 @@ class Points(Mapping[str, Column]):
         return f"Points({rows} of {', '.join(map(self._range, self))})"
 
     def _range(self, name: str) -> str:
+        """The values of a name in a few words."""
         values = self._columns[name]
         if isinstance(values, np.ndarray):
             return f"{name}: {values.min():.3g} to {values.max():.3g}"
@@ -43,14 +44,14 @@ class Points(Mapping[str, Column]):
 def points(
     values: Mapping[str, Numbers | Sequence[Choice]] | Iterable[Mapping[str, float | Choice]],
 ) -> Points:
-    """A grid of these points and no others; `{name: values}` alone would be their product.
+    """A grid of these points alone. As a plain dict of lists, a grid is the product of its lists.
 
     Use it for a few hand-picked settings, or to try the best points of one sweep again.
 
     Args:
-      values: `{name: values}`, all of the same length, or a dict for each point. Values are real
-        numbers; or all of a name are schedules, functions of the count, or dicts of one structure.
-        A lone value in `{name: values}` is the same at all points.
+      values: `{name: values}`, all of the same length, or a dict for each point. The values of a
+        name are real numbers, or all of them are schedules, functions of the count, or dicts of one
+        structure. In `{name: values}`, a single value without a list holds at all points.
 
     Returns:
       `Points`, which `lrax.sweep` takes as a grid.
@@ -88,6 +89,7 @@ def points(
             "`values` must be at least one point of at least one hyperparameter, got none"
         )
     columns = {name: _column(name, column) for name, column in given.items()}
+    # A value without a list has no length of its own: it is repeated.
     lengths = {name: len(column) for name, column in columns.items() if _is_list(given[name])}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"`values` must all be of the same length, got {lengths}")
@@ -95,25 +97,27 @@ def points(
     return Points({name: _repeated(column, rows) for name, column in columns.items()})
 
 
-def _column(name: str, values: Any) -> Column:
-    """The values of one hyperparameter: numbers, or a list of choices."""
+def _column(name: str, values: _require.Unchecked) -> Column:
+    """The values of one hyperparameter: an array of numbers, or a list of choices."""
     several = list(values) if _is_list(values) else [values]
+    # An empty list is left to `axis`, which refuses it.
     if several and all(callable(value) or isinstance(value, Mapping) for value in several):
         return several
     return axis(name, values)
 
 
-def _is_list(values: Any) -> bool:
+def _is_list(values: _require.Unchecked) -> bool:
     """Whether there is a value for each point, and not one for all."""
+    # A dict and a text can be iterated, and yet are one value.
     if callable(values) or isinstance(values, (Mapping, str, bytes)):
         return False
     return bool(np.iterable(values))
 
 
 def _repeated(column: Column, rows: int) -> Column:
-    """A column of one value for each of the rows."""
+    """A column with one value for each row, from one that may have a single value for all."""
     if isinstance(column, np.ndarray):
-        return np.broadcast_to(column, rows).copy()
+        return np.broadcast_to(column, rows).copy()  # a broadcast view cannot be written to
     return column * rows if len(column) == 1 else column
 
 
@@ -124,7 +128,7 @@ def sobol(
     log: bool | Mapping[str, bool] | None = None,
     seed: int = 0,
 ) -> Points:
-    r"""Scrambled Sobol points, which fill a box evenly in all hyperparameters at once.
+    r"""Scrambled Sobol points, spread evenly over the ranges of all hyperparameters at once.
 
     $$\eta_i = \text{low}^{1 - u_i} \, \text{high}^{u_i} \quad\text{or}\quad
     \text{low} \, (1 - u_i) + \text{high} \, u_i$$
@@ -161,13 +165,14 @@ def sobol(
     """
     from scipy.stats import qmc
 
-    n, seed = _require.count("n", n, 1), _require.count("seed", seed, 0, _require.LONG)
+    n = _require.count("n", n, 1)
+    seed = _require.count("seed", seed, 0, _require.LONG)
     scale = _scale(bounds, log)
-    # SciPy 1.15 renamed the argument.
+    # SciPy 1.15 renamed the argument `seed` to `rng`.
     known = "rng" if "rng" in inspect.signature(qmc.Sobol).parameters else "seed"
     arguments: dict[str, Any] = {known: np.random.default_rng(seed)}
     sequence = qmc.Sobol(len(bounds), scramble=True, **arguments)
-    # SciPy warns where the number of points is not a power of two.
+    # SciPy warns unless the number of points is a power of two. So the next one is drawn and cut.
     return scale(sequence.random_base2(max(n - 1, 0).bit_length())[:n])
 
 
@@ -178,10 +183,10 @@ def random_points(
     log: bool | Mapping[str, bool] | None = None,
     seed: int = 0,
 ) -> Points:
-    """Independent random points of a box, each by ratio or evenly.
+    """Random points, drawn independently and uniformly, on a logarithmic or on a linear scale.
 
-    Use it as the baseline of random search that others report; `lrax.sobol` fills the box better
-    with the same number of points.
+    Use it to compare with random search as others report it; with the same number of points,
+    `lrax.sobol` leaves smaller gaps.
 
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
@@ -206,13 +211,14 @@ def random_points(
     Reference:
       Bergstra and Bengio, Random Search for Hyper-Parameter Optimization (2012).
     """
-    n, seed = _require.count("n", n, 1), _require.count("seed", seed, 0, _require.LONG)
+    n = _require.count("n", n, 1)
+    seed = _require.count("seed", seed, 0, _require.LONG)
     scale = _scale(bounds, log)
     return scale(np.random.default_rng(seed).random((n, len(bounds))))
 
 
-def _scale(bounds: Any, log: Any) -> Any:
-    """The function from points of the unit cube to `Points` within the bounds."""
+def _scale(bounds: _require.Unchecked, log: _require.Unchecked) -> Callable[[np.ndarray], Points]:
+    """The function that maps points of the unit cube, `[points, names]`, into the bounds."""
     if not isinstance(bounds, Mapping) or not bounds:
         raise TypeError(
             f"`bounds` must be {{name: (low, high)}} with at least one name, got {bounds!r}"
@@ -229,6 +235,7 @@ def _scale(bounds: Any, log: Any) -> Any:
                 f"`bounds[{name!r}]` must be finite (low, high) with low below high, got {pair!r}"
             )
         by_ratio = log.get(name) if isinstance(log, Mapping) else log
+        # Not given for this name: positive bounds are taken for a scale, such as that of rates.
         by_ratio = (
             bool(ends[0] > 0) if by_ratio is None else _require.flag(f"log[{name!r}]", by_ratio)
         )
@@ -241,27 +248,27 @@ def _scale(bounds: Any, log: Any) -> Any:
     def scale(unit: np.ndarray) -> Points:
         columns = {}
         for (name, (low, high, by_ratio)), u in zip(ranges.items(), unit.T, strict=True):
-            # Weighted ends: a difference or a ratio of the ends may be infinite.
+            # Weighted sums of the ends. Their difference or ratio may be too large for a float64.
             if by_ratio:
                 values = np.exp(np.log(low) * (1 - u) + np.log(high) * u)
             else:
                 values = low * (1 - u) + high * u
-            columns[name] = np.clip(values, low, high)
+            columns[name] = np.clip(values, low, high)  # rounding may leave the bounds
         return Points(columns)
 
     return scale
 
 
-def axis(name: str, values: Any) -> np.ndarray:
-    """Values of one hyperparameter as a list of float64."""
+def axis(name: str, values: _require.Unchecked) -> np.ndarray:
+    """The values of one hyperparameter as an array `[values]` of float64."""
     array = _require.as_numbers(values)
     if array is None:
         raise TypeError(f"`{name}` must hold real numbers, got {values!r}")
     array = np.atleast_1d(array).astype(np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"`{name}` must be a number or a list of them, got shape {array.shape}")
-    # NaN and infinity may be tried, because a lane that diverges is data. A number that only the
-    # cast to float32 makes infinite is a mistake.
+    # NaN and infinity may be tried: a lane that diverges is a result. But a finite number that
+    # becomes infinite as a float32 is a mistake.
     if np.any(np.isfinite(array) & (np.abs(array) > np.finfo(_require.float_dtype()).max)):
         raise ValueError(f"`{name}` must hold numbers that a float32 holds, got {values!r}")
     return array

@@ -1,4 +1,4 @@
-"""What a run shows and tells while it runs, and how it is asked to stop."""
+"""The progress line of a sweep, the facts shown in it, and what Ctrl-C does."""
 
 import signal
 import sys
@@ -12,17 +12,22 @@ import numpy as np
 
 from .. import _require
 from ..training.tail import tail_mean
+from .best import Value
 from .choices import Points
 from .status import Diverged, statuses
 
-SHOWN = 100  # records of a curve that the standing is read from
+SHOWN = 100  # records to which `standing` thins a curve
 
 
 class Progress:
-    """One line: a tqdm bar where tqdm is installed, else a plain one; nothing where nobody looks.
+    """A progress line on stderr: a tqdm bar, or plain text where tqdm is not installed.
 
-    It counts the updates of the whole sweep. One that is resumed goes on where it was; its speed
-    and the time left are those of the updates made here.
+    It counts the updates of the whole sweep, those made before a resume included. Speed and time
+    left are measured on the updates made in this process alone.
+
+    Args:
+      total: Updates of the whole sweep.
+      show: Whether to write anything. By default only if a person sees stderr.
     """
 
     def __init__(self, total: int, show: bool | None):
@@ -36,21 +41,23 @@ class Progress:
         self._start = self._drawn = time.monotonic()
 
     def say(self, words: str) -> None:
-        """Says what goes on before the first update, such as compiling, which may take a while."""
+        """Shows what happens before the first update, such as compiling."""
         self._write(f"sweep: {words}")
 
     def start(self, done: int) -> None:
-        """Sets how many updates were made before, in an earlier run."""
+        """Sets how many updates an earlier run has made."""
         self.done = self._first = done
 
-    def advance(self, done: int, **facts: Any) -> None:
-        """Sets how many updates are made, and shows some facts beside them."""
-        steps, self.done = done - self.done, done
+    def advance(self, done: int, **facts: object) -> None:
+        """Sets how many updates were made, and shows some facts beside them."""
+        steps = done - self.done
+        self.done = done
         if not self._show:
             return
         if self._bar is not None:
-            self._bar.set_postfix(facts, refresh=False)
+            self._bar.set_postfix(facts, refresh=False)  # `update` draws it
             self._bar.update(steps)
+        # At most five times a second, as a terminal may be slow, and always at the end.
         elif time.monotonic() - self._drawn > 0.2 or self.done == self.total:
             self._drawn = time.monotonic()
             speed = (self.done - self._first) / max(self._drawn - self._start, 1e-9)
@@ -61,21 +68,21 @@ class Progress:
             )
 
     def __enter__(self) -> "Progress":
-        self._start = time.monotonic()  # compiling is no part of the speed
+        self._start = time.monotonic()  # once more: the speed is that of training, not of compiling
         if not self._show:
             return self
         try:
             from tqdm.auto import tqdm
         except ImportError:
             return self
-        self._write("")
+        self._write("")  # clears the line of `say`, in which the bar is drawn
         self._bar = tqdm(
             total=self.total, initial=self._first, unit="step", dynamic_ncols=True, desc="sweep"
         )
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves the line as it stands."""
+        """Leaves the line as it is, and goes to the next one."""
         if self._bar is not None:
             self._bar.close()
         elif self._show:
@@ -84,12 +91,14 @@ class Progress:
     def _write(self, line: str) -> None:
         """Replaces the line."""
         if self._show:
+            # Spaces cover the rest of a longer line before it.
             sys.stderr.write("\r" + line.ljust(self._width) + ("\r" if not line else ""))
             sys.stderr.flush()
             self._width = len(line)
 
 
 def _clock(seconds: float) -> str:
+    """Seconds as `minutes:seconds` or `hours:minutes:seconds`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
@@ -97,7 +106,8 @@ def _clock(seconds: float) -> str:
 
 def _is_watched() -> bool:
     """Whether a person sees stderr: a terminal, or a notebook."""
-    ipython = sys.modules.get("IPython")
+    ipython = sys.modules.get("IPython")  # it is loaded if this is a notebook
+    # IPython may be loaded outside of a notebook too; then its settings name no kernel.
     in_notebook = ipython is not None and "IPKernelApp" in getattr(
         ipython.get_ipython(), "config", {}
     )
@@ -112,11 +122,12 @@ def standing(
     objective: str,
     diverged: Diverged,
 ) -> dict[str, Any]:
-    """Who leads a sweep under way: the best point, its loss, and how many lanes are alive.
+    """The best point of a sweep under way, its loss, and how many lanes are alive.
 
-    A point is scored as at the end, by its training loss over the last tenth of the updates made so
-    far, averaged over seeds. A lane is alive while its point is trained and it has not diverged, by
-    the rule of the final status. Long curves are thinned first: this is for the eye.
+    The score of a point is its mean training loss over the last tenth of the updates made so far
+    and over seeds, as at the end. A lane is alive if its point is still trained and the lane has
+    not diverged, by the rule of the final status. Curves are thinned to about `SHOWN` records, so
+    that a progress line costs little.
 
     Args:
       points: The points.
@@ -124,13 +135,14 @@ def standing(
       alive: Which points are still trained, `[points]`.
       finite: Which lanes have finite parameters, `[points, seeds]`.
       objective: Name of the objective.
-      diverged: When a lane has diverged.
+      diverged: When a lane counts as diverged: see `statuses`.
     """
     thinned = losses[..., :: max(losses.shape[-1] // SHOWN, 1)]
     made = np.full(len(points), thinned.shape[-1])
+    # As if the sweep ended here: `whole` makes a lane "done" and not "interrupted".
     status, _ = statuses(thinned, finite, made, whole=True, objective=objective, diverged=diverged)
     lanes = alive[:, None] & (status == "done")
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # of lanes that diverge
         means = tail_mean(thinned).astype(np.float64).mean(axis=1)
     scores = np.where(lanes.all(axis=1) & np.isfinite(means), means, np.inf)
     best = int(np.argmin(scores))
@@ -150,16 +162,17 @@ def words(facts: Mapping[str, Any]) -> dict[str, str]:
     return {**best, **loss, "alive": f"{facts['alive']}/{facts['lanes']}"}
 
 
-def _short(value: Any) -> str:
+def _short(value: Value) -> str:
+    """Two digits of a number, or the name of a schedule without its arguments."""
     return f"{value:.2g}" if isinstance(value, float) else repr(value).split("(")[0]
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a request: a run stops between two segments, with nothing lost.
+    """Turns the first Ctrl-C into a request to stop, which a sweep follows between two segments.
 
-    A second one raises `KeyboardInterrupt` at once. Signals reach the main thread alone; elsewhere
-    this does nothing. A process that ignores the signal, as one in the background of a shell does,
-    goes on ignoring it.
+    A second Ctrl-C raises `KeyboardInterrupt` at once. Python lets only the main thread handle
+    signals, so on other threads this does nothing. A process that ignores the signal, such as a
+    background job of a shell, goes on ignoring it.
     """
 
     def __init__(self):
@@ -169,7 +182,8 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
             previous = signal.getsignal(signal.SIGINT)
-            # None: not installed by Python, and so not ours to replace.
+            # None means that other code than Python's installed the handler. It could not be put
+            # back.
             if previous not in (None, signal.SIG_IGN):
                 self._previous = previous
                 signal.signal(signal.SIGINT, self._request)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -12,15 +12,21 @@ from .best import Best, Choice, Params, State, Value
 from .direction import Mode
 from .optimum import Optimum, optimum
 
+Kept = Any  # the `State` of all lanes, or None
+Field = Any  # of a `Record`
 Select = Literal["last", "best", "tail"]
 
 
 class Losses:
-    """The field `losses`: reading it is an error if the sweep recorded none."""
+    """The field `losses`: reading it is an error if the sweep recorded none.
 
-    def __get__(self, record: Any, owner: type) -> np.ndarray:
+    A plain `None` would fail later, with an error that says nothing of `sweep_function`.
+    """
+
+    def __get__(self, record: "Record | None", owner: type) -> np.ndarray:
         if record is None:
-            raise AttributeError("losses")  # a field without a default
+            # A dataclass reads the class's attribute as the field's default. There is none.
+            raise AttributeError("losses")
         losses = record.__dict__["losses"]
         if losses is None:
             raise ValueError(
@@ -29,11 +35,12 @@ class Losses:
             )
         return losses
 
-    def __set__(self, record: Any, losses: np.ndarray | None) -> None:
+    def __set__(self, record: "Record", losses: np.ndarray | None) -> None:
         record.__dict__["losses"] = losses
 
 
 def _no_times() -> np.ndarray:
+    """The default of `evaluated_at`."""
     return np.zeros(0, int)
 
 
@@ -65,9 +72,9 @@ class Record:
     best_params: Params = None
     best_state: State = None
     best_opt_state: State = None
-    kept: Any = None
+    kept: Kept = None
 
-    def replaced(self, **fields: Any) -> Any:
+    def replaced(self, **fields: Field) -> Self:
         """A copy with other values in some fields.
 
         `dataclasses.replace` reads every field, and reading `losses` is an error where there are
@@ -87,6 +94,7 @@ class Record:
         """Updates made, below `steps` if the sweep was interrupted."""
         if self.has_losses and self.loss_every == 1:
             return self.losses.shape[-1]
+        # Thinned losses do not tell the last update. The points that were never stopped do.
         return int(self.stopped_at.max())
 
     @property
@@ -95,7 +103,7 @@ class Record:
 
         `[points, seeds]`.
         """
-        # Updates rounded up to records: the loss of update 0 is always there.
+        # Losses are recorded at the updates 0, `loss_every`, ..., so their number is rounded up.
         records = np.maximum(-(-self.stopped_at // self.loss_every), 1)
         return _by_length(self.losses, records, tail_mean)
 
@@ -116,6 +124,8 @@ class Record:
         values = self.evaluations[name]
         if self.evaluated_at[-1] >= self.done:
             return values
+        # The evaluation at the end is in `metrics`. A point that was stopped before has there what
+        # was measured when it stopped, which is among its `evaluations` already.
         last = np.where(
             self.stopped_at[:, None] > self.evaluated_at[-1], self.metrics[name], np.nan
         )
@@ -124,10 +134,10 @@ class Record:
     def _selected(self, values: np.ndarray) -> np.ndarray:
         """One number of each lane's evaluations `[points, seeds, evaluations]`."""
         if self.select == "best":
-            # A lane that was not evaluated once has NaN, which `fmin` and `fmax` pass over.
+            # `fmin` and `fmax` skip NaN, which stands where a lane was not evaluated.
             better = np.fmin if self.mode == "min" else np.fmax
             return better.reduce(values, axis=-1)
-        # Up to the last time at which a seed has a number: a stopped point has none after its stop.
+        # The length of a point's curve ends with its last number: after its stop there is only NaN.
         known = np.arange(1, values.shape[-1] + 1) * ~np.isnan(values).all(axis=1)
         lengths = np.maximum(known.max(axis=-1), 1)
         last = lambda curves: curves[..., -1]
@@ -135,17 +145,20 @@ class Record:
 
     @property
     def scores(self) -> np.ndarray:
-        """The numbers that rank the lanes: lower is better; `[points, seeds]`.
+        """The numbers that rank the lanes, `[points, seeds]`. Lower is better.
 
-        Infinite for diverged and pruned lanes, and for interrupted ones that are behind the others.
+        They are infinite for diverged and pruned lanes, and for interrupted lanes that are behind
+        the others.
         """
         behind = (self.status == "interrupted") & (self.stopped_at < self.done)[:, None]
         return np.where((self.status == "pruned") | behind, np.inf, self.reached)
 
     @property
     def reached(self) -> np.ndarray:
-        """As `scores`, but pruned lanes have the score that they had reached when they stopped."""
-        # Pruned lanes keep their score here, to rank them among each other.
+        """As `scores`, but a pruned lane has the score that it had when it stopped.
+
+        It ranks pruned points among each other.
+        """
         return scores(self.values, self.status, self.mode)
 
     @property
@@ -153,9 +166,9 @@ class Record:
         """The training loss of each seed before the first update, `[seeds]`.
 
         All points of a seed start with the same parameters and batch, and so with nearly the same
-        loss: this is the median over points. Infinite where no point has a finite one.
+        loss. This is the median over points, infinite if no point has a finite one.
         """
-        # The median of the finite values; `np.nanmedian` would warn where there is none.
+        # Sorted with infinity in place of NaN. `np.nanmedian` would warn where none is finite.
         finite = np.isfinite(self.losses[..., 0])
         first = np.sort(np.where(finite, self.losses[..., 0], np.inf), axis=0)
         middle = np.maximum(finite.sum(axis=0) - 1, 0) // 2
@@ -168,7 +181,8 @@ class Record:
         The pruned points come after those that were trained to the end, the later stopped first.
         The diverged come last.
         """
-        # Among the diverged, those with fewer diverged seeds come first.
+        # Among the diverged, those with fewer diverged seeds come first. The score when a point was
+        # stopped decides last. `lexsort` takes its keys in reverse order: the last one counts most.
         diverged = np.sum(self.status == "diverged", axis=1)
         means = np.mean(self.scores, axis=1)
         return np.lexsort((np.mean(self.reached, axis=1), -self.stopped_at, diverged, means))
@@ -197,7 +211,7 @@ class Record:
         if np.all(np.isfinite(self.scores[self.ranking[0]])):
             return ""
         lost = self.status == "diverged"
-        # Some point has no diverged lane and yet no score, so divergence is not the reason.
+        # If a point without a diverged lane has no score either, divergence is not the reason.
         if not lost.any(axis=1).all():
             if not np.any(self.status == "done"):
                 words = sorted(set(self.status.ravel().tolist()))
@@ -208,6 +222,7 @@ class Record:
             )
         if not self.has_losses:
             return "every point has an output that is not finite with some seed"
+        # The first loss is that before any update, so no rate has had a part in it.
         if not np.isfinite(self.losses[lost][:, 0]).any():
             return (
                 "every point diverged with some seed, and the loss is not finite before the first"
@@ -237,7 +252,7 @@ class Record:
         return self.labels[name][int(number)] if name in self.labels else f"{number:.3g}"
 
     def _number(self, name: str, point: int) -> float:
-        """The entry of `hyperparams`; of a choice its index."""
+        """A hyperparameter at a point as a number: itself, or the index of a choice."""
         _require.choice("name", name, self.hyperparams)
         points = len(self.status)
         return float(self.hyperparams[name][_require.count("point", point, 0, points - 1)])
@@ -245,9 +260,9 @@ class Record:
     def optimum(self, name: str | None = None) -> Optimum:
         """The best value of one hyperparameter between the grid's points, with an interval.
 
-        The mean score over seeds is fitted by a parabola in the logarithm of the value, around the
-        best point and with the other hyperparameters at their best. `print` it to read it in words.
-        `best` is the best point of the grid itself.
+        A parabola in the logarithm of the value is fitted to the mean scores around the best point.
+        The other hyperparameters are at their best. `print` the result to read it in words. `best`
+        is the best point of the grid itself.
 
         Args:
           name: The hyperparameter; by default the first numeric one of the grid.
@@ -268,10 +283,7 @@ class Record:
         return optimum(self.hyperparams[name][line], self.scores[line])
 
     def explain(self) -> str:
-        """How the sweep was run, and why.
-
-        Lanes to a call, threads, devices, convolutions, and the seconds it took.
-        """
+        """The plan by which the sweep was run, the reasons for it, and the seconds it took."""
         compiling = f"{self.info['compile_seconds']:.3g} s to compile"
         running = f"{self.info['run_seconds']:.3g} s to run"
         reasons = [f"- {reason}" for reason in self.info["reasons"]]
@@ -282,7 +294,11 @@ class Record:
     ) -> tuple[str, np.ndarray]:
         """A hyperparameter, and the points that differ from the best one in it alone.
 
-        The default is the first numeric one, or the first if there is none.
+        Args:
+          name: The hyperparameter; by default the first numeric one, or the first if none is.
+          numeric: Whether an axis of choices is refused.
+          scattered: Whether a line of the best point alone will do, as in points that are not a
+            product.
         """
         numbers = [other for other in self.hyperparams if other not in self.labels]
         if name is None:
@@ -302,9 +318,8 @@ class Record:
         line = np.flatnonzero(line)
         if len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1 and not scattered:
             raise ValueError(
-                f"no two points differ in {name!r} alone, as those of a product do: `best` is the"
-                f" best of scattered points, and `lrax.sweep` with a grid of {name!r} around it has"
-                " an optimum"
+                f"no two points differ in {name!r} alone, because they are no product of values."
+                f" `best` is the best point; for an optimum sweep a grid of {name!r} around it"
             )
         return name, line
 
@@ -312,11 +327,11 @@ class Record:
 def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
     """The objective with the sign that makes lower better.
 
-    Infinite where a lane diverged or has no number.
+    It is infinite where a lane diverged or has no number.
     """
     values = values if mode == "min" else -values
-    # An infinite score ranks last and never spreads as a NaN would. In double precision, because
-    # the mean of two losses of 3e38 overflows in single precision.
+    # Infinity ranks last, where NaN would have no place. In double precision, because the mean of
+    # two losses of 3e38 overflows in single precision.
     values = values.astype(np.float64)
     return np.where((status == "diverged") | ~np.isfinite(values), np.inf, values)
 
@@ -324,8 +339,9 @@ def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
 def _by_length(
     curves: np.ndarray, lengths: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """`reduce` of each point's own length of the curves `[points, seeds, time]`."""
+    """`reduce` of curves `[points, seeds, time]`, each point's cut to its own length."""
     found = np.empty(curves.shape[:2], curves.dtype)
+    # A loop over the few times at which points were stopped, not over the points.
     for length in np.unique(lengths):
         here = lengths == length
         with np.errstate(invalid="ignore", over="ignore"):  # of lanes that diverge

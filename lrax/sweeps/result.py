@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _require
 from . import grid, merging, saving, statistics
-from .best import Params, State
+from .best import Choice, Params, State
 from .statistics import Paired
 from .views import Views
 
@@ -19,40 +19,38 @@ Grid = dict[str, Any]  # {name: values}: an array, or a list of the user's own c
 class SweepResult(Views):
     """What a sweep found: curves, metrics and a status for every lane; made by `lrax.sweep`.
 
-    Arrays are NumPy's. Points are in the order of the product, with the grid's first name
-    outermost.
-
-    A *lane* is one point with one seed. Fields by name are dicts; an axis of records is as long as
-    there were times to record at.
+    A *lane* is one point with one seed. Points are in the order of the product, in which the grid's
+    first name changes slowest. Arrays are NumPy's. An axis of records has one entry for each time
+    at which something was recorded.
 
     Attributes:
-      hyperparams: `{name: [points]}`, the values at the points. On an axis of choices, such as
-        schedules, the index of the choice.
+      hyperparams: `{name: [points]}`, the values at the points, or the indices of choices such as
+        schedules.
       choices: `{name: list}`, the objects of each axis of choices.
       labels: `{name: list}`, a text for each choice.
       seeds: Names of the seeds, `[seeds]`.
       losses: `[points, seeds, records]`, the training loss before each update; NaN after a point
-        was stopped. Reading it raises a ValueError for a result of `sweep_function`, which has
-        `curves` in its place.
+        was stopped. A result of `sweep_function` has `curves` in its place, and reading `losses`
+        raises a ValueError.
       loss_every: The number of updates from one recorded loss to the next, 1 unless asked for.
       steps: Updates that were asked for.
       aux: `{name: [points, seeds, records]}`, the scalars of the loss's `aux`, as often as losses.
-      monitors: `{name: [points, seeds, records]}`, what the monitors gave at the updates 0,
-        `record_every`, 2 `record_every`, ...
+      monitors: `{name: [points, seeds, records]}`, what the monitors returned at the updates 0,
+        `record_every`, `2 * record_every`, ...
       record_every: The number of updates from one record of the monitors to the next.
-      metrics: `{name: [points, seeds]}`, what `evaluate` gave at the end; of a `sweep_function` its
-        scalars.
+      metrics: `{name: [points, seeds]}`, what `evaluate` returned at the end, or the scalars of a
+        `sweep_function`.
       curves: `{name: [points, seeds, time]}`, the curves of a `sweep_function`.
-      evaluations: `{name: [points, seeds, evaluations]}`, what `evaluate` gave along the way.
-      evaluated_at: `[evaluations]`, after how many updates.
-      status: `[points, seeds]`: `"done"`; `"diverged"`; `"pruned"` for a lane of a point that
-        `stop` gave up; `"interrupted"`.
-      stopped_at: `[points]`, after how many updates a point was stopped, or how many it had.
+      evaluations: `{name: [points, seeds, evaluations]}`, what `evaluate` returned along the way.
+      evaluated_at: `[evaluations]`, after how many updates that was.
+      status: `[points, seeds]`: `"done"`, `"diverged"`, `"interrupted"`, or `"pruned"` for a lane
+        of a point that the `stop` rule stopped.
+      stopped_at: `[points]`, after how many updates a point was stopped or came to its end.
       causes: `[points, seeds]`, why a lane diverged, such as "loss is NaN from update 12"; else "".
       objective: Name of what ranks the points: `"train_loss"` or one of `metrics` or `curves`.
       mode: Whether a low or a high objective is good: `"min"` or `"max"`.
-      select: Which evaluation of a lane ranks it: the `"last"`, the `"best"`, or the mean of the
-        last tenth, `"tail"`. The training loss is always the mean of its last tenth.
+      select: Which evaluation of a lane ranks it: `"last"`, `"best"`, or `"tail"`, the mean of the
+        last tenth. A training loss that ranks is always the mean of its last tenth.
       info: Device, versions, steps, and the seconds that compiling and running took.
       best_params: The parameters at the end of the best lane, or `None`. `best` has them too.
       best_state: The model's state beside them, or `None`.
@@ -65,14 +63,14 @@ class SweepResult(Views):
 
         $$\min \{ \eta_p : \bar s_p \le \bar s_b + \mathrm{sd}(s_b) / \sqrt n \}$$
 
-        Use it for a cautious choice among rates that the seeds do not tell apart, because losses
-        rise more steeply above the optimum than below it. The other hyperparameters are at their
-        best.
+        Use it to choose with caution among rates that do not differ beyond the noise of the seeds:
+        losses rise more steeply above the optimum than below it. The other hyperparameters are at
+        their best.
 
         Args:
           name: The hyperparameter; by default the first numeric one of the grid.
-          paired: Whether to take the standard error of the differences to the best one by seed, in
-            place of that of the best one's own scores. With common random numbers it is much
+          paired: Whether the standard error is that of the differences to the best one, seed by
+            seed, and not that of the best one's own scores. With common random numbers it is much
             smaller, so the choice is closer to the best.
 
         Returns:
@@ -107,14 +105,14 @@ class SweepResult(Views):
         low: float = 0.0,
         high: float = np.inf,
     ) -> float:
-        r"""How much is lost, in units of the objective, by a rate picked blindly from the grid.
+        r"""How much worse a rate picked blindly is than the best one, in units of the objective.
 
         $$\mathbb{E}_\eta [\min(\ell(\eta), \ell_0) - \min_\eta \ell(\eta)]$$
 
         with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update. A
         diverged lane counts as $\ell_0$. Use it to compare optimizers, warmups or models over the
-        same range: a small one needs little tuning. Rates count by their share of the logarithmic
-        scale; the other hyperparameters are at their best.
+        same range of rates: one with a small sensitivity needs little tuning. The rate is uniform
+        on the logarithmic scale, and the other hyperparameters are at their best.
 
         Args:
           name: The hyperparameter; by default the first numeric one of the grid.
@@ -142,7 +140,8 @@ class SweepResult(Views):
         """
         name, line = self._line(name, numeric=True)
         self._require_best()
-        low, high = _require.number("low", low), _require.number("high", high)
+        low = _require.number("low", low)
+        high = _require.number("high", high)
         # The range in question may be narrower than the grid.
         rates = self.hyperparams[name][line]
         kept = (rates >= low) & (rates <= high)
@@ -151,9 +150,10 @@ class SweepResult(Views):
                 f"`low` and `high` must hold values of {name!r} between them, got {low} and {high}"
             )
         line = line[kept]
-        start = self._initial(initial)
         # With the sign of the scores, for which lower is better.
+        start = self._initial(initial)
         start = start if self.mode == "min" else -start
+        # A pruned lane counts with the score that it had when it stopped.
         return statistics.sensitivity(rates[kept], self.reached[line], start[line])
 
     def _initial(self, given: float | None) -> np.ndarray:
@@ -164,9 +164,10 @@ class SweepResult(Views):
                 raise ValueError(f"`initial` must be finite, got {given!r}")
             return np.full(self.status.shape, number, np.float64)
         if self.objective == "train_loss":
-            # If a lane's first loss is not finite, that of the other lanes of its seed is taken.
+            # A lane whose first loss is not finite takes that of the other lanes of its seed.
             first = self.losses[..., 0].astype(np.float64)
             return np.where(np.isfinite(first), first, self.starts)
+        # An evaluation before the first update, if there was one.
         if self.objective in self.evaluations and np.any(self.evaluated_at == 0):
             return self.evaluations[self.objective][..., int(np.argmax(self.evaluated_at == 0))]
         hint = f"`task.evaluate(task.init(key))[{self.objective!r}]`"
@@ -181,12 +182,12 @@ class SweepResult(Views):
 
         $$d_{ps} = s_{ps} - s_{bs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
-        Use it to see which points the seeds tell apart. With common random numbers the luck that
-        the points of a seed share cancels, and the intervals are much narrower than those of the
-        points' own means. Positive is worse. The p-value is Fisher's exact one, over all changes of
-        sign. With n seeds it is never below $2^{1-n}$, so take six seeds or more to get below 0.05.
-        Neither it nor the interval knows that the best point was picked for being best:
-        `lrax.confirm` trains the first ones again.
+        Use it to see which points differ beyond the noise of the seeds. With common random numbers
+        the luck that all points of a seed share cancels in the differences, so the intervals are
+        much narrower than those of the points' own means. Positive is worse. The p-value is
+        Fisher's exact one, over all changes of sign. With n seeds it is never below $2^{1-n}$, so
+        take six seeds or more to get below 0.05. Neither it nor the interval corrects for the
+        choice of the best point among many. `lrax.confirm` trains the first ones again for that.
 
         Args:
           reference: Index of the point to compare to; by default the best one.
@@ -214,7 +215,7 @@ class SweepResult(Views):
         if reference is None:
             self._require_best()
             reference = int(self.ranking[0])
-        # An index from the end would be taken for another point by `Paired.reference`.
+        # A negative index would make `Paired.reference` differ from the indices in `ranking`.
         elif _require.count("reference", reference, 0) >= len(self.status):
             raise ValueError(
                 f"`reference` must be an index of one of {len(self.status)} points, got {reference}"
@@ -224,10 +225,10 @@ class SweepResult(Views):
     def extend(
         self, n: int = 4, *, name: str | None = None, edge: Literal["low", "high"] | None = None
     ) -> Grid:
-        """The grid to try next where the best point is at the edge: more values beyond the edge.
+        """The grid to try next if the best point is at an edge: more values beyond that edge.
 
-        They go on at the same ratio. `result | lrax.sweep(task, optimizer, result.extend(),
-        steps=..., seeds=...)` is the whole picture.
+        Their ratio is that of the two values at the edge. Merge both results to see all points:
+        `result | lrax.sweep(task, optimizer, result.extend(), steps=..., seeds=...)`.
 
         Args:
           n: Number of values, at least 1.
@@ -239,8 +240,8 @@ class SweepResult(Views):
 
         Raises:
           ValueError: if the best point is inside the grid and `edge` is not given, `name` is
-            unknown or an axis of choices, `edge` is another word, or there are not two positive
-            values that tell the ratio.
+            unknown or an axis of choices, `edge` is another word, or there are fewer than two
+            values or one that is not positive.
           TypeError: if `n` is not an int.
 
         Example:
@@ -268,15 +269,17 @@ class SweepResult(Views):
                     " of it; `zoom()` refines it"
                 )
         _require.choice("edge", edge, ("low", "high"))
+        # Every value of the others once more, for a product with the new values.
         everywhere = np.arange(len(self.status))
         others = {other: self._values(other, everywhere) for other in self.hyperparams}
         return {**others, name: grid.beyond(rates, edge, n)}
 
     def zoom(self, n: int = 1, *, name: str | None = None) -> Grid:
-        """The grid to try next where the optimum is inside the grid: values around it.
+        """The grid to try next if the optimum is inside the grid: new values around it.
 
-        The gaps that the interval of `optimum()` touches are divided. If it spans many gaps, the
-        seeds differ by more than the grid is coarse: then more seeds say more than more values.
+        The new values divide the gaps of the grid that the interval of `optimum()` overlaps. If
+        these are many, the noise of the seeds is larger than the spacing of the grid. Then more
+        seeds help more than more values.
 
         Args:
           n: Number of values to put into each gap, at least 1.
@@ -307,12 +310,12 @@ class SweepResult(Views):
         best = {other: self._values(other, line[:1]) for other in self.hyperparams}
         return {**best, name: grid.between(self.hyperparams[name][line], *found.interval, n)}
 
-    def _values(self, name: str, points: np.ndarray) -> Any:
-        """The values of a hyperparameter at some points, each once, as the axis of a grid."""
+    def _values(self, name: str, points: np.ndarray) -> np.ndarray | list[Choice]:
+        """The different values of a hyperparameter at some points, as the axis of a grid."""
         values = np.unique(self.hyperparams[name][points])
         if name not in self.labels:
             return values
-        # A file keeps no functions, and a label cannot be trained.
+        # A result from a file may have labels in place of choices, and a label cannot be trained.
         if name not in self.choices:
             raise ValueError(
                 f"the file of this result holds labels in place of the choices of {name!r}, so"
@@ -321,24 +324,24 @@ class SweepResult(Views):
         return [self.choices[name][int(value)] for value in values]
 
     def merge(self, *others: "SweepResult") -> "SweepResult":
-        """One result of several, of the same task, optimizer, seeds and steps.
+        """Joins results of the same task, optimizer, seeds and steps to one of all their points.
 
-        `a | b` is `a.merge(b)`. With common random numbers, the first losses tell whether the tasks
-        and seeds are indeed the same.
+        `a | b` is `a.merge(b)`. With common random numbers, the first losses show whether the tasks
+        and seeds are the same, and other results are refused.
 
         Args:
-          others: Results of other points. Points that are there already are left out.
+          others: Results of other points. A point that is there already is left out.
 
         Returns:
-          A `SweepResult` with the points of all, this one's first. Seconds are added up; other
-          facts are this one's.
+          A `SweepResult` with the points of all results, this one's first. Its seconds are sums;
+          other facts of `info` are this one's.
 
         Raises:
           ValueError: if they differ in what they must have in common; it names the difference.
           TypeError: if one is not a `SweepResult`.
         """
         merged = self
-        # One after the other, so that a point of two results is taken from the first.
+        # In order, so that a point that two results have is taken from the first of them.
         for i, other in enumerate(others):
             if not isinstance(other, SweepResult):
                 raise TypeError(f"`others[{i}]` must be a SweepResult, got {type(other).__name__}")
@@ -351,11 +354,10 @@ class SweepResult(Views):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the result to one `.npz` file of arrays and a JSON text, whole or not at all.
 
-        `SweepResult.load` reads it, and so does `numpy.load` without lrax. An axis of choices is
-        stored whole if all of them are schedules that `Schedule.to_dict` can describe and
-        `Schedule.from_dict` can restore. Otherwise its labels alone are stored, as for functions
-        and for schedules that hold a function.
-        `kept`, the state of all lanes for `resume=`, is not stored: use `checkpoint=` for that.
+        `SweepResult.load` reads it, and so does `numpy.load` without lrax. The schedules of an axis
+        of choices are stored if `Schedule.to_dict` can describe all of them. Of other choices, such
+        as functions, only the labels are stored. `kept`, the state of all lanes for `resume=`, is
+        not stored: use `checkpoint=` for that.
 
         Args:
           path: Where; `.npz` is added if it has no suffix.
@@ -371,15 +373,15 @@ class SweepResult(Views):
     ) -> "SweepResult":
         """Reads a result that `save` wrote.
 
-        Loading can run no code: the file holds arrays and JSON.
+        Loading runs no code: the file holds arrays and JSON.
 
         Args:
           path: The file.
-          like: A pytree with the structure of the best parameters, or a pair (params, state) with
-            those of the parameters and of the model's state: what `task.init(key)` returns. Needed
-            only where they are more than dicts, lists and tuples, as those of Flax NNX and Equinox
-            are. Without it other nodes come back as dicts by field name. With the parameters alone
-            this still holds for the state.
+          like: What `task.init(key)` returns: a pytree with the structure of the best parameters,
+            or a pair (params, state) of them and the model's state. It is needed for pytrees of
+            other nodes than dicts, lists and tuples, as those of Flax NNX and Equinox. Without it
+            such nodes come back as dicts by field name; so does the state if only the parameters
+            are given.
 
         Returns:
           The `SweepResult`.
@@ -395,8 +397,8 @@ class SweepResult(Views):
         points, seeds = self.status.shape
         size = f"{points} points x {seeds} seeds"
         size += f" x {self.done} steps" if self.has_losses else ""
-        words = [str(word) for word in ("diverged", "pruned", "interrupted")]
-        # Only what went wrong is worth the room.
+        # Lanes that are done need no mention.
+        words = ("diverged", "pruned", "interrupted")
         counts = {word: int(np.sum(self.status == word)) for word in words}
         lost = "".join(f", {count} {word}" for word, count in counts.items() if count)
         if reason := self.why_no_best:

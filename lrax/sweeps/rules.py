@@ -1,9 +1,8 @@
-"""Successive halving and the median rule: when to ask, and which points go on."""
+"""The stop rules `Halving` and `Median`: when they are asked, and which points go on."""
 
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -11,12 +10,13 @@ from .. import _require
 from ..training.tail import PART, tail_mean
 from .stopping import Curves, Evidence, Mask, Points
 
-# On each side of the best point one neighbour survives per this number of values of the axis: one
-# on a grid of up to 16, three on one of 48. A fine grid's next value is nearly the same rate, and
-# does not guard against an optimum that moves. Both sides are treated alike: the best rate after
-# few updates is too low where noise rules (Wu et al.), and too high during a warmup and while fast
-# progress still counts for more. After a ninth of the steps we saw both, by up to three times. To
-# guard the upper side more and the lower one less did not lose the best point less often.
+# How many neighbours of the best point survive on each side: one for every 16 values of the axis,
+# rounded up. So it is one on a grid of up to 16 values, and three on a grid of 48. On a fine grid
+# the next value is nearly the same rate, which is no guard against an optimum that moves. Both
+# sides are treated alike. The best rate after few updates may be too low, where noise dominates
+# (Wu et al.). It may be too high, during a warmup or while fast progress still counts for more.
+# After a ninth of the steps we saw both, by a factor of up to three. More neighbours above and
+# fewer below did not lose the best point less often.
 AXIS = 16
 # A margin adds at most this share of the points that are kept for their rank. Without the limit the
 # flat bottom of a fine grid, where noise alone tells points apart, would never be thinned.
@@ -24,7 +24,7 @@ SPARE = 0.5
 # Median keeps at least this number of points: a median of fewer says little.
 LEAST = 3
 # A rule of this file is asked at most this number of times. Each look may cost an evaluation of all
-# lanes, and the points left change little between looks that are so close.
+# lanes, and between looks that are this close few points change.
 LOOKS = 100
 
 
@@ -35,22 +35,22 @@ class Halving:
     $$t_i = \text{first} \cdot \eta^i \cdot T < T, \qquad n_{i+1} = \lceil n_0 / \eta^{i+1} \rceil$$
 
     Use it for grids of a dozen points or more: it costs a third of the work. `Halving(eta=2,
-    first=1/8)` costs 0.4 and misses the best point less often. Points are ranked by their mean
-    score over seeds, smoothed over the last tenth of the updates done. A point that diverged with
-    some seed is dropped. The plain rule is softened in two ways. First, a point goes on if it is
-    worse than the last one kept by less than `margin` standard errors of their difference; these
-    are at most half as many points again. Second, the best point's neighbours on the grid go on, on
-    both sides of every numeric hyperparameter: the best rate after few updates is not the best
-    after many.
+    first=1/8)` costs 0.4 of the work and misses the best point less often. Points are ranked by
+    their mean score over seeds, smoothed over the last tenth of the updates done. A point that
+    diverged with some seed is dropped. The plain rule is softened in two ways. First, the best
+    point's neighbours on the grid always go on, on both sides of every numeric hyperparameter,
+    because the best rate after few updates is not the best one after many. Second, points go on
+    that are worse than the last one of the plain rule by less than `margin` standard errors of the
+    difference; these are at most half as many again.
 
-    All lanes follow the schedule of the whole sweep, never one shortened to a rung: a rate that
-    decays to zero at `steps` is still high at the rungs. Let `first` be past the warmup, whose
-    rates are not yet those of the grid.
+    All lanes follow the schedule of the whole sweep, never one shortened to a rung. So a rate that
+    decays to zero at `steps` is still high at the rungs. Choose `first` past the warmup, during
+    which the rates are not yet those of the grid.
 
     Args:
-      eta: One point of `eta` goes on at each rung, above 1. Without margins the way to each rung,
-        and to the end, costs at most `first` of the full grid's work. A value so close to 1 that it
-        makes more than 100 rungs is raised.
+      eta: One point of `eta` goes on at each rung, above 1. A value so close to 1 that it makes
+        more than 100 rungs is raised. Without margins the training up to the first rung costs
+        `first` of the full grid's work, and that between two rungs or after the last one less.
       first: Where the first rung is, as a fraction of the steps, between 0 and 1. Earlier is
         cheaper and riskier.
       margin: In standard errors of the paired difference, at least 0; 0 is the plain rule with
@@ -86,13 +86,13 @@ class Halving:
     def looks(self, steps: int) -> tuple[int, ...]:
         """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
         eta = self._eta(_require.count("steps", steps, 1))
-        # Rungs before the first update are left out, however small `first` is.
+        # Rungs that would be rounded to update 0 are skipped, however small `first` is.
         begin = max(math.floor(math.log(0.5 / steps / self.first) / math.log(eta)), 0)
         end = math.ceil(math.log(1 / self.first) / math.log(eta)) + 1
         return _between(steps, [self.first * eta**i for i in range(begin, end)])
 
     def _eta(self, steps: int) -> float:
-        """`eta`, or more where it would make over a hundred rungs."""
+        """`eta`, raised if there would be more than `LOOKS` rungs."""
         begin = max(self.first, 0.5 / steps)
         return max(float(self.eta), (1 / begin) ** (1 / (LOOKS - 1)))
 
@@ -110,13 +110,17 @@ class Halving:
         order, sound = _ranking(scores)
         # A share of the points at the start: points that went on by a margin do not raise it.
         share = len(record.alive) / self._eta(record.steps) ** (record.look + 1)
+        # A share of 4.0000000001 is 4 with a rounding error, and not 5.
         count = max(math.ceil(share - 1e-9), 1)
         if not np.any(sound):
+            # All have diverged with some seed. Those with the fewest such seeds go on.
             return _among(record, _mask(len(order), order[:count]))
         order = order[: int(sound.sum())]  # the diverged come last
+        # Neighbours take places of the share first, and the best of the rest fill it up.
         survive = _with_neighbours(record, order[0], sound)
         rest = order[~survive[order]]
         survive[rest[: max(count - int(survive.sum()), 0)]] = True
+        # The margin is measured from the point that the plain rule would keep last.
         at = min(count, len(order)) - 1
         excess = _mean(scores[order] - scores[order[at]])
         close = order[excess < self.margin * _standard_errors(history[order], scores[order], at)]
@@ -126,20 +130,21 @@ class Halving:
 
 @dataclasses.dataclass(frozen=True)
 class Median:
-    r"""The median rule: a point stops when its best was worse than the median of the averages.
+    r"""The median rule: a point stops if its best loss is above the median of all average losses.
 
     $$\min_{s \le t} \ell_p(s) > \operatorname*{median}_q \frac{1}{t} \sum_{s \le t} \ell_q(s)$$
 
-    over the points `q` still running. Use it where the best point must not be lost: it stops the
-    hopeless ones, and costs half of the full grid's work. Losses are means over seeds, and on the
-    left over tenths of the updates done. A point that diverged with some seed is dropped; the best
-    one's neighbours, and three points in all, always go on.
+    over the points `q` still running. Use it where the best point must not be lost: it stops only
+    the hopeless points, and costs half of the full grid's work. Losses are means over seeds. The
+    least one on the left is taken over means of tenths of the updates done, so that a lucky batch
+    does not count. A point that diverged with some seed is dropped. The best point's neighbours
+    always go on, and always three points in all.
 
     Args:
-      first: Where the rule is first asked, as a fraction of the steps, between 0 and 1: Optuna's
+      first: When the rule is first asked, as a fraction of the steps, between 0 and 1: Optuna's
         `n_warmup_steps`.
-      every: Between two times, as a fraction of the steps, between 0 and 1: Optuna's
-        `interval_steps`. A value so small that it makes more than 100 looks is raised.
+      every: How long after that it is asked again, as a fraction of the steps, between 0 and 1:
+        Optuna's `interval_steps`. A value so small that it makes more than 100 looks is raised.
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -154,8 +159,8 @@ class Median:
       stopping. There trials are compared to those completed; here the points run side by side.
     """
 
-    # Optuna's MedianPruner compares to the values of this very update, and loses good points more
-    # often.
+    # The rule is Vizier's, which compares to averages over time. Optuna's MedianPruner compares to
+    # the values of one update, and loses good points more often.
     first: float = 0.1
     every: float = 0.1
 
@@ -184,8 +189,10 @@ class Median:
         order, sound = _ranking(scores)
         if not np.any(sound):
             return _among(record, _mask(len(order), order[:LEAST]))
+        # The mean of each point's best tenth of the curve.
         stretches = np.array_split(history, min(PART, history.shape[-1]), axis=-1)
-        least = np.min([_mean(scores), *(_mean(_mean(stretch)) for stretch in stretches)], axis=0)
+        least = np.min([_mean(_mean(stretch)) for stretch in stretches], axis=0)
+        # A point that has diverged now may have a finite average of the past.
         average = np.where(sound, _mean(_mean(history)), np.inf)
         survive = sound & (least <= np.median(average))
         survive |= _with_neighbours(record, order[0], sound)
@@ -195,10 +202,7 @@ class Median:
 
 
 def smoothed(history: Curves) -> np.ndarray:
-    """Means over the last tenth of the curves, `[points, seeds]`.
-
-    Infinite for a lane that is not finite there.
-    """
+    """Means over the last tenth of the curves, `[points, seeds]`, infinite where not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         means = tail_mean(history.astype(np.float64))
     return np.where(np.isfinite(means), means, np.inf)
@@ -209,11 +213,11 @@ def neighbours(
 ) -> Mask:
     """The points next to one on the grid, as a mask.
 
-    For every numeric hyperparameter and on both sides it is the nearest point. The distance is the
-    number of values that lie between, summed over hyperparameters: on a product of lists, the
-    nearest point differs in this hyperparameter alone. On a line of over 16 points it is the
-    nearest two, on one of over 32 the nearest three, and so on. An axis of choices has no
-    neighbours; another choice counts as far.
+    They are the nearest points above and below in every numeric hyperparameter. The distance of two
+    points is the number of grid values from one to the other, summed over hyperparameters. So on a
+    product of lists the nearest point differs in one hyperparameter alone. On a line of more than
+    16 points the nearest two are taken, of more than 32 the nearest three, and so on. An axis of
+    choices has no order and no neighbours, and a point with another choice is the farthest.
 
     Args:
       coordinates: `[points, names]`.
@@ -222,6 +226,7 @@ def neighbours(
     """
     columns = []
     for i, column in enumerate(coordinates.T):
+        # Ranks in place of values: a grid may be spaced by ratio or not at all evenly.
         ranks = np.unique(column, return_inverse=True)[1].reshape(-1)
         # Farther than any numeric distance.
         far = coordinates.size * (ranks != ranks[point])
@@ -233,7 +238,9 @@ def neighbours(
         if i in unordered:
             continue
         beside = distance - np.abs(along)  # in the other hyperparameters
+        # The points that differ in this hyperparameter alone are the line through the point.
         reach = math.ceil(np.sum(beside == 0) / AXIS)
+        # By distance; of two equally far ones, the one closer to the line.
         order = np.lexsort((beside, distance))
         for side in (along[order] < 0, along[order] > 0):
             near[order[side][:reach]] = True
@@ -241,33 +248,34 @@ def neighbours(
 
 
 def _history(record: Evidence) -> Curves:
-    """The objective of the points alive; infinite for lanes whose loss was ever not finite."""
+    """The objective of the points alive, infinite for lanes that had a loss that is not finite."""
     alive = record.alive
     lost = ~np.all(np.isfinite(record.losses[alive]), axis=-1)
     return np.where(lost[..., None], np.inf, record.objective[alive])
 
 
 def _among(record: Evidence, alive: Mask) -> Mask:
-    """A mask over the points alive as one over all points."""
+    """A mask of the points alive as a mask of all points."""
     mask = np.zeros(len(record.alive), bool)
     mask[record.alive] = alive
     return mask
 
 
 def _ranking(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the points from best to worst, and which of them have a score.
+    """Indices of the points from best to worst, and which points have a finite score.
 
-    Points with fewer diverged seeds come first.
+    Points with fewer diverged seeds come first, and then those with a lower mean.
     """
     means = _mean(scores)
     return np.lexsort((means, np.sum(~np.isfinite(scores), axis=1))), np.isfinite(means)
 
 
 def _with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
-    """The best point and its neighbours among those that did not diverge, of the points alive."""
+    """A mask of the points alive: the best one, and its neighbours that did not diverge."""
     columns = [values[record.alive] for values in record.hyperparams.values()]
     coordinates = np.stack(columns, axis=1)
     unordered = [i for i, name in enumerate(record.hyperparams) if name in record.choices]
+    # Diverged points are left out first, so that the nearest point that trains is a neighbour.
     among = np.flatnonzero(sound)
     near = neighbours(coordinates[among], int(np.searchsorted(among, best)), unordered)
     return _mask(len(sound), among[near]) | _mask(len(sound), best)
@@ -278,10 +286,11 @@ def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Poi
 
     $$\sqrt{\frac{(n - 1) \, e_p^2 + e_{1/2}^2}{n}}, \qquad e_p = \mathrm{sd}(d_p) / \sqrt n$$
 
-    with the median of all as one more degree of freedom, because two seeds alone may differ by
-    nothing at all. With one seed only the noise of the curve is known: the differences in five
-    stretches of its last tenth take the place of the seeds. Lanes of a seed see the same batches,
-    so the luck of the batches cancels in the differences. How seeds differ stays unknown.
+    where $e_{1/2}$ is the median of all $e_p$. It counts as one more degree of freedom, because the
+    differences of two seeds may be equal by chance. With one seed only the noise along the curve is
+    known: the differences in five stretches of its last tenth take the place of the seeds. Lanes of
+    a seed see the same batches, so the luck of the batches cancels in the differences. How seeds
+    differ stays unknown.
     """
     n = scores.shape[1]
     if n == 1:
@@ -298,24 +307,29 @@ def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Poi
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Over the last axis, infinite where it is not finite."""
+    """The mean over the last axis, infinite where it is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         means = values.mean(axis=-1, dtype=np.float64)
     return np.where(np.isfinite(means), means, np.inf)
 
 
-def _mask(length: int, true: Any) -> Mask:
+def _mask(length: int, true: int | np.ndarray) -> Mask:
+    """A mask that is true at one index or at some."""
     mask = np.zeros(length, bool)
     mask[true] = True
     return mask
 
 
 def _between(steps: int, fractions: list[float]) -> tuple[int, ...]:
+    """Fractions of the steps as counts of updates, without the start and the end."""
+    # A set: in a short sweep two fractions may round to the same count.
     counts = {round(fraction * steps) for fraction in fractions}
     return tuple(sorted(count for count in counts if 0 < count < steps))
 
 
-def _number(name: str, value: Any, holds: Callable[[float], bool], words: str) -> None:
-    """Requires a real number known to Python, in double precision."""
+def _number(
+    name: str, value: _require.Unchecked, holds: Callable[[float], bool], words: str
+) -> None:
+    """Requires a concrete real number for which `holds` is true; `words` say what it asks."""
     if not holds(_require.number(name, value)):
         raise ValueError(f"`{name}` must be {words}, got {value!r}")

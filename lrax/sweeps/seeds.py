@@ -1,11 +1,12 @@
-"""The seeds of a sweep as key data, and parameters to start from for each of them."""
+"""The seeds of a sweep: their names, the data of their keys, and given parameters for each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax import numpy as jnp
+from jax.tree_util import KeyPath
+from jax.typing import ArrayLike
 
 from .. import _require
 from ..training.run import Params, State, as_start, initial, split
@@ -14,14 +15,15 @@ from ..training.task import Task
 Seeds = int | Sequence[int] | jax.Array
 
 
-def as_keys(seeds: Any) -> tuple[list[str], np.ndarray]:
-    """The seeds' names, and the data of their keys, `[seeds, 2]`.
+def as_keys(seeds: _require.Unchecked) -> tuple[list[str], np.ndarray]:
+    """The names of the seeds, and the data of their keys, `[seeds, 2]`.
 
     Args:
-      seeds: How many (0, 1, ...), the seeds themselves, or an array of keys.
+      seeds: How many seeds (0, 1, ...), the seeds themselves, or an array of keys.
     """
     if isinstance(seeds, jax.Array) and jnp.issubdtype(seeds.dtype, jax.dtypes.prng_key):
         return _of_keys(seeds)
+    # `jax.random.PRNGKey(5)` is the array [0, 5], which would pass for the seeds 0 and 5.
     if isinstance(seeds, (jax.Array, np.ndarray)) and seeds.dtype == np.uint32:
         raise TypeError(
             "`seeds` must be a number of seeds, a list of them or an array of new-style keys, got"
@@ -42,14 +44,19 @@ def as_keys(seeds: Any) -> tuple[list[str], np.ndarray]:
 
 
 def folded(bits: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Key data of every lane where each has its own random numbers, `[seeds, points, 2]`."""
+    """The key data of lanes with random numbers of their own, `[seeds, points, 2]`.
+
+    Args:
+      bits: Key data of the seeds, `[seeds, 2]`.
+      points: Indices of the points, folded into the keys.
+    """
     fold = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
     keys = fold(jax.random.wrap_key_data(jnp.asarray(bits), impl="threefry2x32"), points)
     return np.asarray(jax.random.key_data(keys))
 
 
-def as_given(task: Task, params: Any, seeds: int) -> tuple[Params, State | None]:
-    """Parameters and the state to start from, their leaves with the seeds in front.
+def as_given(task: Task, params: _require.Unchecked, seeds: int) -> tuple[Params, State | None]:
+    """The parameters and the state to start from, with leaves `[seeds, ...]`.
 
     Args:
       task: The task.
@@ -63,9 +70,9 @@ def as_given(task: Task, params: Any, seeds: int) -> tuple[Params, State | None]
     params_like, state_like = jax.eval_shape(lambda: initial(task, split(jax.random.key(0))))
     params, state = as_start(params, params_like, state_like)
 
-    def spread(path: Any, leaf: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    def spread(path: KeyPath, leaf: ArrayLike, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         array = np.asarray(leaf)
-        if array.shape == shape.shape:
+        if array.shape == shape.shape:  # the same for every seed
             array = np.broadcast_to(array, (seeds, *shape.shape))
         elif array.shape != (seeds, *shape.shape):
             # Of the pair of both, the state's path is told by its index, as callers give it.
@@ -83,16 +90,18 @@ def as_given(task: Task, params: Any, seeds: int) -> tuple[Params, State | None]
 
 
 def _of_keys(keys: jax.Array) -> tuple[list[str], np.ndarray]:
+    """As `as_keys`, of an array of keys."""
     if keys.ndim != 1 or not keys.size:
         raise ValueError(f"`seeds` must be an array of at least one key, got shape {keys.shape}")
     if "threefry" not in str(jax.random.key_impl(keys)):
-        # Under vmap, rbg draws for all lanes from the first lane's key.
+        # Under `vmap`, keys of the kind "rbg" draw all lanes from the first lane's key.
         raise ValueError(f"`seeds` must be threefry keys, got {jax.random.key_impl(keys)}")
     return [f"key {i}" for i in range(len(keys))], np.asarray(jax.random.key_data(keys))
 
 
 def _bits(seed: int) -> np.ndarray:
-    """The data of `jax.random.key(seed)`: for a small seed itself, without a program for it."""
+    """The data of `jax.random.key(seed)`."""
+    # For a small seed it is known, and JAX would compile a program to compute it.
     if seed < 2**31:
         return np.array([0, seed], np.uint32)
     return np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))

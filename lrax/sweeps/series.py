@@ -1,4 +1,4 @@
-"""The curves of a record by their names: losses, monitors, evaluations, aux and a user's own."""
+"""The curves of a sweep by name: losses, monitors, evaluations, aux, and those of a function."""
 
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ class Series(NamedTuple):
     """A curve of every lane."""
 
     name: str
-    at: np.ndarray  # [time], after how many updates; or 0, 1, ... for curves of one's own function
+    at: np.ndarray  # [time], the counts of updates; 0, 1, ... for a curve of a `sweep_function`
     values: np.ndarray  # [points, seeds, time]
 
 
@@ -32,11 +32,13 @@ class WithSeries(Record):
           ValueError: if there is no such curve.
         """
         names = self._series_names()
+        # Only a `sweep_function` can have none.
         if not names:
             raise ValueError("the result has no curves: the function returned scalars only")
         name = self._main_series(names) if curve is None else curve
         if not isinstance(name, str) or name not in names:
             raise ValueError(f"`curve` must be one of {names}, got {name!r}")
+        # A function of `sweep_function` may call a curve of its own "train_loss".
         if name == "train_loss" and self.has_losses:
             return Series(name, self.loss_every * np.arange(self.losses.shape[-1]), self.losses)
         if name in self.curves:
@@ -49,9 +51,10 @@ class WithSeries(Record):
         return Series(name, self.loss_every * np.arange(self.aux[name].shape[-1]), self.aux[name])
 
     def _series_of(self, curve: str | None) -> list[Series]:
-        """A curve as a list of one; all entries of a monitor that returned a dict, by its name."""
+        """The curves of a name: one, or all entries of a monitor that returns a dict."""
         if isinstance(curve, str) and curve not in self._series_names():
-            # Within a group all curves have the same times, so the entries fit into one table.
+            # The entries of the monitor "norm" are recorded as "norm/kernel", "norm/bias". They
+            # have the same times, so they fit into one table.
             for group in (self.monitors, self.evaluations, self.aux):
                 entries = [name for name in group if name.startswith(f"{curve}/")]
                 if entries:
@@ -59,19 +62,21 @@ class WithSeries(Record):
         return [self.series(curve)]
 
     def _clock(self, curve: str) -> Literal["step", "time"]:
-        """The name of a curve's axis of times, in every table and picture."""
-        # The entries of a function's own curve need not be updates, so they are no steps.
+        """The name of a curve's horizontal axis, in every table and picture."""
+        # What the entries of a function's curve count is not known: it need not be updates.
         return "time" if curve in self.curves else "step"
 
     def _series_names(self) -> list[str]:
+        """The names of all curves, each once, in the order in which they are looked up."""
         groups = (self.curves, self.monitors, self.evaluations, self.aux)
         first = ["train_loss"] if self.has_losses else []
         return list(dict.fromkeys([*first, *(name for group in groups for name in group)]))
 
     def _main_series(self, names: list[str]) -> str:
-        """The curve that says most of the objective."""
+        """The default curve: the training loss, or the one named most like the objective."""
         if self.has_losses:
             return "train_loss"
-        # `final_return` is one number of the curve `return`.
+        # The objective `final_return`, for instance, is one number of the curve `return`. The name
+        # with the most words in common is taken, or the first name if there are none.
         words = lambda name: set(name.split("_"))
         return max(names, key=lambda name: len(words(name) & words(self.objective)))

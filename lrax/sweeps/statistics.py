@@ -7,12 +7,13 @@ import numpy as np
 
 from .. import _require
 
-# Up to this number of seeds all 65536 choices of signs are tried; beyond, that many are drawn.
+# Up to this number of seeds all choices of signs are tried, at most 65536. With more seeds, 65536
+# choices are drawn.
 EXACT_SEEDS = 16
 
 
 class Paired(NamedTuple):
-    """Every point against a reference point, seed by seed; positive is worse."""
+    """Every point against a reference point, seed by seed; a positive difference is worse."""
 
     reference: int  # index of the point that the others are compared to
     differences: np.ndarray  # [points, seeds]; infinite where a lane diverged
@@ -23,7 +24,7 @@ class Paired(NamedTuple):
 
 
 def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Paired:
-    r"""Differences of all points to one, seed by seed, and how sure they are.
+    r"""The differences of all points to one, seed by seed, with intervals and p-values.
 
     $$d_{ps} = s_{ps} - s_{rs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
@@ -48,11 +49,13 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
         raise ValueError(f"`reference` must be a point without a diverged lane, got {reference}")
     differences = scores.astype(np.float64) - scores[reference]
     known = np.all(np.isfinite(differences), axis=1)
+    # Zeros stand in for points with a diverged lane, because infinity less infinity is NaN.
     finite = np.where(known[:, None], differences, 0.0)
     error = np.where(known, finite.std(axis=1, ddof=1) / np.sqrt(n), np.inf)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
     center = np.where(known, finite.mean(axis=1), 0.0)
     interval = np.stack([center - half, center + half], axis=1)
+    # With the infinite differences: that a lane diverged is evidence too.
     p_values = np.array([_sign_flips(row) for row in differences])
     return Paired(
         reference, differences, np.where(known, center, np.inf), error, interval, p_values
@@ -60,14 +63,14 @@ def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Pair
 
 
 def _sign_flips(differences: np.ndarray) -> float:
-    """The p-value of Fisher's test that differences are as often positive as negative.
+    """The p-value of Fisher's test, with the hypothesis that every sign is equally likely.
 
-    Exact for few seeds.
+    It is exact for up to `EXACT_SEEDS` seeds.
     """
     n = len(differences)
     size = np.abs(differences)
     known = np.isfinite(size)
-    # An infinite difference outweighs all finite ones together, and infinite ones weigh the same.
+    # All infinite differences get one finite size, which is larger than the sum of the others.
     top = 4 * size[known].sum()
     size = np.where(known, size, top if top > 0 else 1.0)
     observed = abs(np.sum(np.copysign(size, differences)))
@@ -76,8 +79,9 @@ def _sign_flips(differences: np.ndarray) -> float:
         extra = 0
     else:
         signs = np.random.default_rng(0).choice((1.0, -1.0), size=(2**EXACT_SEEDS, n))
-        extra = 1  # the observed signs are one of the choices
-    # Sums of the same numbers in another order count as equal.
+        # The observed signs count as one more draw: a p-value of 0 would claim too much.
+        extra = 1
+    # Sums of the same numbers in another order are rounded differently, and count as equal.
     as_far = np.abs(signs @ size) >= observed * (1 - 1e-9)
     return float((as_far.sum() + extra) / (len(signs) + extra))
 
@@ -92,7 +96,7 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
     Args:
       rates: Rates, `[points]`.
       scores: What is minimised, infinite where a lane diverged; `[points, seeds]`.
-      pair: Whether the standard error is that of the difference by seed.
+      pair: Whether the standard error is that of the differences to the best rate by seed.
 
     Returns:
       One of `rates`.
@@ -107,7 +111,9 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
         raise ValueError(
             "every rate diverged with some seed: there is no best one; try lower rates"
         )
+    # An infinite score has no standard deviation.
     known = np.flatnonzero(np.isfinite(means))
+    # One row for each rate, or the best one's row alone, which holds for all rates.
     spread = (
         scores[known].astype(np.float64) - scores[best]
         if pair
@@ -118,13 +124,14 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
 
 
 def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | float) -> float:
-    r"""The loss that a blind choice of a rate from the grid costs.
+    r"""How much worse a rate picked blindly from the grid is than the best one, on average.
 
     $$\mathbb{E}_\eta [\min(s(\eta), s_0)] - \min_\eta s(\eta)$$
 
-    over rates that are uniform on the logarithmic scale. Each rate of the grid counts for the
-    stretch of the scale that it is nearest to; the least and the greatest count for the same length
-    outside of the grid as inside, so that equal ratios give the plain mean.
+    over rates that are uniform on the logarithmic scale. The weight of a rate of the grid is the
+    length of the scale that is nearer to it than to other rates. For the first and the last rate
+    that length reaches as far outside of the grid as inside. So a grid of equal ratios gives the
+    plain mean.
 
     Args:
       rates: Positive rates, `[points]`.
@@ -136,13 +143,15 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
 
     Raises:
       ValueError: if a rate is not positive, `initial` is not finite, or every rate diverged with
-        some seed: then nothing is known, and 0 would be the best there is.
+        some seed: then the sensitivity is not known.
     """
     rates = np.asarray(rates, np.float64)
     _require.positive({"rates": rates}, "rates")
     _require.finite({"initial": initial}, "initial")
+    # Without this check all scores would be clipped to `initial`, which gives 0, the best value.
     if not np.any(np.all(np.isfinite(scores), axis=1)):
         raise ValueError("every rate diverged with some seed: the sensitivity is not known")
+    # A run that is worse than its start counts as its start, a diverged one too.
     clipped = np.minimum(scores.astype(np.float64), np.asarray(initial, np.float64)).mean(axis=1)
     order = np.argsort(rates, kind="stable")
     x = np.log(rates[order])
@@ -150,14 +159,18 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
     if len(x) < 2:
         return 0.0
     gaps = np.diff(x)
+    # The gaps on the left and on the right; at an end the only gap stands for both.
     weights = np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])
+    # If all rates are the same, there are no gaps to weight by.
     return float(
         np.average(clipped, weights=weights if weights.sum() > 0 else None) - clipped.min()
     )
 
 
 def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds, and its interval by Student's t; NaN where a value is not finite.
+    """The mean over seeds, and its interval by Student's t.
+
+    Both are NaN for a point with a value that is not finite.
 
     Args:
       values: `[points, seeds]`.
@@ -180,6 +193,7 @@ def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.
 
 
 def _replicated(values: np.ndarray) -> int:
+    """The number of seeds, of which there must be two or more."""
     if values.shape[1] < 2:
         raise ValueError(
             "this needs at least 2 seeds, because one says nothing of their spread; sweep with"

@@ -1,22 +1,22 @@
 """The status of each lane, and why a lane has diverged."""
 
 from collections.abc import Callable
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 
 from .. import _require
 
-# A lane has diverged if its loss once rose above four times its start, where the range tests of
-# fastai and Lightning stop too, and ended above four fifths of the start. A lane that recovers from
-# a spike has not diverged.
+# A lane has diverged if its loss at some time rose above four times its start and ended above four
+# fifths of the start. So a lane that recovers from a spike has not diverged. The range tests of
+# fastai and Lightning stop at four times too.
 BLOWN_UP = 4.0
 RECOVERED = 0.8
-# The curve is judged by the means of this many stretches, because the loss of a single batch may
-# well be four times that of another. Each stretch has `LEAST` records or more.
+# A rise is read from the means of this many stretches of the curve, because the loss of one batch
+# may be four times that of another. Each stretch has `LEAST` records or more.
 STRETCHES = 20
 LEAST = 5
-# The usual size of a loss is read from this many first records, never from one batch.
+# The usual size of a loss is read from this many first records, because one batch may mislead.
 EARLY = 10
 
 LossCurves = np.ndarray  # [points, seeds, records]
@@ -35,32 +35,32 @@ def statuses(
     loss_every: int = 1,
     done: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The status of every lane, and for the diverged ones the cause.
+    r"""The status of every lane, and the cause for those that diverged.
 
     A lane whose losses or parameters are not finite has diverged. If the objective is the training
-    loss, so has one whose loss rose far above its start:
+    loss, a lane whose loss rose far above its start has diverged too:
 
     $$\max_k m_k > s + (d - 1) \, r \quad\text{and}\quad m_{\text{last}} > s - 0.2 \, r$$
 
     with the means $m_k$ of the curve's stretches, the factor $d$, the lane's first loss $s$, and a
-    scale $r$ for all lanes: the median of $|s|$, or the usual size of the first ten losses if that
-    is larger. For positive losses that is a rise to $d$ times the start. Under another objective
-    the training loss may rise as the runs get better, as it does in reinforcement learning, so
-    there only lanes that are not finite have diverged.
+    scale $r$ that is the same for all lanes. It is the median of $|s|$, or the usual size of the
+    first ten losses if that is larger. A positive loss that starts at $r$ has diverged once it rose
+    to $d$ times its start. With another objective the training loss may rise while the runs get
+    better, as in reinforcement learning. So there, only lanes that are not finite have diverged.
 
     Args:
-      losses: `[points, seeds, records]`; after a point was stopped they do not matter. `None` if
-        none were recorded.
-      finite: `[points, seeds]`, whether the last parameters (without losses: all outputs) are
-        finite.
+      losses: `[points, seeds, records]`, of which those after a point was stopped are ignored.
+        `None` if none were recorded, as in a `sweep_function`.
+      finite: `[points, seeds]`, whether the last parameters are finite. Without losses, whether all
+        scalar outputs are.
       stopped_at: `[points]`, after how many updates each point was stopped, or `done`. Without
         losses, 0 marks a point that was not run.
-      whole: Whether the sweep came to its end.
+      whole: Whether the sweep came to its end, or was interrupted.
       objective: Name of the objective.
-      diverged: The factor $d$, above 1; or a function of losses `[points, seeds, n]` that returns a
-        mask `[points, seeds]`, called once for all points that were stopped at the same time; or
-        `None`: only lanes that are not finite. `"auto"` is 4 for the training loss and `None` for
-        other objectives.
+      diverged: One of: the factor $d$, above 1; a function of losses `[points, seeds, n]` that
+        returns a mask `[points, seeds]`, called once for all points that were stopped at the same
+        time; `None`, for lanes that are not finite alone; `"auto"`, which is 4 for the training
+        loss and `None` for other objectives.
       loss_every: Number of updates from one recorded loss to the next.
       done: Updates made; by default the number of losses times `loss_every`.
 
@@ -73,6 +73,7 @@ def statuses(
       TypeError: if `diverged` is neither a number, a function, "auto" nor None.
     """
     rule = as_rule(diverged, objective)
+    # NumPy's strings have a fixed length, here that of the longest status.
     rest = np.full(finite.shape, "done" if whole else "interrupted", "U11")
     if losses is None:
         rest[:] = np.where(stopped_at == 0, "interrupted", "done")[:, None]
@@ -83,6 +84,7 @@ def statuses(
     rest[stopped_at < updates] = "pruned"
     scale = _scale(losses)
     causes = np.full(finite.shape, "", "U64")
+    # Points that were stopped at the same time have curves of the same length.
     for at in np.unique(stopped_at):
         here = stopped_at == at
         curves = losses[here, :, : max(-(-at // loss_every), 1)]
@@ -90,7 +92,9 @@ def statuses(
     return np.where(causes != "", "diverged", rest), causes
 
 
-def as_rule(diverged: Any, objective: str) -> float | Callable[[LossCurves], LaneMask] | None:
+def as_rule(
+    diverged: _require.Unchecked, objective: str
+) -> float | Callable[[LossCurves], LaneMask] | None:
     """Checks `diverged` and resolves `"auto"`; see `statuses`."""
     if isinstance(diverged, str):
         _require.choice("diverged", diverged, ("auto",))
@@ -127,15 +131,16 @@ def _causes(
     elif rule is not None:
         highest, last = _rises(curves, scale)
         start = curves[..., 0]
+        # A comparison with NaN is false; such lanes get their cause below.
         lost = (highest > rule) & (last > RECOVERED)
         for lane in map(tuple, np.argwhere(lost)):
             risen = (highest[lane] - 1) * scale
             if start[lane] > 0.5 * scale:
                 causes[lane] = f"loss rose to {_times(float(1 + risen / start[lane]))} its start"
-            else:  # the start is near zero or negative, and multiples of it say little
+            else:  # the start is near zero or negative, so a multiple of it means nothing
                 causes[lane] = f"loss rose by {_times(float(risen / scale))} its usual size"
     causes[~finite] = "parameters are not finite"
-    # Last, because it says the most: where it began.
+    # Last, and so in place of other causes, because it says when it began.
     broken = ~np.isfinite(curves)
     for lane in np.argwhere(broken.any(axis=-1)):
         first = int(np.argmax(broken[tuple(lane)]))
@@ -150,20 +155,21 @@ def _times(factor: float) -> str:
 
 
 def _scale(losses: LossCurves) -> float:
-    """The size of a loss at the start, pooled over all lanes, which a rise is measured in."""
+    """The size of a loss at the start, of all lanes together: the unit of a rise."""
     first = np.abs(losses[..., 0].astype(np.float64))
     first = first[np.isfinite(first)]
     start = float(np.median(first)) if first.size else 0.0
     early = np.abs(losses[..., :EARLY].astype(np.float64)).reshape(-1, min(EARLY, losses.shape[-1]))
     early = np.sort(np.median(early[np.isfinite(early).all(axis=1)], axis=1))
-    # From the calm lanes, because at high rates the losses may have exploded already. If all lanes
-    # did, the scale is too large and some are not labelled; they still rank by their losses.
+    # From the lower quartile of the lanes, because at high rates ten updates may be enough to
+    # diverge. If most lanes did, the scale is too large and some of them are not labelled as
+    # diverged. They still rank by their losses.
     usual = float(early[(len(early) - 1) // 4]) if len(early) else 0.0
     return max(start, usual, float(np.finfo(np.float32).tiny))
 
 
 def _rises(curves: LossCurves, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """How far the highest and the last stretch rose, in units where the start is 1."""
+    """The means of the highest and of the last stretch, on a scale where the start is 1."""
     count = int(np.clip(curves.shape[-1] // LEAST, 1, STRETCHES))
     parts = np.array_split(curves, count, axis=-1)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -4,7 +4,7 @@ A rule is a pure function of the sweep's record. The sweep asks it between two s
 """
 
 import re
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,16 +16,17 @@ Mask = np.ndarray  # [points], bool
 
 
 class Evidence(NamedTuple):
-    """What a stop rule may know of a sweep under way.
+    """What a stop rule is told of a sweep under way.
 
-    Arrays have all points of the grid, stopped ones included; `alive` tells them apart.
+    Arrays have all points of the grid, those that were stopped too; `alive` tells them apart.
 
     Attributes:
       losses: Training losses up to now, `[points, seeds, records]`, each of the parameters before
-        its update: column `i` belongs to the update `i * loss_every`, so there are `done` columns
-        unless the sweep thins them. NaN after a point was stopped.
-      objective: What ranks the points, lower is better, `[points, seeds, times]`: all evaluations
-        of the objective up to now, with a sign; equal to `losses` for the training loss.
+        its update. Column `i` belongs to the update `i * loss_every`, so there are `done` columns
+        unless the sweep records only some of them. NaN after a point was stopped.
+      objective: What ranks the points, `[points, seeds, times]`: all evaluations of the objective
+        up to now, negated where high is good, so that lower is better. For the training loss it is
+        `losses`.
       hyperparams: `{name: [points]}`; on an axis of choices the index of the choice.
       monitors: `{name: [points, seeds, records]}`; column `i` belongs to the update
         `i * record_every`.
@@ -33,10 +34,10 @@ class Evidence(NamedTuple):
       steps: Updates of the whole sweep.
       alive: Which points are still trained, `[points]`.
       look: How often the rule was asked before.
-      rates: The learning rate of every update, `[points, steps]`, the future ones too, for a rule
-        with an attribute `rates`: a function of the hyperparameters, by name, that returns the
-        schedule, as in `rates = lambda learning_rate: lrax.cosine(learning_rate, 1000)`. `None`
-        for a rule without it.
+      rates: The learning rate of every update, future ones included, `[points, steps]`. Only for a
+        rule with an attribute `rates`, a function of the hyperparameters by name that returns the
+        schedule: `rates = lambda learning_rate: lrax.cosine(learning_rate, 1000)`. Otherwise
+        `None`.
       choices: Names of the hyperparameters that are axes of choices, without an order.
       loss_every: Updates from one column of `losses` to the next, as in `lrax.sweep`.
       record_every: Updates from one record of the monitors to the next, as in `lrax.sweep`.
@@ -60,10 +61,10 @@ class Evidence(NamedTuple):
 class Stopping(Protocol):
     """A rule that stops points of a sweep early: `lrax.Halving`, `lrax.Median`, or your own.
 
-    Any object with these two methods is a rule. It must be a pure function of what it is given, or
-    a sweep that goes on from a checkpoint would decide otherwise. Give it a `repr` that tells its
-    settings, as a dataclass has: a checkpoint refuses another rule by it. With a `checkpoint`, a
-    `repr` that has an address in it is an error.
+    Any object with these two methods is a rule. Both must be pure functions of their arguments, so
+    that a sweep that resumes from a checkpoint decides the same. The `repr` must tell all settings,
+    as that of a dataclass does: by it a checkpoint tells whether the rule is the same. With a
+    `checkpoint`, a `repr` with an address in memory is an error.
 
     Example:
       A rule that stops the points whose loss has not fallen by half after a quarter of the steps:
@@ -97,8 +98,9 @@ class Stopping(Protocol):
 
 
 def looks_of(rule: Stopping, steps: int) -> tuple[int, ...]:
-    """After which updates a rule is asked, checked."""
+    """What `rule.looks(steps)` returns, once it is checked."""
     looks = rule.looks(steps)
+    # `True` is an int to Python, and not meant as a count.
     valid = isinstance(looks, (tuple, list)) and all(
         isinstance(look, (int, np.integer)) and not isinstance(look, bool) for look in looks
     )
@@ -110,7 +112,7 @@ def looks_of(rule: Stopping, steps: int) -> tuple[int, ...]:
     return tuple(int(look) for look in looks)
 
 
-def as_rule(stop: Any, *, stored: bool = False) -> Stopping | None:
+def as_rule(stop: _require.Unchecked, *, stored: bool = False) -> Stopping | None:
     """Checks the argument `stop` of a sweep: a rule, or `None` for "diverged" and `None`.
 
     Args:
@@ -121,7 +123,7 @@ def as_rule(stop: Any, *, stored: bool = False) -> Stopping | None:
         if stop is not None:
             _require.choice("stop", stop, ("diverged",))
         return None
-    # A class has the methods too, and `stop=lrax.Halving` is an easy slip.
+    # A class has the methods too: without the first check `stop=lrax.Halving` would pass.
     if isinstance(stop, type) or not isinstance(stop, Stopping):
         raise TypeError(
             "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with the methods"

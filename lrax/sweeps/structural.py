@@ -26,8 +26,9 @@ from .sweep import sweep
 if TYPE_CHECKING:
     import pandas
 
-FORMAT = "lrax.StructuralResult/1"
+FORMAT = "lrax.StructuralResult/1"  # in `choices.json`; the number changes with the layout
 
+Option = Any  # another argument of `lrax.sweep`
 Structural = Any  # a value of the structure: a number, a word, a function or another object
 
 
@@ -67,13 +68,15 @@ class StructuralResult:
 
     @property
     def ranking(self) -> list[tuple[int, int]]:
-        """Choice and point of every row of the table, from best to worst by score over seeds.
+        """`(choice, point)` of every row of the table, from the best mean score to the worst.
 
-        Diverged ones come last.
+        Points with a diverged lane come last.
         """
         # Scores of all results are comparable: one objective, one direction.
         keys = []
         for i, result in enumerate(self.results):
+            # The mean of a point with a diverged lane is infinite. Among those points, the ones
+            # with fewer diverged lanes come first.
             diverged = np.sum(result.status == "diverged", axis=1)
             means = np.mean(result.scores, axis=1)
             keys += [
@@ -83,9 +86,9 @@ class StructuralResult:
 
     @property
     def best(self) -> BestChoice:
-        """The best choice with its best hyperparameters over all seeds.
+        """The best choice with its best hyperparameters, by the mean over seeds.
 
-        It has the final parameters of their best seed.
+        Its parameters are the final ones of the best seed.
 
         Raises:
           ValueError: if no point of any choice has a finite objective with every seed; it says why.
@@ -94,6 +97,7 @@ class StructuralResult:
             raise ValueError(f"there is no best point: {reason}")
         choice, _ = self.ranking[0]
         own = self.results[choice].best
+        # One by one: `dataclasses.asdict` would copy the parameters, and turn nodes into dicts.
         fields = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
         return BestChoice(**fields, choice=dict(self.choices[choice]))
 
@@ -113,6 +117,7 @@ class StructuralResult:
         Raises:
           ValueError: if a name is unknown, or no choice has these values.
         """
+        # First each value alone, so that the error can name the argument.
         for name, value in choice.items():
             _require.choice("name", name, self.choices[0])
             known = [own[name] for own in self.choices]
@@ -145,14 +150,16 @@ class StructuralResult:
         ]
 
     def table(self) -> str:
-        """A text table of all points, with the structure in front; as `SweepResult.table`.
+        """A text table of all points: `SweepResult.table` with columns of the choice in front.
 
         Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the
         best point.
         """
         structure = list(self.choices[0])
         tables = [result.rows() for result in self.results]
-        # Choices may have grids and metrics of their own: all names, hyperparameters first.
+        # Choices may have grids and metrics of their own. The columns are the union of all, and a
+        # dict keeps them in order: hyperparameters first. A head begins with the mark and ends with
+        # the status, which are no columns of this kind.
         names = dict.fromkeys(name for result in self.results for name in result.hyperparams)
         names |= dict.fromkeys(name for head, *_ in tables for name in head[1:-1])
         rows = [["", *structure, *names, "status"]]
@@ -167,7 +174,7 @@ class StructuralResult:
         return aligned(rows)
 
     def to_pandas(self, curve: str | None = None) -> pandas.DataFrame:
-        """A pandas DataFrame as of each result, with the structure's columns in front.
+        """The DataFrames of all results as one, with columns of the choice in front.
 
         Args:
           curve: As in `SweepResult.to_pandas`.
@@ -206,13 +213,14 @@ class StructuralResult:
         choices = [
             {name: _plain(value) for name, value in choice.items()} for choice in self.choices
         ]
+        # Written last and in one move: a folder that has this file has all the others.
         temporary = folder / f".choices.{os.getpid()}"
         temporary.write_text(json.dumps({"format": FORMAT, "choices": choices}))
-        temporary.replace(folder / "choices.json")  # last, so that a folder with it is whole
+        temporary.replace(folder / "choices.json")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StructuralResult:
-        """Reads a folder that `save` wrote. Loading can run no code: it holds arrays and JSON.
+        """Reads a folder that `save` wrote. Loading runs no code: it holds arrays and JSON.
 
         Args:
           path: The folder.
@@ -222,6 +230,7 @@ class StructuralResult:
           FileNotFoundError: if there is no such folder.
         """
         text = (Path(_require.path("path", path)) / "choices.json").read_text()
+        # A file of another program may be JSON of any shape, or no JSON at all.
         try:
             facts = json.loads(text)
             choices = facts["choices"] if facts["format"] == FORMAT else None
@@ -248,22 +257,22 @@ class StructuralResult:
 
 
 def sweep_over(
-    structure: Mapping[str, Sequence[Any]],
+    structure: Mapping[str, Sequence[Structural]],
     build: Callable[..., tuple[Task, Optimizer]],
     grid: Grid | Callable[..., Grid],
     *,
     steps: int | Callable[..., int],
-    **options: Any,
+    **options: Option,
 ) -> StructuralResult:
-    """Sweeps over structural choices too: choices of shapes or code, which change the program.
+    """Runs one sweep for each structural choice, such as a width, a batch size or an optimizer.
 
-    Use it for width, depth, batch size or the choice of an optimizer, and `lrax.sweep` alone for
-    numbers and schedules inside one program. Each choice is one sweep, of all points and seeds at
-    once; the sweeps run one after the other. All choices are built, and their grids checked, before
-    the first is trained. After Ctrl-C the result has the choices that are done.
+    A structural choice changes shapes or code, and so the compiled program. For numbers and
+    schedules, `lrax.sweep` alone is faster: it needs one program for all of them. The sweeps run
+    one after the other, each with all points and seeds at once. All choices are built before the
+    first one is trained. After Ctrl-C the result has the choices that are done.
 
     Args:
-      structure: `{name: values}`; their product is tried. Values are numbers, words, functions.
+      structure: `{name: values}`; their product is tried. Values are numbers, words or functions.
       build: `build(**choice) -> (task, optimizer)`, the arguments of `lrax.sweep` for one choice.
         Choices for which it returns the same functions share a compiled program.
       grid: As in `lrax.sweep`, or a function `grid(**choice)` that returns one, for optimizers with
@@ -277,9 +286,9 @@ def sweep_over(
       `.results`.
 
     Raises:
-      ValueError: if `structure` is empty or one of its names is a hyperparameter's too, and as
-        `lrax.sweep` does.
-      TypeError: if an argument is not as described, and as `lrax.sweep` does.
+      ValueError: if `structure` is empty, if one of its names is a hyperparameter's too, or where
+        `lrax.sweep` raises one.
+      TypeError: if an argument is not as described, or where `lrax.sweep` raises one.
 
     Example:
       >>> result = lrax.sweep_over(
@@ -297,7 +306,8 @@ def sweep_over(
         raise TypeError(
             f"`build` must be a function from a choice to (task, optimizer), got {build!r}"
         )
-    # Everything is built and checked first: an error after hours of training helps nobody.
+    # All choices are built and checked before any is trained: an error in the last one would
+    # otherwise come after hours of training.
     planned = []
     for choice in choices:
         built = build(**choice)
@@ -321,22 +331,24 @@ def sweep_over(
     for choice, (task, optimizer, own, count) in zip(choices, planned, strict=True):
         try:
             results.append(sweep(task, optimizer, own, steps=count, **options))
-        except KeyboardInterrupt:  # between two sweeps, or a second Ctrl-C: keep the finished ones
+        except KeyboardInterrupt:
+            # It came between two sweeps, or is a second one. The finished sweeps are kept.
             if not results:
                 raise
             break
         except Exception as error:
+            # `lrax.sweep` does not know which choice it trains.
             done = f"after {len(results)} of {len(choices)} choices"
             error.add_note(f"in the sweep over {_words(choice)}, {done}")
             raise
-        # Ctrl-C in a sweep ends that sweep; without this the next one would begin.
+        # Ctrl-C within a sweep ends that sweep without an error. The next one must not begin.
         if np.any(results[-1].status == "interrupted"):
             break
     return StructuralResult(choices[: len(results)], results)
 
 
-def product(structure: Any) -> list[dict[str, Structural]]:
-    """The choices of a structure, its first name outermost."""
+def product(structure: _require.Unchecked) -> list[dict[str, Structural]]:
+    """The choices of a structure: the product of its values, the first name changing slowest."""
     if not isinstance(structure, Mapping):
         raise TypeError(f"`structure` must be {{name: values}}, got {type(structure).__name__}")
     if not structure:
@@ -357,22 +369,25 @@ def product(structure: Any) -> list[dict[str, Structural]]:
     ]
 
 
-def _same(value: Any, known: Structural) -> bool:
-    """Whether a value is a structural one: the same number or word, or the object itself."""
-    plain = (str, bool, int, float, np.generic)  # arrays and tracers would compare by entry
+def _same(value: Structural, known: Structural) -> bool:
+    """Whether two values are the same number or word, or the same object."""
+    # Only these are compared by `==`: for an array it gives an array, which is neither true nor
+    # false.
+    plain = (str, bool, int, float, np.generic)
     return value is known or (isinstance(value, plain) and bool(value == known))
 
 
-def _plain(value: Any) -> Any:
-    """A value as a table or JSON has it."""
+def _plain(value: Structural) -> bool | int | float | str | None:
+    """A value that JSON holds as it is, or the label of another one."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else _label(value)
 
 
-def _label(value: Any) -> str:
+def _label(value: Structural) -> str:
+    """A value in short: three digits, the name of a function, or its text."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return str(getattr(value, "__name__", value))
 
 
-def _words(choice: Mapping[str, Any]) -> str:
+def _words(choice: Mapping[str, Structural]) -> str:
     return ", ".join(f"{name}={_label(value)}" for name, value in choice.items())

@@ -1,4 +1,4 @@
-"""How a record is seen: as a table, as pictures, in a notebook."""
+"""The tables and pictures of a result, and how a notebook shows it."""
 
 import base64
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from .series import Series
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROWS = 60  # of a table in a notebook
+ROWS = 60  # points that a notebook shows at most
 
 
 class Views(Frames):
@@ -25,10 +25,10 @@ class Views(Frames):
     def table(self) -> str:
         """A text table of the points: hyperparameters, training loss, metrics and status.
 
-        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks the
-        best point, `best`. Behind the status is why a lane diverged, or after how many updates a
-        point was pruned; the numbers of a pruned point are from then. If `select` is not `"last"`,
-        the numbers that rank the points have a column of their own.
+        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks
+        `best`. The status comes with the reason why a lane diverged, or with the updates after
+        which a point was pruned, which its numbers are from. If `select` is not `"last"`, the
+        numbers that rank the points have a column of their own.
 
         Returns:
           The text, one line for each point.
@@ -39,7 +39,7 @@ class Views(Frames):
         """The cells of `table()`, the head first: mark, hyperparameters, numbers, status."""
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
-        # The numbers that rank the points, where no other column has them.
+        # A column of the numbers that rank the points, if no other column has them.
         if self.objective in self.curves or (
             self.select != "last" and self.objective != "train_loss"
         ):
@@ -62,7 +62,7 @@ class Views(Frames):
     def _repr_html_(self) -> str:
         """The table and the picture, as a notebook shows them."""
         head, *rows = self.rows()
-        # A notebook would store thousands of rows with every output.
+        # A notebook stores what it shows: thousands of rows would make its file large.
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
         table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
         more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
@@ -77,11 +77,11 @@ class Views(Frames):
     def plot(self, name: str | None = None) -> "Figure":
         """A figure of the objective against one hyperparameter, and of the curves.
 
-        The other hyperparameters are at their best if the points are a product. The spread over
-        seeds is shaded, diverged lanes are marked. The star and the bold curve are the best point
-        of the grid, `best`; the green line and band are the interpolated `optimum()`. The right
-        panel has the training losses, smoothed as `plot_curves` does, or of a `sweep_function` the
-        curve that belongs to the objective.
+        If the points are a product, the other hyperparameters are at their best. The spread over
+        seeds is shaded, and diverged lanes are marked. The star and the bold curve are the best
+        point of the grid, `best`; the green line and band are the interpolated `optimum()`. The
+        right panel has the training losses, smoothed as by `plot_curves`. For a `sweep_function` it
+        has the curve whose name is most like the objective's.
 
         Args:
           name: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -96,10 +96,12 @@ class Views(Frames):
         """
         name, line = self._line(name, scattered=True)
         others = {other: self.shown(other, line[0]) for other in self.hyperparams if other != name}
-        # Only one point on the line through the best one: the points are not a product.
+        # A line of one point through a grid of several values: the points are not a product. Then
+        # all of them are drawn.
         scattered = len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1
         if scattered:
-            line, others = np.arange(len(self.status)), {}
+            line = np.arange(len(self.status))
+            others = {}
         names = self._series_names()
         # A function may return scalars only; then there is no right panel.
         curves = self._curves(self.series()) if names else None
@@ -121,14 +123,15 @@ class Views(Frames):
     def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
         """A figure of one curve of all points, averaged over seeds; the best point's is bold.
 
-        From 100 records on, training losses are drawn as means of the last fiftieth of the records,
-        because those of single batches are noisy; the label of the axis says so. Other curves are
-        drawn as they were recorded.
+        Training losses of single batches are noisy. From 100 records on, each value drawn is the
+        mean over a window of a fiftieth of the records, as the label of the axis says. Other curves
+        are drawn as they were recorded.
 
         Args:
           curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. The
-            name of a monitor that returned a dict draws a panel for each entry. By default the
-            training loss; of a `sweep_function` the curve that belongs to the objective.
+            name of a monitor that returned a dict draws a panel for each entry. By default it is
+            the training loss, or for a `sweep_function` the curve whose name is most like the
+            objective's.
           by: The hyperparameter of the colours; by default the first numeric one.
 
         Returns:
@@ -142,7 +145,7 @@ class Views(Frames):
         if by is not None:
             _require.choice("by", by, self.hyperparams)
         name, _ = self._line(by, scattered=True)
-        # All points, also those off the line through the best one: colours tell them apart.
+        # All points, not only those on the line through the best one: they differ in colour.
         points = np.arange(len(self.status))
         return swept.curves(
             self._swept(name, points),
@@ -155,8 +158,8 @@ class Views(Frames):
     def plot_heatmap(self, x: str | None = None, y: str | None = None) -> "Figure":
         """A figure of the objective over two hyperparameters, brighter where it is better.
 
-        Each cell shows the best of the further hyperparameters. Points that are not a product
-        are drawn as dots.
+        If there are more hyperparameters, a cell shows their best point. Points that are not a
+        product are drawn as dots.
 
         Args:
           x: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -178,7 +181,8 @@ class Views(Frames):
         for argument, name in (("x", x), ("y", y)):
             if name is not None:
                 _require.choice(argument, name, names)
-        # Numbers first: they have an order to see.
+        # By default axes of numbers: they have an order, which choices have not. The sort is
+        # stable, so names stay in the grid's order otherwise.
         names.sort(key=lambda name: name in self.labels)
         x = next(name for name in names if name != y) if x is None else x
         y = next(name for name in names if name != x) if y is None else y
@@ -217,28 +221,29 @@ class Views(Frames):
         )
 
     def _swept(self, name: str, points: np.ndarray) -> Swept:
+        """A hyperparameter at some points, for a picture."""
         return Swept(name, self.hyperparams[name][points], self.labels.get(name))
 
     def _place(self, line: np.ndarray) -> int | None:
-        """Where the best point stands among those of a line."""
+        """The position of the best point in a list of points, or `None`."""
         found = np.flatnonzero(line == self._best) if self._best is not None else np.array([])
         return int(found[0]) if found.size else None
 
     def _band(self, name: str, line: np.ndarray) -> Band | None:
-        """The interpolated optimum, where the axis is numeric and positive."""
-        # Choices have no order, and no parabola goes through a single point.
+        """The interpolated optimum for a picture, or `None` where there is none."""
+        # Choices have no order, and a single point has no parabola.
         if name in self.labels or self._best is None or len(line) < 2:
             return None
+        # `optimum` interpolates in the logarithm of the values.
         values = self.hyperparams[name][line]
         if not np.all(values[np.isfinite(values)] > 0):
             return None
-        # Interpolation is on the logarithm of the values.
         found = self.optimum(name)
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
         """A series for a picture; an accuracy or a return is never on a logarithmic axis."""
-        # The user's `mode` tells the direction of the objective, a name that of other curves.
+        # The direction of the objective is known. That of another curve is read from its name.
         mode: Any = self.mode if series.name == self.objective else None
         try:
             high = mode_of(series.name, mode) == "max"
@@ -249,8 +254,9 @@ class Views(Frames):
     def _means(self) -> np.ndarray:
         """The objective of every point, `[points]`; NaN where a lane has none.
 
-        Of a pruned point it is what it had reached when it was stopped.
+        The value of a pruned point is that when it was stopped.
         """
+        # Zeros stand in for lanes without a number, because a mean with infinity would warn.
         whole = np.all(np.isfinite(self.reached), axis=1)
         values = np.where(whole[:, None], self.values, 0).mean(axis=1, dtype=np.float64)
         return np.where(whole, values, np.nan)

@@ -1,4 +1,4 @@
-"""Small tasks on real data, without download, and tasks of other libraries' models."""
+"""Small tasks on real data that need no download, and adapters for models of other libraries."""
 
 from .adapters.equinox import from_equinox
 from .adapters.linen import from_linen

@@ -25,20 +25,20 @@ def digits(
 ) -> Task:
     """Classifies scikit-learn's handwritten digits: 1797 images of 8 by 8 pixels in 10 classes.
 
-    The loss is the cross-entropy. Use it as the first task of an experiment: the MLP of 3466
-    parameters gets 96 % of the held-out images right after 500 steps of Adam at a rate of 0.01, in
-    less than a second. `"cnn"` is its counterpart for convolutions.
+    The loss is the cross-entropy. Use it for the first try of an experiment: the MLP has 3466
+    parameters, and classifies 96 % of the held-out images correctly after 500 steps of Adam at a
+    rate of 0.01, in less than a second. Take `"cnn"` for a model with convolutions.
 
     Args:
-      model: `"mlp"`, dense layers with ReLU, or `"cnn"`, 3x3 convolutions with ReLU that keep the 8
-        by 8 pixels, and one dense layer after them.
-      widths: Hidden layers of the MLP; `()` makes it logistic regression, a convex problem.
-      channels: Channels of the CNN's convolutions; may be `()` too.
+      model: `"mlp"`, dense layers with ReLU between them, or `"cnn"`, 3x3 convolutions with ReLU
+        that keep the size of 8 by 8, and one dense layer.
+      widths: Widths of the MLP's hidden layers; `()` makes it logistic regression, which is convex.
+      channels: Channels of the CNN's convolutions; `()` leaves the dense layer alone.
       batch_size: Examples per step, from 1 to the number of examples to train on (1437 by
         default).
       held_out: Fraction of the examples of each class that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend only on the
-        key of a run.
+      seed: Seed of that split, from 0 to 2^32 - 1. Parameters and batches do not depend on it, but
+        on the key of a run.
 
     Returns:
       A `lrax.Task`. A batch is `{"inputs": [batch_size, 64] | [batch_size, 8, 8, 1], "targets":
@@ -65,13 +65,14 @@ def digits(
     channels = sizes("channels", channels)
     pixels, labels = datasets("digits").load_digits(return_X_y=True)
     train, test = split(len(labels), held_out, seed, labels=labels)
-    inputs = (pixels / 16).astype(np.float32)  # pixels are 0 to 16
+    inputs = (pixels / 16).astype(np.float32)  # the data set has pixels from 0 to 16
     targets = labels.astype(np.int32)
     if model == "mlp":
         network = MLP((64, *widths, 10))
     else:
         inputs = inputs.reshape(-1, 8, 8, 1)
         network = CNN((8, 8, 1), channels, outputs=10)
+    # Of `Partial`s, so that two calls share one compiled program: see `losses.py`.
     return Task(
         init=Partial(init, network),
         loss=Partial(cross_entropy, network),

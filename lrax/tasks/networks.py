@@ -1,7 +1,7 @@
 """Networks in plain JAX, with two pure functions: `init(key)` and `apply(params, inputs)`.
 
-A network is registered as a static pytree. It has no leaves, and two of the same sizes are equal.
-So a function that carries one is compiled once for both.
+A network is registered as a static pytree: it has no leaves, and two networks of the same sizes are
+equal. So functions that hold equal networks share a compiled program.
 """
 
 import dataclasses
@@ -15,11 +15,12 @@ from .. import _require
 
 Params = Any  # a dict of layers, each a dict of arrays
 Layer = dict[str, jax.Array]
+Inputs = Any  # an array, NumPy's or JAX's
 
 _relu_kernel = nn.initializers.he_normal()
 _linear_kernel = nn.initializers.glorot_normal()
-# Outputs start small, with a tenth of the variance that keeps the scale: the first loss is that of
-# a constant guess.
+# Outputs start small, with a tenth of the variance that would keep their scale. So the first loss
+# is about that of a constant guess.
 _output_kernel = nn.initializers.variance_scaling(0.1, "fan_in", "normal")
 _embedding = nn.initializers.normal(1.0)
 
@@ -27,12 +28,18 @@ _embedding = nn.initializers.normal(1.0)
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class MLP:
-    """Dense layers with ReLU between them, of `sizes` from the inputs to the outputs."""
+    """Dense layers with ReLU between them.
+
+    `sizes` are the number of inputs, the widths of the hidden layers, and the number of outputs.
+    """
 
     sizes: tuple[int, ...]
 
     def init(self, key: jax.Array) -> Params:
-        """`{"dense_0": {"kernel", "bias"}, ...}`: He, zero biases, a small output layer."""
+        """`{"dense_0": {"kernel", "bias"}, ...}`.
+
+        Kernels are He's, biases are 0, and the output layer is small.
+        """
         last = len(self.sizes) - 2
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         kernels = [_relu_kernel] * last + [_output_kernel]
@@ -58,7 +65,10 @@ class CNN:
     outputs: int
 
     def init(self, key: jax.Array) -> Params:
-        """`{"conv_0": {"kernel", "bias"}, ..., "dense"}`: He, zero biases, a small output layer."""
+        """`{"conv_0": {"kernel", "bias"}, ..., "dense"}`.
+
+        Kernels are He's, biases are 0, and the output layer is small.
+        """
         height, width, colours = self.image
         channels = (colours, *self.channels)
         first, *keys = jax.random.split(key, len(channels))
@@ -79,6 +89,7 @@ class CNN:
             x = lax.conv_general_dilated(
                 x, layer["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
+            # Axes are written out: users may set `jax_numpy_rank_promotion` to "raise".
             x = nn.relu(x + layer["bias"][None, None, None, :])
         return _dense(params["dense"], x.reshape(x.shape[0], -1))
 
@@ -86,10 +97,11 @@ class CNN:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Transformer:
-    """A decoder-only transformer: pre-norm, causal, learned positions, no biases, an untied head.
+    """A causal, decoder-only transformer with pre-norm blocks and learned positions.
 
-    Each block adds attention, then a GELU layer four times as wide, to a stream of `width` numbers
-    per position. Norms are root mean square norms with a scale.
+    Every position has a residual stream of `width` numbers. Each block adds attention to it, and
+    then a GELU layer four times as wide. Norms are root mean square norms with a scale. There are
+    no biases, and the head does not share its weights with the embedding.
     """
 
     vocabulary: int
@@ -103,8 +115,10 @@ class Transformer:
 
         Embeddings are normal, kernels are Glorot's or He's, and the head is small.
         """
-        width, inner = self.width, 4 * self.width
-        # Every block adds two branches to the stream. This keeps its variance at any depth.
+        width = self.width
+        inner = 4 * width
+        # Every block adds two branches to the stream. With this factor the variance of the stream
+        # does not grow with depth.
         branch = 1 / (2 * self.layers) ** 0.5
 
         def block(key: jax.Array) -> Params:
@@ -152,6 +166,7 @@ class Transformer:
         return _norm(params["norm"], x) @ params["head"]["kernel"]
 
     def _attend(self, layer: dict[str, Layer], x: jax.Array) -> jax.Array:
+        """Causal self-attention of `x`, `[batch, time, width]`."""
         batch, time, width = x.shape
         query, key, value = (
             (x @ layer[name]["kernel"]).reshape(batch, time, self.heads, width // self.heads)
@@ -165,7 +180,7 @@ Network = MLP | CNN | Transformer
 
 
 def sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """Requires the sizes of layers: any number of ints, each at least 1."""
+    """Requires a sequence of layers' sizes, which are ints from 1 on. It may be empty."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise TypeError(f"`{name}` must be a sequence of ints, got {values!r}")
     return tuple(_require.count(f"{name}[{i}]", value, 1) for i, value in enumerate(values))
@@ -180,10 +195,11 @@ def _dense(layer: Layer, x: jax.Array) -> jax.Array:
 
 
 def _norm(layer: Layer, x: jax.Array) -> jax.Array:
+    """The root mean square norm over the last axis."""
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
     return x * lax.rsqrt(mean_square + 1e-6) * layer["scale"][None, None, :]
 
 
-def _as_params(inputs: Any, params: Params) -> jax.Array:
-    """Inputs in the dtype of the parameters, which decides the precision of the whole network."""
+def _as_params(inputs: Inputs, params: Params) -> jax.Array:
+    """Inputs in the dtype of the parameters, so that the whole network computes in it."""
     return jnp.asarray(inputs, jnp.result_type(*jax.tree.leaves(params)))

@@ -1,4 +1,4 @@
-"""Examples of scikit-learn's data sets in two parts: one to train on and one held out."""
+"""The split of scikit-learn's data sets into examples to train on and held-out ones."""
 
 import math
 from types import ModuleType
@@ -9,7 +9,7 @@ from .. import _require
 
 
 def datasets(task: str) -> ModuleType:
-    """The module `sklearn.datasets`, for the task of this name."""
+    """The module `sklearn.datasets`. The error without scikit-learn names the task."""
     try:
         from sklearn import datasets
     except ImportError as error:
@@ -21,15 +21,16 @@ def datasets(task: str) -> ModuleType:
 def split(
     examples: int, held_out: float, seed: int, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the examples to train on and of the held-out examples.
+    """Indices of the examples to train on, and of the held-out ones.
 
-    With `labels`, each part has the same share of every label.
+    With `labels`, both parts have every label in the same proportion.
     """
     from sklearn.model_selection import train_test_split
 
     held_out = _require.fraction("held_out", held_out)
-    seed = _require.count("seed", seed, 0, 2**32 - 1)  # NumPy's limit
-    # R^2 needs two held-out examples; a split by label needs one of each label on either side.
+    seed = _require.count("seed", seed, 0, 2**32 - 1)  # scikit-learn takes no larger one
+    # The variance in R^2 needs two held-out examples. A split by labels needs one example of each
+    # label in both parts. scikit-learn's own errors name none of our arguments.
     fewest = 2 if labels is None else len(np.unique(labels))
     if not fewest <= math.ceil(held_out * examples) <= examples - fewest:
         words = f"`held_out` must leave at least {fewest} of {examples} examples on either side"
@@ -41,7 +42,7 @@ def split(
 
 
 def batch_size(value: int, examples: int) -> int:
-    """Requires a batch that is no larger than the part to train on."""
+    """Requires a size of batches from 1 to the number of examples to train on."""
     value = _require.count("batch_size", value, 1)
     if value > examples:
         words = f"`batch_size` must be at most the number of examples to train on, {examples}"

@@ -17,17 +17,17 @@ def diabetes(
 ) -> Task:
     """Predicts the progression of diabetes from 10 measurements of 442 patients.
 
-    The data is scikit-learn's and the loss is the squared error. Use it as a task with much noise,
+    The data is scikit-learn's and the loss is the squared error. Use it for a task with much noise,
     as most tables have: half of the target's variance cannot be explained, and training too long or
-    too fast overfits. With `widths=()` it is least squares, whose Hessian and best step sizes are
-    known.
+    at too high a rate overfits. With `widths=()` it is least squares, whose Hessian and best step
+    sizes are known.
 
     Args:
-      widths: Hidden layers of the MLP, with ReLU; `()` makes it linear.
+      widths: Widths of the MLP's hidden layers, with ReLU; `()` makes it linear.
       batch_size: Examples per step, from 1 to the number of examples to train on (331 by default).
       held_out: Fraction of the examples that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. The parameters and batches depend only on the
-        key of a run.
+      seed: Seed of that split, from 0 to 2^32 - 1. Parameters and batches do not depend on it, but
+        on the key of a run.
 
     Returns:
       A `lrax.Task`. A batch is `{"inputs": [batch_size, 10], "targets": [batch_size]}`,
@@ -51,11 +51,13 @@ def diabetes(
       2004, arXiv:math/0406456.
     """
     network = MLP((10, *sizes("widths", widths), 1))
-    # Unscaled: scikit-learn scales by all examples, the held-out ones included.
+    # Unscaled: scikit-learn would scale by all examples, so that the held-out ones would have a
+    # part in training.
     inputs, targets = datasets("diabetes").load_diabetes(return_X_y=True, scaled=False)
     train, test = split(len(targets), held_out, seed)
     inputs = _standardise(inputs, inputs[train])
     targets = _standardise(targets, targets[train])
+    # Of `Partial`s, so that two calls share one compiled program: see `losses.py`.
     return Task(
         init=Partial(init, network),
         loss=Partial(squared_error, network),
@@ -70,4 +72,5 @@ def diabetes(
 
 
 def _standardise(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Values less the mean of `reference`, in units of its standard deviation."""
     return ((values - reference.mean(axis=0)) / reference.std(axis=0)).astype(np.float32)

@@ -15,7 +15,8 @@ from ..training.task import Task
 from .losses import cross_entropy, evaluate_language, init
 from .networks import Transformer
 
-# Large modules that Python has under these paths from 3.11 to 3.14. An absent one is skipped.
+# Large modules of Python's standard library that have had these paths from 3.11 to 3.14. One that
+# is not there is skipped.
 _MODULES = [
     "argparse", "ast", "asyncio/base_events", "calendar", "collections/__init__", "configparser",
     "contextlib", "dataclasses", "difflib", "doctest", "email/message", "enum", "fractions",
@@ -23,14 +24,16 @@ _MODULES = [
     "pickle", "random", "shutil", "statistics", "subprocess", "tarfile", "threading", "typing",
 ]  # fmt: skip
 
-# 0 is any other byte, 1 is the newline, and 2 to 96 are the printable characters of ASCII, from
-# space to tilde.
+# The token of each byte: 1 for the newline, 2 to 96 for the printable characters of ASCII from
+# space to tilde, and 0 for any other byte.
 _TOKENS = np.zeros(256, np.uint8)
 _TOKENS[ord("\n")] = 1
 _TOKENS[32:127] = np.arange(2, 97)
 _VOCABULARY = 97
 
-_EVALUATION_WINDOWS = 64
+_EVALUATION_WINDOWS = 64  # the same ones in every evaluation
+
+Index = Any  # of an update
 
 
 def char_lm(
@@ -43,11 +46,11 @@ def char_lm(
     held_out: float = 0.1,
     characters: int = 1_000_000,
 ) -> Task:
-    """Trains a small transformer on the source text of Python's standard library, by character.
+    """Trains a small transformer to predict the next character of Python's standard library.
 
-    The loss is the cross-entropy. Use it where the schedule matters: a transformer trained with
-    Adam needs a warmup and a decay. The loss of the default model of 115136 parameters falls from
-    4.7 nats per character to 2.3 in 500 steps of Adam at a rate of 0.003. The text comes from the
+    The loss is the cross-entropy. Use it to compare schedules: a transformer trained with Adam
+    needs a warmup and a decay. The default model has 115136 parameters, and its loss falls from 4.7
+    nats per character to 2.3 in 500 steps of Adam at a rate of 0.003. The text is the source of the
     running Python, so figures differ a little between its versions.
 
     Args:
@@ -55,24 +58,24 @@ def char_lm(
       layers: Blocks, at least 1: pre-norm attention and a GELU layer four times as wide, with
         learned positions.
       heads: Attention heads, at least 1.
-      context: Largest number of characters that the model sees, at least 1.
+      context: The number of characters that the model sees at once, at least 1.
       batch_size: Windows of `context` characters per step, at least 1.
-      held_out: Fraction of the text, its end, that is kept for `evaluate`, between 0 and 1.
-      characters: Largest length of the text, held-out part included. The text is shorter where
-        Python has less.
+      held_out: Fraction of the text that is kept for `evaluate`, from its end, between 0 and 1.
+      characters: Characters of the text, held-out part included. If the modules have fewer, the
+        text is shorter.
 
     Returns:
       A `lrax.Task`. A batch is `{"inputs": [batch_size, context], "targets": [batch_size,
-      context]}`, windows drawn at random whose targets are one character ahead. There are 97
-      tokens: 1 is the newline, `ord(character) - 30` is a character of printable ASCII, and 0 is
-      any other. `evaluate` gives `{"val_loss", "val_bits_per_char"}` of 64 windows that are evenly
-      spread over the held-out part.
+      context]}`: windows drawn at random, with targets one character ahead of the inputs. There are
+      97 tokens: 1 for the newline, `ord(character) - 30` for a printable character of ASCII, and 0
+      for any other. `evaluate` gives `{"val_loss", "val_bits_per_char"}` of 64 windows that are
+      spread evenly over the held-out part.
 
     Raises:
       FileNotFoundError: if this Python comes without the source of its standard library, because it
         is zipped or compiled.
-      ValueError: if a number is out of its range, or the text too short to hold a window on each
-        side.
+      ValueError: if a number is out of its range, or one of the two parts of the text is too short
+        for a window.
       TypeError: if an argument is not of its type.
 
     Example:
@@ -100,13 +103,16 @@ def char_lm(
         raise ValueError(f"`width` must be a multiple of `heads`, got {width} and {heads}")
     tokens = _tokens(_require.count("characters", characters, 1))
     end = round(len(tokens) * (1 - _require.fraction("held_out", held_out)))
-    train, rest = tokens[:end], tokens[end:]
+    train = tokens[:end]
+    rest = tokens[end:]
+    # A window has one character more than the context: the last target.
     if min(len(train), len(rest)) <= context:
         raise ValueError(
             f"`context` must be shorter than both parts of the text, {len(train)} characters to"
             f" train on and {len(rest)} held out, got {context}"
         )
     network = Transformer(_VOCABULARY, context, width, layers, heads)
+    # Windows that are spread evenly over the held-out part.
     starts = np.linspace(0, len(rest) - context - 1, _EVALUATION_WINDOWS).astype(int)
     windows = rest[starts[:, None] + np.arange(context + 1)[None, :]].astype(np.int32)
     return Task(
@@ -122,22 +128,24 @@ def char_lm(
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class _Windows:
-    """Number and length of the windows of a batch."""
+    """Number and length of the windows of a batch: static, because they are shapes."""
 
     number: int
     length: int
 
 
 def _random_windows(
-    windows: _Windows, tokens: np.ndarray | jax.Array, step: Any, key: jax.Array
+    windows: _Windows, tokens: np.ndarray | jax.Array, step: Index, key: jax.Array
 ) -> dict[str, jax.Array]:
-    del step  # the key is new in every step
+    """A batch of windows at random places of the text."""
+    del step  # every step has a key of its own
     starts = jax.random.randint(key, (windows.number, 1), 0, len(tokens) - windows.length)
     drawn = jnp.asarray(tokens)[starts + jnp.arange(windows.length + 1)[None, :]].astype(jnp.int32)
     return {"inputs": drawn[:, :-1], "targets": drawn[:, 1:]}
 
 
 def _tokens(characters: int) -> np.ndarray:
+    """The first characters of the text as tokens."""
     folder = Path(sysconfig.get_path("stdlib"))
     sources = [path for path in (folder / f"{module}.py" for module in _MODULES) if path.is_file()]
     if not sources:
@@ -145,5 +153,6 @@ def _tokens(characters: int) -> np.ndarray:
             "`lrax.tasks.char_lm` reads the source of Python's standard library, and there is none"
             f" in {folder}: this Python ships it zipped or compiled"
         )
+    # With Unix line ends, so that the tokens are the same on every system.
     text = b"\n".join(path.read_bytes().replace(b"\r\n", b"\n") for path in sources)
     return _TOKENS[np.frombuffer(text[:characters], np.uint8)]

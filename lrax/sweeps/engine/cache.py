@@ -1,8 +1,9 @@
 """Compiled programs, kept for the next sweep of the same functions.
 
-An entry belongs to the user's functions, the task's and the optimizer, and holds none of them: it
-goes when one of them does. The cache keeps executables up to a number of bytes, the ones used last,
-and `jax.clear_caches()` empties it; not yet in jax 0.7, which keeps static arguments then.
+The key of an entry has weak references to the user's functions: those of the task, and the
+optimizer. When one of them is collected, the entry is dropped. The cache keeps the executables that
+were used last, up to a number of bytes. `jax.clear_caches()` empties it, except in jax 0.7, where
+that call does not drop static arguments.
 """
 
 import functools
@@ -17,23 +18,26 @@ import jax
 BYTES = 512 * 2**20  # of executables and their constants, at most
 
 Value = TypeVar("Value")
+Function = Any  # any callable: a function, a bound method, a `functools.partial`
+KeyPart = Any  # an entry of a key, hashable; it may be a tuple of entries
 
 
 class Reference:
-    """A function as part of a key, which does not keep it alive.
+    """A weak reference to a function, as part of a key.
 
-    What cannot be referenced weakly, such as a built-in, is held. A function without a hash gives a
-    key without a hash, which `cached` does not keep: nobody knows whether it is the same again.
+    A function that cannot be referenced weakly, such as a built-in one, is held. For a function
+    without a hash the key has none either, so `cached` keeps nothing: no key could find it again.
     """
 
-    def __init__(self, function: Any):
+    def __init__(self, function: Function):
+        # Now, because a dead reference must still be found in the dict to be deleted.
         try:
             self._hash: int | None = hash(function)
         except TypeError:
             self._hash = None
-        self._strong: Any = None
+        self._strong: Function = None
         try:
-            self._weak: Callable[[], Any] = weakref.ref(function, _forget)
+            self._weak: Callable[[], Function] = weakref.ref(function, _forget)
         except TypeError:
             self._strong = function
             self._weak = lambda: self._strong
@@ -43,10 +47,12 @@ class Reference:
             raise TypeError("a function without a hash")
         return self._hash
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Reference):
             return NotImplemented
-        mine, others = self._weak(), other._weak()
+        mine = self._weak()
+        others = other._weak()
+        # A function that is gone equals none but itself: another may have its old hash.
         return self is other if mine is None or others is None else mine == others
 
     @property
@@ -63,9 +69,9 @@ def cached(key: tuple[Any, ...], make: Callable[[], Value], size: Callable[[Valu
     """The value kept under a key, or a new one.
 
     Args:
-      key: A tuple; a `Reference` in it ends the entry when its function ends.
-      make: Makes the value. It must hold none of the functions that the key refers to.
-      size: The bytes that it takes.
+      key: A tuple. If the function of a `Reference` in it is collected, the entry is dropped.
+      make: Makes the value, which must hold none of those functions, or they would never be.
+      size: Gives the bytes that a value takes.
     """
     _follow_jax()
     try:
@@ -73,11 +79,13 @@ def cached(key: tuple[Any, ...], make: Callable[[], Value], size: Callable[[Valu
             if key in _entries:
                 _entries.move_to_end(key)
                 return _entries[key][0]
-    except TypeError:  # a callable without a hash: made for this sweep alone
+    except TypeError:  # a function without a hash, so the key has none
         return make()
+    # Without the lock, because compiling takes long. Two threads may make the same value.
     value = make()
     with _lock:
         _entries[key] = value, size(value)
+        # The newest stays, however large it is.
         while len(_entries) > 1 and sum(bytes_ for _, bytes_ in _entries.values()) > BYTES:
             _entries.popitem(last=False)
     return value
@@ -89,26 +97,29 @@ def clear() -> None:
         _entries.clear()
 
 
-def _forget(_: Any) -> None:
-    """Drops the entries of functions that are gone."""
+def _forget(_: weakref.ref[Function]) -> None:
+    """Drops the entries of functions that are gone. Python calls it when one is collected."""
     with _lock:
         dead = [key for key in _entries if any(_is_dead(part) for part in _flat(key))]
         for key in dead:
             del _entries[key]
 
 
-def _flat(key: Any) -> list[Any]:
+def _flat(key: KeyPart) -> list[KeyPart]:
+    """The entries of a key and of all tuples in it."""
     if isinstance(key, tuple):
         return [part for item in key for part in _flat(item)]
     return [key]
 
 
-def _is_dead(part: Any) -> bool:
+def _is_dead(part: KeyPart) -> bool:
     return isinstance(part, Reference) and part.is_dead
 
 
+# JAX does not tell when its caches are cleared. So an object is made that only those caches hold:
+# it is the static argument of a program. When it is collected, they have been cleared.
 class _Token:
-    """Lives as long as JAX's own caches keep the program below."""
+    """An object that lives as long as JAX's caches keep the program below."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -116,11 +127,11 @@ def _held(token: _Token) -> None:
     """A program whose static argument JAX keeps until its caches are cleared."""
 
 
-_token: Callable[[], _Token | None] = lambda: None
+_token: Callable[[], _Token | None] = lambda: None  # a weak reference, once there is a token
 
 
 def _follow_jax() -> None:
-    """Empties this cache when `jax.clear_caches()` is called."""
+    """Makes a token if there is none, whose end empties this cache."""
     global _token
     if _token() is None:
         token = _Token()

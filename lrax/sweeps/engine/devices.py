@@ -18,8 +18,8 @@ def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
     """The devices of this process that lanes are spread over.
 
     Args:
-      wanted: None or `"all"` for all of them, how many, or a list of devices. None means one
-        device where `jax.config.jax_default_device` is set.
+      wanted: None or `"all"` for all devices, a number of them, or a list. If
+        `jax.config.jax_default_device` is set, None means that one.
     """
     here = jax.local_devices()
     if wanted is None:
@@ -36,6 +36,8 @@ def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
     found: list[Device] = []
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         found = list(wanted)
+    # `jax.devices()` lists those of other processes too. As a set, a device that is given twice
+    # counts once, so it is refused.
     process = jax.process_index()
     own = {d for d in found if isinstance(d, jax.Device) and d.process_index == process}
     if not found or len(own) < len(found):
@@ -49,7 +51,7 @@ def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
 def mesh(devices: Sequence[Device]) -> Mesh | None:
     """A mesh of the devices with one axis, that of lanes.
 
-    None where the only device is the one that JAX uses by default: no sharding is needed there.
+    None if the only device is JAX's default one, which needs no sharding.
     """
     if list(devices) == [_default()]:
         return None
@@ -57,13 +59,15 @@ def mesh(devices: Sequence[Device]) -> Mesh | None:
 
 
 def memory(devices: Sequence[Device]) -> float | None:
-    """Bytes of memory that a sweep may use on each device, or None where it is not known."""
+    """Bytes of memory that a sweep may use on each device, or None if that is not known."""
     device = devices[0]
     statistics = device.memory_stats() if device.platform != "cpu" else None
+    # A margin is left free, here and below.
     if statistics and "bytes_limit" in statistics:
         return 0.95 * statistics["bytes_limit"]
     if device.platform != "cpu":
         return None
+    # The host's memory. Not every system answers: Windows has no `os.sysconf`.
     try:
         size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -73,6 +77,7 @@ def memory(devices: Sequence[Device]) -> float | None:
 
 def cores() -> int:
     """The number of CPU cores that this process may use."""
+    # A scheduler may give the process fewer cores than the machine has. Linux alone tells.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -81,5 +86,5 @@ def cores() -> int:
 def _default() -> Device:
     """The device that JAX uses by default."""
     default = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    # A string is the name of a platform.
+    # The setting is a device, the name of a platform, or None.
     return default if isinstance(default, jax.Device) else jax.local_devices(backend=default)[0]

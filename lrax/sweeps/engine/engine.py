@@ -1,7 +1,7 @@
-"""The engine: a plan, and the compiled programs that follow from it. Nothing in it changes.
+"""The engine of a sweep: a plan and the compiled programs that follow from it. It is immutable.
 
-`prepared` makes one; `reshaped` and `replanned` make another one from it. What is under way, the
-lanes and how far they are, is the loop's (`loop.py`).
+`prepared` makes an engine; `reshaped`, `replanned` and `compacted` make another one from it. The
+lanes and how far they are trained belong to the loop (`loop.py`).
 """
 
 import concurrent.futures
@@ -27,32 +27,33 @@ from .plan import Facts, Plan
 from .programs import Build, Problem, parts
 
 Tree = Any
-Shape = tuple[int, int]
+Shape = tuple[int, int]  # groups and members of a chunk
+Lanes = Any  # of a chunk that is being trained: see `Engine.train`
 
 
 class Programs(NamedTuple):
     """The compiled programs of a chunk; `programs.parts` says what each takes and returns."""
 
     start: Executable
-    draw: Executable | None
+    draw: Executable | None  # None where batches come from the host
     train: Executable
-    evaluate: Executable | None
-    seconds: float  # that compiling took, the first time
+    evaluate: Executable | None  # None where the task has no `evaluate`
+    seconds: float  # that compiling took; a sweep that finds them in the cache spends none
 
     @property
     def bytes(self) -> int:
-        """What keeping them costs."""
+        """Bytes that they take while they are kept."""
         return sum(part.bytes for part in self if isinstance(part, Executable))
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """How a sweep is run, ready to run.
+    """Everything that training a sweep needs, apart from the lanes themselves.
 
     Attributes:
       problem: What is trained.
-      feed: What the programs are called with.
-      plan: How it is run, and why.
+      feed: The arguments of the programs.
+      plan: How the sweep is run, and why.
       shape: Groups and members of a chunk.
       programs: The compiled programs.
     """
@@ -75,14 +76,15 @@ class Engine:
 
     @property
     def described(self) -> str:
-        """The plan in words, with the lanes of a call as they are."""
+        """The plan in words, with the true size of a chunk in place of the largest one allowed."""
         layout = self.arrange(np.arange(len(self.feed.points)))
-        chunks, lanes = len(layout.chunks), self.shape[0] * self.shape[1]
-        width, threads = (0 if chunks == 1 else lanes), min(self.plan.threads, chunks)
+        chunks = len(layout.chunks)
+        width = 0 if chunks == 1 else self.shape[0] * self.shape[1]
+        threads = min(self.plan.threads, chunks)
         return str(dataclasses.replace(self.plan, width=width, threads=threads))
 
     def arrange(self, points: np.ndarray) -> Layout:
-        """The layout of some points."""
+        """The layout of some points, given by their indices, in chunks of this engine."""
         return Layout(points, self.feed.seeds, self.shape, self.feed.rng)
 
     def begin(self, layout: Layout, i: int) -> tuple[Tree, Tree, Tree]:
@@ -91,11 +93,19 @@ class Engine:
         bits, given = self.feed.starts(layout, i)
         return hyperparams, *self.programs.start(self.feed.data, hyperparams, bits, given)
 
-    def train(self, chunk: Any, rows: Tree, first: int, count: int) -> Any:
-        """Trains a chunk, with `.hyperparams`, `.keys` and `.lanes`, for some updates of a block.
+    def train(
+        self, chunk: Lanes, rows: Tree, first: int, count: int
+    ) -> tuple[Tree, Tree, jax.Array]:
+        """Trains a chunk for some updates of one block.
+
+        Args:
+          chunk: An object with the attributes `hyperparams`, `keys` and `lanes`.
+          rows: What `Feed.rows` gives for the block.
+          first: The index of the first update.
+          count: The number of updates.
 
         Returns:
-          Its lanes, their records and whether their parameters are finite.
+          Its lanes, their records, and whether their parameters are finite.
         """
         call = lambda lanes, first, count: self.programs.train(
             self.feed.data,
@@ -108,22 +118,34 @@ class Engine:
         )
         if self.plan.scanned:
             return call(chunk.lanes, first, count)
-        lanes, finite, kept = chunk.lanes, None, []
+        # One call for each update. Without updates there would be no result; a segment has one at
+        # least.
+        lanes = chunk.lanes
+        finite: Any = None
+        kept = []
         for index in range(first, first + count):
             lanes, records, finite = call(lanes, index, 1)
             kept.append(records)
         return lanes, _thinned(kept, first, self.problem), finite
 
     def place(self, layout: Layout, leaves: Sequence[np.ndarray], points: np.ndarray) -> list[Tree]:
-        """Lanes from the host, `[points, seeds, ...]` of each leaf, as the lanes of chunks."""
-        structure, spread = jax.tree.structure(self.lanes), spread_axis(layout.shape)
+        """Puts lanes from the host into the chunks of a layout, on the devices.
+
+        Args:
+          layout: The layout.
+          leaves: The leaves of the lanes, `[points, seeds, ...]` each.
+          points: The indices of their points, among which are those of the layout.
+        """
+        structure = jax.tree.structure(self.lanes)
+        spread = spread_axis(layout.shape)
         parts = zip(*(layout.distribute(leaf, points) for leaf in leaves), strict=True)
-        # Copied, because the host's buffers are not JAX's to donate.
+        # Copied: `train` donates its lanes, and JAX must not reuse a buffer that NumPy owns.
         put = lambda leaf: jnp.copy(self.feed.put(leaf, spread))
         return [jax.tree.map(put, structure.unflatten(part)) for part in parts]
 
     def fetch(self, layout: Layout, lanes: Sequence[Tree]) -> list[np.ndarray]:
-        """Lanes of all chunks on the host, `[points, seeds, ...]` of each leaf."""
+        """The leaves of the lanes of all chunks, on the host, `[points, seeds, ...]` each."""
+        # This process may have no points left, while others have some.
         if not layout.chunks:
             shapes = [leaf.shape[2:] for leaf in jax.tree.leaves(self.lanes)]
             dtypes = [leaf.dtype for leaf in jax.tree.leaves(self.lanes)]
@@ -134,7 +156,9 @@ class Engine:
 
     def member(self, lanes: Tree, group: int, member: int) -> Tree:
         """One lane of a chunk, on the host."""
-        if self.feed.devices[0].platform == "cpu":  # whose memory is the host's
+        # A CPU's array is viewed by NumPy without a copy. From other devices only the lane is
+        # fetched, not the whole chunk.
+        if self.feed.devices[0].platform == "cpu":
             return jax.tree.map(lambda leaf: np.array(np.asarray(leaf)[group, member]), lanes)
         return jax.tree.map(lambda leaf: np.asarray(leaf[group, member]), lanes)
 
@@ -149,54 +173,84 @@ def prepared(
     plan: Plan,
     shape: Shape | None = None,
 ) -> Engine:
-    """An engine: programs compiled for chunks that fit the memory."""
-    points, seeds = len(feed.points), feed.seeds
-    of = shape or shape_for(plan, feed, points)
+    """Compiles the programs, with chunks made smaller until they fit the memory.
+
+    Args:
+      problem: What is trained.
+      feed: The arguments of the programs.
+      plan: How the sweep is run.
+      shape: The chunks to try first; by default those of the plan.
+    """
+    points = len(feed.points)
+    seeds = feed.seeds
+    chunk_shape = shape or shape_for(plan, feed, points)
     free = hardware.memory(feed.devices)
     while True:
         engine = None
         try:
-            engine = Engine(problem, feed, plan, of, _programs(problem, feed, plan, of))
+            engine = Engine(
+                problem, feed, plan, chunk_shape, _programs(problem, feed, plan, chunk_shape)
+            )
         except jax.errors.JaxRuntimeError as error:
-            # XLA for TPU refuses to compile what does not fit, and says so.
-            if "RESOURCE_EXHAUSTED" not in str(error) or of[0] * of[1] <= len(feed.devices):
+            # XLA for TPU does not compile a program that exceeds the memory. Half of the lanes are
+            # tried next, down to one for each device.
+            if "RESOURCE_EXHAUSTED" not in str(error) or chunk_shape[0] * chunk_shape[1] <= len(
+                feed.devices
+            ):
                 raise
-            width = of[0] * of[1] // 2
+            width = chunk_shape[0] * chunk_shape[1] // 2
         else:
+            # The other compilers only tell afterwards how much memory the program takes.
             width = _fitting(engine, points * seeds, free)
-        if engine is not None and width >= of[0] * of[1]:
+        if engine is not None and width >= chunk_shape[0] * chunk_shape[1]:
             return engine
         plan = plan.because(f"{width} lanes of a call are what the memory holds", width=width)
         narrower = shape_for(plan, feed, points)
-        if engine is not None and narrower == of:  # one lane for each device
+        if (
+            engine is not None and narrower == chunk_shape
+        ):  # there is one lane for each device already
             return engine
-        of = narrower
+        chunk_shape = narrower
 
 
 def shape_for(plan: Plan, feed: Feed, points: int) -> Shape:
-    """Groups and members of the chunks of so many points."""
+    """Groups and members of a chunk, by a plan and the number of points."""
     width = plan.width or points * feed.seeds
     return shape(points, feed.seeds, feed.rng, width=width, devices=plan.devices)
 
 
-def reshaped(engine: Engine, of: Shape) -> Engine:
-    """The engine with chunks of another shape, or itself if it has no part for each device."""
-    if of == engine.shape or of[spread_axis(of)] % len(engine.feed.devices):
+def reshaped(engine: Engine, chunk_shape: Shape) -> Engine:
+    """The engine with chunks of another shape.
+
+    It is the engine itself if the shape is its own, or cannot be divided among the devices.
+    """
+    if chunk_shape == engine.shape or chunk_shape[spread_axis(chunk_shape)] % len(
+        engine.feed.devices
+    ):
         return engine
-    return prepared(engine.problem, engine.feed, engine.plan, of)
+    return prepared(engine.problem, engine.feed, engine.plan, chunk_shape)
 
 
 def replanned(engine: Engine, plan: Plan) -> Engine:
-    """The engine with another plan, but for threads and devices, which are this machine's."""
+    """The engine with another plan, such as a checkpoint's.
+
+    Threads and devices stay: they are those of this machine.
+    """
     own = dataclasses.replace(plan, threads=engine.plan.threads, devices=engine.plan.devices)
     return prepared(engine.problem, engine.feed, own)
 
 
 def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engine, Layout]:
-    """The engine and the layout of the points that go on.
+    """The engine and the layout for the points that go on after others were stopped.
 
-    They move to fewer chunks. Where they fill at most half of a chunk, they move to smaller chunks:
-    compiling pays then, because points are stopped early in a sweep.
+    If they fit into fewer chunks, they move there. If they fill at most half of a chunk, they move
+    to smaller chunks, whose programs are compiled anew: points are stopped early in a sweep, so
+    that most of it gets faster.
+
+    Args:
+      engine: The engine until now.
+      before: The layout until now, which is returned if the points stay where they are.
+      points: Indices of the points that go on; there may be none in this process.
     """
     smaller = narrowed(engine, len(points))
     layout = smaller.arrange(points)
@@ -207,15 +261,16 @@ def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engin
 
 
 def narrowed(engine: Engine, points: int) -> Engine:
-    """The engine with smaller chunks where so many points fill at most half of a chunk."""
+    """The engine with smaller chunks if this number of points fills at most half of a chunk."""
     if not 0 < 2 * points * engine.feed.seeds <= engine.shape[0] * engine.shape[1]:
         return engine
     return reshaped(engine, shape_for(engine.plan, engine.feed, points))
 
 
 def facts(problem: Problem, feed: Feed) -> Facts:
-    """What a plan follows from, by tracing one lane's loss, gradient and evaluation."""
+    """What a plan is derived from, found by tracing one lane's loss, gradient and evaluation."""
 
+    # Cached, because tracing takes long: parameters' bytes, convolutions, names of metrics.
     def look() -> tuple[int, bool, tuple[str, ...]]:
         forward = lambda key, batch: _forward(problem, key, batch)
         traced = trace(forward, jax.random.key(0), feed.first)
@@ -224,12 +279,15 @@ def facts(problem: Problem, feed: Feed) -> Facts:
 
     devices = feed.devices
     key = ("facts", problem.key, signature((problem.data, feed.first)))
-    platform, cores = devices[0].platform, hardware.cores()
-    return Facts(platform, len(devices), cores, *cached(key, look, lambda _: 0))
+    platform = devices[0].platform
+    return Facts(platform, len(devices), hardware.cores(), *cached(key, look, lambda _: 0))
 
 
 def contents(problem: Problem, feed: Feed) -> list[Any]:
-    """What is computed for one lane, as text and arrays: the same for every plan."""
+    """The programs as text and arrays, for a checkpoint to know its sweep again.
+
+    They are those of a chunk of one lane, so that they are the same for every plan.
+    """
     build = Build(block=1, streamed=feed.streamed)
     traced = _traced(problem, feed, build, (1, 1))
     found = []
@@ -238,24 +296,25 @@ def contents(problem: Problem, feed: Feed) -> list[Any]:
     return found
 
 
-def _programs(problem: Problem, feed: Feed, plan: Plan, of: Shape) -> Programs:
+def _programs(problem: Problem, feed: Feed, plan: Plan, chunk_shape: Shape) -> Programs:
+    """The programs of a plan for chunks of a shape, from the cache if they are there."""
     build = Build(
         products=plan.products,
         scanned=plan.scanned,
         block=feed.block,
         streamed=feed.streamed,
         mesh=feed.mesh,
-        spread=spread_axis(of),
+        spread=spread_axis(chunk_shape),
     )
-    shapes = (*feed.shapes(of), feed.row_shapes(build.block) if feed.streamed else None)
-    key = ("programs", problem.key, build, of, signature(shapes))
-    make = lambda: _compiled(problem, feed, build, of)
+    shapes = (*feed.shapes(chunk_shape), feed.row_shapes(build.block) if feed.streamed else None)
+    key = ("programs", problem.key, build, chunk_shape, signature(shapes))
+    make = lambda: _compiled(problem, feed, build, chunk_shape)
     return cached(key, make, lambda programs: programs.bytes)
 
 
-def _traced(problem: Problem, feed: Feed, build: Build, of: Shape) -> dict[str, Any]:
-    """The programs, each traced for the results of those before it."""
-    data, hyperparams, bits, given = feed.shapes(of)
+def _traced(problem: Problem, feed: Feed, build: Build, chunk_shape: Shape) -> dict[str, Any]:
+    """The traced programs. The results of `start` and `draw` are arguments of those after them."""
+    data, hyperparams, bits, given = feed.shapes(chunk_shape)
     functions = parts(problem, build)
     found = {"start": trace(functions["start"].function, data, hyperparams, bits, given)}
     lanes, keys = found["start"].results
@@ -273,14 +332,16 @@ def _traced(problem: Problem, feed: Feed, build: Build, of: Shape) -> dict[str, 
     return found
 
 
-def _compiled(problem: Problem, feed: Feed, build: Build, of: Shape) -> Programs:
+def _compiled(problem: Problem, feed: Feed, build: Build, chunk_shape: Shape) -> Programs:
+    """The programs, traced and compiled."""
     begin = time.perf_counter()
     functions = parts(problem, build)
-    traced = _traced(problem, feed, build, of)
-    order = sorted(traced, key=lambda name: name != "train")  # the longest first
+    traced = _traced(problem, feed, build, chunk_shape)
+    # The program that takes longest to compile is begun first.
+    order = sorted(traced, key=lambda name: name != "train")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        # Each compiles while the next is lowered. Lowering must be on this thread, whose settings
-        # it follows.
+        # Each one compiles on a thread of its own while the next one is lowered on this thread,
+        # for lowering follows the settings of the thread that it runs on.
         running = {
             name: pool.submit(lower(traced[name], **functions[name].options)) for name in order
         }
@@ -295,13 +356,17 @@ def _compiled(problem: Problem, feed: Feed, build: Build, of: Shape) -> Programs
 
 
 def _forward(problem: Problem, key: jax.Array, batch: Tree) -> tuple[Tree, Any]:
-    """One lane's parameters, loss and metrics, without an optimizer.
+    """One lane's parameters, loss, gradient and metrics.
 
-    `batch` is the first one from the host, or None.
+    Args:
+      problem: What is trained.
+      key: The lane's key.
+      batch: The first batch from the host, or None.
     """
     task = problem.example
     keys = split(key)
     params, state = initial(task, keys)
+    # The facts do not depend on the optimizer, so any will do.
     run = Run(task, optax.with_extra_args_support(optax.identity()))
     batches = source(task.batch)
     lane = run.init(keys, params, state)
@@ -313,11 +378,20 @@ def _forward(problem: Problem, key: jax.Array, batch: Tree) -> tuple[Tree, Any]:
 
 
 def _fitting(engine: Engine, lanes: int, free: float | None) -> int:
-    """Lanes of a call that fit the memory of all devices."""
-    cells, count = engine.shape[0] * engine.shape[1], len(engine.feed.devices)
+    """Lanes of a call that fit the memory of all devices.
+
+    Args:
+      engine: The engine whose programs are compiled.
+      lanes: Lanes of the sweep.
+      free: Bytes of memory of a device, or None if that is not known.
+    """
+    cells = engine.shape[0] * engine.shape[1]
+    count = len(engine.feed.devices)
+    # XLA's account is that of one device, and may be missing.
     memory = engine.programs.train.memory
     temporary = getattr(memory, "temp_size_in_bytes", 0)
-    # The donated lanes as they lie on a device: a TPU pads arrays to tiles of 8 x 128.
+    # The bytes that lanes really take: a TPU pads arrays to tiles of 8 x 128. Lanes are the only
+    # buffers that are donated, which is what "alias" means here.
     padded = getattr(memory, "alias_size_in_bytes", 0) * count
     return count * planning.fitting(
         math.ceil(cells / count),
@@ -332,10 +406,19 @@ def _fitting(engine: Engine, lanes: int, free: float | None) -> int:
 
 
 def _thinned(kept: list[Tree], first: int, problem: Problem) -> Tree:
-    """Records of single updates as those of a call that recorded every so many."""
-    of = lambda every: [i for i in range(len(kept)) if (first + i) % every == 0]
+    """The records of calls of one update each, as one call of all these updates returns them.
+
+    Args:
+      kept: The records of each call.
+      first: The index of the first update.
+      problem: What is trained.
+    """
+    # The updates at which something is recorded, as indices into `kept`.
+    due = lambda every: [i for i in range(len(kept)) if (first + i) % every == 0]
     host = jax.device_get(kept)
-    at = of(problem.loss_every), of(problem.record_every)
+    # Two parts, each with its own cadence: losses and aux, then the monitors.
+    at = due(problem.loss_every), due(problem.record_every)
+    # An empty slice keeps the shape and dtype where nothing is recorded.
     stack = lambda which, part: jax.tree.map(
         lambda *leaves: np.concatenate([leaves[i] for i in which]) if which else leaves[0][:0],
         *[records[part] for records in host],

@@ -1,4 +1,4 @@
-"""Compiled programs into which data enters as an argument."""
+"""Tracing, lowering and compiling. Arrays that a function closes over become arguments."""
 
 import dataclasses
 import functools
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax import numpy as jnp
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr
@@ -16,6 +17,8 @@ from .xla.convolutions import convolutions
 from .xla.text import text_of
 
 Tree = Any
+Memory = Any  # XLA's `CompiledMemoryStats`, which has no public name
+Signature = tuple[Any, ...]  # a hashable key
 
 
 class Traced(NamedTuple):
@@ -27,7 +30,7 @@ class Traced(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What it computes; the arrays that it closes over are `closed.consts`."""
+        """What the function computes, as text, without the arrays in `closed.consts`."""
         return text_of(self.closed.jaxpr)
 
     @property
@@ -38,38 +41,39 @@ class Traced(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Executable:
-    """A compiled program. Any thread may call it: it heeds no settings of a thread."""
+    """A compiled program. Any thread may call it, because it does not depend on JAX's settings."""
 
-    call: Callable[..., Any]
+    call: Callable[..., Tree]
     compiled: jax.stages.Compiled
     results: Tree  # of jax.ShapeDtypeStruct
     constants: int  # bytes of the arrays that the traced function closed over
 
-    def __call__(self, *args: Tree) -> Any:
-        """Runs it."""
+    def __call__(self, *args: Tree) -> Tree:
+        """Runs the program."""
         return self.call(*args)
 
     @functools.cached_property
-    def memory(self) -> Any:
-        """XLA's account of the memory that it takes, or None."""
+    def memory(self) -> Memory | None:
+        """XLA's account of the memory that the program takes, or None."""
         return self.compiled.memory_analysis()
 
     @functools.cached_property
     def flops(self) -> float | None:
         """Floating-point operations of one call as XLA counts them, or None."""
         costs = self.compiled.cost_analysis()
+        # A dict, a list of one dict, or None, by the version of JAX and the backend.
         costs = costs[0] if isinstance(costs, list) and costs else costs
         flops = costs.get("flops") if isinstance(costs, dict) else None
         return flops if flops and flops > 0 else None
 
     @property
     def bytes(self) -> int:
-        """What keeping it costs: its code and the arrays that it holds."""
+        """Bytes that it takes while it is kept: its code, and the arrays it was closed over."""
         return self.constants + getattr(self.memory, "generated_code_size_in_bytes", 0)
 
 
 def trace(function: Callable[..., Any], *args: Tree) -> Traced:
-    """Traces a pure function for such arguments, arrays or `jax.ShapeDtypeStruct`s."""
+    """Traces a pure function for arguments of these shapes: arrays or `jax.ShapeDtypeStruct`s."""
     shapes = jax.tree.map(_shape, args)
     closed, results = jax.make_jaxpr(function, return_shape=True)(*shapes)
     return Traced(closed, shapes, results)
@@ -84,18 +88,19 @@ def lower(
 ) -> Callable[[], Executable]:
     """Lowers a traced function, under the settings of this thread.
 
-    `jax.jit` bakes the arrays that a function closes over into the program, a validation set for
-    instance: one copy in the text to compile, another in the executable. Here they become
-    arguments.
+    `jax.jit` makes the arrays that a function closes over, such as a validation set, constants of
+    the program. That is one copy in the text to compile, and another in the executable. Here they
+    become arguments.
 
     Args:
       traced: The traced function.
       donate: Positions of the arguments whose buffers the results may take.
-      hasty: Whether it runs so seldom that compiling should be quick, rather than the code.
-      shardings: How its arguments and results lie on several devices; constants lie on all.
+      hasty: Whether to compile quickly to slower code, for a program that runs once or seldom.
+      shardings: How arguments and results lie on several devices. Every device has the constants.
 
     Returns:
-      A function that compiles it. It may run on another thread: XLA releases Python's lock.
+      A function that compiles it. Run it on other threads to compile several programs at once: XLA
+      releases Python's lock.
     """
     closed, arguments, results = traced
     structure = jax.tree.structure(results)
@@ -112,8 +117,10 @@ def lower(
         everywhere = NamedSharding(jax.tree.leaves(into)[0].mesh, PartitionSpec())
         options = {"in_shardings": (everywhere, *into), "out_shardings": out}
         constants = [jax.device_put(value, everywhere) for value in constants]
+    # The constants are argument 0, so all others move by one.
     jitted = jax.jit(call, donate_argnums=[1 + i for i in donate], **options)
     lowered = jitted.lower(constants, *arguments)
+    # The options are for XLA's CPU backend; see `xla/compiling.py`.
     on_cpu = jax.default_backend() == "cpu"
     settings = compiler_options(jaxpr, hasty=hasty) if on_cpu else {}
     size = sum(value.nbytes for value in constants)
@@ -125,8 +132,8 @@ def lower(
     return compile_
 
 
-def signature(args: Tree) -> Any:
-    """What tells two calls apart that need different programs: shapes, types, JAX's settings."""
+def signature(args: Tree) -> Signature:
+    """What a compiled program depends on beside the function: shapes, types, JAX's settings."""
     leaves, structure = jax.tree.flatten(args)
     config = jax.config
     settings = (
@@ -137,8 +144,8 @@ def signature(args: Tree) -> Any:
     return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves), settings
 
 
-def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
-    # Not the arrays themselves, nor where they lie: one call's are not another's.
+def _shape(leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Shape and type of an array, without its sharding: later calls may have another."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

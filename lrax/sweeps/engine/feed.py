@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from ...training.batches import source
 from ...training.streams import Stream
@@ -17,26 +18,27 @@ from . import devices as hardware
 from .layout import Layout
 from .programs import BLOCK, Problem, specs
 
-STREAMED = 64 * 2**20  # bytes of a block of batches from the host, at most
-KEPT = 256 * 2**20  # bytes of drawn rows that are kept for the chunks that share them
+STREAMED = 64 * 2**20  # bytes that a block of batches from the host may take
+KEPT = 256 * 2**20  # bytes of drawn rows that are kept for other chunks of the same groups
 
 Tree = Any
+Draw = Any  # the compiled program `draw`, or None for batches from the host
 
 
 class Feed:
-    """The arguments of the programs. What chunks share is made and stored once.
+    """The arguments of the programs. What several chunks need is made and stored once.
 
     Attributes:
       points: The points that this process trains.
-      bits: Key data of the groups: `[seeds, 2]`, or `[seeds, points, 2]` if every lane has its own.
-      given: Parameters to start from, their leaves `[seeds, ...]`, or None.
-      rng: `"common"` or `"independent"`.
-      block: Updates whose batches are drawn, or taken from the host, together.
+      bits: Key data: `[seeds, 2]`, or `[seeds, points, 2]` if every lane has its own.
+      given: Parameters to start from, with leaves `[seeds, ...]`, or None.
+      rng: `"common"` if the points of a seed share their random numbers, or `"independent"`.
+      block: The number of updates whose batches are drawn, or taken from the host, together.
       streamed: Whether batches come from the host.
       first: The first batch from the host, or None.
       data: The arrays of the task on the devices.
       devices: The devices of this process that lanes are spread over.
-      mesh: Their mesh, or None for the one device that JAX takes itself.
+      mesh: Their mesh, or None for JAX's default device alone.
     """
 
     def __init__(
@@ -50,15 +52,22 @@ class Feed:
         rng: str,
         devices: Sequence[hardware.Device],
     ):
-        self.points, self.bits, self.given, self.rng = points, bits, given, rng
-        self.devices, self.mesh, self._steps = devices, hardware.mesh(devices), steps
-        self._rows: OrderedDict[Any, Tree] = OrderedDict()
+        self.points = points
+        self.bits = bits
+        self.given = given
+        self.rng = rng
+        self.devices = devices
+        self.mesh = hardware.mesh(devices)
+        self._steps = steps
+        # Drawn rows by groups and block, the oldest first.
+        self._rows: OrderedDict[tuple[bytes, int], Tree] = OrderedDict()
         self._lock = threading.Lock()
-        # Batches from the host by block: chunks may still train on the block before.
+        # Batches from the host by block: the current one, and the one before, on which some chunks
+        # may still be training.
         self._taken: dict[int, Tree] = {}
         self.first: Tree = None
-        # As long as the run if that is short, and of few sizes, so that runs of other lengths find
-        # their programs compiled.
+        # A short run needs no more than its own length. Rounded up to a power of two, so that runs
+        # of similar lengths share their programs.
         self.block = min(BLOCK, 1 << (steps - 1).bit_length())
         self.streamed = source(problem.example.batch).streamed
         batches: Any = problem.example.batch
@@ -71,7 +80,8 @@ class Feed:
                 size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
                 self.block = max(min(self.block, STREAMED // max(size, 1)), 1)
         except BaseException:
-            self.close()  # or the thread would live as long as this error is kept
+            # The error's traceback holds this object, and with it the thread that reads ahead.
+            self.close()
             raise
 
     @property
@@ -79,13 +89,13 @@ class Feed:
         """How many seeds."""
         return len(self.bits)
 
-    def put(self, value: Any, spread: int | None = None) -> Any:
+    def put(self, value: ArrayLike, spread: int | None = None) -> jax.Array:
         """An array on the devices.
 
         Args:
           value: The array.
-          spread: None to have it on each device; or the axis of a chunk, 0 for its groups and 1
-            for the members, along which the devices share it.
+          spread: None for a copy on each device; or the axis that is divided among the devices: 0
+            for the groups of a chunk, 1 for the members.
         """
         if self.mesh is None:
             return jax.device_put(value, self.devices[0])
@@ -101,16 +111,17 @@ class Feed:
     def starts(self, layout: Layout, i: int) -> tuple[np.ndarray, Tree]:
         """Key data and given parameters of a chunk's groups."""
         chunk = layout.chunks[i]
+        # All members of a group share its seed. With independent numbers a group is one lane.
         seeds = chunk.seeds[:, 0]
         bits = self.bits[seeds]
         if self.rng == "independent":
             bits = self.bits[seeds, chunk.points[:, 0]]
         return bits, jax.tree.map(lambda leaf: np.asarray(leaf)[seeds], self.given)
 
-    def rows(self, draw: Any, layout: Layout, i: int, keys: Tree, block: int) -> Tree:
-        """What the updates of a block need beside the data; chunks of the same groups share it.
+    def rows(self, draw: Draw, layout: Layout, i: int, keys: Tree, block: int) -> Tree:
+        """What the updates of a block need beside the data: batches, or what is drawn for them.
 
-        Any thread may call it.
+        Chunks of the same groups share it. Any thread may call this.
         """
         if self.streamed:
             return self._taken[block]
@@ -122,31 +133,42 @@ class Feed:
         with self._lock:
             if key in self._rows:
                 return self._rows[key]
+        # Without the lock, which would keep other threads from drawing. If two draw the same rows,
+        # both get the same numbers.
         rows = draw(self.data, keys, np.int32(block))
         with self._lock:
             self._rows[key] = rows
+            # All blocks of all chunks have one size.
             while len(self._rows) * nbytes(rows) > KEPT and len(self._rows) > 1:
                 self._rows.popitem(last=False)
         return rows
 
     def is_ready(self, first: int, timeout: float) -> bool:
-        """Whether the batches of the updates from `first` on are there, after waiting so long.
+        """Waits for the host's batches of the block that holds the update `first`.
+
+        Args:
+          first: The index of an update.
+          timeout: Seconds to wait at most.
+
+        Returns:
+          Whether the batches are there.
 
         Raises:
-          Exception: what the source raised, if it has no more batches for them.
+          Exception: what the source of batches raised, if it is broken or has ended.
         """
         block = first // self.block
         if self._stream is None or block in self._taken:
             return True
         while self._stream.position < block * self.block:
-            # In a run that goes on where another one was, batches already used are read once more.
+            # A resumed run passes over the batches that were used before.
             if not self._stream.ready(1, timeout):
                 return False
             self._stream.take(1)
         steps = min(self.block, self._steps - block * self.block)
         if not self._stream.ready(steps, timeout):
             return False
-        # Filled up with copies at the end of the run.
+        # At the end of the run fewer batches are needed. Copies fill the block up, because the
+        # program takes blocks of one size; they are not trained on.
         more = self.block - steps
         fill = lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], more, axis=0)])
         batches = jax.tree.map(fill, self._stream.take(steps))
@@ -155,16 +177,17 @@ class Feed:
         return True
 
     def close(self) -> None:
-        """Ends what reads ahead."""
+        """Ends the thread that reads batches ahead."""
         if self._stream is not None:
             self._stream.close()
 
-    def shapes(self, of: tuple[int, int]) -> tuple[Tree, Tree, Tree, Tree]:
+    def shapes(self, chunk_shape: tuple[int, int]) -> tuple[Tree, Tree, Tree, Tree]:
         """Shapes of data, hyperparameters, key data and given parameters of a chunk."""
-        blank = self.points.lanes(np.zeros(of, int))
-        groups = np.zeros(of[0], int)
+        # Of point 0 and seed 0: all have the same shapes.
+        blank = self.points.lanes(np.zeros(chunk_shape, int))
+        groups = np.zeros(chunk_shape[0], int)
         given = jax.tree.map(lambda leaf: np.asarray(leaf)[groups], self.given)
-        bits = jax.ShapeDtypeStruct((of[0], 2), np.uint32)
+        bits = jax.ShapeDtypeStruct((chunk_shape[0], 2), np.uint32)
         return _shapes(self.data), _shapes(blank), bits, _shapes(given)
 
     def row_shapes(self, block: int) -> Tree:
@@ -175,7 +198,7 @@ class Feed:
 
 
 def spread_axis(shape: tuple[int, int]) -> int:
-    """The axis of chunks of this shape that is spread over devices."""
+    """The axis of chunks of this shape that is divided among devices: 0 groups, 1 members."""
     return 0 if shape[1] == 1 else 1
 
 
@@ -185,6 +208,7 @@ def nbytes(tree: Tree) -> int:
 
 
 def _shapes(tree: Tree) -> Tree:
+    """Shapes and types of arrays as a device has them: float32 for float64 without x64."""
     canonical = jax.dtypes.canonicalize_dtype
     shape = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, canonical(leaf.dtype))
     return jax.tree.map(shape, tree)

@@ -15,13 +15,15 @@ from jax import numpy as jnp
 
 from ..storage.checkpoint import State
 
+Tree = Any
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# Bytes of the head of an exchange: whether the process has failed, the size of its message, and the
-# beginning of the message.
+# Bytes of the head of a message: 8 say whether the process has failed, 8 are the size of the
+# message, and the rest is its beginning. So a short message needs no second round.
 HEAD = 512
-# Bytes of a message that a process sends at once. Every device holds these pieces of all processes.
+INLINE = HEAD - 16
+# Bytes that a process sends in one round. Every device holds the pieces of all processes.
 PIECE = 4 * 2**20
 PATIENCE = 3600  # seconds that the first process waits for the last one when they begin
 
@@ -33,29 +35,36 @@ class HostError(RuntimeError):
 class Hosts:
     """The processes that share a sweep. With one process, nothing is exchanged.
 
-    A program never waits for lanes of another process. Scores for stop rules and results are
-    exchanged between segments, by JAX's own runtime. They travel as bytes, so that arrays of every
-    type arrive unchanged.
+    A program never waits for lanes of another process. What stop rules and results need is
+    exchanged between segments, by an all-gather of JAX's runtime. It travels as bytes, so that
+    arrays of every type arrive unchanged.
 
-    All processes make the same exchanges in the same order. The head of each exchange says whether
-    its process has failed, so that an error in one process is raised in all: see `together`.
+    All processes must make the same exchanges in the same order. The head of each message says
+    whether its process has failed, so that an error in one process is raised in all: see
+    `together`.
     """
 
     def __init__(self) -> None:
-        self.count, self.index = jax.process_count(), jax.process_index()
+        self.count = jax.process_count()
+        self.index = jax.process_index()
         self.is_first = self.index == 0
 
     def own(self, points: int) -> np.ndarray:
         """Indices of the points that this process trains.
 
-        All processes have the same number of points, so the last ones may be copies of the last
-        point.
+        All processes have the same number, so the last ones may be copies of the last point.
         """
         each = -(-points // self.count)
         return np.minimum(np.arange(self.index * each, (self.index + 1) * each), points - 1)
 
-    def gather(self, tree: Any, points: int, axis: int = 0) -> Any:
-        """Joins arrays of the points of each process; all get the arrays of all points."""
+    def gather(self, tree: Tree, points: int, axis: int = 0) -> Tree:
+        """Joins the arrays of all processes along the axis of points; every process gets them.
+
+        Args:
+          tree: Arrays of this process's points, of the same shapes in all processes.
+          points: The number of points of the sweep; copies after them are cut off.
+          axis: The axis of points.
+        """
         if self.count == 1:
             return tree
         leaves, structure = jax.tree.flatten(tree)
@@ -67,7 +76,7 @@ class Hosts:
         )
 
     def tell(self, *numbers: float) -> np.ndarray:
-        """Sends numbers; every process gets those of all, `[processes, numbers]`."""
+        """Every process sends some numbers, and gets those of all: `[processes, numbers]`."""
         if self.count == 1:
             return np.array([numbers], np.float64)
         found = self._exchange(np.array(numbers, np.float64).tobytes())
@@ -77,7 +86,7 @@ class Hosts:
         """Requires that a fingerprint is the same in all processes.
 
         Args:
-          what: What the fingerprint is of, for the error.
+          what: Names what the fingerprint was made from, for the error.
           fingerprint: The fingerprint of this process.
 
         Raises:
@@ -89,8 +98,11 @@ class Hosts:
                 f" {what}"
             )
 
-    def given(self, tree: Any, owner: int) -> Any:
-        """The arrays of one process, in all. Their trees have the same shapes and types."""
+    def given(self, tree: Tree, owner: int) -> Tree:
+        """Every process gets the arrays of the process `owner`.
+
+        In all processes `tree` must have the same structure, shapes and types.
+        """
         if self.count == 1:
             return tree
         leaves, structure = jax.tree.flatten(tree)
@@ -99,18 +111,22 @@ class Hosts:
         return jax.tree.unflatten(structure, _arrays(found[owner], leaves))
 
     def of_first(self, load: Callable[[], State | None]) -> State | None:
-        """The state that the first process loads, in all. The others may not see its files."""
+        """Every process gets the state that the first one loads.
+
+        The others may not have access to its files.
+        """
         if self.count == 1:
             return load()
         found = load() if self.is_first else None
         payload = b""
         if found is not None:
             facts, arrays = found
+            # The size of a JSON text, the text, and the arrays that it describes.
             kinds = {name: [array.dtype.name, array.shape] for name, array in arrays.items()}
             text = json.dumps([facts, kinds]).encode()
             payload = len(text).to_bytes(8, "little") + text + _bytes(list(arrays.values()))
         payload = self._exchange(payload)[0]
-        if not payload:
+        if not payload:  # there is no state
             return None
         begin = 8 + int.from_bytes(payload[:8], "little")
         facts, kinds = json.loads(payload[8:begin])
@@ -118,18 +134,22 @@ class Hosts:
         return State(facts, dict(zip(kinds, _arrays(payload[begin:], like), strict=True)))
 
     def leave(self, failure: str | None = None) -> None:
-        """Makes the last exchange; with a failure, in place of the next exchange of the others."""
+        """Makes the last exchange, or tells of a failure.
+
+        Whatever the others exchange next, they get the failure in its place.
+        """
         if self.count > 1:
-            self._exchange((failure or "").encode()[: HEAD - 16], failed=failure is not None)
+            # A failure must fit the head, after which there is no further round.
+            self._exchange((failure or "").encode()[:INLINE], failed=failure is not None)
 
     def _exchange(self, payload: bytes, *, failed: bool = False) -> list[bytes]:
         """Sends a message of any length; returns those of all processes."""
-        inline = HEAD - 16
         head = (
-            bytes([failed]).ljust(8, b"\0") + len(payload).to_bytes(8, "little") + payload[:inline]
+            bytes([failed]).ljust(8, b"\0") + len(payload).to_bytes(8, "little") + payload[:INLINE]
         )
         heads = self._gathered(head.ljust(HEAD, b"\0"))
         sizes = [int.from_bytes(head[8:16], "little") for head in heads]
+        # Before the further rounds, in which a failed process takes no part.
         for index, (head, size) in enumerate(zip(heads, sizes, strict=True)):
             if head[0] and index != self.index and not failed:
                 raise HostError(
@@ -138,8 +158,9 @@ class Hosts:
         if failed:
             return []
         found = [[head[16:]] for head in heads]
-        for begin in range(inline, max(sizes), PIECE):
-            # Powers of two, because every length is a program to compile.
+        # As many rounds as the longest message needs; all processes send equally much in each.
+        for begin in range(INLINE, max(sizes), PIECE):
+            # A power of two, because every length needs a compiled program of its own.
             length = min(PIECE, 1 << (max(sizes) - begin - 1).bit_length())
             piece = payload[begin : begin + length].ljust(length, b"\0")
             for parts, part in zip(found, self._gathered(piece), strict=True):
@@ -147,6 +168,7 @@ class Hosts:
         return [b"".join(parts)[:size] for parts, size in zip(found, sizes, strict=True)]
 
     def _gathered(self, piece: bytes) -> list[bytes]:
+        """The pieces of all processes, which are equally long."""
         from jax.experimental import multihost_utils
 
         try:
@@ -158,11 +180,12 @@ class Hosts:
 
 @functools.cache
 def _meet() -> None:
-    """Waits until all processes have come here, once.
+    """Waits, at the first call, until all processes have come here.
 
-    CPUs communicate by gloo, which fails for good if processes begin half a minute apart.
+    On CPUs JAX communicates by gloo, which fails for good if the processes begin more than half a
+    minute apart.
     """
-    # It has no public name. Without it, there is no waiting beyond gloo's half a minute.
+    # JAX's barrier has no public name. A version without it waits no longer than gloo does.
     from jax._src import distributed
 
     wait = getattr(getattr(distributed.global_state, "client", None), "wait_at_barrier", None)
@@ -173,19 +196,20 @@ def _meet() -> None:
             raise HostError(f"a process cannot be reached: {error}") from error
 
 
-_calls = 0  # depth of nested calls of functions made by `together`
+_calls = 0  # depth of nested calls: a function of `together` may call another
 
 
 def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Makes a function that all processes call raise in all of them if it raises in one.
+    """Makes an error in one process an error in all. All processes must call the function.
 
-    Otherwise the others would wait forever. If a process is killed, it can tell the others nothing.
-    Then JAX's runtime raises a `HostError` or ends the process at the next exchange.
+    Otherwise the others would wait forever. A process that is killed can tell the others nothing.
+    Then their next exchange ends in a `HostError`, or JAX's runtime ends them.
     """
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         global _calls
+        # An inner call leaves the failure to the outermost one, which tells it once.
         if _calls or jax.process_count() == 1:
             return function(*args, **kwargs)
         hosts = Hosts()
@@ -198,6 +222,7 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         except HostError:
             raise  # the other processes have raised it too
         except BaseException as error:
+            # Ctrl-C too.
             with contextlib.suppress(HostError):  # the other processes may have ended
                 hosts.leave(f"{type(error).__name__}: {error}")
             raise
@@ -208,14 +233,17 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 
 def _bytes(leaves: list[np.ndarray]) -> bytes:
+    """The bytes of arrays, one after the other."""
     return b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in leaves)
 
 
 def _arrays(payload: bytes, like: list[np.ndarray]) -> list[np.ndarray]:
     """Arrays from their bytes, with the shapes and types of `like`."""
-    found, begin = [], 0
+    found = []
+    begin = 0
     for leaf in like:
         part = payload[begin : begin + leaf.nbytes]
+        # `bytearray`, because an array over `bytes` cannot be written to.
         found.append(np.frombuffer(bytearray(part), leaf.dtype).reshape(leaf.shape))
         begin += leaf.nbytes
     if begin != len(payload):

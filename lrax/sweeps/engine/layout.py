@@ -1,4 +1,4 @@
-"""Which place each lane has: lanes `[points, seeds]` in chunks `[groups, members]` of one shape."""
+"""The place of each lane: lanes `[points, seeds]` are cut into chunks `[groups, members]`."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The number of chunks is a multiple of this, so that two cores have equal work.
+# The number of chunks, unless it is one, is a multiple of this: two cores then have equal work.
 PARTS = 2
 
 
@@ -15,7 +15,7 @@ class Chunk(NamedTuple):
 
     points: np.ndarray  # [groups, members], indices
     seeds: np.ndarray  # [groups, members], indices
-    own: np.ndarray  # [groups, members], False for the copies of a lane that fill up the chunk
+    own: np.ndarray  # [groups, members], False where a copy of another lane fills up the chunk
 
     @property
     def content(self) -> bytes:
@@ -24,19 +24,29 @@ class Chunk(NamedTuple):
 
 
 class Layout:
-    """The chunks of some points with every seed.
+    """The chunks of some points with every seed. All chunks have one shape, and so one program.
 
-    With common random numbers, the lanes of a group share a seed. With independent ones, every lane
-    is a group of its own.
+    With common random numbers, the members of a group are points with the same seed. With
+    independent ones, every lane is a group of its own.
+
+    Attributes:
+      points: Indices of the points, ascending.
+      seeds: The number of seeds.
+      shape: Groups and members of a chunk.
+      chunks: The chunks.
     """
 
     def __init__(self, points: np.ndarray, seeds: int, shape: tuple[int, int], rng: str):
-        self.points, self.seeds, self.shape = points, seeds, shape
+        self.points = points
+        self.seeds = seeds
+        self.shape = shape
         groups, members = shape
+        # A row holds the (seed, point) of the lanes of one group.
         if rng == "independent":
             lanes = [(seed, point) for seed in range(seeds) for point in points]
             rows = [[lane] for lane in lanes]
         else:
+            # The points are cut into parts of a group's size, for every seed at the same places.
             parts = [points[i : i + members] for i in range(0, len(points), members)]
             rows = [[(seed, point) for point in part] for seed in range(seeds) for part in parts]
         self.chunks = [_chunk(rows[i : i + groups], shape) for i in range(0, len(rows), groups)]
@@ -49,9 +59,13 @@ class Layout:
     def gather(self, values: Sequence[Any], points: int) -> np.ndarray:
         """Joins arrays `[..., groups, members]` of the chunks to one `[..., points, seeds]`.
 
-        It is NaN, or 0 for integers, for points that are not in this layout.
+        Args:
+          values: An array for each chunk.
+          points: The number of all points. Those that are not in this layout have NaN, or 0 in an
+            array of integers.
         """
         first = np.asarray(values[0])
+        # Without missing points every entry is written below.
         missing = len(self.points) < points
         fill = np.nan if first.dtype.kind in "fc" else 0
         shape = (*first.shape[:-2], points, self.seeds)
@@ -65,7 +79,7 @@ class Layout:
     def collect(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
         """Joins arrays `[groups, members, ...]` of the chunks to one `[points, seeds, ...]`.
 
-        `points` are those of this layout.
+        It has the points of this layout alone.
         """
         whole = np.empty((len(self.points), self.seeds, *leaves[0].shape[2:]), leaves[0].dtype)
         for chunk, leaf in zip(self.chunks, leaves, strict=True):
@@ -75,7 +89,7 @@ class Layout:
         return whole
 
     def distribute(self, whole: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
-        """Cuts what `collect` returned into the chunks of this layout.
+        """The reverse of `collect`: cuts an array into one for each chunk of this layout.
 
         Args:
           whole: `[points, seeds, ...]`, from a layout of `points`.
@@ -84,9 +98,9 @@ class Layout:
         return [whole[np.searchsorted(points, chunk.points), chunk.seeds] for chunk in self.chunks]
 
     def among(self, other: "Layout") -> list[int] | None:
-        """The indices of this layout's chunks in another layout; None if one of them is not there.
+        """The indices that this layout's chunks have in another layout, or None if one is missing.
 
-        They are there for instance where every chunk is one lane.
+        If every chunk is one lane, for instance, a layout of fewer points has chunks of the other.
         """
         if self.shape != other.shape:
             return None
@@ -104,33 +118,54 @@ class Layout:
 
 
 def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tuple[int, int]:
-    """Groups and members of chunks of at most `width` lanes, with few copies.
+    """Groups and members of a chunk, so that few places are filled up with copies.
 
-    The size of a chunk is a multiple of the number of devices, because each device trains a part of
-    every chunk. It does not depend on the number of threads, so that the same call gives the same
-    bits on any number of cores. There are at least `PARTS` chunks if not all lanes fit in one.
+    One of both is a multiple of the number of devices, because each device trains a part of every
+    chunk. They do not depend on the number of threads, so that the same call gives the same bits on
+    any number of cores. There are at least `PARTS` chunks if not all lanes fit in one.
+
+    Args:
+      points: The number of points.
+      seeds: The number of seeds.
+      rng: `"common"` or `"independent"` random numbers.
+      width: Lanes of a chunk at most; more if there is not one for each device.
+      devices: The number of devices.
     """
     up = lambda number: devices * math.ceil(number / devices)
     in_one = width >= points * seeds
     width = max(width, devices)
     if rng == "independent":
+        # Every lane is a group. The groups are divided among the devices.
         return up(_share(points * seeds, width, 1, 1 if in_one else PARTS)), 1
+    # All points to a group, and as many groups as there is room for. With several devices it is one
+    # group, whose members are divided among them.
     if in_one or (points <= width and points > width // 2 and devices > 1):
         groups = max(min(seeds, width // up(points)), 1) if devices == 1 else 1
         return groups, up(points)
-    if devices == 1 and points <= width // 2:  # several seeds of all points fit in one call
+    # All points to a group too, with as many seeds as fit.
+    if devices == 1 and points <= width // 2:
         return _share(seeds, width // points, 1, PARTS), points
+    # One group to a chunk: a part of the points with one seed.
     return 1, up(_share(points, width, seeds, PARTS))
 
 
 def _share(lanes: int, width: int, times: int, parts: int) -> int:
-    """The size of a chunk if `times` rows of `lanes` are cut into a multiple of `parts` chunks."""
+    """The size of a chunk if each of `times` rows is cut into chunks of about equal size.
+
+    Args:
+      lanes: The size of a row: lanes, or seeds with all points each.
+      width: The size of a chunk at most.
+      times: The number of rows.
+      parts: What the number of chunks of all rows should be a multiple of.
+    """
     chunks = math.ceil(lanes / width)
+    # The next number of chunks to a row that makes such a multiple.
     even = next(n for n in range(chunks, chunks + parts) if times * n % parts == 0)
     return math.ceil(lanes / min(even, lanes))
 
 
 def _chunk(rows: list[list[tuple[int, int]]], shape: tuple[int, int]) -> Chunk:
+    """The chunk of some rows, filled up with copies of the last lane and the last row."""
     groups, members = shape
     own = np.zeros(shape, bool)
     for i, row in enumerate(rows):

@@ -1,8 +1,8 @@
-"""How a sweep is run: lanes of a call, threads, devices, and what becomes of convolutions.
+"""How a sweep is run: lanes to a call, threads, devices, and how convolutions are computed.
 
 A plan is a pure function of static facts: sizes, what the program contains, and XLA's account of
-its memory. So the same call gives the same plan, and the same bits. Only `execution="tune"` times
-other plans (`tuning.py`).
+its memory. So the same call gives the same plan, and the same bits. Plans are timed only for
+`execution="tune"` (`tuning.py`).
 """
 
 import dataclasses
@@ -14,18 +14,21 @@ import numpy as np
 
 from ... import _require
 
-# On a CPU, lanes of small models are trained eight to a call, which saves what an update costs
-# beside its arithmetic. Larger models gain nothing from it and leave the caches:
-# `python -m tests.benchmarks.widths` shows where.
-SMALL = 64 * 1024  # bytes of parameters
+# On a CPU, lanes of small models are trained eight to a call. They share the overhead of an update,
+# which takes longer than its arithmetic. Larger models gain nothing from that, and eight of them
+# do not fit the caches. `python -m tests.benchmarks.widths` shows from which size on.
+SMALL = 64 * 1024  # bytes of the parameters of a lane
 TOGETHER = 8
 
-# On a TPU, a call trains all lanes while their parameters stay small beside the memory on the
-# chip. Beyond that size, the compiler's estimate for a lane no longer falls, later it rises, and
-# compiling takes longer: `python -m tests.benchmarks.tpu` shows where. Lanes of larger models come
-# in calls of 256, for which the estimate is as low as for any other number.
-ON_CHIP = 4 * 2**20  # bytes of parameters; moments, gradients and padding take several times that
+# On a TPU, the lanes of a call may have this many bytes of parameters in all, a small part of the
+# memory on the chip: moments, gradients and padding take several times as many. With more lanes,
+# the compiler's estimate for a lane no longer falls and later rises, and compiling takes longer, as
+# `python -m tests.benchmarks.tpu` shows. But a call has at least `FILLING` lanes on each device,
+# for which the estimate is as low as for any other number.
+ON_CHIP = 4 * 2**20
 FILLING = 256
+
+Field = Any  # of a `Plan`
 
 EXECUTIONS = ("auto", "vmap", "loop", "steps", "tune")
 CONVOLUTIONS = ("auto", "products", "xla")
@@ -37,14 +40,14 @@ SLOW_CONVOLUTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a plan follows from.
+    """What a plan is derived from.
 
     Attributes:
       platform: `"cpu"`, `"gpu"` or `"tpu"`.
       devices: How many devices lanes are spread over.
       cores: Cores that this process may use.
       params: Bytes of the parameters of a lane.
-      has_convolutions: Whether an update has any.
+      has_convolutions: Whether an update or the evaluation has a convolution.
       metrics: Names of what the task's `evaluate` returns.
     """
 
@@ -62,11 +65,11 @@ class Plan:
 
     Attributes:
       width: Lanes of one call at most; 0 for all.
-      threads: How many calls run at once, each on a thread of its own. It changes no number.
+      threads: How many calls run at once, each on a thread of its own. Results do not depend on it.
       products: Whether convolutions are computed as slices and matrix products.
-      scanned: Whether the updates of a call are a loop of the program, or a call each.
+      scanned: Whether the program loops over updates, or is called for each of them.
       devices: Over how many devices the lanes of a call are spread.
-      reasons: Why.
+      reasons: Why it is this plan, for the user; two plans are equal whatever their reasons.
     """
 
     width: int
@@ -90,40 +93,42 @@ class Plan:
         return ", ".join(words)
 
     def brief(self) -> str:
-        """The plan in a few words."""
+        """The plan in a few words, without threads and devices."""
         words = [_lanes(self.width)]
         words += ["by products"] * self.products
         words += ["a call for each update"] * (not self.scanned)
         return " ".join(words)
 
-    def because(self, reason: str, **changes: Any) -> "Plan":
-        """The plan with some changes, and the reason for them."""
+    def because(self, reason: str, **changes: Field) -> "Plan":
+        """The plan with some fields changed, and one more reason."""
         return dataclasses.replace(self, **changes, reasons=(*self.reasons, reason))
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Plan":
-        """The plan of which a checkpoint holds `dataclasses.asdict`."""
+        """The plan from `dataclasses.asdict` of it, which a checkpoint has as JSON."""
         return cls(**{**facts, "reasons": tuple(facts["reasons"])})
 
 
 def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
-    """The plan by rule.
+    """The plan for a call of `lrax.sweep`, before its programs are compiled.
 
     Args:
       execution: `"auto"`, `"vmap"`, `"loop"`, `"steps"`, `"tune"`, or how many lanes a call trains.
       convolutions: `"auto"`, `"products"` or `"xla"`.
       facts: What is known before anything is compiled.
     """
-    found = _rewritten(convolutions, facts, _unwidened(facts))
+    found = _with_convolutions(_all_lanes(facts), convolutions, facts)
     if isinstance(execution, (int, np.integer)) and not isinstance(execution, bool):
         return found.because("as asked for", width=_require.count("execution", execution, 1))
     _require.choice("execution", execution, EXECUTIONS)
+    # Both of these train all lanes in one call, which leaves nothing to other threads.
     if execution == "steps":
         return found.because("as asked for", scanned=False, threads=1)
     if execution == "vmap":
         return found.because("as asked for", threads=1)
     if execution == "loop":
         return found.because("as asked for", width=1)
+    # "auto" from here on, and "tune", which starts from the plan of "auto".
     if facts.platform == "tpu":
         width = facts.devices * max(ON_CHIP // max(facts.params, 1), FILLING)
         return found.because("lanes of a call share the memory of the chip itself", width=width)
@@ -137,8 +142,8 @@ def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
     return found.because(reason, width=TOGETHER if kind == "small" else 1)
 
 
-def check(execution: Any, convolutions: Any) -> None:
-    """Requires that both are known words, or a number of lanes."""
+def check(execution: _require.Unchecked, convolutions: _require.Unchecked) -> None:
+    """Requires a known word for both, or for `execution` a number of lanes."""
     _require.choice("convolutions", convolutions, CONVOLUTIONS)
     if isinstance(execution, (int, np.integer)) and not isinstance(execution, bool):
         _require.count("execution", execution, 1)
@@ -157,20 +162,22 @@ def fitting(
     free: float | None,
     device: str,
 ) -> int:
-    """Lanes of a call that fit the memory of a device. The one place that shrinks a chunk.
+    """How many lanes of one call fit the memory of a device, at most `width`.
+
+    Nothing else makes a chunk smaller for want of memory.
 
     Args:
-      width: Lanes that a call would train.
-      lanes: All lanes on the device.
-      per_lane: Bytes that training takes for each lane of a call, beside its state.
+      width: Lanes that a call would train on the device.
+      lanes: Lanes of all chunks on the device, whose states are kept there.
+      per_lane: Bytes of temporary memory for each lane that is being trained.
       state: Bytes of the parameters and the optimizer's state of a lane.
-      fixed: Bytes that are there whatever the number of lanes, such as the data.
-      threads: Calls at once.
-      free: Bytes of memory, or None where it is not known.
+      fixed: Bytes that do not depend on the number of lanes, such as those of the data.
+      threads: How many calls run at once, each with temporary memory of its own.
+      free: Bytes of memory, or None if that is not known.
       device: The device's name, for the error.
 
     Raises:
-      ValueError: if the lanes themselves do not fit.
+      ValueError: if the states of all lanes and one lane's temporary memory do not fit.
     """
     if free is None:
         return width
@@ -185,23 +192,25 @@ def fitting(
     return max(min(width, math.floor(rest / (max(per_lane, 1) * threads))), 1)
 
 
-def _unwidened(facts: Facts) -> Plan:
-    """The plan before it is known how many lanes a call trains."""
+def _all_lanes(facts: Facts) -> Plan:
+    """A plan with all lanes in one call."""
+    # Several devices train a part of every chunk, so one chunk keeps all of them busy.
     threads = facts.cores if facts.platform == "cpu" and facts.devices == 1 else 1
     return Plan(0, threads, products=False, scanned=True, devices=facts.devices)
 
 
-def _rewritten(convolutions: str, facts: Facts, found: Plan) -> Plan:
-    """The plan with what becomes of convolutions."""
+def _with_convolutions(plan: Plan, convolutions: str, facts: Facts) -> Plan:
+    """The plan, and how it computes convolutions."""
     _require.choice("convolutions", convolutions, CONVOLUTIONS)
     if convolutions == "products":
-        return found.because("as asked for", products=True)
+        return plan.because("as asked for", products=True)
     if convolutions == "auto" and facts.platform == "cpu" and facts.has_convolutions:
-        return found.because(SLOW_CONVOLUTIONS, products=True)
-    return found
+        return plan.because(SLOW_CONVOLUTIONS, products=True)
+    return plan
 
 
 def _lanes(width: int) -> str:
+    """The lanes of a call, in words."""
     if not width:
         return "all lanes to a call"
     return "one lane to a call" if width == 1 else f"{width} lanes to a call"

@@ -1,9 +1,9 @@
-"""The programs of a sweep: they begin, train and evaluate a chunk of lanes side by side.
+"""The programs of a sweep: they start, train and evaluate a chunk of lanes side by side.
 
 A lane is one run: one point of the grid with one seed. The lanes of a chunk are laid out
-`[groups, members]`. The members of a group share a key, and with it the batches and the loss's
-random numbers: a batch is gathered once for all of them, and the products of their first layers
-merge into one large product.
+`[groups, members]`. The members of a group share a key, and so the batches and the random numbers
+of the loss. Hence a batch is gathered once for all members, and the matrix products of their first
+layers, which have the same input, become one large product.
 """
 
 import functools
@@ -25,19 +25,27 @@ from ...training.train import when
 from .cache import Reference
 from .xla.convolutions import as_products
 
-# Updates of one call at most, whose shuffled indices are drawn together: it bounds the buffers of
-# both the indices and the records.
+# Updates of one call at most. Their shuffled indices are drawn in one go, so this bounds the size
+# of the indices and of the records.
 BLOCK = 256
 LANE = "lane"  # the axis of a mesh that lanes are spread over
 
 Tree = Any
-Data = list[Any]
+Data = list[Any]  # arrays
+Leaf = Any  # a leaf of a task's functions: an array, or a function
+Key = tuple[Any, ...]  # hashable: a part of a key of the cache
+Index = Any  # an int32 scalar, traced
+Structure = Any  # a `PyTreeDef`, which is a variable and no class to type checkers
+StaticPart = Any  # what a node of a pytree holds beside its children
+Spec = Any  # a pytree of `PartitionSpec`s
+Option = Any  # of `executable.lower`
+Program = Callable[..., Any]
 
 
 class Problem(NamedTuple):
-    """What a sweep trains, apart from its grid: everything that its programs are made of."""
+    """What a sweep trains, apart from its grid: all that its programs are made of."""
 
-    task: TaskLike
+    task: TaskLike  # a task, or a function of hyperparameters that returns one
     example: Task  # the task, or what the task's function returned for the first point
     optimizer: Optimizer
     monitors: Mapping[str, Monitor]
@@ -47,11 +55,12 @@ class Problem(NamedTuple):
 
     @property
     def data(self) -> Data:
-        """The arrays of a task that is no function of hyperparameters."""
+        """The task's arrays, which are arguments of the programs and not part of them."""
         return [leaf for leaf in self._leaves if _is_data(leaf)]
 
     def with_data(self, data: Data) -> TaskLike:
-        """The task, its arrays replaced by these."""
+        """The task with these arrays, tracers for instance, in place of its own."""
+        # The arrays of a task's function are not known before it is called.
         if not isinstance(self.task, Task):
             return self.task
         arrays = iter(data)
@@ -60,15 +69,16 @@ class Problem(NamedTuple):
         return Task(*fields, stateful=self.task.stateful)
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells its programs from those of another problem."""
+    def key(self) -> Key:
+        """The key of its programs in the cache: equal keys mean equal programs."""
         functions = [self.optimizer, *self.monitors.values()]
         functions += [signal.function for signal in self.signals.values()]
         if isinstance(self.task, Task):
             functions += [leaf for leaf in self._leaves if not _is_data(leaf)]
             which = tuple(_is_data(leaf) for leaf in self._leaves)
-            # Two tasks that are built alike share their programs. A structure that holds a user's
-            # closure must not outlive its task: then the task itself is the key.
+            # Two tasks that are built alike have equal structures and share their programs. But the
+            # cache would keep a user's closure alive that is part of a structure. Then a weak
+            # reference to the task stands in the key.
             lasting = all(_is_lasting(part) for part in _static_parts(self._structure))
             shape = (self._structure if lasting else Reference(self.task), which)
             shape = (*shape, self.task.stateful)
@@ -80,25 +90,27 @@ class Problem(NamedTuple):
         return (*shape, names, self.record_every, self.loss_every, references)
 
     @property
-    def _functions(self) -> Any:
+    def _functions(self) -> Tree:
+        """The task's functions, a pytree whose leaves are their data and themselves."""
         task = self.example
+        # Batches from the host are arguments of `train`; their source is no part of a program.
         batch = FROM_HOST if source(task.batch).streamed else task.batch
         return task.init, task.loss, batch, task.evaluate
 
     @property
-    def _leaves(self) -> list[Any]:
+    def _leaves(self) -> list[Leaf]:
         return jax.tree.leaves(self._functions)
 
     @property
-    def _structure(self) -> Any:
+    def _structure(self) -> Structure:
         return jax.tree.structure(self._functions)
 
 
 class Build(NamedTuple):
-    """How the programs of a chunk are written."""
+    """The choices by which the programs of a chunk are built."""
 
     products: bool = False  # whether convolutions become slices and matrix products
-    scanned: bool = True  # whether the updates are a loop of the program, or one call each
+    scanned: bool = True  # whether the program loops over updates, or is called for each of them
     block: int = BLOCK  # updates whose batches are drawn together
     streamed: bool = False  # whether batches come from the host, the same for all groups
     mesh: Mesh | None = None  # the devices that lanes are spread over, or the default one
@@ -108,8 +120,8 @@ class Build(NamedTuple):
 class Part(NamedTuple):
     """One program before it is traced."""
 
-    function: Callable[..., Any]
-    options: dict[str, Any]  # of `executable.lower`
+    function: Program
+    options: dict[str, Option]
 
 
 def parts(problem: Problem, build: Build) -> dict[str, Part]:
@@ -121,33 +133,93 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
     - `train(data, hyperparams, keys, rows, lanes, first, count) -> (lanes, records, finite)`; the
       lanes are donated.
     - `evaluate(data, hyperparams, keys, lanes) -> metrics`.
-    """
-    rewrite = as_products if build.products else (lambda function: function)
 
-    def run_of(data: Data, hyperparams: Any) -> Run:
-        task = problem.with_data(data)
-        return bound(task, problem.optimizer, hyperparams, problem.signals, rewrite)
+    `draw` is left out if batches come from the host, `evaluate` if the task has none.
+    """
+    lane, group, none = specs(build.spread)
+    # The records and the rows have the updates as one more axis in front.
+    within = lambda spec: PartitionSpec(None, *spec)
+    rows = none if build.streamed else within(group)
+
+    def part(function: Program, into: Spec, out: Spec, **options: Option) -> Part:
+        """A program, which each device runs with its own lanes.
+
+        Nothing passes between devices. If XLA divided the program itself, convolutions would need
+        communication; `jax.shard_map` leaves XLA no choice.
+        """
+        if build.mesh is None:
+            return Part(function, options)
+        spread, shardings = on_devices(build.mesh, function, into, out)
+        return Part(spread, {**options, "shardings": shardings})
+
+    found = {
+        "start": part(
+            _start(problem, build), (none, lane, group, group), (lane, group), hasty=True
+        ),
+        "train": part(
+            _train(problem, build),
+            (none, lane, group, rows, lane, none, none),
+            (lane, within(lane), lane),
+            donate=[4],
+        ),
+    }
+    if not build.streamed:
+        draw = _draw(problem, build)
+        found["draw"] = part(draw, (none, group, none), within(group), hasty=True)
+    if problem.example.evaluate is not None:
+        found["evaluate"] = part(_evaluate(problem, build), (none, lane, group, lane), lane)
+    return found
+
+
+def _run_of(problem: Problem, build: Build, data: Data, hyperparams: Tree) -> Run:
+    """The run of one lane."""
+    task = problem.with_data(data)
+    rewrite = as_products if build.products else (lambda function: function)
+    return bound(task, problem.optimizer, hyperparams, problem.signals, rewrite)
+
+
+def _start(problem: Problem, build: Build) -> Program:
+    """The program `start`."""
 
     def start(data: Data, hyperparams: Tree, bits: jax.Array, given: Tree) -> tuple[Tree, Tree]:
         task = problem.with_data(data)
 
         def group(hyperparams: Tree, bits: jax.Array, given: Tree) -> tuple[Tree, Keys]:
             keys = split(jax.random.wrap_key_data(bits, impl="threefry2x32"))
+            # The members share their key, so their parameters are drawn once. A task's function
+            # may return another task for each of them, which then draws its own.
             params, state = (None, None) if given is None else given
             if given is None and isinstance(task, Task):
-                params, state = initial(task, keys)  # once for all members
-            member = lambda hyperparams: run_of(data, hyperparams).init(keys, params, state)
+                params, state = initial(task, keys)
+            member = lambda hyperparams: _run_of(problem, build, data, hyperparams).init(
+                keys, params, state
+            )
             return each(member, (0,))(hyperparams), keys
 
         # A loop, not a vmap: it runs once, and XLA takes twice as long to compile random draws
         # from a batch of keys.
         return lax.map(lambda args: group(*args), (hyperparams, bits, given))
 
+    return start
+
+
+def _draw(problem: Problem, build: Build) -> Program:
+    """The program `draw`."""
+
     def draw(data: Data, keys: Tree, block: jax.Array) -> Tree:
         task = problem.with_data(data)
+        # A task's function would need hyperparameters. But what is drawn ahead are indices of
+        # examples, which are the same for all points: so the task of the first point will do.
         batches = source((task if isinstance(task, Task) else problem.example).batch)
         rows = lambda keys: batches.ahead(block * build.block, build.block, keys.data)
+        # `[updates, groups, ...]`: an update takes the rows of all groups.
         return jax.vmap(rows, out_axes=1)(keys)
+
+    return draw
+
+
+def _train(problem: Problem, build: Build) -> Program:
+    """The program `train`."""
 
     def train(
         data: Data,
@@ -158,9 +230,10 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
         first: jax.Array,
         count: jax.Array,
     ) -> tuple[Tree, Tree, jax.Array]:
-        def member(hyperparams: Tree, lane: Lane, keys: Keys, row: Any, index: Any) -> Any:
-            run = run_of(data, hyperparams)
+        def member(hyperparams: Tree, lane: Lane, keys: Keys, row: Tree, index: Index) -> Tree:
+            run = _run_of(problem, build, data, hyperparams)
             lane, step = run.step(lane, index, row, keys)
+            # The index is not batched, so this stays a branch: monitors cost nothing in between.
             is_due = index % problem.record_every == 0
             values = when(is_due, lambda: measured(problem.monitors, step))
             return lane, ({"loss": step.loss, "aux": step.aux}, values)
@@ -168,31 +241,24 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
         group = each(member, (0, 0, None, None, None))
         all_groups = each(group, (0, 0, 0, None if build.streamed else 0, None))
 
-        def update(index: Any, lanes: Tree) -> tuple[Tree, Any]:
+        def update(index: Index, lanes: Tree) -> tuple[Tree, Tree]:
             row = jax.tree.map(lambda rows: rows[index % build.block], drawn)
             return all_groups(hyperparams, lanes, keys, row, index)
-
-        def body(i: Any, carry: Any) -> Any:
-            lanes, records = carry
-            lanes, values = update(first + i, lanes)
-            record = lambda room, value, every: write(room, value, every, i)
-            return lanes, jax.tree.map(record, records, values, cadences)
-
-        def write(record: jax.Array, value: jax.Array, every: int, i: Any) -> jax.Array:
-            if every == 1:
-                return record.at[i].set(value)
-            index = first + i
-            slot = index // every - -(-first // every)
-            # What is not due is written past the end, and dropped.
-            slot = jnp.where(index % every == 0, slot, record.shape[0])
-            return record.at[slot].set(value, mode="drop")
 
         _, values = jax.eval_shape(update, first, lanes)
         cadences = (
             jax.tree.map(lambda _: problem.loss_every, values[0]),
             jax.tree.map(lambda _: problem.record_every, values[1]),
         )
+
+        def body(i: Index, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
+            lanes, records = carry
+            lanes, values = update(first + i, lanes)
+            record = lambda room, value, every: _recorded(room, value, every, first, i)
+            return lanes, jax.tree.map(record, records, values, cadences)
+
         if build.scanned:
+            # Room for the records of a whole block; calls of fewer updates leave zeros at its end.
             length = lambda every: -(-build.block // every)
             records = jax.tree.map(
                 lambda value, every: jnp.zeros((length(every), *value.shape), value.dtype),
@@ -206,51 +272,65 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
             records = jax.tree.map(lambda value: value[None], values)
         return lanes, records, each(each(_is_finite, (0,)), (0,))(lanes)
 
+    return train
+
+
+def _recorded(
+    room: jax.Array, value: jax.Array, every: int, first: jax.Array, i: Index
+) -> jax.Array:
+    """The records of a call with one more value, if its update is one of every so many.
+
+    Args:
+      room: The records, `[records, ...]`.
+      value: The value of this update.
+      every: How many updates lie between two records.
+      first: The index of the call's first update.
+      i: How many updates of the call came before this one.
+    """
+    if every == 1:
+        return room.at[i].set(value)
+    index = first + i
+    # The records before this one, less those before the call.
+    slot = index // every - -(-first // every)
+    # A value that is not due is written past the end, where it is dropped. That needs no branch.
+    slot = jnp.where(index % every == 0, slot, room.shape[0])
+    return room.at[slot].set(value, mode="drop")
+
+
+def _evaluate(problem: Problem, build: Build) -> Program:
+    """The program `evaluate`."""
+
     def evaluate(data: Data, hyperparams: Tree, keys: Tree, lanes: Tree) -> Tree:
-        member = lambda hyperparams, lane, keys: run_of(data, hyperparams).evaluate(lane, keys)
+        def member(hyperparams: Tree, lane: Lane, keys: Keys) -> Tree:
+            return _run_of(problem, build, data, hyperparams).evaluate(lane, keys)
+
         return each(each(member, (0, 0, None)), (0, 0, 0))(hyperparams, lanes, keys)
 
-    lane, group, none = specs(build.spread)
-    within = lambda spec: PartitionSpec(None, *spec)
-    rows = none if build.streamed else within(group)
-
-    def part(function: Callable[..., Any], into: Any, out: Any, **options: Any) -> Part:
-        """A function of a chunk, each device with its own lanes: nothing passes between devices.
-
-        By `shard_map`: where XLA partitions a program itself, convolutions get collectives.
-        """
-        if build.mesh is None:
-            return Part(function, options)
-        spread, shardings = on_devices(build.mesh, function, into, out)
-        return Part(spread, {**options, "shardings": shardings})
-
-    found = {
-        "start": part(start, (none, lane, group, group), (lane, group), hasty=True),
-        "train": part(
-            train,
-            (none, lane, group, rows, lane, none, none),
-            (lane, within(lane), lane),
-            donate=[4],
-        ),
-    }
-    if not build.streamed:
-        found["draw"] = part(draw, (none, group, none), within(group), hasty=True)
-    if problem.example.evaluate is not None:
-        found["evaluate"] = part(evaluate, (none, lane, group, lane), lane)
-    return found
+    return evaluate
 
 
 def specs(spread: int) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
-    """How what belongs to lanes, to groups and to none of them lies on the devices."""
+    """How arrays are divided among the devices: those of lanes, those of groups, and all others.
+
+    Args:
+      spread: The axis of a chunk that is divided: 0 for the groups, 1 for the members.
+    """
     if spread == 0:
         return PartitionSpec(LANE), PartitionSpec(LANE), PartitionSpec()
     return PartitionSpec(None, LANE), PartitionSpec(), PartitionSpec()
 
 
-def each(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """`jax.vmap`; for a batch of one the function itself, which XLA compiles to faster code."""
+def each(function: Program, axes: tuple[int | None, ...]) -> Program:
+    """`jax.vmap`, except that a batch of one calls `function` without a batch axis.
 
-    def mapped(*args: Any) -> Any:
+    XLA compiles that to faster code.
+
+    Args:
+      function: The function.
+      axes: 0 or None for each argument, as `in_axes` of `jax.vmap`.
+    """
+
+    def mapped(*args: Tree) -> Tree:
         batched = [arg for arg, axis in zip(args, axes, strict=True) if axis == 0]
         if jax.tree.leaves(batched)[0].shape[0] > 1:
             return jax.vmap(function, in_axes=axes)(*args)
@@ -262,47 +342,60 @@ def each(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable
 
 
 def on_devices(
-    mesh: Mesh, function: Callable[..., Any], into: tuple[PartitionSpec, ...], out: Any
-) -> tuple[Callable[..., Any], tuple[Any, Any]]:
-    """A function of a chunk that each device calls with its own lanes, and how arrays lie."""
+    mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out: Spec
+) -> tuple[Program, tuple[Tree, Tree]]:
+    """A function of a chunk that each device calls with its own lanes, and its shardings.
+
+    Args:
+      mesh: The devices.
+      function: The function.
+      into: How each argument is divided among the devices.
+      out: How the results are divided.
+    """
     return _on_each(mesh, function, into, out), _on(mesh, (into, out))
 
 
-def _is_data(leaf: Any) -> bool:
+def _is_data(leaf: Leaf) -> bool:
+    """Whether a leaf is an array."""
     return hasattr(leaf, "dtype")
 
 
-def _static_parts(structure: Any) -> list[Any]:
-    """What the nodes of a tree's structure hold beside their children, functions among it."""
-    data = structure.node_data()
+def _static_parts(structure: Structure) -> list[StaticPart]:
+    """What the nodes of a tree's structure hold beside their children: functions for instance."""
+    data = structure.node_data()  # (type of the node, what it holds), or None for a leaf
     own = [] if data is None else [data[1]]
     return own + [part for child in structure.children() for part in _static_parts(child)]
 
 
-def _is_lasting(part: Any) -> bool:
-    """Whether it is no closure, and holds none: such as a function at the top of a module."""
+def _is_lasting(part: StaticPart) -> bool:
+    """Whether a part of a structure is no closure and holds none.
+
+    A function at the top level of a module lives as long as the module, so the cache may hold it.
+    """
     if isinstance(part, (tuple, list)):
         return all(map(_is_lasting, part))
     if isinstance(part, dict):
         return all(map(_is_lasting, part.values()))
-    part = getattr(part, "value", part)  # of what is wrapped to be static
+    part = getattr(part, "value", part)  # a static value may be wrapped in a node of its own
+    # Names of closures and lambdas have "<locals>" or "<lambda>" in them. A callable without a name
+    # may be anything.
     return not callable(part) or "<" not in getattr(part, "__qualname__", "<")
 
 
 def _is_finite(lane: Lane) -> jax.Array:
+    """Whether all parameters of a lane are finite."""
     floats = [x for x in jax.tree.leaves(lane.params) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
 
 
-def _on_each(
-    mesh: Mesh, function: Callable[..., Any], into: tuple[PartitionSpec, ...], out: Any
-) -> Callable[..., Any]:
-    """`jax.shard_map` of a function traced outside of it.
+def _on_each(mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out: Spec) -> Program:
+    """`jax.shard_map` of a function that was traced before, for the shapes that a device has.
 
-    jax 0.7 cannot batch the gradients of convolutions inside.
+    Within `jax.shard_map`, jax 0.7 cannot trace a `vmap` of gradients of convolutions.
     """
 
-    def part(leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+    def part(leaf: jax.Array, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+        """The shape of a device's part of an array."""
         axes = (*spec, *[None] * (leaf.ndim - len(spec)))
         sizes = [
             size if axis is None else size // mesh.size
@@ -310,7 +403,7 @@ def _on_each(
         ]
         return jax.ShapeDtypeStruct(sizes, leaf.dtype)
 
-    def call(*args: Any) -> Any:
+    def call(*args: Tree) -> Tree:
         shapes = [
             jax.tree.map(functools.partial(part, spec=spec), arg)
             for arg, spec in zip(args, into, strict=True)
@@ -318,10 +411,11 @@ def _on_each(
         closed, results = jax.make_jaxpr(function, return_shape=True)(*shapes)
         structure = jax.tree.structure(results)
 
-        def on_device(constants: Any, *args: Any) -> Any:
+        def on_device(constants: Tree, *args: Tree) -> Tree:
             leaves = eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(args))
             return jax.tree.unflatten(structure, leaves)
 
+        # What the function closes over is needed whole on every device.
         specs = PartitionSpec(), *into
         mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
         return mapped(closed.consts, *args)
@@ -329,6 +423,8 @@ def _on_each(
     return call
 
 
-def _on(mesh: Mesh, specs: Any) -> Any:
+def _on(mesh: Mesh, specs: Spec) -> Tree:
+    """A tree of `PartitionSpec`s as one of shardings."""
+    # A spec is a leaf here: as a tuple it could be taken for a node.
     is_spec = lambda value: isinstance(value, PartitionSpec)
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=is_spec)

@@ -1,7 +1,7 @@
-"""What only a clock can tell: how long a sweep takes, and which plan is the fastest.
+"""Measurements by the clock: how long a sweep takes, and which plan is the fastest.
 
-Plans are timed where `execution="tune"` asks for it, and nowhere else: another plan adds in another
-order, and the same call is to give the same bits.
+Plans are compared only for `execution="tune"`. Another plan adds in another order, and every other
+call must give the same bits each time.
 """
 
 import concurrent.futures
@@ -18,19 +18,19 @@ from .feed import nbytes
 from .loop import Chunk
 from .plan import Plan
 
-TRIAL = 0.05  # seconds of one measurement, at least
+TRIAL = 0.05  # seconds that a measurement takes at least
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a sweep will take, by a few of its updates.
+    """The time and memory that a sweep will take, estimated from a few of its updates.
 
     Attributes:
       seconds: From the first update to the last, without compiling, evaluations and checkpoints.
-      compile_seconds: What compiling took; the sweep itself finds its programs compiled.
+      compile_seconds: The time that compiling took. The sweep itself need not compile again.
       lanes: How many runs there are.
-      bytes: Memory of this process's devices at its highest, by XLA's account.
-      available: Memory that may be used, or None where it is not known.
+      bytes: The largest memory use of this process's devices, by XLA's account.
+      available: Memory that may be used, or None if that is not known.
       plan: How the sweep is run, in words.
     """
 
@@ -53,6 +53,7 @@ def estimated(engine: Engine, steps: int) -> Estimate:
     """The estimate of a sweep, by training a few chunks for a few updates."""
     lanes = len(engine.feed.points) * engine.feed.seeds
     cells = engine.shape[0] * engine.shape[1]
+    # The states of all lanes are kept; each thread has temporary memory for one chunk.
     state = nbytes(engine.lanes) / cells * lanes
     temporary = getattr(engine.programs.train.memory, "temp_size_in_bytes", 0)
     available = hardware.memory(engine.feed.devices)
@@ -69,6 +70,7 @@ def estimated(engine: Engine, steps: int) -> Estimate:
 def tuned(engine: Engine, steps: int) -> Engine:
     """The engine with the fastest of some plans."""
     found = {engine.plan: (trial(engine) * steps, engine)}
+    # An engine may have narrowed its plan to fit the memory, so two plans may become one.
     for plan in _others(engine):
         other = replanned(engine, plan)
         if other.plan not in found:
@@ -81,7 +83,7 @@ def tuned(engine: Engine, steps: int) -> Engine:
 
 
 def trial(engine: Engine) -> float:
-    """Seconds that an update of all lanes takes."""
+    """The seconds of an update of all lanes, measured on as many chunks as run at once."""
     layout = engine.arrange(np.arange(len(engine.feed.points)))
     at_once = min(engine.plan.threads, len(layout.chunks))
     chunks = [Chunk(*engine.begin(layout, i)) for i in range(at_once)]
@@ -93,14 +95,17 @@ def trial(engine: Engine) -> float:
         chunks[i].lanes, records, _ = engine.train(chunks[i], rows[i], 0, count)
         jax.block_until_ready((chunks[i].lanes, records))
 
-    count, best = 1, np.inf
+    count = 1
+    best = np.inf
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(train, range(at_once)))  # what happens once
+        list(pool.map(train, range(at_once)))  # a warm-up, which is not timed
         while True:
             begin = time.perf_counter()
             list(pool.map(train, range(at_once)))
             seconds = time.perf_counter() - begin
+            # The least of all measurements, because other processes only add to the time.
             best = min(best, seconds / count)
+            # More updates to a call until it takes long enough for the clock.
             if seconds >= TRIAL or count == engine.feed.block:
                 break
             count = min(4 * count, engine.feed.block)
@@ -108,9 +113,11 @@ def trial(engine: Engine) -> float:
 
 
 def _others(engine: Engine) -> Iterator[Plan]:
-    """Plans that may be faster than the one by rule."""
-    lanes, plan = len(engine.feed.points) * engine.feed.seeds, engine.plan
+    """Plans that may be faster than the engine's."""
+    plan = engine.plan
+    lanes = len(engine.feed.points) * engine.feed.seeds
     on_cpu = engine.feed.devices[0].platform == "cpu"
+    # Lanes of a call on one device; 0 is all of them. Several devices train all lanes at once.
     on_one = [1, 4, 16, 64] if on_cpu else [0, 256, 64, 16]
     widths = on_one if len(engine.feed.devices) == 1 else [0]
     for width in widths:
@@ -118,5 +125,6 @@ def _others(engine: Engine) -> Iterator[Plan]:
             yield dataclasses.replace(plan, width=width)
     if plan.products:
         yield dataclasses.replace(plan, products=False)
-        if on_cpu:  # whose convolutions are slow in a loop
+        # XLA runs convolutions slowly within a loop on a CPU, so also with a call for each update.
+        if on_cpu:
             yield dataclasses.replace(plan, products=False, scanned=False, width=0)

@@ -1,1 +1,1 @@
-"""What is rewritten before XLA compiles it, and what XLA is told."""
+"""Rewriting of traced functions before XLA compiles them, and options for XLA."""

@@ -9,12 +9,12 @@ from jax.extend.core import Jaxpr
 
 from .equations import equations
 
-# LLVM takes longer to optimise the drawing of random numbers than the rest of a sweep, although
-# this code runs once. XLA's other backends ignore this option or do not know it.
+# For programs that run once. LLVM takes longer to optimise the code that draws random numbers than
+# all other code of a sweep. XLA's other backends ignore this option or do not know it.
 HASTY = {"xla_backend_optimization_level": 0}
 # Since jaxlib 0.9, XLA computes sums with a library. It is fast for sums over columns, such as
-# gradients of biases, and several times slower than XLA's own code for sums over rows, such as
-# those of a softmax. This option uses the library for matrix products only.
+# gradients of biases. For sums over rows, such as those of a softmax, it is several times slower
+# than XLA's own code. With this option the library computes matrix products only.
 OWN_SUMS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
 
 
@@ -27,13 +27,15 @@ def compiler_options(jaxpr: Jaxpr, *, hasty: bool) -> dict[str, Any]:
     """
     if hasty:
         return HASTY
+    # One option holds for all sums of a program, so the larger kind decides.
     rows, columns = sums(jaxpr)
     return OWN_SUMS if rows > columns and _is_known(*OWN_SUMS.items()) else {}
 
 
 def sums(jaxpr: Jaxpr) -> tuple[int, int]:
-    """How many elements are reduced along the last dimension, and along other dimensions."""
-    rows = columns = 0
+    """How many elements are reduced along the last dimension, and how many along others."""
+    rows = 0
+    columns = 0
     for equation in equations(jaxpr):
         if equation.primitive.name in ("reduce_sum", "reduce_max"):
             aval: Any = equation.invars[0].aval
@@ -47,6 +49,7 @@ def sums(jaxpr: Jaxpr) -> tuple[int, int]:
 @functools.cache
 def _is_known(*options: tuple[str, Any]) -> bool:
     """Whether this jaxlib knows these options."""
+    # An unknown option is an error, and there is no list of them: so a small program is compiled.
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=dict(options))
     except jax.errors.JaxRuntimeError:

@@ -2,15 +2,18 @@
 
 `jax.vmap` over lanes makes a grouped convolution, which XLA runs slowly, most of all inside a loop
 on a CPU. XLA runs a matrix product with one more batch dimension fast. So the jaxpr is rewritten:
-each `conv_general_dilated` is replaced by slices and one product, also in the bodies of loops,
-branches and calls. Custom derivative rules stay with their functions.
+slices and one product replace each `conv_general_dilated`, also in the bodies of loops, branches
+and calls. Custom derivative rules stay with their functions.
+
+A *tap* is a position in the window of a convolution, a *place* one in its output. The *cotangent*
+is the gradient with respect to the output.
 """
 
 import functools
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +24,18 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from .equations import equations
 
-# A convolution that needs more slices is left to XLA: a large window over a large picture.
+# A convolution with a large window over a large image would need many slices. One that needs more
+# than this number is left to XLA.
 MAX_SLICES = 128
 
+Tree = Any
+Aval = Any  # a `jax.core.ShapedArray`: shape and type of a traced value
+AnyJaxpr = Any  # a Jaxpr or a ClosedJaxpr
+Param = Any  # a parameter of an equation
+DType = Any  # what `np.dtype` takes
+Precision = Any  # as `lax.dot_general` takes it
+
+# Other types, such as float8, are left to XLA.
 _DTYPES = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 _DTYPES |= {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
@@ -32,16 +44,17 @@ def as_products(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function with slices and matrix products in place of convolutions.
 
     Apply it to the computation of one lane, inside of `jax.vmap`: `jax.grad(as_products(loss))` or
-    `as_products(jax.value_and_grad(loss))`. The second form also rewrites the backward convolutions
-    and those inside custom derivative rules. A convolution that has no good product is kept. A
-    function without convolutions keeps its jaxpr.
+    `as_products(jax.value_and_grad(loss))`. The second form also rewrites the convolutions of the
+    backward pass and those inside custom derivative rules. A convolution stays as it is if it would
+    need too many slices, or has an unusual type or sharding. A function without convolutions keeps
+    its jaxpr.
 
     Args:
       function: Function of pytrees of arrays that returns one.
 
     Returns:
-      The function. Each call traces `function` once, so call it under `jax.jit`. Its results are
-      those of `function`, except that sums are rounded in another order and that infinities may
+      The function. Each call traces `function` once, so call it under `jax.jit`. Its results differ
+      from those of `function` in two ways: sums are rounded in another order, and infinities may
       become NaN.
 
     Example:
@@ -53,7 +66,7 @@ def as_products(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(function)
-    def products(*args: Any, **kwargs: Any) -> Any:
+    def products(*args: Tree, **kwargs: Tree) -> Tree:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
         leaves = eval_jaxpr(_rewrite(closed.jaxpr), closed.consts, *jax.tree.leaves((args, kwargs)))
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
@@ -61,10 +74,10 @@ def as_products(function: Callable[..., Any]) -> Callable[..., Any]:
     return products
 
 
-def has_convolutions(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+def has_convolutions(function: Callable[..., Any], *args: Tree, **kwargs: Tree) -> bool:
     """Whether a function contains a convolution.
 
-    It is traced for the arguments, arrays or `jax.ShapeDtypeStruct`s.
+    It is traced for these arguments, which are arrays or `jax.ShapeDtypeStruct`s.
     """
     return next(convolutions(jax.make_jaxpr(function)(*args, **kwargs).jaxpr), None) is not None
 
@@ -78,20 +91,25 @@ def convolutions(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     )
 
 
-# JAX keeps compiled programs by the identity of their jaxpr, and the jaxprs of jitted functions and
-# of loop bodies outlive a trace. So a rewritten jaxpr is kept as long as its original. None means
-# that nothing was rewritten.
+# JAX finds compiled programs by the identity of their jaxpr, and the jaxprs of jitted functions and
+# of loop bodies live longer than a trace. So a rewritten jaxpr is kept as long as its original, and
+# found again. None means that nothing was rewritten.
 _rewritten: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
-def _rewrite(jaxpr: Any) -> Any:
+def _rewrite(jaxpr: AnyJaxpr) -> AnyJaxpr:
     """The jaxpr with products, or the same object if it has no convolution to rewrite."""
     if jaxpr not in _rewritten:
         if isinstance(jaxpr, ClosedJaxpr):
             inner = _rewrite(jaxpr.jaxpr)
             _rewritten[jaxpr] = None if inner is jaxpr.jaxpr else jaxpr.replace(jaxpr=inner)
         else:
-            gradients = [equation.invars for equation in jaxpr.eqns if _is_of_window(equation)]
+            # A kernel gradient slices the input of a convolution, and the cotangent, which the
+            # gradient with respect to the input slices too. All must slice the same array in the
+            # same way, so that XLA does it once.
+            gradients = [
+                equation.invars for equation in jaxpr.eqns if _is_kernel_gradient(equation)
+            ]
             roles = {cotangent: "backward" for _, cotangent in gradients} | {
                 lhs: "forward" for lhs, _ in gradients
             }
@@ -104,17 +122,18 @@ def _rewrite(jaxpr: Any) -> Any:
 
 
 def _rewrite_equation(equation: JaxprEqn, roles: Mapping[Any, str]) -> JaxprEqn:
-    """The equation with products.
+    """The equation with products in place of convolutions.
 
     Args:
       equation: The equation.
-      roles: `"forward"` for the input and `"backward"` for the cotangent of each convolution whose
-        kernel has a gradient in this jaxpr.
+      roles: For the convolutions whose kernel has a gradient in this jaxpr: `"forward"` by the
+        variable of the input, and `"backward"` by that of the cotangent.
     """
     if equation.primitive is lax.conv_general_dilated_p:
         return _as_product(equation, roles.get(equation.invars[0], ""))
     if equation.primitive.name == "shard_map":
-        return equation  # which values vary over devices is known only where it is traced
+        # Its jaxpr says which values differ between devices. That is not known for new equations.
+        return equation
     params = {name: _rewrite_param(value) for name, value in equation.params.items()}
     return (
         equation.replace(params=params)
@@ -123,24 +142,27 @@ def _rewrite_equation(equation: JaxprEqn, roles: Mapping[Any, str]) -> JaxprEqn:
     )
 
 
-def _rewrite_param(value: Any) -> Any:
+def _rewrite_param(value: Param) -> Param:
+    """A parameter of an equation with the jaxprs in it rewritten."""
     if isinstance(value, (Jaxpr, ClosedJaxpr)):
         return _rewrite(value)
     if isinstance(value, (tuple, list)):  # the branches of a cond, for instance
         items = [_rewrite_param(item) for item in value]
+        # A NamedTuple takes its fields one by one.
         if _differ(items, value):
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
 
-def _differ(new: Any, old: Any) -> bool:
+def _differ(new: Iterable[Param], old: Iterable[Param]) -> bool:
+    """Whether any entry is another object."""
     return any(a is not b for a, b in zip(new, old, strict=True))
 
 
-def _is_of_window(equation: JaxprEqn) -> bool:
-    """Whether an equation is a convolution with a window larger than its output.
+def _is_kernel_gradient(equation: JaxprEqn) -> bool:
+    """Whether an equation is the gradient of a convolution with respect to its kernel.
 
-    That is the gradient of another convolution with respect to its kernel.
+    That is a convolution whose kernel is the cotangent, so its window is larger than its output.
     """
     if equation.primitive is not lax.conv_general_dilated_p:
         return False
@@ -152,10 +174,7 @@ def _is_of_window(equation: JaxprEqn) -> bool:
 
 
 def _as_product(equation: JaxprEqn, role: str) -> JaxprEqn:
-    """A call of a jitted function that replaces a convolution.
-
-    It is the convolution itself if no product is good for it.
-    """
+    """An equation that replaces a convolution, or the convolution itself if it is left to XLA."""
     avals: list[Any] = [var.aval for var in (*equation.invars, *equation.outvars)]
     lhs, rhs, out = avals
     params = {**equation.params, "padding": _ints(equation.params["padding"])}
@@ -166,31 +185,44 @@ def _as_product(equation: JaxprEqn, role: str) -> JaxprEqn:
     return call.replace(**variables, source_info=equation.source_info, ctx=equation.ctx)
 
 
-def _ints(padding: Any) -> tuple[tuple[int, int], ...]:
+def _ints(padding: Sequence[tuple[Param, Param]]) -> tuple[tuple[int, int], ...]:
+    """Padding as Python's integers, which can be hashed."""
     return tuple((int(low), int(high)) for low, high in padding)
 
 
-def _has_product(lhs: Any, rhs: Any, out: Any, params: dict[str, Any]) -> bool:
+def _has_product(lhs: Aval, rhs: Aval, out: Aval, params: dict[str, Any]) -> bool:
+    """Whether a convolution is to be replaced."""
     sizes = (*lhs.shape, *rhs.shape, *out.shape)
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         return False  # empty, or with symbolic sizes
+    # The result of a product has no weak type.
     if lhs.dtype != rhs.dtype or not {lhs.dtype.name, out.dtype.name} <= _DTYPES or out.weak_type:
         return False
-    sharding = params.get("out_sharding")  # not None inside `shard_map`, where it says nothing
+    # Inside `shard_map` there is a sharding without axes, which says nothing.
+    sharding = params.get("out_sharding")
     if sharding is not None and any(axis is not None for axis in sharding.spec):
         return False
-    window, places = _spatial(rhs.shape, params, 1), _spatial(out.shape, params, 2)
+    window = _spatial(rhs.shape, params, 1)
+    places = _spatial(out.shape, params, 2)
+    # `_by_place` slices for each place, the other ways for each tap.
     return min(math.prod(window), math.prod(places)) <= MAX_SLICES
 
 
 def _spatial(shape: tuple[int, ...], params: dict[str, Any], operand: int) -> tuple[int, ...]:
+    """The spatial sizes of an operand: 0 is the input, 1 the kernel, 2 the output."""
     return tuple(shape[axis] for axis in params["dimension_numbers"][operand][2:])
 
 
 @functools.lru_cache(maxsize=1024)
 def _call(
-    lhs: Any, rhs: Any, out: tuple[int, ...], params: tuple[tuple[str, Any], ...], role: str
+    lhs: Aval, rhs: Aval, out: tuple[int, ...], params: tuple[tuple[str, Any], ...], role: str
 ) -> JaxprEqn:
+    """The equation that calls the product of a convolution, with variables to be replaced.
+
+    A call of a jitted function is one equation, as a convolution is. It is cached, so that equal
+    convolutions call the same function.
+    """
+
     def convolution_as_product(lhs, rhs):
         return _product(lhs, rhs, out, dict(params), role)
 
@@ -212,9 +244,10 @@ class _Window(NamedTuple):
 def _product(
     lhs: jax.Array, rhs: jax.Array, out: tuple[int, ...], params: dict[str, Any], role: str
 ) -> jax.Array:
-    """A convolution by one of the three ways below.
+    """A convolution, computed in one of the three ways below.
 
-    It puts the dimensions in the order of that way, with groups as one more dimension.
+    Here the dimensions are put into the order that the way wants, and groups become one more
+    dimension, over which it is mapped.
     """
     specs = params["dimension_numbers"]
     names = ("window_strides", "padding", "lhs_dilation", "rhs_dilation")
@@ -222,8 +255,12 @@ def _product(
         _spatial(rhs.shape, params, 1), _spatial(out, params, 2), *(params[name] for name in names)
     )
     groups = max(params["feature_group_count"], params["batch_group_count"])
+    # Letters of an order: "n" is the dimension of examples (for the kernel, of output features),
+    # "c" that of input features, "." the spatial dimensions. The orders are those of the input, the
+    # kernel and the output.
     if math.prod(window.places) < math.prod(window.taps):
-        way, orders = _by_place, ("n.c", "n.c", ".nc")
+        way = _by_place
+        orders = ("n.c", "n.c", ".nc")
     elif (
         groups > 1
         and groups
@@ -231,77 +268,106 @@ def _product(
         == rhs.shape[specs[1][0]]
         == lhs.shape[specs[0][1]]
     ):
-        way, orders = _multiplied, ("n.c", ".cn", "n.c")
+        # Each group has one input and one output feature.
+        way = _depthwise
+        orders = ("n.c", ".cn", "n.c")
     else:
-        way, orders = functools.partial(_by_tap, role=role), ("c.n", "n.c", "c.n")
-    # Letters of an order: "n" is the dimension of examples (for the kernel, of output features),
-    # "c" that of input features, "." the spatial dimensions.
+        way = functools.partial(_by_tap, role=role)
+        orders = ("c.n", "n.c", "c.n")
     axes = [
         tuple(
             axis for name in order for axis in {"n": spec[:1], "c": spec[1:2], ".": spec[2:]}[name]
         )
         for order, spec in zip(orders, specs, strict=True)
     ]
-    # The default precision was resolved when the convolution was traced. The setting
-    # `jax_default_matmul_precision` may have changed since, so it must not be read again.
+    # The setting `jax_default_matmul_precision` was read when the convolution was traced. It may
+    # have changed since, so it must not be read again, as `None` would.
     precision = lax.Precision.DEFAULT if params["precision"] is None else params["precision"]
     function = functools.partial(
         way, window=window, precision=precision, dtype=params["preferred_element_type"]
     )
-    lhs, rhs = lax.transpose(lhs, axes[0]), lax.transpose(rhs, axes[1])
+    lhs = lax.transpose(lhs, axes[0])
+    rhs = lax.transpose(rhs, axes[1])
     if groups > 1:
+        # Features are split into groups, or examples in a `batch_group_count`.
         split = specs[0][1] if params["feature_group_count"] > 1 else specs[0][0]
         at = [axes[0].index(split), axes[1].index(specs[1][0]), axes[2].index(specs[2][1])]
-        lhs, rhs = _split(lhs, at[0], groups), _split(rhs, at[1], groups)
+        lhs = _split(lhs, at[0], groups)
+        rhs = _split(rhs, at[1], groups)
         result = _merge(jax.vmap(function, in_axes=(at[0], at[1]), out_axes=at[2])(lhs, rhs), at[2])
     else:
         result = function(lhs, rhs)
+    # Back to the order of the convolution: the inverse of `axes[2]`.
     return lax.transpose(result, tuple(map(axes[2].index, range(len(axes[2])))))
 
 
 def _split(array: jax.Array, axis: int, groups: int) -> jax.Array:
+    """An axis as two: the groups, and the entries of each group."""
     shape = array.shape
     return lax.reshape(array, (*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :]))
 
 
 def _merge(array: jax.Array, axis: int) -> jax.Array:
+    """An axis and the next one as one."""
     shape = array.shape
     return lax.reshape(array, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
 
 
 def _by_tap(
-    lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Any, dtype: Any, role: str = ""
+    lhs: jax.Array,
+    rhs: jax.Array,
+    *,
+    window: _Window,
+    precision: Precision,
+    dtype: DType,
+    role: str = "",
 ) -> jax.Array:
-    """Slices for the taps of some dimensions, one product, and a sum over the other dimensions.
+    """A convolution as slices along some dimensions, a product, and a sum along the others.
 
     `out[o, p, n] = sum_(t, c) rhs[o, t, c] lhs[c, strides p + rhs_dilation t, n]`
 
-    Slices multiply the data that the product reads, and sums multiply the data that it writes. With
-    few features, this traffic takes most of the time.
+    A slice of the input for each tap multiplies the data that the product reads. A sum over taps
+    multiplies the data that it writes. With few features, most of the time goes into this memory
+    traffic, so a mixture of both is best.
+
+    Args:
+      lhs: The input, `[features, *sizes, examples]`.
+      rhs: The kernel, `[output features, *taps, features]`.
+      window: The window.
+      precision: The precision of the product.
+      dtype: The type of the result; None is that of the input.
+      role: `"forward"` or `"backward"` if a kernel gradient uses the same slices, else `""`.
     """
-    features, outputs = lhs.shape[0], rhs.shape[0]
+    features = lhs.shape[0]
+    outputs = rhs.shape[0]
+    # Dimensions with slices are True, those with a sum False.
     if role == "backward":
+        # The kernel gradient slices the cotangent, the input here, where it does not slice the
+        # input of the forward convolution.
         forward = window._replace(strides=window.lhs_dilation, lhs_dilation=window.strides)
-        cut = _others(_cut(forward, outputs, features))
+        cut = _complement(_cut(forward, outputs, features))
     elif not role and math.prod(window.lhs_dilation) > math.prod(window.strides):
         # A dilated input has zeros between its elements, as in the gradient of a convolution with
-        # strides. With sums, these zeros are never multiplied.
+        # strides. Slices would hold these zeros; with sums they are added after the product.
         cut = (False,) * len(window.taps)
     else:
         cut = _cut(window, features, outputs)
-    views = lax.concatenate(list(_by_taps(lhs, _along(cut, window, lhs.shape[1:-1]))), 0)
-    summed = _along(_others(cut), window, views.shape[1:-1])
-    order = (*_axes(_others(cut)), 0, *_axes(cut), rhs.ndim - 1)
+    # The slices, one after the other along the axis of features, over which the product sums.
+    views = lax.concatenate(list(_by_taps(lhs, _window_along(cut, window, lhs.shape[1:-1]))), 0)
+    summed = _window_along(_complement(cut), window, views.shape[1:-1])
+    order = (*_axes(_complement(cut)), 0, *_axes(cut), rhs.ndim - 1)
     rows = math.prod(summed.taps) * outputs
     rhs = lax.reshape(lax.transpose(rhs, order), (rows, rhs.size // rows))
     dtype = lhs.dtype if dtype is None else dtype
+    # The parts of a sum are added in at least 32 bits.
     wide = dtype if all(cut) else _wide(dtype)
     contract = (((1,), (0,)), ((), ()))
     parts = lax.dot_general(rhs, views, contract, precision=precision, preferred_element_type=wide)
     parts = lax.reshape(parts, (rows // outputs, outputs, *views.shape[1:]))
-    total = None
+    # Each tap's part is moved to where it belongs in the output, by padding and strides, and added.
+    total: Any = None
     for index, tap in enumerate(_positions(summed.taps)):
-        config = []
+        config = []  # low, high and inner padding; if negative, it crops
         for i, offset in enumerate(tap):
             low = summed.padding[i][0] - offset * summed.rhs_dilation[i]
             dilated = (views.shape[1 + i] - 1) * summed.lhs_dilation[i] + 1
@@ -310,17 +376,18 @@ def _by_tap(
         part = _pad(lax.index_in_dim(parts, index, keepdims=False), config)
         part = lax.slice(part, (0,) * part.ndim, part.shape, (1, *summed.strides, 1))
         total = part if total is None else lax.add(total, part)
+    # A forward result that is a sum would be computed once for each use.
     if role == "forward" and not all(cut):
-        total = _held(total)
-    return lax.convert_element_type(total, dtype)  # pyright: ignore[reportArgumentType]
+        total = _computed_once(total)
+    return lax.convert_element_type(total, dtype)
 
 
-def _held(array: Any) -> jax.Array:
-    """The same array, as a product with the identity matrix, which XLA does not simplify.
+def _computed_once(array: jax.Array) -> jax.Array:
+    """The same array, times the identity matrix: a product that XLA does not simplify.
 
-    Without it, XLA fuses the sum over taps into each of its users (bias and activation, forward and
-    backward) and computes it once for each of them. `lax.optimization_barrier` does not help: it is
-    removed before XLA fuses.
+    Without it, XLA fuses the sum over taps into each operation that uses it (bias and activation,
+    forward and backward) and computes it once for each. `lax.optimization_barrier` does not help:
+    XLA removes it before fusion.
     """
     rows = lax.reshape(array, (array.shape[0], array.size // array.shape[0]))
     identity = np.eye(len(rows), dtype=rows.dtype)
@@ -331,16 +398,24 @@ def _held(array: Any) -> jax.Array:
 
 
 def _by_place(
-    lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Any, dtype: Any
+    lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Precision, dtype: DType
 ) -> jax.Array:
-    """The gradient of a kernel: one product of slices of the input and of the cotangent.
+    """The gradient of a kernel as one product of slices of the input and of the cotangent.
 
     `out[p, n, o] = sum_(t, c) lhs[n, strides p + rhs_dilation t, c] rhs[o, t, c]`
 
-    As a convolution, its kernel is the cotangent, a large window, and its output has few places:
-    the taps of the forward kernel. The slices are written exactly as those of the forward and the
+    It is a convolution whose kernel is the cotangent, a large window. Its output has few places:
+    the taps of the forward kernel. The slices are the same equations as in the forward and in the
     backward convolution, so that XLA computes them once.
+
+    Args:
+      lhs: The input, `[features, *sizes, examples]` of the forward convolution.
+      rhs: The cotangent, `[output features, *places, examples]`.
+      window: The window of this convolution.
+      precision: The precision of the product.
+      dtype: The type of the result.
     """
+    # Taps and places change their roles, and with them strides and dilation.
     forward = window._replace(
         taps=window.places,
         places=window.taps,
@@ -349,34 +424,43 @@ def _by_place(
     )
     cut = _cut(forward, lhs.shape[0], rhs.shape[0])
     backward = _backward(forward, lhs.shape[1:-1])
-    views = lax.concatenate(list(_by_taps(lhs, _along(cut, forward, lhs.shape[1:-1]))), 0)
+    views = lax.concatenate(list(_by_taps(lhs, _window_along(cut, forward, lhs.shape[1:-1]))), 0)
     cotangents = lax.concatenate(
-        list(_by_taps(rhs, _along(_others(cut), backward, rhs.shape[1:-1]))), 0
+        list(_by_taps(rhs, _window_along(_complement(cut), backward, rhs.shape[1:-1]))), 0
     )
-    views, cotangents = (
-        lax.reshape(x, (x.shape[0], x.size // x.shape[0])) for x in (views, cotangents)
+    # Matrices: the product sums over places and examples.
+    views = lax.reshape(views, (views.shape[0], views.size // views.shape[0]))
+    cotangents = lax.reshape(
+        cotangents, (cotangents.shape[0], cotangents.size // cotangents.shape[0])
     )
     contract = (((1,), (1,)), ((), ()))
     result = lax.dot_general(
         views, cotangents, contract, precision=precision, preferred_element_type=dtype
     )
-    order = [*_axes(cut), 0, *_axes(_others(cut)), lhs.ndim - 1]  # of the dimensions of (n, p, o)
+    # The order in which the product has the dimensions of (features, *taps, output features).
+    order = [*_axes(cut), 0, *_axes(_complement(cut)), lhs.ndim - 1]
     sizes = (lhs.shape[0], *forward.taps, rhs.shape[0])
     result = lax.reshape(result, tuple(sizes[axis] for axis in order))
     # The taps of the backward convolution are in reverse order.
-    result = lax.rev(result, tuple(map(order.index, _axes(_others(cut)))))
+    result = lax.rev(result, tuple(map(order.index, _axes(_complement(cut)))))
     return lax.transpose(
         result, tuple(map(order.index, (*range(1, lhs.ndim - 1), 0, lhs.ndim - 1)))
     )
 
 
 def _cut(forward: _Window, features: int, outputs: int) -> tuple[bool, ...]:
-    """For each dimension, whether the gradient of a kernel slices the input or the cotangent.
+    """For each dimension, whether a kernel gradient slices the input; else it slices the cotangent.
 
-    True is the input. It is sliced along all dimensions if the cotangent has many more features.
-    Otherwise the cotangent is sliced along the first dimension and the input along the others:
-    three slices of each are less to read than nine of one.
+    The input is sliced along all dimensions if the cotangent has many more features. Otherwise the
+    cotangent is sliced along the first dimension, and the input along the others: with a window of
+    3 by 3, three slices of each are less data than nine of one.
+
+    Args:
+      forward: The window of the forward convolution.
+      features: Features of its input.
+      outputs: Features of its output.
     """
+    # Two dimensions with more than one tap, and no strides or dilation along the first.
     many = len(forward.taps) > 1 and forward.taps[0] > 1 and math.prod(forward.taps[1:]) > 1
     is_plain = many and forward.strides[0] == forward.lhs_dilation[0] == 1
     return (not (is_plain and outputs <= 2 * features), *(True,) * (len(forward.taps) - 1))[
@@ -384,16 +468,18 @@ def _cut(forward: _Window, features: int, outputs: int) -> tuple[bool, ...]:
     ]
 
 
-def _others(cut: tuple[bool, ...]) -> tuple[bool, ...]:
+def _complement(cut: tuple[bool, ...]) -> tuple[bool, ...]:
+    """The other dimensions."""
     return tuple(not along for along in cut)
 
 
 def _axes(cut: tuple[bool, ...]) -> tuple[int, ...]:
+    """The axes of the dimensions that are True, after one axis that is not spatial."""
     return tuple(1 + i for i, along in enumerate(cut) if along)
 
 
-def _along(cut: tuple[bool, ...], window: _Window, sizes: Sequence[int]) -> _Window:
-    """The window along some dimensions, and a window of one tap along the others.
+def _window_along(cut: tuple[bool, ...], window: _Window, sizes: Sequence[int]) -> _Window:
+    """The window along some dimensions, and one of a single tap, which does nothing, along others.
 
     Args:
       cut: For each dimension, whether the window moves along it.
@@ -413,7 +499,12 @@ def _along(cut: tuple[bool, ...], window: _Window, sizes: Sequence[int]) -> _Win
 
 
 def _backward(forward: _Window, sizes: Sequence[int]) -> _Window:
-    """The window of the gradient with respect to an input of these sizes without dilation."""
+    """The window of the convolution that gives the gradient with respect to the input.
+
+    Args:
+      forward: The window of the forward convolution.
+      sizes: The spatial sizes of its input, without dilation.
+    """
     padding = []
     for i, (low, _) in enumerate(forward.padding):
         reach = (forward.taps[i] - 1) * forward.rhs_dilation[i]
@@ -427,16 +518,16 @@ def _backward(forward: _Window, sizes: Sequence[int]) -> _Window:
     )
 
 
-def _multiplied(
-    lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Any, dtype: Any
+def _depthwise(
+    lhs: jax.Array, rhs: jax.Array, *, window: _Window, precision: Precision, dtype: DType
 ) -> jax.Array:
-    """Each tap is a slice times a number: groups of one input and one output feature.
-
-    There is nothing to contract, so no matrix product is needed.
+    """A convolution of one input and one output feature: a sum of slices, each times a number.
 
     `out[n, p, 0] = sum_t lhs[n, strides p + rhs_dilation t, 0] rhs[t, 0, 0]`
+
+    There is nothing to contract, so no matrix product is needed.
     """
-    del precision
+    del precision  # of matrix products
     dtype = lhs.dtype if dtype is None else dtype
     weights = lax.convert_element_type(lax.reshape(rhs, (rhs.size,)), _wide(dtype))
     total = None
@@ -466,15 +557,18 @@ def _by_taps(lhs: jax.Array, window: _Window) -> Iterator[jax.Array]:
 
 
 def _positions(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """All positions in a box, the last coordinate changing fastest."""
     return itertools.product(*map(range, sizes))
 
 
 def _pad(array: jax.Array, config: Sequence[tuple[int, int, int]]) -> jax.Array:
-    zero = array.dtype.type(0)
-    return lax.pad(array, zero, [(0, 0, 0), *config, (0, 0, 0)]) if any(map(any, config)) else array
+    """Pads the spatial dimensions with zeros: low, high and between elements, for each."""
+    if not any(map(any, config)):
+        return array
+    return lax.pad(array, array.dtype.type(0), [(0, 0, 0), *config, (0, 0, 0)])
 
 
-def _wide(dtype: Any) -> Any:
+def _wide(dtype: DType) -> np.dtype:
     """The dtype for sums of many terms: at least 32 bits."""
     return (
         np.dtype(np.float32) if np.dtype(dtype).name in ("float16", "bfloat16") else np.dtype(dtype)

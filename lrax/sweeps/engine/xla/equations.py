@@ -9,6 +9,7 @@ def equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
     """The equations of a jaxpr and of all jaxprs inside it, loop bodies for instance."""
     for equation in jaxpr.eqns:
         yield equation
+        # A loop has its body as a parameter, a cond a tuple of branches.
         for value in equation.params.values():
             for item in value if isinstance(value, (tuple, list)) else (value,):
                 if isinstance(item, (Jaxpr, ClosedJaxpr)):

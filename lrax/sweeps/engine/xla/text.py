@@ -1,7 +1,8 @@
 """A text of a traced function that is the same in every process.
 
-JAX's own text gives names to shared inner programs. Which ones are shared depends on what the
-process traced before, so that text differs between processes.
+In JAX's own text, an inner program that is used twice is written once and has a name. Which ones
+JAX recognises as the same depends on what the process traced before, so its text differs between
+processes.
 """
 
 import re
@@ -11,7 +12,10 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-ADDRESS = re.compile(r"0x[0-9a-f]+")
+ADDRESS = re.compile(r"0x[0-9a-f]+")  # of an object in memory, in its `repr`
+
+Param = Any  # a parameter of an equation
+Atom = Any  # a variable or a literal
 
 
 def text_of(jaxpr: Jaxpr) -> str:
@@ -20,9 +24,11 @@ def text_of(jaxpr: Jaxpr) -> str:
 
 
 def _lines(jaxpr: Jaxpr) -> Iterator[str]:
-    numbers: dict[Any, int] = {}
+    """The lines of a jaxpr: its inputs, its equations, its outputs."""
+    # Variables are numbered in the order in which they appear; JAX's variables have no names.
+    numbers: dict[Atom, int] = {}
 
-    def name(atom: Any) -> str:
+    def name(atom: Atom) -> str:
         if isinstance(atom, Literal):
             return f"{np.asarray(atom.val).tolist()}:{atom.aval}"
         return f"v{numbers.setdefault(atom, len(numbers))}:{atom.aval}"
@@ -37,7 +43,8 @@ def _lines(jaxpr: Jaxpr) -> Iterator[str]:
     yield "out " + " ".join(map(name, jaxpr.outvars))
 
 
-def _parameter(key: str, value: Any) -> Iterator[str]:
+def _parameter(key: str, value: Param) -> Iterator[str]:
+    """The lines of a parameter of an equation."""
     if isinstance(value, ClosedJaxpr):
         value = value.jaxpr
     if isinstance(value, Jaxpr):
@@ -50,7 +57,8 @@ def _parameter(key: str, value: Any) -> Iterator[str]:
         for i, item in enumerate(value):
             yield from _parameter(f"{key}[{i}]", item)
     elif callable(value):
-        # For instance a derivative rule: it is not part of the computation.
+        # A derivative rule, for instance, which is no part of what is computed here. Its `repr` may
+        # differ between processes.
         yield f"{key} a function"
     else:
         yield f"{key} {ADDRESS.sub('', repr(value))}"
