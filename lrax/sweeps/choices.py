@@ -51,7 +51,8 @@ class Choices:
             return [digest(self.lanes(np.array(i))) for i in lanes]
         # A stack fills the places of the formulas that a lane does not have with other lanes'
         # numbers, which are no part of the lane.
-        kinds, index = self.stacked.hyperparams["schedules"], self.stacked.hyperparams["index"]
+        kinds = self.stacked.hyperparams["schedules"]
+        index = self.stacked.hyperparams["index"]
         own = [(int(kind), jax.tree.leaves(kinds[int(kind)])) for kind in np.asarray(index)]
         return [
             digest(str(kind), [np.asarray(leaf)[i] for leaf in leaves])
