@@ -97,13 +97,12 @@ def test_the_last_steps_are_within_the_law():
         np.testing.assert_allclose(rates, wanted, rtol=0, atol=1e-7)
 
 
-def test_high_powers_keep_their_digits():
-    for rate, steps in [(0.94, 1000), (0.5, 333), (1e-7, 1e5), (0.999, 1), (1.5, 777)]:
+def test_high_powers_are_within_the_law():
+    for rate, steps in [(0.94, 1000), (0.5, 333), (1e-7, 1e5), (0.999, 1), (1.5, 777), (1.01, 3)]:
         counts = np.floor(np.linspace(0, 75 / abs(np.log(rate)) * steps, 1000))
         wanted = rate ** (counts / steps)
-        np.testing.assert_allclose(
-            lrax.exponential(1.0, rate, steps)(counts), wanted, rtol=1e-6, atol=1e-30
-        )
+        found = lrax.exponential(1.0, rate, steps)(counts)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.max(wanted))
 
 
 @pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])

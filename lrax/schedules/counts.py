@@ -70,10 +70,14 @@ def divided(count: Number, steps: Number) -> tuple[Number, Number]:
 
     The first has no gradient.
     """
-    count, of = alike(count, steps)
+    count, steps = alike(count, steps)
+    pair = jnp.broadcast_arrays(count, jnp.asarray(steps, count.dtype))
+    if _is_count(count):
+        times = lax.div(*pair)
+        return real(times), count - times * steps
     # A remainder is exact. A floor of the quotient is not: 41 * (1 / 41) is not 1.
-    rest = lax.rem(*jnp.broadcast_arrays(count, jnp.asarray(of, count.dtype)))
-    return lax.stop_gradient(jnp.round(real(count - rest) / steps)), rest
+    rest = lax.rem(*pair)
+    return lax.stop_gradient(jnp.round((count - rest) / steps)), rest
 
 
 def real(x: Number) -> Number:

@@ -72,28 +72,27 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
     since = jnp.maximum(minus(count, begin), 0)
     if staircase:
         whole, _ = divided(since, steps)
-        value = init * _power(rate, jnp.minimum(whole, library(most).floor(most)), 0)
+        value = init * _growth(rate, jnp.minimum(whole, library(most).floor(most)), np.ones(()))
     else:
-        whole, rest = divided(jnp.minimum(real(since), steps * most), steps)
-        value = init * _power(rate, whole, rest / steps)
+        value = init * _growth(rate, jnp.minimum(real(since), steps * most), steps)
     if end is None:
         return value
     bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
     return jnp.where(rate == 1, value, bounded)
 
 
-def _power(rate, whole, part):
-    """`rate ** (whole + part)`.
-
-    As one power of float32, it breaks the law of 1e-6 of the peak in two ways, which are mended
-    here: the sum is rounded, which a growth by more than e^8 shows, and so is a known rate, which a
-    decay over thousands of periods shows.
-    """
-    value = rate**whole * rate**part
+def _growth(rate, since, steps):
+    """`rate ** (since / steps)`."""
+    if known(rate, steps) and rate <= 1:
+        return jnp.exp(since * (np.log(rate) / steps))
+    # The whole periods and the rest apart: in one power of float32 the exponent is rounded, and
+    # a growth by more than e^8 breaks the law of 1e-6 of the peak. So does a known rate, rounded.
+    whole, rest = divided(since, steps)
+    value = rate**whole * rate ** (rest / steps)
     if not known(rate):
         return value
     rounding = np.log(rate / rate.astype(_require.float_dtype()))
-    return value * jnp.exp((whole + part) * rounding)
+    return value * jnp.exp((whole + rest / steps) * rounding)
 
 
 def inverse_time(

@@ -158,6 +158,8 @@ def most_power(x: Any) -> Any:
 
 def whole_power(x: Any, n: Any) -> Any:
     """`x ** n` for `x >= 0` and whole `n >= 0`, held by `most_power`, without a gradient in `n`."""
+    if known(x) and np.all(x == 1):
+        return x  # a power would cost time in every program for nothing
     most = most_power(x)
     n = lax.stop_gradient(jnp.minimum(n, library(most).floor(most)))
     return jnp.where(n > 0, x, 1) ** n  # JAX's gradient of 0^0 is NaN
