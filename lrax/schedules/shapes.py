@@ -48,7 +48,7 @@ def between(
     exactly: `end - count`. Of a phase that begins at a fractional step, `done` is already rounded
     where `count` is large.
     """
-    if shape in CURVES:
+    if isinstance(shape, str) and shape in CURVES:
         return CURVES[shape](start, end, *progress(done, left, steps))
     p = _part_done(done, left, steps)
     way = SHAPES[shape](p, steps) if isinstance(shape, str) else shape(p)
