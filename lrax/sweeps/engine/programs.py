@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ...training.batches import FROM_HOST, source
 from ...training.monitors import Monitor, measured
 from ...training.optimizer import Optimizer
-from ...training.run import Keys, Lane, Run, TaskLike, bound, initial, split
+from ...training.run import Keys, Lane, Run, Step, TaskLike, bound, initial, split
 from ...training.signals import Signals
 from ...training.task import Task
 from ...training.train import when
@@ -35,6 +35,8 @@ Data = list[Any]  # arrays
 Leaf = Any  # a leaf of a task's functions: an array, or a function
 Key = tuple[Any, ...]  # hashable: a part of a key of the cache
 Index = Any  # an int32 scalar, traced
+Measure = Callable[[Step], dict[str, Any]]  # what monitors return for an update, or {}
+Carry = tuple[Tree, tuple[Tree, Tree]]  # lanes, and the records of losses and of monitors
 Structure = Any  # a `PyTreeDef`, which is a variable and no class to type checkers
 StaticPart = Any  # what a node of a pytree holds beside its children
 Spec = Any  # a pytree of `PartitionSpec`s
@@ -220,6 +222,9 @@ def _draw(problem: Problem, build: Build) -> Program:
 
 def _train(problem: Problem, build: Build) -> Program:
     """The program `train`."""
+    everything = lambda step: measured(problem.monitors, step)
+    nothing = lambda _: {}
+    sometimes = lambda step: when(step.index % problem.record_every == 0, lambda: everything(step))
 
     def train(
         data: Data,
@@ -230,46 +235,62 @@ def _train(problem: Problem, build: Build) -> Program:
         first: jax.Array,
         count: jax.Array,
     ) -> tuple[Tree, Tree, jax.Array]:
-        def member(hyperparams: Tree, lane: Lane, keys: Keys, row: Tree, index: Index) -> Tree:
-            run = _run_of(problem, build, data, hyperparams)
-            lane, step = run.step(lane, index, row, keys)
-            # The index is not batched, so this stays a branch: monitors cost nothing in between.
-            is_due = index % problem.record_every == 0
-            values = when(is_due, lambda: measured(problem.monitors, step))
-            return lane, ({"loss": step.loss, "aux": step.aux}, values)
+        every = problem.record_every
 
-        group = each(member, (0, 0, None, None, None))
-        all_groups = each(group, (0, 0, 0, None if build.streamed else 0, None))
+        def update(index: Index, lanes: Tree, measure: Measure) -> tuple[Tree, Tree]:
+            def member(hyperparams: Tree, lane: Lane, keys: Keys, row: Tree, index: Index) -> Tree:
+                run = _run_of(problem, build, data, hyperparams)
+                lane, step = run.step(lane, index, row, keys)
+                return lane, ({"loss": step.loss, "aux": step.aux}, measure(step))
 
-        def update(index: Index, lanes: Tree) -> tuple[Tree, Tree]:
+            group = each(member, (0, 0, None, None, None))
+            all_groups = each(group, (0, 0, 0, None if build.streamed else 0, None))
             row = jax.tree.map(lambda rows: rows[index % build.block], drawn)
             return all_groups(hyperparams, lanes, keys, row, index)
 
-        _, values = jax.eval_shape(update, first, lanes)
-        cadences = (
-            jax.tree.map(lambda _: problem.loss_every, values[0]),
-            jax.tree.map(lambda _: problem.record_every, values[1]),
+        def body(i: Index, carry: Carry, measure: Measure) -> Carry:
+            lanes, (losses, monitors) = carry
+            lanes, (loss, values) = update(first + i, lanes, measure)
+            record = lambda room, value: _recorded(room, value, problem.loss_every, first, i)
+            losses = jax.tree.map(record, losses, loss)
+            if values:
+                record = lambda room, value: _recorded(room, value, every, first, i)
+                monitors = jax.tree.map(record, monitors, values)
+            return lanes, (losses, monitors)
+
+        measured_body = functools.partial(body, measure=everything)
+        plain_body = functools.partial(body, measure=nothing)
+
+        def turn(at: tuple[Index, Carry]) -> tuple[Index, Carry]:
+            """The updates up to the next one that monitors look at, and that one."""
+            i, carry = at
+            due = i + -(first + i) % every
+            carry = lax.fori_loop(i, jnp.minimum(due, count), plain_body, carry)
+            unchanged = lambda carry: carry
+            carry = lax.cond(due < count, lambda c: measured_body(due, c), unchanged, carry)
+            return jnp.minimum(due + 1, count), carry
+
+        _, values = jax.eval_shape(
+            lambda index, lanes: update(index, lanes, everything), first, lanes
         )
-
-        def body(i: Index, carry: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
-            lanes, records = carry
-            lanes, values = update(first + i, lanes)
-            record = lambda room, value, every: _recorded(room, value, every, first, i)
-            return lanes, jax.tree.map(record, records, values, cadences)
-
-        if build.scanned:
-            # Room for the records of a whole block; calls of fewer updates leave zeros at its end.
-            length = lambda every: -(-build.block // every)
-            records = jax.tree.map(
-                lambda value, every: jnp.zeros((length(every), *value.shape), value.dtype),
-                values,
-                cadences,
-            )
-            # `count` is traced: calls of every length are one program.
-            lanes, records = lax.fori_loop(0, count, body, (lanes, records))
-        else:
-            lanes, values = update(first, lanes)
+        if not build.scanned:
+            lanes, values = update(first, lanes, sometimes)
             records = jax.tree.map(lambda value: value[None], values)
+        else:
+            # Room for the records of a whole block; calls of fewer updates leave zeros at its end.
+            room = lambda every: (
+                lambda value: jnp.zeros((-(-build.block // every), *value.shape), value.dtype)
+            )
+            losses = jax.tree.map(room(problem.loss_every), values[0])
+            carry = lanes, (losses, jax.tree.map(room(every), values[1]))
+            # `count` is traced: calls of every length are one program.
+            if every == 1 or not problem.monitors:
+                carry = lax.fori_loop(0, count, measured_body, carry)
+            else:
+                # A branch in every update would cost more than the monitors: XLA copies what a
+                # branch reads, gradients and parameters among it.
+                _, carry = lax.while_loop(lambda at: at[0] < count, turn, (jnp.int32(0), carry))
+            lanes, records = carry
         return lanes, records, each(each(_is_finite, (0,)), (0,))(lanes)
 
     return train
