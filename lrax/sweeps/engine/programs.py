@@ -266,9 +266,9 @@ def _train(problem: Problem, build: Build) -> Program:
             i, carry = at
             due = i + -(first + i) % every
             carry = lax.fori_loop(i, jnp.minimum(due, count), plain_body, carry)
-            unchanged = lambda carry: carry
-            carry = lax.cond(due < count, lambda c: measured_body(due, c), unchanged, carry)
-            return jnp.minimum(due + 1, count), carry
+            # A loop of one update or none: XLA trains in place in a loop, and copies in a branch.
+            end = jnp.minimum(due + 1, count)
+            return end, lax.fori_loop(due, end, measured_body, carry)
 
         _, values = jax.eval_shape(
             lambda index, lanes: update(index, lanes, everything), first, lanes
