@@ -16,7 +16,7 @@ from jax import numpy as jnp
 import lrax
 
 # Where the last digit counts, or what the compiler makes of a program.
-OPTIMISED = ("laws", "properties", "schedule", "compat", "compiling", "benchmarks")
+OPTIMISED = ("laws", "properties", "compiling", "benchmarks")
 MEMORY = 900 * 2**20  # bytes of a worker, from which on it forgets what it has compiled
 
 

@@ -229,6 +229,7 @@ def test_gradients_are_those_of_the_formula(case):
             np.testing.assert_allclose(result[i][(slice(None), *at)], wanted, **close)
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_trace_for_all_types_of_numbers_and_for_all_their_values():
     traces = []
 

@@ -82,6 +82,7 @@ def test_phases_meet_exactly():
     )
 
 
+@pytest.mark.usefixtures("as_for_users")
 def test_the_last_steps_are_within_the_law():
     left = np.arange(1, 100)
     for steps in [1e3, 1e5, 1e7, 2**24]:
@@ -97,6 +98,7 @@ def test_the_last_steps_are_within_the_law():
         np.testing.assert_allclose(rates, wanted, rtol=0, atol=1e-7)
 
 
+@pytest.mark.usefixtures("as_for_users")
 def test_high_powers_are_within_the_law():
     for rate, steps in [(0.94, 1000), (0.5, 333), (1e-7, 1e5), (0.999, 1), (1.5, 777), (1.01, 3)]:
         counts = np.floor(np.linspace(0, 75 / abs(np.log(rate)) * steps, 1000))
@@ -286,6 +288,7 @@ def phases(schedule, n):
     return tuple(map(schedule, (*counts, -along - 1, steps + 2**24 * along)))
 
 
+@pytest.mark.usefixtures("as_for_users")
 @pytest.mark.filterwarnings("ignore:`steps` is 0")  # one of the cases that are drawn
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
@@ -311,6 +314,7 @@ def test_bounded_monotone_and_held(peak, init, end, warmup, plateau, cooldown, s
         np.testing.assert_allclose(before, init if warmup else peak, rtol=1e-6, atol=1e-30)
 
 
+@pytest.mark.usefixtures("as_for_users")
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(fractions, fractions, st.integers(1, 2**24), st.floats(0.25, 4, width=32))
 def test_one_phase_is_bounded_monotone_and_held(start, end, steps, exponent):
@@ -457,6 +461,7 @@ def test_lines_from_and_to_a_known_zero(pieces):
         np.testing.assert_array_equal(lrax.one_cycle(0.0, 10, phases=phases).values(12), 0)
 
 
+@pytest.mark.usefixtures("as_for_users")
 def test_few_known_restarts_are_as_exact_as_many():
     first = 4194287
     for cycles in (8, 9):
