@@ -17,7 +17,6 @@ import lrax
 
 # Where the last digit counts, or what the compiler makes of a program.
 OPTIMISED = ("laws", "properties", "compiling", "benchmarks")
-MEMORY = 900 * 2**20  # bytes of a worker, from which on it forgets what it has compiled
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +51,22 @@ def as_for_users(optimised):
     compilation.quickly(not optimised)
 
 
-@pytest.fixture(autouse=True)
-def bounded_memory():
-    """Programs that earlier tests compiled are kept only while a worker is small."""
+@pytest.fixture(scope="module", autouse=True)
+def small_after_a_module():
     yield
-    if _resident() > MEMORY:
+    _forget_from(900 * 2**20)
+
+
+@pytest.fixture(autouse=True)
+def small_after_a_test():
+    """A table of many programs fills a worker alone; other modules keep theirs to their end."""
+    yield
+    _forget_from(1200 * 2**20)
+
+
+def _forget_from(most):
+    """Forgets what has been compiled, if this process has so many bytes in memory."""
+    if _resident() > most:
         jax.clear_caches()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):  # only glibc gives memory back

@@ -276,9 +276,9 @@ def test_a_sweep_is_the_training_by_hand(name):
     [*FULLS, "eqx plain", *(pytest.param(name, marks=pytest.mark.slow) for name in PLAINS[:2])],
 )
 def test_equal_calls_share_a_program(name):
-    swept(name)
+    swept.__wrapped__(name)  # its program may have been forgotten since another test called it
     before = len(TRACES)
-    lrax.sweep(TASKS[name](), adam, RATES, steps=STEPS, seeds=[1], objective="val_loss")
+    swept.__wrapped__(name)
     assert len(TRACES) == before
 
 
