@@ -584,6 +584,18 @@ def test_choices_merge_by_their_labels():
         result.merge(made(np.ones((6, 2)), hyperparams=result.hyperparams))
 
 
+def test_first_losses_tell_other_tasks_apart_where_all_points_start_alike():
+    common = dict(info={"rng": "common"})
+    result = made([[1.0, 1.1], [0.2, 0.3]], **common)
+    others = dict(hyperparams={"lr": np.array([0.3, 1.0])}, **common)
+    assert len((result | made([[0.4, 0.5], [0.6, 0.7]], **others)).status) == 4
+    with pytest.raises(ValueError, match="must be of the same task: with common random numbers"):
+        result.merge(made([[0.4, 0.5], [0.6, 0.7]], first=3.0, **others))
+    # The task's own hyperparameters change where its losses begin.
+    smoothed = np.array([[2.5, 2.5], [4.0, 4.0]])
+    assert len((result | made([[0.4, 0.5], [0.6, 0.7]], first=smoothed, **others)).status) == 4
+
+
 def test_best_prints_in_a_line_or_two():
     params = {"w": np.zeros((1000, 1000), np.float32), "b": np.zeros(1000, np.float32)}
     state = {"mean": np.zeros(1000)}
