@@ -1,6 +1,6 @@
 """`lrax.sweep`: trains every point of a grid with every seed, side by side."""
 
-# Annotations stay as they are written, so that `help` shows the names of the aliases.
+# Annotations stay text, so that `help` shows the names of the aliases, not what they stand for.
 from __future__ import annotations
 
 import contextlib
@@ -96,85 +96,92 @@ def sweep(
     `checkpoint`, a sweep that was ended or killed goes on where it was when the same call is made
     again, and ends with the same result to the last bit.
 
-    The same call gives the same bits on the same machine: nothing that is chosen by the clock
-    changes a number, unless `execution="tune"` asks for it. Another plan adds in another order. At
-    rates far above the best one training is chaotic, and two plans part there by rounding alone.
+    The same call gives the same bits on the same machine: no choice that depends on the clock
+    changes a number, except with `execution="tune"`. Another plan (see `execution`) adds numbers in
+    another order. At rates far above the best one training is chaotic, and rounding alone makes the
+    results of two plans differ there.
 
     Under `jax.distributed` every process makes the same call and trains its own part of the points.
     All get the whole result, and only the first one shows and writes anything.
 
     Args:
       task: What is trained: a `lrax.Task`, or a function of hyperparameters that returns one. Such
-        a function is called once with the first point's values, for the data and the shapes, and
-        then traced with each lane's, so that label smoothing, dropout or an initial scale are swept
-        without compiling anew.
+        a function is called once with the values of the first point, for the data and the shapes.
+        Then it is traced with the values of a lane as tracers, so that label smoothing, dropout or
+        an initial scale are swept without compiling anew.
       optimizer: Function from the grid's names to an `optax.GradientTransformation`: `optax.adam`
         with `{"learning_rate": rates}`, or `lambda lr, wd: optax.adamw(lrax.warmup_cosine(lr,
-        1000, 100), weight_decay=wd)`. The numbers are tracers in it.
-      grid: `{name: axis}`, of which the product is tried, or the values of one axis for the
-        optimizer's first parameter. An axis is numbers; a `Schedule` with an axis of lanes; or a
-        list of Schedules and functions of the count, or of pytrees of one structure. A name goes to
-        the optimizer, to the task's function, or to both, as they have a parameter of that name.
-      steps: Optimizer updates of each lane, at least 1; with `resume`, in all.
-      seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys. The seed `s`
-        trains what `lrax.train` trains with `jax.random.key(s)`.
+        1000, 100), weight_decay=wd)`. It gets the numbers as tracers.
+      grid: `{name: axis}`, where every combination of values is a point; or the values of one axis
+        for the optimizer's first parameter. An axis is one of: numbers; a `Schedule` with an axis
+        of lanes; a list of Schedules and functions of the count; a list of pytrees of one
+        structure. A value goes to the optimizer, to the task's function, or to both: to each that
+        has a parameter of that name.
+      steps: Optimizer updates of each lane, at least 1. With `resume`, they include the updates
+        that were made before.
+      seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys. A lane with
+        the seed `s` is trained as `lrax.train` trains with `jax.random.key(s)`.
       objective: What ranks the points: `"train_loss"`, the training loss over the last tenth of the
         updates, or a name that the task's `evaluate` returns.
-      mode: `"min"` or `"max"`, what the objective should be. None reads it from the objective's
-        name (loss, error: min; accuracy, return: max) and refuses to guess others.
-      select: Which evaluation ranks a lane: its `"last"`, its `"best"`, or `"tail"`, the mean of
-        the last tenth. The training loss is always the mean over the last tenth.
-      diverged: When a lane has diverged, beside losses and parameters that are not finite: a factor
-        that its loss rose by, a function of losses `[points, seeds, n]` to a mask `[points,
-        seeds]`, or None. `"auto"` is 4 for the training loss, and None for other objectives.
+      mode: `"min"` if a low objective is good, `"max"` if a high one is. None reads it from the
+        objective's name (loss, error: min; accuracy, return: max) and raises for other names.
+      select: Which evaluation ranks a lane: `"last"`, `"best"`, or `"tail"`, the mean of the last
+        tenth. If the training loss is the objective, it is always the mean over the last tenth.
+      diverged: Which lanes have diverged, besides those with losses or parameters that are not
+        finite: a factor, for lanes whose loss rose by it; a function of losses `[points, seeds, n]`
+        that returns a mask `[points, seeds]`; or None, for no others. `"auto"` is the factor 4 for
+        the training loss, and None for other objectives.
       monitors: Functions of a `Step` whose values are recorded, or `{name: function}`: see
         `lrax.monitors`.
       record_every: Updates between two calls of the monitors, at least 1.
-      loss_every: Updates between two recorded losses, at least 1: more for many long lanes.
-      signals: `{name: lrax.every(n, function)}`, measured on a cadence and handed to the
-        optimizer's `update` by name, for rules that follow them.
+      loss_every: Updates between two recorded losses, at least 1. Raise it to save memory when
+        many lanes are trained for long.
+      signals: `{name: lrax.every(n, function)}`: each is measured at every `n`-th update and passed
+        to the optimizer's `update` as the keyword argument `name`.
       params: Parameters that all lanes start from, or (params, state), with or without an axis of
         seeds in front: for fine-tuning. With parameters alone, the state of a stateful task (the
         statistics of batch norm) starts as `init` makes it.
-      keep: What is kept beside the curves: `"best"`, the best lane's parameters, model state and
-        optimizer state at the end; `"best_evaluation"`, those of its best evaluation, which
-        `select="best"` ranks by; `"state"`, the state of all lanes too, for `resume`.
-      resume: A result kept with `keep="state"` whose lanes go on to `steps` updates. Points, seeds
-        and the state's structure must be the same; the optimizer's schedule may be another.
-      eval_every: Evaluate all lanes every so many updates, and not only at the end. At least 1.
+      keep: What is kept besides the curves: `"best"`, the best lane's parameters, model state and
+        optimizer state at the end; `"best_evaluation"`, the same at its best evaluation, by which
+        `select="best"` ranks; `"state"`, as `"best"`, and also the state of all lanes, for
+        `resume`.
+      resume: A result of a sweep with `keep="state"`, whose lanes go on to `steps` updates. Points,
+        seeds and the state's structure must be the same; the optimizer's schedule may be another.
+      eval_every: Updates between two evaluations of all lanes, at least 1. None evaluates them at
+        the end only.
       rng: `"common"` shares each seed's initial parameters, batches and random numbers among all
         points; `"independent"` draws them anew for each.
-      stop: Which points are not trained to the end: `"diverged"`, those whose lanes have all
-        diverged; `lrax.Halving()`, `lrax.Median()` or a rule of your own (`Stopping`), also those
-        that it gives up; or None. Points that were stopped keep their curves, and rank behind those
-        that were trained to the end.
+      stop: Which points are not trained to the end: with `"diverged"`, the points whose lanes have
+        all diverged; with `lrax.Halving()`, `lrax.Median()` or a rule of your own (`Stopping`),
+        also the points that the rule drops; with None, no point is stopped. Stopped points keep
+        their curves, and rank behind the points that were trained to the end.
       execution: How the sweep is run: `"auto"`; `"vmap"`, all lanes in one call; `"loop"`, one lane
         to a call; a number of lanes to a call; `"steps"`, a call for each update; or `"tune"`,
-        which times several of these first and takes the fastest. `result.explain()` says what was
-        done, and why.
-      convolutions: `"products"` computes them as slices and matrix products, equal but for the
-        order of additions; `"xla"` leaves them to XLA; `"auto"` takes products on CPUs, where they
-        are several times faster.
+        which times several of these first and takes the fastest. `result.explain()` says which was
+        chosen, and why.
+      convolutions: `"products"` computes convolutions as slices and matrix products, which differ
+        only in the order of additions; `"xla"` leaves them to XLA; `"auto"` takes products on CPUs,
+        where they are several times faster.
       devices: Over which of this process's devices lanes are spread: None, all of them or
         `jax.config.jax_default_device`; a number of them; or a list.
       budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`,
-        `"2h"`; compiling is part of it.
+        `"2h"`. The time to compile counts.
       checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is
-        added to a path without a suffix. It is saved at intervals, at Ctrl-C and at the end, and
-        replaced whole or not at all. It holds arrays and JSON, so loading one runs no code; one of
-        another sweep is refused, with the difference. The same call with more `steps` goes on. So
-        does one with more points than the checkpoint has, in any order: new points are first
-        trained alone, up to the update that the others have reached. If the sweep ends before that,
-        new points are `"interrupted"` and rank behind the others, and the next call goes on with
-        them. A rule of `stop` judges new points from its next look on, beside those it has not
-        stopped. With `rng="independent"`, new points must come after the others. A new choice must
-        be of a formula that the sweep has. Fewer points are refused. A URL, such as
-        `gs://bucket/sweep`, or a path that ends in `.orbax` is a directory that Orbax keeps, with
-        the same promises. Batches from the host must come in the same order again: those already
-        used are read once more and passed over.
+        added to a path without a suffix. It is saved at intervals, at Ctrl-C and at the end. A save
+        replaces the whole file or nothing. The file holds arrays and JSON, so loading it runs no
+        code. A checkpoint of another sweep is an error, which tells the difference. The same call
+        with more `steps` goes on from the checkpoint. So does a call with more points, in any
+        order: new points are first trained alone, up to the update that the others have reached. If
+        the sweep ends before that, new points are `"interrupted"` and rank behind the others, and
+        the next call goes on with them. A rule of `stop` judges new points from its next look on,
+        together with the points that it has not stopped. With `rng="independent"`, new points must
+        come after the others. On an axis of schedules, a new one must have a formula that the sweep
+        already has. Fewer points than in the checkpoint are an error. A URL, such as
+        `gs://bucket/sweep`, or a path that ends in `.orbax` names a directory that Orbax writes,
+        with the same guarantees. Batches from the host must come in the same order again: batches
+        that were used before are read and skipped.
       checkpoint_every: Seconds between two saves, at least 0.
-      progress: Whether to show a progress bar. By default where a person watches: in a terminal or
-        a notebook.
+      progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
       on_event: Called between segments as `on_event(kind, facts)`, for loggers;
         `lrax.sweeps.events` has the kinds and their facts.
       dry_run: Whether to compile, train a few updates and return an `Estimate` of the sweep's time
@@ -232,7 +239,8 @@ def sweep(
     hosts.check("grid, seeds or other arguments", digest(repr(points.described()), bits, what))
     own = hosts.own(len(points))
     if checkpoint is not None and hosts.is_first:
-        # Before anything is compiled, and long before the configuration is known.
+        # An unwritable place is found before anything is compiled. A probe needs no configuration,
+        # which is only known after that.
         Checkpoint(checkpoint, every, {}).probe()
     notify = guarded(on_event if hosts.is_first else None)
     with tracers_explained():
@@ -266,7 +274,8 @@ def sweep(
                 " evaluated"
             )
         if dry_run:
-            # A union in the signature would burden every other call.
+            # The signature does not name `Estimate`: with a union, every other call would have to
+            # check the type of its result.
             return estimated(engine, steps)  # pyright: ignore[reportReturnType]
         settings = Settings(
             steps=steps,
@@ -287,6 +296,7 @@ def sweep(
                 "hyperparams": points.described(),
                 "seeds": [names, digest(bits)],
                 "eval_every": eval_every,
+                # "best" and "state" need the same states in a checkpoint.
                 "keep": "best_evaluation" if keep == "best_evaluation" else "the end",
                 "rng": rng,
                 "stop": repr(stop),
@@ -338,6 +348,7 @@ def sweep(
                 "resumed_at": 0 if state is None else int(state.facts["done"]),
             },
         )
+        # `Loop.metrics` evaluates the lanes at the end without an event.
         if result.metrics and not any(at == loop.done for at, _ in loop.evaluations):
             notify("evaluate", {"done": loop.done, "metrics": dict(result.metrics)})
         notify("end", {"result": result})
@@ -358,7 +369,10 @@ def _report(
     bar: Progress,
     notify: Notify,
 ) -> Callable[[Loop], growing.Report]:
-    """A function that tells the bar and the logger how far a loop is."""
+    """A function that makes, for a loop, the function that reports its segments.
+
+    A report goes to the progress bar and, as the event "segment", to `notify`.
+    """
 
     def report(loop: Loop, done: int, losses: np.ndarray) -> None:
         own = losses, loop.losses(done), loop.alive, loop.finite
@@ -383,7 +397,7 @@ def _result(
     keep: Keep,
     info: dict[str, Any],
 ) -> SweepResult:
-    """What the loop found, of all processes, with the best lane's state."""
+    """The result of all processes, with the best lane's state."""
     everywhere = lambda tree: hosts.gather(tree, len(points))
     metrics = everywhere(loop.metrics())
     (recorded, monitors), every = loop.trimmed(), loop.engine.problem.loss_every
@@ -402,6 +416,7 @@ def _result(
         loss_every=every,
         done=loop.done,
     )
+    # By its updates alone, a point that did not catch up looks as if a rule had stopped it.
     status[behind[:, None] & (status == "pruned")] = "interrupted"
     evaluated = [everywhere(values) for _, values in loop.evaluations]
     stacked = {n: np.stack([e[n] for e in evaluated], -1) for n in metrics} if evaluated else {}
@@ -426,13 +441,14 @@ def _result(
         mode=mode,
         select=select,
         info=info,
-        # A result has one number of updates to go on from. A checkpoint has one for each point.
+        # `resume` needs a state with one number of updates for all points. A checkpoint stores a
+        # number for each point, so only a checkpoint can go on with points that are behind.
         kept=loop.state() if keep == "state" and not behind.any() else None,
     )
     point, seed = result.best_lane
     if not alive[point] and not loop.settings.keep_best:
         return result  # its lanes are gone
-    each = len(loop.alive)
+    each = len(loop.alive)  # points of a process, the same number in all
     lane = hosts.given(loop.lane(point - hosts.index * each, seed), point // each)
     return dataclasses.replace(
         result, best_params=lane.params, best_state=lane.state, best_opt_state=lane.opt_state
@@ -440,7 +456,10 @@ def _result(
 
 
 def _contents(engine: Engine) -> dict[str, str]:
-    """What a sweep computes, and from which data, to tell its checkpoint from another sweep's."""
+    """Fingerprints of what a sweep computes, and of its data.
+
+    They tell a checkpoint of this sweep from one of another.
+    """
     return {
         "task and optimizer": digest(*engines.contents(engine.problem, engine.feed)),
         "data": digest(engine.feed.data),
@@ -452,7 +471,7 @@ def _contents(engine: Engine) -> dict[str, str]:
 def _state(
     loop: Loop, hosts: Hosts, saved: Checkpoint | None, points: Points, steps: int
 ) -> State | None:
-    """The state that a checkpoint holds, for these points, or None."""
+    """The state in a checkpoint, rearranged for these points, or None if there is none."""
     state = None if saved is None else hosts.of_first(lambda: saved.load(loop.expected))
     if state is None:
         return None
@@ -460,7 +479,7 @@ def _state(
 
 
 def _longer(state: State, steps: int, whose: str) -> State:
-    """A state to go on from, which may have been kept for fewer steps."""
+    """Requires that a state is of a sweep with at most `steps` steps, and returns it."""
     before = int(state.facts["steps"])
     if before > steps:
         raise ValueError(f"`steps` must be at least the {before} of {whose}, got {steps}")
@@ -468,7 +487,7 @@ def _longer(state: State, steps: int, whose: str) -> State:
 
 
 def _kept(before: SweepResult, points: Points, seeds: list[str], engine: Engine) -> State:
-    """The state that a result kept, if it belongs to these points and seeds."""
+    """The state that a result kept. It must belong to these points, seeds and programs."""
     if not isinstance(before, SweepResult):
         raise TypeError(f"`resume` must be a SweepResult, got {type(before).__name__}")
     if before.kept is None:
@@ -497,7 +516,11 @@ def _kept(before: SweepResult, points: Points, seeds: list[str], engine: Engine)
 
 
 def _followed(plan: planning.Plan, hosts: Hosts) -> planning.Plan:
-    """The first process's plan, which all resume with: another plan adds in another order."""
+    """The plan of the first process, which all processes take.
+
+    A checkpoint stores one plan, with which all processes resume, and another plan adds in another
+    order.
+    """
     if hosts.count == 1:
         return plan
     width, products, scanned = hosts.tell(plan.width, plan.products, plan.scanned)[0]
@@ -508,7 +531,10 @@ def _followed(plan: planning.Plan, hosts: Hosts) -> planning.Plan:
 
 
 def _future_rates(rule: Stopping, points: Points, steps: int) -> np.ndarray | None:
-    """The learning rates of every point, `[points, steps]`, where the rule says how they follow."""
+    """The learning rates of every point, `[points, steps]`, or None.
+
+    A stop rule may have a function `rates`, which gives the schedule of a point.
+    """
     rates = getattr(rule, "rates", None)
     if rates is None:
         return None
@@ -543,7 +569,7 @@ def outside_of_jit(name: str) -> None:
 
 @contextlib.contextmanager
 def tracers_explained() -> Iterator[None]:
-    """Adds to an error about tracers what a sweep has to do with them."""
+    """Adds a note to an error about tracers: why a sweep's numbers are tracers, and what to do."""
     try:
         yield
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:

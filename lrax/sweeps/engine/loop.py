@@ -1,9 +1,9 @@
 """A sweep under way: chunks of lanes trained segment by segment, the host in between.
 
-A segment is some updates of all lanes. Within one, a chunk is trained from its first update to its
-last before the next chunk begins, so a sweep of many chunks costs no more for each lane than one of
-few. Between segments the host looks at stop rules, evaluations, checkpoints, the clock and Ctrl-C.
-Where segments end changes no number.
+A segment is a number of updates that all lanes make. Within a segment, a thread trains one chunk
+through all these updates before it begins the next chunk, so a lane costs no more in a sweep of
+many chunks than in one of few. Between segments the host looks at stop rules, evaluations,
+checkpoints, the clock and Ctrl-C. The results do not depend on where segments end.
 """
 
 import concurrent.futures
@@ -24,21 +24,23 @@ from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
 
-# Seconds between two looks at the progress, and between Ctrl-C and its answer. With many chunks it
-# is longer, up to this multiple, so that a chunk is trained for some time in each segment.
+# Seconds of a segment: the time between two progress reports, and until Ctrl-C is answered. With
+# many chunks a segment is longer, up to `LONGEST` times, so that each chunk is trained for some
+# time in it.
 SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
-CALLS = 5  # chunks of a thread in a segment of this length
-# Diverged points leave at every eighth of a run whose eighths are at least this many updates.
+CALLS = 5  # a segment is longer if a thread has more chunks than this
+# Diverged points are stopped after every eighth of a run, if an eighth is at least `LOOK_STEPS`
+# updates.
 LOOKS, LOOK_STEPS = 8, 32
-# Seconds to wait for batches from the host before looking at the clock again, and in all for the
-# first ones after the sweep was asked to end.
+# Seconds to wait for batches from the host before looking at the clock again. The second number is
+# for the first batches: the whole wait, once the sweep is asked to end.
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
 
 
 class Place(Protocol):
-    """Where a state is saved: a `Checkpoint`, or what hands its states on to one."""
+    """Where a state is saved: a `Checkpoint`, or an object that passes states on to one."""
 
     path: str
 
@@ -53,20 +55,21 @@ class Place(Protocol):
 
 
 class Chunk:
-    """A chunk of lanes under way."""
+    """The lanes of a chunk in training, with their hyperparameters and keys."""
 
     def __init__(self, hyperparams: Tree, lanes: Tree, keys: Tree):
         self.hyperparams, self.lanes, self.keys = hyperparams, lanes, keys
-        self.task: concurrent.futures.Future[Any] | None = None  # the last one
+        self.task: concurrent.futures.Future[Any] | None = None  # its latest call
 
 
 class Segment(NamedTuple):
-    """Updates that were asked for, whose results may be under way."""
+    """Updates that the threads were told to make. The results may not be there yet."""
 
     first: int
     steps: int
     layout: Layout
-    results: list[concurrent.futures.Future[Any]]  # of each chunk: records by call, and `finite`
+    # Of each chunk: the records of every call, and whether its lanes are finite.
+    results: list[concurrent.futures.Future[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +78,13 @@ class Settings:
 
     Attributes:
       steps: Updates of each lane.
-      until: After how many updates the loop ends: `steps`, or before.
+      until: After how many updates the loop ends: `steps` or fewer.
       times: After which updates all lanes are evaluated.
-      finally_too: Whether they are also evaluated at the end.
+      finally_too: Whether all lanes are also evaluated when the loop ends.
       rule: The stop rule, or None.
-      drop: Whether points whose lanes have all diverged are stopped.
+      drop: Whether a point is stopped once all its lanes have diverged.
       objective: Name of the objective.
-      sign: 1 if it is minimised, -1 if it is maximised.
+      sign: 1 if the objective is minimised, -1 if it is maximised.
       rates: `[points, steps]`, the learning rates that a stop rule may look at, or None.
       keep_best: Whether each lane keeps the state of its best evaluation.
     """
@@ -99,20 +102,27 @@ class Settings:
 
 
 class Loop:
-    """The state of a sweep, and what moves it on.
+    """The state of a sweep, and the methods that train it further.
+
+    The arrays hold the points of this process, not those of other processes.
 
     Attributes:
-      engine: How it is run now.
+      engine: The compiled programs and the plan by which they are run.
       done: Updates made.
       alive: `[points]`, whether a point is still trained.
-      stopped_at: `[points]`, after how many updates it was stopped, or how many there are.
+      stopped_at: `[points]`, after how many updates a point was stopped; the number of steps for a
+        point that was not stopped.
       behind: `[points]`, whether a point has fewer updates than `done`, because the sweep was ended
-        while it caught up with the others. It must not be trained in this loop.
-      finite: `[points, seeds]`, whether a lane's parameters are, or were when it was stopped.
-      records: What was recorded, a tree of `[points, seeds, records]`: losses and aux, then the
-        monitors.
-      evaluations: After how many updates lanes were evaluated, and `{name: [points, seeds]}`.
-      failure: What ended the sweep early, or None: an error of the source of batches, for instance.
+        while the point caught up with the others. A point that is behind must not be trained in
+        this loop.
+      finite: `[points, seeds]`, whether a lane's parameters are finite; for a stopped point,
+        whether they were when it was stopped.
+      records: The recorded values, a tree with leaves `[points, seeds, records]`: first the losses
+        and aux, then the monitors.
+      evaluations: One pair for each evaluation: after how many updates it was made, and its metrics
+        `{name: [points, seeds]}`.
+      failure: The error that ended the sweep early, for instance one of the source of batches, or
+        None.
     """
 
     def __init__(
@@ -127,6 +137,7 @@ class Loop:
         long = settings.drop and steps >= LOOKS * LOOK_STEPS
         looks: set[int] = {*(eighths if long else []), *self._asked}
         self._looks: list[int] = sorted(looks)
+        # `_points` is the number of points of the sweep, `own` that of this process.
         own, seeds = len(engine.feed.points), engine.feed.seeds
         self.done = 0
         self.alive = np.ones(own, bool)
@@ -136,7 +147,7 @@ class Loop:
         self.records = self._blank_records()
         self.evaluations: list[tuple[int, dict[str, np.ndarray]]] = []
         self.failure: Exception | None = None
-        self._best: list[np.ndarray] | None = None  # leaves of the lanes at their best evaluation
+        self._best: list[np.ndarray] | None = None  # lanes at their best evaluation, as leaves
         self._best_value = np.full((own, seeds), np.inf)
         self._layout: Layout = engine.arrange(np.flatnonzero(self.alive))
         self._chunks: list[Chunk] = []
@@ -144,7 +155,7 @@ class Loop:
         self._pace: float | None = None  # seconds of an update of all lanes
 
     def again(self, **settings: Any) -> "Loop":
-        """A loop of the same sweep before its first update, with some other settings."""
+        """A new loop of the same sweep, before its first update, with some settings changed."""
         changed = dataclasses.replace(self.settings, **settings)
         return Loop(self.engine, changed, self._hosts, self._whole, self._notify)
 
@@ -154,14 +165,15 @@ class Loop:
         return self.records[0]["loss"][..., : -(-done // every)]
 
     def expected(self, facts: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Shapes and types of the arrays of a saved state with these facts.
+        """Shapes and types that the arrays of a saved state must have, given its facts.
 
         Raises:
-          ValueError: if the facts are those of no sweep like this one.
+          ValueError: if the facts cannot belong to this sweep.
         """
         seeds = self.engine.feed.seeds
         lanes = jax.tree.leaves(self.engine.lanes)
         records = [leaf for part in self.records for leaf in jax.tree.leaves(part)]
+        # For each leaf of `records`, the number of updates from one record to the next.
         every = [
             n
             for part, n in zip(self.records, self._cadences, strict=True)
@@ -195,7 +207,7 @@ class Loop:
         return found
 
     def restore(self, state: State) -> None:
-        """Takes up a saved state. Lanes are placed by `advance`."""
+        """Makes a saved state that of this loop. `advance` then places its lanes."""
         self._saved = state
         arrays, facts = state.arrays, state.facts
         own = self._hosts.own(self._points)
@@ -204,7 +216,8 @@ class Loop:
         self.finite = arrays["finite"][own]
         before = int(facts["steps"])
         stopped_at = arrays["stopped_at"][own]
-        # With more steps than before, what came to the end goes on.
+        # A point that was not stopped has the number of steps here. This sweep may have more steps
+        # than the one that was saved, and the point then goes on to the new end.
         stopped_at = np.where(stopped_at == before, self.settings.steps, stopped_at)
         self.behind = self.alive & (arrays["at"][own] < self.done)
         self.stopped_at = np.where(self.behind, arrays["at"][own], stopped_at)
@@ -225,7 +238,9 @@ class Loop:
         report: Callable[[int, np.ndarray], None],
         checkpoint: Place | None,
     ) -> None:
-        """Trains all lanes to the end, or until `halt()` between two segments, but at least one.
+        """Trains all lanes to the end, or until `halt()` is true between two segments.
+
+        At least one segment is trained.
 
         Args:
           halt: Whether to stop.
@@ -240,24 +255,28 @@ class Loop:
             length, since = 1.0, time.perf_counter()
             while self.done < until and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
-                # One that is to stop stops all; the first one's clock says when to save; the
-                # slowest says how far to go.
+                # If one process halts, all do. The clock of the first process says when to save.
+                # The process that wants the fewest updates sets the length of the segment.
                 words = self._hosts.tell(self.done > begun and halt(), due, length)
                 if words[:, 0].any():
                     break
                 due, length = bool(words[0, 1]), words[:, 2].min()
                 if not self._await_batches(halt, first=self.done == begun):
                     break
+                # Begun before the results of the last one are read, so that training does not wait
+                # for the host.
                 segment = self._train(self._count(int(length)), pool)
                 if pending is not None:
                     self._read(pending, report)  # while the next one is under way
                     length, since = self._length(pending.steps, length, since)
                 pending = segment
                 evaluating = self.done in self.settings.times and self.done < until
+                # All of these need the results of every update up to now.
                 if evaluating or due or self.done in self._looks:
                     self._read(pending, report)
                     pending = None
                     length, since = self._length(segment.steps, length, since)
+                # A stop rule that judges by an evaluated objective gets a new evaluation.
                 if evaluating or (self.done in self._asked and self._is_evaluated):
                     self._evaluate()
                 if self.done in self._looks:
@@ -268,18 +287,19 @@ class Loop:
             if pending is not None:
                 self._read(pending, report)
             if self.done < until and not self._anyone():
-                self.done = until  # every point has diverged: records stay NaN
+                self.done = until  # every point was stopped: the remaining records stay NaN
             if self.done in self.settings.times:
                 self._evaluate()
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
             if self.settings.finally_too:
-                # The last evaluation is one of them. It is made after the save: a sweep that goes
-                # on from there has the evaluations of one that was never interrupted.
+                # The evaluation at the end belongs to the evaluations too. It is made after the
+                # save: a sweep that goes on from the saved state must have the same evaluations as
+                # one that was never interrupted.
                 self._evaluate()
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """What `evaluate` gives now; for points that were stopped, what it gave then."""
+        """The metrics after the last update; of a stopped point, those when it was stopped."""
         if self.evaluations and self.evaluations[-1][0] == self.done:
             now = {name: values.copy() for name, values in self.evaluations[-1][1].items()}
         else:
@@ -292,9 +312,11 @@ class Loop:
         return now
 
     def lane(self, point: int, seed: int) -> Tree:
-        """The lane of a point of this process on the host; a lane of zeros for another point.
+        """A lane on the host: the one of its best evaluation if that is kept, else the last one.
 
-        A point that was stopped has a lane only where its best evaluation is kept.
+        It is a lane of zeros if another process has the point, so that all processes have arrays of
+        the same shapes to exchange. It is also zeros if the point was stopped and its best
+        evaluation is not kept.
         """
         if not 0 <= point < len(self.alive):
             return self.engine.blank()
@@ -307,18 +329,21 @@ class Loop:
         return self.engine.member(self._chunks[chunk].lanes, group, member)
 
     def state(self) -> State:
-        """All of it on the host, from all processes: what a checkpoint holds."""
+        """The whole state of all processes, on the host: the content of a checkpoint."""
         whole = lambda tree: self._hosts.gather(tree, self._points)
+        # Points are placed if their lanes are in the chunks. Stopped points may have left them.
         placed = np.isin(np.arange(len(self.alive)), self._layout.points)
         everywhere = whole(placed)
         leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
         if self._hosts.count > 1:
-            # Processes must send equally much, so they send the places of stopped points too.
+            # All processes must send arrays of the same shapes. So each sends zeros for its points
+            # without lanes, and all processes drop them again.
             leaves = [whole(_expanded(leaf, placed))[everywhere] for leaf in leaves]
         arrays: dict[str, np.ndarray] = {
             "alive": whole(self.alive),
             "placed": everywhere,
             "at": whole(np.full(len(self.alive), self.done)),
+            # One for each point, because each process may have chunks of another shape.
             "shape": whole(np.tile(self._layout.shape, (len(self.alive), 1))),
             "stopped_at": whole(self.stopped_at),
             "finite": whole(self.finite),
@@ -352,6 +377,7 @@ class Loop:
 
     @property
     def _is_evaluated(self) -> bool:
+        # Whether the objective is a metric of the task's `evaluate`.
         return self.settings.objective != "train_loss"
 
     def _begin(self) -> None:
@@ -361,7 +387,8 @@ class Loop:
             points = np.flatnonzero(self.alive)
             self.engine = narrowed(self.engine, len(points))
             self._layout = self.engine.arrange(points)
-            # On this thread: JAX's settings, such as x64, may be set for it alone.
+            # On this thread, not on those of the pool: JAX's settings, such as x64, may be set for
+            # this thread alone.
             chunks = range(len(self._layout.chunks))
             self._chunks = [Chunk(*self.engine.begin(self._layout, i)) for i in chunks]
             return
@@ -370,11 +397,12 @@ class Loop:
         placed = np.flatnonzero(arrays["placed"][own])
         of = arrays["shape"][own[0]]
         if of.all():
-            # Every lane in the place that it had: elsewhere its sums might be rounded otherwise.
+            # Every lane goes back to its place: in another place its sums may be rounded in another
+            # way. A shape of zeros marks a state whose lanes have no such places: see `growing`.
             self.engine = reshaped(self.engine, tuple(of.tolist()))
         else:
             self.engine = narrowed(self.engine, len(placed))
-        # The file has the lanes of all placed points, whichever process trains them.
+        # The state has the lanes of the placed points of all processes.
         rows = np.searchsorted(np.flatnonzero(arrays["placed"]), own[placed])
         leaves = [arrays[f"lanes/{i}"][rows] for i in range(self._saved.facts["lanes"])]
         if "best_value" in arrays:
@@ -394,31 +422,36 @@ class Loop:
     def _await_batches(self, halt: Callable[[], bool], *, first: bool) -> bool:
         """Waits for batches from the host; returns whether to go on.
 
-        A sweep trains for one segment whatever its budget, so the first batches are awaited longer.
+        A sweep trains at least one segment, even if its budget is used up. So it waits longer for
+        the first batches than for later ones.
         """
         waited = 0.0
         try:
             while not self.engine.feed.is_ready(self.done, WAIT):
                 waited += WAIT
-                alone = self._hosts.count == 1  # others would wait for this process
+                # With several processes, the others would wait for one that gives up here.
+                alone = self._hosts.count == 1
                 if alone and halt() and (not first or waited > FIRST_WAIT):
                     if self.done == 0:
                         raise TimeoutError("no batch came from the host before the sweep ended")
                     return False
         except Exception as error:
+            # With several processes the error ends all of them at once: see `together`.
             if self._hosts.count > 1 or self.done == 0:
                 raise
-            self.failure = error  # raised by the sweep, once what was trained is saved
+            self.failure = error  # the sweep raises it after the state is saved
             return False
         return True
 
     def _train(self, count: int, pool: concurrent.futures.ThreadPoolExecutor) -> Segment:
-        """Asks for the next updates of all chunks."""
+        """Gives the next updates of all chunks to the threads, and does not wait for them."""
         first, layout = self.done, self._layout
 
         def train(i: int, before: concurrent.futures.Future[Any] | None) -> Any:
             if before is not None:
-                before.result()  # it is ahead in the same queue, so it is running or done
+                # The chunk's call in the segment before. It was queued before this one, so a thread
+                # runs it or has run it, and this wait ends.
+                before.result()
             return self._chunk_trained(layout, i, first, count)
 
         results = []
@@ -429,7 +462,11 @@ class Loop:
         return Segment(first, count, layout, results)
 
     def _chunk_trained(self, layout: Layout, i: int, first: int, count: int) -> Any:
-        """Trains one chunk, block by block; its records by call, and whether it is finite."""
+        """Trains one chunk, block by block.
+
+        Returns:
+          The records of each call as `(first, steps, records)`, and the lanes that are finite.
+        """
         chunk, feed = self._chunks[i], self.engine.feed
         found, finite, end = [], None, first + count
         while first < end:
@@ -437,16 +474,17 @@ class Loop:
             steps = min(end, (block + 1) * feed.block) - first
             rows = feed.rows(self.engine.programs.draw, layout, i, chunk.keys, block)
             chunk.lanes, records, finite = self.engine.train(chunk, rows, first, steps)
-            # Fetched while the next call is under way, on devices that work by themselves.
+            # Not fetched yet: on a device that works asynchronously, it would delay the next call.
             found.append((first, steps, records))
             first += steps
         return jax.device_get(found), np.asarray(finite)
 
     def _read(self, segment: Segment, report: Callable[[int, np.ndarray], None]) -> None:
-        """Puts a segment's results where they belong, and reports its losses."""
+        """Waits for a segment's results, writes them into the records, and reports its losses."""
         for chunk, result in zip(segment.layout.chunks, segment.results, strict=True):
             calls, finite = result.result()
-            # What was stopped may be trained on in a chunk where that costs nothing.
+            # A stopped point may stay in a chunk that is trained anyway. Its records are dropped,
+            # and so are those of copies that fill up a chunk.
             kept = chunk.own & self.alive[chunk.points]
             points, seeds = chunk.points[kept], chunk.seeds[kept]
             for first, steps, records in calls:
@@ -462,10 +500,11 @@ class Loop:
 
     @property
     def _cadences(self) -> tuple[int, int]:
+        # Updates from one record to the next: of losses and aux, and of the monitors.
         return self.engine.problem.loss_every, self.engine.problem.record_every
 
     def _blank_records(self) -> Tree:
-        """Room for all records, NaN where nothing is recorded."""
+        """Arrays for the records of all updates, filled with NaN."""
         own, seeds = len(self.engine.feed.points), self.engine.feed.seeds
         room = []
         shapes = self.engine.programs.train.results[1]
@@ -487,23 +526,30 @@ class Loop:
         return bool(self._hosts.gather(self.alive, self._points).any())
 
     def _count(self, length: int) -> int:
-        """Updates of the next segment, which ends where the host has something to do."""
+        """Updates of the next segment: `length`, or fewer if the host has work to do before."""
         done, settings = self.done, self.settings
         ends = [settings.until]
         ends += [at for at in settings.times if at > done][:1]
         ends += [look for look in self._looks if look > done][:1]
-        if self.engine.feed.streamed:  # all chunks use a block of batches before the next one comes
+        if self.engine.feed.streamed:  # all chunks must use a block before the next one is loaded
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
         return max(min(done + length, *ends) - done, 1)
 
     def _length(self, count: int, length: float, since: float) -> tuple[float, float]:
-        """Updates of the next segment by the clock, and from when on to time it."""
+        """Updates that the next segment should have by the clock, and the time now.
+
+        Args:
+          count: Updates of the segment that was just read.
+          length: Updates that a segment should have, as computed last.
+          since: When that segment began to be timed.
+        """
         now = time.perf_counter()
-        if not self._layout.chunks:  # other processes train, and say how far to go
+        if not self._layout.chunks:  # this process has no points left: the others set the length
             return np.inf, now
         chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
         seconds = SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST)
-        # Grow slowly: the first segments also pay for what happens once.
+        # By a factor of 8 at most, because the time of the first segments includes work that is
+        # done only once.
         wanted = count * seconds / max(now - since, 1e-9)
         return float(np.clip(wanted, 1, 8 * max(count, length / 8))), now
 
@@ -531,7 +577,7 @@ class Loop:
         return found
 
     def _evaluate(self) -> None:
-        """Evaluates all lanes, once after the same update."""
+        """Evaluates all lanes and keeps the result, unless that was done after this update."""
         if not self.engine.metrics:
             return
         if self.evaluations and self.evaluations[-1][0] == self.done:
@@ -547,7 +593,7 @@ class Loop:
         if not self.settings.keep_best or not self._chunks:
             return
         values = self.settings.sign * metrics[self.settings.objective].astype(np.float64)
-        better = values < self._best_value
+        better = values < self._best_value  # False where the value is NaN
         leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
         placed = self._layout.points
         if self._best is None:
@@ -561,14 +607,14 @@ class Loop:
         self._best_value = np.where(better, values, self._best_value)
 
     def _look(self) -> None:
-        """Stops the points whose lanes have all diverged, and those that the rule gives up."""
+        """Stops the points whose lanes have all diverged, and the points that the rule drops."""
         lost = ~np.isfinite(self.losses(self.done)).all(axis=-1) | ~self.finite
         leaving = self.alive & np.all(lost, axis=1) & self.settings.drop
         if self.done in self._asked:
             leaving |= self._given_up(leaving)
         stopped, alive = self._hosts.gather((leaving, self.alive & ~leaving), self._points)
         if stopped.any():
-            self._evaluate()  # once more, while the lanes are there
+            self._evaluate()  # before the lanes of the stopped points are given up
         self.stopped_at[leaving] = self.done
         self.alive &= ~leaving
         if stopped.any():
@@ -579,11 +625,12 @@ class Loop:
             self._compact()
 
     def _compact(self) -> None:
-        """Moves the lanes that go on to fewer or smaller chunks."""
+        """Moves the lanes of the remaining points to fewer or smaller chunks, if they can."""
         before, points = self._layout, np.flatnonzero(self.alive)
         self.engine, layout = compacted(self.engine, before, points)
         if layout is before:
             return
+        # If all new chunks are there already, the others are dropped and no lane moves.
         same = layout.among(before)
         if same is not None:
             self._layout, self._chunks = layout, [self._chunks[i] for i in same]
@@ -595,7 +642,7 @@ class Loop:
         self._place(layout, leaves, layout.points)
 
     def _given_up(self, lost: np.ndarray) -> np.ndarray:
-        """The points of this process that the rule gives up."""
+        """The points of this process that the rule drops, beside those that are lost anyway."""
         rule, settings = self.settings.rule, self.settings
         assert rule is not None
         losses = objective = self.losses(self.done)
@@ -629,7 +676,7 @@ class Loop:
         return self.alive & ~lost & ~kept[self._hosts.own(self._points)]
 
     def _save(self, checkpoint: Place) -> None:
-        """Saves the state. That it cannot be written is a warning: training goes on."""
+        """Saves the state. If that fails there is a warning, and training goes on."""
         checkpoint.try_save(self.state(), write=self._hosts.is_first)
         self._notify("checkpoint", {"done": self.done, "path": str(checkpoint.path)})
 
@@ -644,7 +691,18 @@ def _write(
     steps: int,
     every: int,
 ) -> None:
-    """Puts the records of a call, `[records, groups, members]`, into `[points, seeds, records]`."""
+    """Writes the records of a call, `[records, groups, members]`, into the arrays of all records.
+
+    Args:
+      room: Arrays `[points, seeds, records]`.
+      records: The records of the call; it may have room for more than were made.
+      points: The point of each lane that is kept.
+      seeds: The seed of each lane that is kept.
+      kept: `[groups, members]`, the lanes that are kept.
+      first: The index of the call's first update.
+      steps: Updates of the call.
+      every: Updates from one record to the next.
+    """
     begin, end = -(-first // every), -(-(first + steps) // every)
 
     def one(whole: np.ndarray, part: np.ndarray) -> None:
@@ -654,6 +712,7 @@ def _write(
 
 
 def _expanded(leaf: np.ndarray, own: np.ndarray) -> np.ndarray:
+    # The rows of `leaf` at the points of a mask, and zeros elsewhere.
     whole = np.zeros((len(own), *leaf.shape[1:]), leaf.dtype)
     whole[own] = leaf
     return whole
