@@ -1,9 +1,10 @@
 """A sweep that goes on with more points than its checkpoint has.
 
 The new points are trained by a loop of their own until they have as many updates as the others.
-Then their state is joined to that of the others, and all go on together. If the sweep is ended
-before that, the checkpoint holds points with different numbers of updates, `at`, and the next call
-trains those with the fewest first. Batches from the host are therefore read once, in their order.
+Then their state is joined to that of the others, and all points go on together. If the sweep is
+ended before that, the checkpoint holds points with different numbers of updates, the array `at`.
+The next call first trains the points with the fewest updates. So updates are made in ascending
+order, and batches from the host are read once, in their order.
 """
 
 from collections.abc import Callable
@@ -17,17 +18,18 @@ from .storage.checkpoint import State
 
 Described = dict[str, Any]  # points as JSON, `{name: [points]}`: see `choices.Points.described`
 Mask = np.ndarray  # [points], bool
-Report = Callable[[int, np.ndarray], None]  # of a loop: updates done, and losses since the last
+# A loop calls it with the updates done and the losses since the last call.
+Report = Callable[[int, np.ndarray], None]
 
-SHOWN = 3  # points that an error names
+SHOWN = 3  # an error names at most this many points
 
 
 def difference(old: Any, new: Described, *, ordered: bool) -> str | None:
-    """Why a sweep of the points `old` cannot go on with the points `new`; None if it can.
+    """Why a sweep of the points `old` cannot go on with the points `new`, or None if it can.
 
     Args:
       old: The points of a checkpoint.
-      new: The points of this sweep, which must have all of them.
+      new: The points of this sweep, which must include all points of `old`.
       ordered: Whether the points of `old` must come first and in their order.
     """
     if not _is_table(old) or sorted(old) != sorted(new):
@@ -48,12 +50,12 @@ def difference(old: Any, new: Described, *, ordered: bool) -> str | None:
 
 
 def placed(state: State, new: Described) -> State:
-    """The state of a checkpoint with a place for every point of this sweep.
+    """The state of a checkpoint, with its arrays rearranged for the points of this sweep.
 
     Args:
-      state: A state whose facts have the configuration that it was saved with.
-      new: The points of this sweep: those of the checkpoint, which may have other places, and
-        others, which have no updates yet.
+      state: The state of the checkpoint. Its facts include the configuration of the sweep.
+      new: The points of this sweep: the points of the checkpoint, perhaps in another order, and new
+        points, which have no updates yet.
     """
     old, known = state.facts["configuration"]["hyperparams"], int(state.facts["points"])
     where = np.array(_places(old, new))
@@ -63,12 +65,13 @@ def placed(state: State, new: Described) -> State:
         raise ValueError("`checkpoint` must hold a whole sweep, got facts and arrays that differ")
     if count == known and np.array_equal(where, np.arange(count)):
         return state
+    # The entries of a new point, where `_missing` is not right.
     blank = {"alive": True, "finite": True, "best_value": np.inf}
     blank["stopped_at"] = state.facts["steps"]
     arrays: dict[str, np.ndarray] = {}
     for name, array in state.arrays.items():
         group = name.partition("/")[0]
-        if group == "lanes":  # of the points that have one, in the order of the points
+        if group == "lanes":  # only placed points have lanes; sort them by their new indices
             arrays[name] = array[np.argsort(where[state.arrays["placed"]])]
             continue
         missing = blank.get(name, _missing(name, array.dtype))
@@ -79,7 +82,7 @@ def placed(state: State, new: Described) -> State:
 
 
 def least(state: State) -> int:
-    """Updates of the points that have the fewest."""
+    """The smallest number of updates that a point has."""
     return int(state.arrays["at"].min())
 
 
@@ -90,28 +93,34 @@ def advance(
     report: Callable[[Loop], Report],
     checkpoint: Place | None,
 ) -> Loop:
-    """Trains a sweep from its beginning or from a state, first the points that have fewer updates.
+    """Trains a sweep from its beginning or from a state.
+
+    Points that have fewer updates than the others are trained first.
 
     Args:
       loop: The sweep before its first update.
-      state: Where it goes on, or None.
+      state: The state from which the sweep goes on, or None.
       halt: Whether to stop.
-      report: What each loop reports to.
+      report: A function that returns the report of a loop.
       checkpoint: Where the state is saved, or None.
 
     Returns:
       The loop at its end. Points that did not catch up are `behind` in it.
     """
     while state is not None and least(state) < state.facts["done"]:
+        # The points with the fewest updates are trained until they have as many as those with the
+        # next higher number.
         levels = np.unique(state.arrays["at"])
         behind, until = state.arrays["at"] == levels[0], int(levels[1])
-        times = tuple(state.facts["evaluated_at"])
+        times = tuple(state.facts["evaluated_at"])  # the other points were evaluated then
         part = loop.again(until=until, times=times, finally_too=False, rule=None)
         part.restore(_only(state, behind))
         part.advance(halt, report(part), checkpoint and _Joining(checkpoint, state, behind))
         state = _joined(state, part.state(), behind)
         if part.done < until:
-            # What there is becomes the result, in a loop that trains nothing.
+            # The sweep was ended before these points had caught up. A loop that ends where the
+            # other points are trains nothing, and makes the result of what was done. `part` has
+            # saved the state already.
             done = int(state.facts["done"])
             loop = loop.again(until=done, times=(), finally_too=False)
             loop.failure, checkpoint = part.failure, None
@@ -123,7 +132,7 @@ def advance(
 
 
 class _Joining:
-    """Saves the state of some points together with that of the others."""
+    """Saves the state of the points that catch up, joined to the state of the other points."""
 
     def __init__(self, checkpoint: Place, state: State, points: Mask):
         self.path = checkpoint.path
@@ -135,18 +144,18 @@ class _Joining:
         return self._checkpoint.is_due
 
     def try_save(self, state: State, *, write: bool = True) -> OSError | None:
-        """Saves the state that `state` is a part of."""
+        """Saves the whole state, with `state` for the points that catch up."""
         joined = _joined(self._state, state, self._points)
         return self._checkpoint.try_save(joined, write=write)
 
 
 def _only(state: State, points: Mask) -> State:
-    """The state of some points that have the fewest updates, for a loop that trains them alone."""
+    """The part of a state for a loop that trains the points with the fewest updates alone."""
     arrays, kept = dict(state.arrays), points[state.arrays["placed"]]
     for name, array in state.arrays.items():
         if name.startswith("lanes/"):
             arrays[name] = array[kept]
-        if name.startswith("records/"):  # a logger has heard of the others'
+        if name.startswith("records/"):  # those of the other points were reported before
             arrays[name] = np.where(points[:, None, None], array, _missing(name, array.dtype))
     arrays |= {name: state.arrays[name] & points for name in ("alive", "placed")}
     done = int(state.arrays["at"][points].min())
@@ -156,9 +165,14 @@ def _only(state: State, points: Mask) -> State:
 
 
 def _joined(state: State, part: State, points: Mask) -> State:
-    """A state in which some points have the state that a loop of their own has found.
+    """A state, with the entries of some points taken from the state of a loop of their own.
 
-    Evaluations that only this loop made are left out: it makes one when a point diverges.
+    An evaluation that only that loop made is left out. There is one if a point diverged in it.
+
+    Args:
+      state: The state of all points.
+      part: The state of the loop that trained `points`.
+      points: The points whose entries are taken from `part`.
     """
     arrays = {name: array.copy() for name, array in state.arrays.items()}
     is_evaluation = lambda name: name.startswith("evaluations/")
@@ -168,6 +182,7 @@ def _joined(state: State, part: State, points: Mask) -> State:
         for name in state.facts["metrics"] if at in times else ():
             values = part.arrays[f"evaluations/{times.index(at)}/{name}"]
             found[f"evaluations/{i}/{name}"] = values
+    # Only placed points have lanes. The lanes from both states are put in the order of the points.
     first, second = state.arrays["placed"] & ~points, part.arrays["placed"] & points
     order = np.argsort(np.concatenate([np.flatnonzero(first), np.flatnonzero(second)]))
     for name, array in arrays.items():
@@ -179,7 +194,8 @@ def _joined(state: State, part: State, points: Mask) -> State:
         elif name in found:
             array[points] = found[name][points]
     arrays["placed"] = first | second
-    # An older state may be of fewer steps.
+    # `state` may come from a sweep of fewer steps than this one. There `stopped_at` is the old
+    # number of steps for a point that was not stopped.
     steps = int(part.facts["steps"])
     ended = ~points & (arrays["stopped_at"] == state.facts["steps"])
     arrays["stopped_at"][ended] = steps
@@ -188,18 +204,18 @@ def _joined(state: State, part: State, points: Mask) -> State:
 
 
 def _missing(name: str, dtype: np.dtype) -> np.ndarray:
-    """What an array of a state holds where a point has nothing."""
+    """The value in an array of a state for a point that has no value: NaN in curves, or else 0."""
     is_curve = name.startswith(("records/", "evaluations/"))
     return np.asarray(np.nan if is_curve and jnp.issubdtype(dtype, jnp.inexact) else 0, dtype)
 
 
 def _anywhere(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of a state whose lanes have no place that they had before."""
+    """The arrays with zeros for the shape of chunks: a loop may place the lanes in any chunk."""
     return {**arrays, "shape": np.zeros_like(arrays["shape"])}
 
 
 def _places(old: Described, new: Described) -> list[int | None]:
-    """Where each point of `old` is in `new`. Of equal points each has a place of its own."""
+    """The index in `new` of each point of `old`, or None. Equal points get different indices."""
     free: dict[str, list[int]] = {}
     names = sorted(new)
     for point, key in enumerate(_keys(new, names)):
@@ -208,19 +224,23 @@ def _places(old: Described, new: Described) -> list[int | None]:
 
 
 def _keys(points: Described, names: list[str]) -> list[str]:
-    """A text for each point. Texts are compared because a NaN is unequal to itself."""
+    """A text for each point. Texts are compared because a NaN is unequal to itself.
+
+    An entry of an axis of choices is `[label, fingerprint]`. Only the fingerprint is compared.
+    """
     rows = zip(*(points[name] for name in names), strict=True)
     return [repr([v[-1] if isinstance(v, list) else v for v in row]) for row in rows]
 
 
 def _words(points: Described, point: int) -> str:
+    # A choice, `[label, fingerprint]`, is shown by its label.
     values = {name: column[point] for name, column in points.items()}
     shown = {name: v[0] if isinstance(v, list) else repr(v) for name, v in values.items()}
     return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _is_table(value: Any) -> bool:
-    """Whether a JSON value, which may come from anywhere, is one that `described` makes."""
+    """Whether a JSON value has the form of `Points.described`. A file may come from anywhere."""
     if not isinstance(value, dict) or not value:
         return False
     columns = list(value.values())

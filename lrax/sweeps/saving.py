@@ -1,4 +1,4 @@
-"""A result as a file: which arrays and which facts it is made of."""
+"""A result as a file: its arrays, and its facts in JSON."""
 
 import os
 from typing import Any
@@ -11,7 +11,7 @@ from .best import Choice, Params, State
 from .merging import GROUPS
 from .storage import store
 
-# Fields that are JSON as they are.
+# Fields that are stored in the JSON without conversion.
 PLAIN = (
     *("seeds", "steps", "loss_every", "record_every"),
     *("objective", "mode", "select", "labels", "info"),
@@ -24,14 +24,15 @@ Result = Any  # a `SweepResult`, which this file must not import
 
 def save(result: Result, path: str | os.PathLike[str]) -> None:
     """Writes a result to a file; see `SweepResult.save`."""
-    # `kept` is left out: its structure is the optimizer's, which a file cannot restore.
+    # `kept` is left out: its structure is that of the optimizer's state, which a file without code
+    # cannot restore.
     arrays = {name: getattr(result, name) for name in ARRAYS}
     if result.has_losses:
         arrays["losses"] = result.losses
     for group in GROUPS:
         arrays |= {f"{group}/{name}": values for name, values in getattr(result, group).items()}
     facts: dict[str, Any] = {name: getattr(result, name) for name in PLAIN}
-    # A dict of arrays comes back in its own order, which an archive does not keep.
+    # The order of the names in each dict is stored too, because an archive does not keep it.
     facts["order"] = {group: list(getattr(result, group)) for group in GROUPS}
     for name in TREES:
         leaves, structure = store.flatten(getattr(result, name))
@@ -46,9 +47,18 @@ def save(result: Result, path: str | os.PathLike[str]) -> None:
 def load(
     path: str | os.PathLike[str], like: Params | tuple[Params, State] = None
 ) -> dict[str, Any]:
-    """The fields of a `SweepResult` that `save` wrote."""
+    """The fields of a `SweepResult` that `save` wrote.
+
+    Args:
+      path: The file.
+      like: Parameters, or (params, state), whose structure the best lane's arrays get. By default
+        they come back in dicts, lists and tuples.
+
+    Raises:
+      ValueError: if it is not a whole file of a result, or `like` has another number of leaves.
+    """
     arrays, facts = store.load(path)
-    # Arrays and JSON may be whole and yet not those of a result: a file may come from anywhere.
+    # A file may come from anywhere: its arrays and JSON may be undamaged and still not be a result.
     try:
         fields = _fields(arrays, facts)
         _require_shapes(fields)
@@ -76,7 +86,7 @@ def _fields(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, A
 
 
 def _require_shapes(fields: dict[str, Any]) -> None:
-    """Requires arrays that fit each other: a file may come from anywhere."""
+    """Requires that the shapes and dtypes of the arrays fit each other."""
     points, seeds = fields["status"].shape
     lanes = {"status": fields["status"], "causes": fields["causes"]}
     for name, values in lanes.items():
@@ -103,7 +113,7 @@ def _require_shapes(fields: dict[str, Any]) -> None:
 def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     """The leaves of a pytree, in their order."""
     stored = [key for key in arrays if key.startswith(f"{name}/")]
-    # By number, because as texts "10" comes before "2".
+    # Sorted by number: sorted as texts, "10" comes before "2".
     return [arrays[key] for key in sorted(stored, key=_index)]
 
 
@@ -111,7 +121,8 @@ def _alike(
     leaves: dict[str, list[np.ndarray]], like: Params | tuple[Params, State], *, stateful: bool
 ) -> dict[str, Any]:
     """The best parameters in the structure of `like`, and the best state if `like` has one."""
-    # Parameters may be a tuple of two themselves. The numbers of leaves tell which one it is.
+    # A tuple of two is (params, state), or parameters that are such a tuple themselves. The numbers
+    # of leaves tell which.
     trees = {"best_params": like}
     if stateful and isinstance(like, tuple) and len(like) == 2:
         pair = dict(zip(leaves, like, strict=True))
@@ -129,13 +140,13 @@ def _alike(
 
 
 def _described(choice: Choice) -> Any:
-    """A choice in JSON's terms; `None` if it has no such form and its label must do."""
-    # Code is never stored, so a function or another object has no form.
+    """A choice as JSON, or `None` if it cannot be stored. Then only its label is in the file."""
+    # Only schedules can be written as JSON. Code is never stored.
     if not isinstance(choice, Schedule):
         return None
     try:
         described = choice.to_dict()
-        # Only what can be read again is worth its place in the file.
+        # Raises an error if the description cannot be read again, and is useless in a file.
         Schedule.from_dict(described)
     except (TypeError, ValueError):  # a schedule with a user's own function inside
         return None
@@ -143,8 +154,8 @@ def _described(choice: Choice) -> Any:
 
 
 def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
-    """The axes of choices whose entries could all be stored and are known here."""
-    # Entries are looked up by their index, so an axis with a gap is of no use.
+    """The axes of choices of which every entry was stored and can be read here."""
+    # Entries are looked up by index, so an axis with a missing entry is left out.
     whole = {
         name: entries
         for name, entries in described.items()
@@ -155,7 +166,8 @@ def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
         try:
             choices[name] = [Schedule.from_dict(entry) for entry in entries]
         except (TypeError, ValueError):
-            # Another version's builder is no reason to refuse the numbers. The labels remain.
+            # Another version of lrax may have stored a schedule that this one cannot build. The
+            # numbers of the result are still good, and its labels remain.
             continue
     return choices
 
