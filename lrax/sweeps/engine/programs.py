@@ -1,9 +1,9 @@
 """The programs of a sweep: they start, train and evaluate a chunk of lanes side by side.
 
 A lane is one run: one point of the grid with one seed. The lanes of a chunk are laid out
-`[groups, members]`. The members of a group share a key, and so the batches and the random numbers
-of the loss. Hence a batch is gathered once for all members, and the matrix products of their first
-layers, which have the same input, become one large product.
+`[groups, members]`. The members of a group share a key. So they also share the batches and the
+random numbers of the loss. A batch is gathered once for all members. Their first layers have the
+same input, so the matrix products of these layers become one large product.
 """
 
 import functools
@@ -25,27 +25,27 @@ from ...training.train import when
 from .cache import Reference
 from .xla.convolutions import as_products
 
-# Updates of one call at most. Their shuffled indices are drawn in one go, so this bounds the size
-# of the indices and of the records.
+# Updates of one call at most. The shuffled indices for all of them are drawn together, so this
+# bounds the size of the indices and of the records.
 BLOCK = 256
 LANE = "lane"  # the axis of a mesh that lanes are spread over
 
 Tree = Any
 Data = list[Any]  # arrays
 Leaf = Any  # a leaf of a task's functions: an array, or a function
-Key = tuple[Any, ...]  # hashable: a part of a key of the cache
+Key = tuple[Any, ...]  # hashable; becomes part of a key of the cache
 Index = Any  # an int32 scalar, traced
-Measure = Callable[[Step], dict[str, Any]]  # what monitors return for an update, or {}
+Measure = Callable[[Step], dict[str, Any]]  # returns the monitors' values for an update, or {}
 Carry = tuple[Tree, tuple[Tree, Tree]]  # lanes, and the records of losses and of monitors
-Structure = Any  # a `PyTreeDef`, which is a variable and no class to type checkers
-StaticPart = Any  # what a node of a pytree holds beside its children
+Structure = Any  # a `PyTreeDef`, which type checkers do not see as a class
+StaticPart = Any  # the static data of a pytree's node: all that it holds except its children
 Spec = Any  # a pytree of `PartitionSpec`s
-Option = Any  # of `executable.lower`
+Option = Any  # an argument of `executable.lower`
 Program = Callable[..., Any]
 
 
 class Problem(NamedTuple):
-    """What a sweep trains, apart from its grid: all that its programs are made of."""
+    """All that the programs of a sweep are made of. The grid's values are their arguments."""
 
     task: TaskLike  # a task, or a function of hyperparameters that returns one
     example: Task  # the task, or what the task's function returned for the first point
@@ -57,12 +57,15 @@ class Problem(NamedTuple):
 
     @property
     def data(self) -> Data:
-        """The task's arrays, which are arguments of the programs and not part of them."""
+        """The task's arrays. They are arguments of the programs, not constants in them."""
         return [leaf for leaf in self._leaves if _is_data(leaf)]
 
     def with_data(self, data: Data) -> TaskLike:
-        """The task with these arrays, tracers for instance, in place of its own."""
-        # The arrays of a task's function are not known before it is called.
+        """The task with its arrays replaced by these, which may be tracers.
+
+        A function that returns tasks is returned as it is.
+        """
+        # The arrays of the tasks that it returns are not known before it is called.
         if not isinstance(self.task, Task):
             return self.task
         arrays = iter(data)
@@ -72,15 +75,15 @@ class Problem(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """The key of its programs in the cache: equal keys mean equal programs."""
+        """The key of the programs in the cache: equal keys mean equal programs."""
         functions = [self.optimizer, *self.monitors.values()]
         functions += [signal.function for signal in self.signals.values()]
         if isinstance(self.task, Task):
             functions += [leaf for leaf in self._leaves if not _is_data(leaf)]
             which = tuple(_is_data(leaf) for leaf in self._leaves)
-            # Two tasks that are built alike have equal structures and share their programs. But the
-            # cache would keep a user's closure alive that is part of a structure. Then a weak
-            # reference to the task stands in the key.
+            # Two tasks that are built in the same way have equal structures and share their
+            # programs. But if a user's closure is part of the structure, a key with the structure
+            # would keep the closure alive. Then the key has a weak reference to the task instead.
             lasting = all(_is_lasting(part) for part in _static_parts(self._structure))
             shape = (self._structure if lasting else Reference(self.task), which)
             shape = (*shape, self.task.stateful)
@@ -93,9 +96,14 @@ class Problem(NamedTuple):
 
     @property
     def _functions(self) -> Tree:
-        """The task's functions, a pytree whose leaves are their data and themselves."""
+        """The task's functions, as a pytree.
+
+        A function may be a pytree, such as a `Partial`, whose arguments are its leaves: arrays, or
+        other functions. A function that is no pytree is itself a leaf.
+        """
         task = self.example
-        # Batches from the host are arguments of `train`; their source is no part of a program.
+        # Batches from the host are arguments of `train`. Their source is not part of a program, so
+        # every source stands for the same programs.
         batch = FROM_HOST if source(task.batch).streamed else task.batch
         return task.init, task.loss, batch, task.evaluate
 
@@ -109,18 +117,18 @@ class Problem(NamedTuple):
 
 
 class Build(NamedTuple):
-    """The choices by which the programs of a chunk are built."""
+    """The settings with which the programs of a chunk are built."""
 
     products: bool = False  # whether convolutions become slices and matrix products
     scanned: bool = True  # whether the program loops over updates, or is called for each of them
     block: int = BLOCK  # updates whose batches are drawn together
-    streamed: bool = False  # whether batches come from the host, the same for all groups
-    mesh: Mesh | None = None  # the devices that lanes are spread over, or the default one
-    spread: int = 1  # the axis of a chunk that is spread: 0 its groups, 1 the members of each
+    streamed: bool = False  # whether batches come from the host; all groups then have the same
+    mesh: Mesh | None = None  # the devices that lanes are spread over; None for the default device
+    spread: int = 1  # the axis of a chunk that is divided among devices: 0 groups, 1 members
 
 
 class Part(NamedTuple):
-    """One program before it is traced."""
+    """One program before it is traced, and the options with which it is compiled."""
 
     function: Program
     options: dict[str, Option]
@@ -129,25 +137,27 @@ class Part(NamedTuple):
 def parts(problem: Problem, build: Build) -> dict[str, Part]:
     """The programs of a chunk.
 
-    - `start(data, hyperparams, bits, given) -> (lanes, keys)`; `bits` are the groups' key data,
-      `given` their parameters and state to start from, or None.
-    - `draw(data, keys, block) -> rows`, what is drawn ahead for the updates of a block, or None.
-    - `train(data, hyperparams, keys, rows, lanes, first, count) -> (lanes, records, finite)`; the
-      lanes are donated.
+    - `start(data, hyperparams, bits, given) -> (lanes, keys)`: lanes before their first update.
+      `bits` are the key data of the groups. `given` are the parameters and state that the groups
+      start from, or None.
+    - `draw(data, keys, block) -> rows`: what is drawn ahead for the updates of a block, such as
+      indices of examples, or None.
+    - `train(data, hyperparams, keys, rows, lanes, first, count) -> (lanes, records, finite)`: the
+      lanes after `count` updates. The argument `lanes` is donated.
     - `evaluate(data, hyperparams, keys, lanes) -> metrics`.
 
-    `draw` is left out if batches come from the host, `evaluate` if the task has none.
+    There is no `draw` if batches come from the host, and no `evaluate` if the task has none.
     """
     lane, group, none = specs(build.spread)
-    # The records and the rows have the updates as one more axis in front.
+    # The records and the rows have an axis of updates in front of the others.
     within = lambda spec: PartitionSpec(None, *spec)
     rows = none if build.streamed else within(group)
 
     def part(function: Program, into: Spec, out: Spec, **options: Option) -> Part:
-        """A program, which each device runs with its own lanes.
+        """A program that each device runs with its own lanes.
 
-        Nothing passes between devices. If XLA divided the program itself, convolutions would need
-        communication; `jax.shard_map` leaves XLA no choice.
+        Devices do not communicate. With shardings alone, XLA would divide the program in its own
+        way, in which convolutions communicate. `jax.shard_map` leaves XLA no choice.
         """
         if build.mesh is None:
             return Part(function, options)
@@ -188,8 +198,8 @@ def _start(problem: Problem, build: Build) -> Program:
 
         def group(hyperparams: Tree, bits: jax.Array, given: Tree) -> tuple[Tree, Keys]:
             keys = split(jax.random.wrap_key_data(bits, impl="threefry2x32"))
-            # The members share their key, so their parameters are drawn once. A task's function
-            # may return another task for each of them, which then draws its own.
+            # The members share their key, so their parameters are drawn once. But a function that
+            # returns tasks may return another task for each member. Then each member draws its own.
             params, state = (None, None) if given is None else given
             if given is None and isinstance(task, Task):
                 params, state = initial(task, keys)
@@ -198,8 +208,8 @@ def _start(problem: Problem, build: Build) -> Program:
             )
             return each(member, (0,))(hyperparams), keys
 
-        # A loop, not a vmap: it runs once, and XLA takes twice as long to compile random draws
-        # from a batch of keys.
+        # A loop, not a vmap: XLA takes twice as long to compile random draws from a batch of keys.
+        # That the loop runs more slowly matters little, because it runs only once.
         return lax.map(lambda args: group(*args), (hyperparams, bits, given))
 
     return start
@@ -210,11 +220,11 @@ def _draw(problem: Problem, build: Build) -> Program:
 
     def draw(data: Data, keys: Tree, block: jax.Array) -> Tree:
         task = problem.with_data(data)
-        # A task's function would need hyperparameters. But what is drawn ahead are indices of
-        # examples, which are the same for all points: so the task of the first point will do.
+        # A function that returns tasks would need hyperparameters. But only indices of examples are
+        # drawn ahead, and they are the same for all points. So the task of the first point is used.
         batches = source((task if isinstance(task, Task) else problem.example).batch)
         rows = lambda keys: batches.ahead(block * build.block, build.block, keys.data)
-        # `[updates, groups, ...]`: an update takes the rows of all groups.
+        # `[updates, groups, ...]`, because one update indexes the rows of all groups.
         return jax.vmap(rows, out_axes=1)(keys)
 
     return draw
@@ -224,6 +234,7 @@ def _train(problem: Problem, build: Build) -> Program:
     """The program `train`."""
     everything = lambda step: measured(problem.monitors, step)
     nothing = lambda _: {}
+    # For a program of one update: monitors are called if the update is due, in a branch.
     sometimes = lambda step: when(step.index % problem.record_every == 0, lambda: everything(step))
 
     def train(
@@ -262,11 +273,13 @@ def _train(problem: Problem, build: Build) -> Program:
         plain_body = functools.partial(body, measure=nothing)
 
         def turn(at: tuple[Index, Carry]) -> tuple[Index, Carry]:
-            """The updates up to the next one that monitors look at, and that one."""
+            """Makes the updates before the next one that is monitored, and then that one."""
             i, carry = at
+            # The first index from `i` on at which `first + index` is a multiple of `every`.
             due = i + -(first + i) % every
             carry = lax.fori_loop(i, jnp.minimum(due, count), plain_body, carry)
-            # A loop of one update or none: XLA trains in place in a loop, and copies in a branch.
+            # A loop of one update or none, not a branch: XLA updates the lanes in place in a loop,
+            # and copies them in a branch.
             end = jnp.minimum(due + 1, count)
             return end, lax.fori_loop(due, end, measured_body, carry)
 
@@ -277,18 +290,19 @@ def _train(problem: Problem, build: Build) -> Program:
             lanes, values = update(first, lanes, sometimes)
             records = jax.tree.map(lambda value: value[None], values)
         else:
-            # Room for the records of a whole block; calls of fewer updates leave zeros at its end.
+            # Arrays for the records of a whole block. A call of fewer updates leaves zeros at the
+            # end, which the host cuts off.
             room = lambda every: (
                 lambda value: jnp.zeros((-(-build.block // every), *value.shape), value.dtype)
             )
             losses = jax.tree.map(room(problem.loss_every), values[0])
             carry = lanes, (losses, jax.tree.map(room(every), values[1]))
-            # `count` is traced: calls of every length are one program.
+            # `count` is traced, so that one program serves calls of every length.
             if every == 1 or not problem.monitors:
                 carry = lax.fori_loop(0, count, measured_body, carry)
             else:
-                # A branch in every update would cost more than the monitors: XLA copies what a
-                # branch reads, gradients and parameters among it.
+                # No branch in every update: XLA copies the arrays that a branch reads, such as
+                # gradients and parameters, and that would cost more than the monitors.
                 _, carry = lax.while_loop(lambda at: at[0] < count, turn, (jnp.int32(0), carry))
             lanes, records = carry
         return lanes, records, each(each(_is_finite, (0,)), (0,))(lanes)
@@ -299,21 +313,24 @@ def _train(problem: Problem, build: Build) -> Program:
 def _recorded(
     room: jax.Array, value: jax.Array, every: int, first: jax.Array, i: Index
 ) -> jax.Array:
-    """The records of a call with one more value, if its update is one of every so many.
+    """Adds the value of an update to the records of a call, if the update is to be recorded.
+
+    An update is recorded if its index is a multiple of `every`.
 
     Args:
-      room: The records, `[records, ...]`.
+      room: The array of records, `[records, ...]`.
       value: The value of this update.
-      every: How many updates lie between two records.
+      every: Updates from one record to the next.
       first: The index of the call's first update.
       i: How many updates of the call came before this one.
     """
     if every == 1:
         return room.at[i].set(value)
     index = first + i
-    # The records before this one, less those before the call.
+    # The number of records before this one, minus the number of records before the call.
     slot = index // every - -(-first // every)
-    # A value that is not due is written past the end, where it is dropped. That needs no branch.
+    # A value that is not recorded gets an index past the end, and JAX drops it. So there is no
+    # branch.
     slot = jnp.where(index % every == 0, slot, room.shape[0])
     return room.at[slot].set(value, mode="drop")
 
@@ -331,7 +348,7 @@ def _evaluate(problem: Problem, build: Build) -> Program:
 
 
 def specs(spread: int) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
-    """How arrays are divided among the devices: those of lanes, those of groups, and all others.
+    """How arrays are divided among the devices: arrays of lanes, arrays of groups, and all others.
 
     Args:
       spread: The axis of a chunk that is divided: 0 for the groups, 1 for the members.
@@ -342,13 +359,13 @@ def specs(spread: int) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
 
 
 def each(function: Program, axes: tuple[int | None, ...]) -> Program:
-    """`jax.vmap`, except that a batch of one calls `function` without a batch axis.
+    """`jax.vmap`, except that for a batch of one `function` is called without a batch axis.
 
-    XLA compiles that to faster code.
+    XLA compiles faster code without the axis.
 
     Args:
       function: The function.
-      axes: 0 or None for each argument, as `in_axes` of `jax.vmap`.
+      axes: 0 or None for each argument, as in `in_axes` of `jax.vmap`. One must be 0.
     """
 
     def mapped(*args: Tree) -> Tree:
@@ -365,13 +382,16 @@ def each(function: Program, axes: tuple[int | None, ...]) -> Program:
 def on_devices(
     mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out: Spec
 ) -> tuple[Program, tuple[Tree, Tree]]:
-    """A function of a chunk that each device calls with its own lanes, and its shardings.
+    """A function of a chunk, changed so that each device calls it with its own lanes.
 
     Args:
       mesh: The devices.
       function: The function.
       into: How each argument is divided among the devices.
       out: How the results are divided.
+
+    Returns:
+      The function, and the shardings of its arguments and its results.
     """
     return _on_each(mesh, function, into, out), _on(mesh, (into, out))
 
@@ -382,24 +402,25 @@ def _is_data(leaf: Leaf) -> bool:
 
 
 def _static_parts(structure: Structure) -> list[StaticPart]:
-    """What the nodes of a tree's structure hold beside their children: functions for instance."""
+    """The static data of all nodes of a structure, such as functions."""
     data = structure.node_data()  # (type of the node, what it holds), or None for a leaf
     own = [] if data is None else [data[1]]
     return own + [part for child in structure.children() for part in _static_parts(child)]
 
 
 def _is_lasting(part: StaticPart) -> bool:
-    """Whether a part of a structure is no closure and holds none.
+    """Whether a part of a structure neither is a closure nor holds one.
 
-    A function at the top level of a module lives as long as the module, so the cache may hold it.
+    A function at the top level of a module lives as long as the module, so the cache may keep a
+    reference to it.
     """
     if isinstance(part, (tuple, list)):
         return all(map(_is_lasting, part))
     if isinstance(part, dict):
         return all(map(_is_lasting, part.values()))
     part = getattr(part, "value", part)  # a static value may be wrapped in a node of its own
-    # Names of closures and lambdas have "<locals>" or "<lambda>" in them. A callable without a name
-    # may be anything.
+    # The names of closures and lambdas contain "<locals>" or "<lambda>". A callable without a name
+    # may be a closure too, so it counts as one.
     return not callable(part) or "<" not in getattr(part, "__qualname__", "<")
 
 
@@ -410,9 +431,10 @@ def _is_finite(lane: Lane) -> jax.Array:
 
 
 def _on_each(mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out: Spec) -> Program:
-    """`jax.shard_map` of a function that was traced before, for the shapes that a device has.
+    """`jax.shard_map` of a function that is traced before, with the shapes of one device's arrays.
 
-    Within `jax.shard_map`, jax 0.7 cannot trace a `vmap` of gradients of convolutions.
+    The function is traced outside of `jax.shard_map`, because inside of it jax 0.7 cannot trace a
+    `vmap` of gradients of convolutions.
     """
 
     def part(leaf: jax.Array, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
@@ -436,7 +458,7 @@ def _on_each(mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out
             leaves = eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(args))
             return jax.tree.unflatten(structure, leaves)
 
-        # What the function closes over is needed whole on every device.
+        # Every device gets the whole of each array that the function closes over.
         specs = PartitionSpec(), *into
         mapped = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)
         return mapped(closed.consts, *args)
@@ -445,7 +467,7 @@ def _on_each(mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out
 
 
 def _on(mesh: Mesh, specs: Spec) -> Tree:
-    """A tree of `PartitionSpec`s as one of shardings."""
-    # A spec is a leaf here: as a tuple it could be taken for a node.
+    """A tree of shardings from a tree of `PartitionSpec`s."""
+    # Specs must be leaves. JAX may take them for nodes, because a spec can be a tuple.
     is_spec = lambda value: isinstance(value, PartitionSpec)
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=is_spec)

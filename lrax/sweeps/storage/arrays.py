@@ -1,4 +1,4 @@
-"""What stored arrays must be: how a dtype is stored, and checks against what is expected."""
+"""How the dtypes of stored arrays are written, and checks of arrays that are read."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,45 +7,51 @@ import numpy as np
 from jax import numpy as jnp
 
 Facts = dict[str, Any]  # the JSON object of a file
-Kind = tuple[tuple[int, ...], Any]  # a shape and whatever `jnp.dtype` takes
-# What a file must hold, or a function of its facts that says it.
+Kind = tuple[tuple[int, ...], Any]  # a shape, and a dtype in any form that `jnp.dtype` takes
+# The arrays that a file must hold, or a function of its facts that returns them.
 Expected = Mapping[str, Kind] | Callable[[Facts], Mapping[str, Kind] | None]
 
-_STORED = "biufcU"  # the kinds of dtypes that NumPy stores as they are
+_STORED = "biufcU"  # kinds of dtypes that are stored without conversion
 
 
 def raw(array: np.ndarray) -> np.ndarray:
-    """An array as one of the dtypes that NumPy can store."""
+    """The array as it is stored: unsigned integers where NumPy cannot store its dtype."""
     if array.dtype.hasobject:
         raise TypeError(
             f"an array of Python objects cannot be stored without pickle, got {array!r}"
         )
     if array.dtype.kind in _STORED:
-        # Files hold the byte order of this machine alone.
+        # Always in the byte order of this machine: `npz` reads no other.
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.view(raw_dtype(array.dtype.name))
 
 
 def dtype_of(name: str) -> np.dtype:
-    """The dtype of this name, if arrays of it can be stored."""
+    """The dtype with this name, if arrays of it can be stored.
+
+    Raises:
+      ValueError: if they cannot, or no dtype has this name.
+    """
+    # NumPy's name of a dtype of text is "str" and its bits: 32 for each character.
     dtype = np.dtype(f"U{int(name[3:]) // 32}") if name.startswith("str") else jnp.dtype(name)
-    # `jnp.dtype` also takes "O", "f4,f4" and other texts that no array's `dtype.name` is.
+    # `jnp.dtype` also takes texts such as "O" and "f4,f4", which no array has as `dtype.name`.
     if (dtype.name != name and dtype.itemsize) or dtype.kind in "OMmS":
         raise ValueError(f"it has the dtype {name!r:.100}")
     return dtype
 
 
 def raw_dtype(name: str) -> np.dtype:
-    """The dtype as which an array of the dtype of this name is stored."""
+    """The dtype in which `raw` stores an array whose dtype has this name."""
     dtype = dtype_of(name)
     return dtype if dtype.kind in _STORED else np.dtype(f"u{dtype.itemsize}")
 
 
 def from_raw(array: np.ndarray, name: str) -> np.ndarray:
-    """The array of the dtype of this name that `raw` stored.
+    """The reverse of `raw`: the array in the dtype with this name.
 
     Raises:
-      ValueError: if it is not stored as that dtype is; its bytes are never reinterpreted.
+      ValueError: if `raw` stores that dtype in another one than the array has. Bytes of a wrong
+        dtype are never reinterpreted.
     """
     if array.dtype != raw_dtype(name):
         raise ValueError(f"it holds {array.dtype.name} in place of {name}")
@@ -53,10 +59,14 @@ def from_raw(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def require_arrays(arrays: Mapping[str, Any], expected: Mapping[str, Kind]) -> None:
-    """Checks names, shapes and dtypes; takes arrays, or anything with `shape` and `dtype`.
+    """Requires arrays with the expected names, shapes and dtypes.
+
+    Args:
+      arrays: Arrays, or other objects with the attributes `shape` and `dtype`.
+      expected: The shape and dtype of each.
 
     Raises:
-      ValueError: at the first array that is absent, unexpected, or of another shape or dtype.
+      ValueError: if an array is absent, unexpected, or has another shape or dtype.
     """
     if absent := sorted(expected.keys() - arrays.keys()):
         raise ValueError(f"it lacks {', '.join(absent)}")

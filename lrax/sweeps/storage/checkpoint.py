@@ -19,13 +19,13 @@ Tree = Any  # a pytree
 
 FORMAT = "lrax.Checkpoint/4"
 
-# Says how an entry of the stored configuration differs from that of this sweep; None if it does
-# not.
+# A function of an entry of the stored configuration and that of this sweep: it returns how they
+# differ, or None if the sweep can go on.
 Comparison = Callable[[Any, Any], str | None]
 
 
 class State(NamedTuple):
-    """A sweep under way, on the host: JSON facts and arrays."""
+    """The state of a sweep on the host, as JSON facts and arrays."""
 
     facts: Facts
     arrays: dict[str, np.ndarray]
@@ -34,15 +34,15 @@ class State(NamedTuple):
 class Checkpoint:
     """Saves a sweep's state to one place every so many seconds, and gives it back to the same call.
 
-    The place is a file, or a directory that Orbax keeps. It is replaced as a whole or not at all,
-    so that there is one good state at any moment. The configuration that the state belongs to is
-    stored beside it: a state of another configuration is refused.
+    The place is a file, or a directory that Orbax writes. A save replaces its content as a whole or
+    not at all, so that there is one good state at any moment. The configuration of the sweep is
+    stored beside the state, and a state of another configuration is refused.
 
     Args:
       path: The place.
       every: Seconds between two saves.
-      configuration: What the state belongs to, as JSON.
-      comparisons: For entries of the configuration that need not be equal, what must hold.
+      configuration: The arguments and fingerprints that identify the sweep, as JSON.
+      comparisons: A comparison for each entry of the configuration that need not be equal.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Checkpoint:
         self._configuration = configuration
         self._comparisons = comparisons or {}
         self._saved_at = time.monotonic()
-        self._saved = False  # or loaded
+        self._saved = False  # whether a state was saved or loaded
         self._warned = False
 
     def probe(self) -> None:
         """Checks that a state can be saved here, before hours of training depend on it.
 
         Raises:
-          OSError: if not. What is there is not changed.
+          OSError: if it cannot. A state that is there is not changed.
         """
         try:
             if self._in_orbax:
@@ -84,18 +84,19 @@ class Checkpoint:
             ) from error
 
     def load(self, expected: Expected | None = None) -> State | None:
-        """The state to go on from, or `None` where there is none yet.
+        """The state to go on from, or `None` if nothing was saved yet.
 
         Args:
           expected: `{name: (shape, dtype)}` of every array, or a function of the stored facts that
-            gives it. Arrays are checked against it before they are read.
+            returns it. Arrays are checked against it before they are read.
 
         Raises:
-          ValueError: if it is not a whole checkpoint, or one of another configuration.
+          ValueError: if the checkpoint is damaged, or belongs to another configuration.
         """
 
         def checked(facts: Facts) -> Mapping[str, Kind] | None:
-            # Before the arrays, whose shapes differ too if the sweep is another.
+            # Compared before the arrays are checked: those of another sweep have other shapes, but
+            # the error must tell how the sweeps differ.
             differences = _differences(
                 facts.get("configuration"), self._configuration, self._comparisons
             )
@@ -115,6 +116,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except ValueError as error:
+            # `store` and `orbax` report every error as a damaged file, which this is not.
             if isinstance(error.__cause__, _OtherSweep):
                 raise error.__cause__ from None
             raise
@@ -127,11 +129,16 @@ class Checkpoint:
         return time.monotonic() - self._saved_at >= self._every
 
     def save(self, state: State, *, write: bool = True) -> None:
-        """Replaces the state that is there; only marks the time unless `write`.
+        """Replaces the saved state.
+
+        Args:
+          state: The new state.
+          write: Whether this process writes it. Otherwise only the time of the save is noted.
 
         Raises:
-          OSError: if it cannot be written; the one that was there is kept.
+          OSError: if the state cannot be written. The one that was there is kept.
         """
+        # Noted before the write too: if it fails, the next save is due after a whole interval.
         self._saved_at = time.monotonic()
         if not write:
             return
@@ -152,7 +159,9 @@ class Checkpoint:
         self._saved_at = time.monotonic()
 
     def try_save(self, state: State, *, write: bool = True) -> OSError | None:
-        """Saves like `save`, but warns, once, where it cannot, so that training goes on.
+        """Saves as `save` does. The first failure is a warning, and later ones are silent.
+
+        Training goes on in either case.
 
         Returns:
           The error, or `None` if the state was saved.
@@ -172,7 +181,7 @@ def digest(*values: Tree) -> str:
     found = hashlib.sha256()
     for leaf in jax.tree.leaves(values):
         if isinstance(leaf, str):
-            # Addresses in a text differ from process to process.
+            # Addresses in memory, such as 0x7f12, differ from process to process.
             found.update(re.sub(r"0x[0-9a-f]+", "", leaf).encode())
         else:
             array = np.asarray(leaf)

@@ -1,4 +1,4 @@
-"""Replacing a file as a whole, so that no crash and no second writer leaves half of one."""
+"""Replaces a file as a whole, so that no crash and no second writer leaves half a file."""
 
 import contextlib
 import errno
@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-# A live writer changes its temporary file all the time. One that was not changed for this long
-# belongs to a process that was killed.
+# A writer changes its temporary file all the time. If a temporary file was not changed for this
+# long, its writer was killed.
 STALE_SECONDS = 3600.0
 
 
 def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
     """Writes a file under a temporary name and then gives it its own name.
 
-    A symbolic link stays one: the file that it names is replaced. The mode of a file that is there
-    is kept.
+    If the path is a symbolic link, it stays a link, and the file that it points to is replaced. The
+    new file gets the mode of the old one.
 
     Raises:
       OSError: if it cannot be written. A file that was there is unchanged.
@@ -31,7 +31,7 @@ def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> 
                 os.chmod(temporary, mode)
             write(file)
             file.flush()
-            # Without it, a loss of power can leave the new name with an empty file.
+            # Without `fsync`, a loss of power after the rename can leave an empty file.
             os.fsync(file.fileno())
         _remove_stale(target, os.stat(temporary).st_mtime)
         os.replace(temporary, target)
@@ -39,7 +39,7 @@ def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> 
 
 
 def probe(path: str | os.PathLike[str]) -> None:
-    """Checks that `replace` can write a file here. What is there is not changed.
+    """Checks that `replace` can write a file here. A file that is there is not changed.
 
     Raises:
       OSError: if it cannot.
@@ -50,13 +50,14 @@ def probe(path: str | os.PathLike[str]) -> None:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Opens a regular file for reading. Never waits, as opening a FIFO would.
+    """Opens a regular file for reading. Other kinds are refused: opening a FIFO would wait.
 
     Raises:
       OSError: if it cannot be read, or is not a regular file.
     """
     _require_regular(os.stat(path), path)
-    # Another process can put a FIFO here after the check: O_NONBLOCK opens it without waiting.
+    # Another process can put a FIFO here after the check. O_NONBLOCK opens a FIFO without waiting,
+    # and the second check, of the open file, refuses it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = os.fdopen(os.open(path, flags), "rb")
     try:
@@ -75,7 +76,7 @@ def _target(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     except FileNotFoundError:
         return target, None
     _require_regular(found, path)
-    # A rename would replace it all the same, but who made it read-only wants to keep it.
+    # `os.replace` would replace a read-only file too. But it was made read-only to be kept.
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
     return target, stat.S_IMODE(found.st_mode)
@@ -90,11 +91,12 @@ def _require_regular(found: os.stat_result, path: str | os.PathLike[str]) -> Non
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[tuple[Path, int]]:
-    """A new file beside the target, removed at the end if it still has its temporary name."""
-    # Process numbers repeat across containers and threads share one: only a random name is unique.
+    """A new file beside the target. At the end it is removed, unless it was renamed."""
+    # The name is random, because a process number is not unique: it repeats across containers, and
+    # threads share it.
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    # The system takes the umask off this mode.
+    # The system removes the bits of the umask from this mode.
     descriptor = os.open(temporary, flags, 0o666)
     try:
         yield temporary, descriptor
@@ -103,9 +105,14 @@ def _temporary(target: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _remove_stale(target: Path, now: float) -> None:
-    """Removes what killed writers of this target left; `now` is by the file system's clock."""
+    """Removes the temporary files that killed writers of this target left.
+
+    Args:
+      target: The file that they wrote.
+      now: The time by the clock of the file system, which may differ from that of this machine.
+    """
     pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{32}\.tmp")
-    with contextlib.suppress(OSError):  # the save does not depend on it
+    with contextlib.suppress(OSError):  # the save succeeds without it
         for entry in os.scandir(target.parent):
             if pattern.fullmatch(entry.name):
                 with contextlib.suppress(OSError):

@@ -1,4 +1,7 @@
-"""Reading an `.npz` from anywhere: no pickle, and no memory that the file does not account for."""
+"""Reads an `.npz` file that may come from anywhere.
+
+No pickle is loaded. No array is allocated that a file of this size cannot hold.
+"""
 
 import json
 import math
@@ -10,16 +13,16 @@ import numpy as np
 from .arrays import Facts
 
 _PIECE = 1 << 20  # bytes
-_FACTS = 1 << 28  # bytes of the JSON text at most, at NumPy's four bytes a character
-_DEFLATE = 1032  # bytes that one byte of deflated data makes at most
+_FACTS = 1 << 28  # bytes of the JSON text at most; NumPy stores four bytes for a character
+_DEFLATE = 1032  # one byte of deflated data expands to at most this many bytes
 
 
 class Header(NamedTuple):
-    """What the first bytes of a `.npy` declare."""
+    """The shape and dtype that the first bytes of a `.npy` declare."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    fortran: bool
+    fortran: bool  # whether the array is in column-major order
 
 
 def members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -34,11 +37,11 @@ def members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
         stored = info.compress_type == zipfile.ZIP_STORED
         if not stored and info.compress_type != zipfile.ZIP_DEFLATED:
             raise ValueError(f"its member {name!r:.100} has an unexpected compression")
-        # Deflate ends with a few bytes of its own, so 64 bytes more do no harm.
+        # The margin of 64 bytes is for what deflate itself adds at the end.
         if info.file_size > (info.compress_size if stored else info.compress_size * _DEFLATE + 64):
             raise ValueError(f"its member {name!r:.100} declares more bytes than the file has")
         found[name] = info
-    # Members that overlap would be counted once in the file and many times in memory.
+    # Members may overlap in a crafted file. Then a small file would take much memory.
     if sum(info.compress_size for info in found.values()) > size:
         raise ValueError("its members declare more bytes than the file has")
     return found
@@ -72,7 +75,7 @@ def read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             stop = min(start + _PIECE, count)
             piece = stream.read(stop - start)
             raw[start:stop] = np.frombuffer(piece, np.uint8)
-        # At the end, zipfile compares the checksum.
+        # Reading past the last byte also makes zipfile compare the checksum.
         if stream.read(1):
             raise ValueError(f"its member {info.filename!r:.100} is too long")
     if dtype.kind == "b" and count and raw.max() > 1:
@@ -83,7 +86,7 @@ def read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _header(stream: IO[bytes], info: zipfile.ZipInfo) -> Header:
-    # Later versions can declare headers of gigabytes; what `store` saves never needs them.
+    # Later versions of the format allow headers of gigabytes. `store` never writes them.
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError(f"its member {info.filename!r:.100} has an unexpected version")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=10_000)

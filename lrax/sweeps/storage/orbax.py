@@ -1,9 +1,11 @@
-"""Arrays and facts in a directory that Orbax keeps, on disk or in a bucket. Loading runs no code.
+"""Arrays and facts in a directory that Orbax writes, on disk or in a bucket. Loading runs no code.
 
-The functions are those of `store`, for places where no file can be replaced in one step: a bucket
-has no renaming, and Orbax knows how to commit without it. With several processes of
-`jax.distributed` only the first calls them, with arrays gathered on the host, as it does with a
-file: the others need not reach the place, and none waits inside Orbax for one that has failed.
+The functions do the same as those of `store`. They are for places where a file cannot be replaced
+in one step: a bucket cannot rename, and Orbax can commit without renaming.
+
+With several processes of `jax.distributed`, only the first one calls these functions, with arrays
+gathered on the host, as with a file. So the other processes need no access to the place, and no
+process waits inside Orbax for one that has failed.
 """
 
 import errno
@@ -26,7 +28,7 @@ SUFFIX = ".orbax"
 
 
 def names(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is one of a directory of Orbax: a URL, or a path that ends in `.orbax`."""
+    """Whether a path names a directory of Orbax: a URL, or a path that ends in `.orbax`."""
     text = os.fspath(path)
     return "://" in text or text.rstrip(os.sep).endswith(SUFFIX)
 
@@ -34,14 +36,14 @@ def names(path: str | os.PathLike[str]) -> bool:
 def save(
     path: str | os.PathLike[str], arrays: dict[str, np.ndarray], facts: Facts, format: str
 ) -> None:
-    """Writes arrays and facts to a directory as a whole or not at all, then drops the older ones.
+    """Writes arrays and facts as a new version, whole or not at all, and then drops the old one.
 
     Raises:
-      OSError: if they cannot be written. The older ones are kept.
+      OSError: if they cannot be written. The old version is kept.
     """
     ocp = _require.extra("orbax.checkpoint", "orbax")
     raw = {name: kinds_of.raw(np.asarray(array)) for name, array in arrays.items()}
-    # Orbax's own formats let some flipped bits pass.
+    # With checksums, because Orbax's own formats do not detect every flipped bit.
     kinds = {
         name: [array.dtype.name, array.shape, _sum(raw[name])] for name, array in arrays.items()
     }
@@ -49,7 +51,7 @@ def save(
     item = ocp.args.Composite(
         arrays=ocp.args.PyTreeSave(
             {name: array for name, array in raw.items() if array.size}
-        ),  # it takes no others
+        ),  # Orbax cannot store empty arrays
         facts=ocp.args.JsonSave({"format": format, "text": text, "sum": zlib.crc32(text.encode())}),
     )
     directory = _directory(path)
@@ -57,14 +59,15 @@ def save(
     def write() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with _manager(directory, cleaning=True) as manager:
-            # Versions, not steps of the sweep, of which one may be saved twice.
+            # The number counts versions. It is not the step of the sweep, because the same step may
+            # be saved twice.
             manager.save((manager.latest_step() or 0) + 1, args=item, force=True)
 
     _writing(write)
 
 
 def probe(path: str | os.PathLike[str]) -> None:
-    """Checks that `save` can write here; of a bucket, only that it can be reached.
+    """Checks that `save` can write here. For a bucket, it only checks that it can be reached.
 
     Raises:
       OSError: if it cannot.
@@ -73,7 +76,7 @@ def probe(path: str | os.PathLike[str]) -> None:
     if "://" in os.fspath(path):
         _writing(directory.exists)
         return
-    # The directory itself and its parents are made by the first save.
+    # The first save makes the directory and its parents, so the nearest one that exists is probed.
     place = os.path.realpath(location(path))
     while not os.path.lexists(place):
         place = os.path.dirname(place)
@@ -88,7 +91,7 @@ def load(
     """Reads what `save` wrote.
 
     Raises:
-      FileNotFoundError: if nothing was ever written whole.
+      FileNotFoundError: if no version was ever written completely.
       ValueError: if it is damaged, of another format, or not what is expected.
     """
     ocp = _require.extra("orbax.checkpoint", "orbax")
@@ -103,7 +106,8 @@ def load(
         with _manager(directory) as manager:
             version = manager.latest_step()
             if version is None:
-                # One that was interrupted has a temporary name, but in a bucket.
+                # On a disk, an interrupted save leaves only a temporary name. So a version with its
+                # final name that Orbax does not count is damaged. A bucket has no temporary names.
                 if "://" not in str(directory) and any(
                     child.name.isdigit() for child in directory.iterdir()
                 ):
@@ -119,7 +123,8 @@ def load(
                 raise ValueError(f"it holds {facts['format']!r}, not {format}")
             facts = json.loads(text)
             kinds = facts.pop("arrays")
-            # Zarr makes an array of any size out of a few bytes: check what it declares first.
+            # A few bytes of Zarr can declare an array of any size. So the declared shapes are
+            # checked before anything is read.
             _require_declared(ocp, directory / str(version) / "arrays", kinds)
             wanted = expected(facts) if callable(expected) else expected
             if wanted is not None:
@@ -135,30 +140,32 @@ def load(
             ).arrays
         arrays = {}
         for name, (dtype, shape, total) in kinds.items():
+            # Empty arrays are not stored: see `save`.
             raw = np.asarray(stored[name]) if name in stored else np.empty(shape, raw_dtype(dtype))
             if raw.shape != tuple(shape) or _sum(raw) != total:
                 raise ValueError(f"its {name} is damaged")
             arrays[name] = kinds_of.from_raw(raw, dtype)
     except FileNotFoundError as error:
+        # Raised above, because nothing was saved. Others mean that a part is missing.
         if error.filename == str(directory):
             raise
         raise ValueError(_spoiled(what, directory, error)) from error
     except MemoryError:
         raise
-    # Of a damaged directory, Orbax and TensorStore raise nearly anything.
+    # Orbax and TensorStore may raise nearly any exception for a damaged directory.
     except Exception as error:
         raise ValueError(_spoiled(what, directory, error)) from error
     return arrays, facts
 
 
 def location(path: str | os.PathLike[str]) -> str:
-    """Where a directory is, as Orbax wants to be told."""
+    """The path of a directory in the form that Orbax takes: a URL, or an absolute path."""
     text = os.fspath(path)
     return text if "://" in text else os.path.abspath(text)
 
 
 def _require_plain(directory: str) -> None:
-    """Refuses what would make a reader wait, such as a FIFO, anywhere in a local directory."""
+    """Requires that a local directory holds regular files alone: reading a FIFO would wait."""
     for folder, _, names_there in os.walk(directory):
         for name in names_there:
             if not stat.S_ISREG(os.stat(os.path.join(folder, name)).st_mode):
@@ -190,7 +197,7 @@ def _directory(path: str | os.PathLike[str]) -> Any:
 
 
 def _manager(directory: Any, *, cleaning: bool = False) -> Any:
-    """The directory's manager in this process, to which the others are of no concern."""
+    """Orbax's manager of a directory, set to work in this process without the others."""
     ocp = _require.extra("orbax.checkpoint", "orbax")
     here = jax.process_index()
     processes = ocp.options.MultiprocessingOptions(
@@ -213,7 +220,7 @@ def _writing(write: Callable[[], None]) -> None:
         if error.strerror is None:
             raise OSError(errno.EIO, str(error)) from error
         raise
-    except (ValueError, RuntimeError) as error:  # in which TensorStore wraps what the system says
+    except (ValueError, RuntimeError) as error:  # TensorStore raises these for errors of the system
         raise OSError(errno.EIO, str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Arrays and facts in one `.npz` file with a JSON text in it. Loading one runs no code."""
+"""Arrays and facts in one `.npz` file; the facts are a JSON text. Loading a file runs no code."""
 
 import json
 import os
@@ -28,9 +28,9 @@ def save(
     *,
     compressed: bool = True,
 ) -> Path:
-    """Writes arrays and facts to one file, replaced as a whole or not at all.
+    """Writes arrays and facts to one file, which is replaced as a whole or not at all.
 
-    A path without a suffix gets `.npz`.
+    The suffix `.npz` is added to a path without a suffix.
 
     Raises:
       OSError: if it cannot be written. A file that was there is unchanged.
@@ -57,7 +57,8 @@ def load(
     """Reads what `save` wrote.
 
     Every array is checked before it is read: its declared size against the size of the file, its
-    dtype against the one that was saved, and both against `expected` where given.
+    stored dtype against the one that `save` noted, and its shape and dtype against `expected` if
+    given.
 
     Raises:
       FileNotFoundError: if there is no file.
@@ -73,16 +74,16 @@ def load(
                 return _arrays(archive, members, facts, expected), facts
     except (FileNotFoundError, MemoryError):
         raise
-    except Exception as error:  # of a damaged file, NumPy, zipfile and zlib raise nearly anything
+    except Exception as error:  # NumPy, zipfile and zlib may raise nearly any exception
         raise ValueError(f"`path` must be a whole file of a {what}, got {path}: {error}") from error
     raise ValueError(f"`path` must hold {format}, got {written!r:.100} in {path}")
 
 
 def flatten(tree: Tree) -> tuple[list[Any], Description]:
-    """A pytree as its leaves and a description of its structure in JSON's terms.
+    """The leaves of a pytree, and a description of its structure as JSON.
 
-    Dicts, lists and tuples come back as they were. To rebuild other nodes, such as named tuples and
-    Equinox modules, code would have to run; they come back as dicts by field name.
+    Dicts, lists and tuples come back as they were. Other nodes, such as named tuples and Equinox
+    modules, come back as dicts by field name, because code would have to run to rebuild them.
     """
     leaves: list[Any] = []
 
@@ -103,10 +104,10 @@ def flatten(tree: Tree) -> tuple[list[Any], Description]:
 
 
 def unflatten(leaves: list[Any], description: Description) -> Tree:
-    """The pytree of leaves and a description.
+    """The reverse of `flatten`: a pytree from its leaves and a description.
 
     Raises:
-      ValueError: if the description is not one that `flatten` makes.
+      ValueError: if `flatten` cannot have made the description.
     """
     try:
         return _unflatten(leaves, description)
@@ -150,6 +151,7 @@ def _unflatten(leaves: list[Any], description: Description) -> Tree:
 
 
 def _key(entry: Any) -> str | int:
+    # An entry of a path has its key in one of these attributes, by its type in `jax.tree_util`.
     for name in ("key", "name", "idx"):
         if hasattr(entry, name):
             value = getattr(entry, name)

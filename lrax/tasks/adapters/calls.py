@@ -16,7 +16,13 @@ Keywords = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Calls:
-    """What a model takes of a batch, and its keyword arguments; hashable if these are."""
+    """How a model is called. It is hashable if the keyword arguments are.
+
+    Attributes:
+      inputs: Which part of a batch the model takes.
+      training: Its keyword arguments in training, as pairs.
+      evaluation: Its keyword arguments in evaluation, as pairs.
+    """
 
     inputs: Inputs
     training: tuple[tuple[str, Any], ...]
@@ -33,7 +39,7 @@ class Calls:
         return dict(self.training if training else self.evaluation)
 
     def check_batch(self, batch: Batch) -> None:
-        """Requires a batch that has what `inputs` names.
+        """Requires that a batch has the part that `inputs` names.
 
         Raises:
           ValueError: if it does not have it.
@@ -42,7 +48,7 @@ class Calls:
             self._inputs(batch)
 
     def check(self, call: Callable[..., Any]) -> None:
-        """Requires keyword arguments that the method `__call__` of a model takes.
+        """Requires that the method `__call__` of a model takes the keyword arguments.
 
         Raises:
           TypeError: if it does not take one of them.
@@ -78,7 +84,7 @@ class Calls:
 
 
 def calls(inputs: Inputs, training: Keywords | None, evaluation: Keywords | None) -> Calls:
-    """Requires a description of how a model is called."""
+    """The description of how a model is called, from arguments that are checked."""
     is_key = isinstance(inputs, (str, int)) and not isinstance(inputs, bool)
     if not (inputs is None or is_key or callable(inputs)):
         raise TypeError(

@@ -31,38 +31,41 @@ def from_equinox(
 ) -> Task:
     """A task that trains an Equinox model.
 
-    Use it with any `equinox.Module`. A run starts from `model(key)`; its floating-point arrays are
-    trained. So `equinox.combine(params, model(key))` is the model that a sweep has found. It is
-    called in the modes that `equinox.nn.inference_mode` sets. Other arrays of the model, and the
-    `State` of a function `model` that returns `equinox.nn.make_with_state(...)`, are the state of a
-    stateful task: `{"arrays": ..., "state": ...}`.
+    Use it with any `equinox.Module`. A run starts from `model(key)`, and its floating-point arrays
+    are trained. So `equinox.combine(params, model(key))` is the model with the parameters that a
+    sweep has found. `equinox.nn.inference_mode` switches the model between training and evaluation.
+
+    The task is stateful if the model has other arrays, or if `model` returns
+    `equinox.nn.make_with_state(...)`. Its state is then `{"arrays": ..., "state": ...}`: the other
+    arrays, and the `State`.
 
     Args:
       model: Function from a key to an `equinox.Module`, or to `(module, state)`, such as
-        `lambda key: eqx.nn.MLP(64, 10, 32, 2, key=key)`. The same function again shares its
-        compiled program.
-      loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as the loss of a `lrax.Task`.
-      batch: The batches, as the `batch` of a `lrax.Task`.
-      inputs: What of a batch the model takes: a key or an index, or a function of the batch; a
-        tuple is several arguments. By default it takes `"inputs"` of a dict, the first entry of a
-        tuple or list, and the whole of another batch.
+        `lambda key: eqx.nn.MLP(64, 10, 32, 2, key=key)`. Tasks of the same function object
+        share a compiled program.
+      loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as in the loss of a `lrax.Task`.
+      batch: The batches, in any form that the `batch` of a `lrax.Task` may have.
+      inputs: Which part of a batch the model takes: a key, an index, or a function of the batch.
+        If the part is a tuple, its entries are several arguments. By default the model takes
+        `"inputs"` of a dict, the first entry of a tuple or list, and the whole of any other batch.
       held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
-        size=...)`. The latter is evaluated in batches, in order and without a transform; use it
-        where the whole does not fit the device's memory. `None` is for no evaluation.
+        size=...)`. The latter is evaluated in batches, in order and without a transform; use it if
+        the whole does not fit the device's memory. With `None` there is no evaluation.
       evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
-        `evaluate(outputs, batch, key)`, whose names stay as they are. By default the loss is the
-        metric `"val_loss"`, and each scalar of its `aux` is one with `val_` before its name:
-        `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"` here. Of
-        several batches, each metric is the mean, weighted by the number of examples. That is right
-        for means such as a loss or an accuracy; it is not for others, such as an AUC or a
-        perplexity.
-      training: Keyword arguments of the model in training, besides its mode.
-      evaluation: Keyword arguments of the model in evaluation, besides its mode.
+        `evaluate(outputs, batch, key)`. The names are those of the metrics. By default the loss is
+        the metric `"val_loss"`, and each scalar of its `aux` is a metric with `val_` before its
+        name: `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"`
+        here. With several batches, each metric is the mean over the batches, weighted by the number
+        of examples. That is right for means such as a loss or an accuracy, but not for other
+        metrics, such as an AUC or a perplexity.
+      training: Keyword arguments of the model in training, in addition to its mode.
+      evaluation: Keyword arguments of the model in evaluation, in addition to its mode.
       batched: Whether the model takes whole batches. Otherwise it takes one example, as Equinox's
-        layers do, and is mapped by `jax.vmap`. If it has an argument `key`, each example gets one
-        of `jax.random.split(key, examples)`, and a whole batch the key of the step itself; in
-        evaluation that is always `jax.random.key(0)`.
-      axis_name: Name of the axis of the examples, for the layers that reduce over it.
+        layers do, and is mapped by `jax.vmap`. If it has an argument `key`, that is the key of the
+        step for a whole batch, and one of `jax.random.split(key, examples)` for each example. In
+        evaluation `jax.random.key(0)` takes the place of the step's key.
+      axis_name: Name of the batch axis, for layers that reduce over it, such as batch norm. It is
+        used if `jax.vmap` maps the model.
 
     Returns:
       A `lrax.Task`, stateful if the model has a state or arrays that are not trained.
@@ -105,13 +108,13 @@ def from_equinox(
         found.append(parts.static)
         return parts.params, parts.others, parts.state
 
-    # Abstract: no device is touched, and the task may be built inside of a traced function.
+    # Only shapes are computed: no device is used, and a traced function may build a task.
     params, others, state = jax.eval_shape(arrays)
     if not jax.tree.leaves(params):
         raise ValueError("`model` must have floating-point arrays to train, got none")
     call = type(found[0]).__call__
     described.check(call)
-    # Leaves that are no arrays, such as activation functions, stay beside the structure.
+    # Leaves that are no arrays, such as activation functions, are kept apart from the structure.
     leaves, structure = jax.tree.flatten(found[0])
     adapted = _Model(
         structure,
@@ -132,7 +135,7 @@ class _Model:
     """An Equinox model without its arrays."""
 
     structure: Any  # jax.tree_util.PyTreeDef
-    leaves: tuple[Any, ...]  # those that are no arrays
+    leaves: tuple[Any, ...]  # the leaves that are no arrays
     calls: Calls
     with_key: bool
     with_state: bool
@@ -144,21 +147,22 @@ class _Model:
         parts = _parts(source(key))
         if not self.stateful:
             return parts.params
-        # A weakly typed counter would come back from its first update with another type.
+        # A weakly typed counter would have another type after its first update.
         strong = lambda leaf: lax.convert_element_type(leaf, leaf.dtype)
         return parts.params, {"arrays": parts.others, "state": jax.tree.map(strong, parts.state)}
 
     def forward(
         self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
     ) -> tuple[Outputs, State]:
-        """Calls the module, by `jax.vmap` where it takes one example."""
+        """Calls the module, mapped by `jax.vmap` if it takes one example."""
         import equinox
 
         others, held = (state["arrays"], state["state"]) if self.stateful else (None, None)
         static = jax.tree.unflatten(self.structure, self.leaves)
         module = equinox.combine(params, static, *([] if others is None else [others]))
         module = equinox.nn.inference_mode(module, value=not training)
-        # A `State` may be used once, and a line search comes back to it: each call has a copy.
+        # Equinox allows each `State` to be used only once. But a line search calls the loss several
+        # times with the same one, so each call gets a copy.
         held = jax.tree.map(lambda leaf: leaf, held)
         keywords = self.calls.keywords(training=training)
         arguments = self.calls.arguments(batch)
@@ -182,11 +186,11 @@ class _Model:
 
 
 class _Parts(NamedTuple):
-    """What `model` returned, taken apart."""
+    """The parts of what `model` returned."""
 
     params: Params
     others: Any  # arrays that are not trained
-    static: Any  # what is no array
+    static: Any  # leaves that are no arrays
     state: Any  # an equinox.nn.State, or None
 
 
@@ -207,6 +211,6 @@ def _parts(built: Any) -> _Parts:
 
 
 def _takes_key(call: Callable[..., Any], described: Calls) -> bool:
-    """Whether a model has an argument `key` that its keyword arguments leave open."""
+    """Whether a model has an argument `key` that no given keyword argument sets."""
     named = {name for name, _ in (*described.training, *described.evaluation)}
     return "key" in inspect.signature(call).parameters and "key" not in named

@@ -31,42 +31,43 @@ def from_linen(
 ) -> Task:
     """A task that trains a Flax Linen model.
 
-    Use it with any `flax.linen.Module`. `task.init(key)` is `model.init(key, *inputs, **training)`:
-    its `"params"` are trained, and its other collections, such as the `"batch_stats"` of batch
-    norm, are the state of a stateful task. So `model.apply({"params": params, **state}, x)` uses
-    what a sweep has found. Tasks of equal models and the same functions share one compiled program.
+    Use it with any `flax.linen.Module`. `task.init(key)` is `model.init(key, *inputs, **training)`.
+    The collection `"params"` is trained. The other collections, such as the `"batch_stats"` of
+    batch norm, are the state of a stateful task. So `model.apply({"params": params, **state}, x)`
+    applies the result of a sweep. Tasks of equal models and the same functions share one compiled
+    program.
 
     Args:
       model: The `flax.linen.Module`; its fields are static.
-      loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as the loss of a `lrax.Task`.
-      batch: The batches, as the `batch` of a `lrax.Task`.
-      inputs: What of a batch the model takes: a key or an index, or a function of the batch; a
-        tuple is several arguments. By default it takes `"inputs"` of a dict, the first entry of a
-        tuple or list, and the whole of another batch.
+      loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as in the loss of a `lrax.Task`.
+      batch: The batches, in any form that the `batch` of a `lrax.Task` may have.
+      inputs: Which part of a batch the model takes: a key, an index, or a function of the batch.
+        If the part is a tuple, its entries are several arguments. By default the model takes
+        `"inputs"` of a dict, the first entry of a tuple or list, and the whole of any other batch.
       held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
-        size=...)`. The latter is evaluated in batches, in order and without a transform; use it
-        where the whole does not fit the device's memory. `None` is for no evaluation.
+        size=...)`. The latter is evaluated in batches, in order and without a transform; use it if
+        the whole does not fit the device's memory. With `None` there is no evaluation.
       evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
-        `evaluate(outputs, batch, key)`, whose names stay as they are. By default the loss is the
-        metric `"val_loss"`, and each scalar of its `aux` is one with `val_` before its name:
-        `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"` here. Of
-        several batches, each metric is the mean, weighted by the number of examples. That is right
-        for means such as a loss or an accuracy; it is not for others, such as an AUC or a
-        perplexity.
+        `evaluate(outputs, batch, key)`. The names are those of the metrics. By default the loss is
+        the metric `"val_loss"`, and each scalar of its `aux` is a metric with `val_` before its
+        name: `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"`
+        here. With several batches, each metric is the mean over the batches, weighted by the number
+        of examples. That is right for means such as a loss or an accuracy, but not for other
+        metrics, such as an AUC or a perplexity.
       training: Keyword arguments of the model in training, such as `{"train": True}`.
       evaluation: Keyword arguments of the model in evaluation, such as `{"train": False}`.
-      rngs: Names of the streams of random numbers that the model draws from. A single one has the
-        key of the step, the `i`-th of several `jax.random.fold_in(key, i)`; in evaluation the key
-        is always `jax.random.key(0)`.
-      example: A batch for `model.init`; by default the first one.
+      rngs: Names of the streams of random numbers that the model draws from. A single stream gets
+        the key of the step. Of several streams, the `i`-th gets `jax.random.fold_in(key, i)`. In
+        evaluation `jax.random.key(0)` takes the place of the step's key.
+      example: A batch for `model.init`; by default the first batch.
 
     Returns:
       A `lrax.Task`, stateful if the model has collections besides `"params"`.
 
     Raises:
       ImportError: without Flax, the extra `lrax[flax]`.
-      ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or `batch` is read
-        but once and there is no `example`.
+      ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or `batch` can be
+        read only once and there is no `example`.
       TypeError: if an argument is not as described.
 
     Example:
@@ -97,7 +98,7 @@ def from_linen(
     first = first_batch(batch) if example is None else models.data("example", example)
     adapted = _Model(model, described, tuple(rngs), stateful=False)
     try:
-        # Abstract: no device is touched, and the task may be built inside of a traced function.
+        # Only shapes are computed: no device is used, and a traced function may build a task.
         shapes = jax.eval_shape(lambda: adapted.variables(first, jax.random.key(0)))
     except ValueError as error:
         if example is None:
@@ -123,20 +124,20 @@ class _Model:
     stateful: bool
 
     def init(self, source: Batch, key: jax.Array) -> Any:
-        """The collections of the model for batches such as `source`."""
+        """The parameters of a new model for batches such as `source`, and its other collections."""
         variables = self.variables(source, key)
         params = variables.pop("params")
         return (params, variables) if self.stateful else params
 
     def variables(self, first: Batch, key: jax.Array) -> dict[str, Any]:
-        """All collections at the start."""
+        """All collections of a new model."""
         arguments, keywords = self.calls.arguments(first), self.calls.keywords(training=True)
         return dict(self.module.init(key, *arguments, **keywords))
 
     def forward(
         self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
     ) -> tuple[Outputs, State]:
-        """Applies the module. In training its other collections may change."""
+        """Applies the module. In training, collections other than the parameters may change."""
         variables = {"params": params, **(state or {})}
         arguments = self.calls.arguments(batch)
         keywords = {**self.calls.keywords(training=training), "rngs": self._keys(key)}
@@ -152,10 +153,10 @@ class _Model:
 
 
 def first_batch(batch: Batches) -> Batch:
-    """A batch of a source, for its shapes."""
+    """A batch with the shapes of a source's batches; its values may be zeros."""
     if isinstance(batch, Minibatches):
         return jax.tree.map(lambda array: array[: batch.size], batch.arrays)
-    if callable(batch):  # its shapes are enough, and abstract: no device is touched
+    if callable(batch):  # shapes are enough, and need no device
         shapes = jax.eval_shape(lambda: batch(jnp.int32(0), jax.random.key(0)))
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     if isinstance(batch, Iterator) or not isinstance(batch, Iterable):

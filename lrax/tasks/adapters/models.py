@@ -1,4 +1,4 @@
-"""The task of a model of another library: what the adapters share."""
+"""Makes a task of a model of another library: the code that the adapters share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ Evaluate = Callable[..., Mapping[str, Any]]
 
 
 class Model(Protocol):
-    """What is known of a model besides its arrays."""
+    """A model of another library without its arrays."""
 
     @property
     def calls(self) -> Calls:
@@ -37,7 +37,7 @@ class Model(Protocol):
         """The parameters, or (params, state) of a stateful model.
 
         Args:
-          source: What they are made from: a function, or a batch.
+          source: The function that makes a model, or for Linen a batch.
           key: The key of the run's parameters.
         """
         ...
@@ -53,8 +53,8 @@ class Model(Protocol):
 class Static:
     """A pytree without leaves that holds a model.
 
-    Two are equal, and share a compiled program, if their models are equal. A model without a hash
-    is equal to itself alone.
+    If the models of two objects are equal, the objects are equal and share a compiled program. A
+    model that cannot be hashed is equal only to itself.
     """
 
     def __init__(self, model: Model):
@@ -76,7 +76,14 @@ class Static:
 
 
 def check(loss: Any, batch: Any, held_out: Any, evaluate: Any) -> None:
-    """Requires functions of the model's outputs, batches, and data for the evaluation."""
+    """Requires arguments of an adapter that can be used together.
+
+    Args:
+      loss: A function of the model's outputs and a batch.
+      batch: The batches.
+      held_out: Held-out data, or None.
+      evaluate: A function of the model's outputs and a batch, or None. It needs `held_out`.
+    """
     if not callable(loss):
         raise TypeError(f"`loss` must be a function of (outputs, batch), got {loss!r}")
     check_batch(batch)
@@ -94,11 +101,13 @@ def check(loss: Any, batch: Any, held_out: Any, evaluate: Any) -> None:
 
 
 def data(name: str, batch: Any) -> Batch:
-    """Requires arrays of examples, which then enter programs as arguments.
+    """Requires data of at least one example, and returns it as arrays.
+
+    Programs take arrays as arguments, so they are not constants in a program.
 
     Args:
-      name: The caller's name of the argument.
-      batch: A pytree of arrays, or `lrax.minibatches`, whose transform is left out.
+      name: The name of the caller's argument, for errors.
+      batch: A pytree of arrays, or `lrax.minibatches`, whose transform is dropped.
     """
     if isinstance(batch, Minibatches):
         return Minibatches(batch.arrays, None, batch.size, batch.shuffle)
@@ -132,11 +141,12 @@ def task_of(
 
     Args:
       model: The model.
-      source: What its parameters are made from: the first argument of `model.init`.
-      loss: Of the outputs and the batch.
-      batch: The task's.
-      held_out: Data, or None.
-      evaluate: Of the outputs on it and its batch, or None for the loss and its `aux`.
+      source: The first argument of `model.init`.
+      loss: A function of the model's outputs and the batch.
+      batch: The batches of the task.
+      held_out: Held-out data, or None.
+      evaluate: A function of the model's outputs and the batch of held-out data, or None for the
+        loss and its `aux`.
     """
     for known in (batch, held_out):
         if isinstance(known, Minibatches):
@@ -181,7 +191,7 @@ def _metrics(
     state: State,
     key: jax.Array | None,
 ) -> Mapping[str, Any]:
-    """The metrics of the held-out data, of all its batches or of the one that it is."""
+    """The metrics of the held-out data, which is one batch or several."""
 
     def of(batch: Batch, key: jax.Array | None) -> Mapping[str, Any]:
         # The model's own random numbers are the same in every evaluation.
@@ -197,7 +207,8 @@ def _metrics(
     return in_batches(held_out, lambda batch, index: of(batch, own(index)))
 
 
-# `Task` tells by the signature of `evaluate` whether it takes a state and a key.
+# `Task` reads from the signature of `evaluate` whether it takes a key. So there is one function for
+# each combination of state and key.
 
 
 def _evaluate(

@@ -29,41 +29,41 @@ def from_nnx(
 ) -> Task:
     """A task that trains a Flax NNX model.
 
-    Use it with any `flax.nnx.Module`. A run starts from `model(nnx.Rngs(key))`. Its variables of
-    the kind `wrt` are trained, as one `nnx.State`, and its others, such as the `nnx.BatchStat` of
-    batch norm, are the state of a stateful task. So `nnx.update(model(nnx.Rngs(0)), params, state)`
-    puts what a sweep has found into a model. It is called in the modes of `model.train()` and
-    `model.eval()`.
+    Use it with any `flax.nnx.Module`. A run starts from `model(nnx.Rngs(key))`. The variables that
+    `wrt` selects are trained, as one `nnx.State`. The other variables, such as the `nnx.BatchStat`
+    of batch norm, are the state of a stateful task. So `nnx.update(model(nnx.Rngs(0)), params,
+    state)` puts the result of a sweep into a model. `model.train()` and `model.eval()` switch the
+    model between training and evaluation.
 
-    Streams of random numbers inside the model, as in `nnx.Dropout`, are seeded anew in every step
-    from the key of the step: the `i`-th of them, in the order of their paths, with
+    Streams of random numbers inside the model, as in `nnx.Dropout`, get new keys in every step,
+    from the key of the step. The `i`-th stream, in the order of their paths, gets
     `jax.random.fold_in(key, i)`.
 
     Args:
       model: Function from `nnx.Rngs` to a `flax.nnx.Module`, such as `lambda rngs: MLP(64, 10,
-        rngs=rngs)`. The same function again shares its compiled program.
-      loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as the loss of a `lrax.Task`.
-      batch: The batches, as the `batch` of a `lrax.Task`.
-      inputs: What of a batch the model takes: a key or an index, or a function of the batch; a
-        tuple is several arguments. By default it takes `"inputs"` of a dict, the first entry of a
-        tuple or list, and the whole of another batch.
+        rngs=rngs)`. Tasks of the same function object share a compiled program.
+      loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as in the loss of a `lrax.Task`.
+      batch: The batches, in any form that the `batch` of a `lrax.Task` may have.
+      inputs: Which part of a batch the model takes: a key, an index, or a function of the batch.
+        If the part is a tuple, its entries are several arguments. By default the model takes
+        `"inputs"` of a dict, the first entry of a tuple or list, and the whole of any other batch.
       held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
-        size=...)`. The latter is evaluated in batches, in order and without a transform; use it
-        where the whole does not fit the device's memory. `None` is for no evaluation.
+        size=...)`. The latter is evaluated in batches, in order and without a transform; use it if
+        the whole does not fit the device's memory. With `None` there is no evaluation.
       evaluate: `evaluate(outputs, batch) -> {name: scalar}` on held-out data, or
-        `evaluate(outputs, batch, key)`, whose names stay as they are. By default the loss is the
-        metric `"val_loss"`, and each scalar of its `aux` is one with `val_` before its name:
-        `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"` here. Of
-        several batches, each metric is the mean, weighted by the number of examples. That is right
-        for means such as a loss or an accuracy; it is not for others, such as an AUC or a
-        perplexity.
-      training: Keyword arguments of the model in training, besides its mode.
-      evaluation: Keyword arguments of the model in evaluation, besides its mode.
+        `evaluate(outputs, batch, key)`. The names are those of the metrics. By default the loss is
+        the metric `"val_loss"`, and each scalar of its `aux` is a metric with `val_` before its
+        name: `aux["accuracy"]` is `"accuracy"` in the records of training and `"val_accuracy"`
+        here. With several batches, each metric is the mean over the batches, weighted by the number
+        of examples. That is right for means such as a loss or an accuracy, but not for other
+        metrics, such as an AUC or a perplexity.
+      training: Keyword arguments of the model in training, in addition to its mode.
+      evaluation: Keyword arguments of the model in evaluation, in addition to its mode.
       wrt: An NNX filter of the variables to train; by default `nnx.Param`. `nnx.LoRAParam` trains
-        adapters alone.
+        adapters only.
 
     Returns:
-      A `lrax.Task`, stateful if the model has other variables than those.
+      A `lrax.Task`, stateful if the model has variables that `wrt` does not select.
 
     Raises:
       ImportError: without Flax, the extra `lrax[flax]`.
@@ -105,7 +105,7 @@ def from_nnx(
         found.append(graph)
         return states
 
-    # Abstract: no device is touched, and the task may be built inside of a traced function.
+    # Only shapes are computed: no device is used, and a traced function may build a task.
     params, streams, _, others = jax.eval_shape(variables)
     if not jax.tree.leaves(params):
         raise ValueError(
@@ -128,7 +128,7 @@ class _Model:
     """An NNX model without its variables."""
 
     graph: Any  # nnx.GraphDef
-    filters: tuple[Any, ...]  # of the parameters, the streams, what is not kept, and the state
+    filters: tuple[Any, ...]  # for parameters, streams, intermediates (dropped), and the state
     streams: "Streams"
     calls: Calls
     stateful: bool
@@ -143,11 +143,11 @@ class _Model:
     def forward(
         self, params: Params, state: State, batch: Batch, key: jax.Array, *, training: bool
     ) -> tuple[Outputs, State]:
-        """Calls a model that is made for this call, so that its changes reach no other trace."""
+        """Calls a model made for this call, so that changes of its variables stay in this trace."""
         from flax import nnx
 
-        # New variables: those of the caller belong to another trace, and NNX lets no other change
-        # them.
+        # Copies of the variables. The caller's may belong to another trace, and NNX lets a trace
+        # change only its own variables.
         variables = jax.tree.map(lambda leaf: leaf, (params, *([state] if self.stateful else [])))
         model = nnx.merge(self.graph, *variables, self.streams.seeded(key))
         model.train() if training else model.eval()
@@ -160,8 +160,8 @@ class Streams:
     """The variables of a model's streams of random numbers: keys and counts.
 
     Attributes:
-      structure: Their pytree.
-      leaves: Shape and dtype of each count; shape and None of each key.
+      structure: The structure of their pytree.
+      leaves: For each count its shape and dtype; for each key its shape and None.
     """
 
     structure: Any  # jax.tree_util.PyTreeDef
@@ -169,14 +169,14 @@ class Streams:
 
     @classmethod
     def of(cls, variables: Any) -> "Streams":
-        """Those of a model, described by its abstract variables."""
+        """The streams of a model, from the shapes and dtypes of their variables."""
         leaves, structure = jax.tree.flatten(variables)
         is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         shapes = ((leaf.shape, None if is_key(leaf) else leaf.dtype) for leaf in leaves)
         return cls(structure, tuple(shapes))
 
     def seeded(self, key: jax.Array) -> Any:
-        """The variables with a key of its own for each stream, and counts of zero."""
+        """New variables: a different key for each stream, and counts of zero."""
         values, streams = [], 0
         for shape, dtype in self.leaves:
             if dtype is None:
@@ -189,12 +189,12 @@ class Streams:
 
 
 def _filter(wrt: Any) -> Any:
-    """Requires an NNX filter; hashable if its parts are."""
+    """Requires an NNX filter. A list becomes a tuple, which is hashable if its entries are."""
     from flax import nnx
 
     if wrt is None:
         return nnx.Param
-    if wrt is True or wrt is ...:  # the streams of random numbers too
+    if wrt is True or wrt is ...:  # that would include the streams of random numbers
         raise ValueError(f"`wrt` must select the variables to train, not all, got {wrt!r}")
     try:
         nnx.filterlib.to_predicate(wrt)
