@@ -235,6 +235,7 @@ def sweep(
     hosts = Hosts()
     if mode is not None:
         _require.choice("mode", mode, ("min", "max"))
+    # Only the first process uses the checkpoint's path, so the others may have another path.
     what = repr((steps, interval, rng, stop, objective, mode, checkpoint is None))
     hosts.check("grid, seeds or other arguments", digest(repr(points.described()), bits, what))
     own = hosts.own(len(points))

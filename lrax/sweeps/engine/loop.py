@@ -382,6 +382,8 @@ class Loop:
 
     def _begin(self) -> None:
         """Places the lanes: new ones, or those of the saved state."""
+        # New points that join a checkpoint have a saved state too, but no lanes before their first
+        # update.
         if self._saved is None or self.done == 0:
             self._saved = None
             points = np.flatnonzero(self.alive)
@@ -416,7 +418,7 @@ class Loop:
         """Puts lanes from the host into the chunks of a layout."""
         self._layout, self._chunks = layout, []
         for i, lanes in enumerate(self.engine.place(layout, leaves, points)):
-            hyperparams, _, keys = self.engine.begin(layout, i)
+            hyperparams, _, keys = self.engine.begin(layout, i)  # its new lanes are not used
             self._chunks.append(Chunk(hyperparams, lanes, keys))
 
     def _await_batches(self, halt: Callable[[], bool], *, first: bool) -> bool:
