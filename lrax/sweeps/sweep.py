@@ -217,6 +217,11 @@ def sweep(
     _require.choice("rng", rng, ("common", "independent"))
     _require.choice("select", select, ("last", "best", "tail"))
     _require.choice("keep", keep, ("best", "best_evaluation", "state"))
+    if keep == "best_evaluation" and objective == "train_loss":
+        raise ValueError(
+            "`keep` must not be 'best_evaluation' for the objective 'train_loss', which is not"
+            " evaluated"
+        )
     if not isinstance(objective, str):
         raise TypeError(f"`objective` must be a name, got {objective!r}")
     as_rule(diverged, objective)
@@ -269,11 +274,6 @@ def sweep(
             if execution == "tune":
                 engine = tuned(engine, steps)
                 engine = engines.replanned(engine, _followed(engine.plan, hosts))
-        if keep == "best_evaluation" and objective == "train_loss":
-            raise ValueError(
-                "`keep` must not be 'best_evaluation' for the objective 'train_loss', which is not"
-                " evaluated"
-            )
         if dry_run:
             # The signature does not name `Estimate`: with a union, every other call would have to
             # check the type of its result.

@@ -152,7 +152,6 @@ class Loop:
         self._layout: Layout = engine.arrange(np.flatnonzero(self.alive))
         self._chunks: list[Chunk] = []
         self._saved: State | None = None
-        self._pace: float | None = None  # seconds of an update of all lanes
 
     def again(self, **settings: Any) -> "Loop":
         """A new loop of the same sweep, before its first update, with some settings changed."""
