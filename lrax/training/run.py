@@ -175,7 +175,7 @@ class Run:
             return {}
         arguments = (lane.params, lane.state) if self.task.stateful else (lane.params,)
         if takes_key(evaluate, len(arguments), "evaluate"):
-            # Derived from the key of `init`. Only this line folds a number into that key.
+            # Derived from the key of `init`. lrax folds no other number into that key.
             arguments = (*arguments, jax.random.fold_in(keys.init, 1))
         metrics = self.rewrite(evaluate)(*arguments)
         if not isinstance(metrics, dict) or any(jnp.shape(value) for value in metrics.values()):
