@@ -72,8 +72,8 @@ def set_lr(
 
     In a state of `lrax.scale_by_lr` the rate is held: it replaces the rate of the schedule or rule
     until another is set. `None` ends the hold. Meanwhile the schedule keeps counting and the rule
-    sees every update, so after the hold both go on as if there had been none. `lrax.get_lr` reads
-    their rate from the next update on. Shapes and dtypes stay, so nothing recompiles.
+    sees every update, so both are up to date when the hold ends. `lrax.get_lr` then reads their
+    rate from the next update on. Shapes and dtypes stay, so nothing recompiles.
 
     `lrax.get_lr` of the new state returns `rate`. For this, in a chain with a `reduce_on_plateau`,
     the stored rate is `rate` divided by the present `scale`; the rounding of that division may

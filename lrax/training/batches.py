@@ -155,6 +155,7 @@ class Minibatches:
 
     def take(self, rows: Any) -> Batch:
         """The examples with these indices as one batch, not transformed."""
+        # A NumPy array cannot be indexed by a tracer.
         return jax.tree.map(lambda array: jnp.asarray(array)[rows], self.arrays)
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> jax.Array:

@@ -47,7 +47,8 @@ def every(n: int, function: Callable[..., Any]) -> Every:
 
     Use it to let a rule follow the validation loss: `lrax.controllers.plateau(metric="val_loss")`
     with `signals={"val_loss": lrax.every(100, val_loss)}`. The function is called only in every
-    n-th update. In all others the optimizer gets the last value again, and `fresh[name]` is false.
+    n-th update. `fresh[name]` is true in an update that gets a new value. All other updates get the
+    last value again.
 
     Args:
       n: Updates between two measurements, at least 1.

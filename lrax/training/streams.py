@@ -97,6 +97,7 @@ class Stream:
         """
         n = _require.count("n", n, 1)
         if timeout is not None:
+            # `Condition.wait` raises an OverflowError for a longer timeout.
             timeout = min(_require.seconds("timeout", timeout), threading.TIMEOUT_MAX)
         self._begin()
         return self._buffer.wait(n, max(n, self._prefetch), timeout)

@@ -98,6 +98,7 @@ def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
         # `evaluate` does not: it got no key in earlier versions, and may not expect one.
         return name == "loss"
     required = [p for p in positional if p.default is p.empty]
+    # With `stateful=True` there is one argument more before the key.
     stateless = before == {"loss": 2, "evaluate": 1}.get(name)
     # `loss(params, state, key)` is not refused: it ends in a key, so `state` is its batch, such as
     # the state of an environment.

@@ -109,6 +109,7 @@ def train(
             hyperparams = {first_parameter(optimizer): _checked_first(hyperparams)}
         check_names(hyperparams, optimizer, task)
         this = bound(task, optimizer, hyperparams, measurements)
+        # If `task` is a function, its batches are known only now.
         _check_drawn(this.task)
         keys = split(_checked_key(key))
         lane = this.init(keys, *_start(this.task, keys, params))
