@@ -1,7 +1,8 @@
 """Requirements on arguments: a concrete bad value raises an error.
 
-A traced value has no number yet. It is not looked at, unless the program is traced inside of
-`with lrax.checks():`. A condition is always written as what must hold, so that a NaN fails it.
+A traced value has no number yet. It is not checked, unless the program is traced inside of
+`with lrax.checks():`. Each check states what must hold (`value >= 0`), and not what is wrong
+(`value < 0`). A comparison with NaN is false, so a NaN fails every check.
 """
 
 import contextlib
@@ -19,9 +20,9 @@ from jax import numpy as jnp
 from jax.core import Tracer
 from jax.experimental import checkify
 
-MOST = 2**31 - 1
+MOST = 2**31 - 1  # the largest int32, which is how programs count
 Unchecked = Any  # an argument as the caller gave it, before it is checked
-LONG = 2**63 - 1  # the most for what programs do not count, such as seeds and tokens
+LONG = 2**63 - 1  # the limit for whole numbers that programs do not count: seeds and tokens
 
 _CHECKING = contextvars.ContextVar("lrax.checks", default=False)
 
@@ -30,10 +31,10 @@ _CHECKING = contextvars.ContextVar("lrax.checks", default=False)
 def checks() -> Iterator[None]:
     """Checks traced arguments too, in programs that are traced inside of this context.
 
-    Outside of it, a traced argument costs nothing and is not checked: a checked program has an
-    effect, which makes each of its calls several times slower. Use it to find out why a compiled
-    program gives NaN. JAX keeps compiled programs, so the context clears JAX's caches on entry and
-    on exit; otherwise a program that was traced before would be used again.
+    Use it to find out why a compiled program gives NaN. Outside of it, a traced argument is not
+    checked and costs nothing. A checked program has an effect, which makes each of its calls
+    several times slower. JAX keeps compiled programs and would use one again that was traced
+    without checks, so the context clears JAX's caches on entry and on exit.
 
     Returns:
       A context manager.
@@ -62,12 +63,13 @@ def float_dtype() -> np.dtype:
 
 
 def real(**values: Any) -> dict[str, Any]:
-    """Turns numbers into leaves: NumPy's arrays of float64, so that no device is touched.
+    """Turns numbers into leaves of a pytree, which are strongly typed floats.
 
-    A float64 holds a whole number of steps exactly. JAX sees one as a strongly typed float32
-    without x64. A weak type or an integer leaf would cost a second trace and break `jax.grad`, so
-    neither is let through. JAX arrays of the right type stay on their device. Others come to the
-    host, because a cast under jit would make tracers of them.
+    Python numbers and NumPy arrays become NumPy arrays of float64: no device is touched, and whole
+    numbers of steps stay exact. Without x64, JAX takes such an array as a strongly typed float32.
+    A leaf with a weak type would cost a second trace, and an integer leaf would break `jax.grad`.
+    JAX arrays that have the dtype of rates and no weak type stay on their device. Other concrete
+    JAX arrays are copied to the host, because a cast under jit would turn them into tracers.
     """
     return {name: _as_leaf(name, value) for name, value in values.items()}
 
@@ -80,20 +82,20 @@ def _as_leaf(name: str, value: Any) -> Any:
     elif isinstance(value, jax.Array) and value.dtype == dtype and not value.weak_type:
         return value
     elif (array := as_numbers(value)) is not None:
-        return array.astype(np.float64)  # a copy: the caller may write into his own
+        return array.astype(np.float64)  # a copy, because the caller may change the original
     raise TypeError(f"`{name}` must be a real number or an array of them, got {value!r}")
 
 
 def as_numbers(value: Any) -> np.ndarray | None:
-    """A concrete real number, or an array of them, as NumPy has it; None for anything else."""
+    """A concrete real number or array of them, as a NumPy array; None for anything else."""
     if isinstance(value, (str, bytes, Tracer)):
         return None
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError):  # ragged lists, and keys of JAX
+    except (TypeError, ValueError):  # a ragged list, or a PRNG key of JAX
         return None
-    # ml_dtypes' bfloat16 has kind "V" and still casts; bool (kind "b") is refused, because True is
-    # no rate.
+    # ml_dtypes' bfloat16 has kind "V" but can be cast, so `issubdtype` is asked too. A bool (kind
+    # "b") is refused, because True is not a rate.
     is_real = array.dtype.kind in "fiu" or jnp.issubdtype(array.dtype, jnp.floating)
     return array if is_real else None
 
@@ -145,8 +147,8 @@ def at_least(values: Mapping[str, Any], low: float, *names: str) -> None:
 def at_most(words: str, low: Any, high: Any) -> None:
     """Requires `low <= high`.
 
-    `words` says so in the caller's names: "`warmup` must be at most `steps`". A tuple of values
-    for `low` stands for their sum.
+    `words` begins the error message, in the caller's names: "`warmup` must be at most `steps`". If
+    `low` is a tuple, the sum of its values is compared.
     """
     values = (*low, high) if isinstance(low, tuple) else (low, high)
     traced = any(isinstance(value, Tracer) for value in values)
@@ -154,7 +156,7 @@ def at_most(words: str, low: Any, high: Any) -> None:
         return
     *parts, high = values if traced else map(np.asarray, values)
     low = sum(parts)
-    # Phases given as fractions of a whole sum to it only up to rounding.
+    # Tolerate rounding: phases given as fractions of a whole may add up to slightly more than it.
     holds = low <= high * (1 + 1e-6)
     if traced:
         message = words + ", got {low} and {high}"
@@ -166,7 +168,7 @@ def at_most(words: str, low: Any, high: Any) -> None:
 def choice(name: str, value: Any, options: Iterable[str]) -> None:
     """Requires one of some words."""
     options = list(options)
-    # An array equals each of the words, entry by entry: only words are compared.
+    # Check the type first: `array in options` would compare the array entry by entry.
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, options))}, got {value!r}")
 
@@ -179,7 +181,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def vector(values: Mapping[str, Any], *names: str) -> int:
-    """Requires arrays of one axis, all of the same length, which is returned."""
+    """Requires arrays of one axis and of the same length, and returns that length."""
     for name in names:
         if np.ndim(values[name]) != 1:
             raise ValueError(f"`{name}` must be a list of numbers, got {values[name]}")
@@ -240,7 +242,7 @@ def path(name: str, value: Any) -> str | os.PathLike[str]:
 def count(name: str, value: Any, low: int, high: int = MOST) -> int:
     """Requires a concrete whole number, such as the length of a loop or the size of a batch.
 
-    The limit is what an int32 counts, because programs have no wider integer.
+    The default limit is the largest int32, because programs count in int32.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{name}` must be an int, got {value!r}")
@@ -261,29 +263,32 @@ def fraction(name: str, value: Any) -> float:
 
 
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
-    # The value is asked and not the context: under `jax.jit`, a comparison of a concrete JAX array
-    # is a tracer too.
+    # Test the value itself, and not the result of the comparison: under `jax.jit`, comparing a
+    # concrete JAX array gives a tracer too. Below, NumPy compares concrete values, on the host.
     if isinstance(value, Tracer):
         if _CHECKING.get():
             message = f"`{name}` must be {words}, got " + "{value}"
             checkify.check(jnp.all(holds(value)), message, value=value)
         return
+    # The condition must hold before and after rounding to the dtype in which the rate is computed.
     exact = np.asarray(value)
-    with np.errstate(over="ignore"):  # 1e300 is infinite in float32, where the rate is computed
+    with np.errstate(over="ignore"):  # 1e300 becomes infinite in float32
         rounded = exact.astype(float_dtype())
     if not (np.all(holds(exact)) and np.all(holds(rounded))):
         raise ValueError(f"`{name}` must be {words}, got {value}")
 
 
 def extra(module: str, name: str) -> Any:
-    """Imports a package that an extra of lrax brings, or says which extra to install.
+    """Imports a package that belongs to an extra of lrax, or says which extra to install.
 
-    What goes wrong inside a package that is installed is raised as it is: to install it again would
-    not help.
+    An error inside an installed package is raised unchanged, because installing it again would not
+    help.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        # The module itself, or a package above it, must be the missing one. Otherwise the module
+        # exists, and one of its own imports failed.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         message = f"this needs {error.name}, which is not installed: {installing(name)}"
@@ -291,7 +296,7 @@ def extra(module: str, name: str) -> Any:
 
 
 def installing(extra: str) -> str:
-    """How to install an extra. The address is the one in `pyproject.toml`, as in README."""
+    """The commands that install an extra, with the repository's address from `pyproject.toml`."""
     urls = dict(line.split(", ") for line in metadata("lrax").get_all("Project-URL") or ())
     return (
         f'pip install "lrax[{extra}] @ git+{urls["Repository"]}", or pip install ".[{extra}]" in a'

@@ -1,1 +1,1 @@
-"""The command line: a file for each command, and what the commands share."""
+"""The command line: a file for each command, and files that the commands share."""

@@ -1,4 +1,4 @@
-"""The command to run next, where the best value is at an edge of the grid."""
+"""The command to run next, if the best value is at an edge of the grid."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,24 @@ def extended(
 ) -> str | None:
     """The command that tries values beyond an edge of the grid.
 
-    It repeats the two values at the edge, to see the optimum from both sides.
+    Its grid also has the last two values at this edge, so that an optimum near the edge has values
+    on both sides.
 
     Args:
-      words: Those of the command before.
-      axes: Its grid.
-      rate: The hyperparameter that `--lr` is for.
+      words: The words of the command that was run.
+      axes: The grid of that command.
+      rate: The hyperparameter whose values `--lr` gives.
       name: The hyperparameter to extend.
       edge: `"low"` or `"high"`.
 
     Returns:
-      The command; `None` where it is not known how to go on.
+      The command; `None` if the values do not tell how to extend them.
     """
     values, spacing = np.unique(axes[name].values), axes[name].spacing
     if len(values) < 2 or values[0] <= 0:
         return None
-    # Of other hyperparameters only those with equal ratios go on: a momentum ends at 1.
+    # Apart from the rate, extend only values at equal ratios. Others may have a natural limit: a
+    # momentum ends at 1.
     if name != rate and spacing != "log":
         return None
     inner = values[:2] if edge == "low" else values[-2:]
@@ -49,21 +51,22 @@ def extended(
         low, high = min(end, inner[0]), max(end, inner[1])
         text = f"{low:.4g}:{high:.4g}:{more + 2}" + (":linear" if spacing == "linear" else "")
     key = f"--grid {name}"
+    # The values of the rate may have been given by `--lr` or by `--grid`: remove the latter.
     if name == rate:
         return again(words, {"--lr": text, key: None})
     return again(words, {key: f"{name}={text}"})
 
 
 def again(words: Sequence[str], changes: Mapping[str, str | None]) -> str:
-    """The command with other values of some options, or without them.
+    """The command with some options changed or left out.
 
-    The files that it writes get other names: a checkpoint of another grid would be refused, and
-    pictures would be replaced.
+    The files that it writes get new names. Under the old names, the checkpoint would be refused
+    because it is of another grid, and pictures would be overwritten.
 
     Args:
-      words: Those of the command before.
+      words: The words of the command that was run.
       changes: The new value of each option, or `None` to leave it out. `"--grid NAME"` stands for
-        the values of one hyperparameter.
+        the `--grid` option of one hyperparameter.
 
     Returns:
       The command, quoted for a shell.
@@ -87,7 +90,7 @@ def again(words: Sequence[str], changes: Mapping[str, str | None]) -> str:
 
 
 def _next(name: str) -> str:
-    """Another name for the next file: `a-2.npz` after `a.npz`."""
+    """The name of the next file: `a-2.npz` after `a.npz`, and `a-3.npz` after that."""
     path = Path(name)
     stem, dash, number = path.stem.rpartition("-")
     stem, number = (stem, int(number)) if dash and number.isdecimal() else (path.stem, 1)

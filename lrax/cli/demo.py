@@ -14,6 +14,7 @@ from . import values
 from .again import again
 from .report import report
 
+# The option for each argument that an error of a Python function may name.
 FLAGS = {"low": "--low", "high": "--high", "n": "--rates", "seeds": "--seeds", "steps": "--steps"}
 
 
@@ -64,7 +65,7 @@ def add_to(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _require.extra("matplotlib", "demo")  # before the work, not after it
+    _require.extra("matplotlib", "demo")  # if it is missing, fail before the work
     rates = log_grid(options.low, options.high, options.rates)
     lanes = options.rates * options.seeds
     print(

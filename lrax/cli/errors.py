@@ -1,6 +1,6 @@
-"""Errors as a shell shows them: one line that names the option.
+"""Errors as the command line shows them: one line that names the option.
 
-An error in a user's own code keeps its traceback.
+An error in a user's own code is shown with its traceback.
 """
 
 import re
@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-# Raised for wrong values. Anything else is a bug, and keeps its traceback.
+# Types of errors that wrong values raise. Any other type is a bug, and keeps its traceback.
 REFUSALS = (ImportError, OSError, TypeError, ValueError, ArithmeticError, MemoryError)
 
 
@@ -17,18 +17,20 @@ class Mistake(ValueError):
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether lrax itself raised the error, to say what is wrong: then its text is enough.
+    """Whether the message of an error is enough, without a traceback.
 
-    An error from a user's code must be mended there, and needs its whole traceback.
+    It is if lrax itself raised the error, or the operating system did. An error raised in other
+    code, such as the user's, must be corrected there, and needs its whole traceback.
     """
     if isinstance(error, (Mistake, OSError)):
         return True
+    # The last frame is where the error was raised: look whether that file belongs to lrax.
     frames = traceback.extract_tb(error.__traceback__)
     return not frames or Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
-    """The message of a Python function in the words of the command line.
+    """The error message of a Python function, with the options of the command line in it.
 
     Args:
       message: It names arguments in backticks, such as `eval_every` or `mode=`.

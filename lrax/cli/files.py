@@ -1,4 +1,4 @@
-"""The files that a sweep leaves behind."""
+"""The files that a sweep writes."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from ..sweeps.result import SweepResult
 def write(result: SweepResult, name: Path) -> list[str]:
     """Writes the result, its picture and the table of its lanes.
 
-    The picture and the table need packages that may be missing. Then the message names the package,
-    and the other files are written all the same.
+    The picture and the table need packages that may be missing. If one is, a line says so, and the
+    other files are still written.
 
     Args:
       result: The result.
@@ -18,7 +18,7 @@ def write(result: SweepResult, name: Path) -> list[str]:
     Returns:
       Lines that say what was written.
     """
-    # `with_suffix` would take the dot of a name such as lr0.1 for a suffix.
+    # `with_suffix` would take the end of a name such as lr0.1 for a suffix, and replace it.
     place = lambda suffix: name.with_name(name.name + suffix)
     result.save(place(".npz"))
     done, missing = [place(".npz")], []

@@ -12,7 +12,7 @@ from .errors import REFUSALS, Mistake, is_refusal, with_flags
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages do not repeat control characters to the terminal."""
+    """A parser whose messages contain no control characters that the user gave."""
 
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 and the message."""
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except BrokenPipeError:  # the reader is gone, as in `| head`
-        # Python flushes the output once more at its exit, which would print a second error.
+        # Python flushes stdout again at exit. On the broken pipe this would print a second error,
+        # so stdout is redirected to devnull.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except REFUSALS as error:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = _text(error)
         wrong = isinstance(error, Mistake)
         if not wrong:
-            # An error of a Python function about an argument is one of the command about an option.
+            # If the message names an argument that an option sets, the command was wrong.
             in_flags = with_flags(message, options.flags)
             wrong = in_flags != message
             message = in_flags
@@ -56,14 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _text(error: BaseException) -> str:
-    """The message of an error, without the number that an OSError begins with."""
+    """The message of an error; that of an OSError without the number at its beginning."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename!r}" if error.filename else "")
     return str(error) or type(error).__name__
 
 
 def _printable_lines(text: str) -> str:
-    """The text with everything unprintable but line breaks escaped."""
+    """The text with all unprintable characters escaped, except line breaks."""
     return "\n".join(map(printable, text.split("\n")))
 
 

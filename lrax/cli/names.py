@@ -11,16 +11,17 @@ from ..schedules.schedule import Schedule
 
 Builder = Callable[..., Any]
 
-# Each framework is a folder. To list the folders loads none of them.
+# Each framework is a folder. Listing the folders does not import them.
 FRAMEWORKS = tuple(module.name for module in pkgutil.iter_modules(compat.__path__) if module.ispkg)
 
 
 class ScheduleNames(Mapping[str, Builder]):
-    """The builders and combinators, and other frameworks' schedules under their framework's name.
+    """The builders and combinators of lrax, and the schedules of other frameworks.
 
-    A framework is loaded when one of its names is looked up. A name may also be written as a
-    schedule prints it, `compat.torch.OneCycleLR`, or as code has it, `lrax.cosine`. Iteration gives
-    each name once, in its short form.
+    Those of a framework have its name in front: `torch.OneCycleLR`. A framework is imported when
+    one of its names is looked up. Longer forms are accepted too: `compat.torch.OneCycleLR`, as the
+    schedule prints it, and `lrax.cosine`, as code has it. Iteration gives each name once, in its
+    short form.
     """
 
     def __getitem__(self, name: str) -> Builder:
@@ -44,6 +45,7 @@ class ScheduleNames(Mapping[str, Builder]):
 
 def _own() -> dict[str, Builder]:
     """The functions of `lrax` itself that return a schedule."""
+    # Modules of lrax import each other relatively, which cannot name the top package itself.
     package = sys.modules["lrax"]
     public = {name: getattr(package, name) for name in package.__all__}
     return {name: value for name, value in public.items() if _makes_schedule(value)}
@@ -52,4 +54,5 @@ def _own() -> dict[str, Builder]:
 def _makes_schedule(value: Any) -> bool:
     if not inspect.isfunction(value):
         return False
+    # With `from __future__ import annotations`, an annotation is a string.
     return inspect.signature(value).return_annotation in (Schedule, "Schedule")

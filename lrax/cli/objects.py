@@ -21,18 +21,18 @@ from ..training.task import Task
 from .errors import Mistake
 from .values import warmup_steps
 
-Named = Any  # whatever a module of the user has under a name
+Named = Any  # any object that a user's module has under a name
 
 DECAYS = {"constant": None, "linear": warmup_linear, "cosine": warmup_cosine}
-LISTED = 12  # names that a message lists
+LISTED = 12  # the most names that a message lists
 
 
 def named(text: str, what: str) -> Named:
     """The object of `module:attribute` or `path/to/file.py:attribute`.
 
     Args:
-      text: The words of the command.
-      what: What it is for, for messages.
+      text: The text that the command gives.
+      what: What the object is, as error messages call it.
 
     Returns:
       The object.
@@ -61,18 +61,19 @@ def named(text: str, what: str) -> Named:
 def _module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise Mistake(f"{name!r} is not the name of a module, nor a file that ends in .py")
-    # With `python -m` the current folder is searched; with an installed script it would not be.
+    # `python -m lrax` puts the current folder on the search path, so a module there is found. An
+    # installed script would not do so.
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module exists, and needs another one that does not
+            raise  # the module exists, but one that it imports does not
         raise Mistake(
             f"there is no module {name!r} in the current folder or among the installed packages"
         ) from None
 
 
-@functools.cache  # a file that has both the task and the optimizer is run once
+@functools.cache  # a file that holds both the task and the optimizer is executed only once
 def _file(path: Path) -> ModuleType:
     try:
         found = path.is_file()
@@ -80,8 +81,9 @@ def _file(path: Path) -> ModuleType:
         found = False
     if not found:
         raise Mistake(f"there is no file {path}")
-    # Like a script, it can import what is beside it. It is registered under its own name, so that
-    # it can be imported from there, unless another module has that name.
+    # Like a script, the file can import modules from its own folder. It is registered in
+    # `sys.modules` under its own name, so that those modules can import it, unless that name is
+    # already taken.
     sys.path.insert(0, str(path.parent))
     name = path.stem if path.stem not in sys.modules else f"_{path.stem}_of_the_command_line"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -107,7 +109,7 @@ def task(text: str) -> Task:
 
 
 def monitor(text: str) -> Callable[..., Any]:
-    """The monitor of a name in `lrax.monitors`, or of `module:function`."""
+    """The monitor that the text names: one of `lrax.monitors`, or a `module:function`."""
     if text in monitors.__all__:
         return getattr(monitors, text)
     if ":" not in text:
@@ -120,10 +122,10 @@ def monitor(text: str) -> Callable[..., Any]:
 
 
 def optimizer(text: str, *, steps: int, warmup: str, decay: str) -> tuple[Optimizer, str]:
-    """The optimizer of `module:function` under a schedule over the steps.
+    """The optimizer of `module:function`, with a schedule in place of its first parameter.
 
     Args:
-      text: The words of the command.
+      text: The text that the command gives.
       steps: Length of a run.
       warmup: Length of the warmup, in steps or percent.
       decay: A name in `DECAYS`.
@@ -132,7 +134,7 @@ def optimizer(text: str, *, steps: int, warmup: str, decay: str) -> tuple[Optimi
       The optimizer as a function of hyperparameters, and a text that says what it is.
 
     Raises:
-      Mistake: if there is no such function, or the warmup is not a part of the steps.
+      Mistake: if there is no such function, or the warmup is longer than the run.
     """
     found: Optimizer = named(text, "--optimizer")
     if not callable(found):
@@ -146,7 +148,7 @@ def optimizer(text: str, *, steps: int, warmup: str, decay: str) -> tuple[Optimi
         return found, text
     shape = DECAYS[decay]
 
-    @functools.wraps(found)  # so that it has the same parameters
+    @functools.wraps(found)  # keeps the signature, from which the hyperparameters are read
     def scheduled(**hyperparams: Any) -> optax.GradientTransformation:
         peak = hyperparams[first]
         schedule = warmup_constant(peak, length) if shape is None else shape(peak, steps, length)

@@ -9,9 +9,9 @@ from ..display.tables import spread
 from ..sweeps.optimum import Optimum
 from ..sweeps.result import SweepResult
 
-ROWS = 60  # of a table
-WIDTH = 100  # of a line
-INDENT = " " * 9
+ROWS = 60  # the most rows of a table
+WIDTH = 100  # the most characters of a line
+INDENT = " " * 9  # as wide as a label such as "device:  "
 Extension = Callable[[str, str], str | None]
 
 
@@ -20,8 +20,8 @@ def report(result: SweepResult, extension: Extension | None = None) -> str:
 
     Args:
       result: The result.
-      extension: Gives the command that goes on beyond the `"low"` or `"high"` edge of a
-        hyperparameter, or `None` where there is none.
+      extension: Function `(hyperparameter, edge)`, where `edge` is `"low"` or `"high"`. It returns
+        the command that tries values beyond this edge, or `None` if there is none.
 
     Returns:
       The text. The best point in it is `result.best`, the row with a star.
@@ -49,6 +49,7 @@ def _table(result: SweepResult) -> str:
     header, *rows = result.table().splitlines()
     if len(rows) <= ROWS:
         return "\n".join([header, *rows])
+    # The best points, in the order of the grid.
     shown = [rows[point] for point in np.sort(result.ranking[:ROWS])]
     return "\n".join([header, *shown, f"(the best {ROWS} of {len(rows)} points)"])
 
@@ -92,7 +93,7 @@ def _best(result: SweepResult) -> list[str]:
 
 
 def _optimum(result: SweepResult) -> list[str]:
-    """The interpolated optimum of the first hyperparameter, said to be that."""
+    """The optimum of the first hyperparameter, with a note that it is interpolated."""
     name = next(iter(result.hyperparams))
     if not _has_optimum(result, name):
         return []
@@ -124,9 +125,9 @@ def _edges(result: SweepResult, extension: Extension) -> list[str]:
 
 
 def _has_optimum(result: SweepResult, name: str) -> bool:
-    """Whether an optimum may lie between the values, on a logarithmic scale.
+    """Whether an optimum can be interpolated between the values, on a logarithmic scale.
 
-    Of two values, each is at an edge.
+    This takes three positive values: of two, each is at an edge.
     """
     values = result.hyperparams[name]
     numeric = name not in result.labels

@@ -24,8 +24,8 @@ from .names import ScheduleNames
 EXAMPLES = """\
   python -m lrax show "warmup_cosine(peak=3e-4, steps=10_000, warmup=500)"
   python -m lrax show "wsd(1e-3, 5000, 100, 1000)" "0.5 * cosine(1e-3, 5000) + 1e-5" --log"""
-COLUMNS = 8  # of rates in a table
-LANES = 64  # curves in one chart
+COLUMNS = 8  # the most columns of rates in the table
+LANES = 64  # the most curves in one chart
 
 
 def add_to(commands: Any) -> None:
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.schedules:
         raise Mistake("give at least one schedule, such as 'cosine(peak=0.1, steps=1000)'")
     if options.out:
-        _require.extra("matplotlib", "plot")  # before the work, not after it
+        _require.extra("matplotlib", "plot")  # if it is missing, fail before the work
     try:
         schedules = [parse(text, names) for text in options.schedules]
     except ValueError as error:
@@ -93,12 +93,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _lanes(text: str, schedule: Schedule) -> int:
-    """The number of curves, from shapes alone: lists may broadcast to more than fit the memory."""
+    """The number of curves, from shapes alone.
+
+    The lists in a text may broadcast to more lanes than the memory can hold.
+    """
     try:
         shape = jax.eval_shape(lambda schedule: schedule(0), schedule).shape
-    except Exception as error:  # whatever the shapes of a text lead to, the text is wrong
+    except Exception as error:  # bad shapes can raise any error, and come from the text
         raise _cannot_evaluate(text, error) from None
-    return int(np.prod(shape, dtype=object))
+    return int(np.prod(shape, dtype=object))  # a product of Python's ints cannot overflow
 
 
 def _rates(text: str, schedule: Schedule, counts: np.ndarray) -> np.ndarray:
@@ -119,12 +122,12 @@ def _short(text: str) -> str:
 
 def _print(
     schedules: Sequence[Schedule],
-    curves: Sequence[np.ndarray],  # of each schedule, [lanes, n]
+    curves: Sequence[np.ndarray],  # one array [lanes, n] per schedule
     counts: np.ndarray,
     steps: int,
     options: argparse.Namespace,
 ) -> None:
-    """The chart, and the table of the rates where something happens."""
+    """Prints the chart, and the table of the rates at the counts where something happens."""
     labels = [
         f"lane {lane} of {schedule!r}" if len(lanes) > 1 else repr(schedule)
         for schedule, lanes in zip(schedules, curves, strict=True)

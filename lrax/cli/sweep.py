@@ -28,8 +28,8 @@ values are low:high:n at equal ratios, low:high:n:linear at equal distances, or 
 
 exit status: 0 with a best point, 1 without one or after an error, 2 for a wrong command, 130 if
 Ctrl-C came before there was anything to show."""
-# Options that are passed on to `lrax.sweep` under their own name. One that is not given is left
-# out, so that defaults are written down once, in `lrax.sweep`.
+# Options that are passed on to `lrax.sweep` under their own names. An option that is not given is
+# not passed on, so that its default is defined in one place only, in `lrax.sweep`.
 PASSED = (
     "objective",
     "mode",
@@ -41,7 +41,7 @@ PASSED = (
     "budget",
     "checkpoint",
 )
-# The words of errors of `lrax.sweep`, as a user of the command knows them.
+# The option for each argument that an error of `lrax.sweep` may name.
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*PASSED, "steps", "seeds", "params")}
 FLAGS |= {
     "monitors": "--monitor",
@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:
         epilog=EPILOG,
         usage="%(prog)s TASK [options]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,  # the next command is made of this one's words, read in full
+        allow_abbrev=False,  # `again` looks for the full names of options in the words
     )
     add_options(parser)
     parser.set_defaults(run=_run, flags=FLAGS)
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
             f"--lr, --grid and --seeds must make at most {values.MOST_VALUES} runs, got"
             f" {points * options.seeds}"
         )
-    is_first = jax.process_index() == 0
+    is_first = jax.process_index() == 0  # of several processes, only this one prints and writes
     if is_first:
         runs = f" x {options.seeds} seeds = {points * options.seeds} runs"
         size = f"{points} points{runs if options.seeds > 1 else ''} of {options.steps} steps"
@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `lrax.sweep` that the command gives."""
+    """The optional arguments of `lrax.sweep` that the command gives."""
     found = {name: getattr(options, name) for name in PASSED if getattr(options, name) is not None}
     if options.stop is not None:
         found["stop"] = STOPS[options.stop]
@@ -122,10 +122,14 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _set_up_devices(options: argparse.Namespace) -> None:
-    """Makes devices of a CPU's cores and joins processes, before JAX starts its backends."""
+    """Makes several devices of a CPU, and joins the processes of several machines.
+
+    Both must be done before JAX starts its backends.
+    """
     several = options.devices is not None and options.devices > 1
     if several and "device_count" not in os.environ.get("XLA_FLAGS", ""):
-        # If the backends have started, `sweep` says how many devices there are.
+        # A RuntimeError means that the backends have already started. If there are too few devices,
+        # `sweep` then says how many there are.
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", options.devices)
     given = (options.coordinator, options.processes, options.process_id)

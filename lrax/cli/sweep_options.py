@@ -11,7 +11,7 @@ STOPS = {"diverged": "diverged", "none": None, "halving": Halving(), "median": M
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Gives a parser the task and the options of `sweep`."""
+    """Adds the task and the options of `sweep` to a parser."""
     parser.add_argument(
         "task",
         metavar="TASK",
@@ -143,8 +143,8 @@ def _add_how_it_is_run(add: Any) -> None:
         help="lanes to a call: auto (default), vmap (all), loop (one), a number, steps (a call for"
         " each step), or tune (time some plans first)",
     )
-    # All devices of a CPU are its cores. A single device trains on all cores anyway, by threads,
-    # and that measured faster than a device for each core.
+    # The devices of a CPU share its cores. A single device uses all cores too, by threads, and that
+    # was measured to be faster than one device per core.
     add(
         "--devices",
         type=values.at_least(1),

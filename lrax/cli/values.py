@@ -1,4 +1,4 @@
-"""The values of options: numbers, durations, names of files, and the axes of a grid."""
+"""Parsers of the values of options: numbers, durations, file names, and the axes of a grid."""
 
 import argparse
 import math
@@ -14,9 +14,9 @@ from ..training.optimizer import first_parameter
 from ..training.run import Optimizer
 from .errors import Mistake
 
-RATES = "1e-5:1:21"  # of a sweep that is not told any: four to a decade
-MOST = 2**31 - 1  # of a count: JAX counts updates in int32
-MOST_VALUES = 100_000  # of one axis
+RATES = "1e-5:1:21"  # the default rates of a sweep: four per decade
+MOST = 2**31 - 1  # the largest count: JAX counts updates in int32
+MOST_VALUES = 100_000  # the most values of one axis, and the most runs of a sweep
 
 
 def at_least(low: int, most: int = MOST) -> Callable[[str], int]:
@@ -30,7 +30,7 @@ def at_least(low: int, most: int = MOST) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
         return value
 
-    number.__name__ = "number"  # as argparse names it in "invalid number value: 'x'"
+    number.__name__ = "number"  # argparse shows it: "invalid number value: 'x'"
     return number
 
 
@@ -60,7 +60,8 @@ def axis(text: str) -> Axis:
       The `Axis`.
 
     Raises:
-      argparse.ArgumentTypeError: if it cannot be read; argparse puts the option before it.
+      argparse.ArgumentTypeError: if the text cannot be read. argparse adds the name of the option
+        to the message.
     """
     numbers = text.split(":")
     if len(numbers) == 1:
@@ -128,7 +129,10 @@ def named_axis(text: str) -> tuple[str, Axis]:
 def grid(
     rates: Axis | None, others: Sequence[tuple[str, Axis]], optimizer: Optimizer
 ) -> dict[str, Axis]:
-    """The axes by name: the optimizer's first parameter, over `RATES` by default, and others."""
+    """The axes by name: that of the optimizer's first parameter, and the others.
+
+    If neither `rates` nor `others` has values of the first parameter, they are `RATES`.
+    """
     first = first_parameter(optimizer)
     names = [name for name, _ in others]
     for name in names:
@@ -145,7 +149,7 @@ def grid(
 
 
 def warmup_steps(text: str, steps: int) -> int:
-    """The length of a warmup, given in steps or in percent of all."""
+    """The length of a warmup in steps; the text gives steps or a percentage of all steps."""
     number, percent, rest = text.partition("%")
     try:
         length = round(float(number) * steps / 100) if percent else int(number)
@@ -161,6 +165,7 @@ def warmup_steps(text: str, steps: int) -> int:
 
 def duration(text: str) -> float:
     """Seconds, from a text such as 90, 90s, 10min or 2h."""
+    # "it" is never shown, because the message is replaced below.
     try:
         return _require.seconds("it", f"{text}s" if text[-1:].isdigit() else text)
     except ValueError:
@@ -180,11 +185,14 @@ def file(text: str) -> Path:
 
 
 def stem(text: str) -> Path:
-    """The name of several files to write, without their suffixes."""
+    """The common name of several files to write, without a suffix; the user may give one."""
     path = Path(text)
     return file(str(path.with_suffix("") if path.suffix in (".png", ".npz", ".csv") else path))
 
 
 def execution(text: str) -> str | int:
-    """How to run a sweep: a number of lanes to a call, or a word."""
+    """How to run a sweep: the number of lanes per call, or a word.
+
+    A number too long to be a count stays a text, which `lrax.sweep` refuses.
+    """
     return int(text) if text.isdecimal() and len(text) < 10 else text

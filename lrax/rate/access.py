@@ -1,4 +1,4 @@
-"""`get_lr` and `set_lr`: the rate is read from and written to any optimizer state."""
+"""`get_lr` and `set_lr`: read and write the learning rate in any optimizer state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,36 +17,37 @@ Label = Any  # a dict key: the label of a group in `optax.partition`
 def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Label, jax.Array]:
     """The learning rate that multiplied the last update, read from an optimizer state.
 
-    Before the first update it is the rate of that update: a schedule's first value, or NaN for a
-    rule that cannot tell. A rate that `lrax.set_lr` has set since the last update is read at once.
-    When it is handed back to a schedule, by `lrax.set_lr(opt_state, None)`, the old rate is read
-    until the next update, for a state holds no schedule that could tell the coming one.
+    Before the first update it is the rate that this update will use: the first value of a schedule,
+    or NaN for a rule without `first`. After `lrax.set_lr(opt_state, rate)` it is the rate that was
+    set. After `lrax.set_lr(opt_state, None)` it stays the old rate until the next update, because
+    a state does not hold the schedule, and the rate to come cannot be computed from it.
 
     The rate is found under any nesting of `chain`, `named_chain`, `masked`, `partition`,
     `MultiSteps`, `apply_if_finite` and the like, in the states of `lrax.scale_by_lr`, of
     `optax.inject_hyperparams` with a `learning_rate`, and of the transformations that keep a
-    `learning_rate`, as Optax's line searches do. (`optax.adam(1e-3)` alone keeps none.) The `scale`
-    of every `optax.contrib.reduce_on_plateau` in an enclosing chain is multiplied in.
+    `learning_rate`, as Optax's line searches do. (`optax.adam(1e-3)` alone keeps none.) The rate
+    includes the `scale` of every `optax.contrib.reduce_on_plateau` in an enclosing chain.
 
-    A state does not show what else multiplies the updates: `optax.scale`, `optax.scale_by_schedule`
-    and `lrax.scale_by_multipliers` in the same chain, trust ratios, or a `reduce_on_plateau` that
-    `optax.masked` gives to a part of the parameters. Multiply by those yourself. Put
-    `reduce_on_plateau` after `scale_by_adam` in a chain: Adam would undo a scale of the gradients,
-    and the rate read here would be too low.
+    The rate does not include any other factor on the updates: `optax.scale`,
+    `optax.scale_by_schedule` and `lrax.scale_by_multipliers` in the same chain, trust ratios, or a
+    `reduce_on_plateau` that `optax.masked` applies to only some of the parameters. Multiply by them
+    yourself. Put `reduce_on_plateau` after `scale_by_adam` in a chain. Before it, the scale would
+    multiply the gradients, Adam's normalization would cancel it, and the rate read here would be
+    too low.
 
     It also reads the state of a `flax.nnx.Optimizer` (`optimizer.opt_state` or
     `nnx.state(optimizer)`), and the nested dicts and lists that Orbax restores without a target.
 
     Args:
-      opt_state: An optimizer state, its leaves of any shape: those of a vmapped state give a rate
-        per lane, those of `jax.eval_shape(optimizer.init, params)` a `jax.ShapeDtypeStruct`. A
-        tuple of states is read as the state of a chain.
+      opt_state: An optimizer state. Its leaves may have any shape: a vmapped state gives one rate
+        per lane, and the shapes from `jax.eval_shape(optimizer.init, params)` give a
+        `jax.ShapeDtypeStruct`. A tuple of states is read as the state of a chain.
 
     Returns:
-      The rate, or `{group: rate}` when the state holds several. A group is named by the dict key on
-      the way to it, such as its label in `optax.partition`, be that a string or not; several keys
-      are joined, as in `"body/head"`. Without such names, or with one name for two, groups go by
-      their whole path.
+      The rate, or `{group: rate}` when the state holds several. The name of a group is the dict key
+      on the path to its rate, such as its label in `optax.partition`; it need not be a string.
+      Several keys on one path are joined by slashes, as in `"body/head"`. If a path has no dict
+      key, or two groups would have the same name, every group is named by its whole path.
 
     Raises:
       ValueError: if the state holds no learning rate.
@@ -69,32 +70,34 @@ def set_lr(
 ) -> optax.OptState:
     """An optimizer state with another learning rate, used from the next update on.
 
-    In a state of `lrax.scale_by_lr` the rate is held, against its schedule or rule too, until
-    another is set; `None` hands it back. The schedule has kept counting and the rule has seen every
-    update meanwhile; `lrax.get_lr` reads their rate from the next update on. Nothing recompiles:
-    shapes and dtypes stay.
+    In a state of `lrax.scale_by_lr` the rate is held: it replaces the rate of the schedule or rule
+    until another is set. `None` ends the hold. Meanwhile the schedule keeps counting and the rule
+    sees every update, so both are up to date when the hold ends. `lrax.get_lr` then reads their
+    rate from the next update on. Shapes and dtypes stay, so nothing recompiles.
 
-    `lrax.get_lr` of the new state is `rate`: where a chain has a `reduce_on_plateau`, the rate that
-    is stored is divided by its present `scale` (up to the rounding of that division; a scale of 0
-    leaves it 0). Later reductions multiply a held rate as they do any other.
+    `lrax.get_lr` of the new state returns `rate`. For this, in a chain with a `reduce_on_plateau`,
+    the stored rate is `rate` divided by the present `scale`; the rounding of that division may
+    remain. If the scale is 0, `lrax.get_lr` returns 0. Later reductions multiply a held rate like
+    any other.
 
     With Flax NNX write `optimizer.opt_state = lrax.set_lr(optimizer.opt_state, rate)`, or
     `nnx.update(optimizer, lrax.set_lr(nnx.state(optimizer), rate))`.
 
     Args:
       opt_state: An optimizer state as `lrax.get_lr` reads it. It is not changed.
-      rate: The new rate, at least 0, for all groups, or `{group: rate}` for some, named as by
-        `lrax.get_lr`. For a vmapped state, one per lane or one for all. `None` in place of a rate
-        ends the holding.
+      rate: The new rate, at least 0, for all groups; or `{group: rate}` for some of them, under
+        the names that `lrax.get_lr` gives. For a vmapped state, an array with one rate per lane, or
+        one rate for all lanes. `None` in place of a rate ends the hold.
 
     Returns:
       The new state.
 
     Raises:
-      ValueError: if the state holds no learning rate, a group is unknown, a known rate is negative,
-        infinite or NaN, or the rate is one that `optax.inject_hyperparams` computes anew from a
-        schedule at every update.
-      TypeError: if a rate is no number, or the state holds shapes in place of values.
+      ValueError: if the state holds no learning rate, a group is unknown, a concrete rate is
+        negative, infinite or NaN, a rate has the wrong shape, `None` is given for a rate that is
+        not in a state of `lrax.scale_by_lr`, or `optax.inject_hyperparams` computes the rate from
+        a schedule at every update.
+      TypeError: if a rate is not a number, or the state holds shapes in place of values.
 
     Example:
       >>> optimizer = optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))
@@ -113,7 +116,7 @@ def set_lr(
 def _applied(group: Group) -> Any:
     rate = read(group.node)
     if isinstance(rate, jax.ShapeDtypeStruct):
-        return rate
+        return rate  # a shape has no value to multiply, and the scales keep shape and dtype
     rate = jnp.asarray(rate)
     for scale in group.scales:
         rate = rate * jnp.asarray(scale, rate.dtype)
@@ -159,15 +162,16 @@ def _written(group: Group, rate: ArrayLike | None) -> Any:
 
 
 def _before_scales(rate: jax.Array, scales: tuple[Any, ...]) -> jax.Array:
-    """The rate that becomes `rate` once `scales` have multiplied it."""
+    """The rate to store, so that its product with `scales` is `rate`."""
     total = jnp.ones([], rate.dtype)
     for scale in scales:
         total = total * jnp.asarray(scale, rate.dtype)
     if not scales:
         return rate
+    # The inner `where` avoids a division by 0. If the total is 0, no quotient gives the rate.
     quotient = jnp.where(total > 0, rate / jnp.where(total > 0, total, 1), rate)
-    # The product of the rounded quotient may miss the rate by its last bit; a neighbour often
-    # meets it.
+    # The quotient is rounded, so its product with the total may differ from the rate in the last
+    # bit. Often the next float below or above the quotient gives the rate exactly: use that one.
     for direction in (0.0, jnp.inf):
         neighbour = jnp.nextafter(quotient, jnp.asarray(direction, quotient.dtype))
         quotient = jnp.where(

@@ -21,25 +21,26 @@ def scale_by_multipliers(
     $$u_i \leftarrow m_i \, u_i$$
 
     Use it before or after `lrax.scale_by_lr` for layer-wise decay, width multipliers or frozen
-    layers: one optimizer and one learning rate, which the factors are relative to. For groups that
-    need another optimizer or another schedule, use `optax.partition`. It has no state.
-    `lrax.get_lr` does not include the factors.
+    layers. All parameters then share one optimizer and one learning rate, and the factors are
+    relative to that rate. For groups that need another optimizer or another schedule, use
+    `optax.partition`. The transformation has no state, so `lrax.get_lr` does not include the
+    factors.
 
     Args:
-      multipliers: A pytree of factors, each finite and at least 0, dimensionless, in the structure
-        of the parameters or a prefix of it: a factor stands for the whole subtree at its place. A
-        factor may be an array that broadcasts to the shape of its parameters. Or a function of the
-        parameters that returns such a tree; it is called by `init`, and by every `update`, there
-        with the updates where the caller gives no parameters. The factor 0 gives zeros, also for an
-        update that is NaN.
+      multipliers: A pytree of factors, each dimensionless, finite and at least 0. It has the
+        structure of the parameters or a prefix of it: a factor applies to the whole subtree at its
+        place. A factor may be an array that broadcasts to the shape of its parameters. Or a
+        function of the parameters that returns such a pytree. It is called in `init` and in every
+        `update`; if `update` gets no parameters, it is called with the updates. A factor of 0 gives
+        zeros, even if the update is NaN.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with `optax.EmptyState`. Updates keep their dtypes.
 
     Raises:
-      ValueError: if a known factor is negative, infinite or NaN, the tree is no prefix of the
+      ValueError: if a concrete factor is negative, infinite or NaN, the tree is not a prefix of the
         parameters' tree, or a factor does not broadcast to its parameters.
-      TypeError: if a factor is no number.
+      TypeError: if a factor is not a number.
 
     Example:
       >>> optimizer = optax.chain(
@@ -101,10 +102,15 @@ def _map(function: Callable[..., Any], factors: Multipliers, tree: Any) -> Any:
 
 
 class _Misfit(Exception):
-    """A factor of the wrong shape; not a ValueError, which is a tree of the wrong structure."""
+    """A factor has the wrong shape.
+
+    It is not a ValueError, because `_map` reads a ValueError as a tree of the wrong structure.
+    """
 
 
 def _fits(factor: jax.Array, leaf: Any) -> Any:
+    # Plain broadcasting would also accept a factor with more axes or longer axes than the
+    # parameter, and the update would grow. So the axes are compared one by one, from the last.
     shape = jnp.shape(leaf)
     own = jnp.shape(factor)
     long = len(own) > len(shape)
@@ -120,5 +126,5 @@ def _fits(factor: jax.Array, leaf: Any) -> Any:
 def _scaled(factor: jax.Array, update: jax.Array) -> jax.Array:
     _fits(factor, update)
     factor = jnp.asarray(factor, update.dtype)
-    # Not `0 * update`, which is NaN where the update is NaN or infinite.
+    # `0 * update` would be NaN where the update is NaN or infinite.
     return jnp.where(factor == 0, jnp.zeros_like(update), factor * update)

@@ -1,9 +1,9 @@
 """Where an optimizer state keeps its learning rates, whatever library or checkpoint it came from.
 
-A node is a part of the state that holds one rate. It is a NamedTuple in the state of an optimizer;
-in a state restored by Orbax or in an `nnx.State` it is a mapping with the same names. Flax NNX also
-wraps every array in a `Variable`, a pytree of one leaf. Nodes are therefore read and written by the
-paths of their leaves.
+A node is a part of the state that holds one rate. In the state of an optimizer it is a NamedTuple.
+In a state restored by Orbax, or in an `nnx.State`, it is a mapping with the same names. Flax NNX
+also wraps every array in a `Variable`, a pytree of one leaf. To serve all of these, nodes are read
+and written by the paths of their leaves, and not by attributes.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,18 +19,19 @@ Node = Any
 Label = Any
 Path = tuple[Any, ...]
 
-# Fields that a mapping must have to be one of these states. A mapping may also be the moments of
-# parameters, one of which a user may have called `learning_rate`.
+# A mapping is taken for one of these states only if it has all of these fields. A `learning_rate`
+# alone is not enough: the mapping may hold moments of the parameters, and a user may have called a
+# parameter `learning_rate`.
 _OURS = {"count", "learning_rate", "held"}
 _SEARCH = {"learning_rate", "value", "grad"}
 _INJECTED = {"count", "hyperparams", "inner_state"}
 _PLATEAU = {"scale", "best_value", "plateau_count", "cooldown_count"}
-# Fields of states that appear as dict keys in a restored state, and name no group.
+# Fields of Optax's states. In a restored state they are dict keys, but not names of groups.
 _FIELDS = {"opt_state", "inner_states", "inner_state", "inner_opt_state"}
 
 
 class Group(NamedTuple):
-    """A node, and the scales of the `reduce_on_plateau` that multiply what its rate has scaled."""
+    """A node, and the scale of every `reduce_on_plateau` that multiplies the same updates."""
 
     node: Node
     scales: tuple[Any, ...]
@@ -39,7 +40,7 @@ class Group(NamedTuple):
 def groups(
     opt_state: optax.OptState,
 ) -> tuple[dict[Label, Group], Callable[[dict[Label, Node]], optax.OptState]]:
-    """The groups of a state by the labels of `get_lr`, and a function that puts new nodes in."""
+    """The groups of a state by their labels in `get_lr`, and a function that replaces nodes."""
     flat, structure = jax.tree_util.tree_flatten_with_path(
         opt_state, is_leaf=lambda node: _holds_rate(node) or _is_plateau(node)
     )
@@ -50,11 +51,13 @@ def groups(
             " chain with `lrax.scale_by_lr(rate)`, as in"
             " `optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(1e-3))`."
         )
+    # For each plateau: the path of the chain that it scales, or None, and its scale.
     scopes = [
         (_scope(path, list(paths.values())), _leaf(node, ("scale",)))
         for path, node in flat
         if _is_plateau(node)
     ]
+    # For each label: the index of its node in `flat`.
     places = dict(zip(_labels(list(paths.values())), paths, strict=True))
     known = {}
     for label, index in places.items():
@@ -78,7 +81,7 @@ def read(node: Node) -> Any:
 
 
 def replaced(node: Node, **values: Any) -> Node:
-    """The node with other arrays in some fields, in the shapes and dtypes of the old ones."""
+    """The node with new values in some fields, broadcast and cast to the old shapes and dtypes."""
     places = {_place(node, name): value for name, value in values.items()}
     flat, structure = jax.tree_util.tree_flatten_with_path(node)
     leaves = []
@@ -155,14 +158,15 @@ def _under(path: Path, scope: Path) -> bool:
 
 
 def _scope(path: Path, rates: list[Path]) -> Path | None:
-    """The smallest chain around a `reduce_on_plateau` that holds a rate, or None.
+    """The path of the smallest chain around a `reduce_on_plateau` that holds a rate, or None.
 
-    A plateau in a chain of its own is a link of the chain around that. Wrappers end the search:
-    one may be `optax.masked`, under which the plateau scales a part of the parameters only.
+    If the chain of the plateau holds no rate and is itself a link of an outer chain, the outer
+    chain is tried next. The search ends at any other wrapper: it may be `optax.masked`, and then
+    the plateau scales only some of the parameters.
     """
     if not path or not isinstance(path[-1], (SequenceKey, DictKey)):
         return None
-    scope = path[:-1]  # the chain, or the named chain, that the plateau is a link of
+    scope = path[:-1]  # the chain, or named chain, that has the plateau as a link
     while not any(_under(rate, scope) for rate in rates):
         if not scope or not isinstance(_index(scope[-1]), int):
             return None
@@ -171,7 +175,10 @@ def _scope(path: Path, rates: list[Path]) -> Path | None:
 
 
 def _index(key: Any) -> int | None:
-    """The place of a link in its chain; an `nnx.State` has the tuple of a chain as a dict."""
+    """The index of a link in its chain, or None.
+
+    An `nnx.State` holds the tuple of a chain as a dict with int keys.
+    """
     name = _name(key)
     return name if isinstance(key, (SequenceKey, DictKey)) and isinstance(name, int) else None
 
@@ -185,9 +192,14 @@ def _labels(paths: list[Path]) -> list[Label]:
 
 
 def _keys(path: Path) -> list[Label]:
-    """The dict keys that name a group: labels of `optax.partition`, names of chains, a user's."""
+    """The dict keys that name a group.
+
+    They are labels of `optax.partition`, names of links in `optax.named_chain`, or a user's keys.
+    """
     names = _names(path)
-    # In a restored state, the fields of NamedTuples are dict keys too.
+    # In a restored state, the fields of NamedTuples and the indices of tuples are dict keys too.
+    # They name no group. A key directly below `inner_states` is a label of `optax.partition`, and
+    # names a group even if it is an int or looks like a field.
     restored = any(isinstance(key, DictKey) and key.key in _FIELDS for key in path)
     keys = []
     for before, (name, key) in pairwise([(None, None), *zip(names, path, strict=True)]):

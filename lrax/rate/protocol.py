@@ -1,4 +1,4 @@
-"""What a rule's functions take and return, and the errors for one that does otherwise."""
+"""The protocol of rules: how their functions are called, and the errors if a rule breaks it."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -11,7 +11,9 @@ from jax import numpy as jnp
 Rule = Any  # a `RateRule`
 RuleState = Any
 
-# The arguments that each function of a rule is called with: by position, by name, and in words.
+# How each function of a rule is called: the number of positional arguments, the names of keyword
+# arguments, and the signature as error messages show it. `_unknown` stands for any argument of
+# `update` that the rule does not know.
 _CALLS: dict[str, tuple[int, tuple[str, ...], str]] = {
     "init": (1, (), "(params)"),
     "rate": (2, ("updates", "params", "_unknown"), "(count, state, *, updates, params, **extra)"),
@@ -20,16 +22,16 @@ _CALLS: dict[str, tuple[int, tuple[str, ...], str]] = {
 
 
 class Misfit(TypeError):
-    """A rule does not keep to the protocol, or its state or its arguments are not of this rule."""
+    """A rule breaks the protocol, or was given a state or arguments that do not fit it."""
 
 
 def require_takes(name: str, function: Callable[..., Any]) -> None:
-    """Requires that a function can be called as a rule's function of this name is."""
+    """Requires that a function accepts the arguments of a rule's function of this name."""
     signature = _signature(function)
     if signature is None:
         return
     positional, keywords, words = _CALLS[name]
-    # Partly, because `rate` may ask for arguments of `update` by their names.
+    # Bind `rate` partially: it may require further arguments of `update` as keywords.
     bind = signature.bind_partial if keywords else signature.bind
     try:
         bind(*range(positional), **dict.fromkeys(keywords))
@@ -43,9 +45,10 @@ def require_takes(name: str, function: Callable[..., Any]) -> None:
 
 
 def require_no_lookalike(name: str, value: Any) -> None:
-    """Refuses an object that has functions of a rule and is none, and says what it lacks."""
+    """Refuses an object that has functions of a rule but is not a `RateRule`, and says why."""
     has = [part for part in _CALLS if callable(getattr(value, part, None))]
-    # A function of the count may be an object with an `init` of its own.
+    # A callable with only one of `init` and `rate` is taken for a function of the count, such as a
+    # callable object that has an `init`.
     if not has or (callable(value) and not {"init", "rate"} <= set(has)):
         return
     lacks = [f"`{part}`" for part in ("init", "rate") if part not in has]
@@ -64,9 +67,11 @@ def decide(
     """The rate of a rule and its next state."""
     try:
         decided = rule.rate(count, state, **arguments)
-    except Misfit:  # of a factor, which is nearer to the cause
+    except Misfit:  # from a factor of a product: its message is nearer to the cause
         raise
     except Exception as error:
+        # A wrong argument or state can raise anything inside the rule. If one of them explains the
+        # error, say so. Otherwise the error is the rule's own.
         words = _missing(rule, arguments) or _of_another(rule, state, arguments)
         if words is None:
             raise
@@ -82,7 +87,7 @@ def decide(
 
 
 def _missing(rule: Rule, arguments: Mapping[str, Any]) -> str | None:
-    """The words for an `update` that was not given what the rule asks for by name."""
+    """The message if `update` was not given a keyword that the rule requires, or None."""
     signature = _signature(rule.rate)
     for name, parameter in signature.parameters.items() if signature else ():
         required = parameter.default is inspect.Parameter.empty
@@ -95,7 +100,7 @@ def _missing(rule: Rule, arguments: Mapping[str, Any]) -> str | None:
 
 
 def _of_another(rule: Rule, state: RuleState, arguments: Mapping[str, Any]) -> str | None:
-    """The words for a state that this rule has not made."""
+    """The message if the state does not look like one that this rule's `init` returns, or None."""
     about = arguments.get("params")
     about = arguments.get("updates") if about is None else about
     made = jax.tree.map(described, jax.eval_shape(rule.init, about))
@@ -109,8 +114,11 @@ def _of_another(rule: Rule, state: RuleState, arguments: Mapping[str, Any]) -> s
 
 
 def require_numeric(words: str, leaf: Any) -> None:
-    """Requires a number or an array of a rule; `words` says of what."""
-    # The types of an array's entries are left to JAX: a state may hold keys.
+    """Requires a number or an array from a rule.
+
+    `words` completes the message "must be a rule whose ...".
+    """
+    # The dtype of an array is not checked, because a state may hold PRNG keys.
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float)):
         raise Misfit(f"`learning_rate` must be a rule whose {words}, got {leaf!r}")
 
@@ -123,5 +131,5 @@ def described(leaf: Any) -> str:
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
-    except (TypeError, ValueError):  # of a function written in C, which does not tell
+    except (TypeError, ValueError):  # a function written in C may have no readable signature
         return None

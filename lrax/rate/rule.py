@@ -38,13 +38,13 @@ class RateRule:
     it does not know.
 
     Args:
-      init: Function of the parameters that returns the first state; `()` for none. It may look at
-        shapes and dtypes, and must run under `jax.eval_shape`.
+      init: Function of the parameters that returns the first state; `()` for none. It must run
+        under `jax.eval_shape`, so it may look at shapes and dtypes but not at concrete values.
       rate: Function `(count, state, *, updates, params, **extra) -> (rate, state)`. `count` is the
-        0-based index of the update, an int32 scalar, and comes by position, as `state` does.
-        `updates` are the updates before the rate multiplies them: under `optax.masked` and
-        `optax.partition`, those of the group alone. `params` is None where the caller gives none.
-        `extra` holds the other arguments of `update`: the training loss as `value`, signals by
+        0-based index of the update, an int32 scalar; it is passed by position, and so is `state`.
+        `updates` are the updates before the rate multiplies them; under `optax.masked` and
+        `optax.partition`, only those of the group. `params` is None if the caller gives none.
+        `extra` holds the other arguments of `update`: the training loss as `value`, and signals by
         their names.
       first: Function of the state that returns the rate to report before the first update. Without
         it, that rate is NaN.
@@ -52,7 +52,7 @@ class RateRule:
         names of its functions. A product is printed as it is written.
 
     Raises:
-      TypeError: if one of the three is not a function of these arguments, or `name` is no str.
+      TypeError: if one of the three is not a function of these arguments, or `name` is not a str.
 
     Example:
       >>> def rate(count, scale, *, value, **extra):
@@ -68,13 +68,14 @@ class RateRule:
       0.05
     """
 
-    # A dataclass that inherits from this one prints the fields of its own, not the functions.
+    # `repr=False` on each field: a dataclass that inherits from this one and prints itself then
+    # shows only the fields that it adds.
     init: Callable[[Params], RuleState] = dataclasses.field(repr=False)
     rate: Callable[..., tuple[Any, RuleState]] = dataclasses.field(repr=False)
     first: Callable[[RuleState], Any] | None = dataclasses.field(default=None, repr=False)
     name: str | None = dataclasses.field(default=None, repr=False, compare=False)
 
-    __array_ufunc__ = None  # so that `np.float32(2) * rule` comes to `__rmul__`
+    __array_ufunc__ = None  # NumPy then leaves `np.float32(2) * rule` to `__rmul__`
 
     def __post_init__(self) -> None:
         for name in ("init", "rate", "first"):
@@ -105,7 +106,8 @@ class RateRule:
 def product(left: Factor, right: Factor) -> RateRule:
     """The rule whose rate is the product of two rates."""
     for factor in (left, right):
-        # `optax.adam(rule)` multiplies what it takes for a number by -1.
+        # A negative factor comes from `optax.adam(rule)`: Optax takes the rule for a number and
+        # multiplies it by -1.
         if isinstance(factor, (int, float)) and factor < 0:
             raise ValueError(
                 f"a rule must be multiplied by a factor of at least 0, got {factor}. A rule is"
@@ -125,7 +127,8 @@ def product(left: Factor, right: Factor) -> RateRule:
 class _Product(RateRule):
     """A product, which is printed as it was written."""
 
-    # Kept as they came. They are printed when asked, because a rule may be built at every trace.
+    # The factors are kept, and not their text. A rule may be built anew at every trace, so the text
+    # is made only when `__repr__` is called.
     factors: tuple[Factor, ...] = dataclasses.field(default=(), compare=False)
 
     def __repr__(self) -> str:
@@ -135,7 +138,7 @@ class _Product(RateRule):
 
 def _factor_text(factor: Factor, *, nested: bool = False) -> str:
     if isinstance(factor, RateRule):
-        # Of `a * (b * c)` the state is `(a, (b, c))`, so the brackets are part of what was written.
+        # Brackets matter: the state of `a * (b * c)` is `(a, (b, c))`, not `((a, b), c)`.
         return f"({factor!r})" if nested and isinstance(factor, _Product) else repr(factor)
     if isinstance(factor, Schedule) or not callable(factor):
         return leaf_text(factor)
@@ -158,7 +161,7 @@ def _both(left: RateRule, right: RateRule) -> Functions:
 
 
 def _scaled(stateless: RateRule, rule: RateRule) -> Functions:
-    # The state is the rule's own, so that a checkpoint goes from one schedule to another.
+    # The state is the rule's own, so that a checkpoint can be resumed under another schedule.
     def rate(count: jax.Array, state: RuleState, /, **arguments: Any) -> tuple[Any, RuleState]:
         factor, _ = decide(stateless, count, (), arguments)
         rate, state = decide(rule, count, state, arguments)
@@ -171,7 +174,7 @@ def _scaled(stateless: RateRule, rule: RateRule) -> Functions:
 
 
 def first_rate(rule: RateRule, state: RuleState) -> Any:
-    """The rate to report before the first update: NaN where the rule cannot tell."""
+    """The rate to report before the first update: NaN for a rule without `first`."""
     if rule.first is None:
         return jnp.nan
     rate = rule.first(state)
@@ -180,7 +183,10 @@ def first_rate(rule: RateRule, state: RuleState) -> Any:
 
 
 def as_rule(value: Factor, name: str) -> RateRule:
-    """Makes a number, a `Schedule` or a function of the count a rule without state."""
+    """Turns a number, a `Schedule` or a function of the count into a rule without state.
+
+    A rule is returned as it is.
+    """
     if isinstance(value, RateRule):
         return value
     require_no_lookalike(name, value)
@@ -206,7 +212,7 @@ def as_rule(value: Factor, name: str) -> RateRule:
 
 
 def one_rate(rate: Any, name: str = "learning_rate") -> Any:
-    """Requires a scalar."""
+    """Requires a scalar, and returns it."""
     if jnp.ndim(rate):
         raise ValueError(
             f"`{name}` must be a scalar, got one of shape {jnp.shape(rate)}. For a rate per lane,"

@@ -18,16 +18,16 @@ RuleState = Any
 class ScaleByLrState(NamedTuple):
     """State of `scale_by_lr`.
 
-    The tree is the same for a constant rate, a schedule and a rate set by hand, so a checkpoint of
-    one resumes as another.
+    The tree is the same for a constant rate, a schedule and a rate set by hand, so a checkpoint
+    that was written under one can be resumed under another.
     """
 
     # shape (), int32: the updates made. The field hides `tuple.count`, which nobody needs here.
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
-    # shape (), float32: the rate of the last update, or the one set since. Before the first update
-    # it is the rate that the rule reports for it.
+    # shape (), float32: the rate of the last update, or the one that `set_lr` has set since. Before
+    # the first update it is what the rule's `first` returns.
     learning_rate: jax.Array
-    # shape (), bool: whether `set_lr` holds the rate against the rule
+    # shape (), bool: whether a rate from `set_lr` replaces the rule's
     held: jax.Array
     # the rule's own state; a number and a schedule have none
     rule: RuleState = ()
@@ -40,10 +40,10 @@ def scale_by_lr(
 
     $$u \leftarrow -\eta_t \, u$$
 
-    Use it as the last link of `optax.chain`, in the place of `optax.scale_by_learning_rate`. The
-    numbers are those of Optax to the last bit; in addition `lrax.get_lr` reads the rate from the
+    Use it as the last link of `optax.chain`, in place of `optax.scale_by_learning_rate`. The
+    updates equal those of Optax to the last bit. In addition, `lrax.get_lr` reads the rate from the
     state and `lrax.set_lr` changes it, under any nesting of wrappers and without recompiling. The
-    rate is float32 (float64 under x64) and cast to the dtype of each update, so bfloat16 updates
+    rate is float32 (float64 under x64). It is cast to the dtype of each update, so bfloat16 updates
     stay bfloat16.
 
     A rate that `lrax.set_lr` holds replaces the rule's. The rule still sees every update, so that
@@ -51,21 +51,21 @@ def scale_by_lr(
 
     Args:
       learning_rate: A number, which may be traced, a `Schedule`, any function of the count, or an
-        `lrax.RateRule` such as `schedule * lrax.controllers.plateau()`. It is one rate: for several
-        lanes go through `jax.vmap`, for several groups of parameters through `optax.partition`.
-      flip_sign: Whether to descend. `False` leaves the sign, for transformations that flip it
-        themselves.
+        `lrax.RateRule` such as `schedule * lrax.controllers.plateau()`. The rate must be a scalar:
+        for several lanes use `jax.vmap`, for several groups of parameters `optax.partition`.
+      flip_sign: Whether to multiply by minus the rate, for descent. `False` multiplies by the rate
+        itself, for chains in which another transformation flips the sign.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with the state `ScaleByLrState(count,
       learning_rate, held, rule)`. Its `update` hands every extra argument to the rule.
 
     Raises:
-      ValueError: if a known rate is negative, infinite or NaN, or a rate is no scalar. The shape of
-        a number is checked here, the shape of a rule's rate by `init` and `update`.
-      TypeError: if `learning_rate` is none of the four, `flip_sign` is no bool, the state of a
-        rule changes its structure, a shape or a dtype, `update` was given a state of another rule,
-        or not an argument that the rule asks for.
+      ValueError: if a concrete number is negative, infinite or NaN, or a rate is not a scalar. The
+        shape of a number is checked here, the shape of a rule's rate in `init` and `update`.
+      TypeError: if `learning_rate` is none of the four, or `flip_sign` is not a bool. `update`
+        raises it if the state of a rule changes its structure, a shape or a dtype, if it is given
+        the state of another rule, or if it lacks an argument that the rule requires.
 
     Example:
       >>> schedule = lrax.warmup_cosine(peak=0.1, steps=100, warmup=10)
@@ -99,7 +99,7 @@ def scale_by_lr(
         count = jnp.asarray(optax.safe_increment(state.count))
         return updates, ScaleByLrState(count, rate, state.held, _stable(state.rule, new_rule))
 
-    # The protocol of Optax types a state as a pytree, not as this state.
+    # Optax declares the state of an `update` as any pytree, and this function takes only its own.
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
@@ -109,13 +109,14 @@ def _scalar(rate: Any) -> jax.Array:
 
 def _owned(leaf: Any) -> jax.Array:
     require_numeric("state is a pytree of arrays", leaf)
-    # A copy, because the first rate may be an array of the rule's state, and a buffer that a state
-    # holds twice cannot be donated. The dtype is given, because a weak type in the first state
-    # would cost a second compilation after the first update.
+    # Copy, because the first rate may be an array of the rule's state: a buffer that appears twice
+    # in a state cannot be donated. Give the dtype, because this removes a weak type: a weak type in
+    # the first state would cost a second compilation after the first update.
     return jnp.array(leaf, jnp.result_type(leaf), copy=True)
 
 
 def _stable(old: RuleState, new: RuleState) -> RuleState:
+    # A changed structure, shape or dtype would recompile a jitted `update` and break `lax.scan`.
     for leaf in jax.tree.leaves(new):
         require_numeric("state is a pytree of arrays", leaf)
     new = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), new)

@@ -1,7 +1,8 @@
 """Batch sources: where the batches of a run come from.
 
 A source is a pytree of its data, so that the data enters a compiled program as an argument. There
-are three: arrays in memory (`Minibatches`), a pure function of step and key, and the host.
+are three kinds: arrays in memory (`Minibatches`), a pure function of step and key (`Drawn`), and
+the host (`FromHost`).
 """
 
 import dataclasses
@@ -20,19 +21,22 @@ Batch = Any
 Arrays = Any
 Transform = Callable[[Batch, jax.Array], Batch]
 
-# Folded into the data key for the keys of a transform. Epochs are folded into the same key, and no
-# run reaches this one.
+# Folded into the data key to derive the keys of a transform. The indices of epochs are folded into
+# the same key, but they are int32 and never reach this number.
 TRANSFORM = 2**32 - 1
 
 
 class Source(Protocol):
-    """What the loop of a run asks of its batches. All methods are pure."""
+    """The methods by which the loop of a run gets its batches. All are pure."""
 
-    # Whether the batches come from the host, so that a program gets them as arguments.
+    # Whether the batches come from the host: a program then takes them as arguments.
     streamed: ClassVar[bool]
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> Any:
-        """What is drawn together for `steps` updates from `first` on: `[steps, ...]`, or None."""
+        """What is drawn in one go for the updates `first` to `first + steps - 1`.
+
+        Its first axis has length `steps`. It is None for a source that draws nothing ahead.
+        """
         ...
 
     def batch(self, index: Any, row: Any, key: jax.Array) -> Batch:
@@ -47,10 +51,11 @@ class Source(Protocol):
 
 
 def check_batch(batch: Any) -> None:
-    """Requires what a task takes as its `batch`.
+    """Requires a value that a task accepts as its `batch`.
 
     Raises:
-      TypeError: if it is something else, or a tuple of arrays, which would be read as batches.
+      TypeError: if it is something else, or a list or tuple of arrays: as an iterable, each array
+        would be taken for one batch.
     """
     is_array = lambda entry: isinstance(entry, (np.ndarray, jax.Array))
     if isinstance(batch, (tuple, list)) and any(map(is_array, batch)):
@@ -67,7 +72,7 @@ def check_batch(batch: Any) -> None:
 
 
 def source(batch: Any) -> Source:
-    """The source that a task's `batch` stands for."""
+    """The `Source` for the `batch` of a task."""
     if isinstance(batch, (Minibatches, FromHost)):
         return batch
     return FROM_HOST if is_source(batch) else Drawn(batch)
@@ -82,11 +87,11 @@ class Drawn:
     streamed: ClassVar[bool] = False
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> None:
-        """Nothing."""
+        """Draws nothing ahead."""
         del first, steps, key
 
     def batch(self, index: Any, row: None, key: jax.Array) -> Batch:
-        """What the function returns for this update and a key of its own."""
+        """What the function returns for this update, with a new key for each update."""
         del row
         return self.function(index, jax.random.fold_in(key, index))
 
@@ -94,12 +99,15 @@ class Drawn:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class FromHost:
-    """Batches that come from the host. It stands for their source in a program."""
+    """Batches that come from the host.
+
+    It takes the place of the real source inside a program, where the batches are arguments.
+    """
 
     streamed: ClassVar[bool] = True
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> None:
-        """Nothing: the host reads ahead by itself."""
+        """Draws nothing ahead: a thread on the host does (`lrax.Stream`)."""
         del first, steps, key
 
     def batch(self, index: Any, row: Batch, key: jax.Array) -> Batch:
@@ -116,10 +124,10 @@ FROM_HOST = FromHost()
 class Minibatches:
     """Batches cut from arrays that share their first axis; made by `lrax.minibatches`.
 
-    The examples form one stream, epoch after epoch, each epoch in its own order. The batch of step
-    `t` is the `t`-th cut of `size` examples. So every example is seen equally often, and a batch
-    may reach into the next epoch. It is a pytree of the arrays, and of those that the transform
-    carries.
+    The examples form one stream, epoch after epoch, each epoch in its own order. The stream is cut
+    into pieces of `size` examples, and piece `t` is the batch of step `t`. So every example is seen
+    equally often, and a batch may reach into the next epoch. The leaves of this pytree are the
+    arrays, and those arrays that a transform carries as a `jax.tree_util.Partial`.
     """
 
     arrays: Arrays
@@ -130,7 +138,7 @@ class Minibatches:
 
     @property
     def examples(self) -> int:
-        """How many examples an epoch has."""
+        """The number of examples in an epoch."""
         return jax.tree.leaves(self.arrays)[0].shape[0]
 
     def at(self, step: Any, key: jax.Array) -> Batch:
@@ -147,36 +155,41 @@ class Minibatches:
 
     def take(self, rows: Any) -> Batch:
         """The examples with these indices as one batch, not transformed."""
+        # A NumPy array cannot be indexed by a tracer.
         return jax.tree.map(lambda array: jnp.asarray(array)[rows], self.arrays)
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> jax.Array:
         """Indices of the batches of `steps` steps from `first` on, `[steps, size]`.
 
-        An epoch's order depends on the key and the epoch alone, so a run that is cut in segments,
-        or resumed, sees the batches of the uninterrupted one.
+        An epoch's order depends only on the key and the index of the epoch. So a run that is cut
+        into segments, or resumed, sees the same batches as an uninterrupted run.
 
         Args:
           first: The first step; it may be traced.
           steps: How many steps.
           key: The run's data key.
         """
-        # The stream's position is first * size, which overflows int32 in long runs: go by whole
-        # turns of `examples` steps, each of which spans exactly `size` epochs.
+        # The position in the stream is first * size, which overflows int32 in long runs. So count
+        # in turns of `examples` steps: a turn spans exactly `size` epochs. Within a turn, the
+        # position is below `examples * size`, which `minibatches` requires to be below 2^31.
         turns, rest = jnp.divmod(jnp.asarray(first, jnp.int32), self.examples)
         epoch, offset = jnp.divmod(rest * self.size, self.examples)
         position = offset + jnp.arange(steps * self.size, dtype=jnp.int32)
         if not self.shuffle:
             return (position % self.examples).reshape(steps, self.size)
-        # An offset is a multiple of the greatest common divisor, so full batches, for instance,
-        # never straddle two epochs.
+        # The last position that may be needed, which bounds the number of epochs to shuffle. The
+        # offset is a multiple of the greatest common divisor and below `examples`, so it is at most
+        # `examples - gcd`. For example, a batch of all examples always has offset 0, and needs only
+        # one epoch. `max` below is for `steps=0`, where this may be -1.
         furthest = self.examples - math.gcd(self.size, self.examples) + steps * self.size - 1
         epochs = (
             turns * self.size
             + epoch
             + jnp.arange(1 + max(furthest, 0) // self.examples, dtype=jnp.int32)
         )
-        # One epoch after the other. Under vmap, keys of the kind `rbg` would all draw from the
-        # first one's numbers, and an epoch's order would depend on the segment it is drawn in.
+        # `lax.map` shuffles one epoch after the other. Under `vmap`, keys of the kind "rbg" would
+        # all draw from the first key's numbers. An epoch's order would then depend on which epoch
+        # comes first in the segment.
         orders = lax.map(
             lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), self.examples),
             epochs,
@@ -190,8 +203,8 @@ def minibatches(
 ) -> Minibatches:
     """Minibatches of in-memory arrays, shuffled anew in every epoch.
 
-    Use it as the `batch` of a `lrax.Task` whenever the data fits in the device's memory: it is
-    stored there once, however many runs share it, and nothing is fetched during training.
+    Use it as the `batch` of a `lrax.Task` whenever the data fits in the device's memory. All runs
+    of a sweep share one copy there, and nothing is fetched from the host during training.
 
     Args:
       arrays: A pytree of arrays, such as `(inputs, labels)`, that share the length of their first
@@ -199,15 +212,16 @@ def minibatches(
       size: Examples per batch, from 1 to that length.
       shuffle: Whether each epoch has a random order of its own. Otherwise every epoch has the order
         given.
-      transform: Augmentation `transform(batch, key) -> batch`, a pure function whose key is new in
-        every step. It is applied in training only, never to held-out data. Arrays that it carries
-        as a `jax.tree_util.Partial` become arguments of the program.
+      transform: Augmentation `transform(batch, key) -> batch`, a pure function that gets a new key
+        in every step. It is applied in training only, never to held-out data. If it is a
+        `jax.tree_util.Partial`, the arrays bound in it become arguments of the program.
 
     Returns:
       A `Minibatches`, a pytree of the arrays.
 
     Raises:
-      ValueError: if there is no array, the first axes differ, or `size` is out of its range.
+      ValueError: if there is no array, the first axes differ, or `size` is out of its range;
+        also if `size` times the number of examples is 2^31 or more.
       TypeError: if `arrays` are not of numbers, `size` is not an int, `shuffle` not a bool, or
         `transform` not a function.
 
@@ -227,6 +241,7 @@ def minibatches(
         raise ValueError(
             f"`arrays` must be a pytree of arrays with a first axis, got shapes {shapes}"
         )
+    # Objects, bytes, strings, dates and durations: JAX has no such arrays.
     unfit = [str(array.dtype) for array in jax.tree.leaves(arrays) if array.dtype.kind in "OSUMm"]
     if unfit:
         raise TypeError(f"`arrays` must be of numbers, got dtypes {', '.join(unfit)}")

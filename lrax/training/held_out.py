@@ -19,13 +19,13 @@ def in_batches(
 
     $$m = \frac{1}{n} \sum_b n_b \, m_b$$
 
-    `n_b` is the number of examples of batch `b`. The last batch is short where `n` is no multiple
-    of the batch size. So a metric that is a mean over the examples of a batch, such as a loss or an
-    accuracy, is the mean over all examples. A metric that is not such a mean, such as an AUC or a
-    perplexity, becomes the mean of its values by batch.
+    `n_b` is the number of examples in batch `b`, and `n` their sum. The last batch is smaller if
+    `n` is not a multiple of the batch size. A metric that is a mean over the examples of a batch,
+    such as a loss or an accuracy, becomes the mean over all examples. Any other metric, such as an
+    AUC or a perplexity, becomes the mean of its values on the batches, weighted by `n_b`.
 
-    The examples come in their own order, and the transform for training is not applied. It is a
-    pure function of the arrays, so it may be compiled and mapped over lanes.
+    The examples come in the order of the arrays, and the transform for training is not applied.
+    This is a pure function of the arrays, so it may be compiled and mapped over lanes.
 
     Args:
       held_out: The data and the batch size.
@@ -41,7 +41,7 @@ def in_batches(
     whole, rest = divmod(held_out.examples, size)
 
     def metrics(index: jax.Array, length: int) -> Metrics:
-        # A slice for each batch: to reshape the arrays to [batches, size, ...] would copy them.
+        # Slice each batch: reshaping the arrays to [batches, size, ...] would copy them.
         batch = jax.tree.map(
             lambda array: lax.dynamic_slice_in_dim(jnp.asarray(array), index * size, length),
             held_out.arrays,
@@ -51,7 +51,8 @@ def in_batches(
     if whole == 1:
         total = _scaled(metrics(jnp.int32(0), size), size)
     else:
-        # A sum that goes on from batch to batch has the same bits for lanes together and alone.
+        # Add up in a scan, one batch after the other. This fixes the order of the sum, so a lane
+        # gets the same bits alone and together with others. The shapes give the zeros to begin at.
         shapes = jax.eval_shape(lambda: metrics(jnp.int32(0), size))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         add = lambda total, index: (_plus(total, _scaled(metrics(index, size), size)), None)
@@ -62,7 +63,7 @@ def in_batches(
 
 
 def as_metrics(metrics: Any) -> Metrics:
-    """Requires what an `evaluate` returns: a dict of real scalars."""
+    """Requires a dict of scalars from an `evaluate`, and casts them to the dtype of rates."""
     is_dict = isinstance(metrics, Mapping)
     if not is_dict or any(jnp.shape(value) != () for value in metrics.values()):
         raise TypeError(f"`evaluate` must return a dict of scalars, got {metrics!r}")

@@ -1,19 +1,20 @@
 """Monitors: pure functions of a `Step` whose values are recorded while a run goes on.
 
-A `Step` has `index` (0-based), `key` (the loss's), `batch`, `params` and `state` before the update,
-`opt_state` after it, `loss` and `aux` of the parameters before it, `grads` as the optimizer gets
-them, and `updates` as they are added.
+A `Step` describes one update. It has `index` (0-based); `key`, the key of the loss; `batch`;
+`params` and `state` before the update; `opt_state` after it; `loss` and `aux`, computed from the
+parameters before the update; `grads` as the optimizer gets them; and `updates` as they are added
+to the parameters.
 
 Each monitor returns a scalar, or a dict of scalars. `lrax.train` and `lrax.sweep` call it every
-`record_every` updates and keep what it returns under the function's name, a dict's entries as
-`"name/entry"`. A function of your own works like those here:
+`record_every` updates and keep the scalar under the function's name, or the entries of the dict as
+`"name/entry"`. You can pass your own function in the same way:
 
     def loss_scale(step):
         return step.opt_state[0].scale
 
     lrax.sweep(..., monitors=[lrax.monitors.grad_norm, loss_scale], record_every=10)
 
-Settings are bound by `functools.partial`, for instance the groups of `update_ratio`:
+Bind settings with `functools.partial`, for instance the groups of `update_ratio`:
 
     functools.partial(lrax.monitors.update_ratio, group=lambda path: path.split("/")[0])
 """
@@ -42,14 +43,14 @@ Monitor = Callable[[Step], Value]
 def learning_rate(step: Step) -> Value:
     """The learning rate that multiplied this update: `lrax.get_lr` of the optimizer's state.
 
-    Use it with optimizers that end in `lrax.scale_by_lr`, or keep their rate in the state as
+    Use it with optimizers that end in `lrax.scale_by_lr`, or that keep their rate in the state, as
     `optax.inject_hyperparams` does.
 
     Args:
       step: The update.
 
     Returns:
-      A scalar, or `{group: scalar}` where the optimizer has a rate for each group.
+      A scalar, or `{group: scalar}` if the optimizer has several rates.
 
     Raises:
       ValueError: if the optimizer's state holds no learning rate.
@@ -74,9 +75,10 @@ def grad_norm(step: Step, *, group: Group | None = None) -> Value:
 
     Args:
       step: The update.
-      group: Function from a parameter's path, such as `"block_0/mlp/kernel"`, to its group; the
-        norm is then one for each group. By default all parameters are one. The path is
-        `jax.tree_util.keystr(path, simple=True, separator="/")`; Flax NNX ends it with `"/value"`.
+      group: Function from the path of a parameter, such as `"block_0/mlp/kernel"`, to the name of
+        its group. The result is then one norm per group. By default all parameters form one group.
+        The path is `jax.tree_util.keystr(path, simple=True, separator="/")`; with Flax NNX it ends
+        in `"/value"`.
 
     Returns:
       A scalar, or `{group: scalar}`.
@@ -176,7 +178,7 @@ def update_ratio(step: Step, *, group: Group | None = None) -> Value:
 
 
 def as_monitors(monitors: Any) -> dict[str, Monitor]:
-    """The monitors that a caller gave, by name."""
+    """The monitors that a caller gave, checked, as `{name: function}`."""
     if isinstance(monitors, Mapping):
         named = dict(monitors)
     elif np.iterable(monitors) and not isinstance(monitors, (str, bytes)):
@@ -247,5 +249,6 @@ def _norm(tree: Tree, group: Group | None) -> Value:
 
 
 def _ratio(update: Any, params: Any) -> jax.Array:
-    # 0 / 0 is 0, and an update of parameters that are all zero is infinitely large.
+    # A zero update has ratio 0, even where the parameters are zero. Any other update of zero
+    # parameters has an infinite ratio. The inner `where` avoids computing 0 / 0.
     return jnp.where(update == 0, 0.0, update / jnp.where(update == 0, 1.0, params))

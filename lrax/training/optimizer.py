@@ -1,4 +1,4 @@
-"""What a user calls an optimizer: a function from hyperparameters to a transformation."""
+"""Optimizers as users give them: functions from hyperparameters to an Optax transformation."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ def first_parameter(optimizer: Optimizer) -> str:
 def transformation(
     optimizer: Optimizer, hyperparams: Mapping[str, Any]
 ) -> optax.GradientTransformationExtraArgs:
-    """The transformation that an optimizer returns for its share of the hyperparameters."""
+    """The transformation that an optimizer returns for the hyperparameters that it takes."""
     found = optimizer(**taken(optimizer, hyperparams))
     if not all(callable(getattr(found, name, None)) for name in ("init", "update")):
         raise TypeError(f"`optimizer` must return an optax.GradientTransformation, got {found!r}")
@@ -30,7 +30,7 @@ def transformation(
 def taken(function: Callable[..., Any], hyperparams: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters that a function has parameters for.
 
-    A function that takes any name, or whose signature cannot be read, is given all.
+    A function with `**kwargs`, or without a readable signature, gets all of them.
     """
     names = parameters(function)
     if not names or any(p.kind is p.VAR_KEYWORD for p in names.values()):
@@ -39,7 +39,7 @@ def taken(function: Callable[..., Any], hyperparams: Mapping[str, Any]) -> dict[
 
 
 def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters that it takes by name; none where its signature cannot be read."""
+    """The parameters of a function, without `*args`; none if its signature cannot be read."""
     if not callable(function):
         raise TypeError(
             "`optimizer` must be a function from hyperparameters to an"
@@ -48,6 +48,6 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         )
     try:
         found = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # the function's own errors will have to do
+    except (TypeError, ValueError):  # unknown: wrong names are left to the function's own errors
         return {}
     return {name: p for name, p in found.items() if p.kind is not p.VAR_POSITIONAL}

@@ -1,7 +1,8 @@
-"""One run: what it starts from, its step, its evaluation.
+"""One run: its start, its training step, and its evaluation.
 
-This is the only definition of a training step. `lrax.train`, sweeps and finders loop over it. What
-looks at a run is a monitor (a function of a `Step`); what feeds back into it is a signal.
+This is the only definition of a training step. `lrax.train`, sweeps and finders loop over it. A
+monitor is a function of a `Step` that only observes a run. A signal is a measurement that is fed
+back into the run, through the optimizer's `update`.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ def split(key: jax.Array) -> Keys:
 
 
 class Lane(NamedTuple):
-    """What a run carries from one update to the next."""
+    """The state that a run carries from one update to the next."""
 
     params: Params
     state: State  # of a stateful model, None otherwise
@@ -67,7 +68,8 @@ class Step(NamedTuple):
       updates: What the optimizer returns, as it is added to the parameters.
     """
 
-    # shape=(), dtype=int32; 0-based index of the update. Tuples have a method of this name.
+    # shape=(), dtype=int32; 0-based index of the update. The field hides the method `tuple.index`,
+    # which pyright reports.
     index: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     key: jax.Array  # the key of the loss in this update
     batch: Batch
@@ -88,8 +90,8 @@ class Run:
       task: What is trained.
       optimizer: The transformation, built from this run's hyperparameters.
       signals: What is measured on a cadence and handed to the optimizer's `update`, by name.
-      rewrite: Applied to the loss, its gradient and the evaluation before they are called. The
-        sweep engine hands in its convolution rewriter here.
+      rewrite: Function that transforms the loss, its gradient and the evaluation before they are
+        called. The sweep engine passes its rewriter of convolutions here.
     """
 
     task: Task
@@ -125,9 +127,10 @@ class Run:
 
         Args:
           lane: The run before it.
-          index: 0-based index of the update. It must not be batched, so that signals that are due
-            every so many updates cost nothing in between.
-          row: What was drawn ahead for this update: see `Source`.
+          index: 0-based index of the update. It must not have a batch axis under `vmap`: `lax.cond`
+            on it then remains a branch, and a signal costs nothing in the updates in which it is
+            not measured.
+          row: The entry for this update of what was drawn ahead: see `Source`.
           keys: The run's keys.
         """
         with _hint_of_a_state(self.task, lane.params):
@@ -163,13 +166,16 @@ class Run:
         return Lane(params, state, opt_state, signals), step
 
     def evaluate(self, lane: Lane, keys: Keys) -> Metrics:
-        """What the task's `evaluate` returns for this run, as float32 scalars."""
+        """What the task's `evaluate` returns for this run, as float32 scalars.
+
+        They are float32 under x64 too: a sweep keeps its evaluations in that dtype.
+        """
         evaluate = self.task.evaluate
         if evaluate is None:
             return {}
         arguments = (lane.params, lane.state) if self.task.stateful else (lane.params,)
         if takes_key(evaluate, len(arguments), "evaluate"):
-            # Derived from the key of the parameters, which nothing else draws from by `fold_in`.
+            # Derived from the key of `init`. lrax folds no other number into that key.
             arguments = (*arguments, jax.random.fold_in(keys.init, 1))
         metrics = self.rewrite(evaluate)(*arguments)
         if not isinstance(metrics, dict) or any(jnp.shape(value) for value in metrics.values()):
@@ -202,8 +208,8 @@ def bound(
 ) -> Run:
     """The run of a task, or of a function that returns one, with these hyperparameters.
 
-    A hyperparameter goes to the optimizer, to the task's function, or to both, as they have a
-    parameter of that name.
+    A hyperparameter goes to the optimizer, to the task's function, or to both: to each that has a
+    parameter of this name.
     """
     if not isinstance(task, Task):
         task = built_task(task, hyperparams)
@@ -234,12 +240,13 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
 def as_start(
     given: Any, params_like: Params, state_like: State | None
 ) -> tuple[Params, State | None]:
-    """What a run starts from: parameters, and the state where (params, state) was given.
+    """What a run starts from: parameters, and the state if (params, state) was given, else None.
 
-    Parameters may be a pair themselves, so the structure of what `init` returns tells the two.
+    Parameters may themselves be a pair. So the value given is compared with the structure of what
+    `init` returns, to tell parameters from (params, state).
 
     Args:
-      given: What a caller calls `params`.
+      given: The argument `params` of a caller.
       params_like: The parameters that `init` returns, or their shapes.
       state_like: The state beside them; None for a task that is not stateful.
     """
@@ -256,7 +263,10 @@ def as_start(
 
 @contextlib.contextmanager
 def _hint_of_a_state(task: Task, params: Params) -> Iterator[None]:
-    """Errors say so if `init` may have returned (params, state) and the task is not stateful."""
+    """Adds a hint to any error if the parameters may be a (params, state) of a stateful model.
+
+    That is so if the task is not stateful and the parameters are a plain tuple of two.
+    """
     try:
         yield
     except Exception as error:
@@ -271,7 +281,9 @@ def _hint_of_a_state(task: Task, params: Params) -> Iterator[None]:
 def _taking(function: Callable[[Params], Any], extra: Mapping[str, Any]) -> Callable[..., Any]:
     """A function of the parameters that also takes, and ignores, the extra arguments of `update`.
 
-    Optax's line searches pass on what they get themselves, by the names in the signature.
+    Optax's line searches pass their extra arguments on to `value_fn`, if its signature names them.
+    They raise an error for an argument that it does not name, so the signature names them all.
+    `grad_fn` is among them, because the line searches have no parameter of that name.
     """
 
     def call(params: Params, **_: Any) -> Any:
@@ -285,7 +297,7 @@ def _taking(function: Callable[[Params], Any], extra: Mapping[str, Any]) -> Call
 
 
 def _loss_and_rest(output: Any) -> tuple[jax.Array, Any]:
-    """The loss, and what the task's `loss` returned behind it."""
+    """The loss, and the second value that the task's `loss` returned, or None."""
     loss, rest = output if isinstance(output, tuple) and len(output) == 2 else (output, None)
     if loss is None:
         raise TypeError("`loss` must return a scalar or (scalar, aux), got None")
@@ -298,7 +310,10 @@ def _loss_and_rest(output: Any) -> tuple[jax.Array, Any]:
 
 
 def _state_and_aux(old: State, rest: Any) -> tuple[State, Any]:
-    """Tells `state` from `(state, aux)` by the structure of the state, which may be a pair."""
+    """The new state and aux, from a `state` or a `(state, aux)`.
+
+    A state may itself be a pair, so the two are told apart by the structure of the old state.
+    """
     structure = jax.tree.structure(old)
     if jax.tree.structure(rest) == structure:
         return rest, None

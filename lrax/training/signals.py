@@ -1,7 +1,7 @@
-"""Signals: what is measured on a cadence during a run and handed to the optimizer's `update`.
+"""Signals: values that are measured every n updates and handed to the optimizer's `update`.
 
-A signal lives in the lane. Between two measurements its last value stands, so a rule that follows
-the validation loss works inside one compiled program.
+The lane holds the last value of each signal, and every `update` gets it. So a rule that follows the
+validation loss works inside one compiled program.
 """
 
 import dataclasses
@@ -14,15 +14,16 @@ from jax import lax, numpy as jnp
 
 from .. import _require
 
-# Names that the run itself hands to `update`, and `params`, which is the third argument.
+# Names that no signal may have: arguments that the run itself hands to `update`, among them
+# `params`, which is the third positional one.
 RESERVED = ("value", "grad", "value_fn", "grad_fn", "fresh", "measurement", "params")
 
 
 class Signal(NamedTuple):
     """The state of one signal."""
 
-    value: Any  # of the last measurement; NaN (0 for integers) before the first one
-    measurement: jax.Array  # shape=(), dtype=int32; how many measurements were made
+    value: Any  # from the last measurement; before the first one NaN, or 0 for integers
+    measurement: jax.Array  # shape=(), dtype=int32; the number of measurements so far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Every:
 
     @property
     def of_step(self) -> bool:
-        """Whether it is a function of a `Step`."""
+        """Whether the function takes a `Step`: its first parameter is then called `step`."""
         return next(iter(inspect.signature(self.function).parameters), None) == "step"
 
 
@@ -45,16 +46,17 @@ def every(n: int, function: Callable[..., Any]) -> Every:
     """A measurement for the `signals` of `lrax.train` and `lrax.sweep`: every `n` updates.
 
     Use it to let a rule follow the validation loss: `lrax.controllers.plateau(metric="val_loss")`
-    with `signals={"val_loss": lrax.every(100, val_loss)}`. The function is called only in the
-    updates that it is due in; in all others the optimizer is handed the last value again, with
-    `fresh[name]` false.
+    with `signals={"val_loss": lrax.every(100, val_loss)}`. The function is called only in every
+    n-th update. `fresh[name]` is true in an update that gets a new value. All other updates get the
+    last value again.
 
     Args:
       n: Updates between two measurements, at least 1.
-      function: What is measured, a pure function that returns a scalar or a pytree of arrays. A
-        function of `(params)` or `(params, state)` is measured before the updates 0, n, 2n, ...
-        and handed to these. A function whose first parameter is called `step` takes the `Step` of
-        the updates 0, n, 2n, ... and its value is handed to the update after each.
+      function: What is measured: a pure function. A function of `(params)` or `(params, state)`
+        returns a scalar or a pytree of arrays. It is called before the updates 0, n, 2n, ..., and
+        these updates get its value. A function whose first parameter is called `step` returns a
+        scalar. It is called after the updates 0, n, 2n, ... with their `Step`, and the updates
+        1, n + 1, 2n + 1, ... get its value.
 
     Returns:
       An `Every`.
@@ -104,7 +106,8 @@ def as_signals(signals: Any) -> dict[str, Every]:
 def unmeasured(signal: Every, params: Any, state: Any) -> Signal:
     """A signal before its first measurement.
 
-    A function of a step has no shape before there is a step, so its value must be a scalar.
+    A function of a step cannot be evaluated for its shape before there is a step, so its value must
+    be a scalar.
     """
     count = jnp.zeros([], jnp.int32)
     if signal.of_step:
@@ -124,7 +127,8 @@ def refreshed(
 ) -> dict[str, Signal]:
     """The signals after the measurements that are due in this update.
 
-    Called twice for an update: before it with the parameters, and after it with the `Step`.
+    Called twice in every update. The call before the update has the parameters, and measures the
+    functions of these. The call after it has the `Step`, and measures the functions of a step.
     """
     found = dict(now)
     for name, signal in signals.items():
@@ -135,12 +139,12 @@ def refreshed(
 
 
 def update_arguments(now: dict[str, Signal], index: jax.Array, signals: Signals) -> dict[str, Any]:
-    """What `update` is handed: the values by name, `fresh` and `measurement`."""
+    """The extra arguments for `update`: the values by name, `fresh` and `measurement`."""
     if not signals:
         return {}
     fresh = {}
     for name, signal in signals.items():
-        # A measurement of step t reaches update t + 1.
+        # A function of the step of update t is measured after it, so update t + 1 gets the value.
         at = index - 1 if signal.of_step else index
         fresh[name] = (at >= 0) & (at % signal.n == 0)
     values = {name: signal.value for name, signal in now.items()}
@@ -159,7 +163,8 @@ def _refreshed(
             return value
         return _measured(signal, params, state)
 
-    # The index is not batched, so under `vmap` this stays a `cond`: in between it costs nothing.
+    # The index has no batch axis, so under `vmap` this remains a `cond` and does not become a
+    # `select`. A signal that is not due costs nothing.
     is_due = index % signal.n == 0
     value = lax.cond(is_due, measure, lambda: now.value)
     return Signal(value, now.measurement + is_due.astype(jnp.int32))

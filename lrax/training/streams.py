@@ -19,21 +19,22 @@ class Stream:
     """Batches of a host source in their order, read ahead by one thread.
 
     Use it where the data does not fit the device, or is made on the host: a list of batches, a
-    PyTorch `DataLoader`, a generator function, a grain iterator. A source that can be iterated
-    again starts a new epoch whenever it ends. A generator or another iterator cannot, so it must
-    hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU tensors, all of
-    the same shapes; they come out as NumPy arrays. Their order is the source's own: seed what
-    shuffles it, and a run can be repeated.
+    PyTorch `DataLoader`, a generator function, a grain iterator. When a source ends that can be
+    iterated again, a new epoch starts. A generator or another iterator can be iterated only once,
+    so it must hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU
+    tensors, all of the same shapes; `take` returns them as NumPy arrays. Their order is that of the
+    source. To make a run repeatable, seed the source's shuffling.
 
-    The thread reads ahead what the last `take` took, and at least `prefetch` batches. It ends when
-    the stream is closed, dropped, or interrupted by Ctrl-C. An error of the source is raised by the
-    `take` or `ready` that needs the batch, after all batches before it.
+    The thread reads ahead as many batches as the last `take` took, but at least `prefetch`. It ends
+    when the stream is closed, no longer referenced, or interrupted by Ctrl-C. The batches before an
+    error of the source can still be taken. The `take` or `ready` that needs a later batch raises
+    the error.
 
     Args:
       source: Any iterable of batches, or a function without arguments that returns one, called once
         for each epoch.
-      prefetch: How many batches are read ahead at least, from 1 on.
-      skip: How many batches to pass over at the start, as after a checkpoint.
+      prefetch: The number of batches that are read ahead at least; 1 or more.
+      skip: The number of batches to skip at the start, for instance those before a checkpoint.
 
     Raises:
       TypeError: if `source` is neither an iterable nor a function without arguments.
@@ -57,8 +58,8 @@ class Stream:
         self._prefetch = _require.count("prefetch", prefetch, 1)
         self.position = _require.count("skip", skip, 0)
         self._buffer = _Buffer(self._prefetch)
-        # The thread knows the buffer alone. So a stream that nobody holds any more is collected,
-        # and its thread ends.
+        # The thread has a reference to the buffer, and none to the stream. So a stream that is no
+        # longer referenced is collected; its finalizer closes the buffer, and the thread ends.
         self._thread = threading.Thread(
             target=_fill, args=(self._buffer, source, skip), name="lrax.Stream", daemon=True
         )
@@ -68,7 +69,7 @@ class Stream:
         """The next `n` batches as one, stacked along a new first axis.
 
         Args:
-          n: How many, at least 1.
+          n: The number of batches, at least 1.
 
         Raises:
           ValueError: if the source has ended, has no batches, or holds batches of different shapes;
@@ -81,12 +82,12 @@ class Stream:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
     def ready(self, n: int, timeout: float | None = None) -> bool:
-        """Whether the next `n` batches are there, after waiting for them.
+        """Waits for the next `n` batches, and returns whether they are there.
 
-        Use it to wait in short pieces, and to look at something else in between.
+        With a `timeout`, use it to wait in short intervals and do something else in between.
 
         Args:
-          n: How many, at least 1.
+          n: The number of batches, at least 1.
           timeout: Seconds to wait at most; None to wait until they are there.
 
         Raises:
@@ -96,17 +97,19 @@ class Stream:
         """
         n = _require.count("n", n, 1)
         if timeout is not None:
+            # `Condition.wait` raises an OverflowError for a longer timeout.
             timeout = min(_require.seconds("timeout", timeout), threading.TIMEOUT_MAX)
         self._begin()
         return self._buffer.wait(n, max(n, self._prefetch), timeout)
 
     def peek(self) -> Any:
-        """The next batch, which stays in the stream: for its shapes, for instance."""
+        """The next batch, which stays in the stream. Use it to see the shapes, for instance."""
         return self._read(1, remove=False)[0]
 
     def close(self) -> None:
-        """Ends the thread. A batch that the source is working on is awaited for one second."""
+        """Ends the thread. If the source is producing a batch, waits for it up to one second."""
         self._closing()
+        # A thread that was never started cannot be joined, and no thread can join itself.
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=1.0)
 
@@ -117,7 +120,7 @@ class Stream:
         self.close()
 
     def _begin(self) -> None:
-        """Starts the thread at the first use."""
+        """Starts the thread when the stream is first used."""
         if self._thread.ident is None and not self._buffer.closed:
             self._thread.start()
 
@@ -133,7 +136,8 @@ class Stream:
 def is_source(value: Any) -> bool:
     """Whether a value is a source of host batches: an iterable, or a generator function.
 
-    Any other function is a pure one of (step, key). So is a generator function with arguments.
+    Any other function is taken for a pure function of (step, key). So is a generator function that
+    requires arguments. Texts, dicts and arrays are iterable too, but are not sources.
     """
     if inspect.isgeneratorfunction(value):
         return not _needed(value)
@@ -143,17 +147,18 @@ def is_source(value: Any) -> bool:
 
 
 class _Buffer:
-    """Batches between the thread that reads them and the one that takes them."""
+    """A queue of batches from the thread that reads them to the thread that takes them."""
 
     def __init__(self, ahead: int):
         self.closed = False
         self._ahead = ahead
         self._batches: collections.deque[Any] = collections.deque()
         self._error: BaseException | None = None
+        # Reentrant, because `read` calls `wait` while it holds the lock.
         self._change = threading.Condition(threading.RLock())
 
     def put(self, batch: Any) -> bool:
-        """Waits for room; returns whether anybody still wants batches."""
+        """Waits for room and adds the batch. Returns False if the buffer has been closed."""
         with self._change:
             self._change.wait_for(lambda: self.closed or len(self._batches) < self._ahead)
             self._batches.append(batch)
@@ -166,7 +171,7 @@ class _Buffer:
             self._change.notify_all()
 
     def wait(self, n: int, ahead: int, timeout: float | None) -> bool:
-        """Whether the first `n` batches are there, after waiting for them."""
+        """Waits for the first `n` batches, and returns whether they are there."""
         with self._change:
             self._ahead = ahead
             self._change.notify_all()
@@ -179,7 +184,7 @@ class _Buffer:
             return len(self._batches) >= n
 
     def read(self, n: int, ahead: int, *, remove: bool) -> list[Batch]:
-        """The first `n` batches, once they are there."""
+        """Waits for the first `n` batches, and returns them."""
         with self._change:
             self.wait(n, ahead, None)
             if not remove:
@@ -196,7 +201,7 @@ class _Buffer:
 
 
 def _fill(buffer: _Buffer, source: Any, skip: int) -> None:
-    """What the thread does."""
+    """Reads batches from the source into the buffer. The thread runs this function."""
     batches = _forever(source)
     first = None
     try:
@@ -214,14 +219,14 @@ def _fill(buffer: _Buffer, source: Any, skip: int) -> None:
                 )
             if index >= skip and not buffer.put(batch):
                 return
-    except BaseException as error:  # of any kind: the caller that waits must be told
+    except BaseException as error:  # of any kind: the waiting caller must get it
         buffer.fail(error)
     finally:
         batches.close()
 
 
 def _forever(source: Any) -> Generator[Any, None, None]:
-    """Batches epoch after epoch, or until a source ends that cannot be read again."""
+    """Yields batches, epoch after epoch. Raises if a source ends that cannot be read again."""
     index = 0
     while True:
         epoch = source() if callable(source) and not isinstance(source, Iterable) else source
@@ -237,6 +242,7 @@ def _forever(source: Any) -> Generator[Any, None, None]:
         finally:
             if inspect.isgenerator(iterator):
                 iterator.close()
+        # `iter` of an iterator returns the iterator itself, which is now exhausted.
         if epoch is source and iterator is source:
             held = (
                 f"ended after {index} batches"
@@ -256,8 +262,8 @@ def _forever(source: Any) -> Generator[Any, None, None]:
 
 
 def _as_arrays(batch: Any, index: int) -> Any:
-    # Copied, because a source may fill the same buffer again. In two steps, because PyTorch's
-    # tensors know no other way.
+    # Copy, because a source may reuse the same memory for its next batch. A tensor of PyTorch needs
+    # two steps: `asarray` makes it an array, and `array` copies it.
     arrays = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)), batch)
     unfit = [str(leaf.dtype) for leaf in jax.tree.leaves(arrays) if leaf.dtype.kind in "OSUMm"]
     if unfit or not jax.tree.leaves(arrays):

@@ -1,12 +1,12 @@
-"""The mean of the last tenth of a curve: the one number that stands for how a run ended."""
+"""The mean of the last tenth of a curve: one number for how a run ended."""
 
 from typing import TypeVar
 
 import jax
 import numpy as np
 
-# One update's loss is mostly the luck of its batch. A tenth of the run averages that luck out and
-# is short enough to miss what the curve was before.
+# The loss of one update depends mostly on its random batch. The mean over a tenth of the run is
+# less noisy, and a tenth is short enough to leave out the earlier part of the curve.
 PART = 10
 
 Losses = TypeVar("Losses", np.ndarray, jax.Array)
@@ -18,10 +18,10 @@ def tail_length(records: int) -> int:
 
 
 def tail_mean(losses: Losses) -> Losses:
-    """The mean over the last tenth of the last axis, at least over the last entry.
+    """The mean over the last tenth of the last axis, or over the last entry if that is more.
 
     Args:
-      losses: `[..., records]`, at least one record; NumPy's or JAX's.
+      losses: Array of NumPy or JAX, `[..., records]`, with at least one record.
 
     Returns:
       `[...]`, in the dtype of `losses`.

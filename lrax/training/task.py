@@ -9,28 +9,30 @@ from .batches import Minibatches, check_batch
 
 Batches = Minibatches | Callable[..., Any] | Iterable[Any]
 
-# By such a name, the second argument of a loss is no batch, and that of an `evaluate` no key.
+# A second parameter with one of these names is the state of a model: not the batch of a `loss`, and
+# not the key of an `evaluate`.
 _STATES = ("state", "model_state", "batch_stats")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What is trained: four pure functions, everything but the optimizer.
+    """What is trained: everything but the optimizer, as functions and a source of batches.
 
     The functions are traced, compiled and mapped over the runs of a sweep, so they must be pure.
-    Arrays that they close over, or carry as a `jax.tree_util.Partial`, become arguments of the
-    compiled program, stored once for all runs.
+    Arrays that they close over, or that are bound in a `jax.tree_util.Partial`, become arguments of
+    the compiled program and are stored once for all runs.
 
     Args:
       init: `init(key) -> params`, the parameters at the start. Any pytree of arrays.
       loss: `loss(params, batch) -> scalar`, or `loss(params, batch, key)` when it draws random
-        numbers, as dropout does; `key` is new in every step. It may return `(scalar, aux)` instead:
-        of a dict `aux`, the scalars are recorded at every step, and the rest is dropped.
+        numbers, as dropout does; `key` is new in every step. It may return `(scalar, aux)` instead.
+        If `aux` is a dict, its scalars are recorded at every step; everything else is dropped.
       batch: `lrax.minibatches(arrays, size=...)`; or a pure function `batch(step, key) -> batch`
-        whose `key` is new in every step; or batches from the host, for `lrax.sweep`: any iterable
-        of them, such as a list, a PyTorch `DataLoader` or a grain iterator, or a generator function
-        without arguments. They are read ahead while the device works, in their own order and the
-        same for all lanes; `lrax.Stream` says more.
+        whose `key` is new in every step; or, for `lrax.sweep` only, batches from the host: any
+        iterable of batches, such as a list, a PyTorch `DataLoader` or a grain iterator, or a
+        generator function without arguments. Batches from the host are read ahead while the device
+        works. They come in the order of their source, and are the same for all lanes; see
+        `lrax.Stream`.
       evaluate: `evaluate(params) -> {name: scalar}`, such as the loss and accuracy on held-out
         data, or `evaluate(params, key)`; or `None`.
       stateful: Whether the model has state that training updates without a gradient, such as the
@@ -86,18 +88,20 @@ def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if by_name:  # as behind an argument that functools.partial binds by name
+    if by_name:  # as after an argument that functools.partial binds by name
         raise TypeError(
             f"`{name}` must take its arguments by position, got {', '.join(by_name)}"
             " by keyword only"
         )
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        # A wrapper of a loss passes everything on. An `evaluate` never got a key before, so that
-        # its wrapper may not expect one.
+        # A wrapper with `*args` passes on whatever it gets. A loss behind it gets the key. An
+        # `evaluate` does not: it got no key in earlier versions, and may not expect one.
         return name == "loss"
     required = [p for p in positional if p.default is p.empty]
+    # With `stateful=True` there is one argument more before the key.
     stateless = before == {"loss": 2, "evaluate": 1}.get(name)
-    # In `loss(params, state, key)`, the batch may be the state of an environment.
+    # `loss(params, state, key)` is not refused: it ends in a key, so `state` is its batch, such as
+    # the state of an environment.
     with_key = name == "loss" and bool(required) and required[-1].name in ("key", "rng")
     second = required[1].name if len(required) == before + 1 and not with_key else ""
     if stateless and (len(required) > before + 1 or second in _STATES):
@@ -112,8 +116,8 @@ def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
             f"`{name}` must take ({', '.join(words)}) and optionally a key,"
             f" got {inspect.signature(function)}"
         )
-    # A further argument with a default, as in `loss(params, batch, scale=1.0)`, is a setting unless
-    # it is called key.
+    # A further parameter with a default, as in `loss(params, batch, scale=1.0)`, is a setting and
+    # not the key, unless it is called `key` or `rng`.
     return len(positional) > before and (
         positional[before].default is inspect.Parameter.empty
         or positional[before].name in ("key", "rng")

@@ -1,6 +1,7 @@
 """`lrax.train`: one run as a pure function of hyperparameters and key."""
 
-# Annotations stay as they are written, so that `help` shows the names of the aliases.
+# Keeps annotations as they are written, so that `help` shows the names of type aliases and not what
+# they stand for.
 from __future__ import annotations
 
 import dataclasses
@@ -25,12 +26,12 @@ from .task import Task
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What `lrax.train` returns: what was recorded, and all that is needed to go on.
+    """What `lrax.train` returns: the records, and all that is needed to continue the run.
 
     Attributes:
-      losses: `[steps]`, the training loss of the parameters before each update.
+      losses: `[steps]`, the training loss before each update.
       params: The parameters after the last update.
-      state: The state of a stateful model beside them, or None.
+      state: The state of a stateful model after the last update; None for other models.
       opt_state: The optimizer's state after the last update.
       aux: `{name: [steps]}`, the scalars of the loss's aux.
       metrics: `{name: scalar}`, what the task's `evaluate` returns at the end.
@@ -58,9 +59,10 @@ def train(
 ) -> Callable[[Hyperparams | Any, jax.Array], Trained]:
     """Training as a pure function of hyperparameters and key.
 
-    Use it where `lrax.sweep` is more than is needed, or inside your own `jit`, `vmap` and `grad`:
-    `jax.jit(jax.vmap(train, in_axes=(0, None)))` is a whole sweep in one program. Its lanes are
-    those of `lrax.sweep`, whose seed `s` is the key `jax.random.key(s)`.
+    Use it if `lrax.sweep` does more than you need, or inside your own `jit`, `vmap` and `grad`. For
+    the function `train` that it returns, `jax.jit(jax.vmap(train, in_axes=(0, None)))` is a whole
+    sweep in one program. The key `jax.random.key(s)` gives the same runs as the seed `s` of
+    `lrax.sweep`.
 
     Args:
       task: What is trained: a `lrax.Task`, or a function of hyperparameters that returns one.
@@ -68,17 +70,17 @@ def train(
         `optax.adam` or `lambda lr, wd: optax.adamw(lrax.warmup_cosine(lr, 1000, 100),
         weight_decay=wd)`. The hyperparameters arrive as tracers.
       steps: Optimizer updates, at least 1.
-      monitors: Functions of a `Step` whose values are recorded, or `{name: function}`; those of
-        `lrax.monitors` are ready-made.
+      monitors: Functions of a `Step` whose values are recorded, or `{name: function}`;
+        `lrax.monitors` has ready-made ones.
       record_every: Updates between two calls of the monitors, at least 1.
-      signals: `{name: lrax.every(n, function)}`, what is measured on a cadence and handed to the
-        optimizer's `update` by name.
-      params: Parameters to start from, or (params, state) for a stateful task, in place of what
-        the task's `init` returns, and of the same structure.
+      signals: `{name: lrax.every(n, function)}`, values that are measured every n updates and
+        handed to the optimizer's `update` by name.
+      params: Parameters to start from, in place of those that the task's `init` returns, and of the
+        same structure; for a stateful task also (params, state).
 
     Returns:
-      `train(hyperparams, key) -> Trained`. `hyperparams` is a dict by the names of the optimizer's
-      (and the task function's) arguments, or a number for the optimizer's first.
+      `train(hyperparams, key) -> Trained`. `hyperparams` is a dict, whose keys are parameters of
+      the optimizer or of the task's function, or one value for the optimizer's first parameter.
 
     Raises:
       ValueError: if `steps` or `record_every` is below 1, a signal has a reserved name, or `params`
@@ -98,7 +100,7 @@ def train(
     check_task(task)
     if isinstance(task, Task):
         _check_drawn(task)
-    parameters(optimizer)  # `optax.adam(1e-3)`, which is no function, is named now
+    parameters(optimizer)  # refuses `optax.adam(1e-3)`, which is not a function
     recorded = as_monitors(monitors)
     measurements = as_signals({} if signals is None else signals)
 
@@ -107,6 +109,7 @@ def train(
             hyperparams = {first_parameter(optimizer): _checked_first(hyperparams)}
         check_names(hyperparams, optimizer, task)
         this = bound(task, optimizer, hyperparams, measurements)
+        # If `task` is a function, its batches are known only now.
         _check_drawn(this.task)
         keys = split(_checked_key(key))
         lane = this.init(keys, *_start(this.task, keys, params))
@@ -114,12 +117,14 @@ def train(
         def update(lane: Lane, xs: Any) -> Any:
             index, row = xs
             lane, step = this.step(lane, index, row, keys)
-            # The index is not batched, so under `vmap` this stays a `cond`.
+            # The index has no batch axis, so under `vmap` this remains a `cond`, and the monitors
+            # are called only when they are due.
             values = when(index % record_every == 0, lambda: measured(recorded, step))
             return lane, (step.loss, step.aux, values)
 
         xs = jnp.arange(steps), this.source.ahead(0, steps, keys.data)
         lane, (losses, aux, values) = lax.scan(update, lane, xs)
+        # Drop the zeros of the updates at which the monitors were not due.
         values = jax.tree.map(lambda leaf: leaf[::record_every], values)
         return Trained(
             losses, lane.params, lane.state, lane.opt_state, aux, this.evaluate(lane, keys), values
@@ -129,7 +134,7 @@ def train(
 
 
 def _start(task: Task, keys: Keys, given: Any) -> tuple[Params | None, State | None]:
-    """Parameters and the state to start from, None where `init` is to make them."""
+    """Parameters and state to start from; None for each that `init` must make."""
     if given is None:
         return None, None
     params_like, state_like = jax.eval_shape(lambda: initial(task, keys))
@@ -163,6 +168,7 @@ def _checked_first(value: Any) -> Any:
 
 def _checked_key(key: Any) -> jax.Array:
     """Requires one key of JAX, of the new style or the old."""
+    # A key of the new style is a scalar; one of the old style is a vector of uint32.
     dtype = getattr(key, "dtype", np.dtype(object))
     axes = 0 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else 1 if dtype == np.uint32 else None
     if axes is None or np.ndim(key) != axes:
@@ -171,7 +177,7 @@ def _checked_key(key: Any) -> jax.Array:
 
 
 def when(is_due: jax.Array, measure: Callable[[], Any]) -> Any:
-    """What a function returns where a condition holds, and zeros where it need not be called."""
+    """What `measure` returns if the condition holds; otherwise zeros, without calling it."""
     blank = lambda: jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(measure)
     )
@@ -188,7 +194,11 @@ def check_task(task: Any) -> None:
 
 
 def check_names(hyperparams: Mapping[str, Any], optimizer: Optimizer, task: TaskLike) -> None:
-    """Requires that each hyperparameter has a parameter of the optimizer or the task's function."""
+    """Requires values for all required parameters, and only names of parameters.
+
+    The parameters are those of the optimizer and of the task's function. Nothing is checked if one
+    of these takes any name, or has no readable signature.
+    """
     functions = [optimizer] if isinstance(task, Task) else [optimizer, task]
     known = [parameters(function) for function in functions]
     if any(not names or any(p.kind is p.VAR_KEYWORD for p in names.values()) for names in known):
