@@ -279,7 +279,7 @@ def one_cycle(
     _require.at_most(
         f"`pct_start` must be at most {limit} with {phases} phases", hyperparams["pct_start"], limit
     )
-    # A small divisor makes an infinite rate, which is refused by the names of the numbers in it.
+    # A small divisor makes an infinite rate. It is refused here, where the message can name it.
     with np.errstate(all="ignore"):
         init = hyperparams["peak"] / hyperparams["div"]
         rates = {
