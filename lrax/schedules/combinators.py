@@ -26,8 +26,8 @@ def minimum(*schedules: Any) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if there is none, or a known number is negative, infinite or NaN.
-      TypeError: if one is none of the three.
+      ValueError: if there is no schedule, or a concrete number is negative, infinite or NaN.
+      TypeError: if one is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.minimum(lrax.linear(init=1.0, end=0.0, steps=4), 0.6).values(5)
@@ -58,8 +58,8 @@ def maximum(*schedules: Any) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if there is none, or a known number is negative, infinite or NaN.
-      TypeError: if one is none of the three.
+      ValueError: if there is no schedule, or a concrete number is negative, infinite or NaN.
+      TypeError: if one is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.maximum(lrax.linear(init=1.0, end=0.0, steps=4), 0.6).values(5)
@@ -92,7 +92,7 @@ def clip(schedule: Any, low: ArrayLike | None = None, high: ArrayLike | None = N
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `low` is above `high`.
+      ValueError: if a concrete number is negative, infinite or NaN, or `low` is above `high`.
 
     Example:
       >>> lrax.clip(lrax.linear(init=1.0, end=0.0, steps=4), 0.2, 0.8).values(5)
@@ -128,7 +128,7 @@ def scale(schedule: Any, factor: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `factor` is negative, infinite or NaN.
+      ValueError: if a concrete `factor` is negative, infinite or NaN.
 
     Example:
       >>> lrax.scale(lrax.linear(init=1.0, end=0.0, steps=4), 2.0).values(5)
@@ -159,7 +159,7 @@ def shift(schedule: Any, steps: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `steps` is infinite or NaN.
+      ValueError: if a concrete `steps` is infinite or NaN.
 
     Example:
       >>> lrax.shift(lrax.linear(init=1.0, end=0.0, steps=4), 2).values(4)
@@ -195,7 +195,7 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> lrax.delay(lrax.linear(init=1.0, end=0.0, steps=4), 2, before=0.0).values(6)
@@ -232,7 +232,7 @@ def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `factor` is not positive.
+      ValueError: if a concrete `factor` is not positive.
 
     Example:
       >>> lrax.stretch(lrax.linear(init=1.0, end=0.0, steps=4), 0.5).values(4)
@@ -270,7 +270,7 @@ def repeat(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `mirror` is not a bool.
 
     Example:
@@ -334,7 +334,7 @@ def link(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `low` is not below `high`.
+      ValueError: if a concrete number is out of its range, or `low` is not below `high`.
 
     Example:
       >>> shape = lrax.piecewise([0.0, 1.0, 0.0], [2, 4])

@@ -52,7 +52,7 @@ def cyclic(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `mode` is unknown.
+      ValueError: if a concrete number is out of its range, or `mode` is unknown.
 
     Example:
       >>> lrax.cyclic(low=0.0, high=1.0, up=2, mode="triangular2").values(9)
@@ -125,7 +125,7 @@ def cosine_restarts(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.cosine_restarts(peak=1.0, first=2, mult=2.0).values(8).round(3))
@@ -254,8 +254,8 @@ def one_cycle(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `phases` is neither 2 nor 3, or `shape` is
-        no known word.
+      ValueError: if a concrete number is out of its range, `phases` is neither 2 nor 3, or `shape`
+        is an unknown word.
 
     Warns:
       UserWarning: if `steps` is a concrete 0: nothing is trained.

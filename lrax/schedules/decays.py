@@ -30,7 +30,7 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -82,7 +82,7 @@ def polynomial(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `power` or `k` is 0.
+      ValueError: if a concrete number is negative, infinite or NaN, or `power` or `k` is 0.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -158,7 +158,7 @@ def cosine(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `exponent` or `k` is 0.
+      ValueError: if a concrete number is negative, infinite or NaN, or `exponent` or `k` is 0.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -219,7 +219,7 @@ def tanh(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is infinite or NaN, or one but `low` and `high` is negative.
+      ValueError: if a concrete number is infinite or NaN, or one but `low` and `high` is negative.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -265,7 +265,7 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.

@@ -49,7 +49,7 @@ def with_noise(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `kind` is unknown.
+      ValueError: if a concrete number is out of its range, or `kind` is unknown.
       TypeError: if `key` is neither a seed nor a key.
 
     Example:

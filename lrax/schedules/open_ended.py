@@ -48,7 +48,7 @@ def exponential(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -120,7 +120,7 @@ def inverse_time(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -171,7 +171,7 @@ def inverse_sqrt(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.inverse_sqrt(peak=1.0, warmup=2).values(9).round(3))
@@ -191,8 +191,7 @@ def inverse_sqrt(
 
 @builder(inverse_sqrt, landmarks=landmarks.after_warmup(10, "timescale"))
 def _inverse_sqrt(count, peak, warmup, timescale, end):
-    # Others differ: Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from
-    # 1.
+    # Others differ: Levanter holds the peak for 10000 steps in any case, and NeMo counts from 1.
     tau = library(warmup).where(warmup > 0, warmup, 10_000) if timescale is None else timescale
     since, warming = real(jnp.maximum(minus(count, warmup), 0)), minus(warmup, count)
     decay = jnp.maximum(peak * jnp.sqrt(tau / (tau + since)), end)
@@ -233,7 +232,7 @@ def cosine_inverse_sqrt(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.cosine_inverse_sqrt(peak=1.0, warmup=2, wave=4)
@@ -289,7 +288,7 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print((1e4 * lrax.noam(d_model=512, warmup=4000).values([0, 1999, 3999, 15999])).round(3))
@@ -344,7 +343,7 @@ def power_law(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.power_law(peak=0.02, batch_size=128, tokens_per_step=128 * 4096)

@@ -108,7 +108,7 @@ def warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or a word is unknown.
+      ValueError: if a concrete number is negative, infinite or NaN, or a word is unknown.
 
     Example:
       >>> decay = lrax.linear(init=1.0, end=0.0, steps=4)
@@ -166,7 +166,7 @@ def cooldown(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `shape` is no known word.
+      ValueError: if a concrete number is negative, infinite or NaN, or `shape` is an unknown word.
 
     Example:
       >>> lrax.cooldown(0.4, at=2, steps=4, shape="linear").values(8)

@@ -33,7 +33,7 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.step_decay(init=1.0, step_size=2, factor=0.5).values(6)
@@ -72,7 +72,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the milestones are not a list in
+      ValueError: if a concrete number is out of its range, or the milestones are not a list in
         ascending order.
 
     Example:
@@ -110,8 +110,8 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
-        or there is not one value more than boundaries.
+      ValueError: if a concrete number is out of its range, the boundaries are not in ascending
+        order, or the number of values is not one more than that of the boundaries.
 
     Example:
       >>> lrax.piecewise_constant(values=[0.3, 0.2, 0.1], boundaries=[2, 4]).values(6)
@@ -148,8 +148,8 @@ def piecewise(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
-        or there is not one value more than boundaries.
+      ValueError: if a concrete number is out of its range, the boundaries are not in ascending
+        order, or the number of values is not one more than that of the boundaries.
 
     Example:
       >>> lrax.piecewise(values=[0.0, 0.4, 0.0], boundaries=[2, 6]).values(8)
@@ -194,7 +194,7 @@ def from_values(values: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known rate is negative, infinite or NaN, or `values` is not a list of at
+      ValueError: if a concrete rate is negative, infinite or NaN, or `values` is not a list of at
         least one number.
 
     Example:

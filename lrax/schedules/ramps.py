@@ -58,7 +58,7 @@ def ramp(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or a word is unknown.
+      ValueError: if a concrete number is negative, infinite or NaN, or a word is unknown.
 
     Example:
       >>> for inclusive in ["left", "both", "right", "neither"]:
