@@ -27,7 +27,7 @@ def minimum(*schedules: Any) -> Schedule:
 
     Raises:
       ValueError: if there is no schedule, or a concrete number is negative, infinite or NaN.
-      TypeError: if one is neither a `Schedule` nor a number nor a function.
+      TypeError: if an argument is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.minimum(lrax.linear(init=1.0, end=0.0, steps=4), 0.6).values(5)
@@ -59,7 +59,7 @@ def maximum(*schedules: Any) -> Schedule:
 
     Raises:
       ValueError: if there is no schedule, or a concrete number is negative, infinite or NaN.
-      TypeError: if one is neither a `Schedule` nor a number nor a function.
+      TypeError: if an argument is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.maximum(lrax.linear(init=1.0, end=0.0, steps=4), 0.6).values(5)

@@ -219,7 +219,8 @@ def tanh(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is infinite or NaN, or one but `low` and `high` is negative.
+      ValueError: if a concrete number is infinite or NaN, or is negative and neither `low` nor
+        `high`.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.

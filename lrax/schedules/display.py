@@ -45,7 +45,7 @@ def html(schedule: Any) -> str | None:
 
 
 def sampled(steps: int, also: Sequence[float] = ()) -> np.ndarray:
-    """The counts from 0 to `steps` of a curve: at most as many as a picture shows, and `also`."""
+    """The counts of a curve from 0 to `steps`: at most `_POINTS` of them, and those in `also`."""
     counts = np.linspace(0, steps, min(steps + 1, _POINTS)).round()
     return np.unique([*counts, *(count for count in also if 0 <= count <= steps)]).astype(np.int64)
 

@@ -2,7 +2,7 @@
 
 A formula is written for one schedule. A leaf with more axes than its declared rank holds one entry
 per lane, and the formula is mapped over those leaves. This file does not import `Schedule`, because
-`Schedule.__call__` imports it.
+`schedule.py` imports this file.
 """
 
 from collections.abc import Callable

@@ -167,7 +167,7 @@ def wsd_s(
     end: ArrayLike,
     shape: str | Callable[[Any], Any] = "inverse",
 ) -> Schedule:
-    r"""WSD, simplified: one run that is cooled down before each boundary and back at `peak` after.
+    r"""WSD, simplified: one run, cooled down before each boundary and at `peak` again after it.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\

@@ -56,7 +56,7 @@ def between(
 
 
 def as_shape(name: str, shape: Any) -> Any:
-    """A shape as a hyperparameter: a word, or a function from the steps' part to the way's part.
+    """A shape as a hyperparameter: a word, or a function of the part of the steps done.
 
     The numbers that a `jax.tree_util.Partial` holds become leaves.
     """
@@ -147,7 +147,7 @@ def pick(count: Any, joins: Any, *rows: Any) -> list[Any]:
 
 
 def most_power(x: Any) -> Any:
-    """The exponent, at least 1, that makes a power of `x` e^80 or e^-80. Powers are held there.
+    """The exponent that takes `x` to e^80 or e^-80, but at least 1. Powers are held there.
 
     An overflow to infinity would make a NaN from 0 * inf, for example in the gradient.
     """
@@ -169,14 +169,14 @@ def whole_power(x: Any, n: Any) -> Any:
 
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
-    """`1 - x ** exponent` from `rest = 1 - x`, without the digits that `1 - x` loses near x = 1."""
+    """`1 - x ** exponent` from `rest = 1 - x`, which has the digits that x loses near 1."""
     inside = rest < 1  # the rest of a long phase is rounded to 1 a few steps before its end
     safe = jnp.where(inside, rest, 0.5)
     return jnp.where(inside, -jnp.expm1(exponent * jnp.log1p(-safe)), 1)
 
 
-# From the part p of the steps done to the part of the way done. The names are those of the wsd
-# literature, which names the part left.
+# From the part p of the steps done to the part of the way done. The names come from the wsd
+# literature. They name the weight of the start, which is 1 minus the part of the way.
 SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "linear": lambda p, _: p,
     "cosine": lambda p, _: half_wave(p),  # (1 - cos(pi p)) / 2

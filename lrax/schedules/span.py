@@ -102,7 +102,7 @@ def _number(value: Any) -> np.ndarray | None:
 
 
 def _probed(schedule: Any) -> float | None:
-    """The count after which a user's function is constant; None if there is none.
+    """The count from which on a user's function is constant; None if there is none.
 
     Powers of 2 are tried first. Then the interval with the last change is searched.
     """

@@ -31,7 +31,7 @@ def stack(schedules: Sequence[Any]) -> Schedule:
 
     Raises:
       ValueError: if there is no schedule.
-      TypeError: if one is neither a `Schedule` nor a number nor a function.
+      TypeError: if an entry is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> line = lrax.linear(init=1.0, end=0.0, steps=4)
