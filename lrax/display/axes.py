@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-# Decades of a logarithmic axis, at most. Below that, a decay to zero is a line straight down.
+# The most decades on a logarithmic axis. Below them, a decay to zero is only a line straight down.
 _DECADES = 5
 
 
@@ -20,9 +20,9 @@ class Axis:
     labels: tuple[str, ...]
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        """Where values stand between the ends, from 0 to 1.
+        """The places of values between the ends of the axis, from 0 to 1.
 
-        Values beyond the ends are cut; values that are not finite are NaN.
+        Values beyond an end are placed at that end. Values that are not finite give NaN.
         """
         values = np.asarray(values, np.float64)
         values = np.where(np.isfinite(values), np.clip(values, self.low, self.high), np.nan)
@@ -61,7 +61,7 @@ def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
     # A schedule's ratio of peak and end is seen only if the axis begins at 0.
     if low >= 0 and (low <= high / 2 or high - low <= 1e-6 * high):
         low = 0.0
-    elif high - low <= 1e-6 * abs(low):
+    elif high - low <= 1e-6 * abs(low):  # a negative constant: the axis ends at 0
         high = 0.0
     if low == high:
         high = 1.0
@@ -73,14 +73,14 @@ def rates_axis(values: np.ndarray, ticks: int, *, log: bool = False) -> Axis:
 
 
 def _step(low: float, high: float, ticks: int) -> float:
-    """The distance of ticks that leaves little of the axis empty; the ends are ticks.
+    """The distance between ticks that leaves little of the axis empty.
 
-    About this number of them.
+    The ends of the axis are ticks, and there are about `ticks` of them.
     """
 
     def cost(step: float) -> float:
         spaces = math.ceil(high / step - 1e-6) - math.floor(low / step + 1e-6)
-        # Empty room costs most; then a number of ticks far from the one wanted.
+        # Empty room costs most. A number of ticks other than the wanted one costs less.
         return 10 * (spaces * step / (high - low) - 1) + abs(math.log((spaces + 1) / ticks)) * 2
 
     exponent = math.floor(math.log10(high - low))
@@ -101,6 +101,7 @@ def _log_axis(values: np.ndarray, ticks: int) -> Axis:
     if high / low < 1.01:
         low, high = low / 3, high * 3
     low_exponent, high_exponent = math.log10(low), math.log10(high)
+    # On a long axis only powers of ten are ticks; on a short one also 2 and 5 times them.
     if high_exponent - low_exponent > 1.5:
         low_exponent, high_exponent = (
             math.floor(low_exponent + 1e-6),

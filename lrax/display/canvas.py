@@ -2,7 +2,7 @@
 
 A matplotlib Figure that pyplot does not know prints as `<Figure size ...>` in Jupyter and Colab,
 because only pyplot teaches the notebook to draw one. A Figure that pyplot knows would be drawn
-twice and kept in memory. So this one brings its own `_repr_png_`.
+twice and kept in memory. So the figures here have a `_repr_png_` of their own.
 """
 
 import functools
@@ -37,6 +37,7 @@ def plain_numbers(axis: "Axis") -> None:
     """
     formatter = _plain()
     axis.set_major_formatter(formatter())
+    # Some ticks between powers of ten have labels below 2 decades, all of them below half of one.
     axis.set_minor_formatter(formatter(minor_thresholds=(2, 0.5)))
 
 

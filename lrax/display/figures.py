@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["schedules"]  # the others are reached through the results that they show
+__all__ = ["schedules"]  # the other pictures are methods of the results that they show
 
 # A `Schedule` or a function of the count; `Schedule` itself is on a floor above.
 ScheduleLike = Callable[..., Any]
@@ -44,8 +44,9 @@ def schedules(
 
     Raises:
       ImportError: if matplotlib is not installed.
-      ValueError: if there is no schedule, `labels` are not one for each, or `steps` is below 1.
-      TypeError: if one is no function of the count.
+      ValueError: if there is no schedule, `labels` does not have one text for each schedule, or
+        `steps` is below 1.
+      TypeError: if a schedule is not callable, or `ax` is not Axes of matplotlib.
 
     Example:
       >>> shapes = [lrax.cosine(peak=0.1, steps=100), lrax.linear(init=0.1, end=0.0, steps=100)]
@@ -99,7 +100,7 @@ def _checked(schedules: Any) -> list[ScheduleLike]:
 
 
 def _counts(schedules: list[Any], steps: int | None) -> np.ndarray:
-    """The counts to evaluate at: all of them, or some thousands."""
+    """The counts of the curves: all from 0 to `steps`, or some thousands among them."""
     if steps is None:
         spans = [schedule.span() for schedule in schedules if hasattr(schedule, "span")]
         steps = max((span for span in spans if span is not None), default=100)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# A place on an axis, from 0 to 1, of a number or of several.
+# From a number, or an array of them, to its place on an axis, from 0 to 1.
 Place = Callable[[Any], Any]
 
 
@@ -30,17 +30,17 @@ def heatmap(
 ) -> "Figure":
     """The objective over two hyperparameters, brighter where it is better; the best is framed.
 
-    Cells if the points fill a lattice, dots otherwise. Points that differ only in what is not shown
-    share a place, and the best of them shows.
+    The points are drawn as cells if they fill a lattice, otherwise as dots. Points that differ only
+    in other hyperparameters share a cell, which shows the best of them.
 
     Args:
       x: The hyperparameter of the horizontal axis.
       y: The hyperparameter of the vertical axis.
       values: The objective, NaN where a lane diverged, `[points]`.
       objective: Name of the objective.
-      mode: Whether it is to be `"min"` or `"max"`.
+      mode: `"min"` if a lower objective is better, `"max"` if a higher one is.
       best: Index of the best point, or `None`.
-      note: What to say, such as why there is no best point.
+      note: Text for the title, such as why there is no best point.
 
     Returns:
       A matplotlib Figure.
@@ -52,13 +52,13 @@ def heatmap(
     columns, rows = np.unique(x.values[placed]), np.unique(y.values[placed])
     cells = np.full((len(rows), len(columns)), np.nan)
     tried = np.zeros(cells.shape, bool)
-    # `fmin` and `fmax` pass over NaN: a cell shows the best of its points that did not diverge.
+    # `fmin` and `fmax` ignore NaN: a cell shows the best of its points that did not diverge.
     better = np.fmin if mode == "min" else np.fmax
     for point in np.flatnonzero(placed):
         at = np.searchsorted(rows, y.values[point]), np.searchsorted(columns, x.values[point])
         tried[at] = True
         cells[at] = better(cells[at], values[point])
-    # A random search has hardly a value twice. Scattered points would leave most cells empty.
+    # A random search has hardly any value twice. As cells, its points would leave most cells empty.
     lattice = tried.size > 0 and tried.mean() > 0.5
     width, height = 6.4, 4.8
     if lattice:
@@ -98,12 +98,12 @@ def _wrapped(note: str) -> list[str]:
 
 def _cells(axes: "Axes", cells: np.ndarray, tried: np.ndarray, colors: Any) -> None:
     """A lattice of cells with their values; a cross where every point diverged."""
-    # Cells of equal size: a value of 0 has its place beside values by ratio, and a row of close
-    # ones can be read.
+    # All cells have the same size, whatever the distances of the values. So a value of 0 fits
+    # beside values that are spread by ratio, and close values can still be read.
     colored = np.where(np.isnan(cells)[..., None], (0.88, 0.88, 0.88, 1.0), colors.to_rgba(cells))
     colored[~tried] = 1.0
     axes.imshow(colored, origin="lower", aspect="auto", interpolation="nearest")
-    # In more cells than this the numbers would overlap.
+    # In more cells than these the numbers would overlap.
     written = cells.shape[1] <= 16 and cells.shape[0] <= 20
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     for (i, j), value in np.ndenumerate(cells):
@@ -146,7 +146,7 @@ def _dots(
     filled = colors.to_rgba(values[known])
     across, up = x.values, y.values
     axes.scatter(across[known], up[known], c=filled, s=90, edgecolor="0.3", lw=0.6, zorder=2)
-    # An empty line would still have its place in the legend.
+    # A line without points would still have an entry in the legend.
     label = "diverged" if (~known).any() else None
     axes.plot(across[~known], up[~known], "x", color=DIVERGED, ms=7, label=label)
     if best is not None:
@@ -165,15 +165,15 @@ def parallel(
 ) -> "Figure":
     """Parallel coordinates: a line for each point through its hyperparameters and its objective.
 
-    The best one is in front.
+    The line of the best point is in front.
 
     Args:
       swept: The hyperparameters.
       values: The objective, NaN where a lane diverged, `[points]`.
       objective: Name of the objective.
-      mode: Whether it is to be `"min"` or `"max"`.
+      mode: `"min"` if a lower objective is better, `"max"` if a higher one is.
       best: Index of the best point, or `None`.
-      note: What to say, such as why there is no best point.
+      note: Text for the title, such as why there is no best point.
 
     Returns:
       A matplotlib Figure.
@@ -247,17 +247,21 @@ def _choice_scale(column: Swept) -> tuple[Place, list[float]]:
 
 
 def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
-    """Heights of numbers between the least, 0, and the greatest, 1; and the ticks, ends first."""
+    """A function from numbers to heights, 0 for the least to 1 for the greatest; and the ticks.
+
+    The two ends come first among the ticks.
+    """
     import matplotlib.ticker
 
     known = np.unique(numbers[np.isfinite(numbers)])
-    if not known.size:  # of an objective without a finite value
+    if not known.size:  # an objective without a finite value
         return (lambda number: np.full(np.shape(number), np.nan)), []
     low, high = known[0], known[-1]
     if low == high:
         return (lambda number: np.where(np.isfinite(number), 0.5, np.nan)), [low]
     if low == 0 and high > 10 * known[1] and by_ratio:
-        # By ratio but for the zero: every value has the same distance to the next.
+        # The values would be placed by ratio, but 0 has no logarithm. So all are placed at equal
+        # distances.
         heights = np.linspace(0, 1, len(known))
         return (lambda number: np.interp(number, known, heights)), [low, high, *known]
     log = by_ratio and _by_ratio(known)
@@ -271,7 +275,8 @@ def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
 def _by_ratio(known: np.ndarray, mode: str = "min") -> bool:
     """Whether numbers are positive and span more than a factor of ten, as rates and losses do.
 
-    An accuracy or a return is read by differences, so `mode` "max" is never by ratio.
+    Such numbers are placed by their logarithm. An accuracy or a return is read by differences, so
+    with `mode` "max" the answer is always no.
     """
     positive = known.size > 0 and known.min() > 0
     return bool(mode == "min" and positive and known.max() > 10 * known.min())

@@ -8,9 +8,9 @@ import numpy as np
 
 from .axes import Axis, counts_axis, number, rates_axis
 
-# At least 3 to 1 against white and against #111 alike.
+# Each has a contrast of at least 3 to 1 against both white and #111.
 _COLORS = ("#2f7fd8", "#d9660f", "#1a936f", "#d1477a", "#8a63d2", "#a07a0b", "#0b8aa8", "#c24a3a")
-# The next one each time that the colours begin again.
+# The pattern of the lines changes to the next one each time the colors start over.
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 40
 _HOVERS = 60  # places along the axis with a tooltip of their own
@@ -29,7 +29,7 @@ def svg(
     """Curves over the same counts as one `<svg>` element.
 
     Text and axes take the color of the page's text, so they are legible on light and on dark pages.
-    Under the pointer, a tooltip tells the count and the rates; on a curve, its label.
+    A tooltip under the pointer tells the count and the rates, and on a curve its label.
 
     Args:
       counts: Ascending counts, `[n]`.
@@ -125,11 +125,13 @@ def _path(across: np.ndarray, down: np.ndarray) -> str:
                     kept.append(point)
             kept += [piece[-1]] if len(piece) > 1 else []
             text = "L".join(f"{a:g} {b:g}" for a, b in kept)
+            # A lone point needs a line of some length to be seen.
             pieces.append(f"M{text}" if len(kept) > 1 else f"M{text}h.1")
     return "".join(pieces)
 
 
 def _between(before: np.ndarray, point: np.ndarray, after: np.ndarray) -> bool:
+    # The two steps are parallel and the second does not turn back.
     (a, b), (c, d) = point - before, after - point
     return abs(a * d - b * c) < 1e-9 and a * c >= 0 and b * d >= 0
 
@@ -137,7 +139,7 @@ def _between(before: np.ndarray, point: np.ndarray, after: np.ndarray) -> bool:
 def _tooltips(
     counts: np.ndarray, curves: Sequence[np.ndarray], across: np.ndarray, bottom: int, width: int
 ) -> list[str]:
-    # Invisible bars with titles: tooltips without a script, which notebooks would remove.
+    # Invisible bars with titles give tooltips without a script. Notebooks would remove a script.
     edges = np.linspace(_LEFT, width - _RIGHT, _HOVERS + 1)
     parts = ['<g fill="transparent">']
     for left, right in itertools.pairwise(edges):

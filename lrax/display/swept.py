@@ -16,8 +16,7 @@ DIVERGED = "#c1272d"
 BEST = "#1b7837"
 
 DRAWN = 300  # curves in a panel, at most; more take seconds and cover each other
-# A picture of up to this number of choices has a legend that can be read.
-LEGEND = 20
+LEGEND = 20  # choices in a legend, at most; a longer one cannot be read
 ROW = 3  # panels beside each other, at most
 
 
@@ -55,7 +54,7 @@ class Curves(NamedTuple):
 
 
 class Band(NamedTuple):
-    """The interpolated optimum and its interval, whose ends are 0 or infinity where it is open."""
+    """The interpolated optimum and its interval. An open end of it is 0 or infinity."""
 
     value: float
     low: float
@@ -84,14 +83,15 @@ def sweep(
       values: The objective of every lane, `[points, seeds]`.
       curves: The curves of the right panel; `None` for the left panel alone.
       diverged: Which lanes diverged, `[points, seeds]`.
-      pruned: Which points were stopped early, `[points]`; their values are from then.
+      pruned: Which points were stopped early, `[points]`; their values are those when they stopped.
       best: Index of the best point, or `None`.
       objective: Name of the objective.
-      mode: Whether the objective is to be `"min"` or `"max"`.
+      mode: `"min"` if a lower objective is better, `"max"` if a higher one is.
       band: The interpolated optimum, or `None`.
       at: Values of the other hyperparameters as text, for the title.
-      joined: Whether a line goes through the points: they differ in this hyperparameter alone.
-      note: What to say in the left panel, such as why there is no best point.
+      joined: Whether to draw a line through the points. Give `True` only if the points differ in
+        this hyperparameter alone.
+      note: Text in the left panel, such as why there is no best point.
 
     Returns:
       A matplotlib Figure.
@@ -99,7 +99,7 @@ def sweep(
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    # Along the axis, because a line joins the points in their order.
+    # The points are sorted along the axis, because a line joins them in their order.
     order = np.argsort(swept.values, kind="stable")
     place = None if best is None else int(np.flatnonzero(order == best)[0])
     swept = swept._replace(values=swept.values[order])
@@ -118,7 +118,7 @@ def sweep(
     if note:
         _say(left, note)
     if handles := left.get_legend_handles_labels()[0]:
-        # Below the panels: within, it would cover points of a flat or a full panel.
+        # The legend is below the panels. Inside of a flat or a full panel it would cover points.
         style = {"fontsize": 8, "frameon": False, "ncols": 3 if curves else 2}
         figure.legend(handles=handles, loc="outside lower left", **style)
     if curves:
@@ -143,7 +143,7 @@ def curves(
       several: The curves of each panel, at least one.
       diverged: Which lanes diverged, `[points, seeds]`.
       best: Index of the best point, whose curve is bold; or `None`.
-      note: What to say in the panel, such as why there is no best point.
+      note: Text in the first panel, such as why there is no best point.
 
     Returns:
       A matplotlib Figure.
@@ -231,7 +231,8 @@ def _against(
         axes.plot(rates[best], mean, "*", color=BEST, ms=11, zorder=4, label=label)
     if diverged.any():
         lost = rates[diverged.any(axis=1)]
-        # x in data, y in the panel's height, because a diverged lane has no loss to stand at.
+        # A diverged lane has no loss, so the cross has its x from the data and its y as a fraction
+        # of the panel's height.
         style = {"color": DIVERGED, "ms": 6, "transform": axes.get_xaxis_transform()}
         axes.plot(lost, np.full(len(lost), 0.97), "x", label="diverged", **style)
     finite = rates[np.isfinite(rates)]
@@ -258,7 +259,8 @@ def _label_ticks(axes: "Axes", swept: Swept) -> None:
 
 def _band(axes: "Axes", band: Band) -> None:
     """The interpolated optimum and its interval."""
-    # An open end is at 0 or infinity; the band reaches to the panel's edge and does not widen it.
+    # An open end is 0 or infinity. There the band is cut at the edge of the panel, so that it does
+    # not widen the panel.
     left, right = axes.get_xlim()
     axes.axvspan(max(band.low, left), min(band.high, right), color=BEST, alpha=0.15, lw=0)
     if band.low == 0 or band.high == np.inf:
@@ -279,12 +281,11 @@ def _panel(
     best: int | None,
 ) -> None:
     """One curve for each point, the best one bold, the diverged ones dotted."""
-    # Single batches are noisy: a running mean over a fiftieth of the losses shows their course.
-    # A monitor is drawn as it is, because its jumps, such as those of a rate, are what is looked
-    # for.
+    # The loss of a single batch is noisy, so a running mean over a fiftieth of the losses is drawn.
+    # A monitor is drawn unsmoothed, because its jumps matter, such as those of a rate.
     window = max(len(curves.at) // 50, 1) if curves.name == "train_loss" else 1
     means = [_running_mean(_mean(runs), window) for runs in curves.values]
-    # A few evaluations are points in time, and a line of two of them is easily overlooked.
+    # A few measurements get dots, because a line between two of them is easily overlooked.
     dots = "." if len(curves.at) < 30 else ""
     shown = np.linspace(0, len(means) - 1, min(len(means), DRAWN)).round().astype(int)
     for point in np.unique([*shown, *([] if best is None else [best])]):
@@ -295,7 +296,7 @@ def _panel(
             label = shortened(swept.text(point), 40)
             style = {"color": BEST, "lw": 2.2, "zorder": 3, "label": f"best: {swept.words} {label}"}
         axes.plot(curves.at, curve, marker=dots, ms=4, **style)
-        # Where the curve of a diverged lane breaks off.
+        # A cross marks where the curve of a diverged lane breaks off.
         ends = np.flatnonzero(np.isfinite(curve))
         if lost and ends.size and ends[-1] < len(curve) - 1:
             last = ends[-1]
@@ -313,9 +314,10 @@ def _panel(
 
 
 def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndarray | None) -> None:
-    """The vertical range: all of the best curve and, of a loss, no more than its start above it.
+    """Sets the vertical range by the curves of lanes that did not diverge.
 
-    Lanes that diverge would squeeze the others into a line.
+    The range of a loss ends at the median of the first losses, or higher if the best curve goes
+    higher. Lanes with a large loss would otherwise squeeze the others into a line.
     """
     values = np.concatenate(sound)
     values = values[np.isfinite(values)]
@@ -349,10 +351,11 @@ class _Colors:
         import matplotlib.colors
 
         self._swept = swept
-        # Without the brightest tenth, which is hard to see on white.
+        # The brightest tenth is left out, because it is hard to see on white.
         viridis = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, 256))
         finite = swept.values[np.isfinite(swept.values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 1.0)
+        # The upper end is above the lower one even if all values are equal.
         if low > 0 and swept.labels is None:
             norm = matplotlib.colors.LogNorm(low, max(high, low * 1.0001))
         elif swept.labels is None and (threshold := _threshold(finite)):
@@ -399,7 +402,8 @@ def _is_narrow(values: np.ndarray) -> bool:
 def _threshold(values: np.ndarray) -> float | None:
     """Where the linear part of a symlog axis ends; `None` if a plain axis will do.
 
-    The least positive of values that include 0 and are spread over more than a factor of ten.
+    It is the least positive value. A symlog axis is for values that include 0, none below it, and
+    whose positive ones span more than a factor of ten.
     """
     positive = values[values > 0]
     if np.any(values < 0) or not positive.size or positive.max() <= 10 * positive.min():
@@ -408,7 +412,7 @@ def _threshold(values: np.ndarray) -> float | None:
 
 
 def _mean(runs: np.ndarray) -> np.ndarray:
-    """The mean over seeds `[time]`; NaN where a seed has none."""
+    """The mean over seeds, `[time]`; NaN where the value of any seed is NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         return runs.mean(axis=0, dtype=np.float64)
 

@@ -11,7 +11,7 @@ from .axes import Axis, counts_axis, rates_axis
 # The bit of each dot in a braille character, by row and column of the dot.
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _KEYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# Of the 256 colours of a terminal, legible on light and on dark.
+# Those of a terminal's 256 colours that are legible on light and on dark.
 _COLORS = (33, 208, 35, 170, 141, 37, 178, 203)
 
 
@@ -35,8 +35,9 @@ def chart(
       width: Characters in a line, at least 20.
       height: Lines of the chart itself, at least 4.
       log: Whether the axis of the rates is logarithmic.
-      color: Whether to tell curves apart by color, by ANSI escapes; otherwise by letters on them.
-      ascii: Whether to draw with characters that any terminal and file has.
+      color: Whether to tell curves apart by colors, written as ANSI escapes; otherwise by letters
+        on the curves.
+      ascii: Whether to draw with ASCII characters only, for terminals and files without others.
 
     Returns:
       The text, without a line break at the end.
@@ -44,7 +45,7 @@ def chart(
     counts = np.asarray(counts, np.float64)
     curves = [np.asarray(curve, np.float64) for curve in curves]
     y = rates_axis(np.concatenate([*curves, []]), max(height // 3, 2), log=log)
-    # The labels of the rates stand left of the axis, and the chart takes what room is left.
+    # The labels of the rates stand left of the axis, and the chart takes the rest of the width.
     margin = max(map(len, y.labels)) + 1
     columns, rows = max(width, 20) - margin - 1, max(height, 4)
     x = counts_axis(float(counts[0]), float(counts[-1]), max(columns // 10, 2))
@@ -90,14 +91,14 @@ def _dots(x: np.ndarray, y: np.ndarray, columns: int, rows: int) -> np.ndarray:
 
 
 def _merged(cells: list[np.ndarray], *, color: bool, letters: bool, ascii: bool) -> list[str]:
-    """Lines of characters; where curves meet, the dots of all have the color of the first."""
-    codes = []
+    """Lines of characters. A cell that several curves share has the color of the first of them."""
+    codes = []  # for each curve, the bits of the braille character of every cell
     for dots in cells:
         rows, columns = dots.shape[0] // 4, dots.shape[1] // 2
         codes.append(np.einsum("rick,ik->rc", dots.reshape(rows, 4, columns, 2), _DOTS))
     rows, columns = codes[0].shape
     text = [[" "] * columns for _ in range(rows)]
-    first = np.full((rows, columns), -1)  # of each cell, the curve that gives its color
+    first = np.full((rows, columns), -1)  # for each cell, the curve that gives it its color
     for row in range(rows):
         for column in range(columns):
             here = [i for i, code in enumerate(codes) if code[row, column]]
@@ -122,7 +123,7 @@ def _colored_runs(line: list[str], of: np.ndarray) -> str:
 
 
 def _place_letters(text: list[list[str]], codes: list[np.ndarray]) -> None:
-    """Puts each curve's letter on it, again and again, where it is farthest from the others."""
+    """Puts each curve's letter on it several times, at places apart from the other curves."""
     columns = len(text[0])
     middles = np.full((len(codes), columns), np.nan)
     for i, code in enumerate(codes):
@@ -146,6 +147,7 @@ def _place_letters(text: list[list[str]], codes: list[np.ndarray]) -> None:
                     np.nanmin(np.abs(others[:, c] - middles[i, c]), initial=99.0) for c in free
                 ]
                 centered = [-abs(c - begin - every * (i + 1) / (len(codes) + 1)) for c in free]
+                # Two rows apart is far enough; among such columns, the most central one is taken.
                 column = free[
                     max(range(len(free)), key=lambda k: (min(apart[k], 2.0), centered[k]))
                 ]

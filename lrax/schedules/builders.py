@@ -3,9 +3,9 @@
     @builder(cosine, landmarks=..., shown=...)
     def _cosine(count, peak, steps, end): ...
 
-It is the only place where `repr`, `replace` and the pictures look up what belongs to a formula.
-Nothing is found by how a name is spelled. A formula without a declaration, such as a user's own,
-has no builder, and prints under its own name.
+`repr`, `replace` and the pictures read this declaration to learn about a formula. They never guess
+from the spelling of a function's name. A formula without a declaration, such as a user's own, has
+no builder, and prints under its own name.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ Hyperparams = dict[str, Any]  # a pytree
 
 @dataclasses.dataclass(frozen=True)
 class Declaration:
-    """What belongs to a formula.
+    """The builder of a formula, and how the formula is printed, drawn and mapped over lanes.
 
     Args:
       build: The public function that makes a `Schedule` of the formula.
       name: How the builder is printed.
       shown: Function from the hyperparameters to the builder's arguments; `None` where they are
         the same.
-      landmarks: Function that says where things happen, for pictures (see `landmarks.py`); `None`
-        reads it from the names of the hyperparameters.
-      ranks: Axes of each hyperparameter; one that is not named is a number, with 0 axes. Axes in
-        front of them are lanes. A name instead of a number: one number, or a list with an entry per
-        entry of the argument of that name.
+      landmarks: Function that returns the counts where something happens, for pictures (see
+        `landmarks.py`); with `None` they follow from the names of the hyperparameters.
+      ranks: Number of axes of each hyperparameter. A hyperparameter that is not listed is a scalar,
+        with 0 axes. Further axes in front are lane axes. The name of another hyperparameter may
+        stand in place of the number: the value is then a scalar, or a list as long as that one.
     """
 
     build: Callable[..., Any]
@@ -39,8 +39,8 @@ class Declaration:
     ranks: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
 
 
-_DECLARED: dict[Formula, Declaration] = {}
-_NAMED: dict[str, Declaration] = {}
+_DECLARED: dict[Formula, Declaration] = {}  # by formula, for `repr` and `replace`
+_NAMED: dict[str, Declaration] = {}  # by printed name, for `Schedule.from_dict`
 
 
 def builder(
@@ -62,7 +62,7 @@ def builder(
       ranks: As under `Declaration`.
 
     Returns:
-      A decorator that returns the formula as it is.
+      A decorator that returns the formula unchanged.
     """
     declaration = Declaration(build, name or build.__name__, shown, landmarks, ranks or {})
 

@@ -1,4 +1,4 @@
-"""Schedules made of schedules: of their values, and of their clocks."""
+"""Schedules made of other schedules, by a change of their rates or of their counts."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ def minimum(*schedules: Any) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if there is none, or a known number is negative, infinite or NaN.
-      TypeError: if one is none of the three.
+      ValueError: if there is no schedule, or a concrete number is negative, infinite or NaN.
+      TypeError: if an argument is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.minimum(lrax.linear(init=1.0, end=0.0, steps=4), 0.6).values(5)
@@ -58,8 +58,8 @@ def maximum(*schedules: Any) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if there is none, or a known number is negative, infinite or NaN.
-      TypeError: if one is none of the three.
+      ValueError: if there is no schedule, or a concrete number is negative, infinite or NaN.
+      TypeError: if an argument is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.maximum(lrax.linear(init=1.0, end=0.0, steps=4), 0.6).values(5)
@@ -92,7 +92,7 @@ def clip(schedule: Any, low: ArrayLike | None = None, high: ArrayLike | None = N
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `low` is above `high`.
+      ValueError: if a concrete number is negative, infinite or NaN, or `low` is above `high`.
 
     Example:
       >>> lrax.clip(lrax.linear(init=1.0, end=0.0, steps=4), 0.2, 0.8).values(5)
@@ -113,7 +113,7 @@ def _clip(count, schedule, low, high):
 
 
 def scale(schedule: Any, factor: ArrayLike) -> Schedule:
-    r"""A schedule times a number, which is the hyperparameter `factor`.
+    r"""A schedule times the number `factor`.
 
     $$\eta(t) = \text{factor} \cdot \eta_0(t)$$
 
@@ -122,13 +122,13 @@ def scale(schedule: Any, factor: ArrayLike) -> Schedule:
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      factor: What it is multiplied by, at least 0.
+      factor: What the rate is multiplied by, at least 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `factor` is negative, infinite or NaN.
+      ValueError: if a concrete `factor` is negative, infinite or NaN.
 
     Example:
       >>> lrax.scale(lrax.linear(init=1.0, end=0.0, steps=4), 2.0).values(5)
@@ -149,17 +149,17 @@ def shift(schedule: Any, steps: ArrayLike) -> Schedule:
 
     $$\eta(t) = \eta_0(t + \text{steps})$$
 
-    Use it when a run starts in the middle of a schedule, its optimizer counting from 0 again.
+    Use it when a run starts in the middle of a schedule, and its optimizer counts from 0 again.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      steps: Updates to skip; negative ones hold the first rate for as many.
+      steps: Updates to skip. A negative number holds the first rate for that many updates.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `steps` is infinite or NaN.
+      ValueError: if a concrete `steps` is infinite or NaN.
 
     Example:
       >>> lrax.shift(lrax.linear(init=1.0, end=0.0, steps=4), 2).values(4)
@@ -188,14 +188,14 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
     Args:
       schedule: A `Schedule`, number or function of the count.
       steps: Updates to wait, at least 0.
-      before: Rate while it waits: a `Schedule`, number or function of the count; `None` is the
-        schedule's first rate.
+      before: Rate before the schedule begins: a `Schedule`, number or function of the count; `None`
+        is the schedule's first rate.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> lrax.delay(lrax.linear(init=1.0, end=0.0, steps=4), 2, before=0.0).values(6)
@@ -210,6 +210,7 @@ def delay(schedule: Any, steps: ArrayLike, before: Any = None) -> Schedule:
 @builder(delay, landmarks=landmarks.delay)
 def _delay(count, schedule, steps, before):
     since = minus(count, steps)
+    # Before the schedule begins, this is its first rate.
     after = schedule(jnp.maximum(since, 0))
     return after if before is None else jnp.where(since < 0, before(count), after)
 
@@ -219,19 +220,19 @@ def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
 
     $$\eta(t) = \eta_0(t / \text{factor})$$
 
-    Use it to try a recipe at another length of training. The count is rounded by the division, so
-    the rate is within 1e-6 of the peak of the true one, and not of itself; `replace` of the
-    durations has no such rounding.
+    Use it to try a recipe at another length of training. The division rounds the count. The rate is
+    therefore off by up to 1e-6 of the peak, which is a larger part of a small rate. New durations
+    given to `replace` cause no such error.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      factor: Length of the result in lengths of the schedule, above 0.
+      factor: Length of the result divided by the length of the schedule, above 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `factor` is not positive.
+      ValueError: if a concrete `factor` is not positive.
 
     Example:
       >>> lrax.stretch(lrax.linear(init=1.0, end=0.0, steps=4), 0.5).values(4)
@@ -254,22 +255,22 @@ def repeat(
 
     $$\eta(t) = \eta_0(t \bmod \text{steps})$$
 
-    With `mirror`, every second time it runs backwards, so that there is no jump. Use it to make
-    cycles out of any phase; half cosine waves, mirrored, are what PyTorch's `CosineAnnealingLR`
-    does past its end.
+    With `mirror`, every second repetition runs backwards, so that there is no jump. Use it to make
+    cycles out of any phase. PyTorch's `CosineAnnealingLR`, past its end, is a half cosine wave
+    repeated with `mirror`.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      steps: Length of one time in optimizer updates, above 0.
-      times: How many times, at least 1; then the rate where the last one ends is held. `None` is
-        without limit.
-      mirror: Whether to go back and forth.
+      steps: Length of one repetition in optimizer updates, above 0.
+      times: Number of repetitions, at least 1. Afterwards the rate at the end of the last one is
+        held. `None` repeats without limit.
+      mirror: Whether every second repetition runs backwards.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `mirror` is not a bool.
 
     Example:
@@ -296,6 +297,7 @@ def _repeat(count, schedule, steps, times, mirror):
     if mirror:
         step = jnp.minimum(step, minus(period, step))
     elif times is not None:
+        # At the end the remainder is 0, but the rate to hold is that of step `steps`.
         step, last = alike(step, steps)
         step = jnp.where(reached(count, times * steps), last, step)
     return schedule(step)
@@ -317,22 +319,22 @@ def link(
     \min\left(\max\left(\frac{\eta_0(t) - \text{low}}{\text{high} - \text{low}}, 0\right),
     1\right)$$
 
-    Use it to drive momentum, betas or weight decay from a schedule, by `optax.inject_hyperparams`:
-    one-cycle's momentum falls from 0.95 to 0.85 while the rate climbs; a weight decay that is
-    proportional to the rate is `link(schedule, 0.0, weight_decay, high=peak)`.
+    Use it to drive momentum, betas or weight decay from a schedule, by `optax.inject_hyperparams`.
+    For example, one-cycle's momentum falls from 0.95 to 0.85 while the rate climbs. A weight decay
+    that is proportional to the rate is `link(schedule, 0.0, weight_decay, high=peak)`.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
       at_low: Value at the rate `low` and below, at least 0.
       at_high: Value at the rate `high` and above, at least 0.
-      low: Rate that stands for `at_low`, at least 0.
-      high: Rate that stands for `at_high`, above `low`.
+      low: Rate at which the value is `at_low`, at least 0.
+      high: Rate at which the value is `at_high`, above `low`.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `low` is not below `high`.
+      ValueError: if a concrete number is out of its range, or `low` is not below `high`.
 
     Example:
       >>> shape = lrax.piecewise([0.0, 1.0, 0.0], [2, 4])
@@ -341,6 +343,7 @@ def link(
     """
     hyperparams = _require.real(at_low=at_low, at_high=at_high, low=low, high=high)
     _require.nonnegative(hyperparams, "at_low", "at_high", "low", "high")
+    # The error message puts backticks around the whole name.
     width = {"high` - `low": hyperparams["high"] - hyperparams["low"]}
     _require.positive(width, "high` - `low")
     return Schedule(_link, {"schedule": as_schedule(schedule), **hyperparams})

@@ -1,7 +1,7 @@
 """NumPy for concrete numbers, JAX for traced ones.
 
-Numbers that are known when a schedule is built stay NumPy's: no device is touched, and no compiled
-program holds their arithmetic.
+Numbers that are concrete when a schedule is built stay NumPy numbers. No device is touched, and
+their arithmetic is done on the host, outside of any compiled program.
 """
 
 from types import ModuleType

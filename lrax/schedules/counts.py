@@ -17,7 +17,7 @@ from .concrete import known
 
 Number = Any  # a number of NumPy, an array of JAX, or a tracer
 
-MOST = 2**31 - 1
+MOST = 2**31 - 1  # the largest int32
 
 
 def as_count(count: Number) -> jax.Array:
@@ -27,7 +27,7 @@ def as_count(count: Number) -> jax.Array:
         return array.astype(_require.float_dtype())
     if array.dtype == jnp.uint32:
         array = jnp.minimum(array, MOST)
-    # `asarray` with a type drops a weak type.
+    # With a dtype, `asarray` also makes a weakly typed integer a strongly typed one.
     return jnp.asarray(array, jnp.int64 if array.dtype.itemsize == 8 else jnp.int32)
 
 
@@ -43,7 +43,7 @@ def alike(x: Number, y: Number) -> tuple[Number, Number]:
 def minus(x: Number, y: Number) -> Number:
     """`x - y` of two counts or step numbers: an integer where both are whole, a float otherwise."""
     x, y = alike(x, y)
-    # One step before the start stands for all of them, so that the difference fits.
+    # All counts before the start are taken as -1, so that the difference does not overflow.
     if _is_count(x):
         return jnp.maximum(x, -1) - y
     if _is_count(y):
@@ -52,7 +52,7 @@ def minus(x: Number, y: Number) -> Number:
 
 
 def plus(x: Number, steps: Number) -> Number:
-    """`x + steps` of a count and a number of steps, held at the largest count."""
+    """`x + steps` of a count and a number of steps, clamped to the largest count of its type."""
     x, steps = alike(x, steps)
     if _is_count(x):
         x = jnp.minimum(x, np.iinfo(x.dtype).max - np.maximum(steps, 0))
@@ -66,16 +66,17 @@ def reached(count: Number, steps: Number) -> Number:
 
 
 def divided(count: Number, steps: Number) -> tuple[Number, Number]:
-    """How many whole times `steps` goes into a count of at least 0, as a float, and the rest.
+    """The quotient of a count of at least 0 by `steps`, as a whole float, and the remainder.
 
-    The first has no gradient.
+    The quotient has no gradient.
     """
     count, steps = alike(count, steps)
     pair = jnp.broadcast_arrays(count, jnp.asarray(steps, count.dtype))
     if _is_count(count):
         times = lax.div(*pair)
         return real(times), count - times * steps
-    # A remainder is exact. A floor of the quotient is not: 41 * (1 / 41) is not 1.
+    # `rem` is exact. The floor of a division is not, because XLA may multiply by the reciprocal,
+    # and 41 * (1 / 41) is not 1.
     rest = lax.rem(*pair)
     return lax.stop_gradient(jnp.round((count - rest) / steps)), rest
 

@@ -17,8 +17,8 @@ from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import as_shape, between, pick, power, progress, whole_power
 
-DIFFERENT = 64  # cycles of restarts; all later ones are as long as the last of them
-FAR = 2.0**40  # no schedule has as many steps
+DIFFERENT = 64  # restart cycles with a length of their own; later ones are as long as the last
+FAR = 2.0**40  # steps, more than any schedule has: the limit of a cycle's length
 
 
 def cyclic(
@@ -34,24 +34,25 @@ def cyclic(
 
     $$\eta(t) = \text{low} + (\text{high} - \text{low}) \, x(t) \, k(t) \, \text{gamma}^t$$
 
-    where $x$ climbs from 0 to 1 in `up` steps and falls back in `down`, and $k$ is $2^{-c}$ in the
-    cycle $c = 0, 1, \dots$ by `mode="triangular2"` and 1 otherwise. Use it with the bounds of a
-    range test, and `up` at 2 to 10 epochs.
+    where $x$ climbs from 0 to 1 in `up` steps and falls back in `down` steps. With
+    `mode="triangular2"`, $k$ is $2^{-c}$ in the cycle $c = 0, 1, \dots$; otherwise it is 1. Use it
+    with the bounds of a range test, and `up` at 2 to 10 epochs.
 
     Args:
       low: Lowest rate, at least 0.
       high: Highest rate, at least `low`.
       up: Steps of the climb, at least 0.
       down: Steps of the fall, at least 0; `None` is `up`. `up + down` is above 0.
-      mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or
-        `"exp_range"`, which is `"triangular"` by the name that it has with a `gamma` below 1.
+      mode: `"triangular"`, `"triangular2"` or `"exp_range"`. `"triangular2"` halves the amplitude
+        after each cycle. `"exp_range"` is the usual name of `"triangular"` with a `gamma` below 1;
+        here both words give the same formula.
       gamma: Factor on the amplitude per step, from 0 to 1.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `mode` is unknown.
+      ValueError: if a concrete number is out of its range, or `mode` is unknown.
 
     Example:
       >>> lrax.cyclic(low=0.0, high=1.0, up=2, mode="triangular2").values(9)
@@ -110,11 +111,13 @@ def cosine_restarts(
     Args:
       peak: Rate at the start of the first cycle, at least 0.
       first: Length of the first cycle in optimizer updates, above 0.
-      mult: Length of a cycle in lengths of the one before, above 0. After 63 cycles they grow no
-        further. With less than 1 they end after `first / (1 - mult)` updates, and `end` is held.
+      mult: Length of a cycle divided by the length of the one before, above 0. From the 64th cycle
+        on, all cycles have the same length. With `mult` below 1, all cycles together take
+        `first / (1 - mult)` updates, and then `end` is held.
       end: Rate that each cycle falls to, at least 0.
-      decay: Peak of a cycle in peaks of the one before, at least 0. (Keras' `m_mul` scales the
-        distance to `end`: `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
+      decay: Peak of a cycle divided by the peak of the one before, at least 0. (Keras' `m_mul`
+        scales the distance to `end` instead:
+        `lrax.add(end, lrax.cosine_restarts(peak - end, first, decay=m_mul))`.)
       cycles: Number of cycles, at least 1, after which the rate stays at `end`; `None` is without
         limit.
 
@@ -122,7 +125,7 @@ def cosine_restarts(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.cosine_restarts(peak=1.0, first=2, mult=2.0).values(8).round(3))
@@ -148,7 +151,7 @@ def _cosine_restarts(count, peak, first, mult, end, decay, cycles):
         rate, cycle = _shrinking(count, peak, first, mult, end, decay)
     else:
         rate, cycle = _growing(count, peak, first, mult, end, decay, cycles)
-    if not known(mult):
+    if not known(mult):  # it may be on either side of 1, so both rates are computed
         shorter, i = _shrinking(count, peak, first, mult, end, decay)
         rate, cycle = jnp.where(mult < 1, shorter, rate), jnp.where(mult < 1, i, cycle)
     return rate if cycles is None else jnp.where(cycle < cycles, rate, end)
@@ -167,23 +170,25 @@ def _growing(count, peak, first, mult, end, decay, cycles):
 
 def _found(count, first, mult, cycles):
     """The cycle of a count, the steps done in it and its length, for `mult` of at least 1."""
-    # By a table of cycles, because a floor of a logarithm misses restarts by a step or a cycle.
+    # A table of the cycles' beginnings is searched. The floor of a logarithm would be wrong by a
+    # step or a cycle near a restart.
     xp = library(first, mult)
     few = known(cycles) and cycles < DIFFERENT
     numbers = np.arange(np.ceil(cycles) if few else DIFFERENT, dtype=float)
     grown = xp.where(mult < 1, 1.0, mult) ** numbers
     lengths = xp.minimum(first * xp.minimum(grown, FAR), FAR)
     begins = xp.concatenate([lengths[:1] * 0, xp.cumsum(lengths)[:-1]])
-    if known(begins):  # the cycles that a count may be in
+    if known(begins):  # keep the cycles that a count can reach
         lengths, begins = lengths[begins <= MOST], begins[begins <= MOST]
     count, begins = alike(count, begins)
     cycle, begin, length = pick(count, begins[1:], numbers, begins, lengths)
     done = real(count - begin)
     if len(begins) < DIFFERENT:
         return cycle, done, length
-    # Past the table all cycles have one length. Where all have it from the first on, the remainder
-    # is the count's: that of a count less a fractional beginning is off near 2^24. The gradient is
-    # that of the count less the lengths before.
+    # Past the table all cycles have the same length. With `mult` of 1 they have it from the first
+    # on, and the remainder is taken of the count itself. The remainder of `count - begin` would be
+    # inexact near 2^24 if `begin` is fractional. The gradient is that of the count minus the
+    # lengths of the cycles before.
     even = mult == 1
     more, rest = divided(jnp.where(even, real(count), done), length)
     more = jnp.where(even, more - cycle, more)
@@ -192,8 +197,12 @@ def _found(count, first, mult, cycles):
 
 
 def _shrinking(count, peak, first, mult, end, decay):
-    """The rate and the cycle where each is shorter: found by the steps left until the last ends."""
-    # A number that is valid where this branch is not taken, and none that float32 has not.
+    """The rate and the cycle for `mult` below 1, from the steps left until all cycles have ended.
+
+    With `mult` of at least 1 the result is valid, and not used.
+    """
+    # Where the result is not used, 0.5 stands in for `mult`. The lower bound keeps it a number that
+    # float32 can hold.
     xp = library(mult)
     mult = xp.maximum(xp.where(mult < 1, mult, 0.5), 2.0**-90)
     total = first / (1 - mult)
@@ -202,8 +211,8 @@ def _shrinking(count, peak, first, mult, end, decay):
     left = lax.stop_gradient(whole) - real(count) + (total - lax.stop_gradient(whole))
     inside = left > 0
     left = jnp.where(inside, left, total)
-    # Cycle i begins where total * mult^i is left. A count next to a restart is at the restart,
-    # because the logarithm is rounded.
+    # Cycle i begins when `total * mult**i` steps are left. The logarithm is rounded, so a count
+    # that is very close to a restart is taken to be at the restart.
     slope = xp.log(mult)
     cycle = lax.stop_gradient(jnp.log(left / total) / slope)
     near = jnp.round(cycle)
@@ -227,26 +236,26 @@ def one_cycle(
 ) -> Schedule:
     r"""One cycle: up from `peak / div` to `peak`, and down to `peak / (div * final_div)`.
 
-    With `phases=2` the rate climbs for `pct_start * steps` updates and falls for the rest; with
-    `phases=3` it falls in as many to where it began, as the reference has it, and goes to its end
-    in what is left. Use it with a peak near the largest stable rate, for fast training; `lrax.link`
-    gives the momentum that runs the other way.
+    With `phases=2` the rate climbs for `pct_start * steps` updates and falls for the rest. With
+    `phases=3`, as in the reference, it falls in as many updates to where it began, and then to its
+    end in the updates left. Use it with a peak near the largest stable rate, for fast training;
+    `lrax.link` gives the momentum that runs the other way.
 
     Args:
       peak: Highest rate, at the update with the index `pct_start * steps`; at least 0.
       steps: Length of the whole in optimizer updates, at least 0.
       pct_start: Fraction of `steps` on the way up, from 0 to 1; to 0.5 with three phases.
-      div: `peak` in rates at the start, above 0.
-      final_div: The rate at the start in rates at the end, above 0.
+      div: `peak` divided by the rate at the start, above 0.
+      final_div: The rate at the start divided by the rate at the end, above 0.
       phases: 2 or 3.
-      shape: Of each phase, as under `lrax.ramp`.
+      shape: Shape of each phase, as under `lrax.ramp`.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `phases` is neither 2 nor 3, or `shape` is
-        no known word.
+      ValueError: if a concrete number is out of its range, `phases` is neither 2 nor 3, or `shape`
+        is an unknown word.
 
     Warns:
       UserWarning: if `steps` is a concrete 0: nothing is trained.
@@ -270,6 +279,7 @@ def one_cycle(
     _require.at_most(
         f"`pct_start` must be at most {limit} with {phases} phases", hyperparams["pct_start"], limit
     )
+    # A small divisor makes an infinite rate. It is refused here, where the message can name it.
     with np.errstate(all="ignore"):
         init = hyperparams["peak"] / hyperparams["div"]
         rates = {

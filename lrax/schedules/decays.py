@@ -30,7 +30,7 @@ def linear(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -67,8 +67,8 @@ def polynomial(
     $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, (1 - p^k)^{\text{power}},
     \quad p = \min(t / \text{steps}, 1)$$
 
-    Use it with a power of 0.9 as in semantic segmentation, of 2 for a decay that falls early and
-    lands softly.
+    Use it with a power of 0.9, as in semantic segmentation, or of 2 for a decay that falls early
+    and lands softly.
 
     Args:
       init: Rate at the start, at least 0.
@@ -82,7 +82,7 @@ def polynomial(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `power` or `k` is 0.
+      ValueError: if a concrete number is negative, infinite or NaN, or `power` or `k` is 0.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -103,14 +103,18 @@ def polynomial(
 
 @builder(polynomial)
 def _polynomial(count, init, end, steps, power, k):
-    # Where `end` is a floor, NeMo takes the maximum with it; ours, like all others', goes to it.
+    # NeMo takes the maximum of its decay and a floor. Here, as in the other frameworks, the decay
+    # itself goes to `end`.
     left = _left(*progress(count, minus(steps, count), steps), k)
     weight = _power(left, power)
     return init * weight + end * (1 - weight)
 
 
 def _exponents(**given):
-    """Exponents, None for those that are 1: a power would cost time at every step for nothing."""
+    """Requires exponents above 0. `None` stands for 1 and stays `None`.
+
+    The power is then left out, because it would cost time at every step for nothing.
+    """
     kept = {name: value for name, value in given.items() if value is not None}
     hyperparams = _require.real(**kept)
     _require.positive(hyperparams, *kept)
@@ -118,10 +122,10 @@ def _exponents(**given):
 
 
 def _left(p, q, k):
-    """The part left by the clock of k-decay, `1 - p ** k`."""
+    """The part left, `1 - p ** k`, where k-decay has `p ** k` as the part done."""
     if k is None:
         return q
-    # Near the end, 1 - p ** k has lost the digits that a power below 1 of it shows.
+    # Near the end, `1 - p ** k` loses digits, and a later power below 1 would magnify the error.
     return jnp.where(p > 0.5, rest_of_power(q, k), 1 - _power(p, k))
 
 
@@ -154,7 +158,7 @@ def cosine(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `exponent` or `k` is 0.
+      ValueError: if a concrete number is negative, infinite or NaN, or `exponent` or `k` is 0.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -176,8 +180,8 @@ def cosine(
 
 @builder(cosine)
 def _cosine(count, peak, steps, end, exponent, k):
-    # Past the end torch and transformers climb the cosine again and t5x restarts it; ours holds, as
-    # Optax does.
+    # Past the end, torch and transformers follow the cosine up again, and t5x restarts it. Here the
+    # last rate is held, as in Optax.
     if exponent is None and k is None:
         return between(peak, end, count, minus(steps, count), steps, "cosine")
     left = _left(*progress(count, minus(steps, count), steps), k)
@@ -201,8 +205,8 @@ def tanh(
     \frac{1 - \tanh(\text{low} \, (1 - p) + \text{high} \, p)}{2}, \quad p = t / \text{steps}$$
 
     Use it as a decay that keeps the first rate for about half of the steps. As in timm, the curve
-    is cut from the tangent and meets its ends only nearly: with the defaults, it comes down to
-    within 0.25 % of the way from `end`.
+    is a section of the tangent and meets its ends only nearly. With the defaults, 0.25 % of the way
+    is left when the rate jumps to `end`.
 
     Args:
       init: Rate at the start, at least 0.
@@ -215,7 +219,8 @@ def tanh(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is infinite or NaN, or negative where it must not be.
+      ValueError: if a concrete number is infinite or NaN, or is negative and neither `low` nor
+        `high`.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -261,7 +266,7 @@ def rex(init: ArrayLike, end: ArrayLike, steps: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.

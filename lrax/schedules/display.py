@@ -1,4 +1,4 @@
-"""What is shown of schedules: counts, curves, the rates that matter, the picture in a notebook."""
+"""How schedules are shown: the counts of a curve, a table of key rates, a notebook's picture."""
 
 import html as markup
 import math
@@ -23,7 +23,7 @@ def html(schedule: Any) -> str | None:
       schedule: A `Schedule`.
 
     Returns:
-      An HTML element without scripts, styles of its own or anything from the network.
+      An HTML element without scripts, style sheets or anything from the network; or `None`.
     """
     steps = span(schedule)
     if steps is None:
@@ -33,9 +33,9 @@ def html(schedule: Any) -> str | None:
         if isinstance(schedule.values(counts[:1]), Tracer):
             return None
         curves = rates(schedule, counts)
-    except (
-        Exception
-    ):  # of a user's function, or of leaves that a transformation put there: the text remains
+    except Exception:
+        # A user's function may raise anything, and a transformation may put anything in place of a
+        # leaf. The notebook then shows the text alone.
         return None
     text = repr(schedule)
     labels = [text] if len(curves) == 1 else [f"lane {lane}" for lane in range(len(curves))]
@@ -45,7 +45,7 @@ def html(schedule: Any) -> str | None:
 
 
 def sampled(steps: int, also: Sequence[float] = ()) -> np.ndarray:
-    """The counts from 0 to `steps` that a curve is drawn through, at most what a picture shows."""
+    """The counts of a curve from 0 to `steps`: at most `_POINTS` of them, and those in `also`."""
     counts = np.linspace(0, steps, min(steps + 1, _POINTS)).round()
     return np.unique([*counts, *(count for count in also if 0 <= count <= steps)]).astype(np.int64)
 
@@ -56,7 +56,8 @@ def rates(schedule: Any, counts: np.ndarray) -> np.ndarray:
 
 
 def marked(schedule: Any) -> list[int]:
-    """The counts at which something happens."""
+    """The counts at which something happens: the first update at or after each landmark."""
+    # Less 1e-6, so that a rounding error does not give the next update.
     return [math.ceil(count - 1e-6) for count, _ in (landmarks(schedule) or Landmarks()).marks]
 
 
@@ -65,8 +66,8 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
 
     Args:
       schedules: Schedules whose values are known.
-      keys: For each, the heading of each of its lanes.
-      steps: How many updates are looked at; where a schedule has no end, they are taken for it.
+      keys: For each schedule, the headings of its lanes.
+      steps: How many updates are looked at. If no schedule has an end, the table ends there.
 
     Returns:
       Lines of text: the count, the rate of each lane, and what happens there.
@@ -86,6 +87,7 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
     header = ["step", *(every if len(every) > 1 else ["rate"]), ""]
     rows = [header]
     for i, count in enumerate(counts.tolist()):
+        # A note names its lanes unless it holds for all.
         said = [
             words if len(who) == len(every) else f"{words} of {', '.join(who)}"
             for words, who in notes[count].items()
@@ -118,6 +120,7 @@ def _peaks(schedule: Any, steps: int) -> list[int | None]:
     peaks: list[int | None] = []
     values = rates(schedule, counts)
     for lane, coarse in enumerate(values):
+        # The first count within rounding of the peak; then the same among all counts around it.
         i = int(np.argmax(coarse >= coarse.max() * (1 - 1e-6)))
         near = np.arange(counts[max(i - 1, 0)], counts[min(i + 1, len(counts) - 1)] + 1)
         near = near if len(near) <= _POINTS else counts[i : i + 1]

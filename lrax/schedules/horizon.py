@@ -18,7 +18,8 @@ _UNITS = {
     **dict.fromkeys(("tok", "token", "tokens"), "tokens"),
     **dict.fromkeys(("%", "dur"), "parts"),
 }
-# With the units spelled out, so that "5ba" is five batches and no billion of anything.
+# The units are spelled out, so that the "b" of "5ba" begins the unit "ba" (batches) and is not the
+# suffix for a billion.
 _FORM = re.compile(
     r"(?P<number>(?:(?:\d+(?:_\d+)*)(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:e[+-]?\d{1,3})?)"
     rf"(?P<suffix>[kmbt]?)\s*(?P<unit>{'|'.join(_UNITS)})",
@@ -50,16 +51,16 @@ class Horizon:
     | `sp`, `samples` | samples | `batch_size` |
     | `tok`, `tokens` | tokens | `tokens_per_step` |
 
-    The number may have underscores, an exponent, and one of the suffixes K, M, B, T for thousand to
-    10^12. Arithmetic is exact on the decimal text; only the result is rounded, and of a duration
-    above 0 there is at least one step.
+    The number may have underscores, an exponent, and one of the suffixes K, M, B, T for 10^3, 10^6,
+    10^9 and 10^12. Arithmetic is exact in the decimal digits as written; only the result is
+    rounded. A duration above 0 is at least one step.
 
     A step is an optimizer update, as everywhere in lrax. Under `optax.MultiSteps(optimizer,
     every_k_schedule=k)` the schedule inside `optimizer` advances once in `k` batches: give
     `accumulate=k`, and all durations count updates.
 
     Args:
-      steps: Length of the run in updates. Or else one of:
+      steps: Length of the run in updates. Give this, or one of `epochs`, `tokens` and `samples`.
       epochs: Length of the run in passes over the data; a fraction such as `1.5` may be given.
       tokens: Length of the run in tokens, such as `"20B"`.
       samples: Length of the run in samples.
@@ -69,11 +70,11 @@ class Horizon:
         accumulates.
       accumulate: Batches in one optimizer update. As in `optax.MultiSteps`, an update may take
         batches of two epochs.
-      drop_last: What becomes of the last, partial batch of an epoch. `None`: nothing is partial,
-        the epochs follow on one another and a batch may take samples of two, as in
-        `lrax.minibatches`; an epoch is the exact fraction `dataset_size / batch_size` of batches.
-        `True`: it is dropped, as in PyTorch under that name; the fraction is rounded down. `False`:
-        it is a batch of its own; the fraction is rounded up.
+      drop_last: What happens to the last, partial batch of an epoch. `None`: there is none. The
+        epochs follow one another without a break, and a batch may take samples of two, as in
+        `lrax.minibatches`. The batches of an epoch are the exact fraction `dataset_size /
+        batch_size`. `True`: it is dropped, as by PyTorch's `drop_last`; the fraction is rounded
+        down. `False`: it is a batch of its own; the fraction is rounded up.
       rounding: `"nearest"` (halves up), `"floor"` or `"ceil"`.
 
     Returns:
@@ -94,7 +95,7 @@ class Horizon:
       3815
     """
 
-    steps: Any = None  # given or not, the length in updates from `__post_init__` on
+    steps: Any = None  # after `__post_init__` always the length in updates
     epochs: int | float | str | None = None
     batch_size: int | None = None
     dataset_size: int | None = None
@@ -125,8 +126,8 @@ class Horizon:
             raise ValueError(
                 "one of `steps`, `epochs`, `tokens` and `samples` must be given, got none"
             )
-        # `dataclasses.replace` gives `steps` again, beside the length that they came from and what
-        # may change them.
+        # `dataclasses.replace` passes the computed `steps` again, together with the length that
+        # they were computed from. So two lengths are allowed if they agree.
         if len(set(lengths.values())) > 1:
             of = ", ".join(f"{words} of {steps} steps" for words, steps in lengths.items())
             names = " and ".join(f"`{unit}`" for unit, value in given.items() if value is not None)
@@ -146,10 +147,11 @@ class Horizon:
           rounding: `"nearest"` (halves up), `"floor"` or `"ceil"`; by default that of the horizon.
 
         Returns:
-          The steps; at least 1, but for a duration of 0.
+          The steps: 0 for a duration of 0, otherwise at least 1.
 
         Raises:
-          ValueError: as `Horizon` itself.
+          ValueError: if the duration cannot be read, is negative, above 2^31 - 1 steps, or needs an
+            argument that the horizon was not given; or if `rounding` is an unknown word.
           TypeError: if `duration` is neither a whole number nor text.
         """
         rounding = self.rounding if rounding is None else rounding
@@ -159,7 +161,7 @@ class Horizon:
         return self._round(exact, rounding, "duration", duration)
 
     def _per(self, unit: str, words: str) -> Fraction:
-        """Optimizer updates in one of a unit."""
+        """Optimizer updates in one unit; `words` is what the message calls the duration."""
 
         def given(name: str) -> int:
             value = getattr(self, name)
@@ -196,7 +198,7 @@ class Horizon:
 
 
 def _read(name: str, value: Any, unit: str) -> Fraction:
-    """A number of a unit, which text may name again."""
+    """A length in a fixed unit. Text may repeat the unit, and may name no other."""
     number, found = _read_unit(name, value, unit)
     if found != unit:
         raise ValueError(
@@ -221,6 +223,7 @@ def _read_unit(name: str, value: Any, default: str = "steps") -> tuple[Fraction,
                 f"`{name}` must be a whole number of steps, got {value}; a part of the run is"
                 f" '{value}dur'"
             )
+        # By its decimal text, so that 0.1 is exactly 1/10.
         return Fraction(str(value)), default
     example = (
         "300, '10%', '0.1dur', '5ep', '2e9tok', '20Btok' or '1e6sp'"

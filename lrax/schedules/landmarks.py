@@ -1,9 +1,9 @@
 """Where things happen in a schedule, for pictures and tables: a rule for each builder.
 
-Most builders need none: `by_vocabulary` reads the names of the hyperparameters, which mean the same
-in every builder. A builder has a rule of its own where the end is a matter of taste, as for an
-exponential, or where it changes the clock of another schedule. `@builder(..., landmarks=rule)` ties
-them together.
+Most builders need no rule of their own: `by_vocabulary` reads the names of the hyperparameters,
+which mean the same in every builder. A builder has its own rule if its end is a matter of taste, as
+for an exponential, or if it changes the count of another schedule. `@builder(..., landmarks=rule)`
+ties the rule to the builder.
 """
 
 import math
@@ -12,29 +12,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_SMALL = 0.01  # a rate that falls forever is shown until it has fallen to this part of its start
+_SMALL = 0.01  # a rate that falls forever is shown until it is this fraction of its start
 
 
 class Landmarks(NamedTuple):
     """Where things happen in a schedule."""
 
     end: float | None = (
-        None  # when it is over or has mostly happened, in steps; None: it has no scale of its own
+        None  # the count where it is over, or mostly over; None: it has no time scale of its own
     )
-    settled: bool = False  # whether it changes no more after that
+    settled: bool = False  # whether the rate is constant after the end
     marks: tuple[tuple[float, str], ...] = ()  # counts and what happens there
 
 
 class Known(NamedTuple):
-    """The hyperparameters of a schedule, by what they are."""
+    """The hyperparameters of a schedule, sorted by kind. Schedules are given by their landmarks."""
 
     numbers: dict[str, np.ndarray]
-    children: list[Landmarks]  # of all schedules in it
+    children: list[Landmarks]  # of all schedules among the hyperparameters
     words: dict[str, Any]
-    child: list[Landmarks]  # of the hyperparameter `schedule`
+    child: list[Landmarks]  # of the hyperparameter named `schedule` alone
 
     def longest(self, *names: str) -> float:
-        """The largest finite value under these names over lanes and tables; 0 if there is none."""
+        """The largest finite value under these names, over all lanes and entries; 0 for none."""
         values = np.concatenate(
             [[0.0], *(self.numbers[name].ravel() for name in names if name in self.numbers)]
         )
@@ -42,7 +42,7 @@ class Known(NamedTuple):
 
 
 def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
-    """Of several that go on side by side, from `offset` on."""
+    """The landmarks of several schedules that run side by side and begin at `offset`."""
     known = [child for child in children if child.end is not None]
     marks = tuple((count + offset, words) for child in children for count, words in child.marks)
     if not known:
@@ -52,7 +52,10 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
 
 
 def by_vocabulary(known: Known) -> Landmarks:
-    """By the names: `steps` is the whole, warmup included; without it the phases follow in turn."""
+    """The landmarks that follow from the names of the hyperparameters.
+
+    `steps` is the whole length, warmup included. Without `steps`, the phases follow one another.
+    """
     begin, warmup, cooldown, steps = map(known.longest, ("begin", "warmup", "cooldown", "steps"))
     points = [
         known.numbers[name].ravel()
@@ -89,7 +92,7 @@ def by_vocabulary(known: Known) -> Landmarks:
 
 
 def _first_to(part: float, factor: np.ndarray) -> float:
-    """How often a factor is applied until it has changed a rate to `part`, or to its reciprocal."""
+    """How often a factor is applied until a rate has changed by `part`, or by its reciprocal."""
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.abs(math.log(part) / np.log(np.asarray(factor, np.float64)))
     times = times[np.isfinite(times) & (times > 0)]
@@ -100,6 +103,7 @@ def exponential(known):
     """The landmarks of `exponential`."""
     rate = known.numbers["rate"]
     times = _first_to(_SMALL, rate)
+    # The number of factors until the bound `end` is reached; NaN without a bound.
     with np.errstate(divide="ignore", invalid="ignore"):
         floor = np.log(known.numbers.get("end", np.nan) / known.numbers["init"]) / np.log(rate)
     floored = bool(np.all((floor > 0) & (floor <= times)))
@@ -126,7 +130,10 @@ def step_decay(known):
 
 
 def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landmarks]:
-    """So many lengths of the warmup, or of another time."""
+    """A rule that puts the end this many lengths of `scale` after the warmup.
+
+    Without a value of that name, the length of the warmup is taken.
+    """
 
     def rule(known):
         warmup = known.longest("warmup")
@@ -137,7 +144,7 @@ def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landm
 
 
 def open_ended(known):
-    """The phases, and as much again as a quarter of them of what then goes on."""
+    """The end of the last phase, and a quarter more to show the rate that then goes on."""
     found = by_vocabulary(known)
     return found._replace(end=1.25 * (found.end or 0) or None, settled=False)
 
@@ -151,6 +158,7 @@ def cosine_restarts(known):
     )
     cycles = max(min(int(known.longest("cycles")), 64), 1) if limited else 4 if mult < 1.5 else 3
     ends = np.cumsum(first * mult ** np.arange(cycles))
+    # If the number of cycles is limited, there is no restart at the end of the last one.
     marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, 4)])
     return Landmarks(float(ends[-1]), limited, marks)
 
@@ -163,7 +171,7 @@ def cyclic(known):
 
 
 def power_law(known):
-    """Until the law gives a tenth of the peak."""
+    """The landmarks of `power_law`: the end is where the law gives a tenth of the peak."""
     peak, batch_size, tokens, a, b = map(
         known.numbers.get, ("peak", "batch_size", "tokens_per_step", "a", "b")
     )
@@ -233,5 +241,5 @@ def join(known):
 
 
 def children(known):
-    """The landmarks of all schedules that a schedule is made of."""
+    """The landmarks of a schedule made of others on the same count: those of all of them."""
     return latest(known.children)

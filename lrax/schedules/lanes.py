@@ -1,8 +1,8 @@
 """Schedules whose leaves have axes of lanes in front.
 
 A formula is written for one schedule. A leaf with more axes than its declared rank holds one entry
-per lane, and the formula is mapped over those leaves. Nothing here imports `Schedule`, because its
-`__call__` needs this file.
+per lane, and the formula is mapped over those leaves. This file does not import `Schedule`, because
+`schedule.py` imports this file.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,10 @@ def mapped_over(schedule: Any, count: jax.Array) -> jax.Array | None:
       The rates, or `None`.
 
     Raises:
-      ValueError: if leaves have lanes of different numbers.
+      ValueError: if the lane axes of two leaves do not broadcast against each other.
     """
     leaves, structure = jax.tree.flatten(schedule)
-    # Almost every call is of plain numbers, and pays for this line only.
+    # Almost every schedule has scalar leaves only. It pays for no more than this line.
     if not any(np.ndim(leaf) for leaf in leaves):
         return None
     ranks = jax.tree.leaves(_ranks(schedule))
@@ -47,14 +47,15 @@ def mapped_over(schedule: Any, count: jax.Array) -> jax.Array | None:
     }
 
     def rates(rows: dict[int, Any]) -> jax.Array:
-        # The other leaves stay concrete, so that what is known of them is computed only once.
+        # Leaves without lanes are not mapped. They stay concrete if they were, so that arithmetic
+        # among them is done once and on the host.
         return structure.unflatten([rows.get(i, leaf) for i, leaf in enumerate(leaves)])(count)
 
     return jax.vmap(rates)(mapped).reshape(*lanes, *count.shape)
 
 
 def _ranks(schedule: Any) -> Any:
-    """The schedule with the rank of each leaf in place of it."""
+    """The schedule with each leaf replaced by its rank."""
     declaration = declared(schedule.formula)
     hyperparams = {
         name: _ranks_of(value, _rank(declaration, name, schedule.hyperparams))
@@ -66,7 +67,7 @@ def _ranks(schedule: Any) -> Any:
 def _ranks_of(value: Any, rank: int) -> Any:
     if _is_schedule(value):
         return _ranks(value)
-    # The numbers within a user's function may be of any rank.
+    # A user's function may hold numbers of any rank.
     own = _UNKNOWN if isinstance(value, Partial) else rank
     of_leaf: Callable[[Any], Any] = lambda leaf: _ranks(leaf) if _is_schedule(leaf) else own
     return jax.tree.map(of_leaf, value, is_leaf=_is_schedule)
@@ -78,7 +79,8 @@ def _rank(declaration: Declaration | None, name: str, hyperparams: dict[str, Any
     rank = declaration.ranks.get(name, 0)
     if isinstance(rank, int):
         return rank
-    # One number, or a list as long as the argument of that name: the axes tell which.
+    # `rank` names another argument. The value is a scalar, or a list as long as that argument; it
+    # is a list if it has at least as many axes.
     same = np.ndim(hyperparams[name]) >= np.ndim(hyperparams[rank])
     return int(same)
 
@@ -95,6 +97,7 @@ def _lanes(schedule: Any, leaves: list[Any], ranks: list[int]) -> tuple[int, ...
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError as error:
+        # A path prints as `.hyperparams['peak']`. The message shows only the name in the brackets.
         paths = jax.tree_util.tree_flatten_with_path(schedule)[0]
         found = {
             f"`{jax.tree_util.keystr(path[1:])[2:-2]}` {np.shape(leaf)}"
@@ -106,6 +109,7 @@ def _lanes(schedule: Any, leaves: list[Any], ranks: list[int]) -> tuple[int, ...
 
 
 def _has_lanes(leaf: Any, rank: int, lanes: tuple[int, ...]) -> bool:
+    # Without a rank, only leading axes of exactly the lanes' shape are taken for lanes.
     if rank == _UNKNOWN:
         return np.shape(leaf)[: len(lanes)] == lanes
     return np.ndim(leaf) > rank
@@ -115,7 +119,7 @@ def _spread(leaf: Any, lanes: tuple[int, ...], rank: int) -> Any:
     """A leaf with all lanes on one axis in front."""
     shape = np.shape(leaf)
     own = shape[len(lanes) :] if rank == _UNKNOWN else shape[len(shape) - rank :]
-    # A concrete leaf may be in double precision, which no program has without x64.
+    # A concrete leaf is a NumPy float64, which JAX does not have without x64.
     array = jnp.asarray(leaf, _require.float_dtype())
     return jnp.broadcast_to(array, (*lanes, *own)).reshape(-1, *own)
 

@@ -29,17 +29,18 @@ def with_noise(
 
     $$\eta(t) = \eta_0(t) \, (1 + n_t), \quad \text{begin} \le t < \text{until}$$
 
-    with $n_t$ normal of deviation `std`, cut at `±limit`, or uniform between the two. Use it to
-    escape sharp minima in small-data training. It depends on the key and the count alone, so a
-    resumed run sees the noise of the uninterrupted one, and lanes of a sweep may have keys of their
-    own.
+    where $n_t$ is normal with standard deviation `std`, cut off at `±limit`, or uniform between
+    `-limit` and `limit`. Use it to escape sharp minima in small-data training. The noise depends on
+    the key and the count alone. So a resumed run sees the noise of the uninterrupted one, and each
+    lane of a sweep may have a key of its own.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      key: A seed, or a key of `jax.random`. It is kept as four numbers of 16 bits, so that it is a
-        leaf like others.
-      std: Standard deviation of the normal noise before it is cut, above 0. Other kinds take none.
-      limit: Largest change of the rate in parts of it, from 0 to 1.
+      key: A seed, or a key of `jax.random`. It is stored as four floats of 16 bits each, so that it
+        is a leaf like any other.
+      std: Standard deviation of the normal noise before it is cut off, above 0. Uniform noise does
+        not use it.
+      limit: Largest change of the rate, as a fraction of the rate, from 0 to 1.
       kind: `"normal"` or `"uniform"`.
       begin: Index of the first update with noise, at least 0.
       until: Index of the first update without noise again, at least 0; `None` is never.
@@ -48,7 +49,7 @@ def with_noise(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `kind` is unknown.
+      ValueError: if a concrete number is out of its range, or `kind` is unknown.
       TypeError: if `key` is neither a seed nor a key.
 
     Example:
@@ -60,7 +61,7 @@ def with_noise(
 
     Reference:
       Neelakantan et al. Adding Gradient Noise Improves Learning for Very Deep Networks. 2015,
-      arXiv:1511.06807 (of the gradient; of the rate it is known from timm).
+      arXiv:1511.06807 (noise on the gradient; noise on the rate is known from timm).
     """
     hyperparams = _require.real(std=std, limit=limit, begin=begin)
     _require.positive(hyperparams, "std")
@@ -78,8 +79,8 @@ def with_noise(
 
 @builder(with_noise, landmarks=landmarks.children, ranks={"key": 1})
 def _with_noise(count, schedule, key, std, limit, kind, begin, until):
-    # timm draws normal numbers anew until one falls between the limits; the inverse of the error
-    # function takes one number to the same distribution.
+    # timm draws normal numbers until one falls between the limits. The inverse error function maps
+    # a single uniform number to the same distribution.
     x = _uniform(jnp.maximum(count, 0), key)
     noise = (
         limit * x
@@ -98,6 +99,8 @@ def _uniform(count, key):
     whole = random.wrap_key_data((words[0::2] << 16) | words[1::2], impl="threefry2x32")
     keys = jax.vmap(random.fold_in, in_axes=(None, 0))(whole, count.ravel().astype(jnp.uint32))
     drawn = jax.vmap(lambda key: random.uniform(key, (), jnp.float32))(keys).reshape(count.shape)
+    # A float32 drawn from [0, 1) is a multiple of 2^-23. So this is symmetric around 0, and never
+    # 1 or -1, where `erf_inv` may be infinite.
     return (2 * drawn - (1 - 2.0**-23)).astype(_require.float_dtype())
 
 

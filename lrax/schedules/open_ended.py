@@ -12,7 +12,8 @@ from .counts import divided, minus, real
 from .schedule import Schedule, Static
 from .shapes import between, most_power
 
-# Less is as good as no time at all, and float32's smallest numbers are zeros to XLA.
+# The least length in steps that is divided by. A shorter one is as good as 0, and XLA takes the
+# smallest numbers of float32 for 0.
 SHORTEST = 2.0**-90
 
 
@@ -32,7 +33,8 @@ def exponential(
 
     with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training
     is open; a factor of 0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a
-    range test. From a change by $e^{80}$ on the rate is held, since float32 ends soon after.
+    range test. Once the rate has changed by a factor of $e^{80}$ it is held, because float32
+    overflows soon after.
 
     Args:
       init: Rate at the start, at least 0.
@@ -46,7 +48,7 @@ def exponential(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -83,10 +85,13 @@ def _exponential(count, init, rate, steps, begin, end, staircase):
 
 def _growth(rate, since, steps):
     """`rate ** (since / steps)`."""
+    # A decay can use one exponential: where its exponent is large enough to be inexact, the rate is
+    # so small that the error does not matter beside the peak.
     if known(rate, steps) and rate <= 1:
         return jnp.exp(since * (np.log(rate) / steps))
-    # The whole periods and the rest apart: in one power of float32 the exponent is rounded, and
-    # a growth by more than e^8 breaks the law of 1e-6 of the peak. So does a known rate, rounded.
+    # The whole periods and the rest are raised separately. In a single power of float32 the
+    # exponent is rounded, and a growth by more than e^8 is then off by more than 1e-6 of the peak.
+    # A concrete rate that is rounded to float32 has the same effect; `rounding` corrects it.
     whole, rest = divided(since, steps)
     value = rate**whole * rate ** (rest / steps)
     if not known(rate):
@@ -115,7 +120,7 @@ def inverse_time(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -166,7 +171,7 @@ def inverse_sqrt(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.inverse_sqrt(peak=1.0, warmup=2).values(9).round(3))
@@ -186,7 +191,7 @@ def inverse_sqrt(
 
 @builder(inverse_sqrt, landmarks=landmarks.after_warmup(10, "timescale"))
 def _inverse_sqrt(count, peak, warmup, timescale, end):
-    # Levanter holds the peak for 10000 steps whatever the warmup; NeMo counts from 1.
+    # Others differ: Levanter holds the peak for 10000 steps in any case, and NeMo counts from 1.
     tau = library(warmup).where(warmup > 0, warmup, 10_000) if timescale is None else timescale
     since, warming = real(jnp.maximum(minus(count, warmup), 0)), minus(warmup, count)
     decay = jnp.maximum(peak * jnp.sqrt(tau / (tau + since)), end)
@@ -201,7 +206,7 @@ def cosine_inverse_sqrt(
     init: ArrayLike = 0.0,
     end: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A linear warmup, a cosine half of the way to `end`, then the inverse square root of time.
+    r"""A linear warmup, a cosine halfway to `end`, then a decay with the square root of time.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -227,7 +232,7 @@ def cosine_inverse_sqrt(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.cosine_inverse_sqrt(peak=1.0, warmup=2, wave=4)
@@ -251,7 +256,8 @@ def _cosine_inverse_sqrt(count, peak, warmup, wave, init, end):
     since = jnp.minimum(real(jnp.maximum(past, 0)), wave)
     cosine = end + (peak - end) / 2 * (1 + jnp.cos(jnp.pi / 2 * since / wave))
     some = peak + end > 0
-    # The time since the wave in units of tau, which is infinite where the two rates are equal.
+    # The time since the wave divided by tau. It is written without tau, which is infinite where
+    # `peak` equals `end`.
     beyond = (
         real(jnp.maximum(minus(past, wave), 0))
         / wave
@@ -269,8 +275,8 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
     \min\left(s^{-1/2},\; s \cdot \text{warmup}^{-3/2}\right),
     \quad s = t + 1$$
 
-    Use it to rerun published recipes; `lrax.inverse_sqrt` says the same in terms of the peak rate,
-    which is `scale / sqrt(d_model * warmup)` here.
+    Use it to rerun published recipes. `lrax.inverse_sqrt` is given by the peak rate instead, which
+    is `scale / sqrt(d_model * warmup)` here.
 
     Args:
       d_model: Width of the model, above 0.
@@ -282,7 +288,7 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print((1e4 * lrax.noam(d_model=512, warmup=4000).values([0, 1999, 3999, 15999])).round(3))
@@ -337,7 +343,7 @@ def power_law(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.power_law(peak=0.02, batch_size=128, tokens_per_step=128 * 4096)
@@ -359,10 +365,11 @@ def power_law(
 
 @builder(power_law, landmarks=landmarks.power_law)
 def _power_law(count, peak, batch_size, tokens_per_step, a, b):
-    # The powers of the count and of the tokens of a step apart: their product outgrows float32's
-    # integers, and in integers it overflows.
+    # The count and the tokens of a step are raised separately. Their product is beyond the integers
+    # that float32 holds exactly, and as an int32 it overflows.
     count = real(count)
     some = jnp.where(count > 0, count, 1.0)
     law = a * batch_size * some**b * tokens_per_step**b
+    # At the count 0 a decaying law is infinite, so the rate is its bound, the peak.
     first = library(b, peak).where(b < 0, peak, 0 * peak)
     return jnp.where(count > 0, jnp.minimum(peak, law), first)

@@ -15,14 +15,14 @@ from .schedule import Schedule, as_schedule
 Builder = Callable[..., Any]
 Value = Any  # a Schedule, a number, a word, or a list, tuple or dict of them
 
-_LONGEST = 20_000  # characters: a table of a thousand numbers
-_DEEPEST = 50  # nodes below one another
+_LONGEST = 20_000  # characters, enough for a table of a thousand numbers
+_DEEPEST = 50  # levels of the syntax tree
 # Lists of lists of numbers become arrays that broadcast against one another. With two levels the
 # result has at most (_ELEMENTS / 2) ** 2 entries; with three it could fill the memory.
 _DEEPEST_LIST = 2
 _ELEMENTS = 4_000  # elements of all lists together
 _CALLS = 200  # each call adds to the program that evaluates the schedule
-_LARGEST = 2**63  # of whole numbers, so that no arithmetic has thousands of digits
+_LARGEST = 2**63  # whole numbers are below it, so that no product has thousands of digits
 
 
 def parse(text: str, names: Mapping[str, Builder]) -> Schedule:
@@ -69,12 +69,12 @@ def parse(text: str, names: Mapping[str, Builder]) -> Schedule:
         message = f"cannot read `{_short(text)}`: {error.msg}{_position(text, error)}"
     except (RecursionError, MemoryError):
         message = f"`{_short(text)}` is nested too deeply"
-    except ValueError as error:  # null bytes and lone surrogates, and the errors below
+    except ValueError as error:  # from the parser, as for a null byte, or from `_Reader`
         message = str(error)
     else:
         return _as_schedule(text, value)
-    # Builders and Python's parser quote the text in their messages: it must not reach a terminal
-    # as it is.
+    # Builders and Python's parser quote the text in their messages. Its control characters must not
+    # reach a terminal.
     raise ValueError(printable(message)) from None
 
 
@@ -137,7 +137,7 @@ def _walk(tree: ast.AST) -> Iterator[tuple[ast.AST, int, int]]:
         lists = 0 if isinstance(node, ast.Call) else lists
         lists += isinstance(node, (ast.List, ast.Tuple))
         yield node, depth, lists
-        # A context such as `Load` and the keyword of an argument are no levels of their own.
+        # A keyword is a node between a call and its argument. It does not count as a level.
         below = depth + (not isinstance(node, ast.keyword))
         stack += [(child, below, lists) for child in ast.iter_child_nodes(node)]
 
@@ -196,7 +196,7 @@ class _Reader:
             keywords[keyword.arg] = self.value(keyword.value)
         try:
             return self.names[name](*arguments, **keywords)
-        # Whatever a builder raises because of an argument, it is the text that is wrong.
+        # Whatever a builder raises, the cause is an argument in the text.
         except Exception as error:
             raise ValueError(f"in `{self.part(node)}`: {error or type(error).__name__}") from error
 
@@ -219,7 +219,7 @@ class _Reader:
 
     def key(self, node: ast.AST | None) -> str | int | float:
         value = node.value if isinstance(node, ast.Constant) else None
-        # Numbers are allowed because Optax's boundaries are keys.
+        # Numbers are allowed, because Optax takes a dict with boundaries as its keys.
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             return value
         given = "**" if node is None else self.part(node)
@@ -227,9 +227,10 @@ class _Reader:
 
     def unknown(self, name: str) -> str:
         """The message for an unknown name, with suggestions."""
-        name = name[:100]  # the search for close names takes time in proportion
+        name = name[:100]  # the search for close names takes longer for a longer name
         close = difflib.get_close_matches(name, self.names, n=3)
         if not close:  # the right name in the wrong family: `OneCycleLR`, `lrax.cosine`
+            # Reversed, so that of names with the same last part the first one wins.
             last = {known.rsplit(".", 1)[-1].lower(): known for known in reversed(list(self.names))}
             word = name.rsplit(".", 1)[-1].lower()
             close = [last[found] for found in difflib.get_close_matches(word, last, 3, 0.7)]
@@ -250,7 +251,7 @@ def _dotted(node: ast.AST) -> str | None:
 
 
 def _short(text: str, width: int = 60) -> str:
-    """The text in one line, printable, and cut in the end if it is long."""
+    """The text in one line, printable, and cut at the end if it is long."""
     text = printable(" ".join(text[: 10 * width].split()))
     return text if len(text) <= width else text[: width - 3] + "..."
 

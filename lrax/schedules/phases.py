@@ -27,14 +27,14 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
       schedules: Two or more: each a `Schedule`, number or function of the count.
       boundaries: Index of the first update of each schedule but the first, at least 0, in ascending
         order; shape `[schedules - 1]`.
-      clock: `"local"`, each schedule counts from its own start, or `"global"`, all count from 0.
+      clock: `"local"`: each schedule counts from its own start. `"global"`: all count from 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if there are not two schedules or more, or not one more than boundaries, or these
-        are not in ascending order.
+      ValueError: if there are fewer than two schedules, their number is not one more than that of
+        the boundaries, or the boundaries are not in ascending order.
 
     Example:
       >>> up = lrax.linear(init=0.0, end=1.0, steps=2)
@@ -58,7 +58,7 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
 
 @builder(join, landmarks=landmarks.join, ranks={"boundaries": 1})
 def _join(count, schedules, boundaries, clock):
-    # No phase is asked for a rate outside of its own steps, where it might be NaN.
+    # Each phase gets a count clamped to its own steps: outside of them its rate might be NaN.
     rate = schedules[0](_at_most(count, boundaries[0]))
     for i, schedule in enumerate(schedules[1:]):
         begin = boundaries[i]
@@ -91,15 +91,16 @@ def warmup(
       \eta_0(t - \text{steps}) & \text{otherwise}
     \end{cases} \quad p = t / \text{steps}$$
 
-    That is `anchor="shift"`: the schedule begins when the warmup has ended. By `"overlay"` its
-    clock runs from the start, and the warmup leads to $\eta_0(\text{steps})$, so the whole is no
-    longer than the schedule; by `"scale"` the clock runs too, and the rate is $\eta_0(t) \,
-    (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a factor.
+    That is `anchor="shift"`: the schedule begins when the warmup has ended. With `"overlay"` the
+    schedule counts from the start, and the warmup leads to $\eta_0(\text{steps})$. The whole is
+    then no longer than the schedule alone. With `"scale"` the schedule also counts from the start,
+    and the rate is $\eta_0(t) \, (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a
+    factor.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
       steps: Length of the warmup in optimizer updates, at least 0.
-      init: Rate at the start, at least 0; with `anchor="scale"` a factor on the schedule's.
+      init: Rate at the start, at least 0; with `anchor="scale"` a factor on the schedule's rate.
       shape: As under `lrax.ramp`, with `init` as the start.
       anchor: `"shift"`, `"overlay"` or `"scale"`.
 
@@ -107,7 +108,7 @@ def warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or a word is unknown.
+      ValueError: if a concrete number is negative, infinite or NaN, or a word is unknown.
 
     Example:
       >>> decay = lrax.linear(init=1.0, end=0.0, steps=4)
@@ -165,7 +166,7 @@ def cooldown(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `shape` is no known word.
+      ValueError: if a concrete number is negative, infinite or NaN, or `shape` is an unknown word.
 
     Example:
       >>> lrax.cooldown(0.4, at=2, steps=4, shape="linear").values(8)
@@ -186,5 +187,6 @@ def cooldown(
 @builder(cooldown, landmarks=landmarks.cooldown)
 def _cooldown(count, schedule, at, steps, end, shape):
     since = minus(count, at)
+    # As in `join`, the schedule is asked for no rate past the part of it that is used.
     down = between(schedule(at), end, since, minus(steps, since), steps, shape)
     return jnp.where(since < 0, schedule(_at_most(count, at)), down)

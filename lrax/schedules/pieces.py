@@ -33,7 +33,7 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.step_decay(init=1.0, step_size=2, factor=0.5).values(6)
@@ -60,8 +60,8 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
     $$\eta(t) = \text{init} \cdot \prod_{i: \; \text{milestones}_i \le t} \text{factor}_i$$
 
     Use it where the falls are not equally spaced. A milestone is the index of the first update at
-    the new rate, as in PyTorch and Optax; timm's are one update earlier, Keras' one later. One that
-    is given twice counts twice.
+    the new rate, as in PyTorch and Optax; timm's are one update earlier, Keras' one later. A
+    milestone that is listed twice counts twice.
 
     Args:
       init: Rate at the start, at least 0.
@@ -72,7 +72,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the milestones are not a list in
+      ValueError: if a concrete number is out of its range, or the milestones are not a list in
         ascending order.
 
     Example:
@@ -110,8 +110,8 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
-        or there is not one value more than boundaries.
+      ValueError: if a concrete number is out of its range, the boundaries are not in ascending
+        order, or the number of values is not one more than that of the boundaries.
 
     Example:
       >>> lrax.piecewise_constant(values=[0.3, 0.2, 0.1], boundaries=[2, 4]).values(6)
@@ -130,7 +130,7 @@ def piecewise(
 ) -> Schedule:
     r"""From one rate to the next: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`.
 
-    In between it follows a shape.
+    Between two of these points it follows a shape.
 
     $$\eta(t) = \text{values}_i \, s(p) + \text{values}_{i + 1} (1 - s(p)),
     \quad p = \frac{t - b_i}{b_{i + 1} - b_i},
@@ -142,14 +142,14 @@ def piecewise(
     Args:
       values: The rates, at least 0; shape `[points]`.
       boundaries: Indices of updates, at least 0, in ascending order; shape `[points - 1]`.
-      shape: Of each piece, as under `lrax.ramp`.
+      shape: Shape of each piece, as under `lrax.ramp`.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
-        or there is not one value more than boundaries.
+      ValueError: if a concrete number is out of its range, the boundaries are not in ascending
+        order, or the number of values is not one more than that of the boundaries.
 
     Example:
       >>> lrax.piecewise(values=[0.0, 0.4, 0.0], boundaries=[2, 6]).values(8)
@@ -171,12 +171,12 @@ def _piecewise(count, values, boundaries, shape):
 
 
 def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
-    """The value on the way along `values`, which are met at 0 and at the boundaries."""
+    """The value at a count on the path through `values[0]` at 0 and the others at `boundaries`."""
     count, ends = alike(count, boundaries)
     begins = library(ends).concatenate([ends[:1] * 0, ends[:-1]])
     rows = (values[:-1], values[1:], begins, ends, ends - begins)
     start, end, begin, close, steps = pick(count, ends[:-1], *rows)
-    at = jnp.maximum(count, -1)  # one step before the start stands for all of them
+    at = jnp.maximum(count, -1)  # all counts before the start are taken as -1, see `counts.minus`
     return between(start, end, at - begin, close - at, real(steps), shape)
 
 
@@ -194,7 +194,7 @@ def from_values(values: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known rate is negative, infinite or NaN, or `values` is not a list of at
+      ValueError: if a concrete rate is negative, infinite or NaN, or `values` is not a list of at
         least one number.
 
     Example:

@@ -1,7 +1,8 @@
 """The form of a schedule in JSON: the name of its builder and the arguments.
 
-Only builders that were declared with `@builder` are found by name. A function has no such form, so
-no code is stored, and none is run that did not come with lrax. Nothing here imports `Schedule`.
+Only public builders that were declared with `@builder` are found by name. A function has no such
+form. So no code is stored, and reading a form runs only code that came with lrax. This file does
+not import `Schedule`, whose methods call it.
 """
 
 import importlib
@@ -18,7 +19,7 @@ from . import builders
 
 Plain = Any  # what `json.dumps` takes
 
-DEEPEST = 50  # schedules and lists inside of each other
+DEEPEST = 50  # levels of schedules and lists in one another
 _NAME = "schedule"  # the entry of a dict that names the builder
 
 
@@ -29,6 +30,7 @@ def to_dict(schedule: Any) -> dict[str, Plain]:
 
 def _described(schedule: Any, depth: int) -> dict[str, Plain]:
     declaration = builders.declared(schedule.formula)
+    # A user may declare a builder too, but `from_dict` would not find it.
     if declaration is None or _declaration(declaration.name) is not declaration:
         name = builders.name_of(schedule.formula)
         raise ValueError(f"a function has no form in JSON, got a schedule of `{name}`")
@@ -122,7 +124,7 @@ def _declaration(name: str) -> builders.Declaration | None:
     """The declaration of a builder by its public name."""
     parts = name.split(".")
     if len(parts) == 3 and parts[0] == "compat":
-        # A framework declares its builders when it is loaded, which reading its name does.
+        # Reading the framework's name loads its module, which declares its builders.
         getattr(importlib.import_module("lrax.compat"), parts[1], None)
         return builders.named(name)
     declaration = builders.named(name)

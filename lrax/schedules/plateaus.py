@@ -39,10 +39,10 @@ def wsd(
     for `"cosine"`, $1 - \sqrt p$ for `"1-sqrt"`, $\sqrt{1 - p}$ for `"sqrt"`, $1 - p^2$ for
     `"1-square"`, $(1 - p)^2$ for `"square"`, $2 \cdot 2^{-p} - 1$ for `"exp2"`, $(10^{-p} - 1/10) /
     (9/10)$ for `"exp10"`, $(1 - p) / (1 - p/2)$ for `"rex"`, $1 - \log(1 + p \, n) / \log(1 + n)$
-    in a phase of $n$ steps for `"log"`; by `"geometric"` the logarithm of the rate, by `"inverse"`
-    its reciprocal is a straight line (both then need an `end` above 0). Use it when training may be
-    extended or branched: any point of the plateau can be cooled down. A cooldown of 10 % to 20 % of
-    `steps` matches a cosine of the same length; `"1-sqrt"` did best in the reference.
+    in a phase of $n$ steps for `"log"`. For `"geometric"` the logarithm of the rate is a straight
+    line, and for `"inverse"` its reciprocal; both need an `end` above 0. Use it when training may
+    be extended or branched: any point of the plateau can be cooled down. A cooldown of 10 % to 20 %
+    of `steps` matches a cosine of the same length; `"1-sqrt"` did best in the reference.
 
     Args:
       peak: Rate of the plateau, at least 0.
@@ -52,15 +52,15 @@ def wsd(
         most `steps`.
       init: Rate at the start, at least 0.
       end: Rate from the update with the index `steps` on, at least 0.
-      shape: One of the words above, or a function from p in [0, 1] to the part of the way to `end`
-        that is made.
+      shape: One of the words above, or a function from p in [0, 1] to the part done of the way to
+        `end`, which is $1 - s(p)$.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, the phases are longer than
-        `steps`, or `shape` is no known word.
+      ValueError: if a concrete number is negative, infinite or NaN, the phases are longer than
+        `steps`, or `shape` is an unknown word.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -114,18 +114,18 @@ def tri_stage(
     absolute terms.
 
     Args:
-      peak: Rate while held, at least 0.
+      peak: Rate of the second stage, at least 0.
       warmup: Length of the first stage in optimizer updates, at least 0.
       hold: Length of the second stage, at least 0.
       cooldown: Length of the third stage, at least 0.
-      init_scale: Rate at the start in parts of `peak`, at least 0.
-      final_scale: Rate at the end in parts of `peak`, above 0.
+      init_scale: Rate at the start as a fraction of `peak`, at least 0.
+      final_scale: Rate at the end as a fraction of `peak`, above 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.tri_stage(peak=1.0, warmup=2, hold=2, cooldown=2).values(8).round(3))
@@ -167,7 +167,7 @@ def wsd_s(
     end: ArrayLike,
     shape: str | Callable[[Any], Any] = "inverse",
 ) -> Schedule:
-    r"""WSD, simplified: one run that is cooled down before each boundary and back at `peak` after.
+    r"""WSD, simplified: one run, cooled down before each boundary and at `peak` again after it.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
@@ -175,25 +175,26 @@ def wsd_s(
       \left((1 - p) / \text{peak} + p / \text{end}\right)^{-1} & \text{otherwise}
     \end{cases} \quad p = \frac{t - b_i + c_i}{c_i}$$
 
-    with the next boundary $b_i > t$ and its cooldown $c_i$. Use it to have good models at several
-    budgets out of one run: each boundary's model is the checkpoint to use, and training goes on
-    from it. After the last boundary the rate is `end`. Cooldowns of 10 % of their boundary and an
-    `end` of a tenth of `peak` are those of the reference.
+    where $b_i$ is the next boundary after $t$, and $c_i$ the length of its cooldown. Use it to have
+    good models at several budgets out of one run. Each boundary's model is the checkpoint to use,
+    and training goes on from it. After the last boundary the rate is `end`. In the reference, a
+    cooldown is 10 % of its boundary, and `end` is a tenth of `peak`.
 
     Args:
       peak: Rate of the plateaus, at least 0.
       warmup: Length of the warmup in optimizer updates, at least 0.
-      boundaries: Updates made at each budget, in ascending order; shape `[budgets]`.
-      cooldown: Lengths of the cooldowns before them, at least 0: one number, or one per boundary.
+      boundaries: Number of updates of each budget, in ascending order; shape `[budgets]`.
+      cooldown: Length of the cooldown before each boundary, at least 0: one number for all, or one
+        per boundary.
       init: Rate at the start, at least 0.
-      end: Rate at the end of each cooldown, at least 0; above 0 by `"inverse"` and `"geometric"`.
-      shape: Of the cooldowns, as under `lrax.wsd`. The default is the reference's.
+      end: Rate at the end of each cooldown, at least 0; above 0 for `"inverse"` and `"geometric"`.
+      shape: Shape of the cooldowns, as under `lrax.wsd`. The default is the reference's.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the boundaries are not a list in
+      ValueError: if a concrete number is out of its range, or the boundaries are not a list in
         ascending order.
 
     Example:
@@ -225,8 +226,8 @@ def wsd_s(
 
 @builder(wsd_s, ranks={"boundaries": 1, "cooldown": "boundaries"})
 def _wsd_s(count, peak, warmup, boundaries, cooldown, init, end, shape):
-    # The checkpoint of a boundary is made by its last update, and the next one is at the peak
-    # again.
+    # The last update before a boundary makes its checkpoint. The update at the boundary is at the
+    # peak again.
     i = jnp.minimum(jnp.sum(reached(count, boundaries), axis=-1), len(boundaries) - 1)
     length = jnp.broadcast_to(cooldown, boundaries.shape)[i]
     at, ends = alike(count, boundaries)
@@ -245,16 +246,16 @@ def infinite(
     init: ArrayLike = 0.0,
     shape: str | Callable[[Any], Any] = "cosine",
 ) -> Schedule:
-    r"""An infinite schedule: a warmup to `peak`, a cooldown to `stable`, then `stable` for ever.
+    r"""An infinite schedule: a warmup to `peak`, a cooldown to `stable`, then `stable` forever.
 
     $$\eta(t) = \begin{cases}
       \text{init} + (\text{peak} - \text{init}) \, t / \text{warmup} & t < \text{warmup} \\
       \text{stable} + (\text{peak} - \text{stable}) \, s(p) & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{warmup}}{\text{cooldown}}, 1\right)$$
 
-    Use it for continual pretraining: branch a final model off at any step of the stable phase with
-    `lrax.cooldown(schedule, at, steps, end, shape="geometric")`, the reference's annealing, and go
-    on with the rest.
+    Use it for continual pretraining. At any step of the stable phase, branch a final model off with
+    `lrax.cooldown(schedule, at, steps, end, shape="geometric")`, the reference's annealing. The
+    stable phase itself can go on.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
@@ -262,13 +263,13 @@ def infinite(
       warmup: Length of the warmup in optimizer updates, at least 0.
       cooldown: Length of the way from `peak` to `stable` in optimizer updates, at least 0.
       init: Rate at the start, at least 0.
-      shape: Of the cooldown, as under `lrax.wsd`.
+      shape: Shape of the cooldown, as under `lrax.wsd`.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `shape` is no known word.
+      ValueError: if a concrete number is negative, infinite or NaN, or `shape` is an unknown word.
 
     Example:
       >>> schedule = lrax.infinite(peak=1.0, stable=0.5, warmup=2, cooldown=2)

@@ -29,15 +29,15 @@ def ramp(
     $$\eta(t) = \text{start} \cdot s(p) + \text{end} \cdot (1 - s(p)), \quad
     p = \frac{t - \text{begin} + a}{\text{steps} + b} \in [0, 1]$$
 
-    Frameworks differ most in which ends of a phase its steps touch, so that is one argument here,
-    in pandas' words:
+    Frameworks differ most in whether the first step of a phase is at `start`, and whether the last
+    one is at `end`. Here one argument decides both, in pandas' words:
 
-    | `inclusive` | (a, b) | first step | last step | as in |
+    | `inclusive` | (a, b) | rate of the first step | of the last step | as in |
     |---|---|---|---|---|
     | `"left"` | (0, 0) | `start` | one short of `end` | Optax, PyTorch, transformers, timm, Keras |
     | `"both"` | (0, -1) | `start` | `end` | MaxText, PyTorch's one-cycle |
-    | `"right"` | (1, 0) | one in | `end` | transformers' `cosine_warmup_with_min_lr` |
-    | `"neither"` | (1, 1) | one in | one short of `end` | torchtitan, NeMo's warmup |
+    | `"right"` | (1, 0) | one past `start` | `end` | transformers' `cosine_warmup_with_min_lr` |
+    | `"neither"` | (1, 1) | one past `start` | one short of `end` | torchtitan, NeMo's warmup |
 
     Use it for a phase that no other builder has, and join phases with `lrax.join`. As a warmup,
     `inclusive="right"` or `"neither"` does not waste the first update on a rate of 0.
@@ -47,10 +47,10 @@ def ramp(
       end: Rate at the end, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate jumps to `end` at `begin`.
       shape: `"linear"`, `"cosine"`, `"1-sqrt"`, `"sqrt"`, `"1-square"`, `"square"`, `"exp2"`,
-        `"exp10"`, `"rex"` or `"log"`, as under `lrax.wsd`; `"geometric"`, a straight line of the
-        logarithm; `"inverse"`, one of the reciprocal; or a function from p in [0, 1] to the part of
-        the way to `end` that is made. The numbers in a `jax.tree_util.Partial` are leaves of the
-        schedule.
+        `"exp10"`, `"rex"` or `"log"`, as under `lrax.wsd`; `"geometric"`, where the logarithm is a
+        straight line; `"inverse"`, where the reciprocal is one; or a function from p, the part of
+        the steps done, to the part of the way to `end`, both in [0, 1]. The numbers in a
+        `jax.tree_util.Partial` become leaves of the schedule.
       inclusive: `"left"`, `"both"`, `"right"` or `"neither"`.
       begin: Updates before the ramp, at least 0.
 
@@ -58,7 +58,7 @@ def ramp(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or a word is unknown.
+      ValueError: if a concrete number is negative, infinite or NaN, or a word is unknown.
 
     Example:
       >>> for inclusive in ["left", "both", "right", "neither"]:

@@ -1,9 +1,9 @@
 """`Schedule`: a learning-rate schedule as a value.
 
-A schedule is a static formula and a dict of hyperparameters. A new one is two plain functions: the
-builder, which documents and checks its arguments and returns `Schedule(_formula, {...})`, and below
-it the formula, declared with `@builder(...)`. The declaration is what lets a schedule print itself
-and be rebuilt by `replace`.
+A schedule is a static formula and a dict of hyperparameters. Two plain functions make a new kind of
+schedule. The builder documents and checks its arguments and returns `Schedule(_formula, {...})`.
+The formula stands below it and is declared with `@builder(...)`. By this declaration a schedule can
+print itself, and `replace` can build it again.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from .span import span
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A hyperparameter that is structure: a word, a flag, a function. A pytree without leaves."""
+    """A word, a flag or a function as a hyperparameter: part of the structure, without leaves."""
 
     value: Any
 
@@ -42,9 +42,9 @@ class Schedule:
     r"""A learning-rate schedule: a pytree of its hyperparameters, step counts included.
 
     `schedule(count)` is the rate of the optimizer update with the 0-based index `count`, so a
-    `Schedule` serves wherever Optax takes a schedule. As a value it also goes through `jax.jit`
-    without recompiling when a number changes, is mapped by `jax.vmap` over any of its numbers,
-    differentiated, stored in a checkpoint and printed:
+    `Schedule` serves wherever Optax takes a schedule. It is also a value. `jax.jit` takes it as an
+    argument and does not recompile when a number changes; `jax.vmap` maps it over any of its
+    numbers. It can be differentiated, stored in a checkpoint and printed:
 
     - `schedule.replace(peak=3e-4)`: the same schedule with other numbers, checked as the builder
       checks them;
@@ -58,7 +58,7 @@ class Schedule:
 
     Args:
       formula: Function of `(count, **hyperparams)` that returns the rate. `count` is an array of
-        any shape: of integers where the caller counts in them, else of floats.
+        any shape: of integers if the caller passes integers, otherwise of floats.
       hyperparams: Its hyperparameters by name: numbers, arrays, tracers, or schedules.
 
     Example:
@@ -86,16 +86,15 @@ class Schedule:
         rates = lanes.mapped_over(self, count)
         if rates is not None:
             return rates
-        with np.errstate(
-            all="ignore"
-        ):  # in a branch that is not taken, a number may be out of its range
+        # NumPy evaluates both branches of a `where`, and would warn of the one that is not taken.
+        with np.errstate(all="ignore"):
             rate = self.formula(count, **_plain(self.hyperparams))
             rate = jnp.asarray(rate, _require.float_dtype())
         shape = np.broadcast_shapes(rate.shape, count.shape)
         return rate if rate.shape == shape else jnp.broadcast_to(rate, shape)
 
     def replace(self, **hyperparams: Any) -> "Schedule":
-        """The same schedule with other hyperparameters, required as its builder requires them.
+        """The same schedule with other hyperparameters, checked as its builder checks them.
 
         Args:
           **hyperparams: New values under the builder's argument names.
@@ -208,7 +207,7 @@ class Schedule:
         shown = self._shown()
         arguments, keywords = _arguments(declaration.build, shown) if declaration else ((), shown)
         parts = [leaf_text(value) for value in arguments]
-        # None is the default of every argument that may be left out.
+        # An argument that may be None has None as its default, so it is not shown.
         parts += [
             f"{name}={leaf_text(value)}" for name, value in keywords.items() if value is not None
         ]
@@ -224,10 +223,10 @@ class Schedule:
 
 def _as_counts(name: str, value: Any) -> jax.Array:
     """Requires a real number or an array of them, which may be traced."""
-    # A tracer and an array of JAX pass at once: a schedule is called in every update.
+    # JAX arrays and tracers are not looked at: that would cost time at every update.
     if not isinstance(value, jax.Array):
         numbers = _require.as_numbers(value)
-        if numbers is None or not np.all(numbers == numbers):
+        if numbers is None or not np.all(numbers == numbers):  # a NaN is not equal to itself
             raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
         value = numbers if np.ndim(value) else value
     try:
@@ -243,8 +242,8 @@ def _as_counts(name: str, value: Any) -> jax.Array:
 def _is_schedule_like(value: Any) -> bool:
     """Whether a value is a `Schedule`, a real number or an array of them, or a function.
 
-    A `RateRule` is none of them, though it is a bundle of functions: `schedule * rule` is the
-    rule's to answer. What is no number raises in `constant`, with words that name it.
+    A `RateRule` is none of them, so that Python gives `schedule * rule` to the rule. An array of
+    something else than numbers is refused later, by `as_schedule`, with a message that names it.
     """
     if isinstance(value, Schedule):
         return True
@@ -265,7 +264,7 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
         raise TypeError(
             f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}"
         ) from error
-    _require.nonnegative(number, name)  # by the caller's name of it
+    _require.nonnegative(number, name)  # `constant` would call it `value` in the message
     return constant(number[name])
 
 
@@ -283,7 +282,7 @@ def constant(value: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if `value` is known and negative, infinite or NaN.
+      ValueError: if `value` is concrete and negative, infinite or NaN.
 
     Example:
       >>> float(lrax.constant(0.1)(1000))
@@ -313,8 +312,8 @@ def multiply(*schedules: Any) -> Schedule:
       A `Schedule` whose leaves are those of all factors.
 
     Raises:
-      ValueError: if there is no factor, or a known number is negative, infinite or NaN.
-      TypeError: if a factor is none of the three.
+      ValueError: if there is no factor, or a concrete number is negative, infinite or NaN.
+      TypeError: if a factor is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> 2.0 * lrax.linear(init=1.0, end=0.0, steps=10)
@@ -345,8 +344,8 @@ def add(*schedules: Any) -> Schedule:
       A `Schedule` whose leaves are those of all terms.
 
     Raises:
-      ValueError: if there is no term, or a known number is negative, infinite or NaN.
-      TypeError: if a term is none of the three.
+      ValueError: if there is no term, or a concrete number is negative, infinite or NaN.
+      TypeError: if a term is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> lrax.linear(init=1.0, end=0.0, steps=10) + 0.5
@@ -377,7 +376,7 @@ def _function(hyperparams):
 @builder(as_schedule, shown=_function)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
-    # it. What NumPy warns of in it is the user's.
+    # it. `__call__` silences NumPy for lrax's own formulas; a user sees the warnings of his own.
     whole = count if jnp.issubdtype(count.dtype, jnp.integer) else count.astype(jnp.int32)
     with np.errstate(divide="warn", over="warn", invalid="warn"):
         return function(whole)
@@ -393,7 +392,7 @@ def _plain(hyperparams: dict[str, Any]) -> dict[str, Any]:
 def _arguments(
     build: Callable[..., Schedule], hyperparams: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a builder takes by position (its `*schedules`), and by keyword.
+    """The positional arguments of a builder (its `*schedules`), and its keyword arguments.
 
     The keywords come in the builder's order, because JAX sorts the keys of a dict.
     """
@@ -406,12 +405,12 @@ def _arguments(
 
 
 def leaf_text(value: Any) -> str:
-    """A leaf as one would type it; `float32[8]` for a tracer, or for an array too long to read."""
+    """A leaf as one would type it; such as `float32[8]` for a tracer or an array of above 64."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(leaf_text, value))}]"
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         if isinstance(value, Tracer) or value.size > 64:
-            # In the program every float has this type, also one that NumPy still holds as float64.
+            # In a program every float has this dtype, also a leaf that is a NumPy float64 now.
             floats = jnp.issubdtype(value.dtype, jnp.floating)
             dtype = _require.float_dtype() if floats else value.dtype
             return f"{dtype}{list(value.shape)}".replace(" ", "")
@@ -427,7 +426,7 @@ def _digits(value: np.ndarray) -> str:
         rounded = np.float32(value)
     # Compared as Python's floats: NumPy would cast both to float32, where nearly all are equal.
     if float(rounded) == number and not number.is_integer():
-        number = float(str(rounded))  # 0.1 as a float32 is 0.1 too: its shortest decimal
+        number = float(str(rounded))  # the shortest decimal of the float32, such as 0.1
     elif not number.is_integer():
-        number = float(f"{number:.15g}")  # a product such as 0.1 * 0.1 prints as 0.01
+        number = float(f"{number:.15g}")  # 15 digits, so that 0.1 * 0.1 prints as 0.01
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)

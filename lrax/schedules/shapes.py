@@ -13,8 +13,8 @@ from .concrete import known, library
 from .counts import reached as _reached, real
 from .schedule import Static
 
-SHORTEST = 2.0**-30  # for a phase without length, to divide by
-FEW = 8  # joins
+SHORTEST = 2.0**-30  # the least length of a phase that is divided by, in place of 0
+FEW = 8  # joins that `pick` compares one by one
 
 
 def progress(done: Any, left: Any, steps: Any) -> tuple[Any, Any]:
@@ -23,8 +23,8 @@ def progress(done: Any, left: Any, steps: Any) -> tuple[Any, Any]:
 
 
 def _part_done(done, left, steps):
-    # The ends are chosen, not divided: XLA may multiply by the reciprocal of a known length, and
-    # 41 * (1 / 41) is not 1. A phase without length is a jump.
+    # The end is chosen by `where` and not divided: XLA may multiply by the reciprocal of a known
+    # length, and 41 * (1 / 41) is not 1. A phase of length 0 is a jump.
     length = library(steps).maximum(steps, SHORTEST)
     return jnp.where(left > 0, jnp.maximum(real(done) / length, 0), 1)
 
@@ -44,9 +44,9 @@ def between(
 ) -> Any:
     """The value in a phase from `start` to `end`: exact at both ends, held outside.
 
-    The steps `left` are asked for, though they are `steps - done`, because a caller has them
-    exactly: `end - count`. Of a phase that begins at a fractional step, `done` is already rounded
-    where `count` is large.
+    The steps `left` are an argument, although they are `steps - done`. A caller has them exactly,
+    as the last step minus the count. If the phase begins at a fractional step and the count is
+    large, `done` is already rounded.
     """
     if isinstance(shape, str) and shape in CURVES:
         return CURVES[shape](start, end, *progress(done, left, steps))
@@ -56,7 +56,7 @@ def between(
 
 
 def as_shape(name: str, shape: Any) -> Any:
-    """A shape as a hyperparameter: a word, or a function from the part done to the way made.
+    """A shape as a hyperparameter: a word, or a function of the part of the steps done.
 
     The numbers that a `jax.tree_util.Partial` holds become leaves.
     """
@@ -70,7 +70,7 @@ def as_shape(name: str, shape: Any) -> Any:
 def half_wave(x: Any) -> Any:
     """`(1 - cos(pi x)) / 2` for x from 0 to 1, with all digits near 0.
 
-    A power below 1 of the textbook's form would be off by 2e-4 there.
+    The textbook form loses digits there: a power below 1 of it would be off by 2e-4.
     """
     return jnp.sin(np.pi / 2 * x) ** 2
 
@@ -86,13 +86,13 @@ def _log(p, steps):
 
 
 def _sqrt(start, end, _, q):
-    root = sqrt(q)  # of q: in 1 - p, the digits are lost that a root shows
+    root = sqrt(q)  # of q, because 1 - p loses digits near the end and a root magnifies the error
     return start * root + end * (1 - root)
 
 
 def _geometric(start, end, p, q):
-    # A power of a number below 1, so from the higher value: of one above 1, the rounding of the
-    # exponent would show. A ramp from or to zero is zero in between.
+    # The power is of low / high, which is at most 1. For a ratio above 1, the rounding of the
+    # exponent would be magnified. A ramp from or to zero is zero in between.
     xp = library(start, end)
     rises = end > start
     high, low = xp.where(rises, end, start), xp.where(rises, start, end)
@@ -134,11 +134,11 @@ def reached(count: Any, boundaries: Any) -> Any:
 
 
 def pick(count: Any, joins: Any, *rows: Any) -> list[Any]:
-    """Of each row, the entry with the number of the joins that lie at or before the count."""
+    """The entry `i` of each row, where `i` is the number of joins at or before the count."""
     if len(joins) > FEW:
         i = jnp.sum(reached(count, joins), axis=-1)
         return [jnp.asarray(row)[i] for row in rows]
-    # A few comparisons take less time to compile than a look into a table.
+    # A few comparisons take less time to compile than a table that is indexed.
     picked = [row[0] for row in rows]
     for k, join in enumerate(joins, 1):
         past = _reached(count, join)
@@ -147,9 +147,9 @@ def pick(count: Any, joins: Any, *rows: Any) -> list[Any]:
 
 
 def most_power(x: Any) -> Any:
-    """The exponent, at least 1, by which `x` is changed by e^80. Powers are held there.
+    """The exponent that takes `x` to e^80 or e^-80, but at least 1. Powers are held there.
 
-    An overflow to infinity would make a NaN of 0 * inf, in the gradient for one.
+    An overflow to infinity would make a NaN from 0 * inf, for example in the gradient.
     """
     xp = library(x)
     most = xp.maximum(80 / xp.maximum(abs(xp.log(xp.where(x > 0, x, 2.0))), 1e-30), 1)
@@ -157,7 +157,10 @@ def most_power(x: Any) -> Any:
 
 
 def whole_power(x: Any, n: Any) -> Any:
-    """`x ** n` for `x >= 0` and whole `n >= 0`, held by `most_power`, without a gradient in `n`."""
+    """`x ** n` for `x >= 0` and whole `n >= 0`, without a gradient in `n`.
+
+    The exponent is at most `most_power(x)`.
+    """
     if known(x) and np.all(x == 1):
         return x  # a power would cost time in every program for nothing
     most = most_power(x)
@@ -166,13 +169,14 @@ def whole_power(x: Any, n: Any) -> Any:
 
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
-    """`1 - x ** exponent` from `rest = 1 - x`: near `x = 1` the power itself loses digits."""
+    """`1 - x ** exponent` from `rest = 1 - x`, which has the digits that x loses near 1."""
     inside = rest < 1  # the rest of a long phase is rounded to 1 a few steps before its end
     safe = jnp.where(inside, rest, 0.5)
     return jnp.where(inside, -jnp.expm1(exponent * jnp.log1p(-safe)), 1)
 
 
-# The part of the way made at the part done p; the names are those of the wsd literature.
+# From the part p of the steps done to the part of the way done. The names come from the wsd
+# literature. They name the weight of the start, which is 1 minus the part of the way.
 SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "linear": lambda p, _: p,
     "cosine": lambda p, _: half_wave(p),  # (1 - cos(pi p)) / 2
@@ -182,15 +186,15 @@ SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "exp2": lambda p, _: 2 - 2 ** (1 - p),  # Megatron's "exponential"
     "exp10": _exp10,  # (1 - 10^-p) / (1 - 1/10), timm's "exp"
     "rex": lambda p, _: p / (2 - p),  # 1 - (1 - p) / (1 - p / 2)
-    "log": _log,  # log(1 + p * steps) / log(1 + steps): as a warmup, the steps of DeepSpeed's
+    "log": _log,  # log(1 + p * steps) / log(1 + steps), the shape of DeepSpeed's warmup
 }
 
 # Shapes that depend on the two values themselves, or on the part left q.
 CURVES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "sqrt": _sqrt,  # sqrt(1 - p) is the weight of the start
     "geometric": _geometric,  # start^(1 - p) * end^p: the logarithm is a straight line
-    "inverse": _inverse,  # 1 / ((1 - p) / start + p / end): the reciprocal is one
+    "inverse": _inverse,  # 1 / ((1 - p) / start + p / end): the reciprocal is a straight line
 }
 
-# What each word for `inclusive` adds to the steps done, and to the length.
+# For each word of `inclusive`, what is added to the steps done and to the length.
 INCLUSIVE = {"left": (0.0, 0.0), "both": (0.0, -1.0), "right": (1.0, 0.0), "neither": (1.0, 1.0)}

@@ -1,7 +1,7 @@
-"""How much of a schedule a picture shows, and which of its counts a table does: for display only.
+"""How many updates of a schedule a picture shows, and which counts a table lists. Display only.
 
-Both follow from the landmarks of a schedule, whose rules are in `landmarks.py`. Nothing imports
-`Schedule`, because its display needs this file: a schedule is any object with a `formula` and
+Both follow from the landmarks of a schedule, whose rules are in `landmarks.py`. This file does not
+import `Schedule`, whose file imports it. Here a schedule is any object with a `formula` and
 `hyperparams`.
 """
 
@@ -16,7 +16,7 @@ from jax.core import Tracer
 from .builders import declared
 from .landmarks import Known, Landmarks, by_vocabulary
 
-_DEFAULT = 100
+_DEFAULT = 100  # updates shown of a schedule without a time scale of its own
 _LONGEST = 2**31 - 1
 
 
@@ -84,8 +84,8 @@ def _children(value: Any) -> Iterator[Any]:
 
 
 def _number(value: Any) -> np.ndarray | None:
-    """A leaf as an array, `None` for a word; lanes and tables alike."""
-    value = getattr(value, "value", value)  # of a Static
+    """A hyperparameter as an array, also one of lanes or a table; `None` for structure."""
+    value = getattr(value, "value", value)  # unwraps a Static
     if value is None or isinstance(value, (str, bool)) or callable(value):
         return None
     if isinstance(value, jax.Array):
@@ -93,7 +93,7 @@ def _number(value: Any) -> np.ndarray | None:
             raise _UnknownError
     elif not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
         if not jax.tree.leaves(value) and not hasattr(value, "shape"):
-            return None  # structure
+            return None  # a pytree without leaves is structure
         raise _UnknownError
     try:
         return np.asarray(value, np.float64)
@@ -102,7 +102,10 @@ def _number(value: Any) -> np.ndarray | None:
 
 
 def _probed(schedule: Any) -> float | None:
-    """The end of a function of the count: where it changes no more; None if there is none."""
+    """The count from which on a user's function is constant; None if there is none.
+
+    Powers of 2 are tried first. Then the interval with the last change is searched.
+    """
     try:
         counts = np.r_[0, 2 ** np.arange(24)]
         rates = np.asarray(schedule.values(counts), np.float64)
@@ -118,5 +121,5 @@ def _probed(schedule: Any) -> float | None:
                 np.abs(np.asarray(schedule.values(counts), np.float64) - final) > small
             )
         return float(counts[changing[-1] + 1])
-    except Exception:  # a user's function: it may take no array, or be under a transformation
+    except Exception:  # a user's function may take no array, or be under a transformation
         return None

@@ -14,14 +14,13 @@ from .schedule import Schedule, several
 
 
 def stack(schedules: Sequence[Any]) -> Schedule:
-    r"""Several schedules, of different formulas too, as one with an axis of lanes in front.
+    r"""Several schedules, also of different formulas, as one with a lane axis in front.
 
     $$\eta_l(t) = \text{schedules}_l(t)$$
 
-    Use it to train with all of them side by side: under `jax.vmap` over its leaves, each lane has
-    the schedule of its own place. Called as it is, it gives the rates of all lanes. Each lane
-    evaluates every formula that is there, so stack a handful of formulas, of as many schedules as
-    you like.
+    Use it to train with all of them side by side. Under `jax.vmap` over its leaves, lane `l` has
+    the schedule `schedules[l]`. Called directly, it gives the rates of all lanes. Each lane
+    evaluates every distinct formula, so keep the formulas few; the schedules may be many.
 
     Args:
       schedules: One or more: each a `Schedule`, number or function of the count.
@@ -31,8 +30,8 @@ def stack(schedules: Sequence[Any]) -> Schedule:
       `schedule.values(steps)` `[lanes, steps]`.
 
     Raises:
-      ValueError: if there is none.
-      TypeError: if one is none of the three.
+      ValueError: if there is no schedule.
+      TypeError: if an entry is neither a `Schedule` nor a number nor a function.
 
     Example:
       >>> line = lrax.linear(init=1.0, end=0.0, steps=4)
@@ -48,8 +47,8 @@ def stack(schedules: Sequence[Any]) -> Schedule:
     lanes = several("stack", tuple(_require.listed("schedules", schedules)))
     structures = [_structure(lane) for lane in lanes]
     kinds = list(dict.fromkeys(structures))
-    # Where a lane is of another kind, the numbers of a kind's first lane fill its place: they are
-    # valid, so that what is not chosen has no NaN either.
+    # Each kind is evaluated in every lane. In the lanes of other kinds it gets the numbers of its
+    # own first lane. They are valid, so that a rate that is not chosen is not NaN either.
     stacked = []
     for kind in kinds:
         first = lanes[structures.index(kind)]
@@ -88,6 +87,6 @@ def _structure(schedule):
 
 
 def _stack_leaves(*leaves):
-    # NumPy's, where it may be: no device is touched.
+    # By NumPy where possible, so that no device is touched.
     of = jnp if any(isinstance(leaf, jax.Array) for leaf in leaves) else np
     return of.stack(leaves)

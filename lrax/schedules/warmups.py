@@ -30,7 +30,7 @@ def warmup_cosine(
 
     Use it as the default for Adam and its kin; a warmup of 1 % to 10 % of `steps` and `end` of 0 to
     0.1 of `peak` are good first choices. It agrees with `optax.warmup_cosine_decay_schedule` (whose
-    `decay_steps` also includes the warmup), and every number may be traced, `peak` among them.
+    `decay_steps` also includes the warmup). Every number may be traced, `peak` included.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
@@ -45,7 +45,7 @@ def warmup_cosine(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `warmup` is above `steps`.
+      ValueError: if a concrete number is negative, infinite or NaN, or `warmup` is above `steps`.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -92,7 +92,7 @@ def warmup_linear(
     \quad p = \min\left(\frac{t - \text{warmup}}{\text{steps} - \text{warmup}}, 1\right)$$
 
     Use it as the default for fine-tuning, and for pretraining with `end` at 0, where the reference
-    found it better than a cosine to a tenth.
+    found it better than a cosine that decays to a tenth of `peak`.
 
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
@@ -107,7 +107,7 @@ def warmup_linear(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `warmup` is above `steps`.
+      ValueError: if a concrete number is negative, infinite or NaN, or `warmup` is above `steps`.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.
@@ -137,7 +137,7 @@ def _warmup_linear(count, peak, steps, warmup, init, end):
 
 
 def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0) -> Schedule:
-    r"""A linear warmup to `peak`, which then stays.
+    r"""A linear warmup to `peak`, and then the constant rate `peak`.
 
     $$\eta(t) = \text{init} + (\text{peak} - \text{init}) \min(t / \text{warmup}, 1)$$
 
@@ -154,7 +154,7 @@ def warmup_constant(peak: ArrayLike, warmup: ArrayLike, *, init: ArrayLike = 0.0
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> lrax.warmup_constant(peak=0.4, warmup=2).values(5)
