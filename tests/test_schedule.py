@@ -574,3 +574,16 @@ def test_a_function_is_given_the_count_as_it_is():
     for schedule in [as_schedule(odd), odd * lrax.constant(1.0), lrax.maximum(odd, 0.0)]:
         np.testing.assert_array_equal(schedule.values(counts), [0, 1, 0, 1])
         assert [float(schedule(int(count))) for count in counts] == [0, 1, 0, 1]
+
+
+def test_a_power_law_without_a_power_is_constant_from_the_first_step():
+    schedule = lrax.power_law(peak=5.0, batch_size=2.0, tokens_per_step=3.0, a=0.5, b=0.0)
+    np.testing.assert_allclose(schedule.values(3), 1.0)
+
+
+def test_a_simplified_wsd_cools_down_to_zero_along_a_root():
+    schedule = lrax.wsd_s(0.1, 2, [10, 20], 5, shape="sqrt", end=0.0)
+    wanted = [0.1 * np.sqrt(1 / 5), 0.1, 0.0]
+    np.testing.assert_allclose(schedule.values([9, 10, 20]), wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="`end` must be"):
+        lrax.wsd_s(0.1, 2, [10, 20], 5, shape="inverse", end=0.0)

@@ -370,6 +370,8 @@ def _power_law(count, peak, batch_size, tokens_per_step, a, b):
     count = real(count)
     some = jnp.where(count > 0, count, 1.0)
     law = a * batch_size * some**b * tokens_per_step**b
-    # At the count 0 a decaying law is infinite, so the rate is its bound, the peak.
-    first = library(b, peak).where(b < 0, peak, 0 * peak)
+    # At the count 0 a decaying law is infinite, so the rate is its bound, the peak. A growing one
+    # is 0 there, and a constant one the same as everywhere.
+    decaying = library(b, peak).where(b < 0, peak, 0 * peak)
+    first = jnp.where(b == 0, jnp.minimum(peak, a * batch_size), decaying)
     return jnp.where(count > 0, jnp.minimum(peak, law), first)

@@ -13,7 +13,7 @@ from .builders import builder
 from .counts import alike, minus, real
 from .lengths import warn_if_empty
 from .schedule import Schedule
-from .shapes import CURVES, as_shape, between, reached
+from .shapes import as_shape, between, reached
 
 
 def wsd(
@@ -219,7 +219,7 @@ def wsd_s(
     if not np.shape(hyperparams["boundaries"])[0]:
         raise ValueError("`boundaries` must hold at least one, got none")
     form = as_shape("shape", shape)
-    if isinstance(shape, str) and shape in CURVES:
+    if isinstance(shape, str) and shape in ("geometric", "inverse"):
         _require.positive(hyperparams, "end")
     return Schedule(_wsd_s, {**hyperparams, "shape": form})
 
