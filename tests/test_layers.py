@@ -180,6 +180,11 @@ def test_public_functions_are_documented(name):
         assert f"{parameter}:" in doc, f"{name} does not say what {parameter} is"
 
 
+def test_help_shows_the_names_of_types():
+    signatures = {name: str(inspect.signature(get(name))) for name in FUNCTIONS}
+    assert [name for name, text in signatures.items() if "jaxlib" in text] == []
+
+
 def test_one_name_one_path():
     assert sorted(lrax.__all__) == list(lrax.__all__)
     public = {

@@ -4,6 +4,8 @@ A concrete argument is computed with in NumPy and float64. No device is touched,
 still printed as 0.01. A traced argument is computed with by JAX.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """What a rule reads of a metric: its value, and whether it has been measured anew."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """`plateau`: lowers the rate when a metric has stopped improving."""
 
+from __future__ import annotations
+
 from typing import Any, Literal, NamedTuple
 
 import jax

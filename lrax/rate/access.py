@@ -1,5 +1,7 @@
 """`get_lr` and `set_lr`: read and write the learning rate in any optimizer state."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """`scale_by_multipliers`: one factor on the rate of each group of parameters."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """`scale_by_lr`: the transformation that applies a rule's rate and keeps it in its state."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

@@ -1,5 +1,7 @@
 """Schedules made of other schedules, by a change of their rates or of their counts."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from jax import numpy as jnp

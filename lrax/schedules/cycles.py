@@ -1,5 +1,7 @@
 """Schedules that go up and down: cyclic rates, warm restarts, one cycle."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Schedules of one phase: from a first rate to a last one, then held."""
 
+from __future__ import annotations
+
 from jax import nn, numpy as jnp
 from jax.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Schedules with random noise, which is a function of the key and the count alone."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

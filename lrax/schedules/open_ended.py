@@ -1,5 +1,7 @@
 """Schedules without an end: they decay for as long as training goes on."""
 
+from __future__ import annotations
+
 import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike

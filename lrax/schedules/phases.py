@@ -1,5 +1,7 @@
 """Schedules one after the other: joined, warmed up, cooled down."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

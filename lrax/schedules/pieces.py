@@ -1,5 +1,7 @@
 """Schedules given piece by piece: steps, milestones, tables."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

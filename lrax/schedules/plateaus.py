@@ -1,5 +1,7 @@
 """Schedules with a plateau: a warmup, a stable phase that may be cut anywhere, a cooldown."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

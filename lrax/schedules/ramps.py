@@ -1,5 +1,7 @@
 """The atom of all phases: a ramp from one rate to another."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -6,6 +6,8 @@ The formula stands below it and is declared with `@builder(...)`. By this declar
 print itself, and `replace` can build it again.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import numbers
@@ -93,7 +95,7 @@ class Schedule:
         shape = np.broadcast_shapes(rate.shape, count.shape)
         return rate if rate.shape == shape else jnp.broadcast_to(rate, shape)
 
-    def replace(self, **hyperparams: Any) -> "Schedule":
+    def replace(self, **hyperparams: Any) -> Schedule:
         """The same schedule with other hyperparameters, checked as its builder checks them.
 
         Args:
@@ -162,7 +164,7 @@ class Schedule:
         return plain.to_dict(self)
 
     @classmethod
-    def from_dict(cls, described: Any) -> "Schedule":
+    def from_dict(cls, described: Any) -> Schedule:
         """The schedule that `to_dict` described.
 
         Only builders of lrax are called, and no other code is run, so the dict may come from a file
@@ -192,12 +194,12 @@ class Schedule:
     def _repr_html_(self) -> str | None:
         return display.html(self)
 
-    def __mul__(self, other: Any) -> "Schedule":
+    def __mul__(self, other: Any) -> Schedule:
         return multiply(self, other) if _is_schedule_like(other) else NotImplemented
 
     __rmul__ = __mul__
 
-    def __add__(self, other: Any) -> "Schedule":
+    def __add__(self, other: Any) -> Schedule:
         return add(self, other) if _is_schedule_like(other) else NotImplemented
 
     __radd__ = __add__

@@ -1,5 +1,7 @@
 """Schedules that begin with a linear warmup to the peak."""
 
+from __future__ import annotations
+
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 

@@ -5,6 +5,8 @@ are three kinds: arrays in memory (`Minibatches`), a pure function of step and k
 the host (`FromHost`).
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Callable

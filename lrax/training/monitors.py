@@ -19,6 +19,8 @@ Bind settings with `functools.partial`, for instance the groups of `update_ratio
     functools.partial(lrax.monitors.update_ratio, group=lambda path: path.split("/")[0])
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -3,6 +3,8 @@
 They follow big_vision/utils.py of google-research/big_vision 0127fb6b.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from jax import numpy as jnp

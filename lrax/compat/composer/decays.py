@@ -3,6 +3,8 @@
 They follow composer/optim/scheduler.py of mosaicml/composer 0f1df8bb.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from jax.typing import ArrayLike

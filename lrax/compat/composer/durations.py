@@ -3,6 +3,8 @@
 They follow composer/optim/scheduler.py of mosaicml/composer 0f1df8bb.
 """
 
+from __future__ import annotations
+
 import re
 
 import numpy as np

@@ -3,6 +3,8 @@
 They follow deepspeed/runtime/lr_schedules.py of DeepSpeed 0.19.8.
 """
 
+from __future__ import annotations
+
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 

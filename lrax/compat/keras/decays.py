@@ -3,6 +3,8 @@
 They follow keras/src/optimizers/schedules/learning_rate_schedule.py of Keras 3.15.1.
 """
 
+from __future__ import annotations
+
 from jax import lax, numpy as jnp
 from jax.typing import ArrayLike
 

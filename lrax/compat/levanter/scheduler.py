@@ -3,6 +3,8 @@
 It follows marin-community/marin at commit 0f45aa1c, lib/levanter/src/levanter/optim/config.py.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Sequence
 from typing import Literal

@@ -3,6 +3,8 @@
 It follows src/maxtext/utils/maxtext_utils.py of AI-Hypercomputer/maxtext e591f30c.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ... import _require

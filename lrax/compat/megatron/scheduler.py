@@ -3,6 +3,8 @@
 They follow megatron/core/optimizer_param_scheduler.py of NVIDIA/Megatron-LM d98e8a64.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ... import _require

@@ -3,6 +3,8 @@
 They follow nemo/core/optim/lr_scheduler.py of NVIDIA/NeMo 8cfedd72.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ...schedules.ramps import ramp

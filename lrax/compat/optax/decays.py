@@ -3,6 +3,8 @@
 They follow optax/schedules/_schedule.py of Optax 0.2.8.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ... import _require

@@ -3,6 +3,8 @@
 They follow optax/schedules/_schedule.py of Optax 0.2.8.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,6 +3,8 @@
 It follows t5x/utils.py of google-research/t5x cc342d41.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ... import _require

@@ -3,6 +3,8 @@
 They follow timm/scheduler/cosine_lr.py, poly_lr.py and tanh_lr.py of timm 1.0.31.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from jax import nn, numpy as jnp
 from jax.typing import ArrayLike

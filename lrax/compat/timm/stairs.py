@@ -3,6 +3,8 @@
 They follow timm/scheduler/step_lr.py and timm/scheduler/multistep_lr.py of timm 1.0.31.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ... import _require

@@ -3,6 +3,8 @@
 It follows timm/scheduler/wsd_lr.py of timm 1.0.31.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -3,6 +3,8 @@
 They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -3,6 +3,8 @@
 It follows torch/optim/lr_scheduler.py of PyTorch 2.13.0.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

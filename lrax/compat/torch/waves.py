@@ -3,6 +3,8 @@
 They follow torch/optim/lr_scheduler.py and torch/optim/swa_utils.py of PyTorch 2.13.0.
 """
 
+from __future__ import annotations
+
 from jax.typing import ArrayLike
 
 from ... import _require

@@ -5,6 +5,8 @@ is shorter. The place in a wave is the remainder of steps times waves, because t
 the length of a wave is not whole.
 """
 
+from __future__ import annotations
+
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 

@@ -3,6 +3,8 @@
 They follow src/transformers/optimization.py of transformers 5.23.0.
 """
 
+from __future__ import annotations
+
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Equinox models as tasks."""
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 from collections.abc import Callable
