@@ -62,7 +62,7 @@ def devices(count):
     return list(topologies.get_topology_desc("v5e:2x2", platform="tpu").devices[:count])
 
 
-def prepared(task, points, seeds=SEEDS, *, count=1, memory=MEMORY):
+def prepared(task, points, seeds=SEEDS, *, count=1, memory=MEMORY, execution="auto"):
     """The engine of a sweep on so many TPUs: the programs that it would run there."""
     problem = Problem(task, task, optax.adam, {}, {}, 1, 1)
     rates = Points({"learning_rate": np.geomspace(1e-4, 1, points)})
@@ -78,7 +78,7 @@ def prepared(task, points, seeds=SEEDS, *, count=1, memory=MEMORY):
     )
     feed.devices = devices(count)
     feed.mesh = hardware.mesh(feed.devices)
-    planned = plan("auto", "auto", engine.facts(problem, feed))
+    planned = plan(execution, "auto", engine.facts(problem, feed))
     with mock.patch.object(hardware, "memory", return_value=memory):
         return engine.prepared(problem, feed, planned)
 
