@@ -60,8 +60,9 @@ def test_every_function_has_a_setting():
 def test_rates_are_mapped(name, keywords):
     lrs = np.array([0.3, 0.1, 0.02], np.float32)
     mapped = jax.jit(jax.vmap(lambda lr: build(name, keywords, lr)(COUNTS)))(lrs)
-    wanted = [build(name, keywords, lr)(COUNTS) for lr in lrs]
-    np.testing.assert_allclose(mapped, wanted, rtol=1e-6, atol=1e-9)
+    wanted = np.array([build(name, keywords, lr)(COUNTS) for lr in lrs])
+    # The law of precision: parts of the peak, which is that of each lane.
+    assert np.all(np.abs(mapped - wanted) <= 1e-6 * np.max(wanted, axis=-1, keepdims=True))
 
 
 @every_setting
