@@ -40,6 +40,11 @@ class Progress:
         self._width = 0
         self._start = self._drawn = time.monotonic()
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether anything is written."""
+        return self._show
+
     def say(self, words: str) -> None:
         """Shows what happens before the first update, such as compiling."""
         self._write(f"sweep: {words}")

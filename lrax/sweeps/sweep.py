@@ -329,7 +329,8 @@ def sweep(
             late = deadline is not None and time.perf_counter() > deadline
             return interrupt.requested or late
 
-        report = _report(hosts, points, objective, diverged, bar, notify)
+        listens = on_event is not None and hosts.is_first
+        report = _report(hosts, points, objective, diverged, bar, notify if listens else None)
         with bar:
             loop = growing.advance(loop, state, halt, report, saved)
         result = _result(
@@ -368,19 +369,24 @@ def _report(
     objective: str,
     diverged: Diverged,
     bar: Progress,
-    notify: Notify,
+    notify: Notify | None,
 ) -> Callable[[Loop], growing.Report]:
     """A function that makes, for a loop, the function that reports its segments.
 
-    A report goes to the progress bar and, as the event "segment", to `notify`.
+    A report goes to the progress bar and, as the event "segment", to `notify`. To rank the points
+    takes longer than some segments, so it is left out where nobody sees it.
     """
 
     def report(loop: Loop, done: int, losses: np.ndarray) -> None:
         own = losses, loop.losses(done), loop.alive, loop.finite
         losses, so_far, alive, finite = hosts.gather(own, len(points))
+        if not bar.is_shown and notify is None:
+            bar.advance(done)
+            return
         now = standing(points, so_far, alive, finite, objective, diverged)
         bar.advance(done, **words(now))
-        notify("segment", {"done": done, "losses": losses, **now})
+        if notify is not None:
+            notify("segment", {"done": done, "losses": losses, **now})
 
     return lambda loop: functools.partial(report, loop)
 

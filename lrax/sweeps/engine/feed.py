@@ -4,6 +4,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -60,7 +61,7 @@ class Feed:
         self.mesh = hardware.mesh(devices)
         self._steps = steps
         # Drawn rows by groups and block, the oldest first.
-        self._rows: OrderedDict[tuple[bytes, int], Tree] = OrderedDict()
+        self._rows: OrderedDict[tuple[bytes, int], Future[Tree]] = OrderedDict()
         self._lock = threading.Lock()
         # Batches from the host by block: the current one, and the one before, on which some chunks
         # may still be training.
@@ -131,17 +132,22 @@ class Feed:
             groups += chunk.points[:, 0].tobytes()
         key = groups, block
         with self._lock:
-            if key in self._rows:
-                return self._rows[key]
-        # Without the lock, which would keep other threads from drawing. If two draw the same rows,
-        # both get the same numbers.
-        rows = draw(self.data, keys, np.int32(block))
-        with self._lock:
-            self._rows[key] = rows
-            # All blocks of all chunks have one size.
-            while len(self._rows) * nbytes(rows) > KEPT and len(self._rows) > 1:
-                self._rows.popitem(last=False)
-        return rows
+            is_first = key not in self._rows
+            rows = self._rows.setdefault(key, Future())
+        if is_first:
+            # Without the lock, so that other threads draw other rows meanwhile. A thread that needs
+            # these waits for them.
+            try:
+                rows.set_result(draw(self.data, keys, np.int32(block)))
+            except BaseException as error:
+                rows.set_exception(error)
+                raise
+            with self._lock:
+                # All blocks of all chunks have one size.
+                size = nbytes(rows.result())
+                while len(self._rows) * size > KEPT and len(self._rows) > 1:
+                    self._rows.popitem(last=False)
+        return rows.result()
 
     def is_ready(self, first: int, timeout: float) -> bool:
         """Waits for the host's batches of the block that holds the update `first`.

@@ -29,6 +29,7 @@ from .plan import Plan
 # time in it.
 SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
 CALLS = 5  # a segment is longer if a thread has more chunks than this
+SLOW = 2e9  # operations a second that any device makes, for the length of the first segment
 # Diverged points are stopped after every eighth of a run, if an eighth is at least `LOOK_STEPS`
 # updates.
 LOOKS, LOOK_STEPS = 8, 32
@@ -251,7 +252,8 @@ class Loop:
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             self._begin()
             pending: Segment | None = None
-            length, since = 1.0, time.perf_counter()
+            length = self._first_length()
+            since = time.perf_counter()
             while self.done < until and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
                 # If one process halts, all do. The clock of the first process says when to save.
@@ -536,6 +538,25 @@ class Loop:
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
         return max(min(done + length, *ends) - done, 1)
 
+    def _segment(self) -> tuple[float, float]:
+        """Seconds that a segment should take, and how many chunks a thread trains in it."""
+        chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
+        return SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST), max(chunks, 1)
+
+    def _first_length(self) -> float:
+        """Updates of the first segment, which no earlier one was timed for.
+
+        They follow from XLA's count of operations, and are few where it has none. Short sweeps
+        would spend much of their time between segments of one, eight, ... updates.
+        """
+        operations = (
+            self.engine.programs.train.flops
+        )  # of one update: a loop's body is counted once
+        if operations is None:
+            return 1.0
+        seconds, chunks = self._segment()
+        return max(seconds * SLOW / (operations * chunks), 1.0)
+
     def _length(self, count: int, length: float, since: float) -> tuple[float, float]:
         """Updates that the next segment should have by the clock, and the time now.
 
@@ -547,8 +568,7 @@ class Loop:
         now = time.perf_counter()
         if not self._layout.chunks:  # this process has no points left: the others set the length
             return np.inf, now
-        chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
-        seconds = SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST)
+        seconds, _ = self._segment()
         # By a factor of 8 at most, because the time of the first segments includes work that is
         # done only once.
         wanted = count * seconds / max(now - since, 1e-9)
