@@ -1,6 +1,9 @@
 """How a sweep is run: every plan gives the same lanes, and what is chosen is said and remembered."""
 
+import concurrent.futures
 import dataclasses
+import threading
+import time
 
 import jax
 import numpy as np
@@ -199,6 +202,41 @@ def test_a_plan_that_is_asked_for_is_checked():
         ValueError, match=r"`devices` must be 'all', a number, or different devices of this process"
     ):
         swept(devices=["gpu"])
+
+
+def test_chunks_of_the_same_seeds_share_their_batches():
+    made = problems.engine(problems.regression(), [0.1, 0.2, 0.3, 0.4], seeds=2, execution="loop")
+    lanes = made.arrange(np.arange(4))
+    assert len(lanes.chunks) == 8
+    calls, together = [], threading.Barrier(8)
+
+    def draw(data, keys, block):
+        calls.append(int(block))
+        time.sleep(0.05)  # the other threads ask meanwhile
+        return {"row": np.full(3, len(calls))}
+
+    def ask(i):
+        together.wait()
+        return made.feed.rows(draw, lanes, i, None, 0)["row"]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(ask, range(8)))
+    assert calls == [0, 0]  # once for each seed
+    by_seed = {}
+    for chunk, row in zip(lanes.chunks, rows, strict=True):
+        assert by_seed.setdefault(int(chunk.seeds[0, 0]), row) is row
+
+
+def test_rows_that_cannot_be_drawn_are_an_error_in_every_chunk():
+    made = problems.engine(problems.regression(), [0.1, 0.2], execution="loop")
+    lanes = made.arrange(np.arange(2))
+
+    def draw(data, keys, block):
+        raise RuntimeError("no rows")
+
+    for i in range(2):
+        with pytest.raises(RuntimeError, match="no rows"):
+            made.feed.rows(draw, lanes, i, None, 0)
 
 
 shapes = st.tuples(*[st.integers(1, 20)] * 3, st.sampled_from([1, 2, 8]))

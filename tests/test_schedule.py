@@ -587,3 +587,9 @@ def test_a_simplified_wsd_cools_down_to_zero_along_a_root():
     np.testing.assert_allclose(schedule.values([9, 10, 20]), wanted, rtol=1e-6)
     with pytest.raises(ValueError, match="`end` must be"):
         lrax.wsd_s(0.1, 2, [10, 20], 5, shape="inverse", end=0.0)
+
+
+@pytest.mark.parametrize("shape", ["inverse", "geometric"])
+def test_a_curve_that_would_be_zero_at_once_is_refused(shape):
+    with pytest.raises(ValueError, match="`end` must be"):
+        lrax.wsd(0.1, 100, 10, 20, shape=shape)

@@ -53,7 +53,8 @@ def wsd(
       cooldown: Length of the cooldown in optimizer updates, at least 0; `warmup + cooldown` is at
         most `steps`.
       init: Rate at the start, at least 0.
-      end: Rate from the update with the index `steps` on, at least 0.
+      end: Rate from the update with the index `steps` on, at least 0; above 0 for `"inverse"` and
+        `"geometric"`.
       shape: One of the words above, or a function from p in [0, 1] to the part done of the way to
         `end`, which is $1 - s(p)$.
 
@@ -81,8 +82,10 @@ def wsd(
     _require.nonnegative(hyperparams, "peak", "steps", "warmup", "cooldown", "init", "end")
     phases = (hyperparams["warmup"], hyperparams["cooldown"])
     _require.at_most("`warmup + cooldown` must be at most `steps`", phases, hyperparams["steps"])
+    form = as_shape("shape", shape)
+    _require_end(hyperparams, shape)
     warn_if_empty(hyperparams["steps"], hyperparams["end"])
-    return Schedule(_wsd, {**hyperparams, "shape": as_shape("shape", shape)})
+    return Schedule(_wsd, {**hyperparams, "shape": form})
 
 
 @builder(wsd)
@@ -221,8 +224,7 @@ def wsd_s(
     if not np.shape(hyperparams["boundaries"])[0]:
         raise ValueError("`boundaries` must hold at least one, got none")
     form = as_shape("shape", shape)
-    if isinstance(shape, str) and shape in ("geometric", "inverse"):
-        _require.positive(hyperparams, "end")
+    _require_end(hyperparams, shape)
     return Schedule(_wsd_s, {**hyperparams, "shape": form})
 
 
@@ -297,3 +299,9 @@ def _infinite(count, peak, stable, warmup, cooldown, init, shape):
     up = between(init, peak, count, warming, warmup)
     down = between(peak, stable, since, minus(cooldown, since), cooldown, shape)
     return jnp.where(warming > 0, up, down)
+
+
+def _require_end(hyperparams: dict[str, Any], shape: Any) -> None:
+    """Requires an `end` above 0 where the curve to 0 would be 0 from its first step on."""
+    if isinstance(shape, str) and shape in ("geometric", "inverse"):
+        _require.positive(hyperparams, "end")

@@ -52,8 +52,8 @@ def create_learning_rate_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or what a duration needs
-        is not given.
+      ValueError: if a concrete number is out of its range, a word is unknown, or a number
+        that a duration needs is missing.
       TypeError: if an argument is unknown.
 
     Example:
@@ -165,7 +165,7 @@ def cooldown_factor(total_steps: ArrayLike, cooldown_steps: ArrayLike) -> Schedu
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> lrax.compat.big_vision.cooldown_factor(4, 2).values(6)

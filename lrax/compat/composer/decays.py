@@ -40,7 +40,7 @@ def StepScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.StepScheduler(
@@ -75,7 +75,7 @@ def MultiStepScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.MultiStepScheduler(0.1, [60, 30])
@@ -113,7 +113,7 @@ def ConstantScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.ConstantScheduler(0.1, alpha=0.5, t_max=5)
@@ -148,7 +148,7 @@ def LinearScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.LinearScheduler(0.1, horizon=lrax.Horizon(100))
@@ -181,7 +181,7 @@ def ExponentialScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.ExponentialScheduler(0.1, gamma=0.9, decay_period=10)
@@ -214,7 +214,7 @@ def CosineAnnealingScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.CosineAnnealingScheduler(0.1, t_max=100, alpha_f=0.1)
@@ -247,7 +247,7 @@ def PolynomialScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.PolynomialScheduler(0.1, power=2.0, t_max=100)

@@ -44,7 +44,7 @@ def CosineAnnealingWarmRestartsScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> schedule = lrax.compat.composer.CosineAnnealingWarmRestartsScheduler(1.0, 2, t_mult=1.5)

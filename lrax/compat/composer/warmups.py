@@ -48,7 +48,7 @@ def MultiStepWithWarmupScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.MultiStepWithWarmupScheduler(1.0, 2, [4], 0.5).values(6)
@@ -88,7 +88,7 @@ def ConstantWithWarmupScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.ConstantWithWarmupScheduler(0.1, t_warmup=10)
@@ -131,7 +131,7 @@ def LinearWithWarmupScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.LinearWithWarmupScheduler(0.1, t_warmup=10, t_max=100)
@@ -176,7 +176,7 @@ def CosineAnnealingWithWarmupScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> lrax.compat.composer.CosineAnnealingWithWarmupScheduler(
@@ -223,7 +223,7 @@ def PolynomialWithWarmupScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration cannot be read.
+      ValueError: if a concrete number is out of its range, or a duration cannot be read.
 
     Example:
       >>> schedule = lrax.compat.composer.PolynomialWithWarmupScheduler(1.0, t_warmup=2, t_max=4)

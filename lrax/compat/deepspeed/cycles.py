@@ -52,7 +52,7 @@ def OneCycle(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lengths = {"cycle_first_step_size": 2, "decay_step_size": 1}
@@ -142,7 +142,7 @@ def LRRangeTest(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `lr_range_test_staircase` is not a bool.
 
     Example:

@@ -38,7 +38,7 @@ def WarmupLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `warmup_type` is unknown, or no rate is
+      ValueError: if a concrete number is out of its range, `warmup_type` is unknown, or no rate is
         given.
 
     Example:
@@ -77,7 +77,7 @@ def WarmupDecayLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, `warmup_type` is unknown, or no rate is
+      ValueError: if a concrete number is out of its range, `warmup_type` is unknown, or no rate is
         given.
 
     Example:
@@ -119,7 +119,7 @@ def WarmupCosineLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `warmup_type` is unknown.
+      ValueError: if a concrete number is out of its range, or `warmup_type` is unknown.
 
     Example:
       >>> schedule = lrax.compat.deepspeed.WarmupCosineLR(

@@ -43,7 +43,7 @@ def CosineDecay(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.keras.CosineDecay(0.1, decay_steps=90, alpha=0.1)
@@ -88,7 +88,7 @@ def CosineDecayRestarts(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.keras.CosineDecayRestarts(0.1, first_decay_steps=10)

@@ -42,7 +42,7 @@ def ExponentialDecay(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -80,7 +80,7 @@ def InverseTimeDecay(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -121,8 +121,8 @@ def PiecewiseConstantDecay(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, the boundaries are not in ascending order,
-        or there is not one value more than boundaries.
+      ValueError: if a concrete number is out of its range, the boundaries are not in ascending
+        order, or there is not one value more than boundaries.
 
     Example:
       >>> lrax.compat.keras.PiecewiseConstantDecay(boundaries=[30, 60], values=[0.1, 0.01, 0.001])
@@ -173,7 +173,7 @@ def PolynomialDecay(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `cycle` is not a bool.
 
     Example:

@@ -55,7 +55,7 @@ def create_learning_rate_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or a word is unknown.
 
     Example:
       >>> for version in ["open_decay", "closed_warmup", "current"]:

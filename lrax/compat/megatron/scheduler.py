@@ -50,8 +50,8 @@ def OptimizerParamScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or `wsd_decay_steps` is
-        wanting.
+      ValueError: if a concrete number is out of its range, a word is unknown, or `wsd_decay_steps`
+        is missing.
 
     Example:
       >>> megatron = lrax.compat.megatron.OptimizerParamScheduler
@@ -109,7 +109,7 @@ def weight_decay(
       A `Schedule`, for `optax.inject_hyperparams`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `wd_incr_style` is unknown.
+      ValueError: if a concrete number is out of its range, or `wd_incr_style` is unknown.
 
     Example:
       >>> print(lrax.compat.megatron.weight_decay(0.0, 0.1, 4, "cosine").values(6).round(3))

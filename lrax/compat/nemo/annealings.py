@@ -41,7 +41,7 @@ def SquareAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.SquareAnnealing(1.0, max_steps=5, warmup_steps=1, min_lr=0.2)
@@ -75,7 +75,7 @@ def SquareRootAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.SquareRootAnnealing(1.0, max_steps=4, warmup_steps=1)
@@ -117,7 +117,7 @@ def CosineAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.CosineAnnealing(1.0, max_steps=5, warmup_steps=1)
@@ -160,7 +160,7 @@ def WarmupAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> print(lrax.compat.nemo.WarmupAnnealing(1.0, max_steps=5, warmup_steps=1).values(7))
@@ -193,7 +193,7 @@ def InverseSquareRootAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.InverseSquareRootAnnealing(1.0, max_steps=5, warmup_steps=1)
@@ -229,7 +229,7 @@ def T5InverseSquareRootAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.compat.nemo.T5InverseSquareRootAnnealing(max_steps=6, constant_steps=4)
@@ -272,7 +272,7 @@ def PolynomialDecayAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.PolynomialDecayAnnealing(

@@ -45,7 +45,7 @@ def WarmupHoldAnnealOneMinusSquareRoot(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> one_minus_sqrt = lrax.compat.nemo.WarmupHoldAnnealOneMinusSquareRoot
@@ -85,7 +85,7 @@ def WarmupHoldAnnealLinear(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.WarmupHoldAnnealLinear(
@@ -132,7 +132,7 @@ def PolynomialHoldDecayAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> hold_decay = lrax.compat.nemo.PolynomialHoldDecayAnnealing

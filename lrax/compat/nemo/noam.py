@@ -47,7 +47,7 @@ def NoamAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> print(lrax.compat.nemo.NoamAnnealing(1.0, d_model=4, warmup_steps=2).values(6).round(3))
@@ -97,7 +97,7 @@ def NoamHoldAnnealing(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.NoamHoldAnnealing(
@@ -133,7 +133,7 @@ def inverse_power(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.compat.nemo.inverse_power(1.0, timescale=2, exponent=1.0).values(4).round(3))

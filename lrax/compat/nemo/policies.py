@@ -35,7 +35,7 @@ def WarmupPolicy(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the warmup is given twice.
+      ValueError: if a concrete number is out of its range, or the warmup is given twice.
 
     Example:
       >>> print(lrax.compat.nemo.WarmupPolicy(1.0, warmup_steps=3, max_steps=5).values(8))
@@ -76,7 +76,7 @@ def WarmupHoldPolicy(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a duration is given twice.
+      ValueError: if a concrete number is out of its range, or a duration is given twice.
 
     Example:
       >>> schedule = lrax.compat.nemo.WarmupHoldPolicy(

@@ -59,7 +59,7 @@ def polynomial_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.optax.polynomial_schedule(0.1, 0.01, power=2.0, transition_steps=90)
@@ -97,7 +97,7 @@ def linear_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.optax.linear_schedule(0.1, 0.01, transition_steps=90)
@@ -144,7 +144,7 @@ def exponential_decay(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:
@@ -184,7 +184,7 @@ def cosine_decay_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.optax.cosine_decay_schedule(0.1, decay_steps=90, alpha=0.1)

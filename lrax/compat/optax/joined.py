@@ -67,7 +67,7 @@ def sgdr_schedule(cosine_kwargs: Sequence[Mapping[str, Any]]) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or there is no schedule.
+      ValueError: if a concrete number is out of its range, or there is no schedule.
 
     Example:
       >>> cycle = {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 1, "decay_steps": 3}

@@ -45,7 +45,7 @@ def piecewise_constant_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.optax.piecewise_constant_schedule(0.1, {30: 0.1, 60: 0.5})
@@ -78,7 +78,7 @@ def piecewise_interpolate_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `interpolate_type` is neither of the
+      ValueError: if a concrete number is out of its range, or `interpolate_type` is neither of the
         two.
 
     Example:
@@ -135,7 +135,7 @@ def linear_onecycle_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.compat.optax.linear_onecycle_schedule(
@@ -173,7 +173,7 @@ def cosine_onecycle_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.compat.optax.cosine_onecycle_schedule(10, 1.0, div_factor=10.0)

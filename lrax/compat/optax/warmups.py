@@ -32,7 +32,7 @@ def warmup_constant_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.optax.warmup_constant_schedule(0.0, peak_value=0.1, warmup_steps=10)
@@ -70,7 +70,7 @@ def warmup_cosine_decay_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or nothing is left to decay.
+      ValueError: if a concrete number is out of its range, or nothing is left to decay.
 
     Example:
       >>> lrax.compat.optax.warmup_cosine_decay_schedule(0.0, 0.1, warmup_steps=10, decay_steps=100)
@@ -123,7 +123,7 @@ def warmup_exponential_decay_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
       TypeError: if `staircase` is not a bool.
 
     Example:

@@ -57,7 +57,7 @@ def create_learning_rate_scheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a factor is unknown.
+      ValueError: if a concrete number is out of its range, or a factor is unknown.
 
     Example:
       >>> t5x = lrax.compat.t5x.create_learning_rate_scheduler

@@ -66,7 +66,7 @@ def CosineLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.timm.CosineLRScheduler(lr=0.1, t_initial=90, lr_min=0.01)
@@ -152,7 +152,7 @@ def PolyLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.timm.PolyLRScheduler(lr=0.1, t_initial=90)
@@ -230,7 +230,7 @@ def TanhLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> schedule = lrax.compat.timm.TanhLRScheduler(lr=1.0, t_initial=8, lb=-2.0, ub=2.0)

@@ -47,7 +47,7 @@ def StepLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.timm.StepLRScheduler(lr=0.1, decay_t=30, decay_rate=0.1)
@@ -99,7 +99,7 @@ def MultiStepLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or the milestones are not a list in
+      ValueError: if a concrete number is out of its range, or the milestones are not a list in
         ascending order.
 
     Example:

@@ -81,7 +81,7 @@ def WSDLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or a word is unknown.
 
     Example:
       >>> lrax.compat.timm.WSDLRScheduler(lr=0.1, t_initial=90, decay_t=20, warmup_t=10)

@@ -54,7 +54,7 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, there is no scheduler, or PyTorch's
+      ValueError: if a concrete number is out of its range, there is no scheduler, or PyTorch's
         recursion has no closed form: a `CosineAnnealingLR` with a floor beside a factor without
         end, two of them, a `SWALR`, or either of these after one that overwrites.
       TypeError: if a scheduler is no `Schedule`.

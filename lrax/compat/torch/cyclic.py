@@ -65,7 +65,7 @@ def CyclicLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or a word is unknown.
 
     Example:
       >>> lrax.compat.torch.CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=10, mode="triangular2")
@@ -149,7 +149,7 @@ def CyclicMomentum(
       A `Schedule` of the momentum, or of Adam's first beta.
 
     Raises:
-      ValueError: if a known number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or a word is unknown.
 
     Example:
       >>> schedule = lrax.compat.torch.CyclicMomentum(base_lr=0.01, max_lr=0.1, step_size_up=2)

@@ -47,7 +47,7 @@ def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLik
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.torch.ConstantLR(lr=0.1, factor=0.5, total_iters=3)
@@ -86,7 +86,7 @@ def LinearLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.torch.LinearLR(lr=0.1, start_factor=0.2, total_iters=10)
@@ -120,7 +120,7 @@ def StepLR(lr: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0.1) -> Sched
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.torch.StepLR(lr=0.1, step_size=30)
@@ -152,7 +152,7 @@ def MultiStepLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.torch.MultiStepLR(lr=0.1, milestones=[60, 30])
@@ -178,7 +178,7 @@ def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.compat.torch.ExponentialLR(lr=0.1, gamma=0.9).values(3).round(3))
@@ -212,7 +212,7 @@ def PolynomialLR(lr: ArrayLike, total_iters: ArrayLike = 5, power: ArrayLike = 1
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.torch.PolynomialLR(lr=0.1, total_iters=40, power=0.9)

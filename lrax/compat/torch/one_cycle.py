@@ -64,7 +64,7 @@ def OneCycleLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or there is neither
+      ValueError: if a concrete number is out of its range, a word is unknown, or there is neither
         `total_steps` nor both `epochs` and `steps_per_epoch`.
       TypeError: if `three_phase` is not a bool.
 

@@ -51,7 +51,7 @@ def SequentialLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, there is not one scheduler more than
+      ValueError: if a concrete number is out of its range, there is not one scheduler more than
         milestones, or PyTorch's recursion has no closed form, as of a `ChainedScheduler` of a
         cosine in the first place.
       TypeError: if a scheduler is no `Schedule`.

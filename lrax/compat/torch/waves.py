@@ -33,7 +33,7 @@ def CosineAnnealingLR(lr: ArrayLike, T_max: ArrayLike, eta_min: ArrayLike = 0.0)
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> print(lrax.compat.torch.CosineAnnealingLR(lr=0.1, T_max=2).values(7).round(3))
@@ -65,7 +65,7 @@ def CosineAnnealingWarmRestarts(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range.
+      ValueError: if a concrete number is out of its range.
 
     Example:
       >>> lrax.compat.torch.CosineAnnealingWarmRestarts(lr=0.1, T_0=10, T_mult=2)
@@ -98,7 +98,7 @@ def SWALR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, or `anneal_strategy` is unknown.
+      ValueError: if a concrete number is out of its range, or `anneal_strategy` is unknown.
 
     Example:
       >>> print(lrax.compat.torch.SWALR(lr=0.1, swa_lr=0.05, anneal_epochs=2).values(4))

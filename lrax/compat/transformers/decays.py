@@ -25,7 +25,7 @@ def get_constant_schedule(lr: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> lrax.compat.transformers.get_constant_schedule(lr=0.1)
@@ -45,7 +45,7 @@ def get_constant_schedule_with_warmup(lr: ArrayLike, num_warmup_steps: ArrayLike
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> lrax.compat.transformers.get_constant_schedule_with_warmup(lr=0.1, num_warmup_steps=10)
@@ -72,7 +72,7 @@ def get_linear_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_linear_schedule_with_warmup(0.4, 2, 6)
@@ -111,7 +111,7 @@ def get_polynomial_decay_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `lr` is not above `lr_end`.
+      ValueError: if a concrete number is negative, infinite or NaN, or `lr` is not above `lr_end`.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_polynomial_decay_schedule_with_warmup(
@@ -147,7 +147,7 @@ def get_inverse_sqrt_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or `timescale` is 0.
+      ValueError: if a concrete number is negative, infinite or NaN, or `timescale` is 0.
 
     Example:
       >>> lrax.compat.transformers.get_inverse_sqrt_schedule(lr=0.1, num_warmup_steps=10)

@@ -73,7 +73,7 @@ def get_scheduler(
 
     Raises:
       ValueError: if the name is unknown or no function of the count, a length that it needs is
-        missing, or a known number is out of its range.
+        missing, or a concrete number is out of its range.
       TypeError: if the function takes no such argument.
 
     Example:

@@ -45,7 +45,7 @@ def get_cosine_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_cosine_schedule_with_warmup(0.4, 2, 6)
@@ -122,7 +122,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, or not one of `min_lr` and
+      ValueError: if a concrete number is negative, infinite or NaN, or not one of `min_lr` and
         `min_lr_rate` is given.
 
     Example:
@@ -187,7 +187,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN, not one of `min_lr` and
+      ValueError: if a concrete number is negative, infinite or NaN, not one of `min_lr` and
         `min_lr_rate` is given, or `warmup_lr_rate` is above 1.
 
     Example:
@@ -243,7 +243,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is negative, infinite or NaN.
+      ValueError: if a concrete number is negative, infinite or NaN.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_cosine_with_hard_restarts_schedule_with_warmup(

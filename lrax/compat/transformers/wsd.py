@@ -52,7 +52,7 @@ def get_wsd_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a known number is out of its range, a word is unknown, or neither length is
+      ValueError: if a concrete number is out of its range, a word is unknown, or neither length is
         given.
 
     Example:
