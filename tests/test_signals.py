@@ -121,6 +121,7 @@ def test_signals_survive_a_checkpoint_to_the_bit(tmp_path):
         signals={"val_loss": lrax.every(7, val_loss)},
         monitors=[lrax.monitors.learning_rate],
         record_every=4,
+        eval_every=20,
     )
     whole = lrax.sweep(TASK, followed, {"patience": [0, 2]}, **call)
     part = lrax.sweep(

@@ -374,6 +374,7 @@ def _power_law(count, peak, batch_size, tokens_per_step, a, b):
     law = a * batch_size * some**b * tokens_per_step**b
     # At the count 0 a decaying law is infinite, so the rate is its bound, the peak. A growing one
     # is 0 there, and a constant one the same as everywhere.
-    decaying = library(b, peak).where(b < 0, peak, 0 * peak)
-    first = jnp.where(b == 0, jnp.minimum(peak, a * batch_size), decaying)
+    xp = library(peak, batch_size, a, b)
+    constant = xp.minimum(peak, a * batch_size)
+    first = xp.where(b < 0, peak, xp.where(b > 0, 0 * peak, constant))
     return jnp.where(count > 0, jnp.minimum(peak, law), first)
