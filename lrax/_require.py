@@ -262,6 +262,16 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
+def key(name: str, value: Any) -> jax.Array:
+    """Requires one key of JAX, of the new style or the old."""
+    # A key of the new style is a scalar; one of the old style is a vector of uint32.
+    dtype = getattr(value, "dtype", np.dtype(object))
+    axes = 0 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else 1 if dtype == np.uint32 else None
+    if axes is None or np.ndim(value) != axes:
+        raise TypeError(f"`{name}` must be one key, such as `jax.random.key(0)`, got {value!r}")
+    return value
+
+
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
     # Test the value itself, and not the result of the comparison: under `jax.jit`, comparing a
     # concrete JAX array gives a tracer too. Below, NumPy compares concrete values, on the host.

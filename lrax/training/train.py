@@ -111,7 +111,7 @@ def train(
         this = bound(task, optimizer, hyperparams, measurements)
         # If `task` is a function, its batches are known only now.
         _check_drawn(this.task)
-        keys = split(_checked_key(key))
+        keys = split(_require.key("key", key))
         lane = this.init(keys, *_start(this.task, keys, params))
 
         def update(lane: Lane, xs: Any) -> Any:
@@ -164,16 +164,6 @@ def _checked_first(value: Any) -> Any:
     if np.isfinite(number) and abs(number) > np.finfo(_require.float_dtype()).max:
         raise ValueError(f"`hyperparams` must be numbers that a float32 holds, got {value!r}")
     return value
-
-
-def _checked_key(key: Any) -> jax.Array:
-    """Requires one key of JAX, of the new style or the old."""
-    # A key of the new style is a scalar; one of the old style is a vector of uint32.
-    dtype = getattr(key, "dtype", np.dtype(object))
-    axes = 0 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else 1 if dtype == np.uint32 else None
-    if axes is None or np.ndim(key) != axes:
-        raise TypeError(f"`key` must be one key, such as `jax.random.key(0)`, got {key!r}")
-    return key
 
 
 def when(is_due: jax.Array, measure: Callable[[], Any]) -> Any:
