@@ -13,6 +13,8 @@
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
   for Optuna, `Halving` and `Median` stop early.
+- Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
+  say what one measurement knows of the rate; as monitors too.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
@@ -69,7 +71,7 @@ from .training.train import Trained, train
 
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
-    from . import sweeps as sweeps, tasks
+    from . import probes, sweeps as sweeps, tasks
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
     from .sweeps.function import sweep_function
@@ -83,8 +85,8 @@ if _typing.TYPE_CHECKING:
     from .sweeps.structural import StructuralResult, sweep_over
     from .sweeps.sweep import sweep
 
-# Sweeps and tasks are loaded when one of their names is first used: they are half of the package,
-# and a training job that takes a schedule from lrax needs none of them.
+# Sweeps, probes and tasks are loaded when one of their names is first used: they are half of the
+# package, and a training job that takes a schedule from lrax needs none of them.
 _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
@@ -100,6 +102,7 @@ _MODULES = {
     "confirm": "sweeps.confirm",
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
+    "probes": "probes",
     "random_points": "sweeps.points",
     "sobol": "sweeps.points",
     "sweep": "sweeps.sweep",
@@ -168,6 +171,7 @@ __all__ = [
     "points",
     "polynomial",
     "power_law",
+    "probes",
     "ramp",
     "random_points",
     "repeat",

@@ -236,7 +236,7 @@ def _norm(tree: Tree) -> jax.Array:
 def _orthogonal(vector: Tree, basis: Tree) -> Tree:
     """The vector without its components along the rows of the basis. Rows of zeros do nothing."""
     products = jax.tree.map(lambda rows, leaf: jnp.tensordot(rows, leaf, leaf.ndim), basis, vector)
-    along = sum(jax.tree.leaves(products))
+    along = jnp.asarray(sum(jax.tree.leaves(products)))
     return jax.tree.map(
         lambda leaf, rows: leaf - jnp.tensordot(along.astype(leaf.dtype), rows, 1), vector, basis
     )

@@ -63,7 +63,7 @@ def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Label, jax.Array]:
       >>> {group: round(float(rate), 4) for group, rate in rates.items()}
       {'body': 0.001, 'head': 0.5}
     """
-    rates = {label: _applied(group) for label, group in groups(opt_state)[0].items()}
+    rates = {label: applied(group) for label, group in groups(opt_state)[0].items()}
     return next(iter(rates.values())) if len(rates) == 1 else rates
 
 
@@ -115,7 +115,8 @@ def set_lr(
     return rebuild({label: _written(known[label], new) for label, new in rates.items()})
 
 
-def _applied(group: Group) -> Any:
+def applied(group: Group) -> Any:
+    """The rate that multiplied the last update of a group."""
     rate = read(group.node)
     if isinstance(rate, jax.ShapeDtypeStruct):
         return rate  # a shape has no value to multiply, and the scales keep shape and dtype

@@ -31,10 +31,11 @@ _FIELDS = {"opt_state", "inner_states", "inner_state", "inner_opt_state"}
 
 
 class Group(NamedTuple):
-    """A node, and the scale of every `reduce_on_plateau` that multiplies the same updates."""
+    """A node, its path, and the scale of every `reduce_on_plateau` on the same updates."""
 
     node: Node
     scales: tuple[Any, ...]
+    path: Path
 
 
 def groups(
@@ -64,7 +65,7 @@ def groups(
         around = [
             scale for scope, scale in scopes if scope is not None and _under(flat[index][0], scope)
         ]
-        known[label] = Group(flat[index][1], tuple(around))
+        known[label] = Group(flat[index][1], tuple(around), flat[index][0])
 
     def rebuild(new: dict[Label, Node]) -> optax.OptState:
         nodes = [node for _, node in flat]

@@ -1,0 +1,136 @@
+"""`max_stable_rate`: the largest rate at which an optimizer is stable on a quadratic loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+from jax import numpy as jnp
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from .. import _require
+from .states import parts
+
+_FACTORS = {  # of each kind: the limit times the sharpness
+    "gd": lambda _: 2.0,
+    "heavy_ball": lambda beta: 2 + 2 * beta,
+    "nesterov": lambda beta: (2 + 2 * beta) / (1 + 2 * beta),
+    "ema_momentum": lambda beta: (2 + 2 * beta) / (1 - beta),
+}
+
+
+def max_stable_rate(
+    sharpness: ArrayLike, kind: str | optax.OptState = "gd", *, beta: ArrayLike | None = None
+) -> jax.Array:
+    r"""The largest rate at which an optimizer does not diverge on a quadratic loss.
+
+    $$\frac{2}{\lambda}, \quad \frac{2 + 2\beta}{\lambda}, \quad
+      \frac{2 + 2\beta}{(1 + 2\beta) \lambda}, \quad \frac{2 + 2\beta}{(1 - \beta) \lambda}$$
+
+    for "gd", "heavy_ball", "nesterov" and "ema_momentum", with the sharpness lambda. Use it for the
+    upper end of a range of rates. For RMSProp, Adagrad and Adam, the sharpness must be the
+    preconditioned one, `lrax.probes.sharpness(..., preconditioner=)`: without momentum they are
+    "gd" on it, and Adam is "ema_momentum" with `beta` its b1, whose limit is 38 over the sharpness
+    at 0.9. Of Nesterov's variant of Adam it does not speak.
+
+    It misleads if taken for the best rate. In training with small batches, the best rate was found
+    1 to 15 times below the limit; with the full batch, training goes on at the limit, because the
+    sharpness falls until the rate is stable. Weight decay is part of the loss here.
+
+    Args:
+      sharpness: The largest eigenvalue of the Hessian, or of the preconditioned one. Any shape.
+      kind: What multiplies the rate. "gd": the gradient. "heavy_ball": the trace beta * trace +
+        gradient, as in `optax.sgd(rate, momentum=beta)`. "nesterov": the same with `nesterov=True`.
+        "ema_momentum": the mean beta * mean + (1 - beta) * gradient, as in Adam. Or an optimizer's
+        state, which tells "ema_momentum" by Adam's moments and "gd" by the absence of momentum. It
+        does not tell heavy ball from Nesterov.
+      beta: The decay of the momentum, at least 0 and below 1. Needed for every kind but "gd".
+        `optax.inject_hyperparams` keeps b1 in the state, and then it is read from there.
+
+    Returns:
+      The rate, in the shape of `sharpness`. Infinite where the sharpness is not positive.
+
+    Raises:
+      ValueError: if the kind is unknown, the state does not tell it, or `beta` is missing, not
+        needed, or out of its range.
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> print(lrax.probes.max_stable_rate(4.0))
+      0.5
+      >>> print(lrax.probes.max_stable_rate(4.0, "ema_momentum", beta=0.9))
+      9.5
+
+    Reference:
+      Cohen et al., arXiv 2103.00065 and 2207.14484.
+    """
+    largest = jnp.asarray(_require.real(sharpness=sharpness)["sharpness"], _require.float_dtype())
+    if not isinstance(kind, str):
+        kind, read = _told(kind)
+        beta = read if beta is None else beta
+    _require.choice("kind", kind, _FACTORS)
+    if kind == "gd":
+        if beta is not None:
+            raise ValueError(f'`beta` must be None for "gd", which has no momentum, got {beta}')
+        decay = jnp.zeros([], largest.dtype)
+    elif beta is None:
+        raise ValueError(f'`beta` must be given for "{kind}", got None')
+    else:
+        decay = _decay(beta, largest.dtype)
+    limit = _FACTORS[kind](decay) / jnp.where(largest > 0, largest, 1.0)
+    return jnp.where(jnp.isnan(largest), jnp.nan, jnp.where(largest > 0, limit, jnp.inf))
+
+
+def _decay(beta: ArrayLike, dtype: Any) -> jax.Array:
+    values = _require.real(beta=beta)
+    if jnp.ndim(values["beta"]):
+        raise ValueError(f"`beta` must be a scalar, got one of shape {jnp.shape(values['beta'])}")
+    _require.nonnegative(values, "beta")
+    if not isinstance(values["beta"], Tracer) and not values["beta"] < 1:
+        raise ValueError(f"`beta` must be below 1, got {beta}")
+    return jnp.asarray(values["beta"], dtype)
+
+
+# The kinds that Optax's states tell. None: it may be heavy ball or Nesterov.
+_TOLD = {
+    "TraceState": (frozenset({"trace"}), None),
+    "ScaleByAdamState": (frozenset({"count", "mu", "nu"}), "ema_momentum"),
+    "ScaleByAmsgradState": (frozenset({"count", "mu", "nu", "nu_max"}), "ema_momentum"),
+    "ScaleByBeliefState": (frozenset({"count", "mu", "nu"}), "ema_momentum"),
+    "ScaleByRmsState": (frozenset({"nu"}), "gd"),
+    "ScaleByRmsWithCountState": (frozenset({"count", "nu"}), "gd"),
+    "ScaleByRssState": (frozenset({"sum_of_squares"}), "gd"),
+    "ScaleByLrState": (frozenset({"count", "learning_rate", "held"}), "gd"),
+    "ScaleByScheduleState": (frozenset({"count"}), "gd"),
+    "EmptyState": (frozenset(), "gd"),
+}
+_KINDS = ", ".join(f'"{kind}"' for kind in _FACTORS)
+
+
+def _told(opt_state: Any) -> tuple[str, Any]:
+    """The kind that a state tells, and its beta if the state has that too."""
+    found = parts(opt_state, {name: fields for name, (fields, _) in _TOLD.items()})
+    inside = sum(_arrays(part.node) for part in found)
+    if not found or inside < _arrays(opt_state):  # momentum of a kind that is not known here
+        raise ValueError(
+            f"`kind` must be {_KINDS}, or the state of an optimizer that tells one of them, got"
+            f" {opt_state!r:.200}"
+        )
+    kinds = {_TOLD[part.name][1] for part in found}
+    momenta = kinds - {"gd"}
+    if None in kinds or len(momenta) > 1:
+        raise ValueError(
+            '`kind` must be "heavy_ball" or "nesterov" for a state with a trace, which does not'
+            " tell them apart, got the state"
+        )
+    if not momenta:
+        return "gd", None
+    betas = [part.numbers.get("b1") for part in found if _TOLD[part.name][1] != "gd"]
+    return momenta.pop(), betas[0]
+
+
+def _arrays(tree: Any) -> int:
+    """How many arrays with axes there are; counts and rates have none."""
+    return sum(jnp.ndim(leaf) > 0 for leaf in jax.tree.leaves(tree) if hasattr(leaf, "ndim"))
