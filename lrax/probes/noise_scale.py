@@ -72,19 +72,22 @@ def noise_scale(
       TypeError: if an argument is not as described.
 
     Example:
-      >>> params, x = jnp.zeros(2), jax.random.normal(jax.random.key(0), (64, 2)) + 1.0
-      >>> loss = lambda params, x: jnp.sum((params - x) ** 2) / 2  # of one example
-      >>> grads = jax.vmap(jax.grad(loss), in_axes=(None, 0))(params, x)
-      >>> noise = lrax.probes.noise_scale(grads, 1)
-      >>> print(f"{noise.grad_sq:.1f} {noise.trace:.1f} {noise.scale:.1f}")
-      2.2 2.1 0.9
+      >>> grads = {"w": jnp.array([1.0, 3.0])}  # of 2 micro-batches of 4, for one parameter
+      >>> noise = lrax.probes.noise_scale(grads, micro_batch=4)
+      >>> print(noise.grad_sq, noise.trace, noise.scale)
+      3.0 8.0 2.6666667
 
       As a monitor, which records both parts:
 
       >>> task = lrax.tasks.diabetes()
-      >>> rows = lambda step: jax.tree.map(lambda x: x.reshape(8, -1, *x.shape[1:]), step.batch)
-      >>> grads = lambda step: jax.vmap(jax.grad(task.loss), (None, 0))(step.params, rows(step))
-      >>> noise = lambda step: lrax.probes.noise_scale(grads(step), micro_batch=4)._asdict()
+      >>> rows = lambda batch: jax.tree.map(lambda x: x.reshape(8, -1, *x.shape[1:]), batch)
+      >>> grads = jax.vmap(jax.grad(task.loss), in_axes=(None, 0))
+      >>> noise = lambda step: lrax.probes.noise_scale(
+      ...     grads(step.params, rows(step.batch)), micro_batch=4
+      ... )._asdict()
+      >>> train = lrax.train(task, optax.sgd, steps=4, monitors={"noise": noise})
+      >>> sorted(train(0.01, jax.random.key(0)).monitors)
+      ['noise/grad_sq', 'noise/trace']
 
     Reference:
       McCandlish et al., "An empirical model of large-batch training", arXiv 1812.06162, appendix A.

@@ -134,12 +134,13 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
     """
     params = real_tree("params", params)
     gradient, product = _gradient(loss, params)
-    # Scaled to a norm of 1 first, so that the square of a small gradient is not rounded to 0.
-    norm = _norm(gradient)
-    unit = jax.tree.map(
-        lambda leaf: leaf / jnp.where(norm == 0, 1, norm).astype(leaf.dtype), gradient
-    )
-    return jnp.where(norm == 0, 0.0, dot(unit, product(unit)))
+    # Scaled first, so that the square of a small gradient is not rounded to 0.
+    leaves = jax.tree.leaves(gradient)
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]))
+    divisor = jnp.where(largest == 0, 1, largest)
+    scaled = jax.tree.map(lambda leaf: leaf / divisor.astype(leaf.dtype), gradient)
+    square = jnp.where(largest == 0, 1, dot(scaled, scaled))
+    return dot(scaled, product(scaled)) / square
 
 
 def _gradient(loss: Loss, params: Params) -> tuple[Tree, Product]:
@@ -173,8 +174,8 @@ def _positive(preconditioner: Any, params: Params) -> Tree:
     tree = same_shapes("preconditioner", preconditioner, params)
     for leaf in jax.tree.leaves(tree):
         # Compared on the device, because the tree is as large as the parameters.
-        if not isinstance(leaf, Tracer) and not bool(jnp.all((leaf > 0) & (leaf < jnp.inf))):
-            raise ValueError("`preconditioner` must be finite and positive, got other numbers")
+        if not isinstance(leaf, Tracer) and not bool(jnp.all(leaf > 0)):
+            raise ValueError("`preconditioner` must be positive, got other numbers")
     return tree
 
 
