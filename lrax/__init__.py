@@ -70,6 +70,8 @@ from .training.train import Trained, train
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
     from . import sweeps as sweeps, tasks
+    from .finders.find import find
+    from .finders.found import Found
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
     from .sweeps.function import sweep_function
@@ -89,6 +91,7 @@ _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
     "Evidence": "sweeps.stopping",
+    "Found": "finders.found",
     "Halving": "sweeps.rules",
     "Median": "sweeps.rules",
     "Optimum": "sweeps.optimum",
@@ -98,6 +101,7 @@ _MODULES = {
     "StructuralResult": "sweeps.structural",
     "SweepResult": "sweeps.result",
     "confirm": "sweeps.confirm",
+    "find": "finders.find",
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
     "random_points": "sweeps.points",
@@ -115,6 +119,7 @@ __all__ = [
     "AskTell",
     "Confirmation",
     "Evidence",
+    "Found",
     "Halving",
     "Horizon",
     "Median",
@@ -146,6 +151,7 @@ __all__ = [
     "display",
     "every",
     "exponential",
+    "find",
     "from_values",
     "get_lr",
     "infinite",

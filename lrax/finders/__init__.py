@@ -1,0 +1,1 @@
+"""Which learning rate to use: finders, and what they found."""
