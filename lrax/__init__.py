@@ -24,7 +24,7 @@ import importlib as _importlib
 import typing as _typing
 from importlib.metadata import version as _version
 
-from . import compat, controllers, display
+from . import compat, controllers, display, probes
 from ._require import checks
 from .rate.access import get_lr, set_lr
 from .rate.multipliers import scale_by_multipliers
@@ -56,7 +56,7 @@ from .schedules.open_ended import (
 from .schedules.phases import cooldown, join, warmup
 from .schedules.pieces import from_values, multistep, piecewise, piecewise_constant, step_decay
 from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
-from .schedules.ramps import ramp
+from .schedules.ramps import ramp, range_ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
@@ -70,6 +70,7 @@ from .training.train import Trained, train
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
     from . import sweeps as sweeps, tasks
+    from .finders.suggest import suggest
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
     from .sweeps.function import sweep_function
@@ -102,6 +103,7 @@ _MODULES = {
     "points": "sweeps.points",
     "random_points": "sweeps.points",
     "sobol": "sweeps.points",
+    "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
     "sweep_function": "sweeps.function",
     "sweep_over": "sweeps.structural",
@@ -168,8 +170,10 @@ __all__ = [
     "points",
     "polynomial",
     "power_law",
+    "probes",
     "ramp",
     "random_points",
+    "range_ramp",
     "repeat",
     "rex",
     "scale",
@@ -181,6 +185,7 @@ __all__ = [
     "stack",
     "step_decay",
     "stretch",
+    "suggest",
     "sweep",
     "sweep_function",
     "sweep_over",

@@ -1,0 +1,1 @@
+"""The rate to use: range tests and what they suggest."""
