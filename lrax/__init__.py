@@ -70,6 +70,7 @@ from .training.train import Trained, train
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
     from . import sweeps as sweeps, tasks
+    from .finders.range_test import RangeTest, range_test
     from .finders.suggest import suggest
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
@@ -96,12 +97,14 @@ _MODULES = {
     "Outcome": "sweeps.ask_tell",
     "Paired": "sweeps.statistics",
     "Stopping": "sweeps.stopping",
+    "RangeTest": "finders.range_test",
     "StructuralResult": "sweeps.structural",
     "SweepResult": "sweeps.result",
     "confirm": "sweeps.confirm",
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
     "random_points": "sweeps.points",
+    "range_test": "finders.range_test",
     "sobol": "sweeps.points",
     "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
@@ -123,6 +126,7 @@ __all__ = [
     "Optimum",
     "Outcome",
     "Paired",
+    "RangeTest",
     "RateRule",
     "ScaleByLrState",
     "Schedule",
@@ -174,6 +178,7 @@ __all__ = [
     "ramp",
     "random_points",
     "range_ramp",
+    "range_test",
     "repeat",
     "rex",
     "scale",
