@@ -8,6 +8,7 @@ from . import canvas
 from .swept import BEST, DIVERGED
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -27,7 +28,7 @@ def range_test(
     Args:
       rates: `[steps]`.
       losses: `[seeds, steps]`; NaN where a lane was frozen.
-      smoothed: `[seeds, steps]`, averages of the losses, which are drawn bold.
+      smoothed: `[seeds, steps]`, averages of the losses, cut at the height of the start.
       diverged_at: `[seeds]`, the update at which a lane was frozen, -1 for none.
       suggested: The suggested rate, or None.
       note: Why there is none, or which curve this is.
@@ -62,7 +63,9 @@ def range_test(
         axes.plot(rates[lost], heights, "x", color=DIVERGED, transform=top, label=label)
     if suggested is not None:
         axes.axvline(suggested, color=BEST, lw=1.5, label=f"suggested: {suggested:.2g}")
-    _limit(axes, middle)
+    _limit(axes, losses)
+    ends = [rates[0], rates[-1], suggested or rates[0]]
+    axes.set_xlim(min(ends) / 1.3, max(ends) * 1.3)
     if log:
         axes.set_xscale("log")
     axes.set(xlabel="learning rate", ylabel=name, title=note)
@@ -72,12 +75,12 @@ def range_test(
     return figure
 
 
-def _limit(axes, middle: np.ndarray) -> None:
+def _limit(axes: "Axes", losses: np.ndarray) -> None:
     """Cuts the axis of the losses a little above the start: a diverged loss would hide the rest."""
-    known = middle[np.isfinite(middle)]
-    if not len(known):
+    start = losses[:, : max(losses.shape[1] // 10, 5)]
+    known, early = losses[np.isfinite(losses)], start[np.isfinite(start)]
+    if not early.size:
         return
-    start, lowest = np.max(known[: max(len(known) // 10, 1)]), np.min(known)
-    room = max(start - lowest, 0.02 * abs(start), 1e-12)
-    top = min(start + 0.6 * room, np.max(known) + 0.3 * room)
-    axes.set_ylim(lowest - 0.3 * room, max(top, start + 0.2 * room))
+    low, high = float(known.min()), float(early.max())
+    room = max(high - low, 1e-3 * abs(high), 1e-12)
+    axes.set_ylim(low - 0.1 * room, high + 0.3 * room)

@@ -53,36 +53,53 @@ def read(xp: ModuleType, curve: Curve) -> Reading:
         return Reading(xp.asarray(0), *[xp.asarray(flag) for flag in (True, True, *[False] * 3)])
     few = count < FEWEST
     inside = (np.arange(n) < count) | few  # with few losses the numbers below mean nothing
-    start = max(n // EARLY, FEWEST)
-    ceiling = xp.max(xp.where(inside[:start], losses[:start], -np.inf))
-    cut = xp.where(inside, xp.minimum(losses, ceiling), np.nan)
-    beta = min(BETA, max(1 - WIDTH / n, 0.0))
-    average = smoothed(xp, cut, "zero_phase", beta)
+    average, ceiling, beta = averaged(xp, losses, inside)
 
     low = xp.where(inside, average, np.inf)
     high = xp.where(inside, average, -np.inf)
     lowest, index = xp.min(low), xp.argmin(low)
-    noise = _noise(xp, xp.where(inside & (losses <= ceiling), losses, np.nan), beta)
-    noise = noise + 1e-6 * xp.max(abs(xp.where(inside, cut, 0)))  # rounding
+    # Up to the lowest loss: beyond it, a run may swing by far more than its noise.
+    first = max(n // EARLY, FEWEST)
+    calm = inside & (losses <= ceiling) & (np.arange(n) <= xp.maximum(index, 2 * first))
+    noise = _noise(xp, xp.where(calm, losses, np.nan), beta)
+    noise = noise + 1e-6 * xp.max(abs(xp.where(inside, average, 0)))  # rounding
     minimum = np.minimum.accumulate if xp is np else lax.cummin
     maximum = np.maximum.accumulate if xp is np else lax.cummax
     blank = xp.where(inside, average, average[0])
     fall = xp.max(xp.where(inside, maximum(high) - blank, 0))
     rise = xp.max(xp.where(inside, blank - minimum(low), 0))
     # The ceiling hides how far a loss rises, so its end is looked at as it is.
-    end = xp.median(xp.where(inside, losses, lowest)[-start:]) - lowest
+    end = xp.median(xp.where(inside, losses, lowest)[-first:]) - lowest
     rise = xp.maximum(rise, end)
 
     no_descent = ~(average[0] - lowest > noise)
-    risen = (count < n) | (end > noise)
+    # A curve that breaks off has diverged there.
+    broken = count < n
+    only_falls = ~broken & (rise <= noise)
     return Reading(
         index,
         few,
         few | no_descent,
-        xp.minimum(rise, fall) <= noise,
-        ~no_descent & ~risen,
+        only_falls | (fall <= noise),
+        ~no_descent & ~broken & (end <= noise),
         (no_descent & (rise > noise)) | (~no_descent & (rates[index] * SHARE < rates[0])),
     )
+
+
+def averaged(xp: ModuleType, losses: Any, inside: Any) -> tuple[Any, Any, float]:
+    """The average of a curve without a lag, the ceiling that it was cut to, and its beta.
+
+    Args:
+      xp: The library.
+      losses: `[n]`.
+      inside: `[n]`, which of the losses count.
+    """
+    n = len(losses)
+    start = max(n // EARLY, FEWEST)
+    ceiling = xp.max(xp.where(inside[:start], losses[:start], -np.inf))
+    cut = xp.where(inside, xp.minimum(losses, ceiling), np.nan)
+    beta = min(BETA, max(1 - WIDTH / n, 0.0))
+    return smoothed(xp, cut, "zero_phase", beta), ceiling, beta
 
 
 def _noise(xp: ModuleType, losses: Any, beta: float) -> Any:

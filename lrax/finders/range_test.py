@@ -205,12 +205,16 @@ class RangeTest:
         rates, losses = self.curves(which)
         found, reasons = self._suggestions(method, which, "before")
         refused = 2 * len(found) <= len(losses)
-        average = smooth(losses, "zero_phase", 0.9)
+        known = np.cumsum(~np.isfinite(losses), axis=1) == 0
+        average = [
+            descent.averaged(np, curve, there)[0]
+            for curve, there in zip(losses, known, strict=True)
+        ]
         name = "training loss" if which == "train_loss" else f"validation {self.validation_name}"
         return ranges.range_test(
             rates,
             losses,
-            np.asarray(average),
+            np.stack(average),
             diverged_at=self.diverged_at,
             suggested=None if refused else found[(len(found) - 1) // 2],
             note=f"no rate: {self._why(reasons[0])}" if refused else "",
