@@ -13,6 +13,9 @@
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
   for Optuna, `Halving` and `Median` stop early.
+- Which rate: `range_test` raises it from update to update, `suggest` reads a rate off the losses as
+  other packages do or better, `range_ramp` is for a loop of your own.
+- Probes: `probes.smooth`, `probes.diverged_at` look at a curve of losses.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.

@@ -133,6 +133,11 @@ def step() -> Any:
     return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), numbers)
 
 
+@functools.cache
+def range_tested() -> Any:
+    return lrax.range_test(task(), optax.adam, start=1e-4, end=1.0, steps=30)
+
+
 def evidence() -> lrax.Evidence:
     losses = np.linspace([[1.0], [1.0]], [[0.1], [0.9]], 8, axis=-1)
     rates = {"learning_rate": np.array([0.1, 0.2])}
@@ -279,6 +284,14 @@ ROWS = [
         },
         slow=True,
     ),
+    # Finders and probes.
+    call("suggest", rates=np.geomspace(1e-3, 1.0, 9), losses=np.array([9, 7, 5, 3, 1, 2, 4, 6, 8])),
+    made("range_test", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
+    method("RangeTest.curves", range_tested),
+    method("RangeTest.suggest", range_tested),
+    method("RangeTest.plot", range_tested),
+    call("probes.smooth", losses=np.ones(4)),
+    call("probes.diverged_at", smoothed=np.ones(4)),
     # Results.
     *(
         method(f"SweepResult.{name}", result, **arguments)

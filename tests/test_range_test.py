@@ -31,7 +31,8 @@ def digits():
 def test_losses_are_those_of_a_run_before_each_update():
     task = problems.regression()
     found = quiet(task, start=1e-5, end=0.1, seeds=[3, 8])
-    assert found.rates.shape == (STEPS,) and found.losses.shape == (2, STEPS)
+    assert found.rates.shape == (STEPS,)
+    assert found.losses.shape == (2, STEPS)
     np.testing.assert_allclose(found.rates, 1e-5 * 1e4 ** (np.arange(STEPS) / STEPS), rtol=1e-12)
     for losses, seed in zip(found.losses, (3, 8), strict=True):
         np.testing.assert_allclose(losses, by_hand(task, found.rates, seed), rtol=1e-4)
@@ -80,8 +81,10 @@ def valley(best=0.0, dtype=np.float32):
 def test_a_lane_stands_still_once_it_has_diverged():
     found = quiet(valley(1.0), optax.sgd, start=1e-3, end=1e3, steps=100, seeds=2)
     at = found.diverged_at[0]
-    assert 0 < at < 99 and found.rates[at] > 2
-    assert np.isfinite(found.losses[:, : at + 1]).all() and np.isnan(found.losses[:, at + 1 :]).all()
+    assert 0 < at < 99
+    assert found.rates[at] > 2
+    assert np.isfinite(found.losses[:, : at + 1]).all()
+    assert np.isnan(found.losses[:, at + 1 :]).all()
     assert found.flags.diverged_at == at
     average = lrax.probes.smooth(found.losses[0, : at + 1])
     assert lrax.probes.diverged_at(average) == at
@@ -91,7 +94,8 @@ def test_a_lane_stands_still_once_it_has_diverged():
 @pytest.mark.parametrize("offset", [-5.0, -0.4])
 def test_a_loss_below_zero_is_no_divergence(offset):
     found = quiet(valley(offset), optax.sgd, start=1e-3, end=1.0)
-    assert found.diverged_at.tolist() == [-1] and np.isfinite(found.losses).all()
+    assert found.diverged_at.tolist() == [-1]
+    assert np.isfinite(found.losses).all()
     assert not found.flags.no_descent
 
 
@@ -191,15 +195,18 @@ def test_batches_from_the_host():
 
 def test_bf16():
     found = quiet(valley(1.0, jnp.bfloat16), optax.sgd, start=1e-3, end=1e3)
-    assert found.flags.diverged_at > 0 and not found.flags.no_descent
+    assert found.flags.diverged_at > 0
+    assert not found.flags.no_descent
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_nan_at_the_first_step(seeds):
     task = lrax.Task(lambda key: jnp.ones(()), lambda p, b: p * jnp.nan, lambda step, key: 0.0)
     found = quiet(task, seeds=seeds)
-    assert np.isnan(found.losses).all() and found.flags.diverged_at == 0
-    assert found.flags.no_descent and not found.flags.hit_upper_edge
+    assert np.isnan(found.losses).all()
+    assert found.flags.diverged_at == 0
+    assert found.flags.no_descent
+    assert not found.flags.hit_upper_edge
     assert "not finite after 0 updates" in repr(found)
     for method in ("lrax", "valley", "ignite"):
         with pytest.raises(ValueError, match="finite"):
@@ -213,7 +220,9 @@ def flat():
 
 def test_a_flat_loss():
     found = quiet(flat())
-    assert found.flags.no_descent and found.flags.monotone and found.flags.diverged_at == -1
+    assert found.flags.no_descent
+    assert found.flags.monotone
+    assert found.flags.diverged_at == -1
     with pytest.raises(ValueError, match="flat"):
         found.suggest()
     assert "no rate suggested: the loss does not fall" in repr(found)
@@ -221,7 +230,10 @@ def test_a_flat_loss():
 
 def test_a_range_that_is_too_low_and_one_that_is_too_high():
     low = quiet(valley(1.0), optax.sgd, start=1e-3, end=0.1).flags
-    assert low.hit_upper_edge and low.monotone and not (low.no_descent or low.hit_lower_edge)
+    assert low.hit_upper_edge
+    assert low.monotone
+    assert not (low.no_descent)
+    assert not (low.hit_lower_edge)
     high = quiet(valley(1.0), optax.sgd, start=2.2, end=100.0)
     assert high.flags.no_descent
     with pytest.raises(ValueError, match="must"):
@@ -231,7 +243,8 @@ def test_a_range_that_is_too_low_and_one_that_is_too_high():
 @pytest.mark.parametrize("steps", [1, 2, 5, 11])
 def test_a_few_steps(steps):
     found = quiet(valley(1.0), optax.sgd, steps=steps, start=1e-3, end=0.1)
-    assert found.losses.shape == (1, steps) and len(repr(found).splitlines()) == 3
+    assert found.losses.shape == (1, steps)
+    assert len(repr(found).splitlines()) == 3
     assert len(found.plot()._repr_png_()) > 3000
 
 
@@ -255,12 +268,17 @@ def test_what_is_wrong_is_named():
 
 def test_pictures_and_words(digits):
     lines = repr(digits).splitlines()
-    assert len(lines) == 3 and "100 steps x 3 seeds" in lines[0]
-    assert f"suggested rate {digits.suggest():.2g}" in lines[1] and "over seeds" in lines[1]
+    assert len(lines) == 3
+    assert "100 steps x 3 seeds" in lines[0]
+    assert f"suggested rate {digits.suggest():.2g}" in lines[1]
+    assert "over seeds" in lines[1]
     (axes,) = digits.plot().axes
-    assert axes.get_xscale() == "log" and axes.get_xlabel() == "learning rate"
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "learning rate"
     low, high = axes.get_ylim()
-    assert low < np.nanmin(digits.losses) and high < 1.5 * digits.losses[:, :10].max()
+    assert low < np.nanmin(digits.losses)
+    assert high < 1.5 * digits.losses[:, :10].max()
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert f"suggested: {digits.suggest():.2g}" in labels
-    assert "<pre>" in digits._repr_html_() and "image/png" in digits._repr_html_()
+    assert "<pre>" in digits._repr_html_()
+    assert "image/png" in digits._repr_html_()

@@ -34,7 +34,8 @@ def answer(*arguments, **keywords):
     try:
         return lrax.suggest(*arguments, **keywords)
     except ValueError as error:
-        assert "`losses` must" in str(error) or "`skip_end` must" in str(error)
+        if not str(error).startswith(("`losses` must", "`skip_end` must")):
+            raise
         return math.nan
 
 
@@ -43,7 +44,8 @@ def test_the_recorded_curves_are_many_and_of_all_kinds():
     assert len(curves) >= 60
     for method in PEERS:
         answers = [setting["suggested"][method] for setting in RECORDED]
-        assert None in answers and len(set(answers)) > 5
+        assert None in answers
+        assert len(set(answers)) > 5
 
 
 @pytest.mark.parametrize("method", PEERS)
@@ -96,7 +98,7 @@ def truth(best, steps=100, noise=0.0, seed=0, after="rises"):
     return rates, losses + noise * np.random.default_rng(seed).normal(size=steps)
 
 
-@pytest.mark.parametrize("scale, offset", [(1.0, 0.0), (1e-4, 0.0), (100.0, -300.0)])
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-4, 0.0), (100.0, -300.0)])
 @pytest.mark.parametrize("after", ["rises", "NaN"])
 @pytest.mark.parametrize("steps", [50, 100, 300])
 @pytest.mark.parametrize("best", [1e-4, 1e-2, 0.3])
@@ -112,7 +114,8 @@ def test_noise_moves_it_little():
     for seed in range(40):
         rates, losses = truth(1e-2, noise=0.15, seed=seed)
         off.append(np.log10(lrax.suggest(rates, losses) / 5e-3))
-    assert np.median(np.abs(off)) < 0.25 and np.max(np.abs(off)) < 0.8
+    assert np.median(np.abs(off)) < 0.25
+    assert np.max(np.abs(off)) < 0.8
 
 
 def test_pure_noise_is_refused_and_a_descent_is_not():
@@ -125,7 +128,7 @@ def test_pure_noise_is_refused_and_a_descent_is_not():
 
 
 @pytest.mark.parametrize(
-    "losses, words",
+    ("losses", "words"),
     [
         (np.ones(50), "flat"),
         (np.linspace(1, 2, 50) ** 4, "only rises"),
@@ -212,9 +215,10 @@ def test_diverged_at():
 # The ramp.
 
 
-@pytest.mark.parametrize("inclusive, last", [("left", 100), ("both", 99)])
+@pytest.mark.parametrize(("inclusive", "last"), [("left", 100), ("both", 99)])
 def test_range_ramp_has_all_digits_of_small_rates(inclusive, last):
     ramp = lrax.range_ramp(1e-7, 10.0, 100, inclusive=inclusive)
     wanted = 1e-7 * 1e8 ** (np.arange(100) / last)
     np.testing.assert_allclose(ramp.values(100), wanted, rtol=1e-5)
-    assert ramp(0) == np.float32(1e-7) and ramp(last) == 10
+    assert ramp(0) == np.float32(1e-7)
+    assert ramp(last) == 10

@@ -1,4 +1,4 @@
-"""lrax's own reading of a range test: half the rate of the lowest loss, where there is a descent."""
+"""lrax's own reading of a range test: half the rate of the lowest loss, if there is a descent."""
 
 from types import ModuleType
 from typing import Any, NamedTuple

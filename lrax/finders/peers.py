@@ -145,9 +145,7 @@ def _neighbours(xp: ModuleType, curve: Curve) -> tuple[Numbers, Numbers]:
     return xp.minimum(at + 1, last), xp.minimum(xp.maximum(at - 1, 0), last)
 
 
-def _lowest(
-    xp: ModuleType, values: Numbers, count: Index, holds: Any, refused: int = -1
-) -> Index:
+def _lowest(xp: ModuleType, values: Numbers, count: Index, holds: Any, refused: int = -1) -> Index:
     """The index of the lowest of the first `count` values, or `refused`."""
     if len(values) == 0:
         return xp.asarray(refused)

@@ -23,7 +23,7 @@ class RampedState(NamedTuple):
 
     Attributes:
       inner: The state of the optimizer itself.
-      count: Updates made.
+      done: Updates made.
       average: The average of the losses, not debiased.
       start: The first loss.
       lowest: The lowest debiased average.
@@ -31,7 +31,7 @@ class RampedState(NamedTuple):
     """
 
     inner: optax.OptState
-    count: jax.Array
+    done: jax.Array
     average: jax.Array
     start: jax.Array
     lowest: jax.Array
@@ -40,7 +40,9 @@ class RampedState(NamedTuple):
 
 def frozen(step: Step) -> jax.Array:
     """A monitor: whether the loss has diverged at this update or before."""
-    return step.opt_state.frozen
+    state = step.opt_state
+    assert isinstance(state, RampedState)
+    return state.frozen
 
 
 def ramped(
@@ -74,22 +76,22 @@ def ramped(
             return RampedState(inner, zero, number, number, number + jnp.inf, zero > 0)
 
         def update(
-            updates: Params, state: RampedState, params: Params, *, value: jax.Array, **extra: Any
+            updates: Params, state: Any, params: Params = None, **extra: Any
         ) -> tuple[Params, RampedState]:
+            value = extra["value"]
             loss = value.astype(jnp.float32)
             average = BETA * state.average + (1 - BETA) * loss
-            smoothed = average / (1 - BETA ** (state.count + 1).astype(jnp.float32))
-            start = jnp.where(state.count == 0, loss, state.start)
+            smoothed = average / (1 - BETA ** (state.done + 1).astype(jnp.float32))
+            start = jnp.where(state.done == 0, loss, state.start)
             lowest = jnp.minimum(state.lowest, smoothed)
             blown_up = (lowest > 0) & (smoothed > FACTOR * lowest) & (smoothed > start)
             is_frozen = state.frozen | blown_up | ~jnp.isfinite(loss)
-            optimizer = build(state.count, params)
-            updates, inner = optimizer.update(updates, state.inner, params, value=value, **extra)
+            optimizer = build(state.done, params)
+            updates, inner = optimizer.update(updates, state.inner, params, **extra)
             keep = lambda old, new: jnp.where(is_frozen, old, new)
             updates = jax.tree.map(lambda leaf: keep(jnp.zeros_like(leaf), leaf), updates)
             inner = jax.tree.map(keep, state.inner, inner)
-            count = state.count + 1
-            return updates, RampedState(inner, count, average, start, lowest, is_frozen)
+            return updates, RampedState(inner, state.done + 1, average, start, lowest, is_frozen)
 
         return optax.GradientTransformationExtraArgs(init, update)
 

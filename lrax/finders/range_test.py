@@ -18,6 +18,7 @@ from ..rate.multipliers import Multipliers
 from ..schedules.ramps import ramp, range_ramp
 from ..sweeps.seeds import Seeds
 from ..sweeps.sweep import sweep
+from ..training.monitors import Monitor
 from ..training.optimizer import Optimizer, parameters
 from ..training.run import Params, Step
 from ..training.task import Task, takes_key
@@ -352,7 +353,7 @@ def range_test(
     steps = _require.count("steps", steps, 1)
     _require.choice("kind", kind, ("geometric", "linear"))
     _require.choice("inclusive", inclusive, ("left", "both"))
-    measured = {"frozen": frozen}
+    measured: dict[str, Monitor] = {"frozen": frozen}
     if validation is not None:
         measured["validation"] = _validation(task, validation)
     make = range_ramp if kind == "geometric" else ramp

@@ -219,10 +219,8 @@ def _checked(rates: Any, losses: Any) -> tuple[ModuleType, Any, Any]:
     _require.vector(found, "rates", "losses")
     _require.positive(found, "rates")
     _require.ascending(found, "rates")
-    if xp is jnp:
-        dtype = _require.float_dtype()
-        return xp, *(jnp.asarray(array, dtype) for array in found.values())
-    return xp, found["rates"], found["losses"]
+    dtype = _require.float_dtype() if xp is jnp else np.float64
+    return xp, xp.asarray(found["rates"], dtype), xp.asarray(found["losses"], dtype)
 
 
 def _shown(losses: np.ndarray) -> str:

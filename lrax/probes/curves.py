@@ -18,9 +18,7 @@ KINDS = ("debiased", "seeded", "zero_phase")
 Curve = Any  # [..., steps], of NumPy or of JAX
 
 
-def smooth(
-    losses: ArrayLike, kind: str = "debiased", beta: float = 0.98
-) -> np.ndarray | jax.Array:
+def smooth(losses: ArrayLike, kind: str = "debiased", beta: float = 0.98) -> np.ndarray | jax.Array:
     r"""An exponential moving average of a curve, causal or without a lag.
 
     $$\begin{aligned}
