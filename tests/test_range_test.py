@@ -209,7 +209,7 @@ def test_a_nan_at_the_first_step(seeds):
     assert found.flags.diverged_at == 0
     assert found.flags.no_descent
     assert not found.flags.hit_upper_edge
-    assert "not finite after 0 updates" in repr(found)
+    assert "the loss is finite at only 0 updates" in repr(found)
     for method in ("lrax", "valley", "ignite"):
         with pytest.raises(ValueError, match="finite"):
             found.suggest(method)

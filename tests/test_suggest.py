@@ -57,13 +57,13 @@ def test_suggestions_of_a_package_are_its_own(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_traced_suggestions_are_the_concrete_ones(method):
+def test_traced_suggestions_are_the_concrete_ones(method, x64):
     by_form = {}
     for setting in RECORDED:
         form = len(setting["losses"]), *setting["keywords"].values()
         by_form.setdefault(form, []).append(setting)
     forms = sorted(by_form, key=lambda form: len(by_form[form]))[-3:]
-    with jax.enable_x64(True):
+    with x64:
         for form in forms:
             settings = by_form[form]
             keywords = settings[0]["keywords"]

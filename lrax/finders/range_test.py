@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -218,7 +219,7 @@ class RangeTest:
             np.stack(average),
             diverged_at=self.diverged_at,
             suggested=None if refused else found[(len(found) - 1) // 2],
-            note=f"no rate: {self._why(reasons[0])}" if refused else "",
+            note=textwrap.fill(f"no rate: {reasons[0]}", 90) if refused else "",
             name=name,
             log=self.kind == "geometric",
         )
@@ -253,19 +254,19 @@ class RangeTest:
 
     def _said(self) -> str:
         """The suggestion in words."""
-        found, reasons = self._suggestions("lrax", "train_loss", "before")
+        found, _ = self._suggestions("lrax", "train_loss", "before")
         if 2 * len(found) <= len(self.losses):
-            return f"no rate suggested: {self._why(reasons[0])}"
+            return f"no rate suggested: {self._why()}"
         rate = found[(len(found) - 1) // 2]
         spread = f" ({found[0]:.2g} to {found[-1]:.2g} over seeds)" if len(found) > 1 else ""
         return f"suggested rate {rate:.2g}{spread}, half of the one of the lowest loss"
 
-    def _why(self, reason: str) -> str:
+    def _why(self) -> str:
         """Why there is no suggestion, in few words."""
-        first = int(np.isfinite(self.losses).sum(1).min())
-        if "finite" in reason:
-            return f"the loss is not finite after {first} updates"
-        return "the loss only rises" if "only rises" in reason else "the loss does not fall"
+        finite = int(np.isfinite(self.losses).sum(1).min())
+        if finite < descent.FEWEST:
+            return f"the loss is finite at only {finite} updates"
+        return "the loss only rises" if self.flags.hit_lower_edge else "the loss does not fall"
 
     def _flagged(self) -> str:
         """The flags in words."""
@@ -376,7 +377,7 @@ def range_test(
     blank = lambda curves: np.where(after, np.nan, np.asarray(curves[0], np.float64))
     seen = None if validation is None else blank(found.monitors["validation"])
     at = np.where(stopped.any(-1), stopped.argmax(-1), -1)
-    rates = _rates(low, high, steps, kind, inclusive)
+    rates = _rates(low, high, steps, kind, inclusive)[: found.done]  # fewer after a Ctrl-C
     return RangeTest(rates, blank(found.losses), at, list(found.seeds), seen, validation, kind)
 
 
