@@ -13,6 +13,10 @@
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
   for Optuna, `Halving` and `Median` stop early.
+- Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
+  from update to update, `suggest` reads one off the losses as other packages do or better,
+  `range_ramp` is for a loop of your own.
+- Probes: `probes.smooth`, `probes.diverged_at` look at a curve of losses.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
@@ -24,7 +28,7 @@ import importlib as _importlib
 import typing as _typing
 from importlib.metadata import version as _version
 
-from . import compat, controllers, display
+from . import compat, controllers, display, probes
 from ._require import checks
 from .rate.access import get_lr, set_lr
 from .rate.multipliers import scale_by_multipliers
@@ -56,7 +60,7 @@ from .schedules.open_ended import (
 from .schedules.phases import cooldown, join, warmup
 from .schedules.pieces import from_values, multistep, piecewise, piecewise_constant, step_decay
 from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
-from .schedules.ramps import ramp
+from .schedules.ramps import ramp, range_ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
@@ -72,6 +76,8 @@ if _typing.TYPE_CHECKING:
     from . import sweeps as sweeps, tasks
     from .finders.find import find
     from .finders.found import Found
+    from .finders.range_test import RangeTest, range_test
+    from .finders.suggest import suggest
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
     from .sweeps.function import sweep_function
@@ -98,6 +104,7 @@ _MODULES = {
     "Outcome": "sweeps.ask_tell",
     "Paired": "sweeps.statistics",
     "Stopping": "sweeps.stopping",
+    "RangeTest": "finders.range_test",
     "StructuralResult": "sweeps.structural",
     "SweepResult": "sweeps.result",
     "confirm": "sweeps.confirm",
@@ -105,7 +112,9 @@ _MODULES = {
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
     "random_points": "sweeps.points",
+    "range_test": "finders.range_test",
     "sobol": "sweeps.points",
+    "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
     "sweep_function": "sweeps.function",
     "sweep_over": "sweeps.structural",
@@ -126,6 +135,7 @@ __all__ = [
     "Optimum",
     "Outcome",
     "Paired",
+    "RangeTest",
     "RateRule",
     "ScaleByLrState",
     "Schedule",
@@ -174,8 +184,11 @@ __all__ = [
     "points",
     "polynomial",
     "power_law",
+    "probes",
     "ramp",
     "random_points",
+    "range_ramp",
+    "range_test",
     "repeat",
     "rex",
     "scale",
@@ -187,6 +200,7 @@ __all__ = [
     "stack",
     "step_decay",
     "stretch",
+    "suggest",
     "sweep",
     "sweep_function",
     "sweep_over",

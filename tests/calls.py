@@ -110,6 +110,11 @@ def task() -> lrax.Task:
 
 
 @functools.cache
+def searched() -> Any:
+    return lrax.find(task(), optax.sgd, steps=20, runs=3, seeds=1, bounds=(1e-3, 1e-1))
+
+
+@functools.cache
 def result() -> lrax.SweepResult:
     """A sweep of two hyperparameters whose best point is inside the grid."""
     grid = {"learning_rate": [0.01, 0.1, 0.5, 3.0], "b1": [0.8, 0.9]}
@@ -131,6 +136,11 @@ def step() -> Any:
     jax.eval_shape(train, 0.1, jax.random.key(0))
     numbers = kept[-1]._replace(key=None)
     return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), numbers)
+
+
+@functools.cache
+def range_tested() -> Any:
+    return lrax.range_test(task(), optax.adam, start=1e-4, end=1.0, steps=30)
 
 
 def evidence() -> lrax.Evidence:
@@ -279,6 +289,16 @@ ROWS = [
         },
         slow=True,
     ),
+    # Finders and probes.
+    call("suggest", rates=np.geomspace(1e-3, 1.0, 9), losses=np.array([9, 7, 5, 3, 1, 2, 4, 6, 8])),
+    made("find", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
+    made("range_test", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
+    method("Found.plot", searched),
+    method("RangeTest.curves", range_tested),
+    method("RangeTest.suggest", range_tested),
+    method("RangeTest.plot", range_tested),
+    call("probes.smooth", losses=np.ones(4)),
+    call("probes.diverged_at", smoothed=np.ones(4)),
     # Results.
     *(
         method(f"SweepResult.{name}", result, **arguments)

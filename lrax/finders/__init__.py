@@ -1,1 +1,1 @@
-"""Which learning rate to use: finders, and what they found."""
+"""The rate to use: `find`, range tests and what they suggest."""
