@@ -51,7 +51,7 @@ BAD = {
 # Values that the library makes and hands out. JAX makes a Schedule of any leaves.
 RECORDS = {
     *("Confirmation", "Evidence", "Optimum", "Outcome", "Paired", "ScaleByLrState", "Schedule"),
-    *("RangeTest", "Stopping", "StructuralResult", "SweepResult", "Trained"),
+    *("Found", "RangeTest", "Stopping", "StructuralResult", "SweepResult", "Trained"),
 }
 # Curves of losses, in which a NaN is what was measured.
 MEASURED = {("probes.smooth", "losses")}
