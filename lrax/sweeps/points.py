@@ -269,8 +269,5 @@ def axis(name: str, values: _require.Unchecked) -> np.ndarray:
     array = np.atleast_1d(array).astype(np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"`{name}` must be a number or a list of them, got shape {array.shape}")
-    # NaN and infinity may be tried: a lane that diverges is a result. But a finite number that
-    # becomes infinite as a float32 is a mistake.
-    if np.any(np.isfinite(array) & (np.abs(array) > np.finfo(_require.float_dtype()).max)):
-        raise ValueError(f"`{name}` must hold numbers that a float32 holds, got {values!r}")
+    _require.held(name, array)
     return array
