@@ -161,8 +161,7 @@ def _checked_first(value: Any) -> Any:
             "`hyperparams` must be {name: value}, or one number, Schedule or function for the"
             f" optimizer's first, got {value!r}; for several numbers, go through `jax.vmap`"
         )
-    if np.isfinite(number) and abs(number) > np.finfo(_require.float_dtype()).max:
-        raise ValueError(f"`hyperparams` must be numbers that a float32 holds, got {value!r}")
+    _require.held("hyperparams", number)
     return value
 
 
