@@ -36,9 +36,8 @@ class Optimum:
       point: The best point of the grid itself, which `result.best` has too.
       seeds: Number of seeds that it rests on.
       good: The values whose score is at most 1 % of its size worse than the best one, with 95 %
-        confidence: `(low, high)`. Wide where the curve is flat, and only `value` itself where the
-        noise of the seeds allows no more. `None` with one seed: then it is unknown. At an edge of
-        the grid, the best one is that of the grid.
+        confidence: `(low, high)`. `None` if the noise of the seeds, or the lack of a second seed,
+        does not allow to say it of any. At an edge of the grid, the best one is that of the grid.
     """
 
     value: float
@@ -46,7 +45,7 @@ class Optimum:
     at_edge: Literal["low", "high"] | None
     point: float
     seeds: int
-    good: tuple[float, float] | None
+    good: tuple[float, float] | None = None
 
     @property
     def rate(self) -> float:
@@ -110,9 +109,10 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     interval reaches at least $\Delta^2 / \log 10$ to either side, up to half of the grid's spacing
     $\Delta$, because a parabola through coarse points is off by that much.
 
-    A rate is good if the mean of the seeds' differences from the vertex, with the same margin
-    added, is at most 1 % of the score at the vertex. Between points of the grid, scores are on a
-    straight line.
+    A rate is good if it is surely not worse than any that may be the best, by more than 1 % of the
+    best score: the mean of the seeds' differences from the vertex and from each point within the
+    interval, with the same margin added, is at most that. Between points of the grid, scores are on
+    a straight line.
 
     Args:
       rates: Positive rates, shape `[points]`.
@@ -160,25 +160,28 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     lost = log_rates[~known]
     lowest = max(log_rates[0], *lost[lost < log_rates[best]], -np.inf)
     highest = min(log_rates[-1], *lost[lost > log_rates[best]], np.inf)
+    low, high = _interval(x, excess, fitted, lowest, highest)
+    # Beyond an edge the interval is open, and it reaches at least up to the point next to it.
+    if best == 0:
+        low = -np.inf
+        high = max(high, log_rates[1]) if len(log_rates) > 1 else np.inf
+    elif best == len(means) - 1:
+        low = min(low, log_rates[-2])
+        high = np.inf
+    else:
+        step = (log_rates[best + 1] - log_rates[best - 1]) / 2
+        resolution = step * min(step / np.log(10), 0.5)
+        low = max(min(low, fitted.center - resolution), lowest)
+        high = min(max(high, fitted.center + resolution), highest)
+    interval = float(np.exp(low)), float(np.exp(high))
     good = None
     if seeds > 1:
-        size = abs(float(means[best] + fitted.height.mean()))
-        inner = x[(x >= lowest) & (x <= highest)]
-        ends = _good(x, excess - fitted.height, fitted, inner[0], inner[-1], TOLERANCE * size)
-        good = float(np.exp(ends[0])), float(np.exp(ends[1]))
+        size = TOLERANCE * abs(float(means[best] + fitted.height.mean()))
+        between = (x >= lowest) & (x <= highest)
+        rivals = np.vstack([fitted.height, excess[between & (x >= low) & (x <= high)]])
+        good = _good(x[between], excess[between], rivals, fitted, size)
     point = float(np.exp(log_rates[best]))
-    if edge == "low":
-        above = float(np.exp(log_rates[1])) if len(log_rates) > 1 else np.inf
-        return Optimum(point, (0.0, above), edge, point, seeds, good)
-    if edge == "high":
-        return Optimum(point, (float(np.exp(log_rates[-2])), np.inf), edge, point, seeds, good)
-    low, high = _interval(x, excess, fitted, lowest, highest)
-    step = (log_rates[best + 1] - log_rates[best - 1]) / 2
-    resolution = step * min(step / np.log(10), 0.5)
-    low = max(min(low, fitted.center - resolution), lowest)
-    high = min(max(high, fitted.center + resolution), highest)
-    interval = float(np.exp(low)), float(np.exp(high))
-    return Optimum(float(np.exp(fitted.center)), interval, None, point, seeds, good)
+    return Optimum(float(np.exp(fitted.center)), interval, edge, point, seeds, good)
 
 
 class _Fit(NamedTuple):
@@ -194,12 +197,13 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
     """The parabola around the best point of the mean of `excess`, `[points, seeds]`."""
     curve = excess.mean(axis=1)
     best = int(np.argmin(curve))
+    gaps = np.diff(x[max(best - 1, 0) : best + 2])
+    reach = float(max(REACH, STEPS * np.mean(gaps))) if len(gaps) else float(REACH)
+    nothing = _Fit(float(x[best]), reach, excess[best], None)
     # Without a neighbour on each side there is nothing to fit: the best point is at the edge, or
     # right beside the cliff of divergence.
     if best in (0, len(x) - 1):
-        return _Fit(float(x[best]), float(REACH), excess[best], None)
-    reach = float(max(REACH, STEPS * (x[best + 1] - x[best - 1]) / 2))
-    nothing = _Fit(float(x[best]), reach, excess[best], None)
+        return nothing
     # A vertex outside the data that made it is an extrapolation.
     lowest = max(x[0], x[best] - reach)
     highest = min(x[-1], x[best] + reach)
@@ -287,18 +291,23 @@ def _interval(
 
 
 def _good(
-    x: np.ndarray,
-    differences: np.ndarray,
-    fitted: _Fit,
-    lowest: float,
-    highest: float,
-    tolerance: float,
-) -> tuple[float, float]:
-    """The rates next to the vertex whose differences from it are surely within the tolerance."""
-    tested = _around(fitted.center, lowest, highest)
-    between = np.stack([np.interp(tested, x, seed) for seed in differences.T], axis=1)
-    worse = between.mean(axis=1) + _margin(between, fitted.reach) - tolerance
-    return _ends(fitted.center, tested, worse, worse, lowest, highest)
+    x: np.ndarray, excess: np.ndarray, rivals: np.ndarray, fitted: _Fit, tolerance: float
+) -> tuple[float, float] | None:
+    """The rates around the vertex that are worse than no rival by more than the tolerance.
+
+    The best rate is not known, so this holds for all `rivals`, `[rivals, seeds]`, that may be it.
+    """
+    tested = _around(fitted.center, x[0], x[-1])
+    scores = np.stack([np.interp(tested, x, seed) for seed in excess.T], axis=1)
+    worse = np.full(len(tested), -np.inf)
+    for rival in rivals:
+        differences = scores - rival
+        bound = differences.mean(axis=1) + _margin(differences, fitted.reach)
+        worse = np.maximum(worse, bound - tolerance)
+    if worse[tested == fitted.center] > 0:
+        return None
+    low, high = _ends(fitted.center, tested, worse, worse, x[0], x[-1])
+    return float(np.exp(low)), float(np.exp(high))
 
 
 def _around(center: float, lowest: float, highest: float) -> np.ndarray:
