@@ -12,14 +12,22 @@ QUANTILE = 1.96  # of the normal distribution, for that confidence
 # the curve, which rises more steeply above its optimum.
 REACH = np.log(10) / 3
 STEPS = 2.2  # a little above 2: the weight is 0 at the end of the reach
+ASIDE = REACH * 2 / 3  # of the vertex from the best point, or half of a longer grid step
 ROUNDS = 3  # fits: the weights depend on the vertex, and the vertex on the weights
 SPACING = np.log(2) / 8  # between the rates that are tested, which the ends are interpolated from
-SOFT = 4.0  # medians of the excess in a unit of it; a point that far up has half of its weight
+# A point whose excess is so many times the median has half of its weight: a place is told from few
+# points, but a slope has less noise with more.
+SOFT_PLACE = 2.0
+SOFT_SLOPE = 4.0
 # The noise of the slopes is pooled over the rates within this share of the reach. Measured on tasks
 # with the benchmark `intervals`: such a pool has about half as many degrees of freedom again as one
 # rate.
 POOL = 0.6
 FREEDOM = 1.5
+# The interval's least width for the bias of the parabola, also measured there: what the steeper
+# side has more of it, and how far from the vertex both sides are compared.
+STEEP = 1.3
+LEAN = np.log(10) / 2
 TOLERANCE = 0.01  # the share of the best score by which a good rate may be worse
 FLAT = 2.0  # a curve is flat if its good rates differ by at least this factor
 
@@ -93,21 +101,24 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
 
     where $x_i$ is the distance from the vertex, found in a few rounds, and $h$ the reach. $e_i$ is
-    the excess over the least score, in units of four times the median excess within the reach. It takes
-    the weight from the steep rise before divergence.
+    the excess over the least score, in units of twice the median excess within the reach. It takes
+    the weight from the steep rise before divergence. The vertex lies at most half of the way to the
+    best point's neighbours, or `ASIDE` if this is more.
 
-    The interval ends where the curve surely rises. Around any rate $v$ the same fit gives the slope
-    of each seed's own curve, $b_s(v)$, without what the seed adds to all rates. Going out from the
-    vertex, the interval ends at the first rates with
+    The interval ends where the curve surely rises. Around any rate $v$ such a fit, with twice that
+    unit, gives the slope of each seed's own curve, $b_s(v)$, in which what the seed adds to all
+    rates has no part. Going out from the vertex, the interval ends at the first rates with
 
     $$|\bar b(v)| > t_{1.5 (n - 1)} \, \hat\sigma(v) / \sqrt n, \qquad
     \hat\sigma^2 = \left((n - 1) \, \mathrm{sd}(b)^2 + \tilde\sigma^2\right) / n$$
 
     and a slope that leads back to the vertex. $\tilde\sigma$ pools the standard deviations at the
     rates around $v$, whose noise is only partly the same; hence the factor 1.5. With one seed the
-    residuals of the parabola take the place of the seeds, and how seeds differ stays unknown. The
-    interval reaches at least $\Delta^2 / \log 10$ to either side, up to half of the grid's spacing
-    $\Delta$, because a parabola through coarse points is off by that much.
+    residuals of the parabola take the place of the seeds, and how seeds differ stays unknown.
+
+    A parabola through coarse points is off, and more so towards the steeper side. Therefore the
+    interval reaches at least $\Delta \min(\Delta / \log 10, 1/2)$ to either side, where $\Delta$
+    is the grid's spacing, and up to 1 + `STEEP` times as far on the steeper side: beside a cliff.
 
     A rate is good if it is surely not worse than any that may be the best, by more than 1 % of the
     best score: the mean of the seeds' differences from the vertex and from each point within the
@@ -140,8 +151,9 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     order = np.argsort(rates, kind="stable")
     log_rates = np.log(rates[order])
     scores = scores[order]
-    means = scores.mean(axis=1)
-    known = np.isfinite(means)
+    # A rate is lost with one of its lanes, because a mean of the others would praise it.
+    known = np.all(np.isfinite(scores), axis=1)
+    means = np.where(known, scores.mean(axis=1), np.inf)
     if not np.any(known):
         raise ValueError("every rate diverged with some seed: there is no optimum; try lower rates")
     best = int(np.argmin(means))
@@ -162,17 +174,20 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     highest = min(log_rates[-1], *lost[lost > log_rates[best]], np.inf)
     low, high = _interval(x, excess, fitted, lowest, highest)
     # Beyond an edge the interval is open, and it reaches at least up to the point next to it.
-    if best == 0:
+    if edge == "low":
         low = -np.inf
         high = max(high, log_rates[1]) if len(log_rates) > 1 else np.inf
-    elif best == len(means) - 1:
+    elif edge == "high":
         low = min(low, log_rates[-2])
         high = np.inf
     else:
         step = (log_rates[best + 1] - log_rates[best - 1]) / 2
+        lean = _lean(log_rates, means, fitted)
         resolution = step * min(step / np.log(10), 0.5)
-        low = max(min(low, fitted.center - resolution), lowest)
-        high = min(max(high, fitted.center + resolution), highest)
+        below = resolution * (1 + STEEP * max(-lean, 0.0))
+        above = resolution * (1 + STEEP * max(lean, 0.0))
+        low = max(min(low, fitted.center - below), lowest)
+        high = min(max(high, fitted.center + above), highest)
     interval = float(np.exp(low)), float(np.exp(high))
     good = None
     if seeds > 1:
@@ -204,12 +219,12 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
     # right beside the cliff of divergence.
     if best in (0, len(x) - 1):
         return nothing
-    # A vertex outside the data that made it is an extrapolation.
-    lowest = max(x[0], x[best] - reach)
-    highest = min(x[-1], x[best] + reach)
+    # A parabola through points far apart, one of them up a cliff, may have its vertex far from all.
+    lowest = x[best] - max(gaps[0] / 2, ASIDE)
+    highest = x[best] + max(gaps[1] / 2, ASIDE)
     center = x[best]
     for _ in range(ROUNDS):
-        lines = _parabolas(x, curve, np.array([center]), reach)
+        lines = _parabolas(x, curve, np.array([center]), reach, SOFT_PLACE)
         if not lines.usable[0]:
             return nothing
         _, slope, curvature = lines.coefficients[0] @ curve
@@ -217,7 +232,7 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
         if not curvature * reach**2 > 1e-9 * np.ptp(curve[lines.weights[0] > 0]):
             return nothing
         center = np.clip(center - slope / (2 * curvature), lowest, highest)
-    lines = _parabolas(x, curve, np.array([center]), reach)
+    lines = _parabolas(x, curve, np.array([center]), reach, SOFT_PLACE)
     if not lines.usable[0]:
         return nothing
     weights = lines.weights[0]
@@ -242,7 +257,9 @@ class _Parabolas(NamedTuple):
     usable: np.ndarray  # [centers], whether there are points enough, on both sides
 
 
-def _parabolas(x: np.ndarray, curve: np.ndarray, centers: np.ndarray, reach: float) -> _Parabolas:
+def _parabolas(
+    x: np.ndarray, curve: np.ndarray, centers: np.ndarray, reach: float, soft: float
+) -> _Parabolas:
     """Weighted least squares around all centers at once. The weights depend on `curve`."""
     u = (x - centers[:, None]) / reach
     near = np.abs(u) < 1
@@ -251,11 +268,11 @@ def _parabolas(x: np.ndarray, curve: np.ndarray, centers: np.ndarray, reach: flo
     y = np.sort(np.where(near, curve, np.inf), axis=1)
     least = np.where(count > 0, y[:, 0], 0.0)
     y = y - least[:, None]
-    # The unit is a multiple of the median. Sorting has put the points that are not near last, at infinity,
-    # so the median is the mean of the two entries in the middle of the others.
+    # The unit is a multiple of the median. Sorting has put the points that are not near last, at
+    # infinity, so the median is the mean of the two entries in the middle of the others.
     middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)
     middle = np.minimum(middle, len(x) - 1)
-    unit = SOFT * np.take_along_axis(y, middle, axis=1).mean(axis=1)
+    unit = soft * np.take_along_axis(y, middle, axis=1).mean(axis=1)
     # Of scores with many ties, the median may be 0. Then nothing is known of the steep rise.
     unit = np.where((unit > 0) & np.isfinite(unit), unit, np.inf)[:, None]
     u = np.where(near, u, 0.0)
@@ -275,7 +292,7 @@ def _interval(
 ) -> tuple[float, float]:
     """The rates next to the vertex at which the slope surely leads back to it."""
     tested = _around(fitted.center, lowest, highest)
-    lines = _parabolas(x, excess.mean(axis=1), tested, fitted.reach)
+    lines = _parabolas(x, excess.mean(axis=1), tested, fitted.reach, SOFT_SLOPE)
     tested = tested[lines.usable]
     coefficients = lines.coefficients[lines.usable, 1]
     slopes = coefficients @ excess
@@ -308,6 +325,19 @@ def _good(
         return None
     low, high = _ends(fitted.center, tested, worse, worse, x[0], x[-1])
     return float(np.exp(low)), float(np.exp(high))
+
+
+def _lean(log_rates: np.ndarray, means: np.ndarray, fitted: _Fit) -> float:
+    """How much steeper the curve is above the vertex than below: from -1 to 1, 0 if it is even."""
+    ends = fitted.center + np.array([-LEAN, LEAN])
+    # A straight line to a rate that diverged leads to infinity, or to NaN from another one.
+    with np.errstate(invalid="ignore"):
+        down, up = np.interp(ends, log_rates, means) - np.min(means)
+    if not np.isfinite(up):
+        return 1.0 if np.isfinite(down) else 0.0
+    if not np.isfinite(down):
+        return -1.0
+    return float((up - down) / (up + down)) if up + down > 0 else 0.0
 
 
 def _around(center: float, lowest: float, highest: float) -> np.ndarray:
