@@ -227,7 +227,7 @@ def others(rates, scores, seeds, count):
             pairs = statistics.paired(values, reference).interval
             differences = means - means[reference]
             into += [pairs[i, 0] <= differences[i] <= pairs[i, 1] for i in near if i != reference]
-        start = float(np.max(means))
+        start = float(true.means[0])  # the least rate has hardly trained
         expected = statistics.sensitivity(own, scores[first::STEP][kept], start)
         ratio.append(statistics.sensitivity(own, values, start) / expected)
     return Others(np.mean(held), np.mean(fixed), np.mean(chosen), float(np.median(ratio)))
