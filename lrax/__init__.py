@@ -13,13 +13,18 @@
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
   for Optuna, `Halving` and `Median` stop early.
+- Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
+  from update to update, `suggest` reads one off the losses as other packages do or better,
+  `range_ramp` is for a loop of your own.
 - Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
-  say what one measurement knows of the rate; as monitors too.
+  say what one measurement knows of the rate, as monitors too; `probes.smooth` and
+  `probes.diverged_at` look at a curve of losses.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
 - Pictures and errors: `display.schedules` draws, `checks` finds the bad number in a program.
-- Command line: `python -m lrax show`, `python -m lrax sweep`, `python -m lrax demo`.
+- Command line: `python -m lrax find`, `python -m lrax show`, `python -m lrax sweep`,
+  `python -m lrax demo`.
 """
 
 import importlib as _importlib
@@ -58,7 +63,7 @@ from .schedules.open_ended import (
 from .schedules.phases import cooldown, join, warmup
 from .schedules.pieces import from_values, multistep, piecewise, piecewise_constant, step_decay
 from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
-from .schedules.ramps import ramp
+from .schedules.ramps import ramp, range_ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
@@ -72,6 +77,10 @@ from .training.train import Trained, train
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
     from . import probes, sweeps as sweeps, tasks
+    from .finders.find import find
+    from .finders.found import Found
+    from .finders.range_test import RangeTest, range_test
+    from .finders.suggest import suggest
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
     from .sweeps.function import sweep_function
@@ -91,20 +100,25 @@ _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
     "Evidence": "sweeps.stopping",
+    "Found": "finders.found",
     "Halving": "sweeps.rules",
     "Median": "sweeps.rules",
     "Optimum": "sweeps.optimum",
     "Outcome": "sweeps.ask_tell",
     "Paired": "sweeps.statistics",
     "Stopping": "sweeps.stopping",
+    "RangeTest": "finders.range_test",
     "StructuralResult": "sweeps.structural",
     "SweepResult": "sweeps.result",
     "confirm": "sweeps.confirm",
+    "find": "finders.find",
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
     "probes": "probes",
     "random_points": "sweeps.points",
+    "range_test": "finders.range_test",
     "sobol": "sweeps.points",
+    "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
     "sweep_function": "sweeps.function",
     "sweep_over": "sweeps.structural",
@@ -118,12 +132,14 @@ __all__ = [
     "AskTell",
     "Confirmation",
     "Evidence",
+    "Found",
     "Halving",
     "Horizon",
     "Median",
     "Optimum",
     "Outcome",
     "Paired",
+    "RangeTest",
     "RateRule",
     "ScaleByLrState",
     "Schedule",
@@ -149,6 +165,7 @@ __all__ = [
     "display",
     "every",
     "exponential",
+    "find",
     "from_values",
     "get_lr",
     "infinite",
@@ -174,6 +191,8 @@ __all__ = [
     "probes",
     "ramp",
     "random_points",
+    "range_ramp",
+    "range_test",
     "repeat",
     "rex",
     "scale",
@@ -185,6 +204,7 @@ __all__ = [
     "stack",
     "step_decay",
     "stretch",
+    "suggest",
     "sweep",
     "sweep_function",
     "sweep_over",

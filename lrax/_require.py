@@ -108,6 +108,16 @@ def number(name: str, value: Any) -> float:
     return float(array)
 
 
+def held(name: str, numbers: np.ndarray) -> None:
+    """Requires numbers whose rounding to the dtype of rates does not make them infinite.
+
+    NaN and infinity themselves may be tried: a run that diverges is a result.
+    """
+    dtype = float_dtype()
+    if np.any(np.isfinite(numbers) & (np.abs(numbers) > np.finfo(dtype).max)):
+        raise ValueError(f"`{name}` must hold numbers that a {dtype} holds, got {numbers}")
+
+
 def finite(values: Mapping[str, Any], *names: str) -> None:
     """Requires numbers that are neither infinite nor NaN."""
     for name in names:

@@ -109,6 +109,25 @@ def task() -> lrax.Task:
     return problems.regression()
 
 
+W = jnp.array([1.0, -2.0])
+
+
+def parabola() -> Arguments:
+    """The arguments of a probe of a loss."""
+    loss = lambda params: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+    return {"loss": loss, "params": W}
+
+
+@functools.cache
+def adam_state() -> Any:
+    return optax.adam(0.1).update(W, optax.adam(0.1).init(W))[1]
+
+
+@functools.cache
+def searched() -> Any:
+    return lrax.find(task(), optax.sgd, steps=20, runs=3, seeds=1, bounds=(1e-3, 1e-1))
+
+
 @functools.cache
 def result() -> lrax.SweepResult:
     """A sweep of two hyperparameters whose best point is inside the grid."""
@@ -131,6 +150,11 @@ def step() -> Any:
     jax.eval_shape(train, 0.1, jax.random.key(0))
     numbers = kept[-1]._replace(key=None)
     return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), numbers)
+
+
+@functools.cache
+def range_tested() -> Any:
+    return lrax.range_test(task(), optax.adam, start=1e-4, end=1.0, steps=30)
 
 
 def evidence() -> lrax.Evidence:
@@ -279,6 +303,25 @@ ROWS = [
         },
         slow=True,
     ),
+    # Finders and probes.
+    call("suggest", rates=np.geomspace(1e-3, 1.0, 9), losses=np.array([9, 7, 5, 3, 1, 2, 4, 6, 8])),
+    made("find", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
+    made("range_test", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
+    method("Found.plot", searched),
+    method("RangeTest.curves", range_tested),
+    method("RangeTest.suggest", range_tested),
+    method("RangeTest.plot", range_tested),
+    made("probes.critical_rate", lambda: {**parabola(), "update": -W, "guess": 1.0}, slow=True),
+    made("probes.sharpness", lambda: {**parabola(), "key": jax.random.key(0)}, slow=True),
+    made("probes.directional_sharpness", lambda: parabola(), slow=True),
+    made("probes.landscape", lambda: {**parabola(), "directions": W[None]}, slow=True),
+    call("probes.max_stable_rate", sharpness=2.0),
+    call("probes.noise_scale", micro_grads=np.eye(3), micro_batch=4),
+    made("probes.critical_batch", lambda: {"noise": lrax.probes.noise_scale(np.eye(3), 4)}),
+    made("probes.effective_rates", lambda: {"opt_state": adam_state(), "rate": 0.1}),
+    made("probes.preconditioner", lambda: {"opt_state": adam_state()}),
+    call("probes.smooth", losses=np.ones(4)),
+    call("probes.diverged_at", smoothed=np.ones(4)),
     # Results.
     *(
         method(f"SweepResult.{name}", result, **arguments)

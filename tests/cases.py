@@ -132,6 +132,11 @@ CASES = [
     case("ramp", start=1e-6, end=0.1, steps=100, shape="geometric"),
     case("ramp", start=0.1, end=0.02, steps=0, begin=10, inclusive="both"),
     case("ramp", start=0.1, end=0.02, steps=1, begin=10, inclusive="right"),
+    case("range_ramp", start=1e-5, end=1.0, steps=100),
+    case("range_ramp", start=1e-4, end=1.0, steps=40, inclusive="both"),
+    case("range_ramp", start=0.1, end=1e-3, steps=60),
+    case("range_ramp", start=1e-3, end=0.1, steps=1, inclusive="both"),
+    case("range_ramp", start=1e-3, end=0.1, steps=0),
     case("polynomial", init=0.1, end=0.0, steps=100, power=2.0),
     case("polynomial", init=0.1, end=0.01, steps=80, power=0.9),
     case("polynomial", init=0.0, end=0.1, steps=60, power=3.0),
@@ -342,6 +347,10 @@ def ramp(t, start, end, steps, shape, inclusive, begin):
     ]
     p = part(t - begin + before, steps + longer) if steps > 0 else np.where(t < begin, 0.0, 1.0)
     return phase(start, end, p, shape, steps + longer)
+
+
+def range_ramp(t, start, end, steps, inclusive):
+    return ramp(t, start, end, steps, "geometric", inclusive, 0)
 
 
 def polynomial(t, init, end, steps, power, k):

@@ -451,6 +451,16 @@ def test_aux_and_inputs():
 
 
 @pytest.mark.parametrize(("adapter", "model"), MODELS)
+def test_a_function_of_the_inputs_never_sees_the_whole_data_set(adapter, model):
+    def inputs(batch):
+        assert len(batch["inputs"]) == 8
+        return batch["inputs"]
+
+    held_out = lrax.minibatches(HELD_OUT, size=8)
+    adapter(model, squared_error, BATCH, inputs=inputs, held_out=held_out)
+
+
+@pytest.mark.parametrize(("adapter", "model"), MODELS)
 def test_batches_of_a_function(adapter, model):
     draw = lambda step, key: (jax.random.normal(key, (4, 5)), jnp.zeros((4, 1)))
     task = adapter(model, lambda outputs, batch: jnp.mean((outputs - batch[1]) ** 2), draw)

@@ -51,7 +51,14 @@ BAD = {
 # Values that the library makes and hands out. JAX makes a Schedule of any leaves.
 RECORDS = {
     *("Confirmation", "Evidence", "Optimum", "Outcome", "Paired", "ScaleByLrState", "Schedule"),
-    *("Stopping", "StructuralResult", "SweepResult", "Trained"),
+    *("Found", "RangeTest", "Stopping", "StructuralResult", "SweepResult", "Trained"),
+}
+# Curves of losses, parameters and measurements, in which a NaN is what there is.
+MEASURED = {
+    ("probes.smooth", "losses"),
+    ("probes.directional_sharpness", "params"),
+    ("probes.landscape", "params"),
+    ("probes.max_stable_rate", "sharpness"),
 }
 
 # A schedule without steps is a warning of its own, and no unclear error.
@@ -70,7 +77,8 @@ def complaint(call: calls.Call, argument: str, kind: str) -> str | None:
         return None if known else f"{type(error).__name__}: {error}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return None if kind == "tracer" else silent(value)
+    meant = kind == "tracer" or (call.name, argument) in MEASURED
+    return None if meant else silent(value)
 
 
 def traced(call: calls.Call, argument: str) -> Any:
@@ -152,9 +160,10 @@ def test_the_table_has_every_public_name():
     names = {call.name for call in calls.ROWS}
     needed = {name for name in lrax.__all__ if not inspect.ismodule(getattr(lrax, name))}
     needed -= RECORDS | {"checks"}  # which has no argument
-    for family in ("controllers", "display", "monitors", "tasks"):
+    for family in ("controllers", "display", "monitors", "probes", "tasks"):
         needed |= {f"{family}.{name}" for name in getattr(lrax, family).__all__}
     owners = [lrax.Schedule, lrax.Stream, lrax.SweepResult, lrax.StructuralResult, lrax.AskTell]
+    owners += [lrax.RangeTest]
     for owner in owners:
         for name in dir(owner):
             function = inspect.getattr_static(owner, name)

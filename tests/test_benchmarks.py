@@ -138,3 +138,16 @@ def test_schedules_agree_with_those_of_optax(capsys, monkeypatch):
         np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-4, atol=1e-8)
         assert min(ours[:3]) > 0
     assert np.isnan(results["warmup_cosine"][1].traced)  # Optax's cannot be traced in its peak
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_of_a_quadratic(benchmark_path, capsys):
+    from tests.benchmarks import intervals
+
+    name = "noisy quadratic, SGD"
+    found = intervals.main(["--seeds", "30", "--draws", "20", "--only", name])
+    rows, apart = found[name]
+    assert min(row.held for row in rows) >= 0.7
+    assert rows[0].width > rows[-1].width
+    assert min(each.paired for each in apart) >= 0.7
+    assert name in capsys.readouterr().out

@@ -578,3 +578,33 @@ def test_two_processes(folder):
     np.testing.assert_allclose(
         lrax.SweepResult.load("both.npz").losses, alone.losses, rtol=1e-5, atol=1e-6
     )
+
+
+def test_find_prints_the_rate_and_writes_the_picture(folder, capsys):
+    words = "find of_mine:task --optimizer of_mine:sgd --steps 12 --objective error --runs 7"
+    words += " --seeds 1 --bounds 1e-2:1e2 --no-progress --out found.png"
+    status = main(words.split())
+    out = capsys.readouterr().out
+    rate = float(re.search(r"([\d.e-]+) is the rate for 12 steps, by error", out)[1])
+    assert 0.1 < rate < 10  # the curvature is 2/3: it diverges above 3
+    assert status == ("cannot tell" in out)
+    assert (folder / "found.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--bounds 3", "must be low:high"),
+        ("--bounds 1:0.1", "--bounds must be two finite rates"),
+        ("--runs 0.1", "--runs must be at least 1"),
+        ("--objective nothing_known --mode min", "--objective must be one of"),
+    ],
+)
+def test_find_names_the_wrong_option(folder, capsys, words, message):
+    command = ["find", "of_mine:task", "--steps", "2", "--objective", "error", *words.split()]
+    try:
+        status = main(command)
+    except SystemExit as error:  # by argparse
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err

@@ -166,7 +166,7 @@ BARE = {"steps": 1000}
         ],
         *[
             (BARE, text, "`duration` must be at least 0 and such as")
-            for text in ("1__0", "5 e p", "1e99999999", ".", "5x")
+            for text in ("1__0", "5 e p", "1e99999999", ".", "5x", 5000 * "1")
         ],
         (BARE, math.nan, "`duration` must be at least 0"),
         (BARE, math.inf, "`duration` must be at least 0"),

@@ -1,5 +1,7 @@
 """The rate as state: `scale_by_lr`, `get_lr`, `set_lr`."""
 
+from typing import Any, NamedTuple
+
 import jax
 import numpy as np
 import optax
@@ -462,6 +464,16 @@ def test_bad_rates_are_named():
             ValueError, match=r"`opt_state` must hold a learning rate, .* `lrax.scale_by_lr"
         ):
             ask(optax.adam(1e-3).init(PARAMS))
+
+
+def test_a_state_with_a_rate_for_each_parameter_holds_no_single_rate():
+    class Rates(NamedTuple):
+        learning_rate: Any
+
+    state = Rates({"w": jnp.float32(0.1), "b": jnp.float32(0.2)})
+    with pytest.raises(ValueError, match="must hold a learning rate"):
+        lrax.get_lr(state)
+    assert lrax.get_lr((state, *adam(0.3).init(PARAMS))) == jnp.float32(0.3)
 
 
 # The scale of a `reduce_on_plateau` in an enclosing chain multiplies the rate.

@@ -120,6 +120,11 @@ def test_marks():
     }
 
 
+def test_a_table_of_many_boundaries_stays_short():
+    stairs = lrax.multistep(1.0, list(range(1, 200)), 0.99)
+    assert len(display.key_rates([stairs], [["a"]], 250).splitlines()) < 15
+
+
 def test_key_rates():
     schedules = [lrax.wsd(0.1, 100, 10, 20), lrax.constant(0.05)]
     assert display.key_rates(schedules, [["a"], ["b"]], 110).splitlines() == [

@@ -297,6 +297,19 @@ def test_what_is_a_source():
     assert not is_source(pure)
 
 
+def test_tensors_whose_array_method_takes_no_copy():
+    class Tensor:
+        data = np.ones(3, np.float32)
+
+        def __array__(self, dtype=None):
+            return self.data
+
+    with Stream([Tensor()]) as stream:
+        taken = stream.peek()
+    np.testing.assert_array_equal(taken, Tensor.data)
+    assert not np.shares_memory(taken, Tensor.data)
+
+
 def test_a_dataloader_of_pytorch():
     torch = pytest.importorskip("torch", exc_type=ImportError)
     data = torch.utils.data.TensorDataset(torch.arange(12.0).reshape(6, 2), torch.arange(6))

@@ -87,6 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     )
 
     def extension(_: str, edge: str) -> str:
+        # Two decades more. The default number of rates then still gives seven to a decade.
         further = options.low / 100 if edge == "low" else 100 * options.high
         return again(options.words, {f"--{edge}": f"{further:.4g}"})
 

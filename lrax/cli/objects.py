@@ -108,6 +108,12 @@ def task(text: str) -> Task:
     return made
 
 
+def parameters(text: str) -> Named:
+    """The parameters that the text names, or that the function returns which it names."""
+    found = named(text, "--params")
+    return found() if callable(found) else found
+
+
 def monitor(text: str) -> Callable[..., Any]:
     """The monitor that the text names: one of `lrax.monitors`, or a `module:function`."""
     if text in monitors.__all__:

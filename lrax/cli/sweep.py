@@ -112,8 +112,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     if options.stop is not None:
         found["stop"] = STOPS[options.stop]
     if options.params is not None:
-        params = objects.named(options.params, "--params")
-        found["params"] = params() if callable(params) else params
+        found["params"] = objects.parameters(options.params)
     if options.monitor:
         found["monitors"] = [objects.monitor(name) for name in options.monitor]
     if options.dry_run:

@@ -26,13 +26,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_machines(machines.add_argument)
 
 
-def _add_what_is_tried(add: Any) -> None:
+def add_optimizer(add: Any) -> None:
+    """Adds the options that make the optimizer and its first parameters."""
     add(
         "--optimizer",
         default="optax:adam",
         metavar="NAME",
         help="module:function of the hyperparameters (optax:adam)",
     )
+    add(
+        "--warmup",
+        default="0",
+        metavar="N|P%",
+        help="the rate rises linearly to its value over this number of steps, or percent (0)",
+    )
+    add(
+        "--decay",
+        choices=list(objects.DECAYS),
+        default="constant",
+        help="the shape by which the rate then falls to zero at the last step, or stays (constant)."
+        " --warmup and --decay need an optimizer whose first parameter may be a schedule, as in"
+        " Optax. For other schedules write a function that returns the optimizer under one, and"
+        " name it by --optimizer",
+    )
+    add(
+        "--params",
+        metavar="NAME",
+        help="module:attribute, the parameters that every run starts from, or a function that"
+        " returns them; by default the task's own initial ones",
+    )
+
+
+def _add_what_is_tried(add: Any) -> None:
+    add_optimizer(add)
     add(
         "--lr",
         type=values.axis,
@@ -60,27 +86,6 @@ def _add_what_is_tried(add: Any) -> None:
         default=1,
         metavar="N",
         help="runs of each point, from different seeds (1)",
-    )
-    add(
-        "--warmup",
-        default="0",
-        metavar="N|P%",
-        help="the rate rises linearly to its value over this number of steps, or percent (0)",
-    )
-    add(
-        "--decay",
-        choices=list(objects.DECAYS),
-        default="constant",
-        help="the shape by which the rate then falls to zero at the last step, or stays (constant)."
-        " --warmup and --decay need an optimizer whose first parameter may be a schedule, as in"
-        " Optax. For other schedules write a function that returns the optimizer under one, and"
-        " name it by --optimizer",
-    )
-    add(
-        "--params",
-        metavar="NAME",
-        help="module:attribute, the parameters that every run starts from, or a function that"
-        " returns them; by default the task's own initial ones",
     )
 
 

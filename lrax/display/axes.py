@@ -118,7 +118,7 @@ def _log_axis(values: np.ndarray, ticks: int) -> Axis:
         for digit in (1, 2, 5)
     ]
     low = max(value for value in candidates if value <= low * (1 + 1e-6))
-    high = min(value for value in [*candidates, low * 10] if value >= high * (1 - 1e-6))
+    high = min(value for value in candidates if value >= high * (1 - 1e-6))
     at = tuple(value for value in candidates if low * (1 - 1e-9) <= value <= high * (1 + 1e-9))
     return Axis(low, high, True, at, tuple(map(number, at)))
 

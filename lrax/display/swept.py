@@ -221,8 +221,10 @@ def _against(
         mean = runs.mean(axis=1)
         style = {"color": "C0", "ms": 3.5, "lw": 1.2, "label": "mean" if seeds > 1 else None}
         axes.plot(rates[whole], mean, "o-" if joined else "o", **style)
-        # An accuracy or a return is read by differences, never by ratios.
-        if mode == "min" and low.min() > 0 and high.max() > 10 * low.min():
+        # An accuracy or a return is read by differences, never by ratios. The points that were
+        # stopped early are drawn too, and often far above.
+        drawn = values[known]
+        if mode == "min" and drawn.min() > 0 and drawn.max() > 10 * drawn.min():
             axes.set_yscale("log")
             canvas.plain_numbers(axes.yaxis)
     if best is not None:

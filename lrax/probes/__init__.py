@@ -10,6 +10,7 @@ step that calls one:
 """
 
 from .critical_rate import critical_rate
+from .curves import diverged_at, smooth
 from .effective_rates import effective_rates
 from .landscape import landscape
 from .noise_scale import critical_batch, noise_scale
@@ -21,10 +22,12 @@ __all__ = [
     "critical_batch",
     "critical_rate",
     "directional_sharpness",
+    "diverged_at",
     "effective_rates",
     "landscape",
     "max_stable_rate",
     "noise_scale",
     "preconditioner",
     "sharpness",
+    "smooth",
 ]

@@ -157,5 +157,7 @@ def _start(guess: ArrayLike) -> jax.Array:
         raise ValueError(f"`guess` must be a scalar, got one of shape {np.shape(value)}")
     if not isinstance(value, Tracer) and not value >= 0:
         raise ValueError(f"`guess` must be positive, got {guess}")
+    if isinstance(value, np.ndarray):
+        _require.held("guess", value)
     start = jnp.asarray(value, _require.float_dtype())
     return jnp.where((start > 0) & (start < jnp.inf), start, 1.0)

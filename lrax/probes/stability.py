@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax import numpy as jnp
 from jax.core import Tracer
@@ -66,7 +67,10 @@ def max_stable_rate(
     Reference:
       Cohen et al., arXiv 2103.00065 and 2207.14484.
     """
-    largest = jnp.asarray(_require.real(sharpness=sharpness)["sharpness"], _require.float_dtype())
+    given = _require.real(sharpness=sharpness)["sharpness"]
+    if isinstance(given, np.ndarray):
+        _require.held("sharpness", given)
+    largest = jnp.asarray(given, _require.float_dtype())
     if not isinstance(kind, str):
         kind, read = _told(kind)
         beta = read if beta is None else beta

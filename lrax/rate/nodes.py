@@ -112,6 +112,7 @@ def _holds_rate(node: Node) -> bool:
         return False
     if isinstance(node, Mapping) and not (fields >= _OURS or fields >= _SEARCH):
         return False
+    # Others' states may hold a rate for each parameter under this name: no single rate to return.
     return len(jax.tree.leaves(_field(node, "learning_rate"))) == 1
 
 

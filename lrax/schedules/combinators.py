@@ -353,7 +353,5 @@ def link(
 
 @builder(link, landmarks=landmarks.children)
 def _link(count, schedule, at_low, at_high, low, high):
-    rate = schedule(count)
-    p = jnp.clip(rate - low, 0, high - low) / (high - low)
-    q = jnp.clip(high - rate, 0, high - low) / (high - low)
-    return at_low * q + at_high * p
+    p = jnp.clip((schedule(count) - low) / (high - low), 0, 1)
+    return at_low * (1 - p) + at_high * p

@@ -31,6 +31,8 @@ _ROUNDING = {
     "ceil": math.ceil,
 }
 _MOST = 2**31 - 1
+# Python refuses to read a number of more than 4300 digits, in an error that names no argument.
+_CHARACTERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +214,9 @@ def _read_unit(name: str, value: Any, default: str = "steps") -> tuple[Fraction,
     """A duration as an exact number and its unit."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, np.integer, np.floating)):
         raise TypeError(f"`{name}` must be a number or text such as '10%' or '5ep', got {value!r}")
-    match = _FORM.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 64 else None
+    match = None
+    if isinstance(value, str) and len(value) <= _CHARACTERS:
+        match = _FORM.fullmatch(value.strip())
     if match:
         number = Fraction(match["number"].replace("_", "")) * _SUFFIXES[match["suffix"].lower()]
         unit = match["unit"].lower()

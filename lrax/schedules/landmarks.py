@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _SMALL = 0.01  # a rate that falls forever is shown until it is this fraction of its start
+_MORE = 1.25  # a rate that goes on is shown for a quarter more than the time until the last change
+_MARKS = 6  # each mark is a row of the table that `lrax show` prints, so there are at most so many
 
 
 class Landmarks(NamedTuple):
@@ -65,7 +67,7 @@ def by_vocabulary(known: Known) -> Landmarks:
     points = [
         float(count) for count in np.sort(np.concatenate([[], *points])) if math.isfinite(count)
     ]
-    marks = [(begin + count, "boundary") for count in points[:6]]
+    marks = [(begin + count, "boundary") for count in points[:_MARKS]]
     if warmup:
         marks.append((begin + warmup, "end of warmup"))
     if steps and cooldown:
@@ -84,7 +86,7 @@ def by_vocabulary(known: Known) -> Landmarks:
     if steps:
         own = Landmarks(begin + steps, True)
     elif points:
-        own = Landmarks(begin + 1.25 * points[-1], False)
+        own = Landmarks(begin + _MORE * points[-1], False)
     else:
         own = Landmarks(begin + sum(map(known.longest, phases)) or None, True)
     whole = latest([own, *known.children])
@@ -125,7 +127,9 @@ def step_decay(known):
     drops = min(max(math.ceil(_first_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
     size = known.longest("step_size")
     return Landmarks(
-        (drops + 1) * size, False, tuple((size * i, "step") for i in range(1, min(drops, 4) + 1))
+        (drops + 1) * size,
+        False,
+        tuple((size * i, "step") for i in range(1, min(drops, _MARKS) + 1)),
     )
 
 
@@ -144,9 +148,9 @@ def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landm
 
 
 def open_ended(known):
-    """The end of the last phase, and a quarter more to show the rate that then goes on."""
+    """The landmarks of a schedule whose rate goes on after its last phase."""
     found = by_vocabulary(known)
-    return found._replace(end=1.25 * (found.end or 0) or None, settled=False)
+    return found._replace(end=_MORE * (found.end or 0) or None, settled=False)
 
 
 def cosine_restarts(known):
@@ -159,7 +163,7 @@ def cosine_restarts(known):
     cycles = max(min(int(known.longest("cycles")), 64), 1) if limited else 4 if mult < 1.5 else 3
     ends = np.cumsum(first * mult ** np.arange(cycles))
     # If the number of cycles is limited, there is no restart at the end of the last one.
-    marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, 4)])
+    marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, _MARKS)])
     return Landmarks(float(ends[-1]), limited, marks)
 
 
@@ -235,8 +239,8 @@ def join(known):
         known.children[-1:], boundaries[-1] if known.words.get("clock", "local") == "local" else 0
     )
     first = (mark for mark in known.children[0].marks if mark[0] < boundaries[0])
-    marks = (*first, *((count, "boundary") for count in boundaries[:6]), *last.marks)
-    end = max(last.end, boundaries[-1]) if last.end is not None else 1.25 * boundaries[-1] or None
+    marks = (*first, *((count, "boundary") for count in boundaries[:_MARKS]), *last.marks)
+    end = max(last.end, boundaries[-1]) if last.end is not None else _MORE * boundaries[-1] or None
     return Landmarks(end, last.settled, marks)
 
 

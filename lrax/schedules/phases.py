@@ -132,7 +132,7 @@ def _warmup(count, schedule, steps, init, shape, anchor):
     if anchor == "scale":
         return schedule(count) * between(init, 1, count, minus(steps, count), steps, shape)
     shifted = anchor == "shift"
-    peak = schedule(jnp.zeros_like(steps) if shifted else steps)
+    peak = schedule(0 if shifted else steps)
     left = minus(steps, count)
     after = schedule(jnp.maximum(minus(count, steps), 0) if shifted else count)
     return jnp.where(left > 0, between(init, peak, count, left, steps, shape), after)

@@ -1,4 +1,4 @@
-"""The atom of all phases: a ramp from one rate to another."""
+"""Ramps from one rate to another: the atom of all phases, and the ramp of a range test."""
 
 from __future__ import annotations
 
@@ -86,3 +86,54 @@ def _ramp(count, start, end, steps, shape, inclusive, begin):
     since = minus(count, begin)
     left = plus(minus(steps, since), longer - before)
     return between(start, end, plus(since, before), left, steps + longer, shape)
+
+
+def range_ramp(
+    start: ArrayLike, end: ArrayLike, steps: ArrayLike, *, inclusive: str = "left"
+) -> Schedule:
+    r"""The ramp of a learning rate range test: each rate is the last one times a constant.
+
+    $$\eta(t) = \text{start}^{1 - p} \, \text{end}^p, \quad
+    p = \min\left(\frac{t}{\text{steps} + b}, 1\right)$$
+
+    | `inclusive` | b | rate of the last step | as in |
+    |---|---|---|---|
+    | `"left"` | 0 | one short of `end` | fastai |
+    | `"both"` | -1 | `end` | torch-lr-finder |
+
+    Use it for a range test in a training loop of your own: record the loss of each update, and give
+    rates and losses to `lrax.suggest`. `lrax.range_test` does all of it for a `lrax.Task`. The
+    rates 1e-7 to 10 in 100 steps suit most optimizers. After the ramp the rate is held at `end`.
+
+    Args:
+      start: Rate of the first update, above 0.
+      end: Rate at the end, above 0; below `start` the ramp falls.
+      steps: Length in optimizer updates, at least 0; with 0 the rate is `end`.
+      inclusive: `"left"` or `"both"`: whether the last step is at `end`.
+
+    Returns:
+      A `Schedule`.
+
+    Raises:
+      ValueError: if `start` or `end` is not finite and positive, `steps` is not finite and
+        non-negative, or `inclusive` is another word.
+
+    Example:
+      >>> for inclusive in ["left", "both"]:
+      ...     print(lrax.range_ramp(1e-3, 10.0, steps=5, inclusive=inclusive).values(5).round(4))
+      [0.001  0.0063 0.0398 0.2512 1.5849]
+      [1.e-03 1.e-02 1.e-01 1.e+00 1.e+01]
+
+    Reference:
+      Smith. Cyclical Learning Rates for Training Neural Networks. 2015, arXiv:1506.01186.
+    """
+    hyperparams = _require.real(start=start, end=end, steps=steps)
+    _require.positive(hyperparams, "start", "end")
+    _require.nonnegative(hyperparams, "steps")
+    _require.choice("inclusive", inclusive, ("left", "both"))
+    return Schedule(_range_ramp, {**hyperparams, "inclusive": Static(inclusive)})
+
+
+@builder(range_ramp)
+def _range_ramp(count, start, end, steps, inclusive):
+    return _ramp(count, start, end, steps, "geometric", inclusive, 0.0)

@@ -57,6 +57,7 @@ def stack(schedules: Sequence[Any]) -> Schedule:
             for lane, structure in zip(lanes, structures, strict=True)
         ]
         stacked.append(jax.tree.map(_stack_leaves, *fill))
+    # A float, because `jax.grad` refuses a pytree with a leaf of integers.
     index = np.array([kinds.index(structure) for structure in structures], _require.float_dtype())
     return Schedule(_stack, {"schedules": tuple(stacked), "index": index})
 

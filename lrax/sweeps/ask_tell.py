@@ -19,7 +19,7 @@ from ..training.task import Task
 from ..training.train import check_task
 from .best import Best, Choice
 from .direction import Mode, mode_of
-from .points import Points
+from .points import PointList
 from .result import SweepResult
 from .sweep import sweep
 
@@ -241,7 +241,7 @@ class AskTell:
         columns = {
             name: [self._number(name, point[name]) for point in filled] for name in points[0]
         }
-        grid = Points({name: np.array(values, np.float64) for name, values in columns.items()})
+        grid = PointList({name: np.array(values, np.float64) for name, values in columns.items()})
         result = sweep(self._task, self._optimizer, grid, **self._arguments)
         count = len(points)
         sign = 1.0 if self._mode == "min" else -1.0

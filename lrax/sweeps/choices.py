@@ -1,8 +1,4 @@
-"""The points of a sweep, whose values are numbers or choices among Schedules or other pytrees.
-
-`Points` here are what a grid becomes once it is checked: arrays. `lrax.points` returns the `Points`
-of `points.py`, which are a grid as a user writes it.
-"""
+"""The points of a sweep, whose values are numbers or choices among Schedules or other pytrees."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics
 from .best import Value
-from .points import Points
+from .points import PointList
 from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep
@@ -139,7 +139,7 @@ def confirm(
     )
 
 
-def _points(result: SweepResult, chosen: np.ndarray) -> Points:
+def _points(result: SweepResult, chosen: np.ndarray) -> PointList:
     """Some points of a result as a grid."""
     columns: dict[str, np.ndarray | list[Value]] = {}
     for name, values in result.hyperparams.items():
@@ -147,7 +147,7 @@ def _points(result: SweepResult, chosen: np.ndarray) -> Points:
             columns[name] = [result.value(name, point) for point in chosen]
         else:
             columns[name] = values[chosen]
-    return Points(columns)
+    return PointList(columns)
 
 
 def _selection(result: SweepResult) -> dict[str, Any]:

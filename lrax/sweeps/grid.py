@@ -11,7 +11,7 @@ from ..schedules.schedule import Schedule
 from ..training.optimizer import Optimizer, parameters
 from ..training.task import Task
 from .choices import Choices, Points, as_choices, unique
-from .points import Points as Listed, axis
+from .points import PointList, axis
 
 Item = Any  # a value of an axis of choices: a Schedule, a function or another pytree
 Values = Sequence[float] | np.ndarray
@@ -100,7 +100,7 @@ def product(grid: Mapping[str, Any]) -> Points:
     axes: dict[str, np.ndarray] = {}
     for name, values in grid.items():
         # Listed points may share an object. Then it is one choice, stored and labelled once.
-        distinct = unique(values) if isinstance(grid, Listed) else None
+        distinct = unique(values) if isinstance(grid, PointList) else None
         found = as_choices(name, values if distinct is None else distinct)
         if found is not None:
             choices[name] = found
@@ -113,7 +113,7 @@ def product(grid: Mapping[str, Any]) -> Points:
             axes[name] = np.array(list(indices), np.float64)
         else:
             axes[name] = axis(f"grid[{name!r}]", values)
-    if isinstance(grid, Listed):
+    if isinstance(grid, PointList):
         return Points(axes, choices)
     # One row for each point, one column for each name.
     table = np.array(list(itertools.product(*axes.values())))

@@ -14,7 +14,7 @@ Column = np.ndarray | list[Any]  # numbers, or the choices themselves: one for e
 Bounds = Mapping[str, tuple[float, float]]
 
 
-class Points(Mapping[str, Column]):
+class PointList(Mapping[str, Column]):
     """A grid of listed points: `{name: values}` with one value for each point."""
 
     def __init__(self, columns: Mapping[str, Column]):
@@ -31,7 +31,7 @@ class Points(Mapping[str, Column]):
 
     def __repr__(self) -> str:
         rows = len(next(iter(self._columns.values())))
-        return f"Points({rows} of {', '.join(map(self._range, self))})"
+        return f"PointList({rows} of {', '.join(map(self._range, self))})"
 
     def _range(self, name: str) -> str:
         """The values of a name in a few words."""
@@ -43,7 +43,7 @@ class Points(Mapping[str, Column]):
 
 def points(
     values: Mapping[str, Numbers | Sequence[Choice]] | Iterable[Mapping[str, float | Choice]],
-) -> Points:
+) -> PointList:
     """A grid of these points alone. As a plain dict of lists, a grid is the product of its lists.
 
     Use it for a few hand-picked settings, or to try the best points of one sweep again.
@@ -54,7 +54,7 @@ def points(
         structure. In `{name: values}`, a single value without a list holds at all points.
 
     Returns:
-      `Points`, which `lrax.sweep` takes as a grid.
+      A `PointList`, which `lrax.sweep` takes as a grid.
 
     Raises:
       ValueError: if there is no point, values are of different lengths, or points name different
@@ -64,9 +64,9 @@ def points(
 
     Example:
       >>> lrax.points({"learning_rate": [1e-3, 1e-2, 1e-2], "b1": [0.9, 0.9, 0.95]})
-      Points(3 of learning_rate: 0.001 to 0.01, b1: 0.9 to 0.95)
+      PointList(3 of learning_rate: 0.001 to 0.01, b1: 0.9 to 0.95)
       >>> lrax.points([{"learning_rate": 1e-3, "b1": 0.9}, {"learning_rate": 1e-2, "b1": 0.95}])
-      Points(2 of learning_rate: 0.001 to 0.01, b1: 0.9 to 0.95)
+      PointList(2 of learning_rate: 0.001 to 0.01, b1: 0.9 to 0.95)
     """
     given: Any = values
     if not isinstance(values, Mapping):
@@ -94,7 +94,7 @@ def points(
     if len(set(lengths.values())) > 1:
         raise ValueError(f"`values` must all be of the same length, got {lengths}")
     rows = max(lengths.values(), default=1)
-    return Points({name: _repeated(column, rows) for name, column in columns.items()})
+    return PointList({name: _repeated(column, rows) for name, column in columns.items()})
 
 
 def _column(name: str, values: _require.Unchecked) -> Column:
@@ -127,7 +127,7 @@ def sobol(
     *,
     log: bool | Mapping[str, bool] | None = None,
     seed: int = 0,
-) -> Points:
+) -> PointList:
     r"""Scrambled Sobol points, spread evenly over the ranges of all hyperparameters at once.
 
     $$\eta_i = \text{low}^{1 - u_i} \, \text{high}^{u_i} \quad\text{or}\quad
@@ -147,7 +147,7 @@ def sobol(
         are the first of them.
 
     Returns:
-      `Points`, which `lrax.sweep` takes as a grid.
+      A `PointList`, which `lrax.sweep` takes as a grid.
 
     Raises:
       ValueError: if bounds are not finite and in order, or not positive where `log` is true, `n` is
@@ -182,7 +182,7 @@ def random_points(
     *,
     log: bool | Mapping[str, bool] | None = None,
     seed: int = 0,
-) -> Points:
+) -> PointList:
     """Random points, drawn independently and uniformly, on a logarithmic or on a linear scale.
 
     Use it to compare with random search as others report it; with the same number of points,
@@ -197,7 +197,7 @@ def random_points(
         the first of them.
 
     Returns:
-      `Points`, which `lrax.sweep` takes as a grid.
+      A `PointList`, which `lrax.sweep` takes as a grid.
 
     Raises:
       ValueError: if bounds are not finite and in order, or not positive where `log` is true, `n` is
@@ -206,7 +206,7 @@ def random_points(
 
     Example:
       >>> lrax.random_points({"lr": (1e-3, 1e-1), "wd": (0.0, 0.1)}, 3)
-      Points(3 of lr: 0.00121 to 0.0423, wd: 0.00165 to 0.0913)
+      PointList(3 of lr: 0.00121 to 0.0423, wd: 0.00165 to 0.0913)
 
     Reference:
       Bergstra and Bengio, Random Search for Hyper-Parameter Optimization (2012).
@@ -217,7 +217,9 @@ def random_points(
     return scale(np.random.default_rng(seed).random((n, len(bounds))))
 
 
-def _scale(bounds: _require.Unchecked, log: _require.Unchecked) -> Callable[[np.ndarray], Points]:
+def _scale(
+    bounds: _require.Unchecked, log: _require.Unchecked
+) -> Callable[[np.ndarray], PointList]:
     """The function that maps points of the unit cube, `[points, names]`, into the bounds."""
     if not isinstance(bounds, Mapping) or not bounds:
         raise TypeError(
@@ -245,7 +247,7 @@ def _scale(bounds: _require.Unchecked, log: _require.Unchecked) -> Callable[[np.
             )
         ranges[name] = (*ends, by_ratio)
 
-    def scale(unit: np.ndarray) -> Points:
+    def scale(unit: np.ndarray) -> PointList:
         columns = {}
         for (name, (low, high, by_ratio)), u in zip(ranges.items(), unit.T, strict=True):
             # Weighted sums of the ends. Their difference or ratio may be too large for a float64.
@@ -254,7 +256,7 @@ def _scale(bounds: _require.Unchecked, log: _require.Unchecked) -> Callable[[np.
             else:
                 values = low * (1 - u) + high * u
             columns[name] = np.clip(values, low, high)  # rounding may leave the bounds
-        return Points(columns)
+        return PointList(columns)
 
     return scale
 
@@ -267,8 +269,5 @@ def axis(name: str, values: _require.Unchecked) -> np.ndarray:
     array = np.atleast_1d(array).astype(np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"`{name}` must be a number or a list of them, got shape {array.shape}")
-    # NaN and infinity may be tried: a lane that diverges is a result. But a finite number that
-    # becomes infinite as a float32 is a mistake.
-    if np.any(np.isfinite(array) & (np.abs(array) > np.finfo(_require.float_dtype()).max)):
-        raise ValueError(f"`{name}` must hold numbers that a float32 holds, got {values!r}")
+    _require.held(name, array)
     return array

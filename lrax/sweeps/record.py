@@ -268,11 +268,13 @@ class Record:
           name: The hyperparameter; by default the first numeric one of the grid.
 
         Returns:
-          `Optimum(value, interval, at_edge, point, seeds)`. The interval holds 95 % of the optima
-          of resampled seeds. It is widened for their small number, and is never narrower than half
-          the grid's spacing. `at_edge` is `"low"` or `"high"` if the best point is the grid's first
-          or last: then `value` is that point, the interval is open on that side (0 or infinity),
-          and `extend()` is the grid to try next; else it is `None`.
+          `Optimum(value, interval, at_edge, point, seeds, good)`. The interval holds the best value
+          with 95 % confidence. Take three seeds or more: then it spans about an octave, unless the
+          curve is flat. `good` is the range of the values that are surely within 1 % of the best
+          score, or `None` where the seeds do not tell. `flat` says whether that is a factor of 2 or
+          more. `at_edge` is `"low"` or `"high"` if the best point is the grid's first or last: then
+          `value` is that point, the interval is open on that side (0 or infinity), and `extend()`
+          is the grid to try next; else it is `None`.
 
         Raises:
           ValueError: if `name` is unknown or an axis of choices, a value is not positive, there is

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _require
 from ..training.tail import PART, tail_mean
-from .stopping import Curves, Evidence, Mask, Points
+from .stopping import Curves, Evidence, Mask, Values
 
 # How many neighbours of the best point survive on each side: one for every 16 values of the axis,
 # rounded up. So it is one on a grid of up to 16 values, and three on a grid of 48. On a fine grid
@@ -281,7 +281,7 @@ def _with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
     return _mask(len(sound), among[near]) | _mask(len(sound), best)
 
 
-def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Points:
+def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Values:
     r"""Standard errors of the points' mean differences to a reference, `[points]`.
 
     $$\sqrt{\frac{(n - 1) \, e_p^2 + e_{1/2}^2}{n}}, \qquad e_p = \mathrm{sd}(d_p) / \sqrt n$$

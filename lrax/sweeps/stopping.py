@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _require
 
-Points = np.ndarray  # [points]
+Values = np.ndarray  # [points]
 Curves = np.ndarray  # [points, seeds, time]
 Mask = np.ndarray  # [points], bool
 
@@ -45,7 +45,7 @@ class Evidence(NamedTuple):
 
     losses: Curves
     objective: Curves
-    hyperparams: dict[str, Points]
+    hyperparams: dict[str, Values]
     monitors: dict[str, Curves]
     done: int
     steps: int

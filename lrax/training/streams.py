@@ -262,9 +262,9 @@ def _forever(source: Any) -> Generator[Any, None, None]:
 
 
 def _as_arrays(batch: Any, index: int) -> Any:
-    # Copy, because a source may reuse the same memory for its next batch. A tensor of PyTorch needs
-    # two steps: `asarray` makes it an array, and `array` copies it.
-    arrays = jax.tree.map(lambda leaf: np.array(np.asarray(leaf)), batch)
+    # Copied, because a source may reuse the memory for its next batch. `np.array` would copy too,
+    # but NumPy 2 warns of it if `__array__` has no argument `copy`, as that of PyTorch's tensors.
+    arrays = jax.tree.map(lambda leaf: np.asarray(leaf).copy(), batch)
     unfit = [str(leaf.dtype) for leaf in jax.tree.leaves(arrays) if leaf.dtype.kind in "OSUMm"]
     if unfit or not jax.tree.leaves(arrays):
         raise TypeError(

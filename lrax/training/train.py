@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax import lax, numpy as jnp
 from jax.core import Tracer
@@ -161,8 +160,7 @@ def _checked_first(value: Any) -> Any:
             "`hyperparams` must be {name: value}, or one number, Schedule or function for the"
             f" optimizer's first, got {value!r}; for several numbers, go through `jax.vmap`"
         )
-    if np.isfinite(number) and abs(number) > np.finfo(_require.float_dtype()).max:
-        raise ValueError(f"`hyperparams` must be numbers that a float32 holds, got {value!r}")
+    _require.held("hyperparams", number)
     return value
 
 

@@ -11,6 +11,11 @@ from jax.sharding import AxisType, Mesh
 from ... import _require
 from .programs import LANE
 
+# The part of the memory that a sweep may use. A plan counts the sweep's own arrays, and not the
+# user's other arrays and compiled programs. The host also holds Python and other processes.
+OF_DEVICE = 0.95
+OF_HOST = 0.8
+
 Device = Any  # `jax.Device`, which is a variable and no class to type checkers
 
 
@@ -62,9 +67,8 @@ def memory(devices: Sequence[Device]) -> float | None:
     """Bytes of memory that a sweep may use on each device, or None if that is not known."""
     device = devices[0]
     statistics = device.memory_stats() if device.platform != "cpu" else None
-    # A margin is left free, here and below.
     if statistics and "bytes_limit" in statistics:
-        return 0.95 * statistics["bytes_limit"]
+        return OF_DEVICE * statistics["bytes_limit"]
     if device.platform != "cpu":
         return None
     # The host's memory. Not every system answers: Windows has no `os.sysconf`.
@@ -72,7 +76,7 @@ def memory(devices: Sequence[Device]) -> float | None:
         size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-    return 0.8 * size / len(devices)  # the devices of a CPU share its memory
+    return OF_HOST * size / len(devices)  # the devices of a CPU share its memory
 
 
 def cores() -> int:

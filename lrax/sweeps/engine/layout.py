@@ -122,7 +122,7 @@ def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tup
 
     One of both is a multiple of the number of devices, because each device trains a part of every
     chunk. They do not depend on the number of threads, so that the same call gives the same bits on
-    any number of cores. There are at least `PARTS` chunks if not all lanes fit in one.
+    any number of cores.
 
     Args:
       points: The number of points.
@@ -134,19 +134,16 @@ def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tup
     up = lambda number: devices * math.ceil(number / devices)
     in_one = width >= points * seeds
     width = max(width, devices)
+    # Several devices share the work of each chunk, so any number of chunks keeps them busy.
+    parts = 1 if in_one or devices > 1 else PARTS
     if rng == "independent":
         # Every lane is a group. The groups are divided among the devices.
-        return up(_share(points * seeds, width, 1, 1 if in_one else PARTS)), 1
-    # All points to a group, and as many groups as there is room for. With several devices it is one
-    # group, whose members are divided among them.
-    if in_one or (points <= width and points > width // 2 and devices > 1):
-        groups = max(min(seeds, width // up(points)), 1) if devices == 1 else 1
-        return groups, up(points)
-    # All points to a group too, with as many seeds as fit.
-    if devices == 1 and points <= width // 2:
-        return _share(seeds, width // points, 1, PARTS), points
-    # One group to a chunk: a part of the points with one seed.
-    return 1, up(_share(points, width, seeds, PARTS))
+        return up(_share(points * seeds, width, 1, parts)), 1
+    if devices == 1 and (in_one or points <= width // 2):
+        # All points to a group, and as many groups as there is room for.
+        return _share(seeds, width // points, 1, parts), points
+    # One group to a chunk, with all points or a part of them. The devices share its members.
+    return 1, up(_share(points, width, seeds, parts))
 
 
 def _share(lanes: int, width: int, times: int, parts: int) -> int:

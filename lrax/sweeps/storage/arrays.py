@@ -35,7 +35,7 @@ def dtype_of(name: str) -> np.dtype:
     # NumPy's name of a dtype of text is "str" and its bits: 32 for each character.
     dtype = np.dtype(f"U{int(name[3:]) // 32}") if name.startswith("str") else jnp.dtype(name)
     # `jnp.dtype` also takes texts such as "O" and "f4,f4", which no array has as `dtype.name`.
-    if (dtype.name != name and dtype.itemsize) or dtype.kind in "OMmS":
+    if dtype.name != name or dtype.kind in "OMmS":
         raise ValueError(f"it has the dtype {name!r:.100}")
     return dtype
 

@@ -186,9 +186,7 @@ def digest(*values: Tree) -> str:
         else:
             array = np.asarray(leaf)
             found.update(f"{array.dtype.name}{array.shape}".encode())
-            found.update(
-                np.ascontiguousarray(array).view(np.uint8).data if array.ndim else array.tobytes()
-            )
+            found.update(np.ascontiguousarray(array).view(np.uint8).data)
     return found.hexdigest()[:16]
 
 

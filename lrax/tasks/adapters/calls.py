@@ -44,6 +44,8 @@ class Calls:
         Raises:
           ValueError: if it does not have it.
         """
+        # A function names no part. Called here, it would work on all examples of a data set at
+        # once, on the device.
         if not callable(self.inputs):
             self._inputs(batch)
 

@@ -13,9 +13,8 @@ from jax import lax
 from ... import _require
 from ...training.batches import Batch, Minibatches
 from ...training.task import Batches, Task
-from . import models
 from .calls import Calls, Inputs, Keywords, calls
-from .models import Evaluate, Loss, Outputs, Params, State
+from .models import Evaluate, Loss, Outputs, Params, Recipe, State
 
 
 def from_equinox(
@@ -98,8 +97,7 @@ def from_equinox(
             "`model` must be a function from a key to an equinox.Module,"
             f" got {type(model).__name__}"
         )
-    models.check(loss, batch, held_out, evaluate)
-    described = calls(inputs, training, evaluation)
+    recipe = Recipe(loss, batch, calls(inputs, training, evaluation), held_out, evaluate)
     _require.flag("batched", batched)
     if not isinstance(axis_name, str):
         raise TypeError(f"`axis_name` must be a str, got {axis_name!r}")
@@ -115,21 +113,19 @@ def from_equinox(
     if not jax.tree.leaves(params):
         raise ValueError("`model` must have floating-point arrays to train, got none")
     call = type(found[0]).__call__
-    described.check(call)
+    recipe.calls.check(call)
     # Leaves that are no arrays, such as activation functions, are kept apart from the structure.
     leaves, structure = jax.tree.flatten(found[0])
     adapted = _Model(
         structure,
         tuple(leaves),
-        described,
-        with_key=_takes_key(call, described),
+        recipe.calls,
+        with_key=_takes_key(call, recipe.calls),
         with_state=state is not None,
         axis_name=None if batched else axis_name,
         stateful=bool(jax.tree.leaves((others, state))),
     )
-    return models.task_of(
-        adapted, model, loss=loss, batch=batch, held_out=held_out, evaluate=evaluate
-    )
+    return recipe.task(adapted, model)
 
 
 @dataclasses.dataclass(frozen=True)

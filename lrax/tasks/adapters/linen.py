@@ -11,9 +11,8 @@ from jax import numpy as jnp
 from ... import _require
 from ...training.batches import Batch, Minibatches
 from ...training.task import Batches, Task
-from . import models
 from .calls import Calls, Inputs, Keywords, calls
-from .models import Evaluate, Loss, Outputs, Params, State
+from .models import Evaluate, Loss, Outputs, Params, Recipe, State, data
 
 
 def from_linen(
@@ -90,13 +89,12 @@ def from_linen(
             f"`model` must be a flax.linen.Module, got {type(model).__name__};"
             " see `from_nnx` for models of flax.nnx"
         )
-    models.check(loss, batch, held_out, evaluate)
+    recipe = Recipe(loss, batch, calls(inputs, training, evaluation), held_out, evaluate)
     if not isinstance(rngs, (tuple, list)) or not all(isinstance(name, str) for name in rngs):
         raise TypeError(f"`rngs` must be a list of names, got {rngs!r}")
-    described = calls(inputs, training, evaluation)
-    described.check(type(model).__call__)
-    first = first_batch(batch) if example is None else models.data("example", example)
-    adapted = _Model(model, described, tuple(rngs), stateful=False)
+    recipe.calls.check(type(model).__call__)
+    first = first_batch(batch) if example is None else data("example", example)
+    adapted = _Model(model, recipe.calls, tuple(rngs), stateful=False)
     try:
         # Only shapes are computed: no device is used, and a traced function may build a task.
         shapes = jax.eval_shape(lambda: adapted.variables(first, jax.random.key(0)))
@@ -109,9 +107,7 @@ def from_linen(
             f"`model` must have parameters to train, got the collections {list(shapes)}"
         )
     adapted = dataclasses.replace(adapted, stateful=len(shapes) > 1)
-    return models.task_of(
-        adapted, first, loss=loss, batch=batch, held_out=held_out, evaluate=evaluate
-    )
+    return recipe.task(adapted, first)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,5 +161,5 @@ def first_batch(batch: Batches) -> Batch:
             f" {type(batch).__name__} can"
         )
     for first in batch:
-        return models.data("batch", first)
+        return data("batch", first)
     raise ValueError("`batch` must have at least one batch, got none")

@@ -1,5 +1,6 @@
 """Makes a task of a model of another library: the code that the adapters share."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -22,11 +23,6 @@ Evaluate = Callable[..., Mapping[str, Any]]
 
 class Model(Protocol):
     """A model of another library without its arrays."""
-
-    @property
-    def calls(self) -> Calls:
-        """How it is called."""
-        ...
 
     @property
     def stateful(self) -> bool:
@@ -75,29 +71,58 @@ class Static:
         return self.model == other.model
 
 
-def check(loss: Any, batch: Any, held_out: Any, evaluate: Any) -> None:
-    """Requires arguments of an adapter that can be used together.
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What every adapter is given besides the model.
 
-    Args:
+    Attributes:
       loss: A function of the model's outputs and a batch.
-      batch: The batches.
+      batch: The batches of the task.
+      calls: How the model is called.
       held_out: Held-out data, or None.
-      evaluate: A function of the model's outputs and a batch, or None. It needs `held_out`.
+      evaluate: A function of the model's outputs and a batch of held-out data, or None for the loss
+        and its `aux`. It needs `held_out`.
     """
-    if not callable(loss):
-        raise TypeError(f"`loss` must be a function of (outputs, batch), got {loss!r}")
-    check_batch(batch)
-    if held_out is not None:
-        data("held_out", held_out)
-    if evaluate is None:
-        return
-    if not callable(evaluate):
-        raise TypeError(
-            "`evaluate` must be a function of (outputs, batch) and optionally a key, or None,"
-            f" got {evaluate!r}"
+
+    loss: Loss
+    batch: Any
+    calls: Calls
+    held_out: Batch | Minibatches | None
+    evaluate: Evaluate | None
+
+    def __post_init__(self):
+        if not callable(self.loss):
+            raise TypeError(f"`loss` must be a function of (outputs, batch), got {self.loss!r}")
+        check_batch(self.batch)
+        if self.held_out is not None:
+            data("held_out", self.held_out)
+        if not (self.evaluate is None or callable(self.evaluate)):
+            raise TypeError(
+                "`evaluate` must be a function of (outputs, batch) and optionally a key, or None,"
+                f" got {self.evaluate!r}"
+            )
+        if self.evaluate is not None and self.held_out is None:
+            raise ValueError("`held_out` must be a batch for `evaluate` to work on, got None")
+
+    def task(self, model: Model, source: Any) -> Task:
+        """The task that trains a model; `source` is the first argument of `model.init`."""
+        for known in (self.batch, self.held_out):
+            if isinstance(known, Minibatches):
+                self.calls.check_batch(known.arrays)
+        static = Static(model)
+        evaluation = None
+        if self.held_out is not None:
+            held_out = data("held_out", self.held_out)
+            keyed = self.evaluate is not None and takes_key(self.evaluate, 2, "evaluate")
+            function = _EVALUATIONS[model.stateful, keyed]
+            evaluation = Partial(function, static, self.loss, self.evaluate, held_out)
+        return Task(
+            init=Partial(_init, static, source),
+            loss=Partial(_stateful_loss if model.stateful else _loss, static, self.loss),
+            batch=self.batch,
+            evaluate=evaluation,
+            stateful=model.stateful,
         )
-    if held_out is None:
-        raise ValueError("`held_out` must be a batch for `evaluate` to work on, got None")
 
 
 def data(name: str, batch: Any) -> Batch:
@@ -126,44 +151,6 @@ def data(name: str, batch: Any) -> Batch:
     if not any(leaf.ndim and leaf.shape[0] for leaf in leaves):
         raise ValueError(f"`{name}` must be a batch of at least one example, got {batch!r}")
     return arrays
-
-
-def task_of(
-    model: Model,
-    source: Any,
-    *,
-    loss: Loss,
-    batch: Any,
-    held_out: Batch | Minibatches | None,
-    evaluate: Evaluate | None,
-) -> Task:
-    """The task that trains a model.
-
-    Args:
-      model: The model.
-      source: The first argument of `model.init`.
-      loss: A function of the model's outputs and the batch.
-      batch: The batches of the task.
-      held_out: Held-out data, or None.
-      evaluate: A function of the model's outputs and the batch of held-out data, or None for the
-        loss and its `aux`.
-    """
-    for known in (batch, held_out):
-        if isinstance(known, Minibatches):
-            model.calls.check_batch(known.arrays)
-    static = Static(model)
-    evaluation = None
-    if held_out is not None:
-        keyed = evaluate is not None and takes_key(evaluate, 2, "evaluate")
-        function = _EVALUATIONS[model.stateful, keyed]
-        evaluation = Partial(function, static, loss, evaluate, data("held_out", held_out))
-    return Task(
-        init=Partial(_init, static, source),
-        loss=Partial(_stateful_loss if model.stateful else _loss, static, loss),
-        batch=batch,
-        evaluate=evaluation,
-        stateful=model.stateful,
-    )
 
 
 def _init(static: Static, source: Any, key: jax.Array) -> Any:

@@ -10,9 +10,8 @@ from jax import numpy as jnp
 from ... import _require
 from ...training.batches import Batch, Minibatches
 from ...training.task import Batches, Task
-from . import models
 from .calls import Calls, Inputs, Keywords, calls
-from .models import Evaluate, Loss, Outputs, Params, State
+from .models import Evaluate, Loss, Outputs, Params, Recipe, State
 
 
 def from_nnx(
@@ -91,8 +90,7 @@ def from_nnx(
             "`model` must be a function from nnx.Rngs to a flax.nnx.Module,"
             f" got {type(model).__name__}"
         )
-    models.check(loss, batch, held_out, evaluate)
-    described = calls(inputs, training, evaluation)
+    recipe = Recipe(loss, batch, calls(inputs, training, evaluation), held_out, evaluate)
     filters = (_filter(wrt), nnx.RngState, nnx.Intermediate, ...)
     found = []
 
@@ -100,7 +98,7 @@ def from_nnx(
         built = model(nnx.Rngs(jax.random.key(0)))
         if not isinstance(built, nnx.Module):
             raise TypeError(f"`model` must return a flax.nnx.Module, got {type(built).__name__}")
-        described.check(type(built).__call__)
+        recipe.calls.check(type(built).__call__)
         graph, *states = nnx.split(built, *filters)
         found.append(graph)
         return states
@@ -117,10 +115,8 @@ def from_nnx(
             f"`wrt` must select floating-point variables, got dtypes {', '.join(sorted(unfit))}"
         )
     stateful = bool(jax.tree.leaves(others))
-    adapted = _Model(found[0], filters, Streams.of(streams), described, stateful)
-    return models.task_of(
-        adapted, model, loss=loss, batch=batch, held_out=held_out, evaluate=evaluate
-    )
+    adapted = _Model(found[0], filters, Streams.of(streams), recipe.calls, stateful)
+    return recipe.task(adapted, model)
 
 
 @dataclasses.dataclass(frozen=True)

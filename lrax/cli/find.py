@@ -1,0 +1,82 @@
+"""`python -m lrax find module:task`: the learning rate for one long run."""
+
+import argparse
+from typing import Any
+
+from ..finders.find import find
+from . import objects, values
+from .sweep_options import add_optimizer
+
+EPILOG = """\
+examples:
+  python -m lrax find lrax.tasks:digits --steps 400 --warmup 10% --decay cosine
+  python -m lrax find train.py:task --optimizer train.py:adam --steps 5000 --runs 7
+  python -m lrax find my_package.model:task --steps 20000 --budget 2h --checkpoint search.npz
+
+exit status: 0 with a rate that is certain within an octave, 1 with another one or after an error,
+2 for a wrong command, 130 if Ctrl-C came before there was anything to show."""
+# Options that are passed on to `lrax.find` under their own names, if they are given.
+PASSED = ("objective", "mode", "bounds", "runs", "seeds", "budget", "checkpoint")
+# The option for each argument that an error of `lrax.find` may name.
+FLAGS = {name: f"--{name}" for name in (*PASSED, "steps", "params", "optimizer")}
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "find",
+        help="find the rate for one long run of your own task, and how sure it is",
+        description="Searches the learning rate for a run of a task: many rates begin, the worse\n"
+        "ones stop, and the best ones are trained to the end with several seeds.",
+        epilog=EPILOG,
+        usage="%(prog)s TASK --steps N [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("task", metavar="TASK", help="module:attribute or path/to/file.py:attribute, a lrax.Task")
+    add("--steps", type=values.at_least(1), required=True, metavar="N", help="updates of the run")
+    add_optimizer(add)
+    add("--runs", type=values.positive, metavar="N", help="what it may cost, in whole runs (15)")
+    add("--seeds", type=values.at_least(1), metavar="N", help="seeds of the best rates (3)")
+    add("--bounds", type=_bounds, metavar="LOW:HIGH", help="the least and the highest rate allowed")
+    add("--objective", metavar="NAME", help="what decides: a name of evaluate (val_loss)")
+    add(
+        "--mode",
+        choices=["min", "max"],
+        help="whether a low or a high objective is good; by default the objective's name says it",
+    )
+    add("--budget", type=values.duration, metavar="TIME", help="end after this time, such as 10min")
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="keep the state in files of this name; after a stop the same command goes on",
+    )
+    add("--out", type=values.file, metavar="FILE", help="write the picture of the evidence")
+    add("--no-progress", action="store_true", help="show no progress bar")
+    parser.set_defaults(run=_run, flags=FLAGS)
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    """The rates of `low:high`."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"must be low:high, such as 1e-4:1, got {text!r}")
+    return values.positive(low), values.positive(high)
+
+
+def _run(options: argparse.Namespace) -> int:
+    task = objects.task(options.task)
+    optimizer, words = objects.optimizer(
+        options.optimizer, steps=options.steps, warmup=options.warmup, decay=options.decay
+    )
+    print(f"{options.task}: the rate for {options.steps} steps, by {words}")
+    params = {} if options.params is None else {"params": objects.parameters(options.params)}
+    given = {name: getattr(options, name) for name in PASSED if getattr(options, name) is not None}
+    progress = False if options.no_progress else None
+    found = find(task, optimizer, steps=options.steps, progress=progress, **params, **given)
+    print(f"\n{found}")
+    if options.out:
+        found.plot().savefig(options.out, dpi=120)
+        print(f"picture: {options.out}")
+    return 0 if found.certain else 1

@@ -1,0 +1,1 @@
+"""The rate to use: `find`, range tests and what they suggest."""

@@ -1,0 +1,301 @@
+"""`lrax.find`: the learning rate for a task, an optimizer and a horizon."""
+
+# Annotations stay as they are written, so that `help` shows the names of the aliases.
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path as Files
+from typing import Any
+
+import numpy as np
+import optax
+
+from .. import _require
+from ..schedules.schedule import Schedule
+from ..sweeps.direction import Mode, mode_of
+from ..sweeps.events import OnEvent
+from ..sweeps.grid import log_grid
+from ..sweeps.result import SweepResult
+from ..sweeps.rules import Halving
+from ..sweeps.sweep import Devices, sweep
+from ..training.optimizer import first_parameter
+from ..training.run import Params, TaskLike
+from .found import Found, found_by
+from .trials import Trials, is_flat, trials, wanted
+
+Optimizer = Callable[..., optax.GradientTransformation]
+Shape = Callable[[Any, int], Schedule]
+Path = str | os.PathLike[str]
+
+BOUNDS = (1e-5, 10.0)
+PER_DECADE = 2  # rates of the first sweep
+FEWEST, MOST = 5, 25  # rates of the first sweep
+FIRST = 1 / 12  # the first rung, as a part of the horizon
+# With fewer runs than this, the search has one seed until the last step.
+SEVERAL = 10
+# What a search with one seed costs. With fewer runs, it is made at a shorter horizon.
+WHOLE = 7
+SHORTEST = 10  # updates of a shortened horizon, at least
+CONFIRMED = 2  # rates that further seeds are given to, at least
+
+
+def find(
+    task: TaskLike,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    seeds: int = 3,
+    objective: str = "val_loss",
+    mode: Mode | None = None,
+    bounds: Sequence[float] | None = None,
+    runs: float = 15,
+    params: Params | None = None,
+    schedule: Shape | None = None,
+    devices: Devices | None = None,
+    budget: float | str | None = None,
+    checkpoint: Path | None = None,
+    progress: bool | None = None,
+    on_event: OnEvent | None = None,
+) -> Found:
+    r"""Finds the learning rate for a run of `steps` updates, and says how sure it is.
+
+    Rates at half decades over the whole range begin side by side with common random numbers. The
+    worse half stops at $T / 12, T / 6, T / 3, \dots$ by the objective, so that a second basin is
+    not lost early. Then the neighbours of the best rate at a distance of a quarter of a decade are
+    trained to the end, until there is a worse or diverged one on each side, and the best few rates
+    get the other seeds. The rate is the vertex of a parabola through their scores over the
+    logarithm of the rate.
+
+    Use it before the one long run that matters. The validation loss decides by default, because
+    over-fitting moves the best rate by octaves. Nothing is extrapolated from short runs unless
+    `runs` is too small for long ones; then the answer is a range, and says so.
+
+    Args:
+      task: What is trained, a `lrax.Task` or a function that returns one, as for `lrax.sweep`.
+      optimizer: Function of the rate that returns an `optax.GradientTransformation`, such as
+        `optax.adam`, or `lambda rate: optax.adam(lrax.warmup_cosine(rate, 1000, 100))`. With
+        several groups, apply fixed ratios by `lrax.scale_by_multipliers` inside of it.
+      steps: Optimizer updates of the run that the rate is for, at least 1.
+      seeds: Number of seeds that the best rates are trained with, at least 1. With one, how seeds
+        differ stays unknown.
+      objective: What decides: a name that the task's `evaluate` returns, or `"train_loss"`.
+      mode: `"min"` or `"max"`; None reads it from the objective's name.
+      bounds: The least and the highest rate allowed. By default the search begins with 1e-5 to 10,
+        and goes on beyond where the best rate is at an end.
+      runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
+        careful, 7 has one seed until the end, and below 5 runs are shorter than `steps`.
+      params: Parameters that all runs start from, for fine-tuning.
+      schedule: `(peak, steps) -> Schedule`, for an optimizer that takes a schedule: then short runs
+        have short schedules. Without it short runs are prefixes of the whole run.
+      devices: Over which devices lanes are spread, as for `lrax.sweep`.
+      budget: Time after which the search ends with what it knows, in seconds or as `"10min"`.
+      checkpoint: A file name. Each stage of the search keeps its state in a file beside it, named
+        after it, and the same call goes on from them.
+      progress: Whether to show a progress bar. By default where a person watches.
+      on_event: Called as `on_event(kind, facts)` by each stage's sweep, as for `lrax.sweep`.
+
+    Returns:
+      A `Found`: `.rate`, `.interval`, `.good` (the rates within 1 % of the best), `.at_edge`,
+      `.certain` and `.why`, `.runs`, `.evidence`, `.plot()`. `optimizer(**found.hyperparams)`
+      builds the optimizer.
+
+    Raises:
+      ValueError: if no rate was trained to its end, which says why; if an argument is out of its
+        range.
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> task = lrax.tasks.diabetes()
+      >>> found = lrax.find(task, optax.adam, steps=60, runs=7, seeds=1)
+      >>> bool(found.interval[0] <= found.rate <= found.interval[1])
+      True
+      >>> adam = optax.adam(**found.hyperparams)
+
+    Reference:
+      Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization
+      (2016), arXiv:1502.07943, for the halving.
+    """
+    start = time.perf_counter()
+    steps = _require.count("steps", steps, 1)
+    seeds = _require.count("seeds", seeds, 1)
+    mode = mode_of(objective, mode)
+    runs = _require.number("runs", runs)
+    if not 1 <= runs < np.inf:
+        raise ValueError(f"`runs` must be at least 1 and finite, got {runs}")
+    low, high = _bounds(bounds)
+    seconds = None if budget is None else _require.seconds("budget", budget)
+    if schedule is not None and not callable(schedule):
+        raise TypeError(f"`schedule` must be a function of (peak, steps), got {schedule!r}")
+    if checkpoint is not None:
+        _require.path("checkpoint", checkpoint)
+    parameter = first_parameter(optimizer)
+    horizon = steps if runs >= WHOLE else max(math.ceil(steps * runs / WHOLE), min(SHORTEST, steps))
+    job = _Job(
+        task,
+        optimizer if schedule is None else _shaped(optimizer, parameter, schedule, horizon),
+        name=parameter if schedule is None else "peak",
+        steps=horizon,
+        call=dict(
+            objective=objective,
+            mode=mode,
+            params=params,
+            devices=devices,
+            progress=progress,
+            on_event=on_event,
+        ),
+        checkpoint=checkpoint,
+        deadline=None if seconds is None else start + seconds,
+    )
+    # What is left of `runs`, in runs of the horizon.
+    left = runs * steps / horizon
+    several = min(seeds, 2 if runs >= SEVERAL else 1)
+    first = job.train(_grid(low, high), range(several), stop=_rungs(schedule, horizon))
+    left -= cost(first)
+    limits = (low, high) if bounds is not None else (0.0, np.inf)
+    while not (job.ended(first) or is_flat(first)):
+        known = trials(first, job.name)
+        rates = wanted(known, *limits)
+        rates = rates[: max(int(left // several), 0)]
+        if not len(rates):
+            break
+        more = job.train(rates, range(several))
+        left -= cost(more)
+        if job.ended(more):
+            break
+        first = first | more
+    known = trials(first, job.name)
+    others = None
+    extra = min(seeds - several, int(left // CONFIRMED))
+    if known.best is not None and extra > 0 and not job.ended(first):
+        few = _best_few(known, int(left // extra))
+        others = job.train(known.rates[few], range(several, several + extra))
+    hyperparams: Callable[[float], dict[str, Any]]
+    if schedule is None:
+        hyperparams = lambda rate: {parameter: rate}
+    else:
+        hyperparams = lambda rate: {parameter: schedule(rate, steps)}
+    return found_by(
+        first,
+        others,
+        hyperparams=hyperparams,
+        asked=steps,
+        runs=sum(map(cost, filter(None, (first, others)))) * horizon / steps,
+    )
+
+
+@dataclasses.dataclass
+class _Job:
+    """The sweeps of one search: each is a stage of it.
+
+    Attributes:
+      task: What is trained.
+      optimizer: Function of the rate.
+      name: The rate's name in a grid.
+      steps: Updates of each run.
+      call: Arguments that all stages share.
+      checkpoint: The name of the stages' files, or None.
+      deadline: When the search ends, by the clock of `time.perf_counter`, or None.
+      stages: Number of stages that were begun.
+    """
+
+    task: TaskLike
+    optimizer: Optimizer
+    name: str
+    steps: int
+    call: dict[str, Any]
+    checkpoint: Path | None
+    deadline: float | None
+    stages: int = 0
+
+    def train(self, rates: np.ndarray, seeds: range, stop: Any = "diverged") -> SweepResult:
+        """Trains some rates, each with all the seeds."""
+        self.stages += 1
+        budget = None
+        if self.deadline is not None:
+            budget = max(self.deadline - time.perf_counter(), 0.0)
+        place = None
+        if self.checkpoint is not None:
+            path = Files(self.checkpoint)
+            place = path.with_name(f"{path.stem}-{self.stages}{path.suffix}")
+        found = sweep(
+            self.task,
+            self.optimizer,
+            {self.name: rates},
+            steps=self.steps,
+            seeds=list(seeds),
+            stop=stop,
+            budget=budget,
+            checkpoint=place,
+            **self.call,
+        )
+        # Rungs make evaluations along the way, which only some stages have. Without them the
+        # stages can be merged.
+        return found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
+
+    def ended(self, result: SweepResult) -> bool:
+        """Whether a stage was ended early, by Ctrl-C or the budget."""
+        return bool(np.any(result.status == "interrupted"))
+
+
+def cost(result: SweepResult) -> float:
+    """What a sweep cost, in runs of its steps."""
+    return float(result.stopped_at.sum()) * len(result.seeds) / result.steps
+
+
+def _bounds(bounds: Sequence[float] | None) -> tuple[float, float]:
+    """The least and the highest rate."""
+    if bounds is None:
+        return BOUNDS
+    both = _require.listed("bounds", bounds)
+    if len(both) != 2:
+        raise ValueError(f"`bounds` must be two rates, the lower one first, got {bounds!r}")
+    low, high = (_require.number(f"bounds[{i}]", bound) for i, bound in enumerate(both))
+    if not 0 < low < high < np.inf:
+        raise ValueError(
+            f"`bounds` must be two finite rates above 0, the lower one first, got {bounds!r}"
+        )
+    return low, high
+
+
+def _grid(low: float, high: float) -> np.ndarray:
+    """The rates of the first stage, at half decades or closer."""
+    n = round(PER_DECADE * math.log10(high / low)) + 1
+    return log_grid(low, high, min(max(n, FEWEST), MOST))
+
+
+def _rungs(schedule: Shape | None, steps: int) -> Halving | str:
+    """The stop rule of the first stage. Its first rung comes after the warmup."""
+    first = max(FIRST, 2 / steps)
+    if schedule is not None:
+        values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
+        first = max(first, 1.5 * float(np.argmax(values)) / steps)
+    # A few updates tell nothing: then all rates are trained to the end.
+    return Halving(eta=2, first=first) if first < 0.5 else "diverged"
+
+
+def _shaped(optimizer: Optimizer, parameter: str, schedule: Shape, steps: int) -> Optimizer:
+    """The optimizer as a function of the schedule's peak."""
+    return lambda peak: optimizer(**{parameter: schedule(peak, steps)})
+
+
+def _best_few(known: Trials, count: int) -> np.ndarray:
+    """Indices of the best rates and of those between them, at most `count`."""
+    best = known.best
+    assert best is not None
+    chosen = np.flatnonzero(known.whole)
+    # One more at a time: the better of the two neighbours of those that were taken.
+    place = int(np.flatnonzero(chosen == best)[0])
+    low = high = place
+    means = known.means[chosen]
+    while high - low + 1 < min(count, len(chosen)):
+        below = means[low - 1] if low > 0 else np.inf
+        above = means[high + 1] if high + 1 < len(chosen) else np.inf
+        if below <= above:
+            low -= 1
+        else:
+            high += 1
+    return chosen[low : high + 1]

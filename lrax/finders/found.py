@@ -1,0 +1,250 @@
+"""`Found`: the rate that a search found, and how sure it is."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..display import swept
+from ..display.swept import Band, Swept
+from ..sweeps.optimum import Optimum, optimum
+from ..sweeps.result import SweepResult
+from .trials import Trials, is_flat, trials
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# An interval wider than an octave does not tell which rate to take.
+WIDE = 2.0
+GOOD = 0.01  # the rates within this part of the best score are called good
+# By how much the best rate may move with the horizon: at most by its square root, either way. This
+# is twice the exponent that most measurements have, because short runs are often misleading.
+EXPONENT = 0.5
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Found:
+    """The rate that `lrax.find` found, how sure it is, and what that rests on.
+
+    Attributes:
+      rate: The rate to use.
+      interval: Where the best rate lies, with 95 % confidence: `(low, high)`. Open, with 0 or
+        infinity, on a side where the search ended at its best rate.
+      good: The least and the highest of the rates around `rate` whose objective is within 1 % of
+        the best.
+      at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
+        else None.
+      horizon_exponent: The measured power of the horizon by which the best rate moves, or None if
+        it was not measured.
+      certain: Whether the evidence tells the rate within an octave.
+      why: Why it does not, with the call that would tell; empty if it does.
+      runs: What the search cost, in whole runs.
+      hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
+      objective: The name of what decided.
+      value: Its mean at the best rate that was trained, over all its seeds.
+      steps: The updates of the run that the rate is for.
+      evidence: The sweep of all rates that were tried, with the seeds that they have in common.
+      confirmed: The sweep of the best rates with further seeds, or None.
+    """
+
+    rate: float
+    interval: tuple[float, float]
+    good: tuple[float, float]
+    at_edge: Literal["low", "high"] | None
+    horizon_exponent: float | None
+    certain: bool
+    why: str
+    runs: float
+    hyperparams: dict[str, Any]
+    objective: str
+    value: float
+    steps: int
+    evidence: SweepResult
+    confirmed: SweepResult | None
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        first = f"{self.rate:.3g} is the rate for {self.steps} steps, by {self.objective}"
+        first += f" ({self.value:.4g}); the best is between {low:.2g} and {high:.2g}"
+        rates, seeds = len(self.evidence.status), len(self.evidence.seeds)
+        seeds += 0 if self.confirmed is None else len(self.confirmed.seeds)
+        second = f"within 1 % of the best: {self.good[0]:.2g} to {self.good[1]:.2g};"
+        second += f" {rates} rates, {seeds} seed{'s' * (seeds > 1)}, the cost of"
+        second += f" {self.runs:.1f} whole runs"
+        third = "the interval is within an octave" if self.certain else f"cannot tell: {self.why}"
+        return "\n".join([first, second, third])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<p>{line}</p>" for line in str(self).splitlines())
+        try:
+            picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
+        except ImportError:  # without matplotlib the text must do
+            return lines
+        text = base64.b64encode(picture).decode()
+        return f'{lines}<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
+
+    def plot(self) -> Figure:
+        """A figure of the evidence: the objective against the rate.
+
+        Rates that were stopped early are hollow, diverged ones are crosses, and the green line and
+        band are the rate and its interval. The figure has the seeds that all rates were trained
+        with; the interval also rests on the further seeds of the best ones.
+
+        Returns:
+          A matplotlib Figure.
+
+        Raises:
+          ImportError: if matplotlib is not installed.
+        """
+        shown, (name,) = self.evidence, self.evidence.hyperparams
+        return swept.sweep(
+            Swept(name, shown.hyperparams[name]),
+            shown.values,
+            None,
+            shown.status == "diverged",
+            pruned=np.any(shown.status == "pruned", axis=1),
+            best=int(shown.ranking[0]),
+            objective=self.objective,
+            mode=shown.mode,
+            band=Band(self.rate, *self.interval),
+            note="" if self.certain else f"cannot tell: {self.why}",
+        )
+
+
+def found_by(
+    evidence: SweepResult,
+    confirmed: SweepResult | None,
+    *,
+    hyperparams: Callable[[float], dict[str, Any]],
+    asked: int,
+    runs: float,
+    horizon_exponent: float | None = None,
+) -> Found:
+    """The answer of a search.
+
+    Args:
+      evidence: The sweep of all rates, with some seeds.
+      confirmed: A sweep of the best of these rates with the other seeds, or None.
+      hyperparams: The optimizer's arguments for a rate.
+      asked: Updates of the run that the rate is for. The sweeps may have fewer.
+      runs: What the sweeps cost, in runs of that length.
+      horizon_exponent: The measured one, or None.
+
+    Raises:
+      ValueError: if no rate was trained to its end.
+    """
+    (name,) = evidence.hyperparams
+    known = trials(evidence, name)
+    if known.best is None:
+        raise ValueError(f"no rate can be named: {evidence.why_no_best}")
+    if confirmed is not None:
+        known = completed(known, trials(confirmed, name))
+    # Ratios of losses say more than differences, which are small where training went well.
+    logs = evidence.mode == "min" and bool(np.all(known.scores[known.whole] > 0))
+    tried = ~np.isnan(known.means)
+    scores = known.scores[tried]
+    scores = np.where(scores > 0, scores, np.inf) if logs else scores
+    found = optimum(known.rates[tried], np.log(scores) if logs else scores)
+    best = known.best
+    assert best is not None
+    flat = is_flat(evidence)
+    low, high = found.interval
+    # What a shorter horizon cannot tell.
+    shift = (asked / evidence.steps) ** EXPONENT
+    interval = low / shift, high * shift
+    why = _doubts(found, known, interval, evidence, asked)
+    sign = 1.0 if evidence.mode == "min" else -1.0
+    return Found(
+        rate=found.rate,
+        interval=interval,
+        good=(known.rates[0], known.rates[-1]) if flat else good(known, found.rate),
+        at_edge=found.at_edge,
+        horizon_exponent=horizon_exponent,
+        certain=not why,
+        why=why,
+        runs=runs,
+        hyperparams=hyperparams(found.rate),
+        objective=evidence.objective,
+        value=float(sign * known.means[best]),
+        steps=asked,
+        evidence=evidence,
+        confirmed=confirmed,
+    )
+
+
+def completed(known: Trials, few: Trials) -> Trials:
+    """All rates with all seeds, where only a few rates have the last ones.
+
+    The others get the scores that follow from their own mean and the effect of the seed. With
+    common random numbers a seed moves all rates by about the same.
+    """
+    places = np.array([int(np.argmin(np.abs(known.x - x))) for x in few.x])
+    usable = np.all(np.isfinite(few.scores), axis=1) & known.whole[places]
+    base = known.scores.mean(axis=1, keepdims=True)
+    effects = (few.scores - base[places])[usable].mean(axis=0, keepdims=True)
+    others = base + (effects if usable.any() else np.zeros_like(few.scores[:1]))
+    # A rate that diverged with one of the last seeds has diverged.
+    others[places] = few.scores
+    return Trials(known.rates, np.concatenate([known.scores, others], axis=1))
+
+
+def good(known: Trials, rate: float) -> tuple[float, float]:
+    """The rates around the best one whose mean score is within 1 % of its score, and `rate`.
+
+    Between two rates that were trained the score is interpolated in the logarithm of the rate.
+    """
+    best = known.best
+    assert best is not None
+    places = np.flatnonzero(~np.isnan(known.means))
+    x, means = known.x[places], known.means[places]
+    at = int(np.flatnonzero(places == best)[0])
+    limit = means[at] + GOOD * abs(means[at])
+    ends = []
+    for side in (-1, 1):
+        i = at
+        while 0 <= i + side < len(x) and means[i + side] <= limit:
+            i += side
+        end = x[i]
+        if 0 <= i + side < len(x) and np.isfinite(means[i + side]):
+            part = (limit - means[i]) / (means[i + side] - means[i])
+            end = x[i] + part * (x[i + side] - x[i])
+        ends.append(float(np.exp(end)))
+    return min(ends[0], rate), max(ends[1], rate)
+
+
+def _doubts(
+    found: Optimum,
+    known: Trials,
+    interval: tuple[float, float],
+    evidence: SweepResult,
+    asked: int,
+) -> str:
+    """Why the rate is not certain, and what would tell; empty if it is."""
+    if np.any(evidence.status == "interrupted"):
+        return f"the search ended after {evidence.done} of {evidence.steps} updates; call it again"
+    if evidence.steps < asked:
+        return (
+            f"the runs were {evidence.steps} steps long, not {asked}: a range, from which"
+            " `runs=15` would take the rate"
+        )
+    if is_flat(evidence):
+        return (
+            f"all rates are within 1 % of each other after {evidence.steps} steps: the rate makes"
+            " no difference, or nothing was learned"
+        )
+    if found.at_edge is not None:
+        word = "lowest" if found.at_edge == "low" else "highest"
+        return f"the best rate is the {word} that was tried; give wider `bounds` or more `runs`"
+    if known.disagree:
+        return "the seeds have their best rates in different basins; give more `seeds` and `runs`"
+    low, high = interval
+    if high > WIDE * low:
+        octaves = np.log2(high / low)
+        return f"the interval is {octaves:.1f} octaves wide; give more `seeds` and `runs`"
+    return ""

@@ -1,0 +1,148 @@
+"""What a search for a rate knows: a sweep of some rates, and which rates would tell more."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ..sweeps.result import SweepResult
+
+# Neighbours of the best rate are trained at this distance, a quarter of a decade. Around an optimum
+# the loss changes by a few percent over it: less is lost in the noise of the seeds.
+STEP = np.log(10) / 4
+# Rates closer than this are the same rate, written with another rounding.
+SAME = 1e-3
+# The curve is flat if no rate is worse than the best one by more than this part.
+FLAT = 0.01
+# Seeds disagree if their best rates are further apart than this, two octaves.
+APART = np.log(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trials:
+    """The rates that were trained, in ascending order.
+
+    Attributes:
+      rates: `[rates]`.
+      scores: `[rates, seeds]`, lower is better. Infinite where a lane diverged, and NaN where it
+        was not trained to the end.
+    """
+
+    rates: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def x(self) -> np.ndarray:
+        """The logarithms of the rates."""
+        return np.log(self.rates)
+
+    @property
+    def means(self) -> np.ndarray:
+        """Mean scores, `[rates]`: infinite where a lane diverged, NaN where one is missing."""
+        lost = np.any(np.isposinf(self.scores), axis=1)
+        return np.where(lost, np.inf, np.where(lost[:, None], 0.0, self.scores).mean(axis=1))
+
+    @property
+    def whole(self) -> np.ndarray:
+        """Which rates were trained to the end with every seed, `[rates]`."""
+        return np.isfinite(self.means)
+
+    @property
+    def best(self) -> int | None:
+        """Index of the best rate, or `None` if no rate was trained to the end."""
+        if not self.whole.any():
+            return None
+        return int(np.argmin(np.where(self.whole, self.means, np.inf)))
+
+    @property
+    def disagree(self) -> bool:
+        """Whether the seeds have their best rates in different basins.
+
+        Then between the two lies a rate that is worse than both for all seeds, that diverged, or
+        that was stopped early.
+        """
+        if not self.whole.any():
+            return False
+        best = np.argmin(np.where(self.whole[:, None], self.scores, np.inf), axis=0)
+        first, last = int(best.min()), int(best.max())
+        if self.x[last] - self.x[first] <= APART:
+            return False
+        between = slice(first + 1, last)
+        highest = np.maximum(self.scores[first], self.scores[last])
+        worse = np.all(self.scores[between] > highest, axis=1)
+        return bool(np.any(worse | ~self.whole[between]))
+
+
+def trials(result: SweepResult, name: str) -> Trials:
+    """The rates of a sweep over one name."""
+    rates = np.asarray(result.hyperparams[name], np.float64)
+    order = np.argsort(rates, kind="stable")
+    lost = result.status == "diverged"
+    ended = result.status == "done"
+    # A lane that was trained to the end may have an objective that is not a number. It is as bad as
+    # a diverged one.
+    missing = np.where(ended, np.inf, np.nan)
+    scores = np.where(lost, np.inf, np.where(np.isfinite(result.scores), result.scores, missing))
+    return Trials(rates[order], np.asarray(scores, np.float64)[order])
+
+
+def is_flat(result: SweepResult) -> bool:
+    """Whether all rates that did not diverge have nearly the same objective.
+
+    Of a rate that was stopped early it is the one when it was stopped.
+    """
+    reached = result.reached.mean(axis=1)
+    values = reached[np.isfinite(reached)]
+    return len(values) > 1 and bool(np.ptp(values) <= FLAT * np.abs(values).min())
+
+
+def wanted(known: Trials, low: float, high: float) -> np.ndarray:
+    """The rates to train next, so that the best one has known neighbours on both sides.
+
+    A neighbour is at a distance of `STEP` at most. One that diverged is a neighbour too, but asks
+    for one more rate on the way to it: where the best rate lies right below the cliff of
+    divergence, half a step costs most.
+
+    Args:
+      known: What was trained.
+      low: The least rate allowed.
+      high: The highest one.
+    """
+    best = known.best
+    if best is None:
+        return _below_the_lost(known, low)
+    at, x = known.x[best], known.x
+    # Rates that were stopped early say which side is worse, and are no neighbours: their scores are
+    # of another time.
+    ended = known.whole | np.isposinf(known.means)
+    found: list[float] = []
+    for side in (-1, 1):
+        beyond = x[ended & (side * (x - at) > SAME)]
+        if not len(beyond):
+            # The best rate moved during the runs, or lies outside of the grid. Two steps at once
+            # come to it sooner.
+            found += [at + side * STEP, at + 2 * side * STEP]
+            continue
+        near = beyond[np.argmin(np.abs(beyond - at))]
+        gap = abs(near - at)
+        if gap > STEP + SAME:
+            found.append(at + side * STEP)
+        elif gap > STEP / 2 + SAME and np.isposinf(known.means[np.argmin(np.abs(x - near))]):
+            found.append(at + side * gap / 2)
+    rates = np.exp(found)
+    # Beyond a bound there is nothing to train. A rate at a distance of rounding is the bound's own.
+    inside = (rates > low * (1 - SAME)) & (rates < high * (1 + SAME))
+    return np.array([rate for rate in rates[inside] if not _has(known, rate)])
+
+
+def _below_the_lost(known: Trials, low: float) -> np.ndarray:
+    """The rate below all that diverged, where none came to its end."""
+    rate = known.rates[0] / 10
+    return np.array([rate] if rate >= low * (1 - SAME) else [])
+
+
+def _has(known: Trials, rate: float) -> bool:
+    """Whether a rate was trained to its end, or diverged."""
+    same = np.abs(known.x - np.log(rate)) < SAME
+    return bool(np.any(same & ~np.isnan(known.means)))
