@@ -23,7 +23,7 @@
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
 - Pictures and errors: `display.schedules` draws, `checks` finds the bad number in a program.
 - Command line: `python -m lrax show`, `python -m lrax sweep`, `python -m lrax demo`,
-  `python -m lrax diagnose`.
+  `python -m lrax find`, `python -m lrax diagnose`.
 """
 
 import importlib as _importlib
