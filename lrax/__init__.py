@@ -19,12 +19,13 @@
 - Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
   say what one measurement knows of the rate, as monitors too; `probes.smooth` and
   `probes.diverged_at` look at a curve of losses.
+- The doctor: `diagnose` says what went wrong with a run, from a result, a table or a file.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
 - Pictures and errors: `display.schedules` draws, `checks` finds the bad number in a program.
-- Command line: `python -m lrax find`, `python -m lrax show`, `python -m lrax sweep`,
-  `python -m lrax demo`.
+- Command line: `python -m lrax show`, `python -m lrax sweep`, `python -m lrax demo`,
+  `python -m lrax find`, `python -m lrax diagnose`.
 """
 
 import importlib as _importlib
@@ -77,6 +78,7 @@ from .training.train import Trained, train
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
     from . import probes, sweeps as sweeps, tasks
+    from .finders.diagnose.diagnose import diagnose
     from .finders.find import find
     from .finders.found import Found
     from .finders.range_test import RangeTest, range_test
@@ -111,6 +113,7 @@ _MODULES = {
     "StructuralResult": "sweeps.structural",
     "SweepResult": "sweeps.result",
     "confirm": "sweeps.confirm",
+    "diagnose": "finders.diagnose.diagnose",
     "find": "finders.find",
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
@@ -162,6 +165,7 @@ __all__ = [
     "cosine_restarts",
     "cyclic",
     "delay",
+    "diagnose",
     "display",
     "every",
     "exponential",

@@ -163,6 +163,13 @@ def evidence() -> lrax.Evidence:
     return lrax.Evidence(losses, losses, rates, {}, 8, 80, np.array([True, True]), look=0)
 
 
+def doctor() -> Arguments:
+    """Arguments of the doctor: a table of a run that is healthy."""
+    steps = np.arange(40.0)
+    table = {"step": steps, "loss": 1 + np.exp(-steps / 8), "val_loss": 1 + np.exp(-steps / 9)}
+    return {"source": table, "rates": lrax.linear(0.1, 0.0, 40), "monitors": {"grad_norm": steps}}
+
+
 @functools.cache
 def structural() -> lrax.StructuralResult:
     return lrax.StructuralResult([{"width": 8}, {"width": 16}], [result(), result()])
@@ -344,6 +351,7 @@ ROWS = [
     ),
     Call("SweepResult.load", lambda: lrax.SweepResult.load, lambda: saved(result(), "result.npz")),
     Call("SweepResult.merge", lambda: result().merge, lambda: {"others": [result()]}),
+    made("diagnose", doctor),
     method("StructuralResult.where", structural, width=8),
     method("StructuralResult.optima", structural, name="learning_rate"),
     method("StructuralResult.to_pandas", structural),

@@ -73,7 +73,7 @@ def complaint(call: calls.Call, argument: str, kind: str) -> str | None:
         return unhelpful(call, argument, str(error), kind)
     except OSError as error:
         # A path may be any text, and the file may not be there.
-        known = argument in ("path", "checkpoint") and isinstance(BAD[kind], (str, bytes))
+        known = argument in ("path", "checkpoint", "source") and isinstance(BAD[kind], (str, bytes))
         return None if known else f"{type(error).__name__}: {error}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"

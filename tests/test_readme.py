@@ -133,7 +133,7 @@ def test_the_source_names_extras_that_exist():
         for name in re.findall(r"_require\.extra\([^)]*, \"([\w-]+)\"\)", path.read_text()):
             named[name] = path.name
     assert (
-        {"plot", "sweep", "flax", "equinox", "optuna", "orbax", "xarray"}
+        {"plot", "sweep", "flax", "equinox", "optuna", "orbax", "xarray", "tensorboard"}
         <= named.keys()
         <= extras.keys()
     )
@@ -145,6 +145,7 @@ def test_the_source_names_extras_that_exist():
         "optuna",
         "orbax",
         "xarray",
+        "tensorboard",
     ]  # tested with the real ones
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..schedules.parse import printable
-from . import demo, find, show, sweep
+from . import demo, diagnose, find, show, sweep
 from .errors import REFUSALS, Mistake, is_refusal, with_flags
 
 
@@ -71,6 +71,6 @@ def _printable_lines(text: str) -> str:
 def _parser() -> Parser:
     parser = Parser(prog="python -m lrax", description="Everything about the learning rate in JAX.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, show, find, sweep):
+    for command in (demo, show, find, sweep, diagnose):
         command.add_to(commands)
     return parser

@@ -1,0 +1,157 @@
+"""`lrax.diagnose`: what went wrong with a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ... import _require
+from ...training.optimizer import Optimizer
+from ...training.run import Params, TaskLike
+from . import fit, inputs, progress, rates as schedules, replay, stability
+from .finding import Finding
+from .inputs import Source, Told
+from .lane import Lane
+from .log import Log
+from .report import Findings
+from .signs import LEAST, Signs
+
+ORDER = ("certain", "likely", "possible")
+# Findings of a training that was unstable: nothing can be said of its progress then.
+UNSTABLE = ("diverging", "rate_too_high")
+
+
+def diagnose(
+    source: Source = None,
+    *,
+    loss: Told = None,
+    val_loss: Told = None,
+    rates: Told = None,
+    steps: Told = None,
+    monitors: Mapping[str, Told] | None = None,
+    lane: Lane = "best",
+    dtype: str | None = None,
+    retry: TaskLike | None = None,
+    optimizer: Optimizer | None = None,
+    params: Params | None = None,
+    seeds: int = 2,
+) -> Findings:
+    r"""What went wrong with a run: findings with evidence, how sure they are, and what to change.
+
+    Each finding compares the curves to their own noise and their own fall,
+
+    $$\text{fall} = \ell_0 - \min_t \text{trend}_t, \qquad
+      \text{noise} = 1.4826 \, \mathrm{median}_t |\ell_{t+1} - \ell_t| / \sqrt 2$$
+
+    so neither a factor of the loss nor the interval of the logger decides. Use it after a run that
+    disappoints, and in CI: `python -m lrax diagnose PATH` exits with 1 if there is a finding. It
+    is silent on a healthy run. It looks for `diverging`, `spiking`, `rate_too_high`,
+    `rate_too_low`, `plateau`, `warmup_too_short`, `warmup_too_long`, `schedule_ended_early`,
+    `schedule_climbs_back`, `count_fault`, `decay_too_strong`, `over_fitting` and
+    `updates_too_small`.
+
+    The more is recorded, the more it can tell: a training loss of 30 records or more is needed,
+    150 are good. The rates tell faults of the schedule, the validation loss tells over-fitting, and
+    the monitors `grad_norm`, `param_norm` and `update_ratio` tell the rest. `notes` say what was
+    missing.
+
+    Args:
+      source: A `SweepResult`, a pandas DataFrame, a dict of arrays, or the path of a CSV, a file of
+        JSON lines, a `trainer_state.json`, or TensorBoard event files; None if `loss` is an array.
+        The columns are recognised by the names that common loggers write, such as "train/loss",
+        "eval_loss", "lr" and "grad_norm".
+      loss: The training loss: the name of its column, or `[records]`.
+      val_loss: The validation loss, in the same way. An array of fewer records is spread evenly
+        over the run.
+      rates: The learning rate, in the same way; or one number, or a function of the step such as
+        a `Schedule`.
+      steps: The step of each record, in the same way; by default a column named "step" or the
+        like, or 0, 1, 2, ...
+      monitors: `{name: column or array}` with the names "grad_norm", "update_norm", "update_ratio"
+        and "param_norm", if the columns have other names.
+      lane: Which lane of a `SweepResult`: "best", or (point, seed).
+      dtype: The dtype of the parameters, such as "bfloat16"; a `SweepResult` has it.
+      retry: The task. If a finding depends on the height of the rate, its stretch is trained again
+        at several multiples of the run's rates, side by side in one program, and the report says
+        which would have helped. It needs `optimizer` and the rates.
+      optimizer: For `retry`, function of the rate to an `optax.GradientTransformation`. It gets a
+        number if the rate is constant, else a `Schedule`.
+      params: For `retry`, the parameters at the first step of the finding, from a checkpoint.
+        Without them the replay begins at the task's own start, and ends with the stretch.
+      seeds: For `retry`, how many seeds, at least 1.
+
+    Returns:
+      `Findings`: true if there are any, the surest first; `print` shows them. `.findings`,
+      `.notes`, `.retry`, `.to_dict()` and `.plot()` have the rest.
+
+    Raises:
+      ValueError: if there is no training loss, a told column does not exist, lengths differ, or a
+        file holds no records.
+      TypeError: if an argument is not of its type.
+      OSError: if a file cannot be read.
+      ImportError: if TensorBoard's files are given without tensorboard.
+
+    Example:
+      >>> steps = np.arange(200)
+      >>> noise = 0.02 * np.random.default_rng(0).normal(size=200)
+      >>> rates = lrax.cosine(0.1, steps=80).values(steps)  # made for another length
+      >>> loss = 1 + np.exp(-steps / 20) + noise
+      >>> found = lrax.diagnose(loss=loss, rates=rates)
+      >>> found.names
+      ['schedule_ended_early']
+      >>> print(found[0].at, found[0].confidence)
+      (80, 199) certain
+      >>> lrax.diagnose(loss=loss, rates=lrax.cosine(0.1, steps=200))
+      Findings(healthy; arrays)
+
+    Reference:
+      Rousseeuw, Croux, Alternatives to the Median Absolute Deviation (1993), for the statistics.
+    """
+    seeds = _require.count("seeds", seeds, 1)
+    log = inputs.read(
+        source,
+        loss=loss,
+        val_loss=val_loss,
+        rates=rates,
+        steps=steps,
+        monitors=monitors,
+        lane=lane,
+        dtype=dtype,
+    )
+    replay.check(retry, optimizer, params, log)
+    found = findings_of(log)
+    notes = [*log.notes, *_missing(log)]
+    again = None
+    if retry is not None and optimizer is not None:
+        # A fault of the schedule's shape or of the data is the same at any rate.
+        suspects = [finding for finding in found if finding.name in replay.FACTORS]
+        if suspects:
+            again = replay.replay(log, suspects[0], retry, optimizer, params=params, seeds=seeds)
+        else:
+            notes.append("nothing was replayed: no finding depends on the height of the rate")
+    return Findings(tuple(found), log.source, tuple(notes), again, log)
+
+
+def findings_of(log: Log) -> list[Finding]:
+    """All findings of a run, the surest first."""
+    signs = Signs(log)
+    found = [*stability.findings(signs), *schedules.findings(log)]
+    if not any(finding.name in UNSTABLE for finding in found):
+        found += [*progress.findings(signs), *fit.findings(signs)]
+    return sorted(found, key=lambda finding: ORDER.index(finding.confidence))
+
+
+def _missing(log: Log) -> list[str]:
+    """Which questions the records cannot answer."""
+    notes = []
+    if log.is_short(LEAST):
+        notes.append(f"fewer than {LEAST} records of the loss: only divergence is looked at")
+    if log.rates is None:
+        notes.append("no rates: the schedule, a plateau and a replay are not looked at")
+    if log.val_loss is None:
+        notes.append("no validation loss: over-fitting is not looked at")
+    without = [name for name in ("update_ratio", "param_norm") if name not in log.monitors]
+    if without:
+        notes.append(f"no {' and '.join(without)}: some causes cannot be told apart")
+    if "update_ratio" in log.monitors and not log.dtype:
+        notes.append("no dtype: whether updates are rounded away is not looked at")
+    return notes

@@ -1,0 +1,65 @@
+"""The finding on over-fitting: the validation loss rises where the training loss falls."""
+
+import numpy as np
+
+from . import robust
+from .finding import Finding
+from .signs import Signs
+
+LEAST = 6  # evaluations
+# By how much the validation loss must have risen above its lowest: as a part of its fall, of its
+# lowest value, and in units of its noise. A rise of a few percent is usual in healthy runs, and
+# seldom worth an earlier end.
+RISE = 0.1
+RISE_OF_LEVEL = 0.08
+SURE = 4.0
+PAST = 0.75  # of the run: a lowest value after it may be the end of a decay
+
+
+def findings(signs: Signs) -> list[Finding]:
+    """Over-fitting, if there is a validation loss."""
+    series = signs.log.val_loss
+    if series is None or len(series.values) < LEAST or not signs.count:
+        return []
+    steps, values = series
+    # The median of three evaluations: one good one by chance is not the lowest.
+    trend = robust.running_median(values, 3)
+    low = int(np.argmin(trend))
+    rise = float(trend[-1] - trend[low])
+    fall = max(float(values[0] - trend[low]), float(values.max() - trend[low]) if low == 0 else 0.0)
+    late = steps[low] > steps[0] + PAST * (steps[-1] - steps[0])
+    if (
+        late
+        or rise < max(RISE * fall, RISE_OF_LEVEL * abs(trend[low]))
+        or rise < SURE * robust.noise(values)
+    ):
+        return []
+    # The training loss must not rise with it: that would be the rate.
+    at = int(np.searchsorted(signs.steps, steps[low]))
+    if at >= signs.count - 1:
+        return []
+    then, now = float(signs.trend[at]), float(signs.trend[-1])
+    if now > then + signs.blur:
+        return []
+    return [
+        Finding(
+            name="over_fitting",
+            what=(
+                f"The validation loss is lowest at step {steps[low]:.0f} and rises from there,"
+                " while the training loss falls: this is over-fitting, not the rate."
+            ),
+            evidence={
+                "lowest validation loss": float(trend[low]),
+                "last": float(trend[-1]),
+                "training loss then": then,
+                "now": now,
+            },
+            at=(int(steps[low]), int(steps[-1])),
+            confidence="certain" if rise > 0.5 * fall else "likely",
+            advice=(
+                "End the run there, or decay the rate to zero by then; more data, regularisation or"
+                " a smaller model help, another rate does not."
+            ),
+            call=f"lrax.warmup_cosine(peak, steps={max(steps[low], 1):.0f}, warmup=...)",
+        )
+    ]

@@ -1,0 +1,93 @@
+"""What all findings on the training loss look at: its start, its trend, its noise and its fall."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from . import robust
+from .log import Log
+
+LEAST = 30  # records; with fewer the trend and the noise cannot be told apart
+# A window of the running median: a tenth of the run, which is the resolution of what is said. It is
+# at least 5 records wide, so that two outliers side by side do not move it.
+WINDOW = 0.1
+NARROWEST = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Signs:
+    """A run's training loss, up to the first value that is not finite.
+
+    Everything in units of the loss is compared to `fall` or to `noise`, and lengths to the length
+    of the run. So neither a factor of the loss nor the interval of the logger changes a finding.
+    """
+
+    log: Log
+
+    @functools.cached_property
+    def steps(self) -> np.ndarray:
+        """The steps of the finite records."""
+        return self.log.finite.steps
+
+    @functools.cached_property
+    def loss(self) -> np.ndarray:
+        """The finite records."""
+        return self.log.finite.values
+
+    @property
+    def count(self) -> int:
+        """The number of finite records."""
+        return len(self.loss)
+
+    @functools.cached_property
+    def width(self) -> int:
+        """The width of the running median, in records."""
+        return max(NARROWEST, round(WINDOW * self.count)) | 1  # odd, so that it has a middle
+
+    @functools.cached_property
+    def trend(self) -> np.ndarray:
+        """The running median."""
+        return robust.running_median(self.loss, self.width)
+
+    @functools.cached_property
+    def noise(self) -> float:
+        """The standard deviation of a record around the trend."""
+        return robust.noise(self.loss)
+
+    @functools.cached_property
+    def blur(self) -> float:
+        """The standard error of the trend: that of the median of a window of records."""
+        # The median of normal numbers has pi / 2 times the variance of their mean.
+        return float(self.noise * np.sqrt(np.pi / 2 / self.width))
+
+    @functools.cached_property
+    def start(self) -> float:
+        """The loss before training: the first record, the noise of which a factor of 4 covers."""
+        return float(self.loss[0])
+
+    @functools.cached_property
+    def low(self) -> int:
+        """The record at which the trend is lowest."""
+        return int(np.argmin(self.trend))
+
+    @functools.cached_property
+    def fall(self) -> float:
+        """By how much the loss fell from the start to the lowest trend; at least 0."""
+        return max(self.start - float(self.trend[self.low]), 0.0)
+
+    @functools.cached_property
+    def fell(self) -> bool:
+        """Whether the fall is more than noise: 4 standard deviations of the first record."""
+        # Of the extremes of a few dozen windows, 4 standard deviations are passed by chance in one
+        # run of hundreds.
+        return self.fall > 4 * self.noise
+
+    @functools.cached_property
+    def rates(self) -> np.ndarray | None:
+        """The rate at each record of the loss."""
+        return self.log.at("rates", self.steps)
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """The steps of two records, as a finding has them."""
+        return int(self.steps[first]), int(self.steps[last])
