@@ -6,9 +6,13 @@ import os
 import jax
 from jax._src import compiler  # no public setting is for all programs from here on
 
-# The emitters of fused loops take longer for a small program than all other passes together. Without
-# them its code differs from that of users, as it does without the optimizations.
-EMITTERS = "xla_cpu_use_fusion_emitters"
+# With these a program's code differs from that of users, as it does without the optimizations.
+QUICK = {
+    # The emitters of fused loops take longer for a small program than all other passes together.
+    "xla_cpu_use_fusion_emitters": False,
+    # In one part: a small program takes a quarter less than in the parts that threads compile.
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 
 _options = compiler.get_compile_options
 _flags = os.environ.get("XLA_FLAGS", "")
@@ -16,24 +20,30 @@ _flags = os.environ.get("XLA_FLAGS", "")
 
 def quickly(quick: bool) -> None:
     """Compiles all programs from here on quickly, or as for users; those of subprocesses too."""
-    known = quick and _is_known()  # which compiles, and so has XLA read this process's flags before
+    # Which compiles, and so has XLA read this process's flags before.
+    known = _known() if quick else {}
     jax.config.update("jax_disable_most_optimizations", quick)
-    compiler.get_compile_options = _quick_options if known else _options
+    compiler.get_compile_options = functools.partial(_with_options, known)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick)
-    os.environ["XLA_FLAGS"] = f"{_flags} --{EMITTERS}=false" if known else _flags
+    flags = [f"--{name}={str(value).lower()}" for name, value in known.items()]
+    os.environ["XLA_FLAGS"] = " ".join([_flags, *flags])
 
 
-def _quick_options(*args, **keywords):
+def _with_options(overrides, *args, **keywords):
     options = _options(*args, **keywords)
-    options.env_option_overrides = [*options.env_option_overrides, (EMITTERS, False)]
+    options.env_option_overrides = [*options.env_option_overrides, *overrides.items()]
     return options
 
 
 @functools.cache
-def _is_known() -> bool:
-    """Whether the installed compiler has the flag: they come and go with its releases."""
+def _known() -> dict[str, bool | int]:
+    """Those of the options that the installed compiler has: they come and go with its releases."""
+    return {name: value for name, value in QUICK.items() if _is_known(name, value)}
+
+
+def _is_known(name: str, value: bool | int) -> bool:
     try:
-        jax.jit(lambda x: x).lower(0.0).compile(compiler_options={EMITTERS: False})
+        jax.jit(lambda x: x).lower(0.0).compile(compiler_options={name: value})
     except jax.errors.JaxRuntimeError:
         return False
     return True

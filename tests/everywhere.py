@@ -19,6 +19,12 @@ import lrax
 OPTIMISED = ("laws", "properties", "compiling", "benchmarks")
 
 
+def pytest_collection_finish():
+    """What is imported by now stays: without it a full collection of garbage has little to visit."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def names(doctest_namespace):
     doctest_namespace.update(lrax=lrax, jax=jax, jnp=jnp, np=np, optax=optax)
