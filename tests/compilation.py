@@ -1,6 +1,7 @@
 """How the tests' programs are compiled: most of their time is the compiler's."""
 
 import functools
+import hashlib
 import os
 
 import jax
@@ -15,6 +16,8 @@ QUICK = {
 }
 
 _options = compiler.get_compile_options
+_compile = compiler.compile_or_get_cached
+_programs = {}
 _flags = os.environ.get("XLA_FLAGS", "")
 
 
@@ -27,6 +30,27 @@ def quickly(quick: bool) -> None:
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(quick)
     flags = [f"--{name}={str(value).lower()}" for name, value in known.items()]
     os.environ["XLA_FLAGS"] = " ".join([_flags, *flags])
+
+
+def once() -> None:
+    """Compiles equal programs once: many tests write the same one anew, and JAX knows only its own."""
+    compiler.compile_or_get_cached = _once
+
+
+def forget() -> None:
+    """Frees the programs that `once` keeps."""
+    _programs.clear()
+
+
+def _once(backend, module, devices, options, host_callbacks, *others):
+    if host_callbacks:  # which belong to one caller
+        return _compile(backend, module, devices, options, host_callbacks, *others)
+    text = module.operation.get_asm(enable_debug_info=False)  # whoever calls it, and from where
+    written = hashlib.sha256(text.encode()).digest()
+    key = id(backend), written, options.SerializeAsString(), tuple(map(str, devices.flat))
+    if key not in _programs:
+        _programs[key] = _compile(backend, module, devices, options, host_callbacks, *others)
+    return _programs[key]
 
 
 def _with_options(overrides, *args, **keywords):

@@ -19,6 +19,10 @@ import lrax
 OPTIMISED = ("laws", "properties", "compiling", "benchmarks")
 
 
+def pytest_sessionstart():
+    compilation.once()
+
+
 def pytest_collection_finish():
     """What is imported by now stays: without it a full collection of garbage has little to visit."""
     gc.collect()
@@ -74,6 +78,7 @@ def _forget_from(most):
     """Forgets what has been compiled, if this process has so many bytes in memory."""
     if _resident() > most:
         jax.clear_caches()
+        compilation.forget()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):  # only glibc gives memory back
             ctypes.CDLL("libc.so.6").malloc_trim(0)
