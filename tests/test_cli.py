@@ -168,9 +168,7 @@ def test_sweep_end_to_end(folder, capsys):
     assert re.search(
         r"^best:    lr \S+, with momentum \S+\n +lowest error: \S+ ±", shown, re.MULTILINE
     )
-    assert re.search(
-        r"^optimum: lr \S+, between \S+ and \S+; interpolated", shown, re.MULTILINE
-    )
+    assert re.search(r"^optimum: lr \S+, between \S+ and \S+; interpolated", shown, re.MULTILINE)
     result = lrax.SweepResult.load("found.npz")
     assert result.losses.shape == (10, 2, 40)
     assert result.objective == "error"

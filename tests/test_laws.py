@@ -187,8 +187,7 @@ def test_precision(case):
             horizon > 2**24
         ):  # where the count itself is rounded, and may so fall on the other side of a stair
             near = [
-                reference(schedule, counts + shift * np.spacing(counts))
-                for shift in [-1, 0, 1]
+                reference(schedule, counts + shift * np.spacing(counts)) for shift in [-1, 0, 1]
             ]
             holds |= (result >= np.min(near, axis=0) - 1e-6 * peak) & (
                 result <= np.max(near, axis=0) + 1e-6 * peak
