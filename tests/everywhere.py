@@ -24,9 +24,10 @@ def pytest_sessionstart():
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: without it a full collection of garbage has little to visit."""
+    """What is imported by now stays: garbage is looked for in the rest alone, and not so often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture(autouse=True)
