@@ -3,9 +3,11 @@
 import functools
 import hashlib
 import os
+import threading
 
 import jax
 from jax._src import compiler  # no public setting is for all programs from here on
+from jax._src.interpreters import mlir
 
 # With these a program's code differs from that of users, as it does without the optimizations.
 QUICK = {
@@ -15,6 +17,18 @@ QUICK = {
     "xla_cpu_parallel_codegen_split_count": 1,
 }
 
+PROGRAMS_IN_A_CONTEXT = 50
+
+
+class _Here(threading.local):
+    """This thread's context of the compiler, and how many more programs it serves."""
+
+    context = None
+    left = 0
+
+
+_here = _Here()
+_new_context = mlir.make_ir_context
 _options = compiler.get_compile_options
 _compile = compiler.compile_or_get_cached
 _programs = {}
@@ -32,13 +46,18 @@ def quickly(quick: bool) -> None:
     os.environ["XLA_FLAGS"] = " ".join([_flags, *flags])
 
 
-def once() -> None:
-    """Compiles equal programs once: many tests write the same one anew, and JAX knows only its own."""
+def share() -> None:
+    """Shares what programs have in common: of many small ones, that is most of the time and memory.
+
+    Equal programs are compiled once: many tests write the same one anew, and JAX knows only its
+    own. And programs are written down in contexts of the compiler that serve many of them.
+    """
     compiler.compile_or_get_cached = _once
+    mlir.make_ir_context = _context
 
 
 def forget() -> None:
-    """Frees the programs that `once` keeps."""
+    """Frees the programs that are kept for others."""
     _programs.clear()
 
 
@@ -51,6 +70,13 @@ def _once(backend, module, devices, options, host_callbacks, *others):
     if key not in _programs:
         _programs[key] = _compile(backend, module, devices, options, host_callbacks, *others)
     return _programs[key]
+
+
+def _context():
+    if _here.left == 0:  # a context keeps the constants of all its programs
+        _here.context, _here.left = _new_context(), PROGRAMS_IN_A_CONTEXT
+    _here.left -= 1
+    return _here.context
 
 
 def _with_options(overrides, *args, **keywords):

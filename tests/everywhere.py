@@ -20,7 +20,7 @@ OPTIMISED = ("laws", "properties", "compiling", "benchmarks")
 
 
 def pytest_sessionstart():
-    compilation.once()
+    compilation.share()
 
 
 def pytest_collection_finish():
