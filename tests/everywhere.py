@@ -19,6 +19,17 @@ import lrax
 OPTIMISED = ("laws", "properties", "compiling", "benchmarks")
 
 
+def pytest_sessionstart():
+    compilation.share()
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: garbage is looked for in the rest alone, and not so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+
+
 @pytest.fixture(autouse=True)
 def names(doctest_namespace):
     doctest_namespace.update(lrax=lrax, jax=jax, jnp=jnp, np=np, optax=optax)
@@ -68,6 +79,7 @@ def _forget_from(most):
     """Forgets what has been compiled, if this process has so many bytes in memory."""
     if _resident() > most:
         jax.clear_caches()
+        compilation.forget()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):  # only glibc gives memory back
             ctypes.CDLL("libc.so.6").malloc_trim(0)

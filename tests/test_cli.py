@@ -144,15 +144,14 @@ def sweep(capsys, *words):
     return status, shown.out, shown.err
 
 
-def test_sweep_end_to_end(folder):
+def test_sweep_end_to_end(folder, capsys):
     command = "sweep of_mine.py:task --optimizer of_mine.py:sgd --lr 1e-3:10:5 --seeds 2"
     command += " --grid momentum=0,0.5 --steps 40 --warmup 10% --decay cosine"
     command += " --objective error --out found"
-    done = subprocess.run(
-        [sys.executable, "-m", "lrax", *command.split()], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
+    status = main(command.split())
+    shown, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    lines = shown.splitlines()
     assert lines[0] == (
         "of_mine.py:task: 10 points x 2 seeds = 20 runs of 40 steps,"
         " by of_mine.py:sgd under warmup_cosine(lr, 40, 4)"
@@ -165,13 +164,11 @@ def test_sweep_end_to_end(folder):
         "lowest error",
         "files:   found.csv, found.npz, found.png",
     ):
-        assert word in done.stdout
+        assert word in shown
     assert re.search(
-        r"^best:    lr \S+, with momentum \S+\n +lowest error: \S+ ±", done.stdout, re.MULTILINE
+        r"^best:    lr \S+, with momentum \S+\n +lowest error: \S+ ±", shown, re.MULTILINE
     )
-    assert re.search(
-        r"^optimum: lr \S+, between \S+ and \S+; interpolated", done.stdout, re.MULTILINE
-    )
+    assert re.search(r"^optimum: lr \S+, between \S+ and \S+; interpolated", shown, re.MULTILINE)
     result = lrax.SweepResult.load("found.npz")
     assert result.losses.shape == (10, 2, 40)
     assert result.objective == "error"

@@ -108,6 +108,11 @@ def and_gradients(conv):
     return function
 
 
+def together(functions):
+    """The functions in one program, which takes less time to compile than a program for each."""
+    return jax.jit(lambda *args: [function(*args) for function in functions])
+
+
 def ways(conv):
     """The three places for `as_products`: on the function, on its gradient, and around a vmap."""
     inside, outside = and_gradients(as_products(conv)), as_products(and_gradients(conv))
@@ -127,10 +132,11 @@ def test_values_and_gradients(name, x64):
     with x64:
         args = arrays(lhs, rhs, np.float64)
         expected = jax.jit(and_gradients(conv))(*args)
-        for way in ("inside", "outside"):  # without lanes, outside is above
-            function = jax.jit(ways(conv)[way](None))
-            assert not has_convolutions(function, *args)
-            close(function(*args), expected, 1e-12)
+        # Without lanes, outside is above.
+        function = together([ways(conv)[way](None) for way in ("inside", "outside")])
+        assert not has_convolutions(function, *args)
+        for found in function(*args):
+            close(found, expected, 1e-12)
 
 
 AXES = {"kernels": (None, 0), "inputs": (0, None), "both": (0, 0), "inner axes": (1, 2)}
@@ -164,17 +170,25 @@ def test_lanes(name, axes):
     one = jax.jit(and_gradients(conv))
     alone = [one(*lane(i)) for i in range(3)]
     expected = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
-    for way, make in ways(conv).items():
-        function = make(axes)
-        if way != "above" or len(lhs) > 2:
-            assert not has_convolutions(function, *args)
-            close(jax.jit(function)(*args), expected, 1e-5)
+    function = together(
+        [make(axes) for way, make in ways(conv).items() if way != "above" or len(lhs) > 2]
+    )
+    assert not has_convolutions(function, *args)
+    for found in function(*args):
+        close(found, expected, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "complex64", "int8", "int32"])
 @pytest.mark.parametrize(
     "name",
-    ["3x3 NHWC", "stride 2", "dilated input", "depthwise", "groups", "window larger than input"],
+    [
+        "3x3 NHWC",
+        pytest.param("stride 2", marks=pytest.mark.slow),
+        "dilated input",
+        pytest.param("depthwise", marks=pytest.mark.slow),
+        "groups",
+        pytest.param("window larger than input", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("wide", [False, True], ids=["", "preferred"])
 def test_dtypes(name, dtype, wide, x64):
@@ -374,8 +388,9 @@ def test_places(name, lanes):
         as_products(gradients(loss)),
         as_products(lift(gradients(loss))),
     )
-    for function in (lift(inner), lift(middle), outer):
-        close(jax.jit(function)(*args), expected, 1e-5)
+    functions = [lift(inner), lift(middle), outer]
+    for function, found in zip(functions, together(functions)(*args), strict=True):
+        close(found, expected, 1e-5)
         # `as_products(loss)` leaves the rule of a custom derivative as it is.
         assert name in ("custom_jvp", "custom_vjp") or not has_convolutions(function, *args)
     assert not has_convolutions(as_products(lift(gradients(loss))), *args)
@@ -401,12 +416,10 @@ def test_activations_keep_their_gradients(activation):
         {"inputs": x.at[0].set(0), "targets": jnp.zeros((2, 3))},
     )
     expected = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch)
-    close(
-        jax.jit(jax.value_and_grad(as_products(loss), has_aux=True))(params, batch), expected, 1e-5
-    )
-    close(
-        jax.jit(as_products(jax.value_and_grad(loss, has_aux=True)))(params, batch), expected, 1e-5
-    )
+    gradients = functools.partial(jax.value_and_grad, has_aux=True)
+    functions = [gradients(as_products(loss)), as_products(gradients(loss))]
+    for found in together(functions)(params, batch):
+        close(found, expected, 1e-5)
 
 
 def test_higher_and_forward_derivatives():

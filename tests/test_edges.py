@@ -42,8 +42,7 @@ def test_restarts_that_become_shorter_are_those_of_numpy(keywords):
     counts = np.arange(0, 3000, dtype=np.float64)
     wanted = restarts(counts, **keywords)
     if "cycles" not in keywords:  # cycles of less than two updates are noise of the sampling
-        counts = counts[: int((keywords["first"] - 2) / (1 - keywords["mult"]))]
-        wanted = wanted[: len(counts)]
+        wanted = wanted[: int((keywords["first"] - 2) / (1 - keywords["mult"]))]
     schedule = lrax.cosine_restarts(**keywords)
 
     @jax.jit
@@ -54,7 +53,7 @@ def test_restarts_that_become_shorter_are_those_of_numpy(keywords):
 
     gradients, rates = compiled(schedule)
     for found in (schedule(counts), rates):
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        np.testing.assert_allclose(found[: len(wanted)], wanted, atol=1e-5)
     assert float(schedule(10**6)) == pytest.approx(keywords["end"])
     assert all(np.all(np.isfinite(gradient)) for gradient in jax.tree.leaves(gradients))
 
