@@ -243,6 +243,8 @@ def _doubts(
         return f"the best rate is the {word} that was tried; give wider `bounds` or more `runs`"
     if known.disagree:
         return "the seeds have their best rates in different basins; give more `seeds` and `runs`"
+    if known.scores.shape[1] == 1:
+        return "one seed does not tell how seeds differ; give more `runs`, and `seeds` above 1"
     low, high = interval
     if high > WIDE * low:
         octaves = np.log2(high / low)
