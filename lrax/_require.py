@@ -265,11 +265,10 @@ def count(name: str, value: Any, low: int, high: int = MOST) -> int:
 
 def fraction(name: str, value: Any) -> float:
     """Requires a number strictly between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
-        raise TypeError(f"`{name}` must be a number, got {value!r}")
-    if not 0 < value < 1:
+    found = number(name, value)
+    if not 0 < found < 1:
         raise ValueError(f"`{name}` must be between 0 and 1, both excluded, got {value}")
-    return float(value)
+    return found
 
 
 def key(name: str, value: Any) -> jax.Array:

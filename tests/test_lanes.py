@@ -123,3 +123,8 @@ def test_lanes_of_different_numbers_are_named():
         ValueError, match=r"of the same length, got `peak` \(2,\) and `steps` \(3,\)"
     ):
         lrax.cosine(np.array([0.1, 0.2]), np.array([1, 2, 3]))(0)
+    parts = [lrax.linear(init=np.ones(2), end=0.0, steps=4), lrax.scale(1.0, np.ones(3))]
+    with pytest.raises(
+        ValueError, match=r"got `factor` of `scale` \(3,\) and `init` of `linear` \(2,\)$"
+    ):
+        lrax.join(parts, [4])(0)

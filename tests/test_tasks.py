@@ -441,7 +441,7 @@ def test_without_scikit_learn(build, monkeypatch):
         (
             lambda: lrax.tasks.digits(held_out="20%"),
             TypeError,
-            "`held_out` must be a number, got '20%'",
+            "`held_out` must be a real number, got '20%'",
         ),
         (lambda: lrax.tasks.digits(seed=-1), ValueError, "`seed` must be at least 0, got -1"),
         (

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax import numpy as jnp
-from jax.tree_util import Partial
+from jax.tree_util import Partial, keystr
 
 from .. import _require
-from .builders import Declaration, declared
+from .builders import Declaration, declared, name_of
 
 _UNKNOWN = -1  # rank of a number that no declaration describes
 
@@ -97,15 +97,26 @@ def _lanes(schedule: Any, leaves: list[Any], ranks: list[int]) -> tuple[int, ...
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError as error:
-        # A path prints as `.hyperparams['peak']`. The message shows only the name in the brackets.
-        paths = jax.tree_util.tree_flatten_with_path(schedule)[0]
         found = {
-            f"`{jax.tree_util.keystr(path[1:])[2:-2]}` {np.shape(leaf)}"
-            for (path, leaf), rank in zip(paths, ranks, strict=True)
+            f"{argument} {np.shape(leaf)}"
+            for argument, leaf, rank in zip(_arguments(schedule), leaves, ranks, strict=True)
             if rank != _UNKNOWN and np.ndim(leaf) > rank
         }
         words = " and ".join(sorted(found))
         raise ValueError(f"arrays of lanes must be of the same length, got {words}") from error
+
+
+def _arguments(schedule: Any, of: str = "") -> list[str]:
+    """For each leaf the argument that the caller gave; of inner schedules with their builder."""
+    is_inner = lambda node: node is not schedule and _is_schedule(node)
+    found = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(schedule, is_leaf=is_inner)[0]:
+        if is_inner(leaf):
+            found += _arguments(leaf, f" of `{name_of(leaf.formula)}`")
+        else:
+            # The first key is the attribute `hyperparams`, the second the name of the argument.
+            found.append(f"`{path[1].key}{keystr(path[2:])}`{of}")
+    return found
 
 
 def _has_lanes(leaf: Any, rank: int, lanes: tuple[int, ...]) -> bool:

@@ -19,7 +19,7 @@ from ..training.task import Task
 from ..training.train import check_task
 from .best import Best, Choice
 from .direction import Mode, mode_of
-from .points import PointList
+from .points import PointList, as_rows
 from .result import SweepResult
 from .sweep import sweep
 
@@ -386,17 +386,10 @@ def _checked_points(
     """The points as a list of dicts with the same names, of real numbers and known labels."""
     if isinstance(points, (str, bytes, Mapping)) or not np.iterable(points):
         raise TypeError(f"`points` must be a dict for each point, got {points!r}")
-    points = list(points)
+    points = as_rows("points", points)
     if not points:
         raise ValueError("`points` must hold at least one point, got none")
     for i, point in enumerate(points):
-        if not isinstance(point, Mapping) or not point:
-            raise TypeError(f"`points[{i}]` must be a dict of hyperparameters, got {point!r}")
-        if set(point) != set(points[0]):
-            raise ValueError(
-                f"`points[{i}]` must name {list(points[0])}, as the first point does, got"
-                f" {list(point)}"
-            )
         for name, value in point.items():
             where = f"points[{i}][{name!r}]"
             if name in choices:

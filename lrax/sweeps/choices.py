@@ -11,10 +11,10 @@ from .. import _require
 from ..schedules.builders import declared
 from ..schedules.schedule import Schedule
 from ..schedules.stacks import stack
+from .best import Choice
 from .storage.checkpoint import digest
 
 Tree = Any
-Choice = Any  # a Schedule, a function of the count, or another pytree
 Item = Any  # an entry of an axis before it is known whether it is a number or a choice
 
 
@@ -187,11 +187,9 @@ def _lane(schedule: Schedule, i: int, lanes: int) -> Schedule:
 def _labels(items: Sequence[Choice]) -> tuple[str, ...]:
     """A short text for each choice: its name, or all of its `repr` if two have the same name."""
     names = [_name(item, i) for i, item in enumerate(items)]
-    whole = [
-        repr(item) if isinstance(item, Schedule) else _name(item, i) for i, item in enumerate(items)
-    ]
     labels = [
-        name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)
+        repr(item) if isinstance(item, Schedule) and names.count(name) > 1 else name
+        for item, name in zip(items, names, strict=True)
     ]
     # Two lambdas, for instance. Labels must differ, because merged results match choices by them.
     if len(set(labels)) < len(labels):
@@ -210,15 +208,8 @@ def _name(item: Choice, i: int) -> str:
 
 def _is_number(value: Item) -> bool:
     """Whether it is a real number: Python's, NumPy's, or an array without axes."""
-    # `bool` is an `int` to Python, and never meant as a rate.
-    return not isinstance(value, (bool, np.bool_)) and (
-        isinstance(value, (int, float, np.number))
-        or (
-            hasattr(value, "dtype")
-            and np.ndim(value) == 0
-            and np.asarray(value).dtype.kind in "fiu"
-        )
-    )
+    array = _require.as_numbers(value)
+    return array is not None and array.ndim == 0
 
 
 def _is_transformation(item: Item) -> bool:

@@ -29,7 +29,6 @@ from .progress import Interrupt, Progress
 from .result import SweepResult
 from .seeds import Seeds, as_keys
 from .status import statuses
-from .storage.arrays import Facts
 from .storage.checkpoint import Checkpoint, State, digest
 from .sweep import Devices, Path, outside_of_jit, tracers_explained
 
@@ -144,9 +143,17 @@ def sweep_function(
                 "execution": execution,
                 "objective": objective,
                 "mode": mode,
+                "processes": hosts.count,
+                # By what it computes: a new process has no other way to know it again.
+                "function": digest(runner.text, *runner.constants),
+                "jax": jax.__version__,
             }
-            saved = Checkpoint(checkpoint, every, _configuration(configuration, runner, hosts))
-            _resume(saved, runner, hosts, own)
+            saved = Checkpoint(checkpoint, every, configuration)
+            if hosts.is_first:
+                saved.probe()
+            state = hosts.of_first(saved.load)
+            if state is not None:
+                runner.restore(state, own)
         compiled = time.perf_counter()
         lanes = len(points) * len(names)
         bar = Progress(lanes, progress if hosts.is_first else False)
@@ -215,28 +222,6 @@ def _check_objective(objective: str, runner: _Runner) -> None:
             f" {list(runner.outputs)} alone: return the mean of a curve's end, for instance"
         )
     _require.choice("objective", objective, runner.scalars)
-
-
-def _configuration(arguments: Facts, runner: _Runner, hosts: Hosts) -> Facts:
-    """What a sweep must have in common with the one whose checkpoint it resumes from.
-
-    The function is compared by what it computes: a new process has no other way to know it again.
-    """
-    return {
-        **arguments,
-        "processes": hosts.count,
-        "function": digest(runner.text, *runner.constants),
-        "jax": jax.__version__,
-    }
-
-
-def _resume(saved: Checkpoint, runner: _Runner, hosts: Hosts, own: np.ndarray) -> None:
-    """Takes over what is saved, if anything is, once it is known that it can be saved again."""
-    if hosts.is_first:
-        saved.probe()
-    state = hosts.of_first(saved.load)
-    if state is not None:
-        runner.restore(state, own)
 
 
 def _result(

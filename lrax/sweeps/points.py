@@ -74,15 +74,7 @@ def points(
             raise TypeError(
                 f"`values` must be {{name: values}} or a dict for each point, got {values!r}"
             )
-        rows = list(given)
-        for i, row in enumerate(rows):
-            if not isinstance(row, Mapping):
-                raise TypeError(f"`values[{i}]` must be a dict of hyperparameters, got {row!r}")
-            if set(row) != set(rows[0]):
-                raise ValueError(
-                    f"`values[{i}]` must name {list(rows[0])}, as the first point does,"
-                    f" got {list(row)}"
-                )
+        rows = as_rows("values", given)
         given = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
     if not given:
         raise ValueError(
@@ -95,6 +87,19 @@ def points(
         raise ValueError(f"`values` must all be of the same length, got {lengths}")
     rows = max(lengths.values(), default=1)
     return PointList({name: _repeated(column, rows) for name, column in columns.items()})
+
+
+def as_rows(name: str, rows: _require.Unchecked) -> list[Mapping[str, Any]]:
+    """Requires a dict for each point, all of the same hyperparameters."""
+    rows = list(rows)
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping) or not row:
+            raise TypeError(f"`{name}[{i}]` must be a dict of hyperparameters, got {row!r}")
+        if set(row) != set(rows[0]):
+            raise ValueError(
+                f"`{name}[{i}]` must name {list(rows[0])}, as the first point does, got {list(row)}"
+            )
+    return rows
 
 
 def _column(name: str, values: _require.Unchecked) -> Column:

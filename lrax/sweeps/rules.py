@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -78,10 +77,10 @@ class Halving:
     margin: float = 2.0
 
     def __post_init__(self):
-        _number("eta", self.eta, lambda eta: 1 < eta < np.inf, "finite and above 1")
-        _number("first", self.first, lambda first: 0 < first < 1, "between 0 and 1")
-        holds = lambda margin: 0 <= margin < np.inf
-        _number("margin", self.margin, holds, "finite and non-negative")
+        if not 1 < _require.number("eta", self.eta) < np.inf:
+            raise ValueError(f"`eta` must be finite and above 1, got {self.eta!r}")
+        _require.fraction("first", self.first)
+        _require.nonnegative({"margin": _require.number("margin", self.margin)}, "margin")
 
     def looks(self, steps: int) -> tuple[int, ...]:
         """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
@@ -165,8 +164,8 @@ class Median:
     every: float = 0.1
 
     def __post_init__(self):
-        _number("first", self.first, lambda first: 0 < first < 1, "between 0 and 1")
-        _number("every", self.every, lambda every: 0 < every < 1, "between 0 and 1")
+        _require.fraction("first", self.first)
+        _require.fraction("every", self.every)
 
     def looks(self, steps: int) -> tuple[int, ...]:
         """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
@@ -325,11 +324,3 @@ def _between(steps: int, fractions: list[float]) -> tuple[int, ...]:
     # A set: in a short sweep two fractions may round to the same count.
     counts = {round(fraction * steps) for fraction in fractions}
     return tuple(sorted(count for count in counts if 0 < count < steps))
-
-
-def _number(
-    name: str, value: _require.Unchecked, holds: Callable[[float], bool], words: str
-) -> None:
-    """Requires a concrete real number for which `holds` is true; `words` say what it asks."""
-    if not holds(_require.number(name, value)):
-        raise ValueError(f"`{name}` must be {words}, got {value!r}")

@@ -1,5 +1,6 @@
 """A result as a file: its arrays, and its facts in JSON."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -155,20 +156,13 @@ def _described(choice: Choice) -> Any:
 
 def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
     """The axes of choices of which every entry was stored and can be read here."""
-    # Entries are looked up by index, so an axis with a missing entry is left out.
-    whole = {
-        name: entries
-        for name, entries in described.items()
-        if all(entry is not None for entry in entries)
-    }
     choices: dict[str, list[Choice]] = {}
-    for name, entries in whole.items():
-        try:
+    for name, entries in described.items():
+        # Entries are looked up by index, so an axis with a missing entry (None) is left out.
+        # Another version of lrax may have stored a schedule that this one cannot build. The numbers
+        # of the result are still good, and its labels remain.
+        with contextlib.suppress(TypeError, ValueError):
             choices[name] = [Schedule.from_dict(entry) for entry in entries]
-        except (TypeError, ValueError):
-            # Another version of lrax may have stored a schedule that this one cannot build. The
-            # numbers of the result are still good, and its labels remain.
-            continue
     return choices
 
 

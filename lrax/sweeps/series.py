@@ -38,17 +38,24 @@ class WithSeries(Record):
         name = self._main_series(names) if curve is None else curve
         if not isinstance(name, str) or name not in names:
             raise ValueError(f"`curve` must be one of {names}, got {name!r}")
-        # A function of `sweep_function` may call a curve of its own "train_loss".
-        if name == "train_loss" and self.has_losses:
-            return Series(name, self.loss_every * np.arange(self.losses.shape[-1]), self.losses)
-        if name in self.curves:
-            return Series(name, np.arange(self.curves[name].shape[-1]), self.curves[name])
-        if name in self.monitors:
-            values = self.monitors[name]
-            return Series(name, self.record_every * np.arange(values.shape[-1]), values)
-        if name in self.evaluations:
-            return Series(name, self.evaluated_at, self.evaluations[name])
-        return Series(name, self.loss_every * np.arange(self.aux[name].shape[-1]), self.aux[name])
+        group, every = next((group, every) for group, every in self._groups() if name in group)
+        values = group[name]
+        at = self.evaluated_at if every is None else every * np.arange(values.shape[-1])
+        return Series(name, at, values)
+
+    def _groups(self) -> list[tuple[dict[str, np.ndarray], int | None]]:
+        """All curves in the order in which a name is looked up.
+
+        With each group comes the number of updates from one record to the next; None for those of
+        `evaluated_at`.
+        """
+        return [
+            ({"train_loss": self.losses} if self.has_losses else {}, self.loss_every),
+            (self.curves, 1),
+            (self.monitors, self.record_every),
+            (self.evaluations, None),
+            (self.aux, self.loss_every),
+        ]
 
     def _series_of(self, curve: str | None) -> list[Series]:
         """The curves of a name: one, or all entries of a monitor that returns a dict."""
@@ -68,9 +75,7 @@ class WithSeries(Record):
 
     def _series_names(self) -> list[str]:
         """The names of all curves, each once, in the order in which they are looked up."""
-        groups = (self.curves, self.monitors, self.evaluations, self.aux)
-        first = ["train_loss"] if self.has_losses else []
-        return list(dict.fromkeys([*first, *(name for group in groups for name in group)]))
+        return list(dict.fromkeys(name for group, _ in self._groups() for name in group))
 
     def _main_series(self, names: list[str]) -> str:
         """The default curve: the training loss, or the one named most like the objective."""

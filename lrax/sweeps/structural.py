@@ -79,9 +79,7 @@ class StructuralResult:
             # with fewer diverged lanes come first.
             diverged = np.sum(result.status == "diverged", axis=1)
             means = np.mean(result.scores, axis=1)
-            keys += [
-                (float(means[point]), int(diverged[point]), i, point) for point in range(len(means))
-            ]
+            keys += zip(means, diverged, [i] * len(means), range(len(means)), strict=True)
         return [(i, point) for *_, i, point in sorted(keys)]
 
     @property
@@ -97,9 +95,8 @@ class StructuralResult:
             raise ValueError(f"there is no best point: {reason}")
         choice, _ = self.ranking[0]
         own = self.results[choice].best
-        # One by one: `dataclasses.asdict` would copy the parameters, and turn nodes into dicts.
-        fields = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
-        return BestChoice(**fields, choice=dict(self.choices[choice]))
+        # `dataclasses.asdict` would copy the parameters, and turn nodes into dicts.
+        return BestChoice(**vars(own), choice=dict(self.choices[choice]))
 
     @property
     def why_no_best(self) -> str:

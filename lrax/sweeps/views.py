@@ -111,13 +111,10 @@ class Views(Frames):
             curves and curves._replace(values=curves.values[line]),
             self.status[line] == "diverged",
             pruned=np.any(self.status[line] == "pruned", axis=1),
-            best=self._place(line),
-            objective=self.objective,
-            mode=self.mode,
             band=None if scattered else self._band(name, line),
             at=others,
             joined=not scattered,
-            note=self.why_no_best,
+            **{**self._facts(), "best": self._place(line)},
         )
 
     def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
@@ -193,10 +190,7 @@ class Views(Frames):
             self._swept(x, points),
             self._swept(y, points),
             self._means(),
-            objective=self.objective,
-            mode=self.mode,
-            best=self._best,
-            note=self.why_no_best,
+            **self._facts(),
         )
 
     def plot_parallel(self) -> "Figure":
@@ -214,11 +208,17 @@ class Views(Frames):
         return pictures.parallel(
             [self._swept(name, points) for name in self.hyperparams],
             self._means(),
-            objective=self.objective,
-            mode=self.mode,
-            best=self._best,
-            note=self.why_no_best,
+            **self._facts(),
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """What a picture of all points says beside them."""
+        return {
+            "objective": self.objective,
+            "mode": self.mode,
+            "best": self._best,
+            "note": self.why_no_best,
+        }
 
     def _swept(self, name: str, points: np.ndarray) -> Swept:
         """A hyperparameter at some points, for a picture."""
