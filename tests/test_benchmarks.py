@@ -151,3 +151,19 @@ def test_intervals_hold_the_truth_of_a_quadratic(benchmark_path, capsys):
     assert rows[0].width > rows[-1].width
     assert min(each.paired for each in apart) >= 0.7
     assert name in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_probes_are_as_exact_as_promised(benchmark_path, capsys):
+    from tests.benchmarks import probes
+
+    found = probes.main([])
+    percent = lambda text: 0.0 if text == "rounding" else float(text.split()[0])
+    for (probe, cost), wrong in found.items():
+        errors = [percent(text) for text in wrong.values() if "median" not in text]
+        if "20 products" in cost or "1 product" in cost.split(", "):
+            assert max(errors) < 1
+        if "critical_rate" in probe:
+            assert max(errors) < 20
+            assert int(cost.split()[0]) <= 10
+    assert "`critical_rate`" in capsys.readouterr().out
