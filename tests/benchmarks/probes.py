@@ -33,7 +33,7 @@ def data():
 
 
 def network(params, x):
-    return jnp.tanh(x @ params["w"] + params["b"]) @ params["v"]
+    return jnp.tanh(x @ params["w"] + params["b"][None]) @ params["v"]
 
 
 def cross_entropy(outputs, labels):
@@ -120,7 +120,7 @@ def noise(loss_of, params, x, labels):
     single = jax.jit(each)(params, x[:, None], labels[:, None])
     flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])(single)
     mean = flat.mean(0)
-    truth = jnp.sum((flat - mean) ** 2) / len(flat) / jnp.sum(mean**2)
+    truth = jnp.sum((flat - mean[None]) ** 2) / len(flat) / jnp.sum(mean**2)
     size = 8
     for parts in (8, 64, 512):
         draws = jax.random.randint(KEY, (200, parts, size), 0, len(flat))
