@@ -124,11 +124,6 @@ def adam_state() -> Any:
 
 
 @functools.cache
-def searched() -> Any:
-    return lrax.find(task(), optax.sgd, steps=20, runs=3, seeds=1, bounds=(1e-3, 1e-1))
-
-
-@functools.cache
 def result() -> lrax.SweepResult:
     """A sweep of two hyperparameters whose best point is inside the grid."""
     grid = {"learning_rate": [0.01, 0.1, 0.5, 3.0], "b1": [0.8, 0.9]}
@@ -314,7 +309,6 @@ ROWS = [
     call("suggest", rates=np.geomspace(1e-3, 1.0, 9), losses=np.array([9, 7, 5, 3, 1, 2, 4, 6, 8])),
     made("find", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
     made("range_test", lambda: {"task": task(), "optimizer": optax.adam, "steps": 2}, slow=True),
-    method("Found.plot", searched),
     method("RangeTest.curves", range_tested),
     method("RangeTest.suggest", range_tested),
     method("RangeTest.plot", range_tested),

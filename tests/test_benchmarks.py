@@ -88,6 +88,7 @@ def test_memory_grows_by_lanes_and_nothing_is_compiled_twice(benchmark_path, cap
     assert "compiled by second sweeps: 0" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_monitors_change_no_loss_and_their_cost_is_measured(benchmark_path, capsys, tmp_path):
     from tests.benchmarks import monitors
 

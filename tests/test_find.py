@@ -72,7 +72,7 @@ def octaves(rate, best):
 
 
 @pytest.mark.parametrize("best", [3e-4, 0.02, 1.5])
-@pytest.mark.parametrize("runs", [7, 15, 40])
+@pytest.mark.parametrize("runs", [7, 15, pytest.param(40, marks=pytest.mark.slow)])
 def test_the_best_of_a_smooth_curve_is_found(best, runs):
     params = curved(lambda x, part: 1 + (x - np.log10(best)) ** 2, noise=0.05)
     found = find(params, runs=runs)
