@@ -12,7 +12,7 @@ import functools
 import jax
 import numpy as np
 import optax
-from jax import numpy as jnp
+from jax import experimental, numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 import lrax
@@ -151,7 +151,9 @@ def effective(params, loss):
 def main(arguments=None):
     argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args(arguments)
     rows = []
-    with jax.enable_x64(True):
+    # JAX 0.7 keeps it among its experiments.
+    x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
+    with x64(True):
         x, labels = data()
         of = lambda params, x, labels: cross_entropy(network(params, x), labels)
         loss = lambda params: of(params, x, labels)
