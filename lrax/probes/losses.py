@@ -1,4 +1,4 @@
-"""What the probes require of a loss and of parameters, and their arithmetic in float32 or better."""
+"""What the probes require of a loss and of parameters; arithmetic in float32 or better."""
 
 from __future__ import annotations
 

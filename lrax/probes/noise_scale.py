@@ -55,7 +55,7 @@ def noise_scale(
     It misleads in these cases. Gradients must be means over their examples, not sums, and not yet
     clipped. With batch norm the examples of a micro-batch are not independent. Examples drawn
     without replacement from a small data set vary less. `scale` ignores curvature, so it tells
-    the batch size that matters only to within a factor of a few. Published work doubts even that:
+    the batch size that matters only to within a factor of a few. Published work has further doubts:
     see the references of `critical_batch`.
 
     Args:

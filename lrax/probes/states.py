@@ -16,7 +16,7 @@ Node = Any
 Path = tuple[Any, ...]
 Numbers = dict[str, Any]
 
-# The fields of a state of `optax.inject_hyperparams`. A mapping with these fields is taken for one.
+# The fields of a state of `optax.inject_hyperparams`. A mapping with these is taken for one.
 _INJECTED = {"count", "hyperparams", "inner_state"}
 
 
@@ -38,8 +38,8 @@ def parts(opt_state: Any, known: Mapping[str, frozenset[str]]) -> list[Part]:
 
     Args:
       opt_state: The state.
-      known: `{name of a class: its fields}`. If several classes have the same fields, a mapping with
-        these fields is taken for the first of them.
+      known: `{name of a class: its fields}`. If several classes have the same fields, a mapping
+        with these fields is taken for the first of them.
     """
     return list(_walk(opt_state, (), {}, known))
 
@@ -61,7 +61,7 @@ def _walk(node: Node, path: Path, numbers: Numbers, known: Mapping[str, Any]) ->
 
 def _name(node: Node, known: Mapping[str, frozenset[str]]) -> str | None:
     if isinstance(node, Mapping):
-        # An empty mapping is never a known part. It may stand for an `EmptyState` or anything else.
+        # An empty mapping is never a known part: it may be an `EmptyState` or anything else.
         fields = _fields(node) or None
         return next((name for name, needed in known.items() if fields == needed), None)
     name = type(node).__name__
