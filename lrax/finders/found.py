@@ -18,7 +18,8 @@ from .trials import Trials, is_flat, trials
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# An interval with a wider ratio of its ends, an octave, does not tell which rate to take.
+# If the ends of an interval differ by more than this factor, an octave, the interval does not tell
+# which rate to take.
 WIDE = 2.0
 GOOD = 0.01  # rates are called good if their score is worse than the best by at most this share
 # The best rate is taken to move, in either direction, by at most this power of the ratio of two

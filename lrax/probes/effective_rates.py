@@ -75,8 +75,8 @@ def effective_rates(
       group: Function from the path of a parameter, such as `"block_0/mlp/kernel"`, to the name of
         its group. By default all parameters form one group.
       quantiles: The two quantiles of `low` and `high`, each from 0 to 1.
-      b1: Decay of the first moment, from 0 to 1, used for `warmup` only. By default the
-        value that `optax.inject_hyperparams` keeps in the state, or else Optax's default.
+      b1: Decay of the first moment, from 0 to 1, used for `warmup` only. By default the value that
+        `optax.inject_hyperparams` keeps in the state, or else Optax's default.
       b2: Decay of the second moment, from 0 to 1: `decay` of RMSProp and `b3` of Adan. By default
         as for `b1`.
       eps: What is added to the root, at least 0. By default as for `b1`.

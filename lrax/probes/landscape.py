@@ -42,9 +42,9 @@ def landscape(
       directions: A tree like `params`, each leaf with a leading axis of D directions.
       distances: The distances a_j along each line, `[N]`, finite. By default 21 from -1 to 1.
       normalize: "filter" scales each filter of a direction to the norm of its weights. A filter is
-        an entry of a kernel's last axis, which is that of the outputs. Vectors and scalars are
-        scaled as a whole. "array" scales each array as a whole. "none" takes directions as they
-        are. Where the weights are zero, a scaled direction is zero.
+        the part of a kernel that belongs to one output; outputs are the last axis. Vectors and
+        scalars are scaled as a whole. "array" scales each array as a whole. "none" takes directions
+        as they are. Where the weights are zero, a scaled direction is zero.
       batch_size: How many losses are computed at once, at least 1. Each needs a copy of the
         parameters.
 

@@ -217,7 +217,7 @@ _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
 # Optax's `eps` of RMSProp and Adagrad is inside of the root by default, so it is `eps_root` here.
 _ROOTS = {"b2": 0.9, "eps": 0.0, "eps_root": 1e-8}
 _BOTH = ("first", "second")
-# For them no setting in Optax is an `eps` outside of the root, so its name is empty.
+# The empty name is in no state: an `eps` outside of their root comes from the caller alone.
 _INSIDE = {"b2": "decay", "eps_root": "eps", "eps": ""}
 _KINDS = {
     "ScaleByAdamState": _Kind(frozenset({"count", "mu", "nu"}), _adam, _ADAM, corrects=_BOTH),

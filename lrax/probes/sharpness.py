@@ -49,8 +49,8 @@ def sharpness(
     all of the curvature is negative. Parameters in bfloat16 give two digits.
 
     Args:
-      loss: Function of the parameters that returns a scalar, or `(scalar, aux)`. It must be
-        differentiable twice, once of it in forward mode, which `jax.custom_vjp` does not allow.
+      loss: Function of the parameters that returns a scalar, or `(scalar, aux)`. It must have two
+        derivatives, one of them in forward mode, which a `jax.custom_vjp` does not have.
       params: The parameters, any pytree of floating-point arrays.
       preconditioner: A tree P of positive numbers, of the structure and shapes of `params`, or None
         for 1.
@@ -197,7 +197,7 @@ def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array
         image = _minus(image, diagonal, vector)
         image = _minus(image, residual, last)
         if keep:
-            image = _orthogonal(_orthogonal(image, basis), basis)  # again, against rounding
+            image = _orthogonal(_orthogonal(image, basis), basis)  # twice, against rounding
         after = _norm(image)
         scale = jnp.maximum(scale, jnp.maximum(jnp.abs(diagonal), after))
         # If only rounding is left, the space is exhausted. Then all further vectors are zero.
