@@ -34,13 +34,14 @@ Path = str | os.PathLike[str]
 BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
-FIRST = 1 / 12  # the first rung, as a part of the horizon
-# With fewer runs than this, the search has one seed until the last step.
+FIRST = 1 / 12  # the first rung, as a fraction of the horizon
+# With a smaller `runs`, all stages but the last have one seed.
 SEVERAL = 10
-# What a search with one seed costs. With fewer runs, it is made at a shorter horizon.
+# What a search with one seed costs. With a smaller `runs`, the horizon is shortened, so that the
+# search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
-CONFIRMED = 2  # rates that further seeds are given to, at least
+CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
 
 
 def find(
@@ -63,16 +64,16 @@ def find(
 ) -> Found:
     r"""Finds the learning rate for a run of `steps` updates, and says how sure it is.
 
-    Rates at half decades over the whole range begin side by side with common random numbers. The
-    worse half stops at $T / 12, T / 6, T / 3, \dots$ by the objective, so that a second basin is
-    not lost early. Then the neighbours of the best rate at a distance of a quarter of a decade are
-    trained to the end, until there is a worse or diverged one on each side, and the best few rates
-    get the other seeds. The rate is the vertex of a parabola through their scores over the
-    logarithm of the rate.
+    Rates at half decades over the whole range begin side by side with common random numbers. At
+    $T / 12, T / 6, T / 3, \dots$ the half with the worse objective stops. No more than half stops
+    at once, so that a second basin is not lost early. Then neighbours of the best rate, a quarter
+    of a decade away, are trained to the end, until the best rate has a worse or diverged neighbour
+    on each side. Last, the best few rates get the other seeds. The rate is the vertex of a parabola
+    through the scores over the logarithm of the rate.
 
     Use it before the one long run that matters. The validation loss decides by default, because
-    over-fitting moves the best rate by octaves. Nothing is extrapolated from short runs unless
-    `runs` is too small for long ones; then the answer is a range, and says so.
+    over-fitting moves the best rate by octaves. Nothing is extrapolated from shorter runs unless
+    `runs` is too small for whole ones. Then the answer is a range, and `why` says so.
 
     Args:
       task: What is trained, a `lrax.Task` or a function that returns one, as for `lrax.sweep`.
@@ -85,16 +86,18 @@ def find(
       objective: What decides: a name that the task's `evaluate` returns, or `"train_loss"`.
       mode: `"min"` or `"max"`; None reads it from the objective's name.
       bounds: The least and the highest rate allowed. By default the search begins with 1e-5 to 10,
-        and goes on beyond where the best rate is at an end.
+        and goes on beyond an end if the best rate is there.
       runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
-        careful, 7 has one seed until the end, and below 5 runs are shorter than `steps`.
+        careful. Below 10, all stages but the last have one seed. Below 7, the runs are shorter than
+        `steps`.
       params: Parameters that all runs start from, for fine-tuning.
-      schedule: `(peak, steps) -> Schedule`, for an optimizer that takes a schedule: then short runs
-        have short schedules. Without it short runs are prefixes of the whole run.
+      schedule: Function `(peak, steps) -> Schedule`, for an optimizer that takes a schedule. The
+        search is for the peak then, and shorter runs have shorter schedules. Without it, shorter
+        runs are the beginning of a whole run.
       devices: Over which devices lanes are spread, as for `lrax.sweep`.
       budget: Time after which the search ends with what it knows, in seconds or as `"10min"`.
-      checkpoint: A file name. Each stage of the search keeps its state in a file beside it, named
-        after it, and the same call goes on from them.
+      checkpoint: A file name, such as `"search.npz"`. Each stage of the search keeps its state in a
+        file of its own: `search-1.npz`, `search-2.npz` and so on. The same call goes on from them.
       progress: Whether to show a progress bar. By default where a person watches.
       on_event: Called as `on_event(kind, facts)` by each stage's sweep, as for `lrax.sweep`.
 
@@ -104,8 +107,8 @@ def find(
       builds the optimizer.
 
     Raises:
-      ValueError: if no rate was trained to its end, which says why; if an argument is out of its
-        range.
+      ValueError: if no rate was trained to its end, with the reason in the message; if an argument
+        is out of its range.
       TypeError: if an argument is not as described.
 
     Example:
@@ -155,10 +158,12 @@ def find(
     several = min(seeds, 2 if runs >= SEVERAL else 1)
     first = job.train(_grid(low, high), range(several), stop=_rungs(schedule, horizon))
     left -= cost(first)
+    # Without `bounds` of the caller, the search may leave its first grid.
     limits = (low, high) if bounds is not None else (0.0, np.inf)
     while not (job.ended(first) or is_flat(first)):
         known = trials(first, job.name)
         rates = wanted(known, *limits)
+        # As many as the rest of `runs` pays for.
         rates = rates[: max(int(left // several), 0)]
         if not len(rates):
             break
@@ -194,12 +199,12 @@ class _Job:
     Attributes:
       task: What is trained.
       optimizer: Function of the rate.
-      name: The rate's name in a grid.
+      name: The name of the rate in the sweeps' grids.
       steps: Updates of each run.
       call: Arguments that all stages share.
       checkpoint: The name of the stages' files, or None.
       deadline: When the search ends, by the clock of `time.perf_counter`, or None.
-      stages: Number of stages that were begun.
+      stages: Number of stages so far.
     """
 
     task: TaskLike
@@ -232,8 +237,8 @@ class _Job:
             checkpoint=place,
             **self.call,
         )
-        # Rungs make evaluations along the way, which only some stages have. Without them the
-        # stages can be merged.
+        # A stage with rungs has evaluations during its runs, and other stages have none. They are
+        # dropped, so that the stages can be merged.
         return found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
 
     def ended(self, result: SweepResult) -> bool:
@@ -262,18 +267,19 @@ def _bounds(bounds: Sequence[float] | None) -> tuple[float, float]:
 
 
 def _grid(low: float, high: float) -> np.ndarray:
-    """The rates of the first stage, at half decades or closer."""
+    """The rates of the first stage, at half decades unless there would be too few or too many."""
     n = round(PER_DECADE * math.log10(high / low)) + 1
     return log_grid(low, high, min(max(n, FEWEST), MOST))
 
 
 def _rungs(schedule: Shape | None, steps: int) -> Halving | str:
-    """The stop rule of the first stage. Its first rung comes after the warmup."""
+    """The stop rule of the first stage. Its first rung comes well after the schedule's warmup."""
     first = max(FIRST, 2 / steps)
     if schedule is not None:
         values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
         first = max(first, 1.5 * float(np.argmax(values)) / steps)
-    # A few updates tell nothing: then all rates are trained to the end.
+    # Before so late a rung there are only a few updates, or a warmup, which tell nothing. Then all
+    # rates are trained to the end.
     return Halving(eta=2, first=first) if first < 0.5 else "diverged"
 
 
@@ -283,11 +289,11 @@ def _shaped(optimizer: Optimizer, parameter: str, schedule: Shape, steps: int) -
 
 
 def _best_few(known: Trials, count: int) -> np.ndarray:
-    """Indices of the best rates and of those between them, at most `count`."""
+    """Indices of at most `count` rates: the best one, and the good ones next to it."""
     best = known.best
     assert best is not None
     chosen = np.flatnonzero(known.whole)
-    # One more at a time: the better of the two neighbours of those that were taken.
+    # The range grows by one rate at a time, on the side where the next rate is better.
     place = int(np.flatnonzero(chosen == best)[0])
     low = high = place
     means = known.means[chosen]

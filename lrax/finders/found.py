@@ -18,11 +18,12 @@ from .trials import Trials, is_flat, trials
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# An interval wider than an octave does not tell which rate to take.
+# If the ends of an interval differ by more than this factor, an octave, the interval does not tell
+# which rate to take.
 WIDE = 2.0
-GOOD = 0.01  # the rates within this part of the best score are called good
-# By how much the best rate may move with the horizon: at most by its square root, either way. This
-# is twice the exponent that most measurements have, because short runs are often misleading.
+GOOD = 0.01  # rates are called good if their score is worse than the best by at most this share
+# The best rate is taken to move, in either direction, by at most this power of the ratio of two
+# horizons. That is twice the exponent of most measurements, because short runs often mislead.
 EXPONENT = 0.5
 
 
@@ -32,20 +33,20 @@ class Found:
 
     Attributes:
       rate: The rate to use.
-      interval: Where the best rate lies, with 95 % confidence: `(low, high)`. Open, with 0 or
-        infinity, on a side where the search ended at its best rate.
+      interval: Where the best rate lies, with 95 % confidence: `(low, high)`. If the best rate is
+        the lowest or the highest that was tried, that end of the interval is 0 or infinity.
       good: The least and the highest of the rates around `rate` whose objective is within 1 % of
-        the best.
+        the best one.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
         else None.
       horizon_exponent: The measured power of the horizon by which the best rate moves, or None if
         it was not measured.
-      certain: Whether the evidence tells the rate within an octave.
-      why: Why it does not, with the call that would tell; empty if it does.
+      certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
+      why: Why the rate is not certain, and what would help; empty if it is certain.
       runs: What the search cost, in whole runs.
       hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
-      objective: The name of what decided.
-      value: Its mean at the best rate that was trained, over all its seeds.
+      objective: The name of the objective that decided.
+      value: The mean of the objective over seeds, at the best of the rates that were trained.
       steps: The updates of the run that the rate is for.
       evidence: The sweep of all rates that were tried, with the seeds that they have in common.
       confirmed: The sweep of the best rates with further seeds, or None.
@@ -145,17 +146,19 @@ def found_by(
         raise ValueError(f"no rate can be named: {evidence.why_no_best}")
     if confirmed is not None:
         known = completed(known, trials(confirmed, name))
-    # Ratios of losses say more than differences, which are small where training went well.
+    # The parabola is fitted to the logarithms of positive losses: their ratios say more than their
+    # differences, which are small where training went well.
     logs = evidence.mode == "min" and bool(np.all(known.scores[known.whole] > 0))
     tried = ~np.isnan(known.means)
     scores = known.scores[tried]
+    # A rate that diverged with one seed may have a score without a logarithm for another seed.
     scores = np.where(scores > 0, scores, np.inf) if logs else scores
     found = optimum(known.rates[tried], np.log(scores) if logs else scores)
     best = known.best
     assert best is not None
     flat = is_flat(evidence)
     low, high = found.interval
-    # What a shorter horizon cannot tell.
+    # Runs with a shorter horizon make the interval wider.
     shift = (asked / evidence.steps) ** EXPONENT
     interval = low / shift, high * shift
     why = _doubts(found, known, interval, evidence, asked)
@@ -179,25 +182,28 @@ def found_by(
 
 
 def completed(known: Trials, few: Trials) -> Trials:
-    """All rates with all seeds, where only a few rates have the last ones.
+    """The scores of all rates with all seeds, where only a few rates have the last seeds.
 
-    The others get the scores that follow from their own mean and the effect of the seed. With
-    common random numbers a seed moves all rates by about the same.
+    For the last seeds, each other rate gets its own mean plus the effect of the seed. This effect
+    is the mean difference that the seed makes for the few rates. With common random numbers, a seed
+    moves all rates by about the same.
     """
     places = np.array([int(np.argmin(np.abs(known.x - x))) for x in few.x])
     usable = np.all(np.isfinite(few.scores), axis=1) & known.whole[places]
     base = known.scores.mean(axis=1, keepdims=True)
     effects = (few.scores - base[places])[usable].mean(axis=0, keepdims=True)
     others = base + (effects if usable.any() else np.zeros_like(few.scores[:1]))
-    # A rate that diverged with one of the last seeds has diverged.
+    # The few rates keep their own scores. Infinity is among them: a rate that diverged with one of
+    # the last seeds has diverged.
     others[places] = few.scores
     return Trials(known.rates, np.concatenate([known.scores, others], axis=1))
 
 
 def good(known: Trials, rate: float) -> tuple[float, float]:
-    """The rates around the best one whose mean score is within 1 % of its score, and `rate`.
+    """The least and the highest good rate around the best one; `rate` counts as good.
 
-    Between two rates that were trained the score is interpolated in the logarithm of the rate.
+    A rate is good if its mean score is within 1 % of the best one's. Between two rates that were
+    trained, the score is interpolated linearly in the logarithm of the rate.
     """
     best = known.best
     assert best is not None
@@ -225,7 +231,7 @@ def _doubts(
     evidence: SweepResult,
     asked: int,
 ) -> str:
-    """Why the rate is not certain, and what would tell; empty if it is."""
+    """Why the rate is not certain, and what would help; empty if it is certain."""
     if np.any(evidence.status == "interrupted"):
         return f"the search ended after {evidence.done} of {evidence.steps} updates; call it again"
     if evidence.steps < asked:

@@ -8,14 +8,14 @@ import numpy as np
 
 from ..sweeps.result import SweepResult
 
-# Neighbours of the best rate are trained at this distance, a quarter of a decade. Around an optimum
-# the loss changes by a few percent over it: less is lost in the noise of the seeds.
+# Neighbours of the best rate are trained at this distance, a quarter of a decade. Over it, the loss
+# near an optimum changes by a few percent. A smaller change is lost in the noise of the seeds.
 STEP = np.log(10) / 4
-# Rates closer than this are the same rate, written with another rounding.
+# Rates closer than this are one rate with different roundings. Distances are in logarithms.
 SAME = 1e-3
-# The curve is flat if no rate is worse than the best one by more than this part.
+# The curve is flat if no rate is worse than the best one by more than this share.
 FLAT = 0.01
-# Seeds disagree if their best rates are further apart than this, two octaves.
+# Seeds can only disagree if their best rates are further apart than this, two octaves.
 APART = np.log(4)
 
 
@@ -25,8 +25,9 @@ class Trials:
 
     Attributes:
       rates: `[rates]`.
-      scores: `[rates, seeds]`, lower is better. Infinite where a lane diverged, and NaN where it
-        was not trained to the end.
+      scores: `[rates, seeds]`, lower is better. Infinite where a lane diverged, and NaN where a
+        stop rule ended it early. If the sweep itself was ended early, its lanes have the scores
+        that they had then.
     """
 
     rates: np.ndarray
@@ -45,7 +46,7 @@ class Trials:
 
     @property
     def whole(self) -> np.ndarray:
-        """Which rates were trained to the end with every seed, `[rates]`."""
+        """Which rates were trained to the end with every seed and did not diverge, `[rates]`."""
         return np.isfinite(self.means)
 
     @property
@@ -59,8 +60,8 @@ class Trials:
     def disagree(self) -> bool:
         """Whether the seeds have their best rates in different basins.
 
-        Then between the two lies a rate that is worse than both for all seeds, that diverged, or
-        that was stopped early.
+        Then a rate between the lowest and the highest of these best rates is worse than both with
+        every seed, diverged, or was stopped early.
         """
         if not self.whole.any():
             return False
@@ -75,13 +76,13 @@ class Trials:
 
 
 def trials(result: SweepResult, name: str) -> Trials:
-    """The rates of a sweep over one name."""
+    """The rates of a sweep over one hyperparameter."""
     rates = np.asarray(result.hyperparams[name], np.float64)
     order = np.argsort(rates, kind="stable")
     lost = result.status == "diverged"
     ended = result.status == "done"
-    # A lane that was trained to the end may have an objective that is not a number. It is as bad as
-    # a diverged one.
+    # A lane that was trained to the end may have an objective that is not finite. It is as bad as a
+    # diverged one.
     missing = np.where(ended, np.inf, np.nan)
     scores = np.where(lost, np.inf, np.where(np.isfinite(result.scores), result.scores, missing))
     return Trials(rates[order], np.asarray(scores, np.float64)[order])
@@ -90,7 +91,7 @@ def trials(result: SweepResult, name: str) -> Trials:
 def is_flat(result: SweepResult) -> bool:
     """Whether all rates that did not diverge have nearly the same objective.
 
-    Of a rate that was stopped early it is the one when it was stopped.
+    A rate that was stopped early counts with its objective at that time.
     """
     reached = result.reached.mean(axis=1)
     values = reached[np.isfinite(reached)]
@@ -100,9 +101,9 @@ def is_flat(result: SweepResult) -> bool:
 def wanted(known: Trials, low: float, high: float) -> np.ndarray:
     """The rates to train next, so that the best one has known neighbours on both sides.
 
-    A neighbour is at a distance of `STEP` at most. One that diverged is a neighbour too, but asks
-    for one more rate on the way to it: where the best rate lies right below the cliff of
-    divergence, half a step costs most.
+    A neighbour is at a distance of `STEP` at most. A diverged rate is a neighbour too. But if it is
+    farther than half a step, one more rate is wanted, halfway to it. If the best rate lies right
+    below the cliff of divergence, a grid that is too coarse costs most.
 
     Args:
       known: What was trained.
@@ -113,15 +114,15 @@ def wanted(known: Trials, low: float, high: float) -> np.ndarray:
     if best is None:
         return _below_the_lost(known, low)
     at, x = known.x[best], known.x
-    # Rates that were stopped early say which side is worse, and are no neighbours: their scores are
-    # of another time.
+    # Rates that were stopped early are not neighbours. They say which side is worse, but their
+    # scores are of an earlier time and cannot be compared.
     ended = known.whole | np.isposinf(known.means)
     found: list[float] = []
     for side in (-1, 1):
         beyond = x[ended & (side * (x - at) > SAME)]
         if not len(beyond):
-            # The best rate moved during the runs, or lies outside of the grid. Two steps at once
-            # come to it sooner.
+            # On this side all rates were stopped early, or there are none: the best rate moved
+            # during the runs, or lies outside of the grid. Two rates at once get there sooner.
             found += [at + side * STEP, at + 2 * side * STEP]
             continue
         near = beyond[np.argmin(np.abs(beyond - at))]
@@ -131,13 +132,13 @@ def wanted(known: Trials, low: float, high: float) -> np.ndarray:
         elif gap > STEP / 2 + SAME and np.isposinf(known.means[np.argmin(np.abs(x - near))]):
             found.append(at + side * gap / 2)
     rates = np.exp(found)
-    # Beyond a bound there is nothing to train. A rate at a distance of rounding is the bound's own.
+    # No rate beyond a bound. The tolerance keeps the bound itself, which may be off by rounding.
     inside = (rates > low * (1 - SAME)) & (rates < high * (1 + SAME))
     return np.array([rate for rate in rates[inside] if not _has(known, rate)])
 
 
 def _below_the_lost(known: Trials, low: float) -> np.ndarray:
-    """The rate below all that diverged, where none came to its end."""
+    """A rate a decade below all others, if `low` allows it, where no rate came to its end."""
     rate = known.rates[0] / 10
     return np.array([rate] if rate >= low * (1 - SAME) else [])
 

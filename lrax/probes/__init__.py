@@ -1,7 +1,8 @@
-"""What one measurement says of the rate: pure functions of a loss, parameters and states.
+"""Probes: pure functions that tell something about the learning rate, from one measurement each.
 
-All of them can be compiled and mapped over lanes. None takes a `Step`. A monitor is a function of a
-step that calls one:
+They take a loss and parameters, an optimizer state, gradients, or a curve of losses. All of them
+work under `jax.jit` and `jax.vmap`. None takes a `Step`. To use a probe as a monitor, write a
+function of a step that calls it:
 
     sharp = lambda step: lrax.probes.directional_sharpness(
         lambda params: task.loss(params, step.batch), step.params

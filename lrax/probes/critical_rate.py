@@ -14,10 +14,10 @@ from jax.typing import ArrayLike
 from .. import _require
 from .losses import Loss, Params, Tree, added, real_tree, rounded, same_shapes, scalar, widened
 
-# The search ends where the bracket is this wide, in octaves: its middle is then within 10 % of
-# either end.
+# The search ends when the bracket is at most this wide, in octaves. Its middle is then within 10 %
+# of either end.
 _WIDTH = 2 * math.log2(1.1)
-_FARTHEST = 63  # octaves from the guess: 1e19
+_FARTHEST = 63  # octaves from the guess, the last of 1, 3, 7, ...: a factor of 1e19
 
 
 class CriticalRate(NamedTuple):
@@ -34,32 +34,33 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
     $$\text{rate} = \min \{\eta > 0 : L(\theta + \eta u) > L(\theta)\}, \qquad
       \text{sharpness} = 2 / \text{rate}$$
 
-    Use it to see how much room a learning rate has. With `update=step.updates` the answer is in
-    units of the rate in use: below 1, this very update raises the loss of its batch. With the
-    direction of an optimizer at rate 1 the answer is a rate, and an upper bound for a search. It
-    computes losses only, so it also works where second derivatives do not, as with fused attention
-    kernels. On a quadratic loss and `update=-grad`, `sharpness` is `directional_sharpness`, which
-    is at most the largest eigenvalue of the Hessian.
+    Use it to see how much room a learning rate has. With `update=step.updates`, the answer is in
+    units of the rate in use: if it is below 1, this update raises the loss of its batch. If
+    `update` is an optimizer's update at rate 1, the answer is a rate, and an upper bound for a
+    search. The probe computes losses only. So it also works where second derivatives do not, as
+    with fused attention kernels. On a quadratic loss and with `update=-grad`, the field `sharpness`
+    equals `directional_sharpness`, which is at most the largest eigenvalue of the Hessian.
 
-    From the guess, the rate is raised or lowered by 1, 2, 4, ... octaves until the loss has been
-    seen to rise and not to rise. Then the bracket is bisected. The answer is within 10 % of a rate
+    From the guess, the rate is raised or lowered by 1, 2, 4, ... octaves until one rate raises the
+    loss and another does not. Then this bracket is bisected. The answer is within 10 % of a rate
     where the loss begins to exceed its value at `params`. It takes 5 losses if the guess is within
-    a factor of 2, 7 within 8 and 9 within 128. So hand over the last answer as the guess.
+    a factor of 2, 7 within 8 and 9 within 128. In a loop, pass the last answer as the guess.
 
     It misleads in these cases. If the loss draws other random numbers, or another batch, in each
     call, differences of losses are noise: bind the key and the batch. If the loss rises and falls
-    again between two rates that were tried, as near a kink or beyond a cliff, a later rise is
-    found. If the update goes uphill, the rate is as small as the rounding of the loss allows, or 0.
-    With parameters in bfloat16, small steps are rounded away, as they are in training.
+    again between two rates that are tried, as near a kink or beyond a cliff, that rise is missed
+    and a later one is found. If the update goes uphill, the rate is as small as the rounding of the
+    loss allows, or 0. With parameters in bfloat16, small steps are rounded away, as in training.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`. A loss that is not
         finite counts as a rise.
       params: The parameters, any pytree of floating-point arrays.
-      update: What is *added* to the parameters at rate 1, of the structure and shapes of `params`.
-        For gradient descent it is the negative gradient.
-      guess: The rate to begin with, positive. A bad guess costs more losses. 0 and infinity, which
-        an earlier call may have returned, count as 1, and so does a traced guess below 0 or NaN.
+      update: What is *added* to the parameters at rate 1, with the structure and shapes of
+        `params`. For gradient descent it is the negative gradient.
+      guess: The rate to begin with, a positive scalar. A bad guess costs more losses. 0 and
+        infinity, which an earlier call may have returned, count as 1. So does a traced guess that
+        is negative or NaN.
 
     Returns:
       A `CriticalRate` of `rate`, `sharpness` and `evaluations`. The rate is infinite if the loss
@@ -67,10 +68,10 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
       NaN if the loss at `params` or the update is not finite.
 
     Raises:
-      ValueError: if `update` has not the structure and shapes of `params`, or a concrete `guess` is
-        negative or NaN.
-      TypeError: if `loss` is no function or returns no scalar, or a leaf is no floating-point
-        array.
+      ValueError: if `update` does not have the structure and shapes of `params`, `guess` is not a
+        scalar, or a concrete `guess` is negative or NaN.
+      TypeError: if `loss` is not a function or does not return a scalar, or a leaf is not a
+        floating-point array.
 
     Example:
       >>> loss = lambda params: 2.0 * jnp.sum(params**2)
@@ -111,7 +112,7 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
     middle = start * jnp.exp2((found.low + found.high) / 2)
     rate = jnp.where(found.high == jnp.inf, jnp.inf, jnp.where(found.low == -jnp.inf, 0.0, middle))
     rate = jnp.where(finite, rate, jnp.nan)
-    return CriticalRate(rate, 2 / rate, found.tried + 1)
+    return CriticalRate(rate, 2 / rate, found.tried + 1)  # one more, for the loss at `params`
 
 
 class _Search(NamedTuple):
@@ -127,8 +128,8 @@ class _Search(NamedTuple):
 def _search(rises, dtype: np.dtype) -> _Search:
     """Looks for a bracket with strides that double, then bisects it.
 
-    One loop does both, and computes one loss in each turn. So under `vmap`, where lanes are in
-    different phases, a turn still costs one loss for each lane.
+    One loop does both, and computes one loss in each turn. Under `vmap`, lanes may be in different
+    phases at the same time. A turn still costs only one loss for each lane.
     """
     number = lambda value: jnp.asarray(value, dtype)
 
@@ -151,13 +152,13 @@ def _search(rises, dtype: np.dtype) -> _Search:
 
 
 def _start(guess: ArrayLike) -> jax.Array:
-    """The rate to begin with: the guess, or 1 where it is no rate."""
+    """The rate to begin with: the guess, or 1 where it is not positive and finite."""
     value = _require.real(guess=guess)["guess"]
     if np.ndim(value):
         raise ValueError(f"`guess` must be a scalar, got one of shape {np.shape(value)}")
     if not isinstance(value, Tracer) and not value >= 0:
         raise ValueError(f"`guess` must be positive, got {guess}")
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):  # float64, which may overflow in the dtype of rates
         _require.held("guess", value)
     start = jnp.asarray(value, _require.float_dtype())
     return jnp.where((start > 0) & (start < jnp.inf), start, 1.0)

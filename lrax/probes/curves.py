@@ -28,19 +28,21 @@ def smooth(losses: ArrayLike, kind: str = "debiased", beta: float = 0.98) -> np.
     \text{zero\_phase:} \quad & s_t = \frac{\sum_i \beta^{|t - i|} \ell_i}{\sum_i \beta^{|t - i|}}
     \end{aligned}$$
 
-    Use `"zero_phase"` to find where a curve has its minimum: it is what an average forward and then
-    backward amounts to, and moves nothing. A causal average lags by beta / (1 - beta) updates. In a
-    range test of 100 updates over 8 decades, beta 0.98 moves the minimum by one to two decades. For
-    `"zero_phase"` a beta of 0.9 suits a range test. The causal kinds are there to do as other
-    packages do, and to decide while a run goes on.
+    Use `"zero_phase"` to find the minimum of a curve. It has no lag, because its weights are the
+    same on both sides. Away from the ends, it is a causal average forward and then one backward. A
+    causal average lags by beta / (1 - beta) updates. In a range test of 100 updates over 8 decades,
+    beta 0.98 moves the minimum by one to two decades. For `"zero_phase"`, a beta of 0.9 suits a
+    range test. Use the causal kinds to match other packages, or to decide during a run.
 
     Args:
-      losses: `[..., steps]`, at least one step. In a causal average, what is not finite stays in
-        all values after it; `"zero_phase"` leaves it out of the means and as it is.
+      losses: `[..., steps]`, at least one step. In a causal average, all values after a loss that
+        is not finite are not finite either. `"zero_phase"` leaves such a loss out of the means and
+        returns it unchanged.
       kind: `"debiased"` as in fastai, `"seeded"` as in torch-lr-finder and ignite, or
         `"zero_phase"`.
-      beta: Weight of a loss one step away, at least 0 and below 1. fastai has 0.98; torch-lr-finder
-        and ignite have 0.95, which they call `smooth_f=0.05`.
+      beta: The factor by which the weight of a loss falls with each step of distance, at least 0
+        and below 1. fastai has 0.98; torch-lr-finder and ignite have 0.95, which they call
+        `smooth_f=0.05`.
 
     Returns:
       The smoothed curves `[..., steps]`: float64 of NumPy for concrete losses, otherwise a JAX
@@ -73,12 +75,13 @@ def diverged_at(smoothed: ArrayLike, factor: float = 4.0) -> int | np.ndarray | 
 
     $$\min \{t : s_t > \text{factor} \cdot \min_{i \le t} s_i\}$$
 
-    Use it on a smoothed curve of positive losses, as range tests do to stop: at 4 times in fastai
-    and Lightning, at 5 times in torch-lr-finder and ignite. A loss below zero is at once above a
-    multiple of itself.
+    Use it on a smoothed curve of positive losses. Range tests stop by this rule: at 4 times in
+    fastai and Lightning, at 5 times in torch-lr-finder and ignite. The rule does not suit negative
+    losses, because a negative loss is above every larger multiple of itself.
 
     Args:
-      smoothed: `[..., steps]`, at least one step. A NaN is no divergence here, and infinity is.
+      smoothed: `[..., steps]`, at least one step. A NaN does not count as a divergence. Infinity
+        does, if a finite loss comes before it.
       factor: The multiple, at least 1.
 
     Returns:
@@ -100,7 +103,7 @@ def diverged_at(smoothed: ArrayLike, factor: float = 4.0) -> int | np.ndarray | 
     if not 1 <= factor < np.inf:
         raise ValueError(f"`factor` must be finite and at least 1, got {factor}")
     xp, curve = as_curve("smoothed", smoothed)
-    known = xp.where(xp.isnan(curve), np.inf, curve)
+    known = xp.where(xp.isnan(curve), np.inf, curve)  # the minimum skips NaN
     lowest = np.minimum.accumulate(known, -1) if xp is np else lax.cummin(known, curve.ndim - 1)
     above = curve > factor * lowest
     first = xp.where(above.any(-1), xp.argmax(above, -1), -1)
@@ -108,9 +111,9 @@ def diverged_at(smoothed: ArrayLike, factor: float = 4.0) -> int | np.ndarray | 
 
 
 def as_curve(name: str, value: Any) -> tuple[ModuleType, Curve]:
-    """Curves with at least one step, and the library to compute with.
+    """Requires curves with at least one step. Returns the library to compute with, and them.
 
-    Concrete numbers come as float64 of NumPy, traced ones as floats of JAX.
+    Concrete numbers become float64 of NumPy, traced ones floats of JAX.
     """
     traced = isinstance(value, Tracer)
     numbers = value if traced else _require.as_numbers(value)
@@ -127,6 +130,7 @@ def smoothed(xp: ModuleType, curve: Curve, kind: str, beta: float) -> Curve:
     """What `smooth` returns, for checked arguments."""
     steps = curve.shape[-1]
     if kind == "seeded":
+        # An average of the first loss with itself is that loss.
         return _average(xp, curve, beta, curve[..., 0])
     if kind == "debiased":
         weights = 1 - beta ** np.arange(1, steps + 1)
@@ -134,19 +138,20 @@ def smoothed(xp: ModuleType, curve: Curve, kind: str, beta: float) -> Curve:
     there = xp.isfinite(curve)
     sums = _both_ways(xp, xp.where(there, curve, 0), beta)
     weights = _both_ways(xp, xp.where(there, xp.ones_like(curve), 0), beta)
+    # A weight may be 0 where a loss is left out. The quotient is not used there.
     return xp.where(there, sums / xp.where(weights > 0, weights, 1), curve)
 
 
 def _both_ways(xp: ModuleType, curve: Curve, beta: float) -> Curve:
-    """The sums over all steps, with the weight `(1 - beta) beta^|t - i|`."""
+    """The sums over all steps i, with the weights `(1 - beta) beta^|t - i|`."""
     start = xp.zeros_like(curve[..., 0])
     before = _average(xp, curve, beta, start)
     after = xp.flip(_average(xp, xp.flip(curve, -1), beta, start), -1)
-    return before + after - (1 - beta) * curve
+    return before + after - (1 - beta) * curve  # step t itself is in both
 
 
 def _average(xp: ModuleType, curve: Curve, beta: float, start: Curve) -> Curve:
-    """`s_t = beta s_{t-1} + (1 - beta) l_t` along the last axis, from `start` on."""
+    """`s_t = beta s_{t-1} + (1 - beta) l_t` along the last axis; `start` comes before the first."""
 
     def step(last: Curve, loss: Curve) -> tuple[Curve, Curve]:
         last = beta * last + (1 - beta) * loss

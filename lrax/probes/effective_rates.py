@@ -23,12 +23,12 @@ ByGroup = Any  # a scalar, or {group: scalar}
 class EffectiveRates(NamedTuple):
     """What `effective_rates` returns. All but `rates` are a scalar, or `{group: scalar}`."""
 
-    rates: Tree  # like the parameters: what multiplies the optimizer's direction
+    rates: Tree  # like the parameters: these multiply the optimizer's direction
     median: ByGroup  # of `rates`
     low: ByGroup  # the lower of the two quantiles of `rates`
     high: ByGroup  # the higher one
-    ratio: ByGroup  # the median of `rates` over the plain rate
-    warmup: ByGroup  # what bias correction multiplies the update by
+    ratio: ByGroup  # the median of `rates` divided by the plain rate
+    warmup: ByGroup  # the factor that bias correction puts on the update
 
 
 def effective_rates(
@@ -49,44 +49,45 @@ def effective_rates(
       \text{update}_i = -\text{rates}_i \, \hat m_i$$
 
     in the case of Adam, where m is the bias-corrected mean of the gradients. Use it to see which
-    rate a layer really has, to compare it with a rate of SGD, and to see parameters whose gradients
-    vanish, whose rates are enormous. What `rates` multiplies is the optimizer's direction:
+    rate a layer really has, and to compare it with a rate of SGD. It also shows parameters whose
+    gradients vanish: their rates are enormous. The rates multiply the optimizer's direction:
 
     - Adam, AdamW, AMSGrad, AdaBelief: the bias-corrected mean. AdEMAMix, Adan: their mixture.
     - RMSProp, Adagrad: the gradient, before any momentum. NovoGrad: the gradient of this update.
     - Lion: the sign, so every rate is the plain one.
-    - Muon: the orthogonalised matrix, so a rate is the plain one by the factor of the shape.
+    - Muon: the orthogonalised matrix. A rate is the plain one times Optax's factor for the shape.
 
     Weight decay, trust ratios, clipping and `lrax.scale_by_multipliers` are not included. States
-    are found under any nesting, as `lrax.probes.preconditioner` has it, with the same limits.
+    are found under any nesting, and the limits of `lrax.probes.preconditioner` hold here too.
 
-    `warmup` is sqrt(1 - b2^t) / (1 - b1^t) of Adam, at this state's t. It is the factor by which
-    bias correction changes the update of uncorrected moments. At the usual decays it is 0.32 in the
-    first update, 0.15 near the tenth, and above 0.9 after 1700: a warmup that nobody asked for.
+    For Adam, `warmup` is sqrt(1 - b2^t) / (1 - b1^t) after t updates. Bias correction multiplies
+    the update by this factor. At the usual decays it is 0.32 in the first update, 0.15 near the
+    tenth, and above 0.9 after 1700. So bias correction is a warmup that nobody asked for. For
+    optimizers without bias correction, and for Adan, `warmup` is 1.
 
-    It misleads if it is read as the length of steps: an effective rate times a mean that is nearly
-    zero is a short step. `lrax.monitors.update_ratio` has the lengths.
+    It misleads if you read it as the length of a step. A high rate times a mean near zero is a
+    short step. `lrax.monitors.update_ratio` has the lengths.
 
     Args:
       opt_state: An optimizer state, after at least one update. In a monitor: `step.opt_state`.
       rate: The plain rate of all parameters, a scalar of at least 0. By default it is read from the
-        state as `lrax.get_lr` does, for each group of `optax.partition` its own.
+        state as `lrax.get_lr` does, separately for each group of `optax.partition`.
       group: Function from the path of a parameter, such as `"block_0/mlp/kernel"`, to the name of
         its group. By default all parameters form one group.
       quantiles: The two quantiles of `low` and `high`, each from 0 to 1.
-      b1: Decay of the first moment, from 0 to 1, used for `warmup` only. By default what
+      b1: Decay of the first moment, from 0 to 1, used for `warmup` only. By default the value that
         `optax.inject_hyperparams` keeps in the state, or else Optax's default.
       b2: Decay of the second moment, from 0 to 1: `decay` of RMSProp and `b3` of Adan. By default
         as for `b1`.
       eps: What is added to the root, at least 0. By default as for `b1`.
       eps_root: What is added inside of the root, at least 0: `eps` of RMSProp and Adagrad. By
         default as for `b1`.
-      consistent_rms: That of `optax.contrib.muon`.
+      consistent_rms: The argument of `optax.contrib.muon`, at least 0. By default as for `b1`.
 
     Returns:
       An `EffectiveRates` of `rates`, `median`, `low`, `high`, `ratio` and `warmup`. The quantiles
-      are exact, so they sort all parameters. Under `jax.jit` only what is used is computed. NaN
-      before the first update where the optimizer corrects a bias.
+      are exact, which needs a sort of all parameters. Under `jax.jit`, fields that are not used
+      cost nothing. Rates are NaN before the first update if the optimizer corrects a bias.
 
     Raises:
       ValueError: if the state holds nothing that is read here, the rate of a part cannot be told, a
@@ -123,6 +124,7 @@ def effective_rates(
     each = list(zip(found, plain, strict=True))
     rates = merged([_over(rate, part.divisors) for part, rate in each])
     ratios = merged([_over(jnp.ones([]), part.divisors) for part in found])
+    # One number for each leaf of the parameters, so that they can be grouped.
     warmups = merged(
         [jax.tree.map(lambda _, part=part: part.warmup, part.divisors) for part in found]
     )
@@ -166,8 +168,8 @@ def _plain(opt_state: optax.OptState, rate: ArrayLike | None, found: list[Read])
         ) from None
     rates = []
     for part in found:
-        # The rate that multiplies a part is kept next to it: in the same chain, and so in the same
-        # group of a partition. Rates elsewhere have less of the path in common.
+        # The rate that multiplies a part is kept in the same chain, and so in the same group of a
+        # partition. The paths of other rates share fewer keys with the path of the part.
         shared = [_shared(part.path, group.path) for group in known]
         near = [group for group, length in zip(known, shared, strict=True) if length == max(shared)]
         if len(near) > 1:

@@ -12,9 +12,10 @@ Group = Callable[[str], str]
 
 
 def grouped(tree: Tree, group: Group | None) -> dict[str, list[Any]]:
-    """The leaves of a tree by the names of their groups; one group, "", if there is no function.
+    """The leaves of a tree by the names of their groups.
 
-    The function gets the path of a leaf, such as `"block_0/mlp/kernel"`.
+    The function gets the path of a leaf, such as `"block_0/mlp/kernel"`. Without a function, all
+    leaves form one group, whose name is empty.
     """
     if group is None:
         return {"": jax.tree.leaves(tree)}

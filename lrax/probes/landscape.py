@@ -26,24 +26,25 @@ def landscape(
 
     $$L(\theta + a_j d_i)$$
 
-    Use it to look at the neighbourhood of a minimum, or along an update: where the loss rises along
-    it, the rate is at its limit. With `normalize="filter"`, distances are relative to the size of
+    Use it to look at the neighbourhood of a minimum, or along an update: where the loss begins to
+    rise, the rate is at its limit. With `normalize="filter"`, distances are relative to the size of
     the weights, so that networks whose weights differ in scale can be compared. For the line of an
-    update use `normalize="none"`.
+    update, use `normalize="none"`.
 
-    It misleads in these cases. A few lines say little of millions of directions: random ones miss
-    the few of high curvature, and look flat. Bind the batch and the key of the loss, and prefer a
-    large batch. With batch norm the loss must use the statistics of its batch.
+    It misleads in these cases. A few lines say little about a space of millions of dimensions:
+    random lines miss the few directions of high curvature, and look flat. Bind the batch and the
+    key of the loss, and prefer a large batch. With batch norm, the loss must use the statistics of
+    its batch.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`.
       params: The parameters, any pytree of floating-point arrays.
       directions: A tree like `params`, each leaf with a leading axis of D directions.
       distances: The distances a_j along each line, `[N]`, finite. By default 21 from -1 to 1.
-      normalize: "filter" scales each direction to the norm of the weights, for each output of a
-        kernel, which is its last axis; vectors and scalars are scaled as a whole. "array" scales
-        each whole array. "none" takes directions as they are. Where the weights are zero, a scaled
-        direction is zero.
+      normalize: "filter" scales each filter of a direction to the norm of its weights. A filter is
+        the part of a kernel that belongs to one output; outputs are the last axis. Vectors and
+        scalars are scaled as a whole. "array" scales each array as a whole. "none" takes directions
+        as they are. Where the weights are zero, a scaled direction is zero.
       batch_size: How many losses are computed at once, at least 1. Each needs a copy of the
         parameters.
 
@@ -51,8 +52,8 @@ def landscape(
       The losses, `[D, N]`.
 
     Raises:
-      ValueError: if the directions have not the structure and shapes of `params`, `distances` is
-        not a vector of finite numbers, a word is unknown, or `batch_size` is below 1.
+      ValueError: if the directions do not have the structure and shapes of `params`, `distances` is
+        not a vector of finite numbers, `normalize` is unknown, or `batch_size` is below 1.
       TypeError: if an argument is not as described.
 
     Example:
@@ -86,15 +87,17 @@ def landscape(
         line = jax.tree.map(lambda leaf: leaf[index], lines)
         return value(rounded(added(origin, distance, line), params))
 
+    # All pairs of a direction and a distance, on one axis.
     places = jnp.repeat(jnp.arange(shape[0]), shape[1]), jnp.tile(steps, shape[0])
     return lax.map(at, places, batch_size=batch_size).reshape(shape)
 
 
 def _scaled(lines: jax.Array, like: jax.Array, normalize: str) -> jax.Array:
-    """Directions with the norms of the weights: of each output of a kernel, or of the array."""
+    """Directions scaled to the norm of the weights, for each filter or for the whole array."""
     axes = tuple(range(like.ndim))
     if normalize == "filter" and like.ndim > 1:
         axes = axes[:-1]
     target = jnp.sqrt(jnp.sum(like**2, axes, keepdims=True))
+    # `lines` has one more axis in front, that of the directions.
     norms = jnp.sqrt(jnp.sum(lines**2, tuple(axis + 1 for axis in axes), keepdims=True))
     return lines * jnp.where(norms > 0, target[None] / jnp.where(norms > 0, norms, 1.0), 0.0)

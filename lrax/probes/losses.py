@@ -1,4 +1,4 @@
-"""What the probes require of a loss and of parameters, and the precision in which they compute."""
+"""What the probes require of a loss and of parameters; arithmetic in float32 or better."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def real_tree(name: str, tree: Any) -> Tree:
     leaves = []
     for path, leaf in flat:
         where = f"`{name}`" + (f"{jax.tree_util.keystr(path)}" if path else "")
+        # A Python float has no dtype, but is allowed. Anything else without a dtype is refused.
         dtype = getattr(leaf, "dtype", np.dtype(type(leaf) if type(leaf) is float else object))
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
@@ -59,7 +60,7 @@ def same_shapes(name: str, tree: Any, params: Params, lead: int = 0) -> Tree:
       name: The argument's name.
       tree: The tree.
       params: The parameters.
-      lead: How many more axes each leaf has in front, of the same lengths in all of them.
+      lead: How many more axes each leaf has in front. Their lengths are the same in all leaves.
     """
     tree = real_tree(name, tree)
     if jax.tree.structure(tree) != jax.tree.structure(params):
@@ -88,7 +89,7 @@ def widened(tree: Tree) -> Tree:
 
 
 def rounded(tree: Tree, params: Params) -> Tree:
-    """The tree in the dtypes of the parameters, as the loss takes it."""
+    """The tree in the dtypes of the parameters, which the loss expects."""
     return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), tree, params)
 
 

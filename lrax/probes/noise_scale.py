@@ -14,10 +14,10 @@ from .losses import Tree, real_tree
 
 
 class NoiseScale(NamedTuple):
-    """What `noise_scale` measures. A pytree: average its two parts, and then read `scale`.
+    """A measurement of `noise_scale`. It is a pytree: average both parts first, then read `scale`.
 
-    `jax.tree.map(lambda part: part.mean(0), stacked)` is the average of several measurements, and
-    `optax.incremental_update(new, old, 0.1)` one step of a moving average.
+    `jax.tree.map(lambda part: part.mean(0), stacked)` is the average of several measurements.
+    `optax.incremental_update(new, old, 0.1)` is one step of a moving average.
 
     Attributes:
       grad_sq: The estimate of the squared norm of the true gradient. It may be negative.
@@ -46,16 +46,17 @@ def noise_scale(
     with K micro-batches of b examples and B = K b. Use it to judge a batch size: see
     `critical_batch`. One measurement is very noisy. Average `grad_sq` and `trace` over tens of
     measurements *separately*, and divide last: a mean of ratios is biased upwards. The estimate of
-    the squared gradient may be negative. `scale` is NaN then. It is not clipped, because a clipped
-    part would bias the average.
+    the squared gradient may be negative, and `scale` is NaN then. The estimate is not clipped,
+    because clipping would bias the average.
 
     Per-example gradients are micro-batches of 1, and give the best estimate from the same examples.
     Gradients of micro-batches are what gradient accumulation computes anyway.
 
     It misleads in these cases. Gradients must be means over their examples, not sums, and not yet
     clipped. With batch norm the examples of a micro-batch are not independent. Examples drawn
-    without replacement from a small data set vary less. `scale` ignores curvature, so it is within
-    a factor of a few of the batch size that matters, and doubts are published about more than that.
+    without replacement from a small data set vary less. `scale` ignores curvature, so it tells
+    the batch size that matters only to within a factor of a few. Published work has further doubts:
+    see the references of `critical_batch`.
 
     Args:
       micro_grads: Gradients like the parameters, each leaf with a leading axis of K micro-batches,
@@ -113,26 +114,27 @@ def critical_batch(noise: NoiseScale) -> jax.Array:
 
     $$\overline{\text{trace}} \, / \, \overline{\text{grad\_sq}}$$
 
-    with the means over all measurements. At this batch size a run needs twice the updates of very
-    large batches, and twice the examples of very small ones. The rate for a batch of B relative to
-    that for very large ones is about 1 / (1 + critical / B) with SGD. Use it to choose a batch size
-    to within a factor of 2 or 3, from 20 and more measurements around the time of interest.
+    with the means over all measurements. At this batch size, a run needs twice the updates of a run
+    with very large batches, and twice the examples of a run with very small ones. With SGD, the
+    rate for a batch of B is about 1 / (1 + critical / B) times the rate for very large batches. Use
+    it to choose a batch size to within a factor of 2 or 3, from 20 or more measurements around the
+    time of interest.
 
-    Caveats. It grows during training, often by orders of magnitude, so it is that of the moment. It
-    takes the Hessian for a multiple of the identity. It is about SGD: the critical batch of Adam is
-    often larger, and depends on the data's size rather than the model's. Measure a few batch sizes
-    in a sweep before a decision that costs much.
+    It misleads in these cases. It grows during training, often by orders of magnitude, so it holds
+    for the time of the measurements only. It assumes that the Hessian is a multiple of the
+    identity. It is about SGD: the critical batch of Adam is often larger, and depends on the data's
+    size rather than the model's. Before a costly decision, measure a few batch sizes in a sweep.
 
     Args:
-      noise: Measurements of `noise_scale`, whose parts have any shape: stacked by `jax.vmap` or
-        `jax.lax.scan`, or one.
+      noise: One measurement of `noise_scale`, or several that are stacked by `jax.vmap` or
+        `jax.lax.scan`. The parts may have any shape.
 
     Returns:
       A scalar, in examples. NaN if the mean of `grad_sq` is not positive: then there are too few
       measurements, or the gradient is too small to be told from noise.
 
     Raises:
-      TypeError: if `noise` is no `NoiseScale`.
+      TypeError: if `noise` is not a `NoiseScale`.
 
     Example:
       >>> grads = 1.0 + jax.random.normal(jax.random.key(0), (500, 4, 5))
@@ -153,8 +155,9 @@ def _estimate(leaves: list[Any], b: jax.Array) -> NoiseScale:
     wide = [leaf.astype(jnp.promote_types(leaf.dtype, b.dtype)) for leaf in leaves]
     means = [jnp.mean(leaf, axis=0, keepdims=True) for leaf in wide]
     large_sq = sum(jnp.sum(mean**2) for mean in means)
-    # The variance around the mean. The difference of the two squares in the formula is the same,
-    # but would lose its digits where the gradients are nearly equal.
+    # The variance around the mean. The difference of squares in the formula gives the same number,
+    # but it would lose its digits where the gradients are nearly equal.
     pairs = zip(wide, means, strict=True)
     spread = sum(jnp.sum((leaf - mean) ** 2) for leaf, mean in pairs) / (count - 1)
+    # `large_sq` also has the noise of the mean, which is `spread / count` = trace / B.
     return NoiseScale(grad_sq=large_sq - spread / count, trace=b * spread)

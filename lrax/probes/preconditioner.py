@@ -32,26 +32,29 @@ def preconditioner(
 
     It misleads if a constant is not the optimizer's own. A state does not hold `b2` and `eps`,
     unless it is one of `optax.inject_hyperparams`, whose values are read. Yogi, RAdam and Adamax
-    keep the state of Adam and are read as Adam. For Yogi pass its `eps`, by default 1e-3. RAdam
-    does not divide at all in its first updates. Adamax has no square root, so it is read wrongly.
+    have the class of Adam's state and are read as Adam. For Yogi pass its `eps`, by default 1e-3.
+    RAdam does not divide at all in its first updates. Adamax has no square root, so it is read
+    wrongly. If a state was restored as a mapping with the fields `count`, `mu` and `nu`, it is read
+    as Adam's, because those of AdaBelief and NovoGrad have the same fields.
 
     Args:
       opt_state: An optimizer state, after at least one update.
       b2: Decay of the second moment, from 0 to 1: `decay` of RMSProp and `b3` of Adan. By default
-        what the state holds, or else Optax's default.
+        the value that the state holds, or else Optax's default.
       eps: What is added to the root, at least 0. By default as for `b2`.
       eps_root: What is added inside of the root, at least 0: `eps` of RMSProp and Adagrad. By
         default as for `b2`.
 
     Returns:
       A tree like the parameters, in float32 or better. Parameters whose updates are not divided
-      have an `optax.MaskedNode` in their place. NaN before the first update where the optimizer
-      corrects a bias, and infinite where Adagrad never saw a gradient.
+      have an `optax.MaskedNode` in their place; `lrax.probes.sharpness` refuses such a tree. NaN
+      before the first update if the optimizer corrects a bias. Infinite where the sum of Adagrad
+      is still zero.
 
     Raises:
-      ValueError: if the state holds no second moments, or two of the same parameters, or a concrete
-        constant is out of its range.
-      TypeError: if a constant is no number.
+      ValueError: if the state holds no second moments, or two of them for the same parameters, or a
+        concrete constant is out of its range.
+      TypeError: if a constant is not a number.
 
     Example:
       >>> optimizer = optax.adam(1e-3)

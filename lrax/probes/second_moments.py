@@ -1,8 +1,8 @@
 """What Optax's optimizers divide their direction by, read from their states.
 
 Each optimizer turns gradients into a direction (Adam: the bias-corrected mean of the gradients) and
-divides it by a number for each parameter (Adam: the root of their second moment). The divisor is
-kept in the state but for the constants b2 and eps.
+divides it by a number for each parameter (Adam: the root of their second moment). The divisor
+follows from the state and from the constants b2, eps and eps_root, which the state does not hold.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class _Kind:
     fields: frozenset[str]
     divisors: Divisors
     defaults: Numbers  # Optax's own
-    aliases: dict[str, str] = dataclasses.field(default_factory=dict)  # their names in Optax
-    corrects: tuple[str, ...] = ()  # the moments whose bias is corrected
+    aliases: dict[str, str] = dataclasses.field(default_factory=dict)  # {name here: name in Optax}
+    corrects: tuple[str, ...] = ()  # the moments whose bias correction is in `warmup`
     has_moments: bool = True
 
 
@@ -43,8 +43,8 @@ class Read(NamedTuple):
     """The divisors of one part of a state."""
 
     path: Path
-    divisors: Tree  # like the parameters; a `optax.MaskedNode` where the part has none
-    warmup: jax.Array  # what bias correction multiplies the update by
+    divisors: Tree  # like the parameters; an `optax.MaskedNode` where the part has none
+    warmup: jax.Array  # the factor that bias correction puts on the update
     has_moments: bool  # whether the divisors come from second moments
 
 
@@ -53,7 +53,8 @@ def read(opt_state: optax.OptState, given: Numbers) -> list[Read]:
 
     Args:
       opt_state: The state.
-      given: The constants that the caller gave; None for those that are read, or Optax's defaults.
+      given: The constants that the caller gave. None for a constant that is read from the state, or
+        else is Optax's default.
     """
     known = {name: kind.fields for name, kind in _KINDS.items()}
     found = []
@@ -72,7 +73,7 @@ def read(opt_state: optax.OptState, given: Numbers) -> list[Read]:
 
 
 def merged(trees: list[Tree]) -> Tree:
-    """One tree of several with holes, such as those of the groups of `optax.partition`."""
+    """One tree from several with holes, such as those of the groups of `optax.partition`."""
     whole, *rest = trees
     for tree in rest:
         whole = _merge(whole, tree)
@@ -98,6 +99,7 @@ def _merge(one: Tree, other: Tree) -> Tree:
         return other
     if isinstance(other, optax.MaskedNode):
         return one
+    # The children of both, one level down.
     level = lambda tree: jax.tree.flatten(tree, is_leaf=lambda inner: inner is not tree)
     children, structure = level(one)
     others, same = level(other)
@@ -110,13 +112,13 @@ def _merge(one: Tree, other: Tree) -> Tree:
 
 
 def _corrected(moment: Tree, decay: Any, count: Any) -> Tree:
-    """A moment that began at zero, without the bias to zero, computed as Optax does."""
+    """A moment without the bias towards zero, where it began; computed as in Optax."""
     correction = 1 - decay ** _count(count)
     return jax.tree.map(lambda leaf: leaf / correction.astype(leaf.dtype), widened(moment))
 
 
 def _count(count: Any) -> jax.Array:
-    (count,) = jax.tree.leaves(count)
+    (count,) = jax.tree.leaves(count)  # Flax NNX wraps it in a pytree of one leaf
     return jnp.asarray(count)
 
 
@@ -146,7 +148,7 @@ def _amsgrad(part: Part, numbers: Numbers) -> Tree:
 
 
 def _belief(part: Part, numbers: Numbers) -> Tree:
-    # `eps_root` is already in the moment.
+    # Optax adds `eps_root` to the moment before it keeps it.
     return _adam(part, {**numbers, "eps_root": 0.0})
 
 
@@ -155,7 +157,7 @@ def _adan(part: Part, numbers: Numbers) -> Tree:
 
 
 def _novograd(part: Part, numbers: Numbers) -> Tree:
-    # One second moment for each array.
+    # The state keeps one second moment for each array.
     roots = _root(widened(part.field("nu")), numbers)
     like = part.field("mu")
     return jax.tree.map(lambda root, leaf: jnp.broadcast_to(root, leaf.shape), roots, like)
@@ -181,7 +183,7 @@ def _variance(mean: Tree, square: Tree) -> Tree:
 
 def _rss(part: Part, numbers: Numbers) -> Tree:
     sums = widened(part.field("sum_of_squares"))
-    # Optax does not move a parameter whose gradients were all zero.
+    # Optax does not move a parameter while its sum is zero. So its divisor is infinite.
     return jax.tree.map(
         lambda total, root: jnp.where(total > 0, root, jnp.inf), sums, _root(sums, numbers)
     )
@@ -189,6 +191,7 @@ def _rss(part: Part, numbers: Numbers) -> Tree:
 
 def _lion(part: Part, numbers: Numbers) -> Tree:
     del numbers
+    # The direction is a sign, and is not divided.
     return jax.tree.map(jnp.ones_like, widened(part.field("mu")))
 
 
@@ -203,6 +206,7 @@ def _muon(part: Part, numbers: Numbers) -> Tree:
             )
         rows, columns = leaf.shape
         wide = math.sqrt(max(1.0, columns / rows))
+        # Optax multiplies by this factor, in `scale_by_shape`.
         factor = wide if rms is None else math.sqrt(max(rows, columns)) * rms
         return jnp.broadcast_to(jnp.asarray(1 / factor, leaf.dtype), leaf.shape)
 
@@ -210,9 +214,10 @@ def _muon(part: Part, numbers: Numbers) -> Tree:
 
 
 _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
-# `eps` of RMSProp and Adagrad is inside of the root.
+# Optax's `eps` of RMSProp and Adagrad is inside of the root by default, so it is `eps_root` here.
 _ROOTS = {"b2": 0.9, "eps": 0.0, "eps_root": 1e-8}
 _BOTH = ("first", "second")
+# The empty name is in no state: an `eps` outside of their root comes from the caller alone.
 _INSIDE = {"b2": "decay", "eps_root": "eps", "eps": ""}
 _KINDS = {
     "ScaleByAdamState": _Kind(frozenset({"count", "mu", "nu"}), _adam, _ADAM, corrects=_BOTH),

@@ -32,40 +32,41 @@ def sharpness(
       \text{ by default}$$
 
     Gradient descent with a rate above 2 / sharpness is unstable; `max_stable_rate` has the limits
-    of other optimizers. For Adam and the like, pass `lrax.probes.preconditioner(opt_state)`: what
-    counts for them is the preconditioned sharpness. A rate at the limit is an upper bound for a
-    search, and not a recommendation.
+    of other optimizers. Adam and other adaptive optimizers depend on the preconditioned sharpness:
+    for them, pass `preconditioner=lrax.probes.preconditioner(opt_state)`. A rate at the limit is an
+    upper bound for a search, and not a recommendation.
 
-    The method is Lanczos with full reorthogonalisation. Each step costs one product of the Hessian
-    with a vector, which is 2 to 3 gradients, after one gradient. The default of 20 steps is exact
-    to 1 % and better where the largest eigenvalue stands apart, as it does in training. It returns
-    the largest eigenvalue and not the largest in size: power iteration may return a negative one.
-    An estimate after few steps is always too low.
+    The method is Lanczos with full reorthogonalisation. It computes one gradient, and then in each
+    step one product of the Hessian with a vector, which costs as much as 2 to 3 gradients. The
+    default of 20 steps is exact to 1 % or better if the largest eigenvalue is well separated from
+    the others, as it is in training. The result is the largest eigenvalue, not the one of largest
+    magnitude, which power iteration finds and which may be negative. With few steps the estimate
+    may be too low, and never too high.
 
     It misleads in these cases. The sharpness of one batch is larger than that of the data: use a
-    large batch. A loss with random numbers must have its key bound. Networks with ReLU have kinks
-    that no Hessian sees, and `critical_rate` does. A negative sharpness means that all of the
-    curvature is negative. Parameters of bfloat16 give two digits.
+    large batch. A loss with random numbers must have its key bound. Networks with ReLU have
+    kinks. The Hessian does not see them, but `critical_rate` does. A negative sharpness means that
+    all of the curvature is negative. Parameters in bfloat16 give two digits.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`. It must have two
-        derivatives, one of them forward: `jax.custom_vjp` without a JVP has not.
+        derivatives, one of them in forward mode, which a `jax.custom_vjp` does not have.
       params: The parameters, any pytree of floating-point arrays.
       preconditioner: A tree P of positive numbers, of the structure and shapes of `params`, or None
         for 1.
-      key: A key of JAX, for the vector that the method begins with.
+      key: A random key of JAX, for the vector that the method begins with.
       steps: Steps of the method, at least 1. 20 is a good default, 40 if you need more digits.
-      model: Function from the parameters to outputs, of any structure, or None. With a model,
-        `loss` is a function of these outputs, and the matrix is the Gauss-Newton matrix
+      model: Function from the parameters to outputs, which may be any pytree, or None. With a
+        model, `loss` must be a function of these outputs, and the matrix is the Gauss-Newton matrix
         J^T (d2 loss / d outputs2) J. For convex losses it has no negative eigenvalues.
-      low_memory: Whether to keep 3 vectors of the size of the parameters in place of `steps`. There
-        is no reorthogonalisation then. This does not harm the largest eigenvalue.
+      low_memory: Whether to keep only 3 vectors of the size of the parameters, instead of `steps`
+        vectors. Then there is no reorthogonalisation, which does not harm the largest eigenvalue.
 
     Returns:
       A scalar. NaN if the Hessian is not finite.
 
     Raises:
-      ValueError: if `preconditioner` has not the structure and shapes of `params`, a concrete
+      ValueError: if `preconditioner` does not have the structure and shapes of `params`, a concrete
         number in it is not positive, or `steps` is below 1.
       TypeError: if an argument is not as described.
 
@@ -96,6 +97,7 @@ def sharpness(
     product = _hessian(loss, params) if model is None else _gauss_newton(loss, model, params)
     if preconditioner is not None:
         product = _preconditioned(product, _positive(preconditioner, params))
+    # More steps than parameters would find nothing new.
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     return _largest(product, start, min(steps, size), keep=not low_memory)
 
@@ -105,12 +107,13 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
 
     $$g^\top H g / g^\top g$$
 
-    Use it where `sharpness` is too dear: it costs about 3 gradients. It is at most the sharpness,
-    and comes near to it late in training with large rates. 1 over it is the rate of the best single
-    step of gradient descent along this gradient, and 2 over it, on a quadratic loss, the
-    `critical_rate`. Best single steps are greedy: a good rate for a whole run is often smaller.
+    Use it where `sharpness` is too expensive: it costs about 3 gradients. It is at most the
+    sharpness, and comes close to it late in training with large rates. On a quadratic loss,
+    1 / `directional_sharpness` is the rate of the best single step along this gradient, and twice
+    that rate is the `critical_rate`. The best single step is greedy: a good rate for a whole run is
+    often smaller.
 
-    It misleads as `sharpness` does: it is that of one batch, and blind to kinks.
+    It misleads as `sharpness` does: it belongs to one batch, and does not see kinks.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`.
@@ -146,7 +149,8 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
 def _gradient(loss: Loss, params: Params) -> tuple[Tree, Product]:
     """The gradient, and the Hessian as a function."""
     value = scalar(loss)
-    # Vectors are wide, and the loss gets the dtypes that it is written for.
+    # Products take and return vectors in float32 or better. The loss still gets parameters in their
+    # own dtypes, for which it is written.
     return jax.linearize(jax.grad(lambda wide: value(rounded(wide, params))), widened(params))
 
 
@@ -182,7 +186,7 @@ def _positive(preconditioner: Any, params: Params) -> Tree:
 def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array:
     """The largest eigenvalue of a symmetric matrix in the Krylov space of a vector."""
     dtype = dot(start, start).dtype
-    tiny = 100 * jnp.finfo(dtype).eps
+    tiny = 100 * jnp.finfo(dtype).eps  # a relative size below which a remainder is only rounding
 
     def step(carry: Any, index: jax.Array) -> Any:
         basis, vector, last, residual, scale = carry
@@ -193,16 +197,17 @@ def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array
         image = _minus(image, diagonal, vector)
         image = _minus(image, residual, last)
         if keep:
-            image = _orthogonal(_orthogonal(image, basis), basis)  # twice is enough
+            image = _orthogonal(_orthogonal(image, basis), basis)  # twice, against rounding
         after = _norm(image)
         scale = jnp.maximum(scale, jnp.maximum(jnp.abs(diagonal), after))
-        # The space is exhausted: what is left is rounding. All further vectors are zero.
+        # If only rounding is left, the space is exhausted. Then all further vectors are zero.
         after = jnp.where(after <= tiny * scale, 0.0, after)
         factor = jnp.where(after == 0, 0.0, 1 / jnp.where(after == 0, 1.0, after))
         then = jax.tree.map(lambda leaf: factor.astype(leaf.dtype) * leaf, image)
         alive = dot(vector, vector) > 0
         return (basis, then, vector, after, scale), (diagonal, after, alive)
 
+    # `start` divided by its norm.
     unit = _minus(jax.tree.map(jnp.zeros_like, start), -1 / _norm(start), start)
     zero = jax.tree.map(jnp.zeros_like, start)
     rows = lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype)
@@ -210,8 +215,9 @@ def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array
     nothing = jnp.zeros([], dtype)
     carry = (basis, unit, zero, nothing, nothing)
     diagonal, beside, alive = lax.scan(step, carry, jnp.arange(steps))[1]
-    # A step after the end has no diagonal of its own. It gets the first one, which is a value of
-    # the quadratic form and so not above the largest eigenvalue. A 0 would be above negative ones.
+    # A step after the space is exhausted has the diagonal 0, which may be above all eigenvalues if
+    # these are negative. It gets the first diagonal instead. That is a value of the quadratic form,
+    # and so not above the largest eigenvalue.
     diagonal = jnp.where(alive, diagonal, diagonal[0])
     matrix = jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1)
     finite = jnp.all(jnp.isfinite(matrix))

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from .states import parts
 
-_FACTORS = {  # of each kind: the limit times the sharpness
+_FACTORS = {  # of each kind, as a function of beta: the limit times the sharpness
     "gd": lambda _: 2.0,
     "heavy_ball": lambda beta: 2 + 2 * beta,
     "nesterov": lambda beta: (2 + 2 * beta) / (1 + 2 * beta),
@@ -32,23 +32,24 @@ def max_stable_rate(
 
     for "gd", "heavy_ball", "nesterov" and "ema_momentum", with the sharpness lambda. Use it for the
     upper end of a range of rates. For RMSProp, Adagrad and Adam, the sharpness must be the
-    preconditioned one, `lrax.probes.sharpness(..., preconditioner=)`: without momentum they are
-    "gd" on it, and Adam is "ema_momentum" with `beta` its b1, whose limit is 38 over the sharpness
-    at 0.9. Of Nesterov's variant of Adam it does not speak.
+    preconditioned one, `lrax.probes.sharpness(..., preconditioner=)`. With it, RMSProp and Adagrad
+    without momentum are "gd". Adam is "ema_momentum" with `beta=b1`: at b1 = 0.9 the limit is 38
+    over the sharpness. Nesterov's variant of Adam is not covered, and its state is taken for that
+    of Adam.
 
-    It misleads if taken for the best rate. In training with small batches, the best rate was found
-    1 to 15 times below the limit; with the full batch, training goes on at the limit, because the
-    sharpness falls until the rate is stable. Weight decay is part of the loss here.
+    It misleads if you take it for the best rate. In training with small batches, the best rate was
+    found 1 to 15 times below the limit. With the full batch, training goes on at the limit, because
+    the sharpness falls until the rate is stable. Here, weight decay counts as a part of the loss.
 
     Args:
       sharpness: The largest eigenvalue of the Hessian, or of the preconditioned one. Any shape.
       kind: What multiplies the rate. "gd": the gradient. "heavy_ball": the trace beta * trace +
         gradient, as in `optax.sgd(rate, momentum=beta)`. "nesterov": the same with `nesterov=True`.
-        "ema_momentum": the mean beta * mean + (1 - beta) * gradient, as in Adam. Or an optimizer's
-        state, which tells "ema_momentum" by Adam's moments and "gd" by the absence of momentum. It
-        does not tell heavy ball from Nesterov.
+        "ema_momentum": the mean beta * mean + (1 - beta) * gradient, as in Adam. Or pass an
+        optimizer's state: it is "ema_momentum" if it has Adam's moments, and "gd" if it has no
+        momentum. A state with a trace is refused: it may be of heavy ball or of Nesterov.
       beta: The decay of the momentum, at least 0 and below 1. Needed for every kind but "gd".
-        `optax.inject_hyperparams` keeps b1 in the state, and then it is read from there.
+        If `optax.inject_hyperparams` keeps b1 in the state, it is read from there.
 
     Returns:
       The rate, in the shape of `sharpness`. Infinite where the sharpness is not positive.
@@ -97,7 +98,7 @@ def _decay(beta: ArrayLike, dtype: Any) -> jax.Array:
     return jnp.asarray(values["beta"], dtype)
 
 
-# The kinds that Optax's states tell. None: it may be heavy ball or Nesterov.
+# {class of a state: (its fields, its kind)}. None: it may be heavy ball or Nesterov.
 _TOLD = {
     "TraceState": (frozenset({"trace"}), None),
     "ScaleByAdamState": (frozenset({"count", "mu", "nu"}), "ema_momentum"),
@@ -114,10 +115,11 @@ _KINDS = ", ".join(f'"{kind}"' for kind in _FACTORS)
 
 
 def _told(opt_state: Any) -> tuple[str, Any]:
-    """The kind that a state tells, and its beta if the state has that too."""
+    """The kind that belongs to a state, and its beta if the state holds it."""
     found = parts(opt_state, {name: fields for name, (fields, _) in _TOLD.items()})
     inside = sum(_arrays(part.node) for part in found)
-    if not found or inside < _arrays(opt_state):  # momentum of a kind that is not known here
+    # Arrays outside of the known parts may be momentum of an unknown kind.
+    if not found or inside < _arrays(opt_state):
         raise ValueError(
             f"`kind` must be {_KINDS}, or the state of an optimizer that tells one of them, got"
             f" {opt_state!r:.200}"
@@ -136,5 +138,5 @@ def _told(opt_state: Any) -> tuple[str, Any]:
 
 
 def _arrays(tree: Any) -> int:
-    """How many arrays with axes there are; counts and rates have none."""
+    """How many arrays with axes there are. Counts and rates, which have none, are left out."""
     return sum(jnp.ndim(leaf) > 0 for leaf in jax.tree.leaves(tree) if hasattr(leaf, "ndim"))

@@ -16,7 +16,7 @@ Node = Any
 Path = tuple[Any, ...]
 Numbers = dict[str, Any]
 
-# What `optax.inject_hyperparams` keeps: a mapping with these fields is its state too.
+# The fields of a state of `optax.inject_hyperparams`. A mapping with these is taken for one.
 _INJECTED = {"count", "hyperparams", "inner_state"}
 
 
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     name: str  # of Optax's class
     node: Node
     path: Path
-    numbers: Numbers  # what `optax.inject_hyperparams` around it keeps: b1, b2, eps, ...
+    numbers: Numbers  # from `optax.inject_hyperparams` around it: b1, b2, eps, ...
 
     def field(self, name: str) -> Any:
         """The value of a field, in a NamedTuple or in a mapping."""
@@ -38,8 +38,8 @@ def parts(opt_state: Any, known: Mapping[str, frozenset[str]]) -> list[Part]:
 
     Args:
       opt_state: The state.
-      known: `{name of a class: its fields}`. If two classes have the same fields, a mapping with
-        these is taken for the first.
+      known: `{name of a class: its fields}`. If several classes have the same fields, a mapping
+        with these fields is taken for the first of them.
     """
     return list(_walk(opt_state, (), {}, known))
 
@@ -55,13 +55,13 @@ def _walk(node: Node, path: Path, numbers: Numbers, known: Mapping[str, Any]) ->
         numbers = {**numbers, **{str(key): _array(value) for key, value in kept.items()}}
     children, _ = tree_flatten_with_path(node, is_leaf=lambda inner: inner is not node)
     for keys, child in children:
-        if keys:  # a leaf is its own only child
+        if keys:  # a leaf comes back as its own child, with an empty path, and has no others
             yield from _walk(child, (*path, *keys), numbers, known)
 
 
 def _name(node: Node, known: Mapping[str, frozenset[str]]) -> str | None:
     if isinstance(node, Mapping):
-        # An empty mapping may be anything, an `EmptyState` among others.
+        # An empty mapping is never a known part: it may be an `EmptyState` or anything else.
         fields = _fields(node) or None
         return next((name for name, needed in known.items() if fields == needed), None)
     name = type(node).__name__
