@@ -222,7 +222,7 @@ def test_a_search_that_is_ended_says_so():
     found = find(curved(lambda x, part: 1 + (x + 2) ** 2), budget=0)
     assert found.evidence.done < STEPS  # the first rung ends a segment
     assert not found.certain
-    assert "the search ended after" in found.why
+    assert "the search was ended early" in found.why
 
 
 def test_it_goes_on_from_trained_parameters_with_state_and_batches_of_the_host():

@@ -867,3 +867,10 @@ def test_a_loss_may_have_aux():
     np.testing.assert_array_equal(
         probes.sharpness(with_aux, PARAMS, key=KEY), probes.sharpness(loss, PARAMS, key=KEY)
     )
+
+
+def test_a_state_of_several_groups_tells_no_kind():
+    optimizer = optax.partition({"a": optax.adam(0.1), "b": optax.sgd(0.1)}, {"w": "a", "v": "b"})
+    state = optimizer.init({"w": jnp.ones(2), "v": jnp.ones(2)})
+    with pytest.raises(ValueError, match="several groups"):
+        probes.max_stable_rate(2.0, state)

@@ -153,31 +153,29 @@ def find(
         checkpoint=checkpoint,
         deadline=None if seconds is None else start + seconds,
     )
-    # What is left of `runs`, in runs of the horizon.
-    left = runs * steps / horizon
+    whole = runs * steps / horizon  # what it may cost, in runs of the horizon
     several = min(seeds, 2 if runs >= SEVERAL else 1)
     first = job.train(_grid(low, high), range(several), stop=_rungs(schedule, horizon))
-    left -= cost(first)
     # Without `bounds` of the caller, the search may leave its first grid.
     limits = (low, high) if bounds is not None else (0.0, np.inf)
-    while not (job.ended(first) or is_flat(first)):
-        known = trials(first, job.name)
-        rates = wanted(known, *limits)
+    while not (job.ended or is_flat(first)):
+        rates = wanted(trials(first, job.name), *limits)
         # As many as the rest of `runs` pays for.
-        rates = rates[: max(int(left // several), 0)]
+        rates = rates[: max(int((whole - job.spent) // several), 0)]
         if not len(rates):
             break
         more = job.train(rates, range(several))
-        left -= cost(more)
-        if job.ended(more):
-            break
-        first = first | more
+        # The scores of runs that were ended early are no scores of whole runs.
+        if not job.ended:
+            first = first | more
     known = trials(first, job.name)
     others = None
+    left = whole - job.spent
     extra = min(seeds - several, int(left // CONFIRMED))
-    if known.best is not None and extra > 0 and not job.ended(first):
+    if known.best is not None and extra > 0 and not job.ended:
         few = _best_few(known, int(left // extra))
-        others = job.train(known.rates[few], range(several, several + extra))
+        seen = job.train(known.rates[few], range(several, several + extra))
+        others = None if job.ended else seen
     hyperparams: Callable[[float], dict[str, Any]]
     if schedule is None:
         hyperparams = lambda rate: {parameter: rate}
@@ -188,7 +186,8 @@ def find(
         others,
         hyperparams=hyperparams,
         asked=steps,
-        runs=sum(map(cost, filter(None, (first, others)))) * horizon / steps,
+        runs=job.spent * horizon / steps,
+        ended=job.ended,
     )
 
 
@@ -204,7 +203,7 @@ class _Job:
       call: Arguments that all stages share.
       checkpoint: The name of the stages' files, or None.
       deadline: When the search ends, by the clock of `time.perf_counter`, or None.
-      stages: Number of stages so far.
+      results: What the stages found.
     """
 
     task: TaskLike
@@ -214,18 +213,17 @@ class _Job:
     call: dict[str, Any]
     checkpoint: Path | None
     deadline: float | None
-    stages: int = 0
+    results: list[SweepResult] = dataclasses.field(default_factory=list)
 
     def train(self, rates: np.ndarray, seeds: range, stop: Any = "diverged") -> SweepResult:
         """Trains some rates, each with all the seeds."""
-        self.stages += 1
         budget = None
         if self.deadline is not None:
             budget = max(self.deadline - time.perf_counter(), 0.0)
         place = None
         if self.checkpoint is not None:
             path = Files(self.checkpoint)
-            place = path.with_name(f"{path.stem}-{self.stages}{path.suffix}")
+            place = path.with_name(f"{path.stem}-{len(self.results) + 1}{path.suffix}")
         found = sweep(
             self.task,
             self.optimizer,
@@ -239,11 +237,19 @@ class _Job:
         )
         # A stage with rungs has evaluations during its runs, and other stages have none. They are
         # dropped, so that the stages can be merged.
-        return found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
+        found = found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
+        self.results.append(found)
+        return found
 
-    def ended(self, result: SweepResult) -> bool:
+    @property
+    def ended(self) -> bool:
         """Whether a stage was ended early, by Ctrl-C or the budget."""
-        return bool(np.any(result.status == "interrupted"))
+        return any(np.any(result.status == "interrupted") for result in self.results)
+
+    @property
+    def spent(self) -> float:
+        """What the stages cost, in runs of their steps."""
+        return sum(map(cost, self.results))
 
 
 def cost(result: SweepResult) -> float:

@@ -125,6 +125,7 @@ def found_by(
     hyperparams: Callable[[float], dict[str, Any]],
     asked: int,
     runs: float,
+    ended: bool,
     horizon_exponent: float | None = None,
 ) -> Found:
     """The answer of a search.
@@ -135,6 +136,7 @@ def found_by(
       hyperparams: The optimizer's arguments for a rate.
       asked: Updates of the run that the rate is for. The sweeps may have fewer.
       runs: What the sweeps cost, in runs of that length.
+      ended: Whether the search was ended early.
       horizon_exponent: The measured one, or None.
 
     Raises:
@@ -161,7 +163,7 @@ def found_by(
     # Runs with a shorter horizon make the interval wider.
     shift = (asked / evidence.steps) ** EXPONENT
     interval = low / shift, high * shift
-    why = _doubts(found, known, interval, evidence, asked)
+    why = _doubts(found, known, interval, evidence, asked, ended)
     sign = 1.0 if evidence.mode == "min" else -1.0
     return Found(
         rate=found.rate,
@@ -230,10 +232,14 @@ def _doubts(
     interval: tuple[float, float],
     evidence: SweepResult,
     asked: int,
+    ended: bool,
 ) -> str:
     """Why the rate is not certain, and what would help; empty if it is certain."""
-    if np.any(evidence.status == "interrupted"):
-        return f"the search ended after {evidence.done} of {evidence.steps} updates; call it again"
+    if ended:
+        return (
+            f"the search was ended early; its first runs had {evidence.done} of {evidence.steps}"
+            " updates. Call it again, with more time"
+        )
     if evidence.steps < asked:
         return (
             f"the runs were {evidence.steps} steps long, not {asked}: a range, from which"

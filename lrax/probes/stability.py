@@ -116,6 +116,11 @@ _KINDS = ", ".join(f'"{kind}"' for kind in _FACTORS)
 
 def _told(opt_state: Any) -> tuple[str, Any]:
     """The kind that belongs to a state, and its beta if the state holds it."""
+    if _has_groups(opt_state):
+        raise ValueError(
+            f"`kind` must be {_KINDS} for each group of parameters, whose optimizers may differ,"
+            " got the state of several groups"
+        )
     found = parts(opt_state, {name: fields for name, (fields, _) in _TOLD.items()})
     inside = sum(_arrays(part.node) for part in found)
     # Arrays outside of the known parts may be momentum of an unknown kind.
@@ -135,6 +140,12 @@ def _told(opt_state: Any) -> tuple[str, Any]:
         return "gd", None
     betas = [part.numbers.get("b1") for part in found if _TOLD[part.name][1] != "gd"]
     return momenta.pop(), betas[0]
+
+
+def _has_groups(opt_state: Any) -> bool:
+    """Whether the state is of `optax.partition` with more than one group."""
+    several = lambda node: len(getattr(node, "inner_states", ())) > 1
+    return any(map(several, jax.tree.leaves(opt_state, is_leaf=several)))
 
 
 def _arrays(tree: Any) -> int:
