@@ -39,7 +39,7 @@ def findings(signs: Signs) -> list[Finding]:
     for look in (_risen, _thrown):
         if (found := look(signs)) is not None:
             return [found]
-    # From here on, the run has recovered and went on, at a cost.
+    # The findings below are of a run that recovered and went on, at a cost.
     spikes = _spikes(signs)
     climb = _climb(signs) or _falls_with_the_rate(signs)
     # If a spike lies within a climb or just before it, what it did to the parameters is the cause.
