@@ -13,7 +13,7 @@ from ..sweeps.result import SweepResult
 from . import values
 from .errors import Mistake, is_refusal, with_flags
 
-UNREADABLE = 2  # the status that a wrong command has too
+UNREADABLE = 2  # the exit status of a file that cannot be read, and of a wrong command
 COLUMNS = ("loss", "val_loss", "rates", "steps")
 
 
@@ -61,6 +61,7 @@ def _run(options: argparse.Namespace) -> int:
             source = SweepResult.load(path) if path.endswith(".npz") else path
             found = diagnose(source, **told, monitors=monitors or None, dtype=options.dtype)
         except (OSError, ValueError, ImportError) as error:
+            # An error from code that is not lrax's needs its whole traceback.
             if not is_refusal(error):
                 raise
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,4 +1,4 @@
-"""`python -m lrax find module:task`: the learning rate for one long run."""
+"""`python -m lrax find module:task`: finds the learning rate for one long run."""
 
 import argparse
 from typing import Any
@@ -15,9 +15,10 @@ examples:
 
 exit status: 0 with a rate that is certain within an octave, 1 with another one or after an error,
 2 for a wrong command, 130 if Ctrl-C came before there was anything to show."""
-# Options that are passed on to `lrax.find` under their own names, if they are given.
+# Options that are passed on to `lrax.find` under their own names. Only those that are given are
+# passed, so that `find` has the defaults.
 PASSED = ("objective", "mode", "bounds", "runs", "seeds", "budget", "checkpoint")
-# The option for each argument that an error of `lrax.find` may name.
+# The option of each argument of `lrax.find`, to be named in an error message in its place.
 FLAGS = {name: f"--{name}" for name in (*PASSED, "steps", "params", "optimizer")}
 
 
@@ -58,7 +59,7 @@ def add_to(commands: Any) -> None:
 
 
 def _bounds(text: str) -> tuple[float, float]:
-    """The rates of `low:high`."""
+    """The two rates of a text such as "1e-4:1"."""
     low, colon, high = text.partition(":")
     if not colon:
         raise argparse.ArgumentTypeError(f"must be low:high, such as 1e-4:1, got {text!r}")

@@ -9,12 +9,12 @@ from jax import lax
 from ..probes.curves import smoothed
 from .peers import Curve
 
-FEWEST = 5  # losses in a curve that anything is read from
+FEWEST = 5  # losses that a curve must have, to be read at all
 BETA = 0.9  # of the zero-phase average, for curves of 100 losses and more
-WIDTH = 10  # (1 - beta) times the number of losses, for shorter curves
-EARLY = 10  # the first tenth of a curve is its start
-SURE = 4.0  # standard deviations of the noise that a descent must exceed
-SHARE = 0.5  # the part of the rate of the lowest loss that is suggested
+WIDTH = 10  # for curves of n < 100 losses, beta is 1 - WIDTH / n, so that the average is narrower
+EARLY = 10  # the start of a curve is its first tenth
+SURE = 4.0  # a descent must exceed so many standard deviations of the noise
+SHARE = 0.5  # the suggested rate is this part of the rate of the lowest loss
 
 Flag = Any  # a bool, of NumPy or of JAX
 
@@ -24,12 +24,13 @@ class Reading(NamedTuple):
 
     Attributes:
       index: Where the smoothed loss is lowest.
-      few: Whether there are too few losses to tell anything.
+      few: Whether there are fewer than `FEWEST` losses. Then `no_descent` is true, and the
+        other fields say nothing.
       no_descent: Whether the loss does not fall by more than its noise.
-      monotone: Whether the loss only falls or only rises, but for its noise.
+      monotone: Whether the loss only falls or only rises, apart from its noise.
       hit_upper_edge: Whether the loss does not rise again before the highest rate.
-      hit_lower_edge: Whether the loss rises from the lowest rate on, or the rate to suggest is
-        below the lowest one.
+      hit_lower_edge: Whether the loss rises from the lowest rate on, or the suggested rate is below
+        the lowest one.
     """
 
     index: Any
@@ -43,37 +44,39 @@ class Reading(NamedTuple):
 def read(xp: ModuleType, curve: Curve) -> Reading:
     """Reads one curve, of NumPy or of JAX.
 
-    The average is without a lag, so that the lowest loss is where it was measured. Losses above
-    those of the start are cut down to them first: one loss of a diverged run is so large that its
-    average would hide the minimum before it.
+    The average has no lag, so that the lowest loss is where it was measured. Losses above the
+    highest one of the start are first lowered to it, because a single loss of a diverged run is so
+    large that it would hide the minimum before it in the average.
     """
     rates, losses, count = curve
     n = len(losses)
     if n < FEWEST:
         return Reading(xp.asarray(0), *[xp.asarray(flag) for flag in (True, True, *[False] * 3)])
     few = count < FEWEST
-    inside = (np.arange(n) < count) | few  # with few losses the numbers below mean nothing
+    inside = (np.arange(n) < count) | few  # with few losses all are used, and the result is ignored
     average, ceiling, beta = averaged(xp, losses, inside)
 
     low = xp.where(inside, average, np.inf)
     high = xp.where(inside, average, -np.inf)
     lowest, index = xp.min(low), xp.argmin(low)
-    # Up to the lowest loss: beyond it, a run may swing by far more than its noise.
+    # The noise is read up to the lowest loss, but from at least twice the start. Beyond the lowest
+    # loss, a run may swing by far more than its noise.
     first = max(n // EARLY, FEWEST)
     calm = inside & (losses <= ceiling) & (np.arange(n) <= xp.maximum(index, 2 * first))
     noise = _noise(xp, xp.where(calm, losses, np.nan), beta)
-    noise = noise + 1e-6 * xp.max(abs(xp.where(inside, average, 0)))  # rounding
+    noise = noise + 1e-6 * xp.max(abs(xp.where(inside, average, 0)))  # the rounding of losses
     minimum = np.minimum.accumulate if xp is np else lax.cummin
     maximum = np.maximum.accumulate if xp is np else lax.cummax
     blank = xp.where(inside, average, average[0])
     fall = xp.max(xp.where(inside, maximum(high) - blank, 0))
     rise = xp.max(xp.where(inside, blank - minimum(low), 0))
-    # The ceiling hides how far a loss rises, so its end is looked at as it is.
+    # The ceiling hides how far a loss rises, so the rise at the end is read from the losses
+    # as measured.
     end = xp.median(xp.where(inside, losses, lowest)[-first:]) - lowest
     rise = xp.maximum(rise, end)
 
     no_descent = ~(average[0] - lowest > noise)
-    # A curve that breaks off has diverged there.
+    # A curve that ends early has diverged there.
     broken = count < n
     only_falls = ~broken & (rise <= noise)
     return Reading(
@@ -87,12 +90,15 @@ def read(xp: ModuleType, curve: Curve) -> Reading:
 
 
 def averaged(xp: ModuleType, losses: Any, inside: Any) -> tuple[Any, Any, float]:
-    """The average of a curve without a lag, the ceiling that it was cut to, and its beta.
+    """Averages a curve without a lag, after it was lowered to its ceiling.
 
     Args:
       xp: The library.
       losses: `[n]`.
       inside: `[n]`, which of the losses count.
+
+    Returns:
+      The average; the ceiling, which is the highest loss of the start; and the beta.
     """
     n = len(losses)
     start = max(n // EARLY, FEWEST)
@@ -103,9 +109,11 @@ def averaged(xp: ModuleType, losses: Any, inside: Any) -> tuple[Any, Any, float]
 
 
 def _noise(xp: ModuleType, losses: Any, beta: float) -> Any:
-    """How far an average at the end of a curve strays by the noise of single losses alone.
+    """The most by which the noise of single losses can move the average at the end of a curve.
 
-    The noise is read from second differences, which a trend does not enter.
+    It is `SURE` standard deviations of the average, which is one-sided there. The noise is read
+    from second differences, in which a straight trend cancels. NaN stands for a loss that is not
+    used.
     """
     bends = (losses[2:] - 2 * losses[1:-1] + losses[:-2]) / np.sqrt(6)
     known = xp.where(xp.isnan(bends).all(), 0.0, bends)

@@ -1,8 +1,9 @@
 """How other packages read a rate off a range test: the same choices, by the same arithmetic.
 
-Every rule gets one curve, cut at the skips, and returns the index of a rate in it. The losses after
-`count` do not count: there the package has none. An index below 0 means that the package refuses.
-All rules work on NumPy's and on JAX's arrays; `xp` is the library.
+Every rule gets one curve without the skipped points, and returns the index of a rate in it. Only
+the first `count` losses are those of the package; the losses after them have no meaning. An index
+below 0 means that the package refuses. All rules work on arrays of NumPy and of JAX; `xp` is the
+library.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from jax import lax, numpy as jnp
 Numbers = Any  # an array of NumPy or of JAX
 Index = Any  # a whole number, of NumPy or of JAX
 
-APART = 15  # `slide`: the points whose slopes are compared are so many indices apart
-ALIKE = 0.005  # `slide`: slopes are alike if they differ by no more
+APART = 15  # `slide`: the distance in indices between the points whose slopes are compared
+ALIKE = 0.005  # `slide`: slopes are alike if their difference is at most this
 
 
 class Curve(NamedTuple):
@@ -25,7 +26,7 @@ class Curve(NamedTuple):
     Attributes:
       rates: `[n]`.
       losses: `[n]`.
-      count: How many of the losses count.
+      count: How many losses at the front count. It is traced if the losses are.
     """
 
     rates: Numbers
@@ -37,12 +38,15 @@ Rule = Callable[[ModuleType, Curve], Index]
 
 
 def valley(xp: ModuleType, curve: Curve) -> Index:
-    """fastai: two thirds down the longest falling run, of losses that need not be neighbours."""
+    """fastai: about halfway along the longest run of falling losses.
+
+    The losses of a run are in order, but need not be neighbours.
+    """
     n = len(curve.losses)
     if n == 0:
         return xp.asarray(-1)
     at = np.arange(n)
-    # An infinite loss is below none, and is never in a run.
+    # The losses that do not count become infinite. They are below no loss, so they lengthen no run.
     losses = xp.where(at < curve.count, curve.losses, np.inf)
 
     def longest(i: Index, runs: Numbers) -> Numbers:
@@ -57,9 +61,10 @@ def valley(xp: ModuleType, curve: Curve) -> Index:
         for i in range(1, n):
             runs = longest(i, runs)
     end, run = xp.argmax(runs), xp.max(runs)
-    # fastai takes the run for neighbours, so a run may begin before the first loss.
+    # fastai computes the begin of the run as if its losses were neighbours: the end minus the
+    # length. It goes on from there by a third and a sixth of the length. The result may be -1.
     index = xp.where(run > 1, end - run + run // 3 + run // 6, 0)
-    index = xp.where(index < 0, curve.count - 1, index)  # Python counts -1 from the end
+    index = xp.where(index < 0, curve.count - 1, index)  # as a Python list reads -1
     return xp.where(curve.count > 0, index, -1)
 
 
@@ -75,12 +80,14 @@ def slide(xp: ModuleType, curve: Curve) -> Index:
     inside = back <= count - 1 - APART
     differ = inside & (abs(slopes[right] - slopes[left]) > ALIKE)
     moves = xp.argmin(xp.append(differ, False))
+    # fastai keeps the rate of the last interval before that whose slopes differ, or else of the
+    # first interval.
     index = count - 1 - APART - xp.maximum(moves - 1, 0)
     return xp.where(count > APART, index, -1)
 
 
 def minimum(xp: ModuleType, curve: Curve) -> Index:
-    """fastai: the rate of the lowest loss, of which a tenth is suggested."""
+    """fastai: the rate of the lowest loss. The suggestion is a tenth of it (`Method.divisor`)."""
     return _lowest(xp, curve.losses, curve.count, curve.count >= 1)
 
 
@@ -108,7 +115,7 @@ def by_rate(xp: ModuleType, curve: Curve) -> Index:
     at = np.arange(len(curve.losses))
     rates, losses = curve.rates, curve.losses
     safe = lambda gap: xp.where(gap != 0, gap, 1)
-    # At an end one of the gaps is none.
+    # At an end of the curve one gap is 0. It becomes 1 here, and `ends` has the slope there.
     down, up = rates - rates[before], rates[after] - rates
     inside = (at > before) & (after > at)
     down, up = xp.where(inside, down, 1), xp.where(inside, up, 1)
@@ -129,24 +136,25 @@ def falling(xp: ModuleType, curve: Curve) -> Index:
         return xp.asarray(-1)
     lowest = xp.maximum(_lowest(xp, curve.losses, curve.count, curve.count >= 1), 0)
     slopes = 0.5 * (curve.losses[2:] - curve.losses[:-2])
+    # The slope at index 0 is that of the loss at index 1. A refusal becomes 1 - 2 = -1.
     return 1 + _lowest(xp, slopes, lowest - 1, lowest >= 2, refused=-2)
 
 
 def _slopes(xp: ModuleType, curve: Curve) -> Numbers:
-    """The slopes from index to index, as `np.gradient`."""
+    """The slopes from index to index, as `np.gradient` computes them."""
     after, before = _neighbours(xp, curve)
     return (curve.losses[after] - curve.losses[before]) / xp.maximum(after - before, 1)
 
 
 def _neighbours(xp: ModuleType, curve: Curve) -> tuple[Numbers, Numbers]:
-    """The indices after and before each; at an end of the curve its own."""
+    """The indices after and before each index; at an end of the curve, the index itself."""
     at = np.arange(len(curve.losses))
     last = xp.maximum(curve.count - 1, 0)
     return xp.minimum(at + 1, last), xp.minimum(xp.maximum(at - 1, 0), last)
 
 
 def _lowest(xp: ModuleType, values: Numbers, count: Index, holds: Any, refused: int = -1) -> Index:
-    """The index of the lowest of the first `count` values, or `refused`."""
+    """The index of the lowest of the first `count` values; `refused` unless `holds`."""
     if len(values) == 0:
         return xp.asarray(refused)
     among = np.arange(len(values)) < count

@@ -1,4 +1,4 @@
-"""An optimizer whose rate is a ramp, and which stands still once the loss has diverged."""
+"""An optimizer whose rate is a ramp, and which makes no more updates after a divergence."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ from ..schedules.schedule import Schedule
 from ..training.optimizer import Optimizer
 from ..training.run import Step
 
-FACTOR = 4.0  # a loss has diverged above this multiple of its lowest value, as in fastai
-BETA = 0.98  # of the average that is compared, as in fastai
+FACTOR = 4.0  # an average above this multiple of its lowest value has diverged, as in fastai
+BETA = 0.98  # of the average of the losses, as in fastai
 
 Params = Any
 
@@ -23,7 +23,7 @@ class RampedState(NamedTuple):
 
     Attributes:
       inner: The state of the optimizer itself.
-      done: Updates made.
+      done: The number of updates, those of a frozen lane included.
       average: The average of the losses, not debiased.
       start: The first loss.
       lowest: The lowest debiased average.
@@ -50,13 +50,13 @@ def ramped(
 ) -> Callable[[Schedule], optax.GradientTransformationExtraArgs]:
     """The optimizer as a function of a ramp, for a sweep.
 
-    A lane is frozen when its loss is not finite, or its debiased average is above `FACTOR` times
-    its lowest value and above its start. Its parameters and its optimizer's state then stay as they
-    are. A loss that goes below zero has diverged only if it is not finite: there is no multiple to
-    compare with.
+    A lane is frozen when its loss is not finite, or when the debiased average of its losses is
+    above `FACTOR` times its lowest value and above the first loss. Its parameters and its
+    optimizer's state then stay as they are. If the lowest average is not above zero, a multiple of
+    it says nothing, and the lane is frozen only if its loss is not finite.
 
     Args:
-      optimizer: A function of a rate, or of a schedule.
+      optimizer: A function of a rate, or of a schedule, that returns an optimizer.
       multipliers: Factors on the updates, or None.
     """
 
@@ -101,10 +101,10 @@ def ramped(
 def _by_schedule(
     optimizer: Optimizer, ramp: Schedule, params: Params
 ) -> optax.GradientTransformation | None:
-    """The optimizer of the schedule, or None if it takes a number only.
+    """The optimizer with the schedule as its rate; None if its function takes a number only.
 
-    It is tried first: `optax.inject_hyperparams` keeps a number that it was given in its state, and
-    would train with the first rate throughout.
+    The schedule is tried before a number is. `optax.inject_hyperparams` stores a number in its
+    state, and would train with the first rate throughout.
     """
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
 
@@ -126,5 +126,6 @@ def _by_schedule(
         updates = jax.eval_shape(first, like)
     except Exception:  # whatever an optimizer does with a schedule that it does not expect
         return None
+    # `optax.scale(-ramp)` raises no error, but returns schedules in place of updates.
     same = jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, like)
     return optimizer(ramp) if same else None

@@ -36,12 +36,12 @@ Which = Literal["train_loss", "validation"]
 
 
 class Habit(NamedTuple):
-    """What a package does to a curve before it looks for a rate.
+    """What a package does with a curve before it looks for a rate.
 
     Attributes:
       kind: How it smooths, as under `lrax.probes.smooth`.
       beta: Weight of the average.
-      skip_start: Points that it skips at the start, of so many requested.
+      skip_start: Function of the number of steps to the number of points skipped at the start.
       skip_end: Points that it skips at the end.
     """
 
@@ -66,15 +66,15 @@ HABITS = {
 class Flags:
     """What to know of a range test before its rate is used.
 
-    Each but the first holds if it does for more than half of the seeds.
+    Each flag but `diverged_at` is true if it is true for more than half of the seeds.
 
     Attributes:
       diverged_at: The first update at which any seed had diverged, -1 if none has.
-      monotone: Whether the loss only falls or only rises, but for its noise.
+      monotone: Whether the loss only falls or only rises, apart from its noise.
       no_descent: Whether the loss does not fall by more than its noise.
       hit_upper_edge: Whether the loss does not rise again before the highest rate: raise `end`.
-      hit_lower_edge: Whether the loss rises from the lowest rate on, or the rate to suggest is
-        below it: lower `start`.
+      hit_lower_edge: Whether the loss rises from the lowest rate on, or the suggested rate is below
+        the lowest rate: lower `start`.
     """
 
     diverged_at: int
@@ -90,12 +90,12 @@ class RangeTest:
 
     Attributes:
       rates: `[steps]`, the rate of each update.
-      losses: `[seeds, steps]`, the training loss before each update, as measured. After a lane has
-        diverged it stands still, and its losses are NaN.
+      losses: `[seeds, steps]`, the training loss before each update, as measured. A lane that has
+        diverged is trained no further, and its later losses are NaN.
       diverged_at: `[seeds]`, the update whose loss showed that the lane has diverged, -1 for none.
       seeds: The names of the seeds.
-      validation: `[seeds, steps]`, what `validation=` asked for, before each update; or None.
-      validation_name: Its name; or None.
+      validation: `[seeds, steps]`, the validation metric before each update; or None.
+      validation_name: The name of the metric; or None.
       kind: `"geometric"` or `"linear"`.
     """
 
@@ -114,11 +114,12 @@ class RangeTest:
 
         Args:
           which: `"train_loss"` or `"validation"`.
-          pairing: `"before"` pairs each rate with the loss before its update, as all packages do;
-            `"after"` with the loss after it, on the next batch, which is what the rate has done.
+          pairing: `"before"` pairs each rate with the loss before its update, as all packages do.
+            `"after"` pairs it with the loss after its update, on the next batch, which shows the
+            effect of the rate.
 
         Returns:
-          Rates `[n]` and losses `[seeds, n]`. With `"after"` they are one fewer than the updates.
+          Rates `[n]` and losses `[seeds, n]`. With `"after"`, n is one less than the updates.
 
         Raises:
           ValueError: if a word is unknown, or there is no validation loss.
@@ -144,11 +145,11 @@ class RangeTest:
     def suggest(
         self, method: str = "lrax", *, which: Which = "train_loss", pairing: Pairing = "before"
     ) -> float:
-        """The rate that the test suggests: the median over its seeds.
+        """The rate that the test suggests: the median over the seeds that suggest one.
 
-        A package's method gets each curve as its package would have it: smoothed in its way, up to
-        the divergence, without the points that it skips by default. `lrax.suggest` does none of
-        this.
+        A package's method gets each curve as in its package: cut off at the divergence, smoothed in
+        the package's way, and without the points that it skips by default. The function
+        `lrax.suggest` does none of this.
 
         Args:
           method: As under `lrax.suggest`.
@@ -156,11 +157,11 @@ class RangeTest:
           pairing: `"before"` or `"after"`, as under `curves`.
 
         Returns:
-          The rate; of an even number of seeds the lower one in the middle.
+          The rate; of an even number of rates, the lower one of the two in the middle.
 
         Raises:
           ValueError: if a word is unknown, there is no validation loss, or the method refuses for
-            half of the seeds or more: the message has the first reason.
+            half of the seeds or more. The message then gives the reason of the first of them.
 
         Example:
           >>> test = lrax.range_test(lrax.tasks.digits(), optax.adam, seeds=3)
@@ -235,13 +236,13 @@ class RangeTest:
         text = f"<pre>{html.escape(repr(self))}</pre>"
         try:
             picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib the text must do
+        except ImportError:  # without matplotlib, only the text is shown
             return text
         data = base64.b64encode(picture).decode()
         return f'{text}<img style="max-width:100%" src="data:image/png;base64,{data}"/>'
 
     def _suggestions(self, method: str, which: Which, pairing: Pairing) -> tuple[list, list]:
-        """The rates of the seeds in ascending order, and the reasons of those without one."""
+        """The rates of the seeds in ascending order, and the reasons why other seeds have none."""
         _require.choice("method", method, METHODS)
         rates, losses = self.curves(which, pairing)
         found, reasons = [], []
@@ -302,29 +303,31 @@ def range_test(
     Use it for a first guess of a rate, for the price of 100 updates. It is often off by a factor of
     two and sometimes by more, because the best rate of a whole run depends on its length and its
     schedule: let a `lrax.sweep` around it decide. Several seeds are trained side by side, and give
-    a band in place of one noisy curve; 5 are a good number. Nothing of the caller's is changed: the
-    task, the parameters given and the random numbers are values. Batches from the host are read.
+    a band in place of one noisy curve; 5 are a good number. The task, the parameters and the random
+    numbers of the caller stay as they are, because all of them are values. Only an iterator of
+    batches on the host is advanced.
 
-    A lane stands still once its loss is not finite, or its average is above four times its lowest
-    value and above its start.
+    A lane has diverged once its loss is not finite, or once the average of its losses is above four
+    times the lowest average and above the first loss. From then on its parameters stay as they are.
 
     Args:
       task: What is trained, with any kind of batches.
-      optimizer: Function of a rate or of a schedule to an `optax.GradientTransformation`, such as
-        `optax.adam` or `lambda rate: optax.sgd(rate, momentum=0.9)`.
+      optimizer: Function of a rate, or of a schedule, that returns an
+        `optax.GradientTransformation`, such as `optax.adam` or
+        `lambda rate: optax.sgd(rate, momentum=0.9)`.
       start: Rate of the first update, above 0.
       end: Rate at the end, above `start`.
-      steps: Updates, at least 1; about 12 to a decade are enough.
+      steps: Updates, at least 1; about 12 per decade of rates are enough.
       seeds: How many seeds (0, 1, ...), the seeds themselves, or an array of keys.
       kind: `"geometric"`, or `"linear"` for a narrow range.
       inclusive: `"left"` if the last rate is one short of `end`, as in fastai; `"both"` if it is
         `end`, as in torch-lr-finder.
-      params: Parameters to start from, or (params, state), with or without an axis of seeds in
-        front: for fine-tuning.
+      params: Parameters to start from, as in fine-tuning, or (params, state). They may have an axis
+        of seeds in front.
       multipliers: Factors on the updates, as under `lrax.scale_by_multipliers`, so that groups keep
         the ratios of their rates.
-      validation: A name that the task's `evaluate` returns, to be measured before each update; it
-        should be one that is low when it is good.
+      validation: The name of a metric that the task's `evaluate` returns. It is measured before
+        each update. A low value should be a good one.
       progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
 
     Returns:
@@ -359,7 +362,7 @@ def range_test(
         measured["validation"] = _validation(task, validation)
     make = range_ramp if kind == "geometric" else ramp
     found = sweep(
-        # What the task evaluates at the end is of no use here.
+        # An evaluation after the last update is of no use here.
         dataclasses.replace(task, evaluate=None),
         ramped(optimizer, multipliers),
         {"ramp": [make(low, high, steps, inclusive=inclusive)]},
@@ -367,12 +370,13 @@ def range_test(
         seeds=seeds,
         params=params,
         monitors=measured,
+        # `ramped` detects a divergence itself, and freezes the lane.
         diverged=None,
         stop=None,
         progress=progress,
     )
     stopped = found.monitors["frozen"][0] > 0
-    # The loss that shows the divergence is kept; those after it are of a lane that stands still.
+    # The loss that shows the divergence is kept. Those after it say nothing of their rates.
     after = np.cumsum(stopped, axis=-1) > 1
     blank = lambda curves: np.where(after, np.nan, np.asarray(curves[0], np.float64))
     seen = None if validation is None else blank(found.monitors["validation"])
@@ -408,11 +412,11 @@ def _validation(task: Task, name: str) -> Callable[[Step], Any]:
 
 
 def _suggested(method: str, rates: np.ndarray, losses: np.ndarray) -> float:
-    """The rate that a package would suggest with its defaults, or lrax."""
+    """The rate that lrax suggests, or that a package suggests with its own defaults."""
     habit = HABITS[method]
     if habit is None:
         return suggest(rates, losses, method)  # pyright: ignore[reportReturnType]
-    # The packages stop at a divergence, and skip from there.
+    # The packages stop at a divergence, so `skip_end` is counted from there.
     count = int(np.sum(np.cumsum(~np.isfinite(losses)) == 0))
     if count == 0:
         raise ValueError("`losses` must have a finite loss, got none")

@@ -22,11 +22,14 @@ class Method(NamedTuple):
 
     Attributes:
       rule: Chooses the index of a rate.
-      words: What the package needs, for the message where it refuses.
+      words: What the package needs, for the error message if it refuses.
       divisor: The chosen rate is divided by it.
-      drops: Whether losses that are not finite are dropped, and not cut off with all after them.
-      shifts: Whether the index among those that are left is taken for one among all.
-      ends: Whether the package needs a `skip_end` of at least 1.
+      drops: True if only the losses that are not finite are left out; False if the curve is cut
+        off at the first of them.
+      shifts: Whether the package uses the index among the losses that are left as one among all
+        losses. Its rate is then too low if losses before it were dropped.
+      ends: Whether the package needs a `skip_end` of at least 1. Lightning slices the losses by
+        `[skip_begin:-skip_end]`, which leaves none if `skip_end` is 0.
     """
 
     rule: Callable[[ModuleType, Curve], Any]
@@ -70,10 +73,10 @@ def suggest(
 
     | `method` | rate | package |
     |---|---|---|
-    | `"lrax"` | half of the one of the lowest smoothed loss | |
-    | `"valley"` | two thirds down the longest run of falling losses | fastai's default |
+    | `"lrax"` | half of the rate of the lowest smoothed loss | |
+    | `"valley"` | about halfway along the longest run of falling losses | fastai's default |
     | `"slide"` | where the slope begins to settle, seen from the end | fastai |
-    | `"minimum"` | a tenth of the one of the lowest loss | fastai |
+    | `"minimum"` | a tenth of the rate of the lowest loss | fastai |
     | `"steep"` | steepest descent in the logarithm of the rate | fastai |
     | `"torch_lr_finder"` | steepest descent from index to index | torch-lr-finder |
     | `"lightning"` | steepest descent in the rate itself | Lightning since 2.5.3 |
@@ -81,22 +84,22 @@ def suggest(
     | `"ignite"` | steepest descent before the lowest loss | ignite's `FastaiLRFinder` |
 
     A package's method gives that package's number, however bad. `"lightning"` favours the lowest
-    rates by decades, `"valley"` gives the first rate of a curve that only rises. The packages give
-    these rules a smoothed curve, so smooth it first (`lrax.probes.smooth`).
+    rates by decades, and `"valley"` gives the first rate of a curve that only rises. The packages
+    smooth the curve before they apply these rules, so smooth it first (`lrax.probes.smooth`).
 
     Args:
       rates: `[n]`, rates in ascending order, above 0.
-      losses: `[n]`, the loss at each. The curve is cut at the first loss that is not finite, after
-        the skips; Lightning's methods drop such losses instead.
+      losses: `[n]`, the loss at each rate. After the skips, the curve is cut off at the first loss
+        that is not finite. Lightning's methods leave out such losses only.
       method: A name from the table.
-      skip_start: Points to leave out at the start, at least 0. The packages have `n // 10` (fastai)
-        or 10 (Lightning, torch-lr-finder).
-      skip_end: Points to leave out at the end, at least 0. The packages have 5 (fastai,
-        torch-lr-finder) or 1 (Lightning, which needs at least 1).
+      skip_start: Points to leave out at the start, at least 0. The packages' defaults are `n // 10`
+        (fastai) and 10 (Lightning, torch-lr-finder).
+      skip_end: Points to leave out at the end, at least 0. The packages' defaults are 5 (fastai,
+        torch-lr-finder) and 1 (Lightning, which needs at least 1).
 
     Returns:
-      The rate: a float, in double precision; or a JAX scalar if an argument is traced. Traced, it
-      is NaN where a concrete call raises.
+      The rate: a float, in double precision; or a JAX scalar if `rates` or `losses` is traced. A
+      traced call gives NaN if the method refuses.
 
     Raises:
       ValueError: if the method refuses: the package raises an error or returns None, or with
@@ -139,7 +142,7 @@ def suggest(
 
 
 def refusal(found: descent.Reading, curve: Curve) -> str:
-    """Why `"lrax"` suggests no rate, or nothing if it does."""
+    """Why `"lrax"` suggests no rate; "" if it suggests one."""
     if found.few:
         return (
             f"`losses` must have at least {descent.FEWEST} finite values before the first other"
@@ -161,9 +164,11 @@ def refusal(found: descent.Reading, curve: Curve) -> str:
 
 
 def valid(xp: ModuleType, curve: Curve, drops: bool) -> tuple[Curve, Any]:
-    """A curve with the losses that count in front, and the indices that they had.
+    """Puts the losses that count in front. Traced, the length of an array cannot depend on them.
 
-    The losses that do not count become 0, so that nothing is computed with a NaN.
+    Returns:
+      The curve, and `[n]`, the old index of each of its losses. The losses that do not count are 0,
+      so that nothing is computed with a NaN.
     """
     finite = xp.isfinite(curve.losses)
     if drops:
@@ -181,7 +186,7 @@ def valid(xp: ModuleType, curve: Curve, drops: bool) -> tuple[Curve, Any]:
 def _of_peer(
     xp: ModuleType, name: str, cut: Curve, all_rates: Any, skip_start: int, skip_end: int
 ) -> float | jax.Array:
-    """What a package suggests."""
+    """The rate that a package suggests."""
     method = PEERS[name]
     if len(cut.rates) == 0 or (method.ends and skip_end == 0):
         index = xp.asarray(-1)
@@ -190,6 +195,7 @@ def _of_peer(
         curve, order = valid(xp, cut, method.drops)
         index = method.rule(xp, curve)
     refused = index < 0
+    # A traced refusal indexes as well. Its rate becomes NaN below.
     at = xp.maximum(index, 0)
     at = skip_start + (at if method.shifts else xp.asarray(order)[at])
     rate = all_rates[xp.minimum(at, len(all_rates) - 1)] / method.divisor
@@ -206,7 +212,7 @@ def _of_peer(
 
 
 def _checked(rates: Any, losses: Any) -> tuple[ModuleType, Any, Any]:
-    """The library, and two checked arrays of it: one axis, of the same length."""
+    """Checks both lists. Returns NumPy, or JAX if one is traced, and the lists as its arrays."""
     xp = jnp if isinstance(rates, Tracer) or isinstance(losses, Tracer) else np
     found = {}
     for name, value in (("rates", rates), ("losses", losses)):

@@ -1,4 +1,4 @@
-"""`lrax.diagnose`: what went wrong with a run."""
+"""`lrax.diagnose`: finds out from its curves what went wrong with a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .report import Findings
 from .signs import LEAST, Signs
 
 ORDER = ("certain", "likely", "possible")
-# Findings of a training that was unstable: nothing can be said of its progress then.
+# With one of these findings the training was unstable, and its progress and fit are not judged.
 UNSTABLE = ("diverging", "rate_too_high")
 
 
@@ -37,22 +37,23 @@ def diagnose(
 ) -> Findings:
     r"""What went wrong with a run: findings with evidence, how sure they are, and what to change.
 
-    Each finding compares the curves to their own noise and their own fall,
+    Each finding measures the curves in units of their own noise and their own fall,
 
     $$\text{fall} = \ell_0 - \min_t \text{trend}_t, \qquad
       \text{noise} = 1.4826 \, \mathrm{median}_t |\ell_{t+1} - \ell_t| / \sqrt 2$$
 
-    so neither a factor of the loss nor the interval of the logger decides. Use it after a run that
-    disappoints, and in CI: `python -m lrax diagnose PATH` exits with 1 if there is a finding. It
-    is silent on a healthy run. It looks for `diverging`, `spiking`, `rate_too_high`,
+    so a finding depends neither on a factor of the loss nor on the interval of the logger. Use it
+    after a run that disappoints, and in CI: `python -m lrax diagnose PATH` exits with 1 if there is
+    a finding. A healthy run has no findings. It looks for `diverging`, `spiking`, `rate_too_high`,
     `rate_too_low`, `plateau`, `warmup_too_short`, `warmup_too_long`, `schedule_ended_early`,
     `schedule_climbs_back`, `count_fault`, `decay_too_strong`, `over_fitting` and
     `updates_too_small`.
 
-    The more is recorded, the more it can tell: a training loss of 30 records or more is needed,
-    150 are good. The rates tell faults of the schedule, the validation loss tells over-fitting, and
-    the monitors `grad_norm`, `param_norm` and `update_ratio` tell the rest. `notes` say what was
-    missing.
+    More records tell more. The training loss should have 30 records or more, and 150 are good. With
+    fewer than 30, only a loss that is not finite, faults of the schedule, and over-fitting are
+    found. The rates show faults of the schedule, and the validation loss shows over-fitting. The
+    monitors `param_norm`, `grad_norm` and `update_ratio` tell the other causes apart. `notes` say
+    what was missing.
 
     Args:
       source: A `SweepResult`, a pandas DataFrame, a dict of arrays, or the path of a CSV, a file of
@@ -60,32 +61,33 @@ def diagnose(
         The columns are recognised by the names that common loggers write, such as "train/loss",
         "eval_loss", "lr" and "grad_norm".
       loss: The training loss: the name of its column, or `[records]`.
-      val_loss: The validation loss, in the same way. An array of fewer records is spread evenly
-        over the run.
-      rates: The learning rate, in the same way; or one number, or a function of the step such as
-        a `Schedule`.
-      steps: The step of each record, in the same way; by default a column named "step" or the
-        like, or 0, 1, 2, ...
+      val_loss: The validation loss: the name of its column, or an array. An array with fewer
+        records than `loss` is spread evenly over the run.
+      rates: The learning rate: the name of its column, or an array; or one number, or a function of
+        the step such as a `Schedule`.
+      steps: The step of each record: the name of its column, or an array. The default is a column
+        named "step" or the like, or else 0, 1, 2, ...
       monitors: `{name: column or array}` with the names "grad_norm", "update_norm", "update_ratio"
         and "param_norm", if the columns have other names.
       lane: Which lane of a `SweepResult`: "best", or (point, seed).
-      dtype: The dtype of the parameters, such as "bfloat16"; a `SweepResult` has it.
-      retry: The task. If a finding depends on the height of the rate, its stretch is trained again
-        at several multiples of the run's rates, side by side in one program, and the report says
-        which would have helped. It needs `optimizer` and the rates.
-      optimizer: For `retry`, function of the rate to an `optax.GradientTransformation`. It gets a
-        number if the rate is constant, else a `Schedule`.
+      dtype: The dtype of the parameters, such as "bfloat16". For a `SweepResult` it is known.
+      retry: The task, for a replay. If a finding depends on the height of the rate, the steps of
+        the finding are trained again at several multiples of the run's rates, side by side in one
+        program. The report says which multiples would have helped. It needs `optimizer` and the
+        rates.
+      optimizer: For `retry`, a function of the rate that returns an `optax.GradientTransformation`.
+        It gets a number if the rate is constant, else a `Schedule`.
       params: For `retry`, the parameters at the first step of the finding, from a checkpoint.
-        Without them the replay begins at the task's own start, and ends with the stretch.
+        Without them the replay begins at the task's own start, and ends with the finding's steps.
       seeds: For `retry`, how many seeds, at least 1.
 
     Returns:
-      `Findings`: true if there are any, the surest first; `print` shows them. `.findings`,
-      `.notes`, `.retry`, `.to_dict()` and `.plot()` have the rest.
+      `Findings`, the surest first; they are true if there is one, and `print` shows them. See also
+      `.findings`, `.notes`, `.retry`, `.to_dict()` and `.plot()`.
 
     Raises:
-      ValueError: if there is no training loss, a told column does not exist, lengths differ, or a
-        file holds no records.
+      ValueError: if there is no training loss, a column of the given name does not exist, lengths
+        differ, or a file holds no records.
       TypeError: if an argument is not of its type.
       OSError: if a file cannot be read.
       ImportError: if TensorBoard's files are given without tensorboard.
@@ -104,7 +106,7 @@ def diagnose(
       Findings(healthy; arrays)
 
     Reference:
-      Rousseeuw, Croux, Alternatives to the Median Absolute Deviation (1993), for the statistics.
+      Rousseeuw, Croux. Alternatives to the Median Absolute Deviation. 1993 (the statistics).
     """
     seeds = _require.count("seeds", seeds, 1)
     log = inputs.read(
@@ -141,7 +143,7 @@ def findings_of(log: Log) -> list[Finding]:
 
 
 def _missing(log: Log) -> list[str]:
-    """Which questions the records cannot answer."""
+    """Notes on the questions that the records cannot answer."""
     notes = []
     if log.is_short(LEAST):
         notes.append(f"fewer than {LEAST} records of the loss: only divergence is looked at")

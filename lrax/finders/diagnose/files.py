@@ -11,18 +11,21 @@ import numpy as np
 from ... import _require
 from .log import Columns, Series
 
-Cell = Any  # of a table: a number, a text, or None where nothing was recorded
+Cell = Any  # one cell of a table: a number, a text, or None if nothing was recorded
 
 
 class Table(NamedTuple):
-    """The rows of a table, by column, with None where a row has nothing in that column."""
+    """The columns of a table, and notes on it. None is a cell without a number."""
 
     columns: dict[str, list[float | None]]
     notes: list[str]
 
 
 def is_events(path: Path) -> bool:
-    """Whether a path is a TensorBoard event file, or a folder that holds some."""
+    """Whether a path is read by `events`: a TensorBoard event file, or any folder.
+
+    `events` raises an error if the folder holds no event file.
+    """
     return path.is_dir() or "tfevents" in path.name
 
 
@@ -33,6 +36,7 @@ def table(path: Path) -> Table:
       ValueError: if it is no table of numbers.
       OSError: if it cannot be read.
     """
+    # "utf-8-sig" drops a byte order mark. A byte that is not UTF-8 spoils its own cell only.
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     if "\0" in text:
         raise ValueError(
@@ -48,7 +52,10 @@ def table(path: Path) -> Table:
 
 
 def of_records(records: Iterable[Mapping[str, Cell]], notes: list[str]) -> Table:
-    """The columns of rows that each name their own cells; nested names are joined by a slash."""
+    """Turns rows into columns. A row maps names to cells, and may leave out some names.
+
+    The name of a nested cell joins the names of all levels by a slash.
+    """
     flat = [dict(_flattened(record)) for record in records]
     names = list(dict.fromkeys(name for row in flat for name in row))
     columns = {name: [_number(row.get(name)) for row in flat] for name in names}
@@ -109,7 +116,7 @@ def _from_lines(text: str, path: Path) -> Table:
 
 def _from_csv(text: str, path: Path) -> Table:
     lines = [line for line in text.splitlines() if line.strip()]
-    # The separator that the head has most of: a text column may hold the others.
+    # The separator is the most frequent one in the head, because cells with texts may hold others.
     separator = max(",\t;", key=lines[0].count)
     head, *rows = csv.reader(lines, delimiter=separator)
     head = [name.strip() for name in head]
@@ -118,7 +125,7 @@ def _from_csv(text: str, path: Path) -> Table:
     columns = {
         name: [_number(row[place]) for row in whole]
         for place, name in enumerate(head)
-        # What Weights & Biases adds to each column of an export.
+        # Weights & Biases adds a column of minima and one of maxima to each column of an export.
         if not name.endswith(("__MIN", "__MAX"))
     }
     columns = {name: cells for name, cells in columns.items() if _has_number(cells)}
@@ -139,7 +146,7 @@ def _left_out(lines: list[int]) -> str:
 
 
 def _number(cell: Cell) -> float | None:
-    """A cell as a number; None where it is empty or a text."""
+    """A cell as a number; None if it is empty, a bool, or a text that is no number."""
     if isinstance(cell, bool) or cell is None:
         return None
     if isinstance(cell, (int, float, str)):
@@ -162,6 +169,7 @@ def events(path: Path) -> Columns:
       ValueError: if there is no event file, or it holds no scalar.
     """
     loader = _require.extra("tensorboard.backend.event_processing.event_file_loader", "tensorboard")
+    # A file's name holds the time at which it was begun, so the order of names is that of writing.
     files = sorted(path.glob("*tfevents*")) if path.is_dir() else [path]
     if not files:
         raise ValueError(
@@ -183,7 +191,10 @@ def events(path: Path) -> Columns:
 
 
 def _scalar(value: Any) -> float | None:
-    """The number of a summary: PyTorch's writer stores it plainly, others as a tensor."""
+    """The number in a summary value, or None if there is none.
+
+    PyTorch's writer stores a plain number, others store a tensor.
+    """
     if value.HasField("simple_value"):
         return float(value.simple_value)
     if not value.HasField("tensor"):

@@ -19,9 +19,9 @@ class Finding:
       evidence: `{name: number or text}`, what shows it.
       at: `(first, last)`, the steps between which it shows.
       confidence: `"certain"` if the numbers leave no other reading, `"likely"` if others are rare,
-        `"possible"` if the curves cannot tell it from another cause, which `what` then names.
+        `"possible"` if the curves cannot tell it from another cause.
       advice: What to change.
-      call: The call of lrax that does it or that would tell more.
+      call: The call that makes the change or that would tell more, mostly one of lrax.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Finding:
     call: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, as JSON has them."""
+        """The fields, as values that JSON can hold."""
         # JSON has neither NaN nor infinity.
         evidence = {
             name: value if isinstance(value, str) or math.isfinite(value) else str(value)

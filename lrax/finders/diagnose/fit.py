@@ -7,13 +7,13 @@ from .finding import Finding
 from .signs import Signs
 
 LEAST = 6  # evaluations
-# By how much the validation loss must have risen above its lowest: as a part of its fall, of its
-# lowest value, and in units of its noise. A rise of a few percent is usual in healthy runs, and
+# The least rise of the validation loss above its lowest value: as a part of its fall, as a part of
+# the lowest value, and in units of its noise. A rise of a few percent is usual in healthy runs, and
 # seldom worth an earlier end.
 RISE = 0.1
 RISE_OF_LEVEL = 0.08
 SURE = 4.0
-PAST = 0.75  # of the run: a lowest value after it may be the end of a decay
+PAST = 0.75  # of the run; a minimum after it is not judged: it may come from the end of a decay
 
 
 def findings(signs: Signs) -> list[Finding]:
@@ -22,10 +22,11 @@ def findings(signs: Signs) -> list[Finding]:
     if series is None or len(series.values) < LEAST or not signs.count:
         return []
     steps, values = series
-    # The median of three evaluations: one good one by chance is not the lowest.
+    # The median of three evaluations, so that a single low value by chance is not the minimum.
     trend = robust.running_median(values, 3)
     low = int(np.argmin(trend))
     rise = float(trend[-1] - trend[low])
+    # If the first value of the trend is the lowest, there is no fall: the highest value is used.
     fall = max(float(values[0] - trend[low]), float(values.max() - trend[low]) if low == 0 else 0.0)
     late = steps[low] > steps[0] + PAST * (steps[-1] - steps[0])
     if (
@@ -34,7 +35,7 @@ def findings(signs: Signs) -> list[Finding]:
         or rise < SURE * robust.noise(values)
     ):
         return []
-    # The training loss must not rise with it: that would be the rate.
+    # If the training loss rises as well, the cause is the rate, and not over-fitting.
     at = int(np.searchsorted(signs.steps, steps[low]))
     if at >= signs.count - 1:
         return []

@@ -6,7 +6,7 @@ from .log import Series
 
 
 def in_order(series: Series) -> tuple[Series, tuple[tuple[float, float], ...]]:
-    """The series with steps that grow, and where they went back.
+    """The series with ascending steps, and the pairs of steps between which they went back.
 
     A run that was resumed from a checkpoint writes some steps twice; the later record counts.
     """
@@ -19,17 +19,17 @@ def in_order(series: Series) -> tuple[Series, tuple[tuple[float, float], ...]]:
 
 
 def known(series: Series) -> Series | None:
-    """The records that are numbers; None if there are none."""
+    """The finite records of a series, or None if there are none."""
     good = np.isfinite(series.values)
     return Series(series.steps[good], series.values[good]) if good.any() else None
 
 
 def without(loss: Series) -> Series:
-    """The loss without the NaN that mean "nothing recorded here".
+    """The loss without the NaNs that mean that nothing was recorded.
 
-    A table has NaN for both: a cell without a record, and a loss that is NaN. A loss that has
-    become NaN stays so, and a gap ends. So a NaN counts as a loss if no number comes after it, and
-    if there are more of them than in any gap before.
+    In a table, NaN may be a cell without a record, or a loss that is NaN. A loss that has become
+    NaN stays NaN, while a gap ends. So the NaNs at the end of a curve count as losses if there are
+    more of them than in any gap before. All others are gaps.
     """
     steps, values = loss
     missing = np.isnan(values)

@@ -55,6 +55,7 @@ def read(
     found: dict[str, Series] = {}
     for name in ("loss", "val_loss", *MONITORS, "rates"):
         if name in given:
+            # Rates may be a function of the loss's steps. Without a loss an error follows below.
             if name == "rates" and "loss" not in found:
                 continue
             found[name] = _told(name, given[name], columns, found.get("loss"), steps)
@@ -64,7 +65,8 @@ def read(
     if "loss" not in found:
         raise ValueError(_no_loss(source, columns))
     notes += _notes(columns, names, found)
-    # Gaps first: a step may have a row for the record and one for an evaluation.
+    # Gaps are removed before repeated steps, of which the last row counts: a step may have a row
+    # with the loss, and then a row with an evaluation and no loss.
     loss_curve, restarts = gaps.in_order(gaps.without(found.pop("loss")))
     others = {
         name: gaps.in_order(known)[0]
@@ -93,13 +95,18 @@ def _checked_monitors(monitors: Mapping[str, Told] | None) -> dict[str, Told]:
             f" got {monitors!r}"
         )
     for name, value in monitors.items():
+        # None is refused here. `read` would take it for an argument that was not given.
         if not isinstance(value, str):
             _array("monitors", value, name)
     return dict(monitors)
 
 
 def _of_source(source: Source, steps: Told) -> tuple[Columns, dict[str, str], list[str], str]:
-    """The columns of a source, which of them holds what, notes, and the source in words."""
+    """Reads any source but a `SweepResult`.
+
+    Returns:
+      Its columns, the name of the column that holds each quantity, notes, and the source in words.
+    """
     notes: list[str] = []
     if source is None:
         return {}, {}, notes, "arrays"
@@ -133,7 +140,7 @@ def _of_source(source: Source, steps: Told) -> tuple[Columns, dict[str, str], li
             if array is None:
                 notes.append(f"column without numbers: {name}")
             else:
-                # A table has NaN where nothing was recorded. `gaps.without` looks at the loss.
+                # NaN is kept: it may be a gap or a loss that is NaN. `gaps` tells them apart.
                 cells[str(name)] = (np.ones(len(array), bool), array)
     names = recognised(cells)
     if isinstance(steps, str):
@@ -175,7 +182,8 @@ def _column(value: Any) -> np.ndarray | None:
     try:
         array = np.asarray(value)
         if array.ndim != 1 or array.dtype.kind not in "fiuO" or not len(array):
-            # Also bfloat16, which NumPy does not know by kind.
+            # `as_numbers` also takes bfloat16, which has the kind "V" in NumPy. The kind "O" stays:
+            # it may be numbers with None among them.
             array = _require.as_numbers(value)
             if array is None or array.ndim != 1 or not len(array):
                 return None
@@ -186,7 +194,15 @@ def _column(value: Any) -> np.ndarray | None:
 
 
 def _told(name: str, value: Told, columns: Columns, loss: Series | None, steps: Told) -> Series:
-    """A quantity that the user told: a column by name, an array, or rates as a function."""
+    """The curve of an argument: the name of a column, an array, or for rates a number or function.
+
+    Args:
+      name: The quantity, such as "val_loss".
+      value: What the user gave for it.
+      columns: The columns of the source.
+      loss: The training loss, or None if it is not read yet.
+      steps: The argument `steps` of `diagnose`. An array of them belongs to the loss.
+    """
     argument = "monitors" if name in MONITORS else name
     if isinstance(value, str):
         if value not in columns:
@@ -212,6 +228,7 @@ def _told(name: str, value: Told, columns: Columns, loss: Series | None, steps: 
         last = loss.steps[-1] if loss is not None and len(loss.steps) else len(array) - 1
         first = loss.steps[0] if loss is not None and len(loss.steps) else 0
         at = np.linspace(first, last, len(array))
+    # `steps` are those of the loss, so a curve of another length is spread over the run too.
     if len(at) != len(array):
         if loss is None:
             raise ValueError(
@@ -235,7 +252,7 @@ def _of_function(function: Callable[[int], Any], steps: np.ndarray) -> np.ndarra
 
 
 def _array(argument: str, value: Any, name: str = "") -> np.ndarray:
-    """Requires a list of numbers."""
+    """Requires a list of numbers. `name` is the monitor, for the error message."""
     array = _require.as_numbers(value)
     of = f" for {name!r}" if argument == "monitors" else ""
     if array is None or array.ndim != 1 or not len(array):
@@ -254,7 +271,7 @@ def _dtype(dtype: str | None) -> str:
     if dtype is None:
         return ""
     try:
-        # Of an array NumPy would take the dtype, with a warning.
+        # An array is refused: NumPy would take its dtype, with a warning.
         found = jax.numpy.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None
     except (TypeError, ValueError):
         found = None
@@ -275,7 +292,7 @@ def _no_loss(source: Source, columns: Columns) -> str:
 
 
 def _notes(columns: Columns, names: dict[str, str], found: dict[str, Series]) -> list[str]:
-    """What was read under which name, and what was not used."""
+    """Notes on the column that each quantity was read from, and on the columns not used."""
     read = [
         f"{quantity} from {names[quantity]!r}" if names[quantity] != quantity else quantity
         for quantity in found

@@ -15,7 +15,12 @@ Lane = Any  # "best", or (point, seed)
 
 
 def of_lane(result: SweepResult, lane: Lane) -> tuple[Columns, str, str, str]:
-    """The columns of one lane of a result, the lane in words, why it diverged, and the dtype."""
+    """Reads one lane of a result.
+
+    Returns:
+      Its columns, the lane in words, why it diverged, and the dtype of the parameters. The last two
+      are "" if it did not diverge, or if the dtype is not known.
+    """
     points, seeds = result.status.shape
     if isinstance(lane, str):
         _require.choice("lane", lane, ("best",))
@@ -39,6 +44,8 @@ def of_lane(result: SweepResult, lane: Lane) -> tuple[Columns, str, str, str]:
         words += f", {status}"
     columns: Columns = {}
     if result.has_losses:
+        # Losses and monitors are recorded before an update, evaluations after it. So a point that
+        # was stopped after `end` updates has a loss below `end`, and may be evaluated at `end`.
         end = int(result.stopped_at[point])
         losses = result.losses[point, seed]
         steps = np.arange(len(losses), dtype=np.float64) * result.loss_every
@@ -58,20 +65,21 @@ def of_lane(result: SweepResult, lane: Lane) -> tuple[Columns, str, str, str]:
             columns["learning_rate"] = Series(
                 steps, np.asarray(schedule.values(steps.astype(np.int32)), np.float64)
             )
-    else:
+    else:  # the result of a `sweep_function`
         for name, curves in result.curves.items():
             curve = curves[point, seed].astype(np.float64)
             columns[name] = Series(np.arange(len(curve), dtype=np.float64), curve)
     cause = str(result.causes[point, seed])
     if result.status[point, seed] == "diverged" and not cause:
         cause = "the sweep stopped it as diverged"
+    # All lanes have the same dtypes. If the parameters have several, none of them is returned.
     leaves = jax.tree.leaves(result.best_params)
     names = {leaf.dtype.name for leaf in leaves if hasattr(leaf, "dtype")}
     return columns, words, cause, names.pop() if len(names) == 1 else ""
 
 
 def _schedule(result: SweepResult, point: int) -> Schedule | None:
-    """The schedule that an axis of choices gave to a point, if there is one."""
+    """The schedule that a point took from an axis of schedules; None if there is no such axis."""
     for name, options in result.choices.items():
         if isinstance(options[0], Schedule):
             value = result.value(name, point)

@@ -21,15 +21,15 @@ class Log:
     """The curves of one run. A curve that was not recorded is None.
 
     Attributes:
-      loss: The training loss. A value that is not finite is one that the run really had.
+      loss: The training loss. Gaps are removed, so a NaN or an infinity is a loss of the run.
       val_loss: The validation loss.
       rates: The learning rate.
-      monitors: `{name: curve}`, the monitors that the findings know: "grad_norm", "update_norm",
-        "update_ratio" and "param_norm", as far as they were recorded.
+      monitors: `{name: curve}` of the recorded ones among "grad_norm", "update_norm",
+        "update_ratio" and "param_norm", which the findings know.
       dtype: The dtype of the parameters, such as "bfloat16", or "" if it is not known.
       source: What was read, in words.
-      cause: Why the run was stopped as diverged; empty if it was not, or this is not known.
-      restarts: `[(before, after)]`, where the recorded steps went back.
+      cause: Why the run diverged, as a sweep recorded it; "" if it did not, or for other sources.
+      restarts: `[(before, after)]`, the two steps at each place where the recorded steps went back.
       notes: What was read, what was not, and why.
     """
 
@@ -56,7 +56,10 @@ class Log:
         return len(self.finite.values) < least
 
     def at(self, name: str, steps: np.ndarray) -> np.ndarray | None:
-        """A monitor, or "rates", at some steps, between its records by the last one before."""
+        """The values of a monitor, or of "rates", at given steps; None if it was not recorded.
+
+        The value at a step is the last record at or before it, or else the first record.
+        """
         series = self.rates if name == "rates" else self.monitors.get(name)
         if series is None or not len(series.steps):
             return None

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 
-# In the order of preference, as `plain` writes them. They are the names of Hugging Face's trainer,
-# Lightning, Keras, Weights & Biases' and TensorBoard's examples, nanoGPT, Megatron, levanter, and
-# lrax's own results.
+# The names of each quantity, the preferred one first, in the form that `plain` returns. They come
+# from Hugging Face's trainer, Lightning, Keras, the examples of Weights & Biases and TensorBoard,
+# nanoGPT, Megatron, levanter, and lrax's own results.
 KNOWN = {
     "steps": (
         *("step", "steps", "global_step", "trainer_global_step", "train_step", "iteration"),
@@ -45,21 +45,22 @@ KNOWN = {
 }
 MONITORS = ("grad_norm", "update_norm", "update_ratio", "param_norm")
 
-# Lightning's LearningRateMonitor writes the optimizer's name, and perhaps the group's.
+# Lightning's LearningRateMonitor names the rate after the optimizer, such as "lr-Adam". The rate of
+# the first group of several is "lr-Adam/pg1".
 _LIGHTNING = re.compile(r"lr_[a-z]+(_pg1)?$")
 
 
 def plain(name: str) -> str:
-    """A column's name without case and separators: "Train/Loss" is "train_loss".
+    """A column's name in lower case, with underscores as separators: "Train/Loss" is "train_loss".
 
-    A table that Weights & Biases exports has the run's name in front: "run - train/loss".
+    Weights & Biases exports columns as "run - train/loss"; the name of the run is removed.
     """
     last = name.rpartition(" - ")[2]
     return re.sub(r"[^a-z0-9]+", "_", last.lower()).strip("_")
 
 
 def recognised(columns: Iterable[str]) -> dict[str, str]:
-    """The column that holds each quantity, as far as there is one: `{"loss": "train/loss"}`."""
+    """The column of each quantity that has one, such as `{"loss": "train/loss"}`."""
     by_plain: dict[str, str] = {}
     for name in columns:
         by_plain.setdefault(plain(name), name)

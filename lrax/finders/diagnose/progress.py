@@ -8,24 +8,26 @@ from .signs import LEAST, Signs
 
 # How far a fall must be from chance, in standard errors: 4 is once in 30 000.
 SURE = 4.0
-# The loss's mean falls from each third of the run to the next. Of a straight line the two falls are
-# equal; in a healthy run the second one is small.
+# The mean loss falls from each third of the run to the next. In a straight line the two falls are
+# equal; in a healthy run the second one is small. A loss counts as straight if the second fall is
+# above this part of the first.
 STRAIGHT = 0.25
 # The fall from the start to the mean of the first third, as a part of the fall from there to the
-# mean of the last one. Of a straight line it is 0.25. A healthy run has its fast part in the first
-# third: recorded ones have 0.8 and more where they are straight otherwise, slow ones 0.35 and less.
+# mean of the last third. In a straight line it is 0.25. A healthy run falls fastest in its first
+# third. Among the recorded runs that look straight from third to third, the healthy ones have 0.8
+# and more, and the slow ones 0.35 and less.
 SLOW = 0.4
-# The path of the parameters, as a part of their norm, below which they have hardly moved.
+# Parameters whose path is shorter than this part of their norm have hardly moved.
 UNMOVED = 0.01
-FLAT = 0.04  # of the fall: what a plateau may still gain, its error included
-FLAT_OF_LEVEL = 0.1  # the same, of the loss that is left
-STALL = 0.03  # of the fall: what a run that decays too strongly gains in its last 60 %
-SHRUNK = 0.75  # of the norm of the parameters
+FLAT = 0.04  # of the fall: the most that a plateau may still gain, the error included
+FLAT_OF_LEVEL = 0.1  # of the loss that is left: the most that it may gain, in the same way
+STALL = 0.03  # of the fall: the most that a run with too strong a decay gains in its last 60 %
+SHRUNK = 0.75  # of the first norm: the parameters have shrunk if they end below it
 HIGHER = "lrax.sweep(task, optimizer, lrax.log_grid(peak, 100 * peak, 9), steps=...)"
 
 
 def findings(signs: Signs) -> list[Finding]:
-    """What says that the training is slower or worse than it need be."""
+    """Findings of a training that is slower or worse than it could be."""
     if signs.count < LEAST or len(signs.loss) < len(signs.log.loss.values):
         return []
     lost = _too_small(signs)
@@ -45,9 +47,9 @@ def _too_small(signs: Signs) -> Finding | None:
     rates = signs.rates
     high = np.ones(signs.count, bool) if rates is None else rates >= 0.5 * rates.max()
     ratio = float(np.median(ratios[high]))
-    # A change below half of the spacing is rounded away: below eps / 4 to eps / 2, as the mantissa
-    # is. A norm is an average, and small weights still move: at eps / 16 only those an eighth of
-    # the average do.
+    # A change below half of the spacing is rounded away. As a part of a weight, this is eps / 4 to
+    # eps / 2, depending on the mantissa. The ratio is one of norms, and weights far below the
+    # average size still move: at eps / 16, those below an eighth to a quarter of it.
     if not 0 < ratio < eps / 16:
         return None
     places = np.flatnonzero(high)
@@ -66,8 +68,9 @@ def _too_small(signs: Signs) -> Finding | None:
 
 
 def _distance(signs: Signs) -> np.ndarray:
-    """The sum of the rates up to each record."""
+    """The sum of the rates up to each record; if none is above zero, the number of steps."""
     rates = signs.rates
+    # No record follows the last one, so the last gap is repeated.
     gaps = np.diff(signs.steps, append=2 * signs.steps[-1] - signs.steps[-2])
     known = rates is not None and rates.sum() > 0
     return np.cumsum(gaps * (rates if known else 1.0))
@@ -75,20 +78,23 @@ def _distance(signs: Signs) -> np.ndarray:
 
 def _thirds(signs: Signs, distance: np.ndarray) -> tuple[np.ndarray, float]:
     """The means of the loss over thirds of a distance, and their largest standard error."""
+    # The factor puts a record on the border of two thirds into the first of them, so that equal
+    # steps give equal thirds.
     third = np.minimum((3 * (distance / distance[-1]) * (1 - 1e-9)).astype(int), 2)
     parts = [signs.loss[third == i] for i in range(3)]
     least = min(map(len, parts))
     if least < LEAST // 6:
         return np.full(3, np.nan), np.inf
-    # The mean of the middle half has less trouble with spikes than the mean.
+    # Spikes move the mean of the sorted middle half less than they move the mean of all.
     means = [np.mean(np.sort(part)[len(part) // 4 : -(len(part) // 4)]) for part in parts]
     return np.array(means), float(1.2 * signs.noise / np.sqrt(least))
 
 
 def _too_low(signs: Signs) -> Finding | None:
-    """The loss falls in a straight line to the end, or does not fall at all."""
+    """The loss falls in a straight line to the end, or neither it nor the parameters move."""
     means, error = _thirds(signs, _distance(signs))
-    # In time too: a decay lets the loss fall at its end, where the distance is short.
+    # The fall must be straight over time too. A decay of the rate lets the loss fall at the end of
+    # the run, where the distance is short.
     in_time = _thirds(signs, np.arange(1.0, signs.count + 1))[0]
     if not np.isfinite(error):
         return None
@@ -102,7 +108,7 @@ def _too_low(signs: Signs) -> Finding | None:
     ratios = signs.log.at("update_ratio", signs.steps)
     if ratios is not None:
         evidence["update ratio, median"] = float(np.median(ratios))
-    start = max(signs.start, float(np.median(signs.loss[:3])))  # one record has much noise
+    start = max(signs.start, float(np.median(signs.loss[:3])))  # one record is noisy
     slow = start - means[0] - error < SLOW * total
     straight = late > STRAIGHT * max(early, 0.0) and late > 2 * error
     straight &= in_time[1] - in_time[2] > STRAIGHT * max(in_time[0] - in_time[1], 0.0)
@@ -140,31 +146,32 @@ def _too_low(signs: Signs) -> Finding | None:
 
 
 def _late(signs: Signs) -> tuple[int, float, float]:
-    """Where the last 60 % of the run begin, by how much the loss falls there, and its error."""
+    """The first record of the last 60 % of the run, the fall of the loss there, and its error."""
     first = int(0.4 * signs.count)
     middle = (first + signs.count) // 2
     before, after = signs.loss[first:middle], signs.loss[middle:]
     gain = float(np.median(before) - np.median(after))
+    # The standard error of the difference of two medians, as under `Signs.blur`.
     error = float(signs.noise * np.sqrt(np.pi / 2 * (1 / len(before) + 1 / len(after))))
     return first, gain, error
 
 
 def _plateau(signs: Signs) -> Finding | None:
-    """The loss stands for the last 60 % of the run, at a high rate."""
+    """The loss stands still for the last 60 % of the run, at a high rate."""
     rates = signs.rates
     first, gain, error = _late(signs)
     if not signs.fell or rates is None or signs.count < 2 * LEAST:
         return None
     if rates[first:].min() < 0.5 * rates.max():
         return None
-    # The validation loss has less noise, and may tell that the run still learns.
+    # The validation loss has less noise, and may show that the run still learns.
     series = signs.log.val_loss
     late = np.array([]) if series is None else series.values[series.steps >= signs.steps[first]]
     if len(late) >= 3 and np.median(late[:3]) - np.median(late[-3:]) > FLAT * signs.fall:
         return None
-    # The gain must be known to be small, without a validation loss the better, and not be distinct
-    # from nothing. A loss near zero may still halve within a percent of its fall, so the gain is
-    # compared to what is left as well.
+    # The gain must be small even if its error is added, and must not exceed the error. Without a
+    # validation loss to confirm it, twice the error is added. A loss near zero may still halve
+    # within a percent of its fall, so the gain is also compared to the loss that is left.
     most = gain + (1 if len(late) >= 3 else 2) * error
     left = abs(float(np.median(signs.loss[first:])))
     if most > min(FLAT * signs.fall, FLAT_OF_LEVEL * left) or gain > error:
@@ -192,7 +199,7 @@ def _plateau(signs: Signs) -> Finding | None:
 
 
 def _decays(signs: Signs) -> Finding | None:
-    """The parameters shrink, the loss stands, and the gradient does not vanish: decay holds it."""
+    """The parameters shrink, and the loss stands still although the gradient does not vanish."""
     norms = signs.log.at("param_norm", signs.steps)
     grads = signs.log.at("grad_norm", signs.steps)
     if norms is None or norms[0] <= 0 or not signs.fell:
@@ -206,8 +213,8 @@ def _decays(signs: Signs) -> Finding | None:
         "gain in the last 60 %": gain,
     }
     if grads is not None:
-        # Where the loss is at a minimum the gradient is noise. Where decay balances it, it is as
-        # large as before.
+        # At a minimum of the loss the gradient is noise. If weight decay balances the gradient, it
+        # is as large as before.
         before = float(np.median(grads[first // 2 : first]))
         after = float(np.median(grads[-signs.width :]))
         if after < 0.7 * before:

@@ -1,22 +1,26 @@
-"""Findings on the schedule alone: what the curve of the rate says, whatever the loss does."""
+"""Findings on the schedule, from the curve of the rate alone."""
 
 import numpy as np
 
 from .finding import Finding
 from .log import Log
 
-# A rate counts as a jump where it moves by a fifth of the peak from one record to the next, and ten
-# times as far as usual. A logger with 30 records shows a triangle of 10 % of the run as steps of a
-# third of the peak, but these are as large as all others.
+# The rate jumps between two records if it moves by more than a fifth of the peak, and by more than
+# ten times its median move. The second condition is for coarse logs. With 30 records, a triangle
+# whose sides take 10 % of the run moves by a third of the peak at a time, but so do all its moves.
 JUMP = 0.2
 UNUSUAL = 10.0
-# One cycle takes 30 to 45 % of the run to its peak (Smith 2018), a triangle of one cycle 50 %.
+# A one-cycle schedule reaches its peak after 30 to 45 % of the run (Smith 2018), and a single
+# triangle after 50 %.
 LONG_WARMUP = 0.55
-# A schedule made for the run's length is near its floor for the last moments only: a cosine is
-# within 2 % of it for the last 9 % of the run, a polynomial of power 3 is exactly at it for 0 %.
+# The least part of the run at the floor. A schedule that is made for the run's length comes near
+# its floor only at the end: a cosine is within 2 % of it for the last 9 % of the run, and a
+# polynomial of power 3 is exactly at it for 0 %.
 AT_FLOOR = 0.15
-FLOOR = 0.02  # of the peak; a floor of 10 % is customary in pre-training, and trains on
-CYCLE_END = 0.15  # of the peak: cycles and their cooldowns end below it, mostly at a tenth
+# The highest floor that is a fault, as a part of the peak. A floor of 10 % is customary in
+# pre-training, and at that rate the run still trains.
+FLOOR = 0.02
+CYCLE_END = 0.15  # of the peak: cycles and cooldowns end below it, mostly at a tenth of the peak
 LEAST = 20  # records of the rate
 
 
@@ -42,7 +46,7 @@ def findings(log: Log) -> list[Finding]:
 def _went_back(log: Log) -> list[Finding]:
     """The recorded steps go back to the beginning: the count of the steps was lost."""
     steps = log.loss.steps
-    # A resume from the last checkpoint goes back a little, as it should.
+    # A resume from the last checkpoint goes back a little, which is no fault.
     lost = [(old, new) for old, new in log.restarts if old > steps[0] and new <= steps[0]]
     if not lost:
         return []
@@ -72,25 +76,27 @@ def _jumps(rates: np.ndarray) -> np.ndarray:
 
 
 def _count_fault(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
-    """The rate jumps in the middle of its decay and goes on from there as it began.
+    """In the middle of its decay the rate jumps up, or begins again like the start of the run.
 
-    Restarts by design begin when a cycle is over, at its floor, or repeat at intervals that grow by
-    a constant factor. A step decay jumps down and stays there.
+    Jumps by design are no fault. A restart comes when a cycle is over and the rate is at its floor,
+    or at intervals that grow by a constant factor. A step decay jumps down and stays there.
     """
     jumps = _jumps(rates)
     for place, jump in enumerate(jumps):
         before = rates[jump]
-        # At the floor of a cycle: as low as the rate has been since its first peak, and far below
-        # it. A record may miss the very end of a cycle by one interval.
+        # A cycle is finished if the rate before the jump is at the floor, which `CYCLE_END` bounds.
+        # The last record may miss the end of the cycle by one interval, so with steep moves the
+        # bound is twice the larger one of the last two moves.
         since = rates[int(np.argmax(rates[: jump + 1])) : jump + 1]
         drop = since[0] - before
         last = np.abs(np.diff(since[-3:])).max(initial=0.0)
         finished = before <= max(CYCLE_END, 2 * last)
         after = rates[jump + 1 :]
-        # The same curve as at the start is the mark of a count that was lost.
+        # If the curve after the jump is that of the start of the run, the count was lost.
         start = np.interp(steps[jump + 1 :] - steps[jump + 1], steps - steps[0], rates)
         same = bool(np.max(np.abs(start - after)) < 0.05)
-        # Downwards it is a fault only if the schedule begins anew there, with its warmup.
+        # A jump down is a fault only if the schedule begins anew there, with its warmup. Without a
+        # drop from the highest rate before it, a jump is in no decay.
         up = after[0] > before
         rises_again = same and after.max() > max(before, after[0]) + JUMP
         if finished or (not up and not rises_again) or drop < 0.01:
@@ -121,17 +127,19 @@ def _count_fault(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
 
 
 def _by_design(jumps: np.ndarray) -> bool:
-    """Whether there are three jumps or more, at intervals of a constant ratio: cycles."""
+    """Whether the jumps are cycles: three or more, whose intervals have a constant ratio."""
     gaps = np.diff(jumps).astype(np.float64)
     if len(gaps) < 2:
         return False
     ratios = gaps[1:] / gaps[:-1]
+    # An interval is known to a record only, which makes a ratio uncertain by the second term.
     return bool(np.ptp(ratios) < 0.2 * np.median(ratios) + 2 / gaps.min())
 
 
 def _climbs_back(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
     """The rate rises to the end of the run, after it had decayed."""
-    # The peak may itself be at the end of the second rise: look for the lowest point between.
+    # The second rise may end above the first one, so the peak may lie at the end of the run. The
+    # lowest rate is therefore looked for after the first rate above half of the peak.
     first_high = int(np.argmax(rates > 0.5))
     if first_high >= len(rates) - 2:
         return None
@@ -140,11 +148,11 @@ def _climbs_back(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
     rise = rates[low:]
     top = max(float(rates[first_high : low + 1].max()), 0.5)
     smooth = np.all(np.diff(rise) >= -1e-6) and np.diff(rise).max(initial=0.0) < JUMP
-    # A decay to a fifth is one that was meant to end the run, and a rise by a tenth of the peak is
-    # more than rounding or a last record.
+    # A decay to a fifth or less was meant to end the run. A rise by a tenth of the peak is more
+    # than rounding, and more than one odd record at the end.
     if bottom > 0.2 * top or last < bottom + 0.1 or not smooth:
         return None
-    # Cycles rise more than once by design.
+    # A schedule that has risen more than once before is one of cycles, and rises by design.
     if _rises(rates[: low + 1]) > 1:
         return None
     return Finding(
@@ -187,7 +195,8 @@ def _ended_early(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
     share = (
         float((steps[-1] - steps[end]) / max(steps[-1] - steps[0], 1)) if end < len(steps) else 0
     )
-    # A step decay comes to its last value by a jump. That value trains on, unless it is zero.
+    # A step decay comes to its last value by a jump. The run trains at that value, unless it is
+    # zero.
     by_step = rates[end - 1] - floor > 0.05 or len(np.unique(rates[: end + 1].round(4))) < 6
     if share < AT_FLOOR or (by_step and floor > 0):
         return None

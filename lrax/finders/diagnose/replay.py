@@ -1,4 +1,4 @@
-"""Replays the stretch of a run where something went wrong, at several rates side by side."""
+"""Trains the part of a run where something went wrong again, at several rates side by side."""
 
 import dataclasses
 from typing import Any
@@ -13,8 +13,8 @@ from ...training.run import Params, TaskLike
 from .finding import Finding
 from .log import Log
 
-# By which factors of the run's rates a finding is replayed: half a decade apart around the run's
-# own rate, and a decade further in the direction that the finding points to.
+# A finding is replayed at these multiples of the run's own rates. They are half a decade apart, and
+# reach two decades in the direction that the finding points to, and half a decade in the other.
 LOWER = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HIGHER = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FACTORS = {
@@ -27,8 +27,8 @@ FACTORS = {
     "updates_too_small": HIGHER,
     "decay_too_strong": LOWER,
 }
-# A lane helps if its last losses are lower than those of the run's own rates by this fraction of
-# the best lane's fall. Below it, the noise of a minibatch decides.
+# A lane helps if its final loss is lower than that of the run's own rates by this part of the best
+# lane's fall. A smaller difference may be the noise of the minibatches.
 HELPS = 0.05
 
 
@@ -39,10 +39,11 @@ class Retry:
     Attributes:
       start: The first step of the stretch.
       steps: Its length in updates.
-      factors: `[lanes]`, by which the run's own rates were multiplied.
+      factors: `[lanes]`, the multiples of the run's own rates.
       losses: `[lanes]`, the mean training loss of the last tenth of the stretch, over the seeds;
         infinite where a lane diverged.
-      helped: The factors whose loss is clearly lower than that of the factor 1, the best first.
+      helped: The factors whose loss is clearly lower than that of the factor 1, and than the loss
+        at the start; the best first.
       reset: What the replay could not restore.
     """
 
@@ -54,7 +55,7 @@ class Retry:
     reset: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, as JSON has them."""
+        """The fields, as values that JSON can hold."""
         # JSON has no infinity.
         finite = [float(loss) if np.isfinite(loss) else None for loss in self.losses]
         return {
@@ -106,12 +107,13 @@ def replay(
 ) -> Retry:
     """Trains the suspect stretch in lanes at several multiples of the run's own rates.
 
-    Without `params` the stretch begins at the first update, where a start can be made anew. With
-    them it begins at the finding's first step. The optimizer's state begins anew in any case.
+    Without `params` the stretch begins at the first update, because the task can make only those
+    parameters. With `params` it begins at the finding's first step. The optimizer's state is new in
+    both cases.
     """
     first, last = finding.at
     start = 0 if params is None else first
-    # At least a tenth of the run: a lane needs some updates to show that it is better.
+    # At least a tenth of the run, because a lane needs some updates to show that it is better.
     end = max(last + 1, start + int(np.ceil(log.loss.steps[-1] / 10)), start + 2)
     steps = end - start
     rates = log.at("rates", np.arange(start, end))
@@ -127,7 +129,8 @@ def replay(
     result = sweep(task, optimizer, {name: lanes}, steps=steps, seeds=seeds, **start_of)
     losses = np.mean(np.where(result.status == "diverged", np.inf, result.final_losses), axis=1)
     own = losses[factors.index(1.0)]
-    # A lane that diverged is worth no more than the start.
+    # If the run's own rates diverge or raise the loss, they are compared as if nothing was learned.
+    # So a lane that ends above the start does not help.
     begin = float(np.median(result.losses[..., 0]))
     own = min(own, begin)
     margin = HELPS * max(begin - float(np.min(losses)), 0.0)

@@ -1,4 +1,4 @@
-"""`Findings`: what the doctor says of a run, as a text, a table, a figure and a truth value."""
+"""`Findings`: the findings on a run, as a text, a table, a figure and a truth value."""
 
 import base64
 import dataclasses
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class Findings:
     """What is wrong with a run; made by `lrax.diagnose`.
 
-    It is true if there is a finding, and its iteration gives them, the surest first. `print` it to
-    read it.
+    It is true if there is a finding. Iteration gives the findings, the surest first. `print` shows
+    them.
 
     Attributes:
       findings: The findings.
       source: What was read, in words.
       notes: What was read, what was not used, and which questions the records cannot answer.
-      retry: What the replay at other rates found; None if none was asked for or needed.
+      retry: What the replay at other rates found; None if there was no replay.
     """
 
     findings: tuple[Finding, ...]
@@ -53,7 +53,7 @@ class Findings:
         return [finding.name for finding in self.findings]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON has it: findings, source, notes and the replay."""
+        """Findings, source, notes and the replay, as values that JSON can hold."""
         return {
             "healthy": not self.findings,
             "source": self.source,
@@ -101,7 +101,7 @@ class Findings:
             text += f"<pre>{html.escape(str(self.retry))}</pre>"
         try:
             picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib the table must do
+        except ImportError:  # without matplotlib, only the table is shown
             return text
         data = base64.b64encode(picture).decode()
         return f'{text}<img style="max-width:100%" src="data:image/png;base64,{data}"/>'
@@ -133,7 +133,7 @@ class Findings:
             positive = [values[np.isfinite(values)] for _, (_, values) in curves]
             if title != "learning rate" and all(np.all(values > 0) for values in positive):
                 axes.set_yscale("log")
-            # With an edge, so that a single step can be seen.
+            # The line around it shows a finding at a single step, whose area is empty.
             for i, finding in enumerate(self.findings):
                 axes.axvspan(*finding.at, color=f"C{1 + i % 9}", alpha=0.15, lw=1)
         if len(panels[0][1]) > 1:

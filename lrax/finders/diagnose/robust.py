@@ -1,6 +1,6 @@
 """Statistics of noisy curves that a few outliers do not move.
 
-All of them are equivariant: if a curve is multiplied by a positive number, so is what they return.
+All of them are equivariant to scale: a curve times a positive number gives the result times it.
 """
 
 import numpy as np
@@ -29,11 +29,12 @@ def blocks(values: np.ndarray, count: int) -> np.ndarray:
 def running_median(values: np.ndarray, width: int) -> np.ndarray:
     """The median over a window around each value; at the ends over the nearest whole window.
 
-    In a long curve it is taken at some of the values, and is a straight line between them.
+    In a long curve the median is computed at some of the values, and interpolated between them.
     """
     width = min(width, len(values))
     windows = np.lib.stride_tricks.sliding_window_view(values, width)
-    # At least 32 windows to a width: a million records must not make a matrix of 1e11.
+    # At least 32 windows in the length of one. All windows of a million records, each a tenth of
+    # them wide, would be a matrix of 1e11 numbers.
     places = np.arange(0, len(windows), max(width // 32, 1))
     medians = np.interp(np.arange(len(windows)), places, np.median(windows[places], axis=1))
     before = (width - 1) // 2

@@ -1,4 +1,4 @@
-"""What all findings on the training loss look at: its start, its trend, its noise and its fall."""
+"""`Signs`: the start, trend, noise and fall of the training loss, which all its findings use."""
 
 import dataclasses
 import functools
@@ -9,8 +9,8 @@ from . import robust
 from .log import Log
 
 LEAST = 30  # records; with fewer the trend and the noise cannot be told apart
-# A window of the running median: a tenth of the run, which is the resolution of what is said. It is
-# at least 5 records wide, so that two outliers side by side do not move it.
+# The window of the running median is a tenth of the run, so a trend shows nothing shorter. It is at
+# least 5 records wide, so that two outliers side by side do not move the median.
 WINDOW = 0.1
 NARROWEST = 5
 
@@ -19,25 +19,25 @@ NARROWEST = 5
 class Signs:
     """A run's training loss, up to the first value that is not finite.
 
-    Everything in units of the loss is compared to `fall` or to `noise`, and lengths to the length
-    of the run. So neither a factor of the loss nor the interval of the logger changes a finding.
+    Differences of losses are compared with `fall` or `noise`, and lengths with the length of the
+    run. So neither a factor of the loss nor the interval of the logger changes a finding.
     """
 
     log: Log
 
     @functools.cached_property
     def steps(self) -> np.ndarray:
-        """The steps of the finite records."""
+        """The steps of the losses."""
         return self.log.finite.steps
 
     @functools.cached_property
     def loss(self) -> np.ndarray:
-        """The finite records."""
+        """The losses up to the first value that is not finite."""
         return self.log.finite.values
 
     @property
     def count(self) -> int:
-        """The number of finite records."""
+        """The number of the losses."""
         return len(self.loss)
 
     @functools.cached_property
@@ -47,7 +47,7 @@ class Signs:
 
     @functools.cached_property
     def trend(self) -> np.ndarray:
-        """The running median."""
+        """The running median of the loss."""
         return robust.running_median(self.loss, self.width)
 
     @functools.cached_property
@@ -63,7 +63,7 @@ class Signs:
 
     @functools.cached_property
     def start(self) -> float:
-        """The loss before training: the first record, the noise of which a factor of 4 covers."""
+        """The loss before training: the first record. `fell` allows for its noise."""
         return float(self.loss[0])
 
     @functools.cached_property
@@ -78,9 +78,9 @@ class Signs:
 
     @functools.cached_property
     def fell(self) -> bool:
-        """Whether the fall is more than noise: 4 standard deviations of the first record."""
-        # Of the extremes of a few dozen windows, 4 standard deviations are passed by chance in one
-        # run of hundreds.
+        """Whether the fall is more than noise: above 4 standard deviations of one record."""
+        # The lowest of a few dozen windows counts. Without any fall, it is 4 standard deviations
+        # below the first record in one run of hundreds.
         return self.fall > 4 * self.noise
 
     @functools.cached_property

@@ -7,29 +7,30 @@ from .finding import Finding
 from .log import Log
 from .signs import LEAST, Signs
 
-# A loss that has lost half of what it had gained has diverged, whether or not it becomes NaN.
+# A loss that has risen again by half of its fall has diverged, even if it never becomes NaN.
 LOST = 0.5
-# Deviations from the start, in standard deviations of a record. Losses of minibatches have heavy
-# tails: 4 is passed now and then, 8 was not by any healthy run.
+# How far above its start the loss must be, in standard deviations of a record. Losses of
+# minibatches have heavy tails: healthy runs pass 4 now and then, but none passed 8.
 THROWN = 8.0
-# A climb of the trend that the noise cannot make, and that matters: in standard errors, and as a
-# part of the fall. A warm restart lifts the loss by 5 % of the fall.
+# The least climb of the trend: in standard errors, so that it is not noise, and as a part of the
+# fall, so that it matters. A warm restart lifts the loss by 5 % of the fall.
 CLIMB = 8.0
 CLIMB_PART = 0.15
-# A spike, in units of the noise around it, of all but the largest deviations, and as a part of the
-# fall. Late in training a single hard example in a batch is tens of deviations, but little of the
-# fall. While the loss falls fast, with few records, single ones reach a third of it.
+# The least height of a spike: in units of the noise around it, in units of the 95 % quantile of all
+# deviations, and as a part of the fall. Late in training, a single hard example in a batch is tens
+# of standard deviations high, but a small part of the fall. If there are few records while the loss
+# falls fast, single ones are up to a third of the fall above the trend.
 SPIKE = 12.0
 SPIKE_OF_TAIL = 3.0
 SPIKE_PART = 0.5
-EARLY = 0.15  # the part of the run in which a warmup would have been
-SURGE_PART = 0.1  # of the fall
-SURGE = 0.03  # of the run: a shorter surge is over before it does harm
+EARLY = 0.15  # the first part of the run, in which a longer warmup would have helped
+SURGE_PART = 0.1  # of the fall: the least height of a surge
+SURGE = 0.03  # of the records: a shorter surge is over before it does harm
 LOWER = "lrax.sweep(task, optimizer, lrax.log_grid(peak / 100, peak, 9), steps=...)"
 
 
 def findings(signs: Signs) -> list[Finding]:
-    """What says that the training is unstable."""
+    """Findings of a training that is unstable."""
     ended = _not_finite(signs.log)
     if ended is not None:
         return [ended]
@@ -38,10 +39,10 @@ def findings(signs: Signs) -> list[Finding]:
     for look in (_risen, _thrown):
         if (found := look(signs)) is not None:
             return [found]
-    # What recovered: the run went on, at a cost.
+    # The findings below are of a run that recovered and went on, at a cost.
     spikes = _spikes(signs)
     climb = _climb(signs) or _falls_with_the_rate(signs)
-    # A climb in which a spike lies is what the spike did to the parameters.
+    # If a spike lies within a climb or just before it, what it did to the parameters is the cause.
     reach = signs.width * float(np.median(np.diff(signs.steps)))
     if spikes and climb and climb.at[0] - reach <= spikes.at[0] <= climb.at[1]:
         climb = None
@@ -55,7 +56,7 @@ def _not_finite(log: Log) -> Finding | None:
     end = len(log.finite.values)
     if end == len(values) and not log.cause:
         return None
-    # A lane that was stopped may have finite losses only: then it is where they are highest.
+    # All losses of a stopped lane may be finite. Then the finding is at the highest one.
     place = end if end < len(values) else int(np.argmax(values))
     at = int(steps[place])
     evidence: dict[str, float | int | str] = {}
@@ -90,7 +91,7 @@ def _not_finite(log: Log) -> Finding | None:
 
 
 def _risen(signs: Signs) -> Finding | None:
-    """The trend has risen to the end by more than half of its fall."""
+    """The trend has risen by half of its fall or more, and has not come back by the end."""
     trend = signs.trend
     rise = float(trend[-1] - trend[signs.low])
     if not signs.fell or rise < LOST * signs.fall or rise < CLIMB * signs.blur:
@@ -112,8 +113,12 @@ def _risen(signs: Signs) -> Finding | None:
 
 
 def _thrown(signs: Signs) -> Finding | None:
-    """The loss was thrown above its start and never fell below it by more than noise."""
-    # The median of three, so that one bad batch is no sign of the rate.
+    """The loss was thrown far above its start, or the parameters grew, and nothing was learned.
+
+    Nothing was learned if the loss does not fall by more than noise, or ends below its start by
+    less than a tenth of the height to which it was thrown.
+    """
+    # The median of three, so that one bad batch does not count.
     narrow = robust.running_median(signs.loss, 3)
     top = int(np.argmax(narrow))
     norms = signs.log.at("param_norm", signs.steps)
@@ -122,6 +127,7 @@ def _thrown(signs: Signs) -> Finding | None:
     stuck = not signs.fell or signs.start - late < 0.1 * height
     # Parameters that have become three times as large without any progress were thrown as well.
     grown = norms is not None and norms[0] > 0 and norms[-1] > 3 * norms[0]
+    # The second bound is for a curve without noise, which may rise by its rounding.
     thrown = height > THROWN * max(signs.noise, 1e-12 * abs(signs.start))
     if not stuck or not (thrown or grown):
         return None
@@ -143,7 +149,7 @@ def _thrown(signs: Signs) -> Finding | None:
 
 
 def _surge(signs: Signs) -> Finding | None:
-    """Early in the run the loss rises above its start, and then falls at the same rates."""
+    """Early in the run the loss rises above its start for some time, and falls later."""
     early = max(int(EARLY * signs.count), 3)
     narrow = robust.running_median(signs.loss, 3)[:early]
     level = signs.start + max(4 * signs.noise, SURGE_PART * signs.fall)
@@ -179,12 +185,13 @@ def _climb(signs: Signs) -> Finding | None:
     if not signs.fell or height < max(CLIMB * signs.blur, CLIMB_PART * signs.fall):
         return None
     low = int(np.argmin(trend[: top + 1]))
-    # A climb while the rate is small is not the rate's: weight decay, or the data.
+    # If the rate is small during the climb, or decays to a fifth, the cause is another one, such as
+    # weight decay or the data.
     if signs.rates is not None and signs.rates[low : top + 1].max() < 0.3 * signs.rates.max():
         return None
     if signs.rates is not None and signs.rates[top] < 0.2 * signs.rates[low]:
         return None
-    # Without a warmup, and in the first third: a warmup may be all that is missing.
+    # If the run begins at a high rate and climbs in its first third, a warmup may be missing.
     cold = signs.rates is not None and signs.rates[0] > 0.5 * signs.rates.max()
     cold = cold and top < signs.count / 3
     return Finding(
@@ -222,7 +229,8 @@ def _falls_with_the_rate(signs: Signs) -> Finding | None:
         return None
     trend = signs.trend
     middle = (first + last) // 2
-    # The level in both halves of the time at the peak, and its standard error.
+    # At the peak: the level in the second half of the time, its standard error, and the fall from
+    # the first half to the second.
     half = last - middle
     level = float(np.median(signs.loss[middle:last]))
     noise = max(robust.noise(signs.loss[middle:last]), signs.noise)
@@ -231,6 +239,7 @@ def _falls_with_the_rate(signs: Signs) -> Finding | None:
     drop = level - float(trend[-1])
     if not signs.fell or drop < max(4 * error, CLIMB_PART * signs.fall):
         return None
+    # A loss that still fell at the peak did not stand still there.
     if drop < 2 * max(before, 0.0):
         return None
     return Finding(
@@ -253,19 +262,20 @@ def _falls_with_the_rate(signs: Signs) -> Finding | None:
 
 
 def _spikes(signs: Signs) -> Finding | None:
-    """Single records far above their neighbours, after the start of the run."""
+    """Short spikes: records far above the trend, after the start of the run."""
     rest = signs.loss - signs.trend
     around = robust.NORMAL * robust.running_median(np.abs(rest), 2 * signs.width + 1)
-    # Heavy tails are no spikes: the largest twentieth of the deviations says how heavy they are.
+    # Heavy tails are no spikes. The 95 % quantile of the deviations shows how heavy the tails are.
     tail = float(np.quantile(np.abs(rest[signs.width :]), 0.95))
     height = np.maximum(SPIKE * around, max(SPIKE_OF_TAIL * tail, SPIKE_PART * signs.fall))
     spikes = np.flatnonzero(rest > height)
-    # At the start the loss falls so fast that the trend is below it.
+    # In the first window the loss falls so fast that it is above the trend without a spike.
     spikes = spikes[spikes >= signs.width]
     if not signs.fell or not len(spikes):
         return None
+    # Records up to half a window apart belong to one spike.
     groups = np.split(spikes, np.flatnonzero(np.diff(spikes) > signs.width // 2) + 1)
-    # A spike that lasts is a climb, which is looked at elsewhere.
+    # A rise for more than half a window lifts the trend itself, and is for `_climb` to find.
     highest = int(spikes[np.argmax(rest[spikes])])
     several = len(groups) >= 3
     return Finding(
