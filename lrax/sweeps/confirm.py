@@ -105,6 +105,8 @@ def confirm(
             "`result` must be of `lrax.sweep`; for one of `sweep_function` call it again with other"
             " `seeds` on `lrax.points` of the best points"
         )
+    # `done` alone does not tell: with thinned losses it is also below `steps` if every point was
+    # stopped early. Such a sweep has no best point, which is the next error.
     if result.done != result.steps and np.any(result.status == "interrupted"):
         raise ValueError(
             f"`result` must be of a whole sweep, got one interrupted at {result.done} of"

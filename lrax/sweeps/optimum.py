@@ -27,9 +27,9 @@ SPACING = np.log(2) / 8
 # so its fit takes more weight from high ones. A slope has less noise with more points.
 SOFT_PLACE = 2.0
 SOFT_SLOPE = 4.0
-# The noise of the slopes is pooled over the rates within this share of the reach. The pooled
-# estimate has about `FREEDOM` times the degrees of freedom of a single rate's estimate. That factor
-# was measured on tasks, with the benchmark `intervals`.
+# The noise of slopes and of differences is pooled over the rates within this share of the reach.
+# The pooled estimate has about `FREEDOM` times the degrees of freedom of a single rate's estimate.
+# That factor was measured on tasks, with the benchmark `intervals`.
 POOL = 0.6
 FREEDOM = 1.5
 # A coarse grid biases the parabola, so the interval has a least width. On the steeper side it is up
@@ -134,10 +134,10 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     1 + `STEEP` times as far; the full factor is for a cliff.
 
     Any rate within the interval may be the best one. So the rivals of a rate are the vertex and the
-    points of the grid within the interval. A rate is good if it is surely worse than no rival by
-    more than 1 % of the best score. That is, the mean over seeds of its differences from a rival,
-    plus the margin of that mean, is at most this 1 %. Between points of the grid, scores are
-    interpolated linearly.
+    points of the grid within the interval. A rate is good if, compared with each rival, it is
+    surely worse by at most 1 % of the best score. That is, the mean over seeds of the differences
+    from that rival, plus the margin of the mean, is at most this 1 %. Between points of the grid,
+    scores are interpolated linearly.
 
     Args:
       rates: Positive rates, shape `[points]`.
@@ -338,7 +338,7 @@ def _interval(
 def _good(
     x: np.ndarray, excess: np.ndarray, rivals: np.ndarray, fitted: _Fit, tolerance: float
 ) -> tuple[float, float] | None:
-    """The range of rates around the vertex that are worse than no rival by more than the tolerance.
+    """The range of rates around the vertex that are surely within the tolerance of each rival.
 
     `rivals`, `[rivals, seeds]`, are the scores at all rates that may be the best one. Which of them
     is the best is not known, so a good rate must be compared with each.
@@ -350,7 +350,7 @@ def _good(
         differences = scores - rival
         bound = differences.mean(axis=1) + _margin(differences, fitted.reach)
         worse = np.maximum(worse, bound - tolerance)
-    # `tested` has the center itself as one entry. If even that is not good, no rate is.
+    # `tested` has the center itself as one entry. If the center is not good, there is no range.
     if worse[tested == fitted.center] > 0:
         return None
     low, high = _ends(fitted.center, tested, worse, worse, x[0], x[-1])

@@ -98,6 +98,7 @@ def _require_shapes(fields: dict[str, Any]) -> None:
         raise ValueError("its points and seeds are of different numbers")
     for group in GROUPS:
         for name, values in fields[group].items():
+            # Booleans and numbers. NumPy gives bfloat16, which is not its own type, another kind.
             if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
                 raise ValueError(f"its {group}/{name} holds {values.dtype}")
             axes = {"hyperparams": (points,)}.get(group, (points, seeds))
