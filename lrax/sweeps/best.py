@@ -11,8 +11,8 @@ State = Any  # a pytree of a model's or an optimizer's state
 Choice = Any  # an entry of an axis of choices: a Schedule, a function or another pytree
 Value = float | Choice  # a hyperparameter at one point
 
-# The limits of `repr(best)`: characters of one value, characters of all values, and how many values
-# are shown. They keep the text under 400 characters, whatever is swept.
+# The limits of `repr(best)`: characters of one value, characters of all values together, and the
+# number of values. They keep the text under 400 characters, whatever is swept.
 LINE = 90
 LENGTH = 240
 VALUES = 6
@@ -24,8 +24,8 @@ class Best:
 
     Attributes:
       hyperparams: `{name: value}`: plain floats, and the user's own objects on an axis of choices.
-        If all names are parameters of the optimizer, `optimizer(**best.hyperparams)` builds that of
-        the best lanes.
+        If all names are parameters of the optimizer, `optimizer(**best.hyperparams)` builds the
+        optimizer that trained the best point.
       params: The parameters of the best point's best seed, without the model's state.
       state: The model's state, such as batch statistics; `None` if the task is stateless.
       opt_state: The optimizer's state; `None` if it was not kept.
@@ -37,9 +37,10 @@ class Best:
     opt_state: State = None
 
     def __repr__(self) -> str:
-        """The hyperparameters and the size of the parameters, whose values nobody could read."""
+        """The hyperparameters and the size of the parameters. Their values would fill pages."""
         values = [f"{name}={_short(value)}" for name, value in self.hyperparams.items()]
         if len(values) > VALUES:
+            # The words "and ... more" count as one of the values shown.
             values = [*values[: VALUES - 1], f"and {len(values) - VALUES + 1} more"]
         words = ", ".join(values)
         words = words if len(words) <= LENGTH else words[: LENGTH - 3] + "..."

@@ -18,8 +18,8 @@ from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep
 
-# The first fresh seed for a sweep that was given keys. It is not known from which seeds they were
-# made, so this is far above the usual ones.
+# The first fresh seed for a sweep that was given keys. The seeds behind the keys are unknown, so
+# this number is far above the seeds that people use.
 FAR = 1_000_000
 
 
@@ -58,29 +58,31 @@ def confirm(
 ) -> Confirmation:
     """Trains the best points of a sweep again on fresh seeds, for unbiased estimates.
 
-    The best of many noisy scores is partly best by luck, so it overestimates its point (the
-    winner's curse). The bias grows with the number of points and falls with the number of seeds.
-    Use this for the numbers to report, and to settle which of the first few points is best. None of
-    the seeds is the sweep's. Steps, objective, `select` and the sharing of random numbers are the
-    same.
+    The best of many noisy scores is partly best by luck, so it looks better than its point really
+    is (the winner's curse). The bias grows with the number of points and falls with the number of
+    seeds. Use this for the numbers to report, and to settle which of the first few points is best.
+    The fresh seeds differ from all seeds of the sweep. Steps, objective, `select` and the sharing
+    of random numbers are those of the sweep.
 
     Args:
       task: The sweep's task.
       optimizer: The sweep's optimizer.
       result: What `lrax.sweep` returned.
       seeds: Number of fresh seeds, at least 2, or the seeds themselves, none of them the sweep's.
-      top: Number of points, from the best on, at least 1; points with a diverged lane are left out.
+      top: Number of points to take from the top of the ranking, at least 1. Points with a diverged
+        lane are left out.
       confidence: Coverage of the intervals, in (0, 1).
-      progress: Whether to show a progress bar. By default where a person watches.
+      progress: Whether to show a progress bar. By default only if a person sees stderr.
 
     Returns:
       `Confirmation(hyperparams, mean, interval, claimed, paired, result)`, which prints as a few
       lines.
 
     Raises:
-      ValueError: if there are fewer than two seeds or one of them is the sweep's; if `confidence`
-        is not within (0, 1); if the result has no best point, is of an interrupted sweep or of
-        `sweep_function`; if the sweep's best point diverges with a fresh seed.
+      ValueError: if there are fewer than two seeds, or one of them is a seed of the sweep; if
+        `confidence` is not within (0, 1); if the result has no best point, or comes from an
+        interrupted sweep or from `sweep_function`; if the sweep's best point diverges with a fresh
+        seed.
       TypeError: if an argument is not as described.
 
     Example:
@@ -96,13 +98,15 @@ def confirm(
     """
     if not isinstance(result, SweepResult):
         raise TypeError(f"`result` must be a SweepResult, got {type(result).__name__}")
-    _require.fraction("confidence", confidence)  # before the work, not after it
+    _require.fraction("confidence", confidence)  # so that a wrong value fails before the training
     top = _require.count("top", top, 1)
     if not result.has_losses:
         raise ValueError(
             "`result` must be of `lrax.sweep`; for one of `sweep_function` call it again with other"
             " `seeds` on `lrax.points` of the best points"
         )
+    # `done` alone does not tell: with thinned losses it is also below `steps` if every point was
+    # stopped early. Such a sweep has no best point, which is the next error.
     if result.done != result.steps and np.any(result.status == "interrupted"):
         raise ValueError(
             f"`result` must be of a whole sweep, got one interrupted at {result.done} of"
@@ -140,7 +144,7 @@ def confirm(
 
 
 def _points(result: SweepResult, chosen: np.ndarray) -> PointList:
-    """Some points of a result as a grid."""
+    """A grid of the chosen points of a result."""
     columns: dict[str, np.ndarray | list[Value]] = {}
     for name, values in result.hyperparams.items():
         if name in result.labels:
@@ -155,14 +159,15 @@ def _selection(result: SweepResult) -> dict[str, Any]:
     # The last evaluation and the training loss need no evaluations along the way.
     if result.select == "last" or result.objective == "train_loss":
         return {}
-    # The result does not keep `eval_every`; the first evaluation after the start is at that update.
+    # The result does not keep `eval_every`. The first evaluation after update 0 was made after
+    # `eval_every` updates.
     first = result.evaluated_at[result.evaluated_at > 0][0]
     return {"select": result.select, "eval_every": int(first)}
 
 
 def _fresh(used: Sequence[str], seeds: int | Sequence[int]) -> list[int]:
-    """The seeds asked for, or as many new ones as asked for. None of them is one of those used."""
-    # A seed's name is its number, but for keys, which are called "key 0", "key 1", ...
+    """The seeds of the fresh sweep: the given ones, or a given number of unused ones."""
+    # The name of a seed is its number. Keys have no number: their names are "key 0", "key 1", ...
     numbers = {int(name) for name in used if name.isdecimal()}
     if isinstance(seeds, (int, np.integer)):
         first = max(numbers) + 1 if len(numbers) == len(used) else FAR

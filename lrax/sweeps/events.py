@@ -1,10 +1,11 @@
 """The events of a sweep, which `lrax.sweep(on_event=...)` hands to a logger.
 
-`on_event(kind, facts)` is called between segments, in the first process alone. For each kind there
-is a class here that describes the dict `facts`. The dict is a copy: a logger may change it. All but
-`"end"` have `done`, the updates made so far. In a sweep that resumes from a checkpoint, `done` of
-`"start"` is above 0, and events of updates before it are not repeated. If points were added to the
-grid, the new ones are trained first. Until they have caught up, the numbers of all others are NaN.
+`on_event(kind, facts)` is called between segments, in the first process alone. Each kind has a
+class here that describes the dict `facts`. The dict is a copy, so a logger may change it. All kinds
+but `"end"` have `done`, the updates made so far. In a sweep that resumes from a checkpoint, `done`
+of `"start"` is above 0, and events of earlier updates are not repeated. If points were added to the
+grid, the new points are trained first. Until they have caught up, the events have NaN for all other
+points.
 
 An exception in `on_event` becomes a `RuntimeWarning`, and the sweep goes on: hours of training are
 worth more than a line in a log. `KeyboardInterrupt` and the like are raised.
@@ -40,8 +41,8 @@ class Segment(TypedDict):
 
     done: int
     losses: np.ndarray  # [points, seeds, updates] since the last event; NaN for stopped points
-    # The hyperparameters of the point with the least training loss over the last tenth so far; {}
-    # if there is none.
+    # The hyperparameters of the point with the least training loss, averaged over the last tenth of
+    # the updates so far; {} if no point has a finite one.
     best: dict[str, Any]
     loss: float  # that training loss, or NaN
     alive: int  # lanes that are still trained and have not diverged
@@ -77,18 +78,19 @@ class End(TypedDict):
 
 
 def guarded(on_event: OnEvent | None) -> Notify:
-    """A function that calls the logger and turns its exceptions into warnings."""
+    """Wraps the logger in a function that turns its exceptions into warnings."""
     if on_event is None:
         return _ignored
 
     def notify(kind: Kind, facts: Facts) -> None:
-        # A copy, so that what a logger changes does not change the sweep's own arrays. The result
-        # of "end" is the user's anyway, and may be large.
+        # A deep copy, so that a logger cannot change the sweep's own arrays. The result of "end" is
+        # not copied: the sweep is over and returns it to the user, and it may be large.
         own = dict(facts) if kind == "end" else copy.deepcopy(dict(facts))
         try:
             on_event(kind, own)
         except Exception as error:
-            # Where in the logger it was raised: a warning carries no traceback.
+            # The line at which the error was raised. The message names it, because a warning
+            # carries no traceback.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
             message = (

@@ -7,8 +7,8 @@ import numpy as np
 # The fields that hold `{name: array}`. The first axis of each array is that of the points.
 GROUPS = ("hyperparams", "aux", "monitors", "metrics", "curves", "evaluations")
 
-# By which part the first losses of a seed may differ. Programs of other shapes round otherwise,
-# which shows in a low precision.
+# The relative difference up to which two first losses of a seed count as equal. Programs for other
+# array shapes round in another way. In a low precision such as bfloat16 the difference is visible.
 ALIKE = 0.02
 
 Result = Any  # a `SweepResult`, which this file must not import
@@ -21,7 +21,8 @@ def merged(a: Result, b: Result) -> Result:
         np.stack([result.hyperparams[name] for name in a.hyperparams], axis=1)
         for result in (a, _with_choices_of(a, b))
     ]
-    # The same point may have been given as 1e-3 and as a grid's 0.00099999. NaN may be a value too.
+    # The same point may have been given as 1e-3 in one sweep and computed as 0.0009999999 in the
+    # other. NaN is a possible value too, and equals itself here.
     close = np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True)
     known = np.any(np.all(close, axis=2), axis=1)
     # The points of `b` that `a` has already are left out.
@@ -37,6 +38,7 @@ def merged(a: Result, b: Result) -> Result:
             name: join(values, getattr(b, group)[name])
             for name, values in getattr(a, group).items()
         }
+    # From `columns`, in which the choices of `b` have their new numbers.
     joined["hyperparams"] = {
         name: join(columns[0][:, i], columns[1][:, i]) for i, name in enumerate(a.hyperparams)
     }
@@ -47,10 +49,11 @@ def merged(a: Result, b: Result) -> Result:
         if key.endswith("_seconds")
     }
     info = {**a.info, **seconds}
-    # `kept` holds the lanes of one sweep. A sweep resumes with exactly the points of its `resume=`,
-    # and the merged result has more of them.
+    # `kept` holds the lanes of one sweep, and `resume=` needs those of all points. The merged
+    # result has points of two sweeps, so it keeps none.
     both = a.replaced(**joined, labels=labels, choices=choices, info=info, kept=None)
-    # The parameters are those of the best lane of all, which may be one of `b`.
+    # The parameters are those of the best lane of both results. If that is a lane of `b`, its
+    # parameters take the place of those of `a`.
     if both.best_lane[0] >= len(a.status):
         best = ("best_params", "best_state", "best_opt_state")
         both = both.replaced(**{field: getattr(b, field) for field in best})
@@ -59,7 +62,7 @@ def merged(a: Result, b: Result) -> Result:
 
 def _require_alike(a: Result, b: Result) -> None:
     """Raises if two results differ in what they must have in common."""
-    # What must be equal, in the words of the error, and how it is read from a result.
+    # Each entry is a name for the error message, and a function that reads the value to compare.
     for what, read in {
         "hyperparameters": lambda result: sorted(result.hyperparams),
         "axes of choices": lambda result: sorted(result.labels),
@@ -81,8 +84,8 @@ def _require_alike(a: Result, b: Result) -> None:
                 f"results to merge must have the same {what}, got {read(a)} and {read(b)}"
             )
     both = (a, b)
-    # A task that depends on hyperparameters, such as label smoothing, starts with other losses at
-    # other points. Then the first losses do not show whether two tasks are the same.
+    # If the loss depends on a swept hyperparameter, such as label smoothing, points start with
+    # different losses. Then the first losses do not show whether two tasks are the same.
     if a.has_losses and a.info.get("rng") == "common" and all(map(_start_alike, both)):
         first = [result.starts for result in both]
         if not np.allclose(*first, rtol=ALIKE, atol=1e-6):
@@ -100,8 +103,9 @@ def _start_alike(result: Result) -> bool:
 
 
 def _joined_choices(a: Result, b: Result) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
-    """Labels and choices of both results: those of `a`, then the new ones of `b`."""
-    # Each result numbers its own choices, so only their labels can be compared.
+    """Labels and choices of both results: first those of `a`, then the ones that only `b` has."""
+    # Each result numbers its own choices, so the numbers of two results cannot be compared. The
+    # labels can.
     labels = {name: list(own) for name, own in a.labels.items()}
     choices = {name: list(own) for name, own in a.choices.items()}
     for name, others in b.labels.items():
@@ -110,14 +114,14 @@ def _joined_choices(a: Result, b: Result) -> tuple[dict[str, list[str]], dict[st
                 labels[name].append(label)
                 if name in choices and name in b.choices:
                     choices[name].append(b.choices[name][i])
-    # A result from a file may have labels without objects. Then the union has no object for every
-    # label, and an index would find the wrong one.
+    # A result from a file may have labels without objects. Then the joined list of objects is
+    # shorter than that of labels, and an index would find the wrong object. Such a list is dropped.
     whole = {name: own for name, own in choices.items() if len(own) == len(labels[name])}
     return labels, whole
 
 
 def _with_choices_of(a: Result, b: Result) -> Result:
-    """`b` with its choices renumbered: by their place among the labels of both results."""
+    """`b` with new numbers for its choices: their positions in the joined list of labels."""
     labels, _ = _joined_choices(a, b)
     hyperparams = dict(b.hyperparams)
     for name, own in b.labels.items():

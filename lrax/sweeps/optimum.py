@@ -7,29 +7,38 @@ import numpy as np
 
 CONFIDENCE = 0.95
 QUANTILE = 1.96  # of the normal distribution, for that confidence
-# The parabola is fitted to the points within a third of a decade of the optimum, or within two grid
-# steps if these are longer. Fewer points would follow the noise. More would follow the asymmetry of
-# the curve, which rises more steeply above its optimum.
+# The reach: the parabola is fitted to the points within a third of a decade of the optimum, or
+# within two grid steps if these are longer. With fewer points it would follow the noise. With more
+# it would follow the asymmetry of the curve, which rises more steeply above its optimum.
 REACH = np.log(10) / 3
-STEPS = 2.2  # a little above 2: the weight is 0 at the end of the reach
-ASIDE = REACH * 2 / 3  # of the vertex from the best point, or half of a longer grid step
-ROUNDS = 3  # fits: the weights depend on the vertex, and the vertex on the weights
-SPACING = np.log(2) / 8  # between the rates that are tested, which the ends are interpolated from
-# A point whose excess is so many times the median has half of its weight: a place is told from few
-# points, but a slope has less noise with more.
+# A little above 2, because the weight falls to 0 at the end of the reach: so a point two steps away
+# still has some weight.
+STEPS = 2.2
+# The vertex lies at most this far from the best point, or half of a grid step if that is longer.
+ASIDE = REACH * 2 / 3
+# The number of fits, one after another: the weights depend on the vertex, and the vertex on the
+# weights.
+ROUNDS = 3
+# The distance between the rates at which slopes and scores are tested. The ends of a range are
+# interpolated between two such rates.
+SPACING = np.log(2) / 8
+# A point whose excess over the least score is this many times the median excess has half of the
+# weight that it would have without an excess. The place of the vertex can be read from few points,
+# so its fit takes more weight from high ones. A slope has less noise with more points.
 SOFT_PLACE = 2.0
 SOFT_SLOPE = 4.0
-# The noise of the slopes is pooled over the rates within this share of the reach. Measured on tasks
-# with the benchmark `intervals`: such a pool has about half as many degrees of freedom again as one
-# rate.
+# The noise of slopes and of differences is pooled over the rates within this share of the reach.
+# The pooled estimate has about `FREEDOM` times the degrees of freedom of a single rate's estimate.
+# That factor was measured on tasks, with the benchmark `intervals`.
 POOL = 0.6
 FREEDOM = 1.5
-# The interval's least width for the bias of the parabola, also measured there: what the steeper
-# side has more of it, and how far from the vertex both sides are compared.
+# A coarse grid biases the parabola, so the interval has a least width. On the steeper side it is up
+# to 1 + `STEEP` times as wide. Which side is steeper is read from the scores at the distance `LEAN`
+# from the vertex. Both numbers were found with the same benchmark.
 STEEP = 1.3
 LEAN = np.log(10) / 2
-TOLERANCE = 0.01  # the share of the best score by which a good rate may be worse
-FLAT = 2.0  # a curve is flat if its good rates differ by at least this factor
+TOLERANCE = 0.01  # a good rate may be worse by this share of the best score
+FLAT = 2.0  # a curve is flat if its highest good rate is at least this many times its lowest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +47,15 @@ class Optimum:
 
     Attributes:
       value: The best value; between the grid's points unless `at_edge` says otherwise.
-      interval: Where it lies, with 95 % confidence: `(low, high)`. Open, with 0 or infinity, on the
-        side where the grid ends at its best point.
+      interval: The confidence interval of the best value, at 95 %: `(low, high)`. If the best point
+        is at an edge of the grid, the interval is open on that side: it ends at 0 or infinity.
       at_edge: `"low"` or `"high"` if the best point is the grid's first or last, else `None`.
-      point: The best point of the grid itself, which `result.best` has too.
-      seeds: Number of seeds that it rests on.
-      good: The values whose score is at most 1 % of its size worse than the best one, with 95 %
-        confidence: `(low, high)`. `None` if the noise of the seeds, or the lack of a second seed,
-        does not allow to say it of any. At an edge of the grid, the best one is that of the grid.
+      point: The best point of the grid itself, as in `result.best`.
+      seeds: Number of seeds whose scores were used.
+      good: The range `(low, high)` of the values whose score is, with 95 % confidence, at most 1 %
+        worse than the best score. `None` if there is only one seed, or if the noise of the seeds is
+        too large to say so of any value. At an edge of the grid, the best score is that of the
+        grid's best point.
     """
 
     value: float
@@ -57,17 +67,17 @@ class Optimum:
 
     @property
     def rate(self) -> float:
-        """`value`, by its name where the hyperparameter is a learning rate."""
+        """The same as `value`: a name that suits a learning rate."""
         return self.value
 
     @property
     def flat(self) -> bool:
-        """Whether the `good` values reach over a factor of 2, so that the choice matters little."""
+        """Whether the `good` values span a factor of 2 or more: then the choice matters little."""
         return self.good is not None and self.good[1] >= FLAT * self.good[0]
 
     @property
     def hint(self) -> str:
-        """What a few more seeds would do for the interval; empty from three seeds on."""
+        """What more seeds would do for the interval, in words; empty from three seeds on."""
         if self.at_edge is not None or self.seeds > 2:
             return ""
         if self.seeds == 1:
@@ -101,29 +111,33 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
 
     where $x_i$ is the distance from the vertex, found in a few rounds, and $h$ the reach. $e_i$ is
-    the excess over the least score, in units of twice the median excess within the reach. It takes
-    the weight from the steep rise before divergence. The vertex lies at most half of the way to the
-    best point's neighbours, or `ASIDE` if this is more.
+    the excess over the least score, in units of twice the median excess within the reach. Because
+    of it, points on the steep rise before divergence have little weight. The vertex lies at most
+    half of the way to the best point's neighbours, or `ASIDE` if this is more.
 
-    The interval ends where the curve surely rises. Around any rate $v$ such a fit, with twice that
-    unit, gives the slope of each seed's own curve, $b_s(v)$, in which what the seed adds to all
-    rates has no part. Going out from the vertex, the interval ends at the first rates with
+    The interval ends where the curve surely rises. The same fit around any rate $v$ gives the slope
+    of each seed's own curve, $b_s(v)$. For slopes the unit of the excess is twice as large. A
+    constant that a seed adds to its scores at all rates does not change its slopes. Going out from
+    the vertex, the interval ends at the first rates with
 
     $$|\bar b(v)| > t_{1.5 (n - 1)} \, \hat\sigma(v) / \sqrt n, \qquad
     \hat\sigma^2 = \left((n - 1) \, \mathrm{sd}(b)^2 + \tilde\sigma^2\right) / n$$
 
     and a slope that leads back to the vertex. $\tilde\sigma$ pools the standard deviations at the
-    rates around $v$, whose noise is only partly the same; hence the factor 1.5. With one seed the
-    residuals of the parabola take the place of the seeds, and how seeds differ stays unknown.
+    rates around $v$. Their noise is only partly the same, so together they tell more about
+    $\sigma$ than one rate: hence 1.5 times the degrees of freedom. With one seed, the noise is read
+    from the residuals of the parabola. How seeds differ then stays unknown.
 
-    A parabola through coarse points is off, and more so towards the steeper side. Therefore the
-    interval reaches at least $\Delta \min(\Delta / \log 10, 1/2)$ to either side, where $\Delta$
-    is the grid's spacing, and up to 1 + `STEEP` times as far on the steeper side: beside a cliff.
+    On a coarse grid the vertex of the parabola is biased, and more so if one side is steeper.
+    Therefore the interval reaches at least $\Delta \min(\Delta / \log 10, 1/2)$ to either side of
+    the vertex, where $\Delta$ is the grid's spacing. On the steeper side it reaches up to
+    1 + `STEEP` times as far; the full factor is for a cliff.
 
-    A rate is good if it is surely not worse than any that may be the best, by more than 1 % of the
-    best score: the mean of the seeds' differences from the vertex and from each point within the
-    interval, with the same margin added, is at most that. Between points of the grid, scores are on
-    a straight line.
+    Any rate within the interval may be the best one. So the rivals of a rate are the vertex and the
+    points of the grid within the interval. A rate is good if, compared with each rival, it is
+    surely worse by at most 1 % of the best score. That is, the mean over seeds of the differences
+    from that rival, plus the margin of the mean, is at most this 1 %. Between points of the grid,
+    scores are interpolated linearly.
 
     Args:
       rates: Positive rates, shape `[points]`.
@@ -140,7 +154,7 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
       Fieller, Some Problems in Interval Estimation (1954), for the set of the rates at which the
       slope may be 0. Smyth, Linear Models and Empirical Bayes Methods (2004), for pooled variances.
     """
-    # A grid may try NaN or infinity, which have no place on the axis.
+    # A grid may contain NaN or infinity as values. They have no place on a logarithmic axis.
     usable = np.isfinite(rates)
     rates = np.asarray(rates, np.float64)[usable]
     scores = np.asarray(scores, np.float64)[usable]
@@ -151,7 +165,8 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     order = np.argsort(rates, kind="stable")
     log_rates = np.log(rates[order])
     scores = scores[order]
-    # A rate is lost with one of its lanes, because a mean of the others would praise it.
+    # A rate is left out if one of its lanes has no finite score: the mean of its other lanes would
+    # look too good.
     known = np.all(np.isfinite(scores), axis=1)
     means = np.where(known, scores.mean(axis=1), np.inf)
     if not np.any(known):
@@ -164,16 +179,18 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
         edge = "high"
     seeds = scores.shape[1]
     x = log_rates[known]
-    # Without what a seed adds to all rates. Slopes and differences do not depend on it, and the
-    # numbers are more exact without it.
+    # Each seed's score at the best point is subtracted from all its scores. Slopes and differences
+    # do not change by that, and smaller numbers have smaller rounding errors.
     excess = scores[known] - scores[best]
     fitted = _fit(x, excess)
-    # At most up to the ends of the grid, and to the nearest rates that diverged or were pruned.
+    # The limits of the interval: the ends of the grid, or nearer rates that diverged or were
+    # pruned.
     lost = log_rates[~known]
     lowest = max(log_rates[0], *lost[lost < log_rates[best]], -np.inf)
     highest = min(log_rates[-1], *lost[lost > log_rates[best]], np.inf)
     low, high = _interval(x, excess, fitted, lowest, highest)
-    # Beyond an edge the interval is open, and it reaches at least up to the point next to it.
+    # If the best point is at an edge, the interval is open on that side. On the other side it
+    # reaches at least to the neighbouring point of the grid.
     if edge == "low":
         low = -np.inf
         high = max(high, log_rates[1]) if len(log_rates) > 1 else np.inf
@@ -191,6 +208,7 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     interval = float(np.exp(low)), float(np.exp(high))
     good = None
     if seeds > 1:
+        # `height` is relative to the best point's score, which is added back here.
         size = TOLERANCE * abs(float(means[best] + fitted.height.mean()))
         between = (x >= lowest) & (x <= highest)
         rivals = np.vstack([fitted.height, excess[between & (x >= low) & (x <= high)]])
@@ -200,12 +218,12 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
 
 
 class _Fit(NamedTuple):
-    """The parabola around the best point, or that point alone where there is no parabola."""
+    """The parabola around the best point, or that point alone if no parabola can be fitted."""
 
-    center: float  # its vertex, or the best point
+    center: float  # the log rate of the vertex, or of the best point
     reach: float
-    height: np.ndarray  # [seeds], the score of each seed there
-    noise: float | None  # the standard deviation of the residuals, if they tell it
+    height: np.ndarray  # [seeds], the excess of each seed at the center
+    noise: float | None  # the standard deviation of the residuals; None if there are too few points
 
 
 def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
@@ -215,11 +233,12 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
     gaps = np.diff(x[max(best - 1, 0) : best + 2])
     reach = float(max(REACH, STEPS * np.mean(gaps))) if len(gaps) else float(REACH)
     nothing = _Fit(float(x[best]), reach, excess[best], None)
-    # Without a neighbour on each side there is nothing to fit: the best point is at the edge, or
-    # right beside the cliff of divergence.
+    # A fit needs a neighbour on each side. There is none if the best point is at the edge of the
+    # grid, or if the next rate diverged.
     if best in (0, len(x) - 1):
         return nothing
-    # A parabola through points far apart, one of them up a cliff, may have its vertex far from all.
+    # The vertex may not leave this range. If points are far apart and one of them is on a cliff,
+    # the parabola may have its vertex far from all points.
     lowest = x[best] - max(gaps[0] / 2, ASIDE)
     highest = x[best] + max(gaps[1] / 2, ASIDE)
     center = x[best]
@@ -228,7 +247,8 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
         if not lines.usable[0]:
             return nothing
         _, slope, curvature = lines.coefficients[0] @ curve
-        # Flat up to rounding, or a maximum.
+        # Here the curve is flat up to rounding, or the parabola has a maximum in place of a
+        # minimum.
         if not curvature * reach**2 > 1e-9 * np.ptp(curve[lines.weights[0] > 0]):
             return nothing
         center = np.clip(center - slope / (2 * curvature), lowest, highest)
@@ -248,19 +268,23 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
 
 
 class _Parabolas(NamedTuple):
-    """The parabola around each of some centers, as a linear function of the scores."""
+    """A parabola around each of several centers, as a linear function of the scores."""
 
-    # [centers, 3, points]: times the scores of the points, they give the value, the slope and half
-    # of the second derivative at the center.
+    # [centers, 3, points]: a matrix for each center. Its product with the scores of the points is
+    # the value, the slope and half of the second derivative of the parabola at the center.
     coefficients: np.ndarray
     weights: np.ndarray  # [centers, points], 0 where a point is not within reach
-    usable: np.ndarray  # [centers], whether there are points enough, on both sides
+    usable: np.ndarray  # [centers], whether enough points are within reach, on both sides
 
 
 def _parabolas(
     x: np.ndarray, curve: np.ndarray, centers: np.ndarray, reach: float, soft: float
 ) -> _Parabolas:
-    """Weighted least squares around all centers at once. The weights depend on `curve`."""
+    """Weighted least squares around all centers at once.
+
+    The weights depend on `curve`, the mean of the scores over seeds. `soft` is `SOFT_PLACE` or
+    `SOFT_SLOPE`.
+    """
     u = (x - centers[:, None]) / reach
     near = np.abs(u) < 1
     count = near.sum(axis=1)
@@ -268,29 +292,33 @@ def _parabolas(
     y = np.sort(np.where(near, curve, np.inf), axis=1)
     least = np.where(count > 0, y[:, 0], 0.0)
     y = y - least[:, None]
-    # The unit is a multiple of the median. Sorting has put the points that are not near last, at
-    # infinity, so the median is the mean of the two entries in the middle of the others.
+    # The unit is a multiple of the median of the near points. The other points are at infinity, and
+    # sorting has put them last. So the median is the mean of the two middle ones of the first
+    # `count` entries.
     middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)
     middle = np.minimum(middle, len(x) - 1)
     unit = soft * np.take_along_axis(y, middle, axis=1).mean(axis=1)
-    # Of scores with many ties, the median may be 0. Then nothing is known of the steep rise.
+    # If many scores are equal, the median may be 0 and is no unit. Then the unit is infinite, which
+    # means that no point loses weight by its excess.
     unit = np.where((unit > 0) & np.isfinite(unit), unit, np.inf)[:, None]
     u = np.where(near, u, 0.0)
     height = np.where(near, curve - least[:, None], 0.0) / unit
     weights = near * (1 - np.abs(u) ** 3) ** 3 / (1 + height**2)
     powers = np.stack([np.ones_like(u), u, u**2], axis=1)
     matrices = np.einsum("cip,cp,cjp->cij", powers, weights, powers)
-    # Points at one place, or of almost no weight, make no parabola.
+    # If points coincide or have almost no weight, they do not determine a parabola. The matrix of
+    # such a center is replaced by the identity, because `solve` fails for a singular one.
     usable = usable & (np.linalg.cond(np.where(usable[:, None, None], matrices, np.eye(3))) < 1e10)
     matrices = np.where(usable[:, None, None], matrices, np.eye(3))
     solved = np.linalg.solve(matrices, powers * weights[:, None, :])
+    # The fit is in units of the reach. The division gives derivatives by `x`.
     return _Parabolas(solved / reach ** np.arange(3)[:, None], weights, usable)
 
 
 def _interval(
     x: np.ndarray, excess: np.ndarray, fitted: _Fit, lowest: float, highest: float
 ) -> tuple[float, float]:
-    """The rates next to the vertex at which the slope surely leads back to it."""
+    """The nearest log rates below and above the vertex whose slope surely leads back to it."""
     tested = _around(fitted.center, lowest, highest)
     lines = _parabolas(x, excess.mean(axis=1), tested, fitted.reach, SOFT_SLOPE)
     tested = tested[lines.usable]
@@ -301,7 +329,7 @@ def _interval(
     elif fitted.noise is not None:
         size = np.sqrt(np.sum(coefficients**2, axis=1))
         margin = QUANTILE * fitted.noise * size
-    else:  # too few residuals to tell how large they are
+    else:  # too few points for an estimate of the noise: the caller widens this interval
         return fitted.center, fitted.center
     slope = slopes.mean(axis=1)
     return _ends(fitted.center, tested, -slope - margin, slope - margin, lowest, highest)
@@ -310,9 +338,10 @@ def _interval(
 def _good(
     x: np.ndarray, excess: np.ndarray, rivals: np.ndarray, fitted: _Fit, tolerance: float
 ) -> tuple[float, float] | None:
-    """The rates around the vertex that are worse than no rival by more than the tolerance.
+    """The range of rates around the vertex that are surely within the tolerance of each rival.
 
-    The best rate is not known, so this holds for all `rivals`, `[rivals, seeds]`, that may be it.
+    `rivals`, `[rivals, seeds]`, are the scores at all rates that may be the best one. Which of them
+    is the best is not known, so a good rate must be compared with each.
     """
     tested = _around(fitted.center, x[0], x[-1])
     scores = np.stack([np.interp(tested, x, seed) for seed in excess.T], axis=1)
@@ -321,6 +350,7 @@ def _good(
         differences = scores - rival
         bound = differences.mean(axis=1) + _margin(differences, fitted.reach)
         worse = np.maximum(worse, bound - tolerance)
+    # `tested` has the center itself as one entry. If the center is not good, there is no range.
     if worse[tested == fitted.center] > 0:
         return None
     low, high = _ends(fitted.center, tested, worse, worse, x[0], x[-1])
@@ -328,9 +358,13 @@ def _good(
 
 
 def _lean(log_rates: np.ndarray, means: np.ndarray, fitted: _Fit) -> float:
-    """How much steeper the curve is above the vertex than below: from -1 to 1, 0 if it is even."""
+    """How much steeper the curve is above the vertex than below it.
+
+    It is 0 if both sides rise alike, 1 for a cliff above the vertex, and -1 for one below it.
+    """
     ends = fitted.center + np.array([-LEAN, LEAN])
-    # A straight line to a rate that diverged leads to infinity, or to NaN from another one.
+    # The mean of a rate that diverged is infinite. Next to such a rate the interpolated value is
+    # infinite or NaN, and either is read as a cliff below.
     with np.errstate(invalid="ignore"):
         down, up = np.interp(ends, log_rates, means) - np.min(means)
     if not np.isfinite(up):
@@ -341,25 +375,27 @@ def _lean(log_rates: np.ndarray, means: np.ndarray, fitted: _Fit) -> float:
 
 
 def _around(center: float, lowest: float, highest: float) -> np.ndarray:
-    """Log rates on both sides of the center, from `lowest` to `highest`."""
+    """Log rates from `lowest` to `highest`, spaced evenly from the center, which is one of them."""
     first = np.ceil((lowest - center) / SPACING)
     last = np.floor((highest - center) / SPACING)
     return center + SPACING * np.arange(first, last + 1)
 
 
 def _margin(values: np.ndarray, reach: float) -> np.ndarray:
-    """By how much the means of `values`, `[rates, seeds]`, may be off with 95 % confidence."""
+    """Half the width of a 95 % interval for the mean over seeds of `values`, `[rates, seeds]`."""
     from scipy import stats
 
     rates, seeds = values.shape
     deviation = values.std(axis=1, ddof=1)
     places = np.arange(rates)
     apart = np.abs(places[:, None] - places)
-    # As far on one side as on the other, since the noise grows with the rate.
+    # A pool reaches equally far to both sides. The noise grows with the rate, so a pool with more
+    # rates on one side than on the other would give too much or too little noise.
     width = np.minimum(POOL * reach / SPACING, np.minimum(places, rates - 1 - places) + 1)
     weights = np.maximum(1 - apart / width[:, None], 0.0)
-    # Of square roots: the steep rise before divergence is so noisy that it would decide a mean of
-    # squares, and single seeds that agree by chance would decide a geometric mean.
+    # The mean of the square roots, squared. In a mean of squares, the noisy rates of the steep rise
+    # before divergence would outweigh all others. In a geometric mean, a rate at which the seeds
+    # agree by chance would.
     pooled = (weights @ np.sqrt(deviation) / weights.sum(axis=1)) ** 2
     variance = ((seeds - 1) * deviation**2 + pooled**2) / seeds
     return stats.t.ppf((1 + CONFIDENCE) / 2, FREEDOM * (seeds - 1)) * np.sqrt(variance / seeds)
@@ -373,7 +409,10 @@ def _ends(
     lowest: float,
     highest: float,
 ) -> tuple[float, float]:
-    """Where, going out from the center, `below` and `above` become positive."""
+    """The places at which `below` and `above` first become positive, going out from the center.
+
+    `below` counts on the lower side of the center and `above` on the upper side.
+    """
     left = tested <= center
     right = tested >= center
     low = _crossing(tested[left][::-1], below[left][::-1], lowest)
@@ -381,7 +420,10 @@ def _ends(
 
 
 def _crossing(places: np.ndarray, values: np.ndarray, otherwise: float) -> float:
-    """Where the values become positive, in the order of the places, on a straight line between."""
+    """The first place at which the values become positive, or `otherwise` if they never do.
+
+    Places are taken in their order, and values between two places are interpolated linearly.
+    """
     positive = np.flatnonzero(values > 0)
     if not len(positive):
         return float(otherwise)

@@ -34,24 +34,25 @@ class PointList(Mapping[str, Column]):
         return f"PointList({rows} of {', '.join(map(self._range, self))})"
 
     def _range(self, name: str) -> str:
-        """The values of a name in a few words."""
+        """The values of one hyperparameter in a few words."""
         values = self._columns[name]
         if isinstance(values, np.ndarray):
             return f"{name}: {values.min():.3g} to {values.max():.3g}"
+        # Counted by identity, because some choices, such as dicts, have no hash.
         return f"{name}: {len({id(value) for value in values})} choices"
 
 
 def points(
     values: Mapping[str, Numbers | Sequence[Choice]] | Iterable[Mapping[str, float | Choice]],
 ) -> PointList:
-    """A grid of these points alone. As a plain dict of lists, a grid is the product of its lists.
+    """A grid of exactly these points. A plain dict of lists means the product of its lists instead.
 
     Use it for a few hand-picked settings, or to try the best points of one sweep again.
 
     Args:
-      values: `{name: values}`, all of the same length, or a dict for each point. The values of a
-        name are real numbers, or all of them are schedules, functions of the count, or dicts of one
-        structure. In `{name: values}`, a single value without a list holds at all points.
+      values: `{name: values}`, with lists of one length, or a dict for each point. The values of a
+        name are all real numbers, or all choices: schedules, functions of the step count, or dicts
+        of one structure. In `{name: values}`, a single value without a list holds at all points.
 
     Returns:
       A `PointList`, which `lrax.sweep` takes as a grid.
@@ -81,7 +82,7 @@ def points(
             "`values` must be at least one point of at least one hyperparameter, got none"
         )
     columns = {name: _column(name, column) for name, column in given.items()}
-    # A value without a list has no length of its own: it is repeated.
+    # Only lists must agree in length. A single value is repeated to that length below.
     lengths = {name: len(column) for name, column in columns.items() if _is_list(given[name])}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"`values` must all be of the same length, got {lengths}")
@@ -90,7 +91,7 @@ def points(
 
 
 def as_rows(name: str, rows: _require.Unchecked) -> list[Mapping[str, Any]]:
-    """Requires a dict for each point, all of the same hyperparameters."""
+    """The points as a list of dicts. Raises unless all of them name the same hyperparameters."""
     rows = list(rows)
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping) or not row:
@@ -105,22 +106,23 @@ def as_rows(name: str, rows: _require.Unchecked) -> list[Mapping[str, Any]]:
 def _column(name: str, values: _require.Unchecked) -> Column:
     """The values of one hyperparameter: an array of numbers, or a list of choices."""
     several = list(values) if _is_list(values) else [values]
-    # An empty list is left to `axis`, which refuses it.
+    # `all` is true of an empty list, so that goes on to `axis`, which raises an error.
     if several and all(callable(value) or isinstance(value, Mapping) for value in several):
         return several
     return axis(name, values)
 
 
 def _is_list(values: _require.Unchecked) -> bool:
-    """Whether there is a value for each point, and not one for all."""
-    # A dict and a text can be iterated, and yet are one value.
+    """Whether `values` has one value for each point, and is not a single value for all points."""
+    # A dict and a string can be iterated, but each is a single value. A callable is one too, even
+    # if it can be iterated.
     if callable(values) or isinstance(values, (Mapping, str, bytes)):
         return False
     return bool(np.iterable(values))
 
 
 def _repeated(column: Column, rows: int) -> Column:
-    """A column with one value for each row, from one that may have a single value for all."""
+    """The column with one value for each row; a single value is repeated."""
     if isinstance(column, np.ndarray):
         return np.broadcast_to(column, rows).copy()  # a broadcast view cannot be written to
     return column * rows if len(column) == 1 else column
@@ -177,7 +179,8 @@ def sobol(
     known = "rng" if "rng" in inspect.signature(qmc.Sobol).parameters else "seed"
     arguments: dict[str, Any] = {known: np.random.default_rng(seed)}
     sequence = qmc.Sobol(len(bounds), scramble=True, **arguments)
-    # SciPy warns unless the number of points is a power of two. So the next one is drawn and cut.
+    # SciPy warns unless the number of points is a power of two. So the next power of two is drawn,
+    # and the points beyond `n` are dropped.
     return scale(sequence.random_base2(max(n - 1, 0).bit_length())[:n])
 
 
@@ -190,7 +193,7 @@ def random_points(
 ) -> PointList:
     """Random points, drawn independently and uniformly, on a logarithmic or on a linear scale.
 
-    Use it to compare with random search as others report it; with the same number of points,
+    Use it to compare with published results of random search. With the same number of points,
     `lrax.sobol` leaves smaller gaps.
 
     Args:
@@ -242,7 +245,7 @@ def _scale(
                 f"`bounds[{name!r}]` must be finite (low, high) with low below high, got {pair!r}"
             )
         by_ratio = log.get(name) if isinstance(log, Mapping) else log
-        # Not given for this name: positive bounds are taken for a scale, such as that of rates.
+        # Without a `log` for this name, positive bounds are spread by ratio, as suits a rate.
         by_ratio = (
             bool(ends[0] > 0) if by_ratio is None else _require.flag(f"log[{name!r}]", by_ratio)
         )
@@ -255,12 +258,13 @@ def _scale(
     def scale(unit: np.ndarray) -> PointList:
         columns = {}
         for (name, (low, high, by_ratio)), u in zip(ranges.items(), unit.T, strict=True):
-            # Weighted sums of the ends. Their difference or ratio may be too large for a float64.
+            # Weighted sums of the ends, not `low + u * (high - low)`: the difference or the ratio
+            # of the ends may overflow in float64.
             if by_ratio:
                 values = np.exp(np.log(low) * (1 - u) + np.log(high) * u)
             else:
                 values = low * (1 - u) + high * u
-            columns[name] = np.clip(values, low, high)  # rounding may leave the bounds
+            columns[name] = np.clip(values, low, high)  # rounding may lead out of the bounds
         return PointList(columns)
 
     return scale

@@ -16,14 +16,14 @@ from .best import Value
 from .choices import Points
 from .status import Diverged, statuses
 
-SHOWN = 100  # records to which `standing` thins a curve
+SHOWN = 100  # `standing` thins a curve to about this many records
 
 
 class Progress:
     """A progress line on stderr: a tqdm bar, or plain text where tqdm is not installed.
 
-    It counts the updates of the whole sweep, those made before a resume included. Speed and time
-    left are measured on the updates made in this process alone.
+    It counts the updates of the whole sweep, including those made before a resume. Speed and time
+    left are computed from the updates made in this process alone.
 
     Args:
       total: Updates of the whole sweep.
@@ -62,7 +62,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(facts, refresh=False)  # `update` draws it
             self._bar.update(steps)
-        # At most five times a second, as a terminal may be slow, and always at the end.
+        # Written at most five times a second, because a terminal may be slow; but always at the
+        # end.
         elif time.monotonic() - self._drawn > 0.2 or self.done == self.total:
             self._drawn = time.monotonic()
             speed = (self.done - self._first) / max(self._drawn - self._start, 1e-9)
@@ -73,30 +74,32 @@ class Progress:
             )
 
     def __enter__(self) -> "Progress":
-        self._start = time.monotonic()  # once more: the speed is that of training, not of compiling
+        # Set again: programs were compiled since `__init__`, and the speed is that of training.
+        self._start = time.monotonic()
         if not self._show:
             return self
         try:
             from tqdm.auto import tqdm
         except ImportError:
             return self
-        self._write("")  # clears the line of `say`, in which the bar is drawn
+        self._write("")  # clears the line that `say` wrote: the bar is drawn in the same line
         self._bar = tqdm(
             total=self.total, initial=self._first, unit="step", dynamic_ncols=True, desc="sweep"
         )
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves the line as it is, and goes to the next one."""
+        """Leaves the last line on the terminal and begins a new one."""
         if self._bar is not None:
             self._bar.close()
         elif self._show:
             sys.stderr.write("\n")
 
     def _write(self, line: str) -> None:
-        """Replaces the line."""
+        """Replaces the line on the terminal."""
         if self._show:
-            # Spaces cover the rest of a longer line before it.
+            # The line is padded with spaces, which cover the rest of a longer previous line. After
+            # an empty line, the cursor goes back to the start.
             sys.stderr.write("\r" + line.ljust(self._width) + ("\r" if not line else ""))
             sys.stderr.flush()
             self._width = len(line)
@@ -111,8 +114,9 @@ def _clock(seconds: float) -> str:
 
 def _is_watched() -> bool:
     """Whether a person sees stderr: a terminal, or a notebook."""
-    ipython = sys.modules.get("IPython")  # it is loaded if this is a notebook
-    # IPython may be loaded outside of a notebook too; then its settings name no kernel.
+    # A notebook has IPython loaded, so it need not be imported. It may be loaded elsewhere too, in
+    # a terminal for instance; then its settings name no kernel.
+    ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and "IPKernelApp" in getattr(
         ipython.get_ipython(), "config", {}
     )
@@ -129,10 +133,10 @@ def standing(
 ) -> dict[str, Any]:
     """The best point of a sweep under way, its loss, and how many lanes are alive.
 
-    The score of a point is its mean training loss over the last tenth of the updates made so far
-    and over seeds, as at the end. A lane is alive if its point is still trained and the lane has
-    not diverged, by the rule of the final status. Curves are thinned to about `SHOWN` records, so
-    that a progress line costs little.
+    The score of a point is its training loss, averaged over seeds and over the last tenth of the
+    updates so far. The final loss of a sweep is computed in the same way. A lane is alive if its
+    point is still trained and the lane has not diverged, by the rule of the final status. Curves
+    are thinned to about `SHOWN` records, so that a progress line costs little.
 
     Args:
       points: The points.
@@ -144,10 +148,11 @@ def standing(
     """
     thinned = losses[..., :: max(losses.shape[-1] // SHOWN, 1)]
     made = np.full(len(points), thinned.shape[-1])
-    # As if the sweep ended here: `whole` makes a lane "done" and not "interrupted".
+    # The statuses that the lanes would have if the sweep ended here: with `whole`, a lane that has
+    # not diverged is "done", not "interrupted".
     status, _ = statuses(thinned, finite, made, whole=True, objective=objective, diverged=diverged)
     lanes = alive[:, None] & (status == "done")
-    with np.errstate(invalid="ignore", over="ignore"):  # of lanes that diverge
+    with np.errstate(invalid="ignore", over="ignore"):  # lanes that diverge have huge losses or NaN
         means = tail_mean(thinned).astype(np.float64).mean(axis=1)
     scores = np.where(lanes.all(axis=1) & np.isfinite(means), means, np.inf)
     best = int(np.argmin(scores))
@@ -168,12 +173,12 @@ def words(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _short(value: Value) -> str:
-    """Two digits of a number, or the name of a schedule without its arguments."""
+    """A number with two digits, or the name of a schedule without its arguments."""
     return f"{value:.2g}" if isinstance(value, float) else repr(value).split("(")[0]
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a request to stop, which a sweep follows between two segments.
+    """Turns the first Ctrl-C into a request to stop. A sweep then stops between two segments.
 
     A second Ctrl-C raises `KeyboardInterrupt` at once. Python lets only the main thread handle
     signals, so on other threads this does nothing. A process that ignores the signal, such as a
@@ -187,8 +192,8 @@ class Interrupt:
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
             previous = signal.getsignal(signal.SIGINT)
-            # None means that other code than Python's installed the handler. It could not be put
-            # back.
+            # None means that the handler was not installed from Python. `signal.signal` could not
+            # put such a handler back, so it is left in place.
             if previous not in (None, signal.SIG_IGN):
                 self._previous = previous
                 signal.signal(signal.SIGINT, self._request)

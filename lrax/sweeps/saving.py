@@ -25,8 +25,8 @@ Result = Any  # a `SweepResult`, which this file must not import
 
 def save(result: Result, path: str | os.PathLike[str]) -> None:
     """Writes a result to a file; see `SweepResult.save`."""
-    # `kept` is left out: its structure is that of the optimizer's state, which a file without code
-    # cannot restore.
+    # `kept` is left out: its lanes have the structure of the optimizer's state, which is made of
+    # the optimizer's own classes. A file without code cannot restore these.
     arrays = {name: getattr(result, name) for name in ARRAYS}
     if result.has_losses:
         arrays["losses"] = result.losses
@@ -52,14 +52,15 @@ def load(
 
     Args:
       path: The file.
-      like: Parameters, or (params, state), whose structure the best lane's arrays get. By default
-        they come back in dicts, lists and tuples.
+      like: Parameters, or (params, state). The best lane's arrays get the structure of these. By
+        default they come back in dicts, lists and tuples.
 
     Raises:
       ValueError: if it is not a whole file of a result, or `like` has another number of leaves.
     """
     arrays, facts = store.load(path)
-    # A file may come from anywhere: its arrays and JSON may be undamaged and still not be a result.
+    # A file may come from anywhere. Its arrays and JSON may be readable without being a result, so
+    # any of these errors means that a part is missing or has another form.
     try:
         fields = _fields(arrays, facts)
         _require_shapes(fields)
@@ -97,6 +98,7 @@ def _require_shapes(fields: dict[str, Any]) -> None:
         raise ValueError("its points and seeds are of different numbers")
     for group in GROUPS:
         for name, values in fields[group].items():
+            # Booleans and numbers. NumPy gives bfloat16, which is not its own type, another kind.
             if values.dtype.kind not in "biuf" and values.dtype.name != "bfloat16":
                 raise ValueError(f"its {group}/{name} holds {values.dtype}")
             axes = {"hyperparams": (points,)}.get(group, (points, seeds))
@@ -114,7 +116,7 @@ def _require_shapes(fields: dict[str, Any]) -> None:
 def _leaves(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
     """The leaves of a pytree, in their order."""
     stored = [key for key in arrays if key.startswith(f"{name}/")]
-    # Sorted by number: sorted as texts, "10" comes before "2".
+    # Sorted by number, because as strings "10" comes before "2".
     return [arrays[key] for key in sorted(stored, key=_index)]
 
 
@@ -122,8 +124,8 @@ def _alike(
     leaves: dict[str, list[np.ndarray]], like: Params | tuple[Params, State], *, stateful: bool
 ) -> dict[str, Any]:
     """The best parameters in the structure of `like`, and the best state if `like` has one."""
-    # A tuple of two is (params, state), or parameters that are such a tuple themselves. The numbers
-    # of leaves tell which.
+    # A tuple of two may be (params, state), or parameters that happen to be a tuple of two. It is
+    # read as (params, state) if each part has as many leaves as the file has for it.
     trees = {"best_params": like}
     if stateful and isinstance(like, tuple) and len(like) == 2:
         pair = dict(zip(leaves, like, strict=True))
@@ -141,13 +143,14 @@ def _alike(
 
 
 def _described(choice: Choice) -> Any:
-    """A choice as JSON, or `None` if it cannot be stored. Then only its label is in the file."""
+    """A choice as JSON, or `None` if it cannot be stored. The file then has only its label."""
     # Only schedules can be written as JSON. Code is never stored.
     if not isinstance(choice, Schedule):
         return None
     try:
         described = choice.to_dict()
-        # Raises an error if the description cannot be read again, and is useless in a file.
+        # Read once as a test: this raises an error if the description cannot be read again. Such a
+        # description would be useless in a file.
         Schedule.from_dict(described)
     except (TypeError, ValueError):  # a schedule with a user's own function inside
         return None
@@ -155,12 +158,12 @@ def _described(choice: Choice) -> Any:
 
 
 def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
-    """The axes of choices of which every entry was stored and can be read here."""
+    """The axes of choices whose entries were all stored and can all be read."""
     choices: dict[str, list[Choice]] = {}
     for name, entries in described.items():
         # Entries are looked up by index, so an axis with a missing entry (None) is left out.
-        # Another version of lrax may have stored a schedule that this one cannot build. The numbers
-        # of the result are still good, and its labels remain.
+        # An error is no failure: another version of lrax may have stored a schedule that this one
+        # cannot build. The numbers and the labels of the result are read all the same.
         with contextlib.suppress(TypeError, ValueError):
             choices[name] = [Schedule.from_dict(entry) for entry in entries]
     return choices

@@ -23,7 +23,8 @@ def as_keys(seeds: _require.Unchecked) -> tuple[list[str], np.ndarray]:
     """
     if isinstance(seeds, jax.Array) and jnp.issubdtype(seeds.dtype, jax.dtypes.prng_key):
         return _of_keys(seeds)
-    # `jax.random.PRNGKey(5)` is the array [0, 5], which would pass for the seeds 0 and 5.
+    # `jax.random.PRNGKey(5)` is the array [0, 5] of uint32. Without this check it would be taken
+    # for the two seeds 0 and 5.
     if isinstance(seeds, (jax.Array, np.ndarray)) and seeds.dtype == np.uint32:
         raise TypeError(
             "`seeds` must be a number of seeds, a list of them or an array of new-style keys, got"
@@ -44,7 +45,7 @@ def as_keys(seeds: _require.Unchecked) -> tuple[list[str], np.ndarray]:
 
 
 def folded(bits: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The key data of lanes with random numbers of their own, `[seeds, points, 2]`.
+    """The key data of lanes that each have their own random numbers, `[seeds, points, 2]`.
 
     Args:
       bits: Key data of the seeds, `[seeds, 2]`.
@@ -65,7 +66,7 @@ def as_given(task: Task, params: _require.Unchecked, seeds: int) -> tuple[Params
       seeds: How many seeds.
 
     Returns:
-      The pair of both; the state is None where parameters alone are given.
+      The pair (params, state); the state is None if parameters alone are given.
     """
     params_like, state_like = jax.eval_shape(lambda: initial(task, split(jax.random.key(0))))
     params, state = as_start(params, params_like, state_like)
@@ -75,7 +76,8 @@ def as_given(task: Task, params: _require.Unchecked, seeds: int) -> tuple[Params
         if array.shape == shape.shape:  # the same for every seed
             array = np.broadcast_to(array, (seeds, *shape.shape))
         elif array.shape != (seeds, *shape.shape):
-            # Of the pair of both, the state's path is told by its index, as callers give it.
+            # `path` begins with the index in the pair (params, state). A caller who gave such a
+            # pair knows the leaf by that index. A caller who gave parameters alone does not.
             name = jax.tree_util.keystr(path if state is not None else path[1:])
             raise ValueError(
                 f"`params{name}` must be of shape {shape.shape}, or {(seeds, *shape.shape)} with"
@@ -90,7 +92,7 @@ def as_given(task: Task, params: _require.Unchecked, seeds: int) -> tuple[Params
 
 
 def _of_keys(keys: jax.Array) -> tuple[list[str], np.ndarray]:
-    """As `as_keys`, of an array of keys."""
+    """The same as `as_keys`, for an array of keys."""
     if keys.ndim != 1 or not keys.size:
         raise ValueError(f"`seeds` must be an array of at least one key, got shape {keys.shape}")
     if "threefry" not in str(jax.random.key_impl(keys)):
@@ -101,7 +103,7 @@ def _of_keys(keys: jax.Array) -> tuple[list[str], np.ndarray]:
 
 def _bits(seed: int) -> np.ndarray:
     """The data of `jax.random.key(seed)`."""
-    # For a small seed it is known, and JAX would compile a program to compute it.
+    # The data of a small seed is known: [0, seed]. To ask JAX for it would compile a program.
     if seed < 2**31:
         return np.array([0, seed], np.uint32)
     return np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))

@@ -25,10 +25,10 @@ class Views(Frames):
     def table(self) -> str:
         """A text table of the points: hyperparameters, training loss, metrics and status.
 
-        Losses and metrics are means over seeds, with half their range behind the ±; `*` marks
-        `best`. The status comes with the reason why a lane diverged, or with the updates after
-        which a point was pruned, which its numbers are from. If `select` is not `"last"`, the
-        numbers that rank the points have a column of their own.
+        Losses and metrics are means over seeds; the number after ± is half their range. `*` marks
+        `best`. The status of a diverged lane comes with the cause. The status of a pruned point
+        comes with its number of updates; its losses and metrics are those at that time. If `select`
+        is not `"last"`, the values that rank the points have their own column.
 
         Returns:
           The text, one line for each point.
@@ -36,10 +36,11 @@ class Views(Frames):
         return aligned(self.rows())
 
     def rows(self) -> list[list[str]]:
-        """The cells of `table()`, the head first: mark, hyperparameters, numbers, status."""
+        """The cells of `table()`, row by row: the first row holds the names of the columns."""
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
-        # A column of the numbers that rank the points, if no other column has them.
+        # The values that rank the points get a column if no other column shows them. The others
+        # show the metrics and the training loss at the end.
         if self.objective in self.curves or (
             self.select != "last" and self.objective != "train_loss"
         ):
@@ -60,15 +61,15 @@ class Views(Frames):
         return None if self.why_no_best else int(self.ranking[0])
 
     def _repr_html_(self) -> str:
-        """The table and the picture, as a notebook shows them."""
+        """The table and the picture as HTML. A notebook calls this to show the result."""
         head, *rows = self.rows()
-        # A notebook stores what it shows: thousands of rows would make its file large.
+        # A notebook's file contains its output. Thousands of rows would make that file large.
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
         table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
         more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
         try:
             picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib the table must do
+        except ImportError:  # without matplotlib, the table is shown alone
             return table + more
         text = base64.b64encode(picture).decode()
         shown = f'<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
@@ -77,11 +78,12 @@ class Views(Frames):
     def plot(self, name: str | None = None) -> "Figure":
         """A figure of the objective against one hyperparameter, and of the curves.
 
-        If the points are a product, the other hyperparameters are at their best. The spread over
-        seeds is shaded, and diverged lanes are marked. The star and the bold curve are the best
-        point of the grid, `best`; the green line and band are the interpolated `optimum()`. The
-        right panel has the training losses, smoothed as by `plot_curves`. For a `sweep_function` it
-        has the curve whose name is most like the objective's.
+        If the points are a product, the points drawn are those that share all other hyperparameters
+        with the best point. The spread over seeds is shaded, and diverged lanes are marked. The
+        star and the bold curve belong to `best`, the best point of the grid. The green line and
+        band are the interpolated `optimum()`. The right panel has the training losses, smoothed as
+        by `plot_curves`. For a `sweep_function` it has the curve whose name is most like the
+        objective's.
 
         Args:
           name: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -96,8 +98,9 @@ class Views(Frames):
         """
         name, line = self._line(name, scattered=True)
         others = {other: self.shown(other, line[0]) for other in self.hyperparams if other != name}
-        # A line of one point through a grid of several values: the points are not a product. Then
-        # all of them are drawn.
+        # `line` holds the points that share all other hyperparameters with the best point. If that
+        # is the best point alone, though the grid has other values of `name`, the points are not a
+        # product. Then all points are drawn, and not joined by a line.
         scattered = len(line) == 1 and len(np.unique(self.hyperparams[name])) > 1
         if scattered:
             line = np.arange(len(self.status))
@@ -108,26 +111,28 @@ class Views(Frames):
         return swept.sweep(
             self._swept(name, line),
             self.values[line],
+            # The curves of the same points. `None` stays `None`.
             curves and curves._replace(values=curves.values[line]),
             self.status[line] == "diverged",
             pruned=np.any(self.status[line] == "pruned", axis=1),
             band=None if scattered else self._band(name, line),
             at=others,
             joined=not scattered,
+            # In the picture, the best point is given by its position among the points drawn.
             **{**self._facts(), "best": self._place(line)},
         )
 
     def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
         """A figure of one curve of all points, averaged over seeds; the best point's is bold.
 
-        Training losses of single batches are noisy. From 100 records on, each value drawn is the
-        mean over a window of a fiftieth of the records, as the label of the axis says. Other curves
-        are drawn as they were recorded.
+        Training losses of single batches are noisy. If there are 100 records or more, each value
+        drawn is the mean over a window of a fiftieth of the records, and the label of the axis says
+        so. Other curves are drawn as they were recorded.
 
         Args:
-          curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. The
-            name of a monitor that returned a dict draws a panel for each entry. By default it is
-            the training loss, or for a `sweep_function` the curve whose name is most like the
+          curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. If it
+            names a monitor that returned a dict, there is a panel for each entry. By default it is
+            the training loss; for a `sweep_function`, the curve whose name is most like the
             objective's.
           by: The hyperparameter of the colours; by default the first numeric one.
 
@@ -142,7 +147,8 @@ class Views(Frames):
         if by is not None:
             _require.choice("by", by, self.hyperparams)
         name, _ = self._line(by, scattered=True)
-        # All points, not only those on the line through the best one: they differ in colour.
+        # All points are drawn, not only those that share the other hyperparameters of the best
+        # point. Their colours tell the values of `name` apart.
         points = np.arange(len(self.status))
         return swept.curves(
             self._swept(name, points),
@@ -178,8 +184,8 @@ class Views(Frames):
         for argument, name in (("x", x), ("y", y)):
             if name is not None:
                 _require.choice(argument, name, names)
-        # By default axes of numbers: they have an order, which choices have not. The sort is
-        # stable, so names stay in the grid's order otherwise.
+        # The defaults prefer numbers to choices, because choices have no order. The sort is stable,
+        # so apart from that the names stay in the grid's order.
         names.sort(key=lambda name: name in self.labels)
         x = next(name for name in names if name != y) if x is None else x
         y = next(name for name in names if name != x) if y is None else y
@@ -212,7 +218,7 @@ class Views(Frames):
         )
 
     def _facts(self) -> dict[str, Any]:
-        """What a picture of all points says beside them."""
+        """The facts that a picture of all points shows beside them."""
         return {
             "objective": self.objective,
             "mode": self.mode,
@@ -230,11 +236,12 @@ class Views(Frames):
         return int(found[0]) if found.size else None
 
     def _band(self, name: str, line: np.ndarray) -> Band | None:
-        """The interpolated optimum for a picture, or `None` where there is none."""
-        # Choices have no order, and a single point has no parabola.
+        """The interpolated optimum for a picture, or `None` if there is none."""
+        # Choices have no order to interpolate in, and a single point has no neighbour.
         if name in self.labels or self._best is None or len(line) < 2:
             return None
-        # `optimum` interpolates in the logarithm of the values.
+        # `optimum` interpolates in the logarithm of the values. It leaves out NaN and infinity, and
+        # raises an error for values that are not positive.
         values = self.hyperparams[name][line]
         if not np.all(values[np.isfinite(values)] > 0):
             return None
@@ -242,21 +249,22 @@ class Views(Frames):
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture; an accuracy or a return is never on a logarithmic axis."""
-        # The direction of the objective is known. That of another curve is read from its name.
+        """A series for a picture. Only a curve that is minimised may have a logarithmic axis."""
+        # The direction of the objective is known. For another curve it is guessed from the name.
         mode: Any = self.mode if series.name == self.objective else None
         try:
             high = mode_of(series.name, mode) == "max"
-        except ValueError:  # a monitor's name says nothing of a direction
+        except ValueError:  # the name, such as that of a monitor, tells no direction
             high = False
         return Curves(series.name, series.at, series.values, not high, self._clock(series.name))
 
     def _means(self) -> np.ndarray:
         """The objective of every point, `[points]`; NaN where a lane has none.
 
-        The value of a pruned point is that when it was stopped.
+        A pruned point has the value at which it was stopped.
         """
-        # Zeros stand in for lanes without a number, because a mean with infinity would warn.
+        # Lanes without a finite value are set to 0 for the mean: a mean with infinities may warn.
+        # Their points get NaN afterwards.
         whole = np.all(np.isfinite(self.reached), axis=1)
         values = np.where(whole[:, None], self.values, 0).mean(axis=1, dtype=np.float64)
         return np.where(whole, values, np.nan)

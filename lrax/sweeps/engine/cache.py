@@ -1,9 +1,9 @@
 """Compiled programs, kept for the next sweep of the same functions.
 
 The key of an entry has weak references to the user's functions: those of the task, and the
-optimizer. When one of them is collected, the entry is dropped. The cache keeps the executables that
-were used last, up to a number of bytes. `jax.clear_caches()` empties it, except in jax 0.7, where
-that call does not drop static arguments.
+optimizer. When one of them is garbage-collected, the entry is dropped. The cache keeps the most
+recently used executables, up to a number of bytes. `jax.clear_caches()` empties it too, except in
+jax 0.7, where that call does not drop static arguments.
 """
 
 import functools
@@ -25,12 +25,13 @@ KeyPart = Any  # an entry of a key, hashable; it may be a tuple of entries
 class Reference:
     """A weak reference to a function, as part of a key.
 
-    A function that cannot be referenced weakly, such as a built-in one, is held. For a function
-    without a hash the key has none either, so `cached` keeps nothing: no key could find it again.
+    A function that does not support weak references is held by a strong one. If the function has no
+    hash, neither has the key. Then `cached` keeps nothing, because no key could find it again.
     """
 
     def __init__(self, function: Function):
-        # Now, because a dead reference must still be found in the dict to be deleted.
+        # The hash is stored now, because it is needed after the function is gone: to delete an
+        # entry, the dict looks up its key.
         try:
             self._hash: int | None = hash(function)
         except TypeError:
@@ -52,7 +53,8 @@ class Reference:
             return NotImplemented
         mine = self._weak()
         others = other._weak()
-        # A function that is gone equals none but itself: another may have its old hash.
+        # A reference whose function is gone equals only itself. Otherwise it might match the
+        # reference to another function that happens to have the same hash.
         return self is other if mine is None or others is None else mine == others
 
     @property
@@ -62,6 +64,7 @@ class Reference:
 
 
 _entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+# Re-entrant, because garbage collection may call `_forget` on a thread that holds the lock.
 _lock = threading.RLock()
 
 
@@ -69,8 +72,10 @@ def cached(key: tuple[Any, ...], make: Callable[[], Value], size: Callable[[Valu
     """The value kept under a key, or a new one.
 
     Args:
-      key: A tuple. If the function of a `Reference` in it is collected, the entry is dropped.
-      make: Makes the value, which must hold none of those functions, or they would never be.
+      key: A tuple. If the function of a `Reference` in it is garbage-collected, the entry is
+        dropped.
+      make: Makes the value. The value must hold none of those functions: they would never be
+        garbage-collected, because the cache holds the value.
       size: Gives the bytes that a value takes.
     """
     _follow_jax()
@@ -79,26 +84,30 @@ def cached(key: tuple[Any, ...], make: Callable[[], Value], size: Callable[[Valu
             if key in _entries:
                 _entries.move_to_end(key)
                 return _entries[key][0]
-    except TypeError:  # a function without a hash, so the key has none
+    except TypeError:  # the key has no hash, because a function in it has none
         return make()
-    # Without the lock, because compiling takes long. Two threads may make the same value.
+    # Made without the lock, because compiling takes long. Two threads may make the same value; the
+    # later one is kept.
     value = make()
     with _lock:
         _entries[key] = value, size(value)
-        # The newest stays, however large it is.
+        # The newest entry stays, even if it alone takes more than `BYTES`.
         while len(_entries) > 1 and sum(bytes_ for _, bytes_ in _entries.values()) > BYTES:
             _entries.popitem(last=False)
     return value
 
 
 def clear() -> None:
-    """Forgets everything."""
+    """Drops all entries."""
     with _lock:
         _entries.clear()
 
 
 def _forget(_: weakref.ref[Function]) -> None:
-    """Drops the entries of functions that are gone. Python calls it when one is collected."""
+    """Drops the entries of functions that are gone.
+
+    Python calls it when a function with a weak reference is garbage-collected.
+    """
     with _lock:
         dead = [key for key in _entries if any(_is_dead(part) for part in _flat(key))]
         for key in dead:
@@ -116,22 +125,24 @@ def _is_dead(part: KeyPart) -> bool:
     return isinstance(part, Reference) and part.is_dead
 
 
-# JAX does not tell when its caches are cleared. So an object is made that only those caches hold:
-# it is the static argument of a program. When it is collected, they have been cleared.
+# JAX gives no notice when its caches are cleared. So a token is made that only those caches hold:
+# it is the static argument of a jitted function. When the token is garbage-collected, the caches
+# have been cleared.
 class _Token:
-    """An object that lives as long as JAX's caches keep the program below."""
+    """An object that lives as long as JAX's caches hold the entry of `_held` for it."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _held(token: _Token) -> None:
-    """A program whose static argument JAX keeps until its caches are cleared."""
+    """Does nothing. JAX keeps its static argument until its caches are cleared."""
 
 
-_token: Callable[[], _Token | None] = lambda: None  # a weak reference, once there is a token
+# A weak reference to the token. Before the first token, a function that returns None as well.
+_token: Callable[[], _Token | None] = lambda: None
 
 
 def _follow_jax() -> None:
-    """Makes a token if there is none, whose end empties this cache."""
+    """Makes a token if there is none. This cache is emptied when the token is collected."""
     global _token
     if _token() is None:
         token = _Token()

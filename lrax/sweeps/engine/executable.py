@@ -1,4 +1,7 @@
-"""Tracing, lowering and compiling. Arrays that a function closes over become arguments."""
+"""Tracing, lowering and compiling of functions.
+
+The arrays that a function closes over become arguments of the compiled program.
+"""
 
 import dataclasses
 import functools
@@ -30,7 +33,7 @@ class Traced(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What the function computes, as text, without the arrays in `closed.consts`."""
+        """The traced program as text, without the values of the arrays in `closed.consts`."""
         return text_of(self.closed.jaxpr)
 
     @property
@@ -41,7 +44,7 @@ class Traced(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Executable:
-    """A compiled program. Any thread may call it, because it does not depend on JAX's settings."""
+    """A compiled program. Any thread may call it: JAX's settings had their effect when lowering."""
 
     call: Callable[..., Tree]
     compiled: jax.stages.Compiled
@@ -54,21 +57,21 @@ class Executable:
 
     @functools.cached_property
     def memory(self) -> Memory | None:
-        """XLA's account of the memory that the program takes, or None."""
+        """XLA's estimate of the memory that the program takes, or None if there is none."""
         return self.compiled.memory_analysis()
 
     @functools.cached_property
     def flops(self) -> float | None:
-        """Floating-point operations of one call as XLA counts them, or None."""
+        """Floating-point operations of one call, as XLA counts them, or None if it has no count."""
         costs = self.compiled.cost_analysis()
-        # A dict, a list of one dict, or None, by the version of JAX and the backend.
+        # It is a dict, a list of one dict, or None, depending on the JAX version and the backend.
         costs = costs[0] if isinstance(costs, list) and costs else costs
         flops = costs.get("flops") if isinstance(costs, dict) else None
         return flops if flops and flops > 0 else None
 
     @property
     def bytes(self) -> int:
-        """Bytes that it takes while it is kept: its code, and the arrays it was closed over."""
+        """Bytes that it takes while it is kept: its code, and the arrays it closes over."""
         return self.constants + getattr(self.memory, "generated_code_size_in_bytes", 0)
 
 
@@ -88,19 +91,20 @@ def lower(
 ) -> Callable[[], Executable]:
     """Lowers a traced function, under the settings of this thread.
 
-    `jax.jit` makes the arrays that a function closes over, such as a validation set, constants of
-    the program. That is one copy in the text to compile, and another in the executable. Here they
-    become arguments.
+    A function may close over arrays, such as a validation set. `jax.jit` would turn them into
+    constants of the program. Then there is one copy in the text to compile, and another one in the
+    executable. Here they become arguments instead.
 
     Args:
       traced: The traced function.
-      donate: Positions of the arguments whose buffers the results may take.
+      donate: Positions of the arguments to donate: results may take their buffers.
       hasty: Whether to compile quickly to slower code, for a program that runs once or seldom.
-      shardings: How arguments and results lie on several devices. Every device has the constants.
+      shardings: The shardings of the arguments and of the results, for several devices. The
+        constants are replicated on every device.
 
     Returns:
-      A function that compiles it. Run it on other threads to compile several programs at once: XLA
-      releases Python's lock.
+      A function that compiles it. Call it on other threads to compile several programs at once: XLA
+      releases Python's global lock while it compiles.
     """
     closed, arguments, results = traced
     structure = jax.tree.structure(results)
@@ -114,10 +118,11 @@ def lower(
     options: dict[str, Any] = {}
     if shardings is not None:
         into, out = shardings
+        # An empty specification shards no axis, so every device has the whole array.
         everywhere = NamedSharding(jax.tree.leaves(into)[0].mesh, PartitionSpec())
         options = {"in_shardings": (everywhere, *into), "out_shardings": out}
         constants = [jax.device_put(value, everywhere) for value in constants]
-    # The constants are argument 0, so all others move by one.
+    # The constants are argument 0 of `call`, so the positions of all other arguments move by one.
     jitted = jax.jit(call, donate_argnums=[1 + i for i in donate], **options)
     lowered = jitted.lower(constants, *arguments)
     # The options are for XLA's CPU backend; see `xla/compiling.py`.
@@ -133,7 +138,7 @@ def lower(
 
 
 def signature(args: Tree) -> Signature:
-    """What a compiled program depends on beside the function: shapes, types, JAX's settings."""
+    """The part of a cache key that does not name the function: shapes, dtypes, JAX's settings."""
     leaves, structure = jax.tree.flatten(args)
     config = jax.config
     settings = (
@@ -145,7 +150,7 @@ def signature(args: Tree) -> Signature:
 
 
 def _shape(leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Shape and type of an array, without its sharding: later calls may have another."""
+    """The shape and dtype of an array. Its sharding is left out: later calls may have another."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

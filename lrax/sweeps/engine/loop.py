@@ -1,8 +1,8 @@
-"""A sweep under way: chunks of lanes trained segment by segment, the host in between.
+"""The loop that trains a sweep: segments of updates, and the host's work between them.
 
 A segment is a number of updates that all lanes make. Within a segment, a thread trains one chunk
-through all these updates before it begins the next chunk, so a lane costs no more in a sweep of
-many chunks than in one of few. Between segments the host looks at stop rules, evaluations,
+through all these updates before it begins the next chunk. So a lane costs no more in a sweep of
+many chunks than in a sweep of few. Between segments the host handles stop rules, evaluations,
 checkpoints, the clock and Ctrl-C. The results do not depend on where segments end.
 """
 
@@ -24,17 +24,17 @@ from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
 
-# Seconds of a segment: the time between two progress reports, and until Ctrl-C is answered. With
-# many chunks a segment is longer, up to `LONGEST` times, so that each chunk is trained for some
-# time in it.
+# A segment should take this many seconds. They are the time between two progress reports, and the
+# time until Ctrl-C is answered. With many chunks a segment is longer, by a factor of at most
+# `LONGEST`, so that each chunk is trained for some time in it.
 SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
 CALLS = 5  # a segment is longer if a thread has more chunks than this
-SLOW = 2e9  # operations a second that any device makes, for the length of the first segment
-# Diverged points are stopped after every eighth of a run, if an eighth is at least `LOOK_STEPS`
-# updates.
+SLOW = 2e9  # operations a second: a low guess for any device, to size the first segment
+# If a sweep may stop diverged points, it looks for them after each of `LOOKS` equal parts of a run
+# but the last, if a part has at least `LOOK_STEPS` updates.
 LOOKS, LOOK_STEPS = 8, 32
-# Seconds to wait for batches from the host before looking at the clock again. The second number is
-# for the first batches: the whole wait, once the sweep is asked to end.
+# Seconds to wait for batches from the host before the clock is read again. Once the sweep is asked
+# to end, it waits for its very first batches until `FIRST_WAIT` seconds have passed in all.
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
@@ -51,7 +51,7 @@ class Place(Protocol):
         ...
 
     def try_save(self, state: State, *, write: bool = True) -> OSError | None:
-        """Saves a state, or warns that it cannot."""
+        """Saves a state, or warns that this failed. With `write=False` it writes no file."""
         ...
 
 
@@ -60,16 +60,16 @@ class Chunk:
 
     def __init__(self, hyperparams: Tree, lanes: Tree, keys: Tree):
         self.hyperparams, self.lanes, self.keys = hyperparams, lanes, keys
-        self.task: concurrent.futures.Future[Any] | None = None  # its latest call
+        self.task: concurrent.futures.Future[Any] | None = None  # its latest segment
 
 
 class Segment(NamedTuple):
-    """Updates that the threads were told to make. The results may not be there yet."""
+    """Updates that were handed to the threads. The results may not be there yet."""
 
     first: int
     steps: int
     layout: Layout
-    # Of each chunk: the records of every call, and whether its lanes are finite.
+    # One for each chunk: the records of every call, and which lanes are finite.
     results: list[concurrent.futures.Future[Any]]
 
 
@@ -113,9 +113,9 @@ class Loop:
       alive: `[points]`, whether a point is still trained.
       stopped_at: `[points]`, after how many updates a point was stopped; the number of steps for a
         point that was not stopped.
-      behind: `[points]`, whether a point has fewer updates than `done`, because the sweep was ended
-        while the point caught up with the others. A point that is behind must not be trained in
-        this loop.
+      behind: `[points]`, whether a point has fewer updates than `done`. That is so if the sweep was
+        ended before the point had caught up with the others. This loop must not train such a
+        point, because `done` counts the updates of all points.
       finite: `[points, seeds]`, whether a lane's parameters are finite; for a stopped point,
         whether they were when it was stopped.
       records: The recorded values, a tree with leaves `[points, seeds, records]`: first the losses
@@ -133,12 +133,14 @@ class Loop:
         self._hosts, self._whole, self._notify = hosts, points, notify
         self._points = len(points)
         steps, rule = settings.steps, settings.rule
+        # The updates after which the rule is asked. Together with the looks for diverged points
+        # they are `_looks`.
         self._asked: tuple[int, ...] = looks_of(rule, steps) if rule else ()
         eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
         long = settings.drop and steps >= LOOKS * LOOK_STEPS
         looks: set[int] = {*(eighths if long else []), *self._asked}
         self._looks: list[int] = sorted(looks)
-        # `_points` is the number of points of the sweep, `own` that of this process.
+        # `_points` counts the points of the whole sweep, `own` the points of this process.
         own, seeds = len(engine.feed.points), engine.feed.seeds
         self.done = 0
         self.alive = np.ones(own, bool)
@@ -162,10 +164,12 @@ class Loop:
     def losses(self, done: int) -> np.ndarray:
         """The losses of the first `done` updates, `[points, seeds, records]`."""
         every = self.engine.problem.loss_every
+        # Update 0 is recorded, then each update that `every` divides. So the number of records is
+        # `done / every`, rounded up: here and elsewhere `-(-a // b)` rounds up.
         return self.records[0]["loss"][..., : -(-done // every)]
 
     def expected(self, facts: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Shapes and types that the arrays of a saved state must have, given its facts.
+        """The shapes and dtypes that the arrays of a saved state must have, given its facts.
 
         Raises:
           ValueError: if the facts cannot belong to this sweep.
@@ -207,7 +211,7 @@ class Loop:
         return found
 
     def restore(self, state: State) -> None:
-        """Makes a saved state that of this loop. `advance` then places its lanes."""
+        """Sets this loop to a saved state. The lanes are put on the devices later, by `advance`."""
         self._saved = state
         arrays, facts = state.arrays, state.facts
         own = self._hosts.own(self._points)
@@ -216,8 +220,8 @@ class Loop:
         self.finite = arrays["finite"][own]
         before = int(facts["steps"])
         stopped_at = arrays["stopped_at"][own]
-        # A point that was not stopped has the number of steps here. This sweep may have more steps
-        # than the one that was saved, and the point then goes on to the new end.
+        # For a point that was not stopped, `stopped_at` is the number of steps of the saved sweep.
+        # This sweep may have more steps. The point then goes on to the new end.
         stopped_at = np.where(stopped_at == before, self.settings.steps, stopped_at)
         self.behind = self.alive & (arrays["at"][own] < self.done)
         self.stopped_at = np.where(self.behind, arrays["at"][own], stopped_at)
@@ -238,9 +242,9 @@ class Loop:
         report: Callable[[int, np.ndarray], None],
         checkpoint: Place | None,
     ) -> None:
-        """Trains all lanes to the end, or until `halt()` is true between two segments.
+        """Trains all lanes to `until`, or until `halt()` is true between two segments.
 
-        At least one segment is trained.
+        At least one segment is trained, even if `halt()` is true from the start.
 
         Args:
           halt: Whether to stop.
@@ -256,16 +260,17 @@ class Loop:
             since = time.perf_counter()
             while self.done < until and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
-                # If one process halts, all do. The clock of the first process says when to save.
-                # The process that wants the fewest updates sets the length of the segment.
+                # All processes must do the same next. If one process halts, all do. The first
+                # process decides whether to save. The process that wants the fewest updates decides
+                # the length of the segment.
                 words = self._hosts.tell(self.done > begun and halt(), due, length)
                 if words[:, 0].any():
                     break
                 due, length = bool(words[0, 1]), words[:, 2].min()
                 if not self._await_batches(halt, first=self.done == begun):
                     break
-                # Begun before the results of the last one are read, so that training does not wait
-                # for the host.
+                # The next segment begins before the results of the last one are read, so that
+                # training does not wait for the host.
                 segment = self._train(self._count(int(length)), pool)
                 if pending is not None:
                     self._read(pending, report)  # while the next one is under way
@@ -277,13 +282,14 @@ class Loop:
                     self._read(pending, report)
                     pending = None
                     length, since = self._length(segment.steps, length, since)
-                # A stop rule that judges by an evaluated objective gets a new evaluation.
+                # A stop rule is given the objective. If that is a metric, it is evaluated first.
                 if evaluating or (self.done in self._asked and self._is_evaluated):
                     self._evaluate()
                 if self.done in self._looks:
                     self._look()
                 if due and checkpoint is not None:
                     self._save(checkpoint)
+                    # The time of saving does not count as time of the next segment.
                     since = time.perf_counter()
             if pending is not None:
                 self._read(pending, report)
@@ -294,18 +300,18 @@ class Loop:
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
             if self.settings.finally_too:
-                # The evaluation at the end belongs to the evaluations too. It is made after the
-                # save: a sweep that goes on from the saved state must have the same evaluations as
-                # one that was never interrupted.
+                # The evaluation at the end is one of the evaluations too. But the saved state must
+                # not have it, so it is made after the save: a sweep that was interrupted here and
+                # goes on must have the same evaluations as one that was never interrupted.
                 self._evaluate()
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """The metrics after the last update; of a stopped point, those when it was stopped."""
+        """The metrics after the last update. A stopped point has those of when it was stopped."""
         if self.evaluations and self.evaluations[-1][0] == self.done:
             now = {name: values.copy() for name, values in self.evaluations[-1][1].items()}
         else:
             now = self._evaluated()
-            self._keep_best(now)
+            self._keep_best(now)  # an evaluation at the end may be the best one too
         for at, then in self.evaluations:
             stopped = ~self.alive & (self.stopped_at == at)
             for name, values in then.items():
@@ -313,10 +319,10 @@ class Loop:
         return now
 
     def lane(self, point: int, seed: int) -> Tree:
-        """A lane on the host: the one of its best evaluation if that is kept, else the last one.
+        """A lane on the host: its state at its best evaluation if that is kept, else its last one.
 
-        It is a lane of zeros if another process has the point, so that all processes have arrays of
-        the same shapes to exchange. It is also zeros if the point was stopped and its best
+        If another process has the point, it is a lane of zeros: processes exchange arrays of the
+        same shapes. It is also a lane of zeros if the point was stopped and the state at its best
         evaluation is not kept.
         """
         if not 0 <= point < len(self.alive):
@@ -332,19 +338,19 @@ class Loop:
     def state(self) -> State:
         """The whole state of all processes, on the host: the content of a checkpoint."""
         whole = lambda tree: self._hosts.gather(tree, self._points)
-        # Points are placed if their lanes are in the chunks. Stopped points may have left them.
+        # A point is placed if its lanes are in the chunks. A stopped point may have been moved out.
         placed = np.isin(np.arange(len(self.alive)), self._layout.points)
         everywhere = whole(placed)
         leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
         if self._hosts.count > 1:
-            # All processes must send arrays of the same shapes. So each sends zeros for its points
-            # without lanes, and all processes drop them again.
+            # All processes must send arrays of the same shapes. So each process sends zeros for its
+            # points without lanes. After the exchange these zeros are dropped.
             leaves = [whole(_expanded(leaf, placed))[everywhere] for leaf in leaves]
         arrays: dict[str, np.ndarray] = {
             "alive": whole(self.alive),
             "placed": everywhere,
             "at": whole(np.full(len(self.alive), self.done)),
-            # One for each point, because each process may have chunks of another shape.
+            # The shape of the chunks, repeated for each point: each process may have another shape.
             "shape": whole(np.tile(self._layout.shape, (len(self.alive), 1))),
             "stopped_at": whole(self.stopped_at),
             "finite": whole(self.finite),
@@ -382,30 +388,32 @@ class Loop:
         return self.settings.objective != "train_loss"
 
     def _begin(self) -> None:
-        """Places the lanes: new ones, or those of the saved state."""
-        # New points that join a checkpoint have a saved state too, but no lanes before their first
-        # update.
+        """Makes the chunks, with new lanes or with those of the saved state."""
+        # Points that were added to the grid have a saved state too. Before their first update it
+        # has no lanes for them.
         if self._saved is None or self.done == 0:
             self._saved = None
             points = np.flatnonzero(self.alive)
             self.engine = narrowed(self.engine, len(points))
             self._layout = self.engine.arrange(points)
-            # On this thread, not on those of the pool: JAX's settings, such as x64, may be set for
-            # this thread alone.
+            # The lanes are made on this thread, not in the pool: JAX's settings, such as x64, may
+            # be set for this thread alone.
             chunks = range(len(self._layout.chunks))
             self._chunks = [Chunk(*self.engine.begin(self._layout, i)) for i in chunks]
             return
         own = self._hosts.own(self._points)
         arrays = self._saved.arrays
         placed = np.flatnonzero(arrays["placed"][own])
-        of = arrays["shape"][own[0]]
+        of = arrays["shape"][own[0]]  # all points of a process have the same one
         if of.all():
-            # Every lane goes back to its place: in another place its sums may be rounded in another
-            # way. A shape of zeros marks a state whose lanes have no such places: see `growing`.
+            # Every lane goes back to its old position in a chunk: in another position its sums may
+            # be rounded in another way. A shape of zeros means that the lanes have no old position:
+            # see `growing`.
             self.engine = reshaped(self.engine, tuple(of.tolist()))
         else:
             self.engine = narrowed(self.engine, len(placed))
-        # The state has the lanes of the placed points of all processes.
+        # The saved lanes are those of the placed points of all processes. `rows` are the positions
+        # of this process's points among these.
         rows = np.searchsorted(np.flatnonzero(arrays["placed"]), own[placed])
         leaves = [arrays[f"lanes/{i}"][rows] for i in range(self._saved.facts["lanes"])]
         if "best_value" in arrays:
@@ -419,7 +427,7 @@ class Loop:
         """Puts lanes from the host into the chunks of a layout."""
         self._layout, self._chunks = layout, []
         for i, lanes in enumerate(self.engine.place(layout, leaves, points)):
-            hyperparams, _, keys = self.engine.begin(layout, i)  # its new lanes are not used
+            hyperparams, _, keys = self.engine.begin(layout, i)  # `lanes` replace its new lanes
             self._chunks.append(Chunk(hyperparams, lanes, keys))
 
     def _await_batches(self, halt: Callable[[], bool], *, first: bool) -> bool:
@@ -432,14 +440,15 @@ class Loop:
         try:
             while not self.engine.feed.is_ready(self.done, WAIT):
                 waited += WAIT
-                # With several processes, the others would wait for one that gives up here.
+                # One of several processes must not give up here: the others would wait for it.
                 alone = self._hosts.count == 1
                 if alone and halt() and (not first or waited > FIRST_WAIT):
                     if self.done == 0:
                         raise TimeoutError("no batch came from the host before the sweep ended")
                     return False
         except Exception as error:
-            # With several processes the error ends all of them at once: see `together`.
+            # With several processes the error is raised at once, in all of them: see `together`.
+            # Before the first update there is nothing to save, so it is raised at once too.
             if self._hosts.count > 1 or self.done == 0:
                 raise
             self.failure = error  # the sweep raises it after the state is saved
@@ -452,8 +461,8 @@ class Loop:
 
         def train(i: int, before: concurrent.futures.Future[Any] | None) -> Any:
             if before is not None:
-                # The chunk's call in the segment before. It was queued before this one, so a thread
-                # runs it or has run it, and this wait ends.
+                # The same chunk's task of the previous segment, whose lanes this one needs. It was
+                # queued earlier, so a thread runs it or has run it: this wait cannot last forever.
                 before.result()
             return self._chunk_trained(layout, i, first, count)
 
@@ -468,7 +477,8 @@ class Loop:
         """Trains one chunk, block by block.
 
         Returns:
-          The records of each call as `(first, steps, records)`, and the lanes that are finite.
+          The records of each call as `(first, steps, records)`, and a mask `[groups, members]` of
+          the lanes whose parameters are finite.
         """
         chunk, feed = self._chunks[i], self.engine.feed
         found, finite, end = [], None, first + count
@@ -477,7 +487,8 @@ class Loop:
             steps = min(end, (block + 1) * feed.block) - first
             rows = feed.rows(self.engine.programs.draw, layout, i, chunk.keys, block)
             chunk.lanes, records, finite = self.engine.train(chunk, rows, first, steps)
-            # Not fetched yet: on a device that works asynchronously, it would delay the next call.
+            # The records are fetched after the loop. To fetch them here would wait for the device
+            # and so delay the next call.
             found.append((first, steps, records))
             first += steps
         return jax.device_get(found), np.asarray(finite)
@@ -486,8 +497,8 @@ class Loop:
         """Waits for a segment's results, writes them into the records, and reports its losses."""
         for chunk, result in zip(segment.layout.chunks, segment.results, strict=True):
             calls, finite = result.result()
-            # A stopped point may stay in a chunk that is trained anyway. Its records are dropped,
-            # and so are those of copies that fill up a chunk.
+            # A stopped point may remain in a chunk that is trained for its other points. Its
+            # records are dropped. So are the records of the copies that fill up a chunk.
             kept = chunk.own & self.alive[chunk.points]
             points, seeds = chunk.points[kept], chunk.seeds[kept]
             for first, steps, records in calls:
@@ -529,25 +540,28 @@ class Loop:
         return bool(self._hosts.gather(self.alive, self._points).any())
 
     def _count(self, length: int) -> int:
-        """Updates of the next segment: `length`, or fewer if the host has work to do before."""
+        """Updates of the next segment: `length`, or fewer if the host has work to do earlier."""
         done, settings = self.done, self.settings
         ends = [settings.until]
         ends += [at for at in settings.times if at > done][:1]
         ends += [look for look in self._looks if look > done][:1]
-        if self.engine.feed.streamed:  # all chunks must use a block before the next one is loaded
+        # Batches from the host are loaded in blocks. All chunks must use a block before the next
+        # one is loaded, so a segment ends where a block ends.
+        if self.engine.feed.streamed:
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
         return max(min(done + length, *ends) - done, 1)
 
     def _segment(self) -> tuple[float, float]:
-        """Seconds that a segment should take, and how many chunks a thread trains in it."""
+        """The seconds that a segment should take, and the number of chunks of each thread."""
         chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
         return SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST), max(chunks, 1)
 
     def _first_length(self) -> float:
-        """Updates of the first segment, which no earlier one was timed for.
+        """Updates of the first segment, for which there is no earlier segment to time.
 
-        They follow from XLA's count of operations, and are few where it has none. Short sweeps
-        would spend much of their time between segments of one, eight, ... updates.
+        They are estimated from XLA's count of operations. Without a count, the first segment has
+        one update, and the next ones at most 8 times as many as the one before. Short sweeps that
+        always began so would spend much of their time between such short segments.
         """
         operations = (
             self.engine.programs.train.flops
@@ -563,19 +577,20 @@ class Loop:
         Args:
           count: Updates of the segment that was just read.
           length: Updates that a segment should have, as computed last.
-          since: When that segment began to be timed.
+          since: The time from which that segment is timed.
         """
         now = time.perf_counter()
         if not self._layout.chunks:  # this process has no points left: the others set the length
             return np.inf, now
         seconds, _ = self._segment()
-        # By a factor of 8 at most, because the time of the first segments includes work that is
-        # done only once.
+        # A segment is at most 8 times as long as the last one, because the time of the first
+        # segments includes work that is done only once. The last one may have been cut short, by an
+        # evaluation for instance, so the length computed last is always allowed.
         wanted = count * seconds / max(now - since, 1e-9)
         return float(np.clip(wanted, 1, 8 * max(count, length / 8))), now
 
     def _evaluated(self) -> dict[str, np.ndarray]:
-        """The metrics of all lanes of this process, NaN for points that were stopped."""
+        """Evaluates all lanes of this process. The metrics of stopped points are NaN."""
         names = self.engine.metrics
         if not names:
             return {}
@@ -598,7 +613,7 @@ class Loop:
         return found
 
     def _evaluate(self) -> None:
-        """Evaluates all lanes and keeps the result, unless that was done after this update."""
+        """Evaluates all lanes and keeps the result, unless that was done since the last update."""
         if not self.engine.metrics:
             return
         if self.evaluations and self.evaluations[-1][0] == self.done:
@@ -610,7 +625,7 @@ class Loop:
         self._notify("evaluate", {"done": self.done, "metrics": dict(everywhere)})
 
     def _keep_best(self, metrics: dict[str, np.ndarray]) -> None:
-        """Keeps the lanes whose evaluation is their best one yet."""
+        """Keeps the state of each lane whose newest evaluation is its best one."""
         if not self.settings.keep_best or not self._chunks:
             return
         values = self.settings.sign * metrics[self.settings.objective].astype(np.float64)
@@ -622,20 +637,23 @@ class Loop:
             self._best = [room(leaf) for leaf in leaves]
         for best, leaf in zip(self._best, leaves, strict=True):
             mask = better[placed]
-            kept = best[placed]
+            kept = best[placed]  # a copy, because `placed` is an array of indices
             kept[mask] = leaf[mask]
             best[placed] = kept
         self._best_value = np.where(better, values, self._best_value)
 
     def _look(self) -> None:
-        """Stops the points whose lanes have all diverged, and the points that the rule drops."""
+        """Stops the points whose lanes have all diverged, and those that the rule does not keep."""
+        # Here a lane has diverged only if a loss or a parameter is not finite.
         lost = ~np.isfinite(self.losses(self.done)).all(axis=-1) | ~self.finite
         leaving = self.alive & np.all(lost, axis=1) & self.settings.drop
         if self.done in self._asked:
             leaving |= self._given_up(leaving)
         stopped, alive = self._hosts.gather((leaving, self.alive & ~leaving), self._points)
         if stopped.any():
-            self._evaluate()  # before the lanes of the stopped points are given up
+            # Now, while their lanes still exist: these are the metrics of the stopped points. All
+            # processes evaluate, even if only one of them stops points.
+            self._evaluate()
         self.stopped_at[leaving] = self.done
         self.alive &= ~leaving
         if stopped.any():
@@ -646,12 +664,12 @@ class Loop:
             self._compact()
 
     def _compact(self) -> None:
-        """Moves the lanes of the remaining points to fewer or smaller chunks, if they can."""
+        """Moves the lanes of the remaining points to fewer or smaller chunks, if these suffice."""
         before, points = self._layout, np.flatnonzero(self.alive)
         self.engine, layout = compacted(self.engine, before, points)
         if layout is before:
             return
-        # If all new chunks are there already, the others are dropped and no lane moves.
+        # If each new chunk equals an old one, no lane moves. The other old chunks are dropped.
         same = layout.among(before)
         if same is not None:
             self._layout, self._chunks = layout, [self._chunks[i] for i in same]
@@ -663,7 +681,12 @@ class Loop:
         self._place(layout, leaves, layout.points)
 
     def _given_up(self, lost: np.ndarray) -> np.ndarray:
-        """The points of this process that the rule drops, beside those that are lost anyway."""
+        """The points of this process that the rule drops, `[points]`.
+
+        Args:
+          lost: The points that are stopped anyway, because all their lanes have diverged. The rule
+            is told that they are not alive.
+        """
         rule, settings = self.settings.rule, self.settings
         assert rule is not None
         losses = objective = self.losses(self.done)
@@ -716,7 +739,7 @@ def _write(
 
     Args:
       room: Arrays `[points, seeds, records]`.
-      records: The records of the call; it may have room for more than were made.
+      records: The records of the call, at the front of arrays that may be longer.
       points: The point of each lane that is kept.
       seeds: The seed of each lane that is kept.
       kept: `[groups, members]`, the lanes that are kept.
@@ -727,13 +750,14 @@ def _write(
     begin, end = -(-first // every), -(-(first + steps) // every)
 
     def one(whole: np.ndarray, part: np.ndarray) -> None:
+        # The mask selects lanes, and so gives `[lanes, records]`, as the indices on the left do.
         whole[points, seeds, begin:end] = np.moveaxis(part[: end - begin], 0, -1)[kept]
 
     jax.tree.map(one, room, records)
 
 
 def _expanded(leaf: np.ndarray, own: np.ndarray) -> np.ndarray:
-    # The rows of `leaf` at the points of a mask, and zeros elsewhere.
+    # An array for all points of `own`: the rows of `leaf` where the mask is true, else zeros.
     whole = np.zeros((len(own), *leaf.shape[1:]), leaf.dtype)
     whole[own] = leaf
     return whole
