@@ -49,7 +49,7 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
     marks = tuple((count + offset, words) for child in children for count, words in child.marks)
     if not known:
         return Landmarks(None, False, marks)
-    # Of two that end together, the settled one is taken.
+    # Of two schedules that end at the same count, a settled one is preferred.
     last = max(known, key=lambda child: (child.end, child.settled))
     return Landmarks(last.end + offset, last.settled, marks)  # pyright: ignore[reportOptionalOperand]
 
@@ -57,8 +57,8 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
 def by_vocabulary(known: Known) -> Landmarks:
     """The landmarks that follow from the names of the hyperparameters.
 
-    `steps` is the whole length, including the warmup. Without `steps`, the last
-    boundary determines the end; if there is no boundary either, the sum of the phases does.
+    `steps` is the whole length, including the warmup. Without `steps`, the last boundary determines
+    the end; if there is no boundary either, the sum of the phases does.
     """
     begin, warmup, cooldown, steps = map(known.longest, ("begin", "warmup", "cooldown", "steps"))
     points = [
@@ -98,7 +98,8 @@ def by_vocabulary(known: Known) -> Landmarks:
 def _first_to(part: float, factor: np.ndarray) -> float:
     """How many times a factor must be applied to change a rate by `part`, or by its reciprocal.
 
-    If no factor ever does, as the factor 1, this is 10. Of several lanes the largest number counts.
+    Of several lanes the largest number is taken. If no lane ever changes so far, as with a factor
+    of 1, the result is 10.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.abs(math.log(part) / np.log(np.asarray(factor, np.float64)))
@@ -197,7 +198,7 @@ def from_values(known):
 
 def shift(known):
     """The landmarks of `shift`."""
-    # The lane with the smallest shift ends last.
+    # If the lanes are shifted differently, the one with the smallest shift ends last.
     child = latest(known.child, -float(np.min(known.numbers["steps"])))
     return child._replace(marks=tuple(mark for mark in child.marks if mark[0] > 0))
 
@@ -247,7 +248,7 @@ def join(known):
     )
     first = (mark for mark in known.children[0].marks if mark[0] < boundaries[0])
     marks = (*first, *((count, "boundary") for count in boundaries[:_MARKS]), *last.marks)
-    # With `clock="global"` the last schedule may end before it begins here.
+    # With `clock="global"` the last schedule may already be over at its boundary.
     end = max(last.end, boundaries[-1]) if last.end is not None else _MORE * boundaries[-1] or None
     return Landmarks(end, last.settled, marks)
 

@@ -103,8 +103,7 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
     $$\eta(t) = \text{values}_i, \quad i = \#\{k: \text{boundaries}_k \le t\}$$
 
     Use it for a schedule tuned by hand. A boundary is the index of the first update at the new
-    rate; in Keras it is the index of the last
-    update at the old rate.
+    rate; in Keras it is the index of the last update at the old rate.
 
     Args:
       values: The rates, at least 0; shape `[pieces]`.
@@ -126,7 +125,7 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
 
 @builder(piecewise_constant, ranks={"values": 1, "boundaries": 1})
 def _piecewise_constant(count, values, boundaries):
-    return pick(count, boundaries, values)[0]
+    return pick(count, boundaries, values)[0]  # the list has an entry for each row, here one
 
 
 def piecewise(

@@ -191,7 +191,10 @@ class Schedule:
         return plain.from_dict(described)
 
     def span(self) -> int | None:
-        """The number of updates that a picture shows; None if a hyperparameter is traced."""
+        """The number of updates that a picture shows; None if a hyperparameter is traced.
+
+        If the rate is constant after the end of the schedule, a tenth more than the whole is shown.
+        """
         return span(self)
 
     def _repr_html_(self) -> str | None:
@@ -273,7 +276,7 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
         raise TypeError(
             f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}"
         ) from error
-    # Checked here although `constant` checks it too: its error would call the argument `value`.
+    # `constant` checks this too, but its error message would call the argument `value`.
     _require.nonnegative(number, name)
     return constant(number[name])
 

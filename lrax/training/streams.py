@@ -21,9 +21,9 @@ class Stream:
     Use it where the data does not fit the device, or is made on the host: a list of batches, a
     PyTorch `DataLoader`, a generator function, a grain iterator. If a source can be iterated again,
     a new epoch starts when it ends. A generator or another iterator can be iterated only once, so
-    it must hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU
-    tensors, all of the same shapes; `take` returns them as NumPy arrays. Their order is that of the
-    source. To make a run repeatable, seed the source's shuffling.
+    it must hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU tensors,
+    all of the same shapes; `take` returns them as NumPy arrays. Their order is that of the source.
+    To make a run repeatable, seed the source's shuffling.
 
     The thread reads ahead as many batches as the last `take` took, but at least `prefetch`. It ends
     when the stream is closed, no longer referenced, or interrupted by Ctrl-C. The batches before an
@@ -241,7 +241,7 @@ def _forever(source: Any) -> Generator[Any, None, None]:
                 yield batch
                 index += 1
         finally:
-            # When the stream is closed, a generator can thus run its `finally` and end its `with`.
+            # A generator runs its clean-up code here when the stream is closed.
             if inspect.isgenerator(iterator):
                 iterator.close()
         # `iter` of an iterator returns the iterator itself, which is now exhausted.

@@ -102,7 +102,8 @@ def from_equinox(
     _require.flag("batched", batched)
     if not isinstance(axis_name, str):
         raise TypeError(f"`axis_name` must be a str, got {axis_name!r}")
-    # `eval_shape` returns only the shapes of arrays. The rest of the module leaves it by this list.
+    # `eval_shape` returns only the shapes of arrays. The rest of the module is passed out by this
+    # list.
     found = []
 
     def arrays() -> Any:
@@ -148,8 +149,8 @@ class _Model:
         parts = _parts(source(key))
         if not self.stateful:
             return parts.params
-        # A weakly typed counter would have another type after its first update. But in the
-        # loop of a run the types of the state must stay the same.
+        # A weakly typed counter would have another type after its first update. But the loop of a
+        # run requires that the types of the state stay the same.
         strong = lambda leaf: lax.convert_element_type(leaf, leaf.dtype)
         return parts.params, {"arrays": parts.others, "state": jax.tree.map(strong, parts.state)}
 
@@ -179,6 +180,7 @@ class _Model:
             outputs, held = call(arguments, key, held)
         else:
             examples = len(jax.tree.leaves(arguments)[0])
+            # If there are no keys, None is mapped, a pytree without leaves.
             keys = jax.random.split(key, examples) if self.with_key else None
             # The state has no batch axis: layers reduce over that axis by its name to update it.
             mapped = jax.vmap(
@@ -203,6 +205,7 @@ def _parts(built: Any) -> _Parts:
     module, state = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
     is_state = state is None or isinstance(state, equinox.nn.State)
     if not isinstance(module, equinox.Module) or not is_state:
+        # The type of each entry of a tuple, not of the leaves within an entry.
         got = jax.tree.map(type, built, is_leaf=lambda x: x is not built)
         raise TypeError(
             "`model` must return an equinox.Module or (module, state) with an equinox.nn.State,"

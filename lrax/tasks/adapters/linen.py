@@ -158,7 +158,7 @@ def first_batch(batch: Batches) -> Batch:
     if callable(batch):  # shapes are enough, and need no device
         shapes = jax.eval_shape(lambda: batch(jnp.int32(0), jax.random.key(0)))
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    # To take a batch from an iterator would take it away from the run.
+    # A batch that is read from an iterator here would be missing in the run.
     if isinstance(batch, Iterator) or not isinstance(batch, Iterable):
         raise ValueError(
             "`example` must be a batch where `batch` can be read only once, as a"

@@ -92,7 +92,7 @@ def from_nnx(
         )
     recipe = Recipe(loss, batch, calls(inputs, training, evaluation), held_out, evaluate)
     filters = (_filter(wrt), nnx.RngState, nnx.Intermediate, ...)
-    # `eval_shape` returns only the shapes of variables. The graph leaves it by this list.
+    # `eval_shape` returns only the shapes of variables. The graph is passed out by this list.
     found = []
 
     def variables() -> Any:
