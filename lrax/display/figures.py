@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["schedules"]  # the other pictures are methods of the results that they show
 
-# A `Schedule` or a function of the count; `Schedule` itself is on a floor above.
+# A `Schedule` or a function of the count. The class itself cannot be imported here, because the
+# package `schedules` imports this one.
 ScheduleLike = Callable[..., Any]
 
-CURVE = 4000  # points of a curve, at most
+CURVE = 4000  # intervals between the points of a curve, at most
 
 
 def schedules(
@@ -28,13 +29,13 @@ def schedules(
     ax: "Axes | None" = None,
     log: bool = False,
 ) -> "Figure":
-    """Schedules in one panel, a curve for each lane of each.
+    """Draws schedules in one panel, with one curve for each lane of each schedule.
 
     Args:
       schedules: One or more: each a `Schedule` or any function of the count, such as Optax's.
-      steps: Number of updates to show, at least 1. By default the length of the longest schedule
-        and a tenth more.
-      labels: A text for each schedule; by default what it prints.
+      steps: Number of updates to show, at least 1. By default the longest `Schedule.span` of the
+        schedules; 100 if all of them are plain functions.
+      labels: A text for each schedule; by default its `repr`, or the name of a plain function.
       ax: Matplotlib Axes to draw into; by default those of a new Figure.
       log: Whether the axis of the rates is logarithmic.
 
@@ -65,12 +66,14 @@ def schedules(
         )
     names = list(map(_name, several)) if labels is None else labels
     counts = _counts(several, steps)
+    # Each schedule has a line in the legend below the panel, so the figure grows with their number.
     figure = canvas.figure(7, 3.4 + 0.17 * len(several)) if ax is None else None
     axes = figure.subplots() if figure is not None else ax
-    assert axes is not None
+    assert axes is not None  # for the type checker: without `ax` there is a figure
     for i, (schedule, name) in enumerate(zip(several, names, strict=True)):
         _draw(axes, counts, _rates(schedule, counts), name, i)
     if log:
+        # A rate of 0 has no logarithm. With "clip" its curve leaves the panel at the lower edge.
         axes.set_yscale("log", nonpositive="clip")
         _floor_at(axes, [np.asarray(line.get_ydata()) for line in axes.get_lines()])
     else:
@@ -83,6 +86,7 @@ def schedules(
         figure.legend(loc="outside lower left", fontsize=8, frameon=False, labelspacing=0.3)
         return figure
     axes.legend(fontsize=8, framealpha=0.9)
+    # For the type checker, `axes.figure` may also be a SubFigure.
     return axes.figure  # pyright: ignore[reportReturnType]
 
 
@@ -100,7 +104,7 @@ def _checked(schedules: Any) -> list[ScheduleLike]:
 
 
 def _counts(schedules: list[Any], steps: int | None) -> np.ndarray:
-    """The counts of the curves: all from 0 to `steps`, or some thousands among them."""
+    """The counts of the curves: all from 0 to `steps`, or an even selection if there are many."""
     if steps is None:
         spans = [schedule.span() for schedule in schedules if hasattr(schedule, "span")]
         steps = max((span for span in spans if span is not None), default=100)
@@ -109,7 +113,8 @@ def _counts(schedules: list[Any], steps: int | None) -> np.ndarray:
 
 
 def _draw(axes: "Axes", counts: np.ndarray, lanes: np.ndarray, name: str, i: int) -> None:
-    """The curves of one schedule; its lanes share a colour, from dark to light."""
+    """The curves of the schedule with index `i`. Its lanes share a colour, from dark to light."""
+    # Matplotlib has ten colours, "C0" to "C9". After ten schedules the next line style is taken.
     style: dict[str, Any] = {"color": f"C{i % 10}", "ls": ("-", "--", "-.", ":")[i // 10 % 4]}
     several = len(lanes) > 1
     label = f"{name}  ({len(lanes)} lanes)" if several else name
@@ -130,7 +135,10 @@ def _rates(schedule: Any, counts: np.ndarray) -> np.ndarray:
 
 
 def _floor_at(axes: "Axes", curves: list[np.ndarray]) -> None:
-    """Cuts a logarithmic axis five decades below its peak: a decay to zero would go on forever."""
+    """Ends a logarithmic axis at most five decades below the highest rate.
+
+    A decay to zero passes through ever smaller rates, which would stretch the axis.
+    """
     rates = np.concatenate(curves)
     rates = rates[np.isfinite(rates) & (rates > 0)]
     if rates.size:
@@ -141,5 +149,5 @@ def _name(schedule: Any) -> str:
     """A schedule in a line of at most 100 characters."""
     is_schedule = hasattr(schedule, "values")
     text = repr(schedule) if is_schedule else getattr(schedule, "__qualname__", repr(schedule))
-    text = text.partition(".<locals>")[0]  # Optax's are functions within functions
+    text = text.partition(".<locals>")[0]  # Optax's schedules are inner functions
     return text if len(text) <= 100 else text[:97] + "..."

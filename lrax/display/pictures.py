@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-# From a number, or an array of them, to its place on an axis, from 0 to 1.
+# A function from a number, or an array of numbers, to its place on an axis, from 0 to 1.
 Place = Callable[[Any], Any]
 
 
@@ -28,10 +28,11 @@ def heatmap(
     best: int | None = None,
     note: str = "",
 ) -> "Figure":
-    """The objective over two hyperparameters, brighter where it is better; the best is framed.
+    """The objective over two hyperparameters, brighter where it is better.
 
-    The points are drawn as cells if they fill a lattice, otherwise as dots. Points that differ only
-    in other hyperparameters share a cell, which shows the best of them.
+    If the points fill more than half of a lattice, they are drawn as cells and the best cell is
+    framed. Otherwise they are drawn as dots and the best dot has a ring. Points that differ only in
+    other hyperparameters share a cell, which shows the best of them.
 
     Args:
       x: The hyperparameter of the horizontal axis.
@@ -48,6 +49,7 @@ def heatmap(
     Raises:
       ImportError: if matplotlib is not installed.
     """
+    # A sweep may try infinity or NaN. Such a value has no place on an axis.
     placed = np.isfinite(x.values) & np.isfinite(y.values)
     columns, rows = np.unique(x.values[placed]), np.unique(y.values[placed])
     cells = np.full((len(rows), len(columns)), np.nan)
@@ -98,12 +100,12 @@ def _wrapped(note: str) -> list[str]:
 
 def _cells(axes: "Axes", cells: np.ndarray, tried: np.ndarray, colors: Any) -> None:
     """A lattice of cells with their values; a cross where every point diverged."""
-    # All cells have the same size, whatever the distances of the values. So a value of 0 fits
-    # beside values that are spread by ratio, and close values can still be read.
+    # All cells have the same size, whatever the distances between the values. So a value of 0 fits
+    # beside values on a geometric grid, and close values can still be read.
     colored = np.where(np.isnan(cells)[..., None], (0.88, 0.88, 0.88, 1.0), colors.to_rgba(cells))
     colored[~tried] = 1.0
     axes.imshow(colored, origin="lower", aspect="auto", interpolation="nearest")
-    # In more cells than these the numbers would overlap.
+    # In a larger lattice the numbers would overlap.
     written = cells.shape[1] <= 16 and cells.shape[0] <= 20
     middle: dict[str, Any] = {"ha": "center", "va": "center"}
     for (i, j), value in np.ndenumerate(cells):
@@ -187,6 +189,8 @@ def parallel(
     heights = np.empty((len(values), len(columns)))
     last = len(columns) - 1
     for i, column in enumerate(columns):
+        # The last column is the objective. With `mode` "max" it is never placed by its logarithm,
+        # see `_by_ratio`.
         place, ticks = _scale(column.values, by_ratio=i < last or mode == "min")
         if column.labels is not None:
             place, ticks = _choice_scale(column)
@@ -197,7 +201,8 @@ def parallel(
     lost = np.isnan(values)
     heights[lost, -1] = 1.08  # above the axis: a diverged point has no objective
     colors = _colors(values, mode)
-    # From worst to best, so that good points are drawn over bad ones.
+    # `order` goes from best to worst, with diverged points last. It is drawn in reverse, so that
+    # good points lie over bad ones.
     order = np.argsort(np.where(lost, np.inf, values if mode == "min" else -values), kind="stable")
     places = np.arange(len(columns))
     for point in order[::-1]:
@@ -240,16 +245,16 @@ def _tick_texts(
 
 
 def _choice_scale(column: Swept) -> tuple[Place, list[float]]:
-    """Choices at equal distances."""
+    """As `_scale`, for choices: they are placed at equal distances."""
     known = np.unique(column.values)
     heights = np.linspace(0, 1, len(known)) if len(known) > 1 else np.array([0.5])
     return (lambda number: np.interp(number, known, heights)), known.tolist()
 
 
 def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
-    """A function from numbers to heights, 0 for the least to 1 for the greatest; and the ticks.
+    """A function from numbers to heights on an axis, and the ticks of the axis.
 
-    The two ends come first among the ticks.
+    The least number has height 0, the greatest height 1. These two come first among the ticks.
     """
     import matplotlib.ticker
 
@@ -260,8 +265,8 @@ def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
     if low == high:
         return (lambda number: np.where(np.isfinite(number), 0.5, np.nan)), [low]
     if low == 0 and high > 10 * known[1] and by_ratio:
-        # The values would be placed by ratio, but 0 has no logarithm. So all are placed at equal
-        # distances.
+        # Without the 0, the values would be placed by their logarithm. But 0 has none, so all are
+        # placed at equal distances. `known[1]` is the least positive value.
         heights = np.linspace(0, 1, len(known))
         return (lambda number: np.interp(number, known, heights)), [low, high, *known]
     log = by_ratio and _by_ratio(known)
@@ -273,7 +278,7 @@ def _scale(numbers: np.ndarray, *, by_ratio: bool) -> tuple[Place, list[float]]:
 
 
 def _by_ratio(known: np.ndarray, mode: str = "min") -> bool:
-    """Whether numbers are positive and span more than a factor of ten, as rates and losses do.
+    """Whether numbers are positive and span more than a factor of ten, as rates and losses may.
 
     Such numbers are placed by their logarithm. An accuracy or a return is read by differences, so
     with `mode` "max" the answer is always no.

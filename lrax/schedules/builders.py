@@ -23,13 +23,14 @@ class Declaration:
     Args:
       build: The public function that makes a `Schedule` of the formula.
       name: How the builder is printed.
-      shown: Function from the hyperparameters to the builder's arguments; `None` where they are
-        the same.
+      shown: Function from the hyperparameters to the builder's arguments; `None` if the two are the
+        same.
       landmarks: Function that returns the counts where something happens, for pictures (see
         `landmarks.py`); with `None` they follow from the names of the hyperparameters.
       ranks: Number of axes of each hyperparameter. A hyperparameter that is not listed is a scalar,
-        with 0 axes. Further axes in front are lane axes. The name of another hyperparameter may
-        stand in place of the number: the value is then a scalar, or a list as long as that one.
+        with 0 axes. Further axes in front are lane axes. Instead of a number, the name of another
+        hyperparameter may be given. The value is then a scalar, or a list as long as that other
+        one.
     """
 
     build: Callable[..., Any]

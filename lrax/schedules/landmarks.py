@@ -1,9 +1,9 @@
-"""Where things happen in a schedule, for pictures and tables: a rule for each builder.
+"""The landmarks of schedules, for pictures and tables: the end of a schedule, and its changes.
 
 Most builders need no rule of their own: `by_vocabulary` reads the names of the hyperparameters,
-which mean the same in every builder. A builder has its own rule if its end is a matter of taste, as
-for an exponential, or if it changes the count of another schedule. `@builder(..., landmarks=rule)`
-ties the rule to the builder.
+which mean the same in every builder. A builder has its own rule if, for example, its rate has no
+definite end, as in an exponential, or if it changes the count of another schedule.
+`@builder(..., landmarks=rule)` ties the rule to the builder.
 """
 
 import math
@@ -13,22 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _SMALL = 0.01  # a rate that falls forever is shown until it is this fraction of its start
-_MORE = 1.25  # a rate that goes on is shown for a quarter more than the time until the last change
-_MARKS = 6  # each mark is a row of the table that `lrax show` prints, so there are at most so many
+_MORE = 1.25  # a schedule without an end is shown for this multiple of the time to its last change
+_MARKS = 6  # the most marks of one kind: each is a row of the table that `lrax show` prints
 
 
 class Landmarks(NamedTuple):
     """Where things happen in a schedule."""
 
     end: float | None = (
-        None  # the count where it is over, or mostly over; None: it has no time scale of its own
+        None  # the count where it is over, or nearly; None if it has no time scale of its own
     )
-    settled: bool = False  # whether the rate is constant after the end
+    settled: bool = False  # whether the rate is constant from the end on
     marks: tuple[tuple[float, str], ...] = ()  # counts and what happens there
 
 
 class Known(NamedTuple):
-    """The hyperparameters of a schedule, sorted by kind. Schedules are given by their landmarks."""
+    """The hyperparameters of a schedule by kind. In place of each inner schedule, its landmarks."""
 
     numbers: dict[str, np.ndarray]
     children: list[Landmarks]  # of all schedules among the hyperparameters
@@ -49,6 +49,7 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
     marks = tuple((count + offset, words) for child in children for count, words in child.marks)
     if not known:
         return Landmarks(None, False, marks)
+    # Of two schedules that end at the same count, a settled one is preferred.
     last = max(known, key=lambda child: (child.end, child.settled))
     return Landmarks(last.end + offset, last.settled, marks)  # pyright: ignore[reportOptionalOperand]
 
@@ -56,7 +57,8 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
 def by_vocabulary(known: Known) -> Landmarks:
     """The landmarks that follow from the names of the hyperparameters.
 
-    `steps` is the whole length, warmup included. Without `steps`, the phases follow one another.
+    `steps` is the whole length, including the warmup. Without `steps`, the last boundary determines
+    the end; if there is no boundary either, the sum of the phases does.
     """
     begin, warmup, cooldown, steps = map(known.longest, ("begin", "warmup", "cooldown", "steps"))
     points = [
@@ -94,7 +96,11 @@ def by_vocabulary(known: Known) -> Landmarks:
 
 
 def _first_to(part: float, factor: np.ndarray) -> float:
-    """How often a factor is applied until a rate has changed by `part`, or by its reciprocal."""
+    """How many times a factor must be applied to change a rate by `part`, or by its reciprocal.
+
+    Of several lanes the largest number is taken. If no lane ever changes so far, as with a factor
+    of 1, the result is 10.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.abs(math.log(part) / np.log(np.asarray(factor, np.float64)))
     times = times[np.isfinite(times) & (times > 0)]
@@ -105,7 +111,7 @@ def exponential(known):
     """The landmarks of `exponential`."""
     rate = known.numbers["rate"]
     times = _first_to(_SMALL, rate)
-    # The number of factors until the bound `end` is reached; NaN without a bound.
+    # How many times the factor is applied until the bound `end` is reached; NaN without a bound.
     with np.errstate(divide="ignore", invalid="ignore"):
         floor = np.log(known.numbers.get("end", np.nan) / known.numbers["init"]) / np.log(rate)
     floored = bool(np.all((floor > 0) & (floor <= times)))
@@ -116,7 +122,7 @@ def exponential(known):
 
 
 def inverse_time(known):
-    """The landmarks of `inverse_time`."""
+    """The landmarks of `inverse_time`: the end is where the rate is a tenth of its start."""
     with np.errstate(divide="ignore", invalid="ignore"):
         to_a_tenth = 9 / known.numbers["rate"] * known.numbers["steps"]
     return Landmarks(float(np.max(to_a_tenth, where=np.isfinite(to_a_tenth), initial=0)) or None)
@@ -124,6 +130,7 @@ def inverse_time(known):
 
 def step_decay(known):
     """The landmarks of `step_decay`."""
+    # Less 1e-6, so that a rounding error does not add a drop.
     drops = min(max(math.ceil(_first_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
     size = known.longest("step_size")
     return Landmarks(
@@ -134,9 +141,9 @@ def step_decay(known):
 
 
 def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landmarks]:
-    """A rule that puts the end this many lengths of `scale` after the warmup.
+    """A rule for schedules that end `times * scale` updates after the warmup.
 
-    Without a value of that name, the length of the warmup is taken.
+    `scale` names a hyperparameter. If it is 0 or absent, the length of the warmup is taken.
     """
 
     def rule(known):
@@ -168,7 +175,7 @@ def cosine_restarts(known):
 
 
 def cyclic(known):
-    """The landmarks of `cyclic`."""
+    """The landmarks of `cyclic`, which has no end: four cycles are shown."""
     up = known.longest("up")
     cycle = up + (known.longest("down") if "down" in known.numbers else up)
     return Landmarks(4 * cycle, False, ((up, "top"), (cycle, "end of cycle")))
@@ -191,6 +198,7 @@ def from_values(known):
 
 def shift(known):
     """The landmarks of `shift`."""
+    # If the lanes are shifted differently, the one with the smallest shift ends last.
     child = latest(known.child, -float(np.min(known.numbers["steps"])))
     return child._replace(marks=tuple(mark for mark in child.marks if mark[0] > 0))
 
@@ -226,24 +234,25 @@ def stretch(known):
 
 
 def repeat(known):
-    """The landmarks of `repeat`."""
+    """The landmarks of `repeat`: without `times` it has no end, and four cycles are shown."""
     steps, limited = known.longest("steps"), "times" in known.numbers
     times = min(known.longest("times"), 1000) if limited else 4
     return Landmarks(steps * times, limited, ((steps, "end of cycle"),))
 
 
 def join(known):
-    """The landmarks of `join`."""
+    """The landmarks of `join`: boundaries, and the marks of the first and last schedules."""
     boundaries = [float(count) for count in np.sort(known.numbers["boundaries"].ravel())]
     last = latest(
         known.children[-1:], boundaries[-1] if known.words.get("clock", "local") == "local" else 0
     )
     first = (mark for mark in known.children[0].marks if mark[0] < boundaries[0])
     marks = (*first, *((count, "boundary") for count in boundaries[:_MARKS]), *last.marks)
+    # With `clock="global"` the last schedule may already be over at its boundary.
     end = max(last.end, boundaries[-1]) if last.end is not None else _MORE * boundaries[-1] or None
     return Landmarks(end, last.settled, marks)
 
 
 def children(known):
-    """The landmarks of a schedule made of others on the same count: those of all of them."""
+    """The landmarks of all inner schedules. The builder does not change their count."""
     return latest(known.children)

@@ -1,4 +1,4 @@
-"""Schedules one after the other: joined, warmed up, cooled down."""
+"""Schedules in sequence: joined, with a warmup in front, or with a cooldown at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .shapes import as_shape, between
 
 
 def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local") -> Schedule:
-    r"""One schedule after the other, each from its boundary on.
+    r"""Several schedules in sequence: each begins at its boundary and ends at the next one.
 
     $$\eta(t) = \eta_i(t - b_i), \quad i = \#\{k: \text{boundaries}_k \le t\},
     \quad b = (0, \text{boundaries})$$
@@ -27,8 +27,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
 
     Args:
       schedules: Two or more: each a `Schedule`, number or function of the count.
-      boundaries: Index of the first update of each schedule but the first, at least 0, in ascending
-        order; shape `[schedules - 1]`.
+      boundaries: Index of the first update of each schedule except the first, at least 0, in
+        ascending order; shape `[schedules - 1]`.
       clock: `"local"`: each schedule counts from its own start. `"global"`: all count from 0.
 
     Returns:
@@ -60,7 +60,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
 
 @builder(join, landmarks=landmarks.join, ranks={"boundaries": 1})
 def _join(count, schedules, boundaries, clock):
-    # Each phase gets a count clamped to its own steps: outside of them its rate might be NaN.
+    # `where` evaluates every phase at every count. So each phase gets a count clamped to its own
+    # steps, because its rate might be NaN outside of them.
     rate = schedules[0](_at_most(count, boundaries[0]))
     for i, schedule in enumerate(schedules[1:]):
         begin = boundaries[i]
@@ -93,11 +94,11 @@ def warmup(
       \eta_0(t - \text{steps}) & \text{otherwise}
     \end{cases} \quad p = t / \text{steps}$$
 
-    That is `anchor="shift"`: the schedule begins when the warmup has ended. With `"overlay"` the
-    schedule counts from the start, and the warmup leads to $\eta_0(\text{steps})$. The whole is
-    then no longer than the schedule alone. With `"scale"` the schedule also counts from the start,
-    and the rate is $\eta_0(t) \, (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a
-    factor.
+    The formula is that of `anchor="shift"`: the schedule begins when the warmup has ended. With
+    `"overlay"` the schedule counts from the start, and the warmup leads to
+    $\eta_0(\text{steps})$. The warmup then adds nothing to the length of the schedule. With
+    `"scale"` the schedule also counts from the start, and the rate is
+    $\eta_0(t) \, (\text{init} + (1 - \text{init}) (1 - s(p)))$ with `init` as a factor.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
@@ -134,6 +135,7 @@ def _warmup(count, schedule, steps, init, shape, anchor):
     shifted = anchor == "shift"
     peak = schedule(0 if shifted else steps)
     left = minus(steps, count)
+    # As in `join`, a shifted schedule is not evaluated before its own start.
     after = schedule(jnp.maximum(minus(count, steps), 0) if shifted else count)
     return jnp.where(left > 0, between(init, peak, count, left, steps, shape), after)
 
@@ -153,8 +155,9 @@ def cooldown(
       \text{end} + (\eta_0(\text{at}) - \text{end}) \, s(p) & \text{otherwise}
     \end{cases} \quad p = \min\left(\frac{t - \text{at}}{\text{steps}}, 1\right)$$
 
-    Use it to branch a final model off a run whose length was open. `at` may be traced: one compiled
-    program, or one batch of lanes, cools down at any step.
+    Use it to make a final model from a run whose length was not fixed in advance. `at` may be
+    traced. So one compiled program serves for any `at`, and the lanes of one sweep may each cool
+    down at a different step.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
@@ -189,6 +192,6 @@ def cooldown(
 @builder(cooldown, landmarks=landmarks.cooldown)
 def _cooldown(count, schedule, at, steps, end, shape):
     since = minus(count, at)
-    # As in `join`, the schedule is asked for no rate past the part of it that is used.
+    # As in `join`, the schedule is not evaluated after `at`, where its rate is not used.
     down = between(schedule(at), end, since, minus(steps, since), steps, shape)
     return jnp.where(since < 0, schedule(_at_most(count, at)), down)

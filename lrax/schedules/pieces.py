@@ -19,7 +19,7 @@ from .shapes import as_shape, between, pick, reached, whole_power
 
 
 def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -> Schedule:
-    r"""Multiplies the rate by `factor` after every `step_size` updates, all at once.
+    r"""Multiplies the rate by `factor` after every `step_size` updates, without a transition.
 
     $$\eta(t) = \text{init} \cdot \text{factor}^{\lfloor t / \text{step\_size} \rfloor}$$
 
@@ -27,8 +27,8 @@ def step_decay(init: ArrayLike, step_size: ArrayLike, factor: ArrayLike = 0.1) -
 
     Args:
       init: Rate at the start, at least 0.
-      step_size: Updates between two falls, above 0; the first update at the second rate has the
-        index `step_size`.
+      step_size: Updates at each rate, above 0. The first update at the second rate has the index
+        `step_size`.
       factor: What the rate is multiplied by, at least 0.
 
     Returns:
@@ -61,7 +61,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
 
     $$\eta(t) = \text{init} \cdot \prod_{i: \; \text{milestones}_i \le t} \text{factor}_i$$
 
-    Use it where the falls are not equally spaced. A milestone is the index of the first update at
+    Use it if the rate changes at unequal intervals. A milestone is the index of the first update at
     the new rate, as in PyTorch and Optax; timm's are one update earlier, Keras' one later. A
     milestone that is listed twice counts twice.
 
@@ -82,6 +82,7 @@ def multistep(init: ArrayLike, milestones: ArrayLike, factor: ArrayLike = 0.1) -
       Array([1.  , 1.  , 0.5 , 0.5 , 0.25, 0.25], dtype=float32)
     """
     hyperparams = _require.real(init=init, milestones=milestones, factor=factor)
+    # A list of factors must be as long as the list of milestones.
     _require.vector(
         hyperparams, "milestones", *(["factor"] if np.ndim(hyperparams["factor"]) else [])
     )
@@ -97,12 +98,12 @@ def _multistep(count, init, milestones, factor):
 
 
 def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
-    r"""One rate after the other, each from its boundary on.
+    r"""A sequence of constant rates: each begins at its boundary and ends at the next one.
 
     $$\eta(t) = \text{values}_i, \quad i = \#\{k: \text{boundaries}_k \le t\}$$
 
     Use it for a schedule tuned by hand. A boundary is the index of the first update at the new
-    rate; in Keras it is that of the last one at the old rate.
+    rate; in Keras it is the index of the last update at the old rate.
 
     Args:
       values: The rates, at least 0; shape `[pieces]`.
@@ -124,15 +125,15 @@ def piecewise_constant(values: ArrayLike, boundaries: ArrayLike) -> Schedule:
 
 @builder(piecewise_constant, ranks={"values": 1, "boundaries": 1})
 def _piecewise_constant(count, values, boundaries):
-    return pick(count, boundaries, values)[0]
+    return pick(count, boundaries, values)[0]  # the list has an entry for each row, here one
 
 
 def piecewise(
     values: ArrayLike, boundaries: ArrayLike, shape: str | Callable[[Any], Any] = "linear"
 ) -> Schedule:
-    r"""From one rate to the next: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`.
+    r"""A path through given rates: `values[0]` at step 0, `values[i + 1]` at `boundaries[i]`.
 
-    Between two of these points it follows a shape.
+    Between two of these points the rate follows a shape.
 
     $$\eta(t) = \text{values}_i \, s(p) + \text{values}_{i + 1} (1 - s(p)),
     \quad p = \frac{t - b_i}{b_{i + 1} - b_i},
@@ -175,15 +176,18 @@ def _piecewise(count, values, boundaries, shape):
 def along(count: Any, values: Any, boundaries: Any, shape: Any) -> Any:
     """The value at a count on the path through `values[0]` at 0 and the others at `boundaries`."""
     count, ends = alike(count, boundaries)
+    # `ends[:1] * 0` is a 0 of the same type as the boundaries.
     begins = library(ends).concatenate([ends[:1] * 0, ends[:-1]])
     rows = (values[:-1], values[1:], begins, ends, ends - begins)
     start, end, begin, close, steps = pick(count, ends[:-1], *rows)
-    at = jnp.maximum(count, -1)  # all counts before the start are taken as -1, see `counts.minus`
+    # All counts before the start are taken as -1, so that no difference overflows, as in
+    # `counts.minus`.
+    at = jnp.maximum(count, -1)
     return between(start, end, at - begin, close - at, real(steps), shape)
 
 
 def from_values(values: ArrayLike) -> Schedule:
-    r"""The rates of a table, one per update, the last one held.
+    r"""The rates of a table, one per update. After the table its last rate is held.
 
     $$\eta(t) = \text{values}_{\min(\lfloor t \rfloor, n - 1)}$$
 
@@ -212,6 +216,7 @@ def from_values(values: ArrayLike) -> Schedule:
 
 @builder(from_values, landmarks=landmarks.from_values, ranks={"values": 1})
 def _from_values(count, values):
+    # The clipped count is at least 0, so the cast to an integer is the floor.
     return jnp.asarray(values)[jnp.clip(count, 0, len(values) - 1).astype(jnp.int32)]
 
 

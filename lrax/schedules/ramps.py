@@ -1,4 +1,4 @@
-"""Ramps from one rate to another: the atom of all phases, and the ramp of a range test."""
+"""Ramps from one rate to another: of any shape, and for a learning rate range test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ramp(
 ) -> Schedule:
     r"""A ramp from `start` to `end` over `steps` steps, of any shape, on any grid of points.
 
-    Before and after it the rate is held.
+    Before the ramp the rate is `start`, after the ramp it is `end`.
 
     $$\eta(t) = \text{start} \cdot s(p) + \text{end} \cdot (1 - s(p)), \quad
     p = \frac{t - \text{begin} + a}{\text{steps} + b} \in [0, 1]$$
@@ -49,12 +49,13 @@ def ramp(
       end: Rate at the end, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate jumps to `end` at `begin`.
       shape: `"linear"`, `"cosine"`, `"1-sqrt"`, `"sqrt"`, `"1-square"`, `"square"`, `"exp2"`,
-        `"exp10"`, `"rex"` or `"log"`, as under `lrax.wsd`; `"geometric"`, where the logarithm is a
-        straight line; `"inverse"`, where the reciprocal is one; or a function from p, the part of
-        the steps done, to the part of the way to `end`, both in [0, 1]. The numbers in a
+        `"exp10"`, `"rex"` or `"log"`, as under `lrax.wsd`; `"geometric"`, by which the logarithm
+        of the rate changes linearly; `"inverse"`, by which the reciprocal of the rate changes
+        linearly; or a function of p, the fraction of the steps that are done, that returns the
+        fraction of the way from `start` to `end`. Both are in [0, 1]. The numbers in a
         `jax.tree_util.Partial` become leaves of the schedule.
       inclusive: `"left"`, `"both"`, `"right"` or `"neither"`.
-      begin: Updates before the ramp, at least 0.
+      begin: Number of updates before the ramp, at least 0.
 
     Returns:
       A `Schedule`.
@@ -80,10 +81,11 @@ def ramp(
 @builder(ramp)
 def _ramp(count, start, end, steps, shape, inclusive, begin):
     before, longer = INCLUSIVE[inclusive]
-    # A ramp without steps jumps at `begin`, on every grid.
+    # A ramp of length 0 jumps at `begin` on every grid, so nothing is added to its length.
     some = library(steps).where(steps > 0, 1.0, 0.0)
     before, longer = some * before, some * longer
     since = minus(count, begin)
+    # The length of the grid, `steps + longer`, less the steps done, `since + before`.
     left = plus(minus(steps, since), longer - before)
     return between(start, end, plus(since, before), left, steps + longer, shape)
 
@@ -91,7 +93,7 @@ def _ramp(count, start, end, steps, shape, inclusive, begin):
 def range_ramp(
     start: ArrayLike, end: ArrayLike, steps: ArrayLike, *, inclusive: str = "left"
 ) -> Schedule:
-    r"""The ramp of a learning rate range test: each rate is the last one times a constant.
+    r"""The ramp of a learning rate range test: each rate is the previous one times a constant.
 
     $$\eta(t) = \text{start}^{1 - p} \, \text{end}^p, \quad
     p = \min\left(\frac{t}{\text{steps} + b}, 1\right)$$
@@ -107,7 +109,7 @@ def range_ramp(
 
     Args:
       start: Rate of the first update, above 0.
-      end: Rate at the end, above 0; below `start` the ramp falls.
+      end: Rate at the end, above 0. If it is below `start`, the ramp falls.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end`.
       inclusive: `"left"` or `"both"`: whether the last step is at `end`.
 

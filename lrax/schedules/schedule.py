@@ -2,8 +2,8 @@
 
 A schedule is a static formula and a dict of hyperparameters. Two plain functions make a new kind of
 schedule. The builder documents and checks its arguments and returns `Schedule(_formula, {...})`.
-The formula stands below it and is declared with `@builder(...)`. By this declaration a schedule can
-print itself, and `replace` can build it again.
+The formula stands below it and is declared with `@builder(...)`. From this declaration a schedule
+knows how to print itself, and `replace` knows how to build it again.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Schedule:
     - `schedule * other`, `schedule + other`: schedules again; `other` is a schedule, a number or
       any function of the count.
 
-    Schedules are made by builders such as `lrax.warmup_cosine`. To make one of your own formula,
-    pass a function at the top level of a module (so that it can be pickled, and compiled once) and
-    the numbers that it takes.
+    Schedules are made by builders such as `lrax.warmup_cosine`. To make one from a formula of your
+    own, pass a function and the numbers that it takes. Define the function at the top level of a
+    module, so that it can be pickled and is compiled only once.
 
     Args:
       formula: Function of `(count, **hyperparams)` that returns the rate. `count` is an array of
@@ -74,21 +74,23 @@ class Schedule:
       Array([5.e-05, 5.e-04, 5.e-03], dtype=float32)
     """
 
-    # `eq` stays off: a generated hash would hash arrays, and `jax.jit(schedule)` fails on that.
-    # There is no `__post_init__`: unflattening rebuilds the class with whatever a transformation
-    # puts in place of the leaves.
+    # `eq` is off: `jax.jit(schedule)` hashes the schedule, and a generated hash would fail on the
+    # hyperparameters. There is no `__post_init__` that checks them: a transformation rebuilds the
+    # class with other objects, such as tracers, in place of the leaves.
     formula: Callable[..., Any] = dataclasses.field(metadata={"static": True})
     hyperparams: dict[str, Any]
 
-    __array_ufunc__ = None  # so that `np.float32(2) * schedule` comes to `__rmul__`
+    __array_ufunc__ = None  # so that `np.float32(2) * schedule` calls `__rmul__`
 
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; rates for an array of counts."""
         count = as_count(_as_counts("count", count))
+        # This is None for a schedule without lanes. Only then is the formula called below.
         rates = lanes.mapped_over(self, count)
         if rates is not None:
             return rates
-        # NumPy evaluates both branches of a `where`, and would warn of the one that is not taken.
+        # Concrete numbers are NumPy's. It evaluates both branches of a `where`, and would warn of a
+        # division by zero or an overflow in the branch that is not taken.
         with np.errstate(all="ignore"):
             rate = self.formula(count, **_plain(self.hyperparams))
             rate = jnp.asarray(rate, _require.float_dtype())
@@ -143,6 +145,7 @@ class Schedule:
                 raise ValueError(
                     f"`steps` must be an int or an array of one axis, got shape {counts.shape}"
                 )
+        # `vmap` puts the counts first, in front of the lanes.
         return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts)), 0, -1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -188,7 +191,10 @@ class Schedule:
         return plain.from_dict(described)
 
     def span(self) -> int | None:
-        """How many updates a picture shows: all and a tenth more; None if a number is traced."""
+        """The number of updates that a picture shows; None if a hyperparameter is traced.
+
+        If the rate is constant after the end of the schedule, a tenth more than the whole is shown.
+        """
         return span(self)
 
     def _repr_html_(self) -> str | None:
@@ -209,7 +215,7 @@ class Schedule:
         shown = self._shown()
         arguments, keywords = _arguments(declaration.build, shown) if declaration else ((), shown)
         parts = [leaf_text(value) for value in arguments]
-        # An argument that may be None has None as its default, so it is not shown.
+        # An argument that may be None has None as its default. So None need not be shown.
         parts += [
             f"{name}={leaf_text(value)}" for name, value in keywords.items() if value is not None
         ]
@@ -225,11 +231,13 @@ class Schedule:
 
 def _as_counts(name: str, value: Any) -> jax.Array:
     """Requires a real number or an array of them, which may be traced."""
-    # JAX arrays and tracers are not looked at: that would cost time at every update.
+    # The values of JAX arrays are not checked: that would cost time at every update.
     if not isinstance(value, jax.Array):
         numbers = _require.as_numbers(value)
         if numbers is None or not np.all(numbers == numbers):  # a NaN is not equal to itself
             raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
+        # A scalar stays a Python number: `jnp.asarray` then raises an OverflowError if it does not
+        # fit in int32.
         value = numbers if np.ndim(value) else value
     try:
         with np.errstate(over="ignore"):  # 1e300 is infinite in float32
@@ -244,9 +252,11 @@ def _as_counts(name: str, value: Any) -> jax.Array:
 def _is_schedule_like(value: Any) -> bool:
     """Whether a value is a `Schedule`, a real number or an array of them, or a function.
 
-    A `RateRule` is none of them, so that Python gives `schedule * rule` to the rule. An array of
-    something else than numbers is refused later, by `as_schedule`, with a message that names it.
+    A `RateRule` is none of them, so that Python leaves `schedule * rule` to the rule. An array of
+    anything else than numbers is refused later, by `as_schedule`, with an error that names it.
     """
+    # The class `RateRule` cannot be imported here, because its package imports this one. So a rule
+    # is recognized by its attributes.
     if isinstance(value, Schedule):
         return True
     if all(hasattr(value, name) for name in ("init", "rate", "first")):
@@ -266,7 +276,8 @@ def as_schedule(value: Any, name: str = "schedule") -> Schedule:
         raise TypeError(
             f"`{name}` must be a number, a Schedule or a function of the count, got {value!r}"
         ) from error
-    _require.nonnegative(number, name)  # `constant` would call it `value` in the message
+    # `constant` checks this too, but its error message would call the argument `value`.
+    _require.nonnegative(number, name)
     return constant(number[name])
 
 
@@ -305,7 +316,7 @@ def multiply(*schedules: Any) -> Schedule:
 
     $$\eta(t) = \prod_i \eta_i(t)$$
 
-    Use it to put a warmup factor, a layer's multiplier or a sweep's peak in front of a shape.
+    Use it to multiply a shape by a warmup factor, a layer's multiplier or the peak of a sweep.
 
     Args:
       *schedules: At least one `Schedule`, number or function of the count.
@@ -365,20 +376,22 @@ def _add(count, schedules):
 
 
 def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
-    """At least one number, function of the count or `Schedule`, each made a `Schedule`."""
+    """Requires at least one number, function of the count or `Schedule`; returns `Schedule`s."""
     if not schedules:
         raise ValueError(f"`schedules` of `{name}` must be at least one schedule, got none")
     return tuple(as_schedule(schedule, f"schedules[{i}]") for i, schedule in enumerate(schedules))
 
 
 def _function(hyperparams):
+    # `as_schedule`, the builder, calls the function `value`.
     return {"value": hyperparams["function"]}
 
 
 @builder(as_schedule, shown=_function)
 def _call(count, function):
     # Optax calls its schedules with an int32 count, and a user's function may index a table with
-    # it. `__call__` silences NumPy for lrax's own formulas; a user sees the warnings of his own.
+    # it. `Schedule.__call__` silences the warnings of NumPy. They are switched on again here, so
+    # that users see those of their own functions.
     whole = count if jnp.issubdtype(count.dtype, jnp.integer) else count.astype(jnp.int32)
     with np.errstate(divide="warn", over="warn", invalid="warn"):
         return function(whole)
@@ -396,7 +409,8 @@ def _arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional arguments of a builder (its `*schedules`), and its keyword arguments.
 
-    The keywords come in the builder's order, because JAX sorts the keys of a dict.
+    The keywords are put in the order of the builder's signature, because JAX sorts the keys of a
+    dict.
     """
     parameters = inspect.signature(build).parameters
     keywords = {name: hyperparams[name] for name in parameters if name in hyperparams}
@@ -407,12 +421,16 @@ def _arguments(
 
 
 def leaf_text(value: Any) -> str:
-    """A leaf as one would type it; such as `float32[8]` for a tracer or an array of above 64."""
+    """A leaf as one would type it.
+
+    A tracer, or an array of more than 64 entries, is shown by dtype and shape, as `float32[8]`.
+    """
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(leaf_text, value))}]"
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
         if isinstance(value, Tracer) or value.size > 64:
-            # In a program every float has this dtype, also a leaf that is a NumPy float64 now.
+            # Every float is shown with the dtype that it has in a compiled program, even if it is a
+            # NumPy float64 now.
             floats = jnp.issubdtype(value.dtype, jnp.floating)
             dtype = _require.float_dtype() if floats else value.dtype
             return f"{dtype}{list(value.shape)}".replace(" ", "")
@@ -426,7 +444,8 @@ def _digits(value: np.ndarray) -> str:
     number = float(value)
     with np.errstate(over="ignore"):
         rounded = np.float32(value)
-    # Compared as Python's floats: NumPy would cast both to float32, where nearly all are equal.
+    # Compare as Python floats: NumPy would cast both to float32, and they would nearly always be
+    # equal.
     if float(rounded) == number and not number.is_integer():
         number = float(str(rounded))  # the shortest decimal of the float32, such as 0.1
     elif not number.is_integer():

@@ -29,15 +29,16 @@ TRANSFORM = 2**32 - 1
 
 
 class Source(Protocol):
-    """The methods by which the loop of a run gets its batches. All are pure."""
+    """The methods that the loop of a run calls to get its batches. All are pure."""
 
-    # Whether the batches come from the host: a program then takes them as arguments.
+    # Whether the batches come from the host. If so, a compiled program takes them as arguments.
     streamed: ClassVar[bool]
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> Any:
-        """What is drawn in one go for the updates `first` to `first + steps - 1`.
+        """What is computed at once for the updates `first` to `first + steps - 1`.
 
-        Its first axis has length `steps`. It is None for a source that draws nothing ahead.
+        This is an array with one row per update, such as the indices of its examples. It is None
+        for a source that computes nothing ahead.
         """
         ...
 
@@ -46,7 +47,7 @@ class Source(Protocol):
 
         Args:
           index: 0-based index of the update.
-          row: The update's entry of `ahead`, or the batch itself if it comes from the host.
+          row: The update's row of `ahead`, or the batch itself if it comes from the host.
           key: The run's data key.
         """
         ...
@@ -103,7 +104,7 @@ class Drawn:
 class FromHost:
     """Batches that come from the host.
 
-    It takes the place of the real source inside a program, where the batches are arguments.
+    It stands for the real source inside a compiled program, which takes the batches as arguments.
     """
 
     streamed: ClassVar[bool] = True
@@ -129,7 +130,7 @@ class Minibatches:
     The examples form one stream, epoch after epoch, each epoch in its own order. The stream is cut
     into pieces of `size` examples, and piece `t` is the batch of step `t`. So every example is seen
     equally often, and a batch may reach into the next epoch. The leaves of this pytree are the
-    arrays, and those arrays that a transform carries as a `jax.tree_util.Partial`.
+    arrays, and also the arrays bound in the transform if it is a `jax.tree_util.Partial`.
     """
 
     arrays: Arrays
@@ -181,8 +182,8 @@ class Minibatches:
             return (position % self.examples).reshape(steps, self.size)
         # The last position that may be needed, which bounds the number of epochs to shuffle. The
         # offset is a multiple of the greatest common divisor and below `examples`, so it is at most
-        # `examples - gcd`. For example, a batch of all examples always has offset 0, and needs only
-        # one epoch. `max` below is for `steps=0`, where this may be -1.
+        # `examples - gcd`. For example, a batch of all examples always has offset 0, and each step
+        # needs only one epoch. `max` below is for `steps=0`, where this may be -1.
         furthest = self.examples - math.gcd(self.size, self.examples) + steps * self.size - 1
         epochs = (
             turns * self.size
@@ -213,7 +214,7 @@ def minibatches(
         axis.
       size: Examples per batch, from 1 to that length.
       shuffle: Whether each epoch has a random order of its own. Otherwise every epoch has the order
-        given.
+        of the arrays.
       transform: Augmentation `transform(batch, key) -> batch`, a pure function that gets a new key
         in every step. It is applied in training only, never to held-out data. If it is a
         `jax.tree_util.Partial`, the arrays bound in it become arguments of the program.

@@ -15,7 +15,7 @@ Metrics = dict[str, jax.Array]  # scalars
 def in_batches(
     held_out: Minibatches, metrics_of: Callable[[Batch, jax.Array], Mapping[str, Any]]
 ) -> Metrics:
-    r"""Mean metrics over all examples of held-out data, one batch after the other.
+    r"""Mean metrics over all examples of held-out data, computed one batch after the other.
 
     $$m = \frac{1}{n} \sum_b n_b \, m_b$$
 
@@ -49,10 +49,11 @@ def in_batches(
         return as_metrics(metrics_of(batch, index))
 
     if whole == 1:
-        total = _scaled(metrics(jnp.int32(0), size), size)
+        total = _scaled(metrics(jnp.int32(0), size), size)  # one batch needs no loop
     else:
         # Add up in a scan, one batch after the other. This fixes the order of the sum, so a lane
-        # gets the same bits alone and together with others. The shapes give the zeros to begin at.
+        # gets the same bits alone and together with others. The scan starts from zeros, with the
+        # names and dtypes that `eval_shape` finds.
         shapes = jax.eval_shape(lambda: metrics(jnp.int32(0), size))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         add = lambda total, index: (_plus(total, _scaled(metrics(index, size), size)), None)

@@ -19,11 +19,11 @@ class Stream:
     """Batches of a host source in their order, read ahead by one thread.
 
     Use it where the data does not fit the device, or is made on the host: a list of batches, a
-    PyTorch `DataLoader`, a generator function, a grain iterator. When a source ends that can be
-    iterated again, a new epoch starts. A generator or another iterator can be iterated only once,
-    so it must hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU
-    tensors, all of the same shapes; `take` returns them as NumPy arrays. Their order is that of the
-    source. To make a run repeatable, seed the source's shuffling.
+    PyTorch `DataLoader`, a generator function, a grain iterator. If a source can be iterated again,
+    a new epoch starts when it ends. A generator or another iterator can be iterated only once, so
+    it must hold all batches that are taken. Batches are pytrees of numbers, arrays or CPU tensors,
+    all of the same shapes; `take` returns them as NumPy arrays. Their order is that of the source.
+    To make a run repeatable, seed the source's shuffling.
 
     The thread reads ahead as many batches as the last `take` took, but at least `prefetch`. It ends
     when the stream is closed, no longer referenced, or interrupted by Ctrl-C. The batches before an
@@ -33,7 +33,7 @@ class Stream:
     Args:
       source: Any iterable of batches, or a function without arguments that returns one, called once
         for each epoch.
-      prefetch: The number of batches that are read ahead at least; 1 or more.
+      prefetch: The least number of batches to read ahead; 1 or more.
       skip: The number of batches to skip at the start, for instance those before a checkpoint.
 
     Raises:
@@ -91,8 +91,9 @@ class Stream:
           timeout: Seconds to wait at most; None to wait until they are there.
 
         Raises:
-          ValueError: if the source has ended before them, or holds batches of different shapes; an
-            error of the source itself is raised as it is. Batches before it can still be taken.
+          ValueError: if the source has ended before these batches, or holds batches of different
+            shapes. An error of the source itself is raised as it is. The batches before the error
+            can still be taken.
           RuntimeError: if the stream is closed.
         """
         n = _require.count("n", n, 1)
@@ -219,7 +220,7 @@ def _fill(buffer: _Buffer, source: Any, skip: int) -> None:
                 )
             if index >= skip and not buffer.put(batch):
                 return
-    except BaseException as error:  # of any kind: the waiting caller must get it
+    except BaseException as error:  # any error, because the waiting caller must get it
         buffer.fail(error)
     finally:
         batches.close()
@@ -240,6 +241,7 @@ def _forever(source: Any) -> Generator[Any, None, None]:
                 yield batch
                 index += 1
         finally:
+            # A generator runs its clean-up code here when the stream is closed.
             if inspect.isgenerator(iterator):
                 iterator.close()
         # `iter` of an iterator returns the iterator itself, which is now exhausted.

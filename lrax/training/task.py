@@ -16,7 +16,7 @@ _STATES = ("state", "model_state", "batch_stats")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What is trained: everything but the optimizer, as functions and a source of batches.
+    """What is trained: everything except the optimizer, as functions and a source of batches.
 
     The functions are traced, compiled and mapped over the runs of a sweep, so they must be pure.
     Arrays that they close over, or that are bound in a `jax.tree_util.Partial`, become arguments of
@@ -88,7 +88,8 @@ def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if by_name:  # as after an argument that functools.partial binds by name
+    # `functools.partial` makes every parameter after one that it binds by name keyword-only.
+    if by_name:
         raise TypeError(
             f"`{name}` must take its arguments by position, got {', '.join(by_name)}"
             " by keyword only"
@@ -98,9 +99,10 @@ def takes_key(function: Callable[..., Any], before: int, name: str) -> bool:
         # `evaluate` does not: it got no key in earlier versions, and may not expect one.
         return name == "loss"
     required = [p for p in positional if p.default is p.empty]
-    # With `stateful=True` there is one argument more before the key.
+    # Only the loss or the `evaluate` of a task without state has these numbers of arguments before
+    # the key. With `stateful=True` there is one more.
     stateless = before == {"loss": 2, "evaluate": 1}.get(name)
-    # `loss(params, state, key)` is not refused: it ends in a key, so `state` is its batch, such as
+    # `loss(params, state, key)` is not refused. It ends in a key, so `state` is its batch, such as
     # the state of an environment.
     with_key = name == "loss" and bool(required) and required[-1].name in ("key", "rng")
     second = required[1].name if len(required) == before + 1 and not with_key else ""

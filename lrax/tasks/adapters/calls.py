@@ -16,7 +16,10 @@ Keywords = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Calls:
-    """How a model is called. It is hashable if the keyword arguments are.
+    """How a model is called.
+
+    It is a part of the static model of a task. It is hashable if `inputs` and the values of the
+    keyword arguments are.
 
     Attributes:
       inputs: Which part of a batch the model takes.
@@ -44,8 +47,8 @@ class Calls:
         Raises:
           ValueError: if it does not have it.
         """
-        # A function names no part. Called here, it would work on all examples of a data set at
-        # once, on the device.
+        # If `inputs` is a function, there is no key to check. The function is not called here,
+        # because it would work on all examples of a data set at once, on the device.
         if not callable(self.inputs):
             self._inputs(batch)
 
@@ -86,7 +89,8 @@ class Calls:
 
 
 def calls(inputs: Inputs, training: Keywords | None, evaluation: Keywords | None) -> Calls:
-    """The description of how a model is called, from arguments that are checked."""
+    """Checks the arguments of an adapter that say how a model is called, and makes `Calls`."""
+    # A bool is an int in Python, but is no index.
     is_key = isinstance(inputs, (str, int)) and not isinstance(inputs, bool)
     if not (inputs is None or is_key or callable(inputs)):
         raise TypeError(

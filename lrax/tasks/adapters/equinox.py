@@ -32,9 +32,10 @@ def from_equinox(
 ) -> Task:
     """A task that trains an Equinox model.
 
-    Use it with any `equinox.Module`. A run starts from `model(key)`, and its floating-point arrays
-    are trained. So `equinox.combine(params, model(key))` is the model with the parameters that a
-    sweep has found. `equinox.nn.inference_mode` switches the model between training and evaluation.
+    Use it with any `equinox.Module`. A run starts from `model(key)`, and the floating-point arrays
+    of that module are trained. So `equinox.combine(params, model(key))` is the model with the
+    parameters that a sweep has found. `equinox.nn.inference_mode` switches the model between
+    training and evaluation.
 
     The task is stateful if the model has other arrays, or if `model` returns
     `equinox.nn.make_with_state(...)`. Its state is then `{"arrays": ..., "state": ...}`: the other
@@ -101,6 +102,8 @@ def from_equinox(
     _require.flag("batched", batched)
     if not isinstance(axis_name, str):
         raise TypeError(f"`axis_name` must be a str, got {axis_name!r}")
+    # `eval_shape` returns only the shapes of arrays. The rest of the module is passed out by this
+    # list.
     found = []
 
     def arrays() -> Any:
@@ -114,7 +117,8 @@ def from_equinox(
         raise ValueError("`model` must have floating-point arrays to train, got none")
     call = type(found[0]).__call__
     recipe.calls.check(call)
-    # Leaves that are no arrays, such as activation functions, are kept apart from the structure.
+    # Leaves that are no arrays, such as activation functions, are kept beside the structure. As a
+    # tuple they can be compared and hashed.
     leaves, structure = jax.tree.flatten(found[0])
     adapted = _Model(
         structure,
@@ -145,7 +149,8 @@ class _Model:
         parts = _parts(source(key))
         if not self.stateful:
             return parts.params
-        # A weakly typed counter would have another type after its first update.
+        # A weakly typed counter would have another type after its first update. But the loop of a
+        # run requires that the types of the state stay the same.
         strong = lambda leaf: lax.convert_element_type(leaf, leaf.dtype)
         return parts.params, {"arrays": parts.others, "state": jax.tree.map(strong, parts.state)}
 
@@ -175,7 +180,9 @@ class _Model:
             outputs, held = call(arguments, key, held)
         else:
             examples = len(jax.tree.leaves(arguments)[0])
+            # If there are no keys, None is mapped, a pytree without leaves.
             keys = jax.random.split(key, examples) if self.with_key else None
+            # The state has no batch axis: layers reduce over that axis by its name to update it.
             mapped = jax.vmap(
                 call, in_axes=(0, 0, None), out_axes=(0, None), axis_name=self.axis_name
             )
@@ -198,6 +205,7 @@ def _parts(built: Any) -> _Parts:
     module, state = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
     is_state = state is None or isinstance(state, equinox.nn.State)
     if not isinstance(module, equinox.Module) or not is_state:
+        # The type of each entry of a tuple, not of the leaves within an entry.
         got = jax.tree.map(type, built, is_leaf=lambda x: x is not built)
         raise TypeError(
             "`model` must return an equinox.Module or (module, state) with an equinox.nn.State,"

@@ -149,12 +149,16 @@ class _Model:
 
 
 def first_batch(batch: Batches) -> Batch:
-    """A batch with the shapes of a source's batches; its values may be zeros."""
+    """A batch with the shapes of a source's batches; its values may be zeros.
+
+    A Linen model is initialized by a call on a batch, for which the shapes and dtypes are enough.
+    """
     if isinstance(batch, Minibatches):
         return jax.tree.map(lambda array: array[: batch.size], batch.arrays)
     if callable(batch):  # shapes are enough, and need no device
         shapes = jax.eval_shape(lambda: batch(jnp.int32(0), jax.random.key(0)))
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    # A batch that is read from an iterator here would be missing in the run.
     if isinstance(batch, Iterator) or not isinstance(batch, Iterable):
         raise ValueError(
             "`example` must be a batch where `batch` can be read only once, as a"

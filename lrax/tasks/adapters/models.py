@@ -1,4 +1,4 @@
-"""Makes a task of a model of another library: the code that the adapters share."""
+"""Makes a task from a model of another library: the code that the adapters share."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ class Static:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What every adapter is given besides the model.
+    """The arguments that all adapters have in common, besides the model.
 
     Attributes:
       loss: A function of the model's outputs and a batch.
@@ -128,7 +128,7 @@ class Recipe:
 def data(name: str, batch: Any) -> Batch:
     """Requires data of at least one example, and returns it as arrays.
 
-    Programs take arrays as arguments, so they are not constants in a program.
+    Arrays become arguments of a compiled program, so they are not constants in it.
 
     Args:
       name: The name of the caller's argument, for errors.
@@ -142,7 +142,9 @@ def data(name: str, batch: Any) -> Batch:
     except ValueError as error:  # NumPy's, of ragged lists
         raise ValueError(f"`{name}` must be a batch of arrays, got {batch!r}") from error
     leaves = jax.tree.leaves(arrays)
-    is_number = lambda leaf: getattr(leaf.dtype, "kind", "O") not in "OSUMm"  # keys have no kind
+    # Refused kinds: objects, bytes, strings, dates and durations. A JAX key has a dtype without
+    # `kind` and is refused too.
+    is_number = lambda leaf: getattr(leaf.dtype, "kind", "O") not in "OSUMm"
     if not all(map(is_number, leaves)):
         raise TypeError(
             f"`{name}` must be a batch of numbers or `lrax.minibatches(arrays, size=...)`,"
@@ -181,7 +183,7 @@ def _metrics(
     """The metrics of the held-out data, which is one batch or several."""
 
     def of(batch: Batch, key: jax.Array | None) -> Mapping[str, Any]:
-        # The model's own random numbers are the same in every evaluation.
+        # Random numbers inside the model, as of dropout, are the same in every evaluation.
         fixed = jax.random.key(0)
         outputs, _ = static.model.forward(params, state, batch, fixed, training=False)
         if evaluate is None:
@@ -190,12 +192,13 @@ def _metrics(
 
     if not isinstance(held_out, Minibatches):
         return of(held_out, key)
+    # Each batch has a key of its own.
     own = lambda index: None if key is None else jax.random.fold_in(key, index)
     return in_batches(held_out, lambda batch, index: of(batch, own(index)))
 
 
 # `Task` reads from the signature of `evaluate` whether it takes a key. So there is one function for
-# each combination of state and key.
+# each combination of state and key. `_metrics` itself has the signature for both.
 
 
 def _evaluate(

@@ -92,6 +92,7 @@ def from_nnx(
         )
     recipe = Recipe(loss, batch, calls(inputs, training, evaluation), held_out, evaluate)
     filters = (_filter(wrt), nnx.RngState, nnx.Intermediate, ...)
+    # `eval_shape` returns only the shapes of variables. The graph is passed out by this list.
     found = []
 
     def variables() -> Any:
@@ -142,8 +143,8 @@ class _Model:
         """Calls a model made for this call, so that changes of its variables stay in this trace."""
         from flax import nnx
 
-        # Copies of the variables. The caller's may belong to another trace, and NNX lets a trace
-        # change only its own variables.
+        # `jax.tree.map` copies the variables. Those of the caller may belong to another trace, and
+        # NNX lets a trace change only its own variables.
         variables = jax.tree.map(lambda leaf: leaf, (params, *([state] if self.stateful else [])))
         model = nnx.merge(self.graph, *variables, self.streams.seeded(key))
         model.train() if training else model.eval()
@@ -190,7 +191,8 @@ def _filter(wrt: Any) -> Any:
 
     if wrt is None:
         return nnx.Param
-    if wrt is True or wrt is ...:  # that would include the streams of random numbers
+    # Both filters select everything, also the streams of random numbers, which cannot be trained.
+    if wrt is True or wrt is ...:
         raise ValueError(f"`wrt` must select the variables to train, not all, got {wrt!r}")
     try:
         nnx.filterlib.to_predicate(wrt)
