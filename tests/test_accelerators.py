@@ -46,8 +46,8 @@ def prepared(name, lanes, count):
 def assert_alone(name, lanes, count):
     """They talk to nobody, keep their lanes where they are, and fit a chip."""
     made = prepared(name, lanes, count)
-    start, draw, train, evaluate, _ = made.programs
-    for program in (start, draw, train, evaluate):
+    initial, start, draw, train, evaluate, _ = made.programs
+    for program in (initial, start, draw, train, evaluate):
         text = program.compiled.as_text()
         assert not OTHERS.search(text)
         assert not CALLBACK.search(text)

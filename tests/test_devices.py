@@ -150,7 +150,7 @@ def executables(found):
 
 def assert_no_collective(task, *, convolutions="auto", rng="common"):
     found = executables(programs(task, devices=8, rng=rng, convolutions=convolutions))
-    assert found.keys() == {"start", "draw", "train", "evaluate"}
+    assert found.keys() == {"initial", "start", "draw", "train", "evaluate"}
     for name, program in found.items():
         for collective in COLLECTIVES:
             assert collective not in program.as_text(), (name, rng, convolutions, collective)

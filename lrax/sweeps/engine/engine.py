@@ -34,6 +34,8 @@ Lanes = Any  # of a chunk that is being trained: see `Engine.train`
 class Programs(NamedTuple):
     """The compiled programs of a chunk; `programs.parts` says what each takes and returns."""
 
+    # None where parameters are given, and where a function of hyperparameters returns the task.
+    initial: Executable | None
     start: Executable
     draw: Executable | None  # None where batches come from the host
     train: Executable
@@ -90,7 +92,7 @@ class Engine:
     def begin(self, layout: Layout, i: int) -> tuple[Tree, Tree, Tree]:
         """A chunk before its first update: its hyperparameters, its lanes and its keys."""
         hyperparams = self.feed.hyperparams(layout, i)
-        bits, given = self.feed.starts(layout, i)
+        bits, given = self.feed.starts(self.programs.initial, layout, i)
         return hyperparams, *self.programs.start(self.feed.data, hyperparams, bits, given)
 
     def train(
@@ -313,10 +315,14 @@ def _programs(problem: Problem, feed: Feed, plan: Plan, chunk_shape: Shape) -> P
 
 
 def _traced(problem: Problem, feed: Feed, build: Build, chunk_shape: Shape) -> dict[str, Any]:
-    """The traced programs. The results of `start` and `draw` are arguments of those after them."""
+    """The traced programs. The results of the first three are arguments of those after them."""
     data, hyperparams, bits, given = feed.shapes(chunk_shape)
     functions = parts(problem, build)
-    found = {"start": trace(functions["start"].function, data, hyperparams, bits, given)}
+    found = {}
+    if given is None and "initial" in functions:
+        found["initial"] = trace(functions["initial"].function, data, bits)
+        given = found["initial"].results
+    found["start"] = trace(functions["start"].function, data, hyperparams, bits, given)
     lanes, keys = found["start"].results
     zero = np.int32(0)
     rows = None
@@ -347,6 +353,7 @@ def _compiled(problem: Problem, feed: Feed, build: Build, chunk_shape: Shape) ->
         }
         done = {name: future.result() for name, future in running.items()}
     return Programs(
+        done.get("initial"),
         done["start"],
         done.get("draw"),
         done["train"],

@@ -23,6 +23,7 @@ STREAMED = 64 * 2**20  # bytes that a block of batches from the host may take
 KEPT = 256 * 2**20  # bytes of drawn rows that are kept for other chunks of the same groups
 
 Tree = Any
+Initial = Any  # the compiled program `initial`, or None
 Draw = Any  # the compiled program `draw`, or None for batches from the host
 
 
@@ -63,6 +64,8 @@ class Feed:
         # Drawn rows by groups and block, the oldest first.
         self._rows: OrderedDict[tuple[bytes, int], Future[Tree]] = OrderedDict()
         self._lock = threading.Lock()
+        # What the groups start from, by their key data: of one chunk.
+        self._initial: dict[bytes, Tree] = {}
         # Batches from the host by block: the current one, and the one before, on which some chunks
         # may still be training.
         self._taken: dict[int, Tree] = {}
@@ -109,15 +112,29 @@ class Feed:
         lanes = self.points.lanes(layout.chunks[i].points)
         return jax.tree.map(lambda leaf: self.put(leaf, spread), lanes)
 
-    def starts(self, layout: Layout, i: int) -> tuple[np.ndarray, Tree]:
-        """Key data and given parameters of a chunk's groups."""
+    def starts(self, initial: Initial | None, layout: Layout, i: int) -> tuple[np.ndarray, Tree]:
+        """Key data of a chunk's groups, and the parameters and state that they start from.
+
+        Args:
+          initial: The program `initial`, or None if there is none.
+          layout: The layout.
+          i: The index of the chunk.
+        """
         chunk = layout.chunks[i]
         # All members of a group share its seed. With independent numbers a group is one lane.
         seeds = chunk.seeds[:, 0]
         bits = self.bits[seeds]
         if self.rng == "independent":
             bits = self.bits[seeds, chunk.points[:, 0]]
-        return bits, jax.tree.map(lambda leaf: np.asarray(leaf)[seeds], self.given)
+        if initial is None:
+            return bits, jax.tree.map(lambda leaf: np.asarray(leaf)[seeds], self.given)
+        if self.rng == "independent":  # no chunk has the groups of another one
+            return bits, initial(self.data, bits)
+        # Chunks of the same groups follow each other, so only the latest are kept.
+        key = bits.tobytes()
+        if key not in self._initial:
+            self._initial = {key: initial(self.data, bits)}
+        return bits, self._initial[key]
 
     def rows(self, draw: Draw, layout: Layout, i: int, keys: Tree, block: int) -> Tree:
         """What the updates of a block need beside the data: batches, or what is drawn for them.

@@ -137,16 +137,18 @@ class Part(NamedTuple):
 def parts(problem: Problem, build: Build) -> dict[str, Part]:
     """The programs of a chunk.
 
+    - `initial(data, bits) -> given`: the parameters and state that the groups start from. `bits`
+      are the key data of the groups.
     - `start(data, hyperparams, bits, given) -> (lanes, keys)`: lanes before their first update.
-      `bits` are the key data of the groups. `given` are the parameters and state that the groups
-      start from, or None.
+      `given` is None if each lane draws its own parameters.
     - `draw(data, keys, block) -> rows`: what is drawn ahead for the updates of a block, such as
       indices of examples, or None.
     - `train(data, hyperparams, keys, rows, lanes, first, count) -> (lanes, records, finite)`: the
       lanes after `count` updates. The argument `lanes` is donated.
     - `evaluate(data, hyperparams, keys, lanes) -> metrics`.
 
-    There is no `draw` if batches come from the host, and no `evaluate` if the task has none.
+    There is no `initial` if a function of hyperparameters returns the task, no `draw` if batches
+    come from the host, and no `evaluate` if the task has none.
     """
     lane, group, none = specs(build.spread)
     # The records and the rows have an axis of updates in front of the others.
@@ -164,7 +166,10 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
         spread, shardings = on_devices(build.mesh, function, into, out)
         return Part(spread, {**options, "shardings": shardings})
 
-    found = {
+    found = {}
+    if isinstance(problem.task, Task):
+        found["initial"] = part(_initial(problem), (none, group), group, hasty=True)
+    found |= {
         "start": part(
             _start(problem, build), (none, lane, group, group), (lane, group), hasty=True
         ),
@@ -190,29 +195,41 @@ def _run_of(problem: Problem, build: Build, data: Data, hyperparams: Tree) -> Ru
     return bound(task, problem.optimizer, hyperparams, problem.signals, rewrite)
 
 
+def _initial(problem: Problem) -> Program:
+    """The program `initial`. All chunks of the same seeds share its results."""
+
+    def start(data: Data, bits: jax.Array) -> Tree:
+        task: Any = problem.with_data(data)
+        # A loop, not a vmap: XLA takes twice as long to compile random draws from a batch of keys.
+        # That the loop runs more slowly matters little, because it runs only once.
+        return lax.map(lambda bits: initial(task, _keys(bits)), bits)
+
+    return start
+
+
 def _start(problem: Problem, build: Build) -> Program:
     """The program `start`."""
 
     def start(data: Data, hyperparams: Tree, bits: jax.Array, given: Tree) -> tuple[Tree, Tree]:
-        task = problem.with_data(data)
-
         def group(hyperparams: Tree, bits: jax.Array, given: Tree) -> tuple[Tree, Keys]:
-            keys = split(jax.random.wrap_key_data(bits, impl="threefry2x32"))
-            # The members share their key, so their parameters are drawn once. But a function that
-            # returns tasks may return another task for each member. Then each member draws its own.
+            keys = _keys(bits)
+            # The members share what they start from. But a function that returns tasks may return
+            # another task for each member. Then nothing is given, and each member draws its own.
             params, state = (None, None) if given is None else given
-            if given is None and isinstance(task, Task):
-                params, state = initial(task, keys)
             member = lambda hyperparams: _run_of(problem, build, data, hyperparams).init(
                 keys, params, state
             )
             return each(member, (0,))(hyperparams), keys
 
-        # A loop, not a vmap: XLA takes twice as long to compile random draws from a batch of keys.
-        # That the loop runs more slowly matters little, because it runs only once.
+        # A loop, as in `initial`.
         return lax.map(lambda args: group(*args), (hyperparams, bits, given))
 
     return start
+
+
+def _keys(bits: jax.Array) -> Keys:
+    """The keys of a group from its key data."""
+    return split(jax.random.wrap_key_data(bits, impl="threefry2x32"))
 
 
 def _draw(problem: Problem, build: Build) -> Program:
