@@ -59,7 +59,8 @@ def checks() -> Iterator[None]:
 
 def float_dtype() -> np.dtype:
     """The dtype of every rate: float32, or float64 under x64."""
-    return np.dtype(np.float64 if jax.config.jax_enable_x64 else np.float32)  # pyright: ignore[reportAttributeAccessIssue]
+    wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    return np.dtype(np.float64 if wide else np.float32)
 
 
 def real(**values: Any) -> dict[str, Any]:

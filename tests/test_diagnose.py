@@ -211,6 +211,42 @@ def test_columns_and_arrays_can_be_told():
     assert not lrax.diagnose(loss=LOSS, steps=STEPS, rates=RATES)
 
 
+def test_a_shorter_column_is_spread_over_the_run():
+    """In a dict as in an argument: where over-fitting begins is a step of the run."""
+    val_loss = np.concatenate([np.linspace(2.3, 1.0, 8), np.linspace(1.1, 3.0, 8)])
+    told = lrax.diagnose(loss=LOSS, val_loss=val_loss, rates=RATES)
+    read = lrax.diagnose({"loss": LOSS, "val_loss": val_loss, "lr": RATES})
+    assert [each.at for each in read] == [each.at for each in told]
+    assert any(each.name == "over_fitting" and each.at[1] > 100 for each in read)
+    assert any("different lengths" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("columns", [("epoch",), ("epoch", "batch")])
+def test_counts_within_an_epoch_are_no_steps(columns):
+    counts = {"epoch": np.arange(len(LOSS)) // 100, "batch": np.arange(len(LOSS)) % 100}
+    table = {name: counts[name] for name in columns} | {"loss": LOSS, "lr": RATES}
+    found = lrax.diagnose(table)
+    assert not found
+    assert any("does not count updates" in note for note in found.notes)
+    assert [each.name for each in found] == [each.name for each in lrax.diagnose(loss=LOSS)]
+
+
+def test_parameters_that_grow_are_not_called_a_loss_that_was_thrown():
+    still = 2.3 + 0.01 * np.sin(np.arange(len(LOSS)))
+    grown = np.geomspace(1.0, 50.0, len(LOSS))
+    found = lrax.diagnose(loss=still, rates=RATES, monitors={"param_norm": grown})
+    (high,) = [each for each in found if each.name == "rate_too_high"]
+    assert "parameters have become" in high.what
+    assert "thrown" not in high.what
+
+
+def test_broken_lines_are_numbered_as_in_the_file(tmp_path):
+    rows = [f"{step},{loss}" for step, loss in enumerate(LOSS)]
+    path = tmp_path / "run.csv"
+    path.write_text("\n".join(["step,loss", "", *rows[:2], "3", *rows[3:]]))
+    assert any(note.endswith("left out: 5") for note in lrax.diagnose(path).notes)
+
+
 def test_a_nan_is_a_gap_or_a_divergence():
     gaps = LOSS.copy()
     gaps[1::2] = np.nan
@@ -267,7 +303,7 @@ def test_curves_that_say_nothing_are_no_error(count, rates):
 def test_few_records_say_little():
     found = lrax.diagnose(loss=LOSS[:10])
     assert not found
-    assert any("only divergence" in note for note in found.notes)
+    assert any("its progress is not looked at" in note for note in found.notes)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ examples:
 
 exit status: 0 with a rate that is certain within an octave, 1 with another one or after an error,
 2 for a wrong command, 130 if Ctrl-C came before there was anything to show."""
-# Options that are passed on to `lrax.find` under their own names. Only those that are given are
-# passed, so that `find` has the defaults.
+# Options that are passed on to `lrax.find` under their own names if they are given. Without them
+# `find` takes its own defaults.
 PASSED = ("objective", "mode", "bounds", "runs", "seeds", "budget", "checkpoint")
 # The option of each argument of `lrax.find`, to be named in an error message in its place.
 FLAGS = {name: f"--{name}" for name in (*PASSED, "steps", "params", "optimizer")}

@@ -117,8 +117,8 @@ def _add_how_it_is_judged(add: Any) -> None:
     add(
         "--stop",
         choices=list(STOPS),
-        help="which points are ended early: those that diverged (default), none, or by successive"
-        " halving or the median rule also those that are worse than others",
+        help="which points are ended early: the diverged ones (default), none, or by successive"
+        " halving or the median rule also points that are worse than others",
     )
 
 

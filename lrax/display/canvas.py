@@ -5,8 +5,10 @@ because only pyplot teaches the notebook to draw one. A Figure that pyplot knows
 twice and kept in memory. So the figures here have a `_repr_png_` of their own.
 """
 
+import base64
 import functools
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import _require
@@ -27,6 +29,20 @@ def figure(width: float, height: float) -> "Figure":
     """
     _require.extra("matplotlib.figure", "plot")
     return _shown()(figsize=(width, height), layout="constrained")
+
+
+def as_html(draw: "Callable[[], Figure]") -> str:
+    """A picture for a notebook's HTML; empty without matplotlib, so that the text stands alone.
+
+    Args:
+      draw: Returns a figure that `figure` made.
+    """
+    try:
+        picture: Any = draw()
+    except ImportError:
+        return ""
+    text = base64.b64encode(picture._repr_png_()).decode()
+    return f'<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
 
 
 def plain_numbers(axis: "Axis") -> None:

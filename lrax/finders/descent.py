@@ -13,7 +13,7 @@ FEWEST = 5  # losses that a curve must have, to be read at all
 BETA = 0.9  # of the zero-phase average, for curves of 100 losses and more
 WIDTH = 10  # for curves of n < 100 losses, beta is 1 - WIDTH / n, so that the average is narrower
 EARLY = 10  # the start of a curve is its first tenth
-SURE = 4.0  # a descent must exceed so many standard deviations of the noise
+SURE = 4.0  # standard deviations of the noise that a descent must exceed
 SHARE = 0.5  # the suggested rate is this part of the rate of the lowest loss
 
 Flag = Any  # a bool, of NumPy or of JAX

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
+import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..display import swept
+from ..display import canvas, swept
 from ..display.swept import Band, Swept
 from ..sweeps.optimum import Optimum, optimum
 from ..sweeps.result import SweepResult
@@ -82,13 +82,8 @@ class Found:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{line}</p>" for line in str(self).splitlines())
-        try:
-            picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib the text must do
-            return lines
-        text = base64.b64encode(picture).decode()
-        return f'{lines}<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
+        return lines + canvas.as_html(self.plot)
 
     def plot(self) -> Figure:
         """A figure of the evidence: the objective against the rate.

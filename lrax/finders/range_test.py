@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import html
 import textwrap
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 
 from .. import _require
-from ..display import ranges
+from ..display import canvas, ranges
 from ..probes.curves import smooth
 from ..rate.multipliers import Multipliers
 from ..schedules.ramps import ramp, range_ramp
@@ -234,12 +233,7 @@ class RangeTest:
     def _repr_html_(self) -> str:
         """The three lines and the picture, as a notebook shows them."""
         text = f"<pre>{html.escape(repr(self))}</pre>"
-        try:
-            picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib, only the text is shown
-            return text
-        data = base64.b64encode(picture).decode()
-        return f'{text}<img style="max-width:100%" src="data:image/png;base64,{data}"/>'
+        return text + canvas.as_html(self.plot)
 
     def _suggestions(self, method: str, which: Which, pairing: Pairing) -> tuple[list, list]:
         """The rates of the seeds in ascending order, and the reasons why other seeds have none."""

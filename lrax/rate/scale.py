@@ -102,7 +102,10 @@ def scale_by_lr(
         return updates, ScaleByLrState(count, rate, state.held, _stable(state.rule, new_rule))
 
     # Optax declares the state of an `update` as any pytree, and this function takes only its own.
-    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+    return optax.GradientTransformationExtraArgs(
+        init,
+        update,  # pyright: ignore[reportArgumentType]
+    )
 
 
 def _scalar(rate: Any) -> jax.Array:

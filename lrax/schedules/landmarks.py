@@ -51,7 +51,8 @@ def latest(children: list[Landmarks], offset: float = 0.0) -> Landmarks:
         return Landmarks(None, False, marks)
     # Of two schedules that end at the same count, a settled one is preferred.
     last = max(known, key=lambda child: (child.end, child.settled))
-    return Landmarks(last.end + offset, last.settled, marks)  # pyright: ignore[reportOptionalOperand]
+    end = last.end + offset  # pyright: ignore[reportOptionalOperand]
+    return Landmarks(end, last.settled, marks)
 
 
 def by_vocabulary(known: Known) -> Landmarks:

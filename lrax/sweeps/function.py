@@ -76,8 +76,8 @@ def sweep_function(
         `hyperparams` is `{name: value}` with the grid's names; a number is a tracer, a Schedule one
         with tracers for numbers. `key` is `jax.random.key(s)` for the seed `s`. Curves may differ
         in length.
-      grid: `{name: axis}`, of which the product is tried, or `lrax.points` and the like; an axis as
-        in `lrax.sweep`.
+      grid: `{name: axis}`, where every combination of values is a point; or `lrax.points` and the
+        like. An axis is as in `lrax.sweep`.
       seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys.
       objective: The name of the scalar output that ranks the points.
       mode: Whether a low or a high objective is good, `"min"` or `"max"`. None reads it from the
@@ -262,7 +262,7 @@ def _result(
 
 
 class _Runner:
-    """The chunks of a function's lanes, and what those that ran have returned.
+    """The chunks of a function's lanes, and what the chunks that ran have returned.
 
     Attributes:
       outputs: Shapes of what the function returns for one lane, by name.

@@ -193,7 +193,7 @@ def means(values: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.
 
 
 def _replicated(values: np.ndarray) -> int:
-    """The number of seeds, of which there must be two or more."""
+    """The number of seeds; it must be two or more."""
     if values.shape[1] < 2:
         raise ValueError(
             "this needs at least 2 seeds, because one says nothing of their spread; sweep with"

@@ -35,7 +35,7 @@ def statuses(
     loss_every: int = 1,
     done: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""The status of every lane, and the cause for those that diverged.
+    r"""The status of every lane, and why it diverged if it did.
 
     A lane whose losses or parameters are not finite has diverged. If the objective is the training
     loss, a lane whose loss rose far above its start has diverged too:
@@ -49,8 +49,8 @@ def statuses(
     better, as in reinforcement learning. So there, only lanes that are not finite have diverged.
 
     Args:
-      losses: `[points, seeds, records]`, of which those after a point was stopped are ignored.
-        `None` if none were recorded, as in a `sweep_function`.
+      losses: `[points, seeds, records]`, those after a point was stopped are ignored. `None`
+        if none were recorded, as in a `sweep_function`.
       finite: `[points, seeds]`, whether the last parameters are finite. Without losses, whether all
         scalar outputs are.
       stopped_at: `[points]`, after how many updates each point was stopped, or `done`. Without

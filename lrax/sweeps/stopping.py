@@ -18,7 +18,7 @@ Mask = np.ndarray  # [points], bool
 class Evidence(NamedTuple):
     """What a stop rule is told of a sweep under way.
 
-    Arrays have all points of the grid, those that were stopped too; `alive` tells them apart.
+    Arrays have all points of the grid, also the stopped ones; `alive` tells them apart.
 
     Attributes:
       losses: Training losses up to now, `[points, seeds, records]`, each of the parameters before

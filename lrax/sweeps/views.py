@@ -1,12 +1,11 @@
 """The tables and pictures of a result, and how a notebook shows it."""
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _require
-from ..display import pictures, swept
+from ..display import canvas, pictures, swept
 from ..display.swept import Band, Curves, Swept
 from ..display.tables import aligned, as_html, spread, summary
 from .direction import mode_of
@@ -67,13 +66,7 @@ class Views(Frames):
         few = np.arange(len(rows)) if len(rows) <= ROWS else np.sort(self.ranking[:ROWS])
         table = as_html([head, *(rows[point] for point in few)], bold=self._place(few))
         more = f"<p>The best {ROWS} of {len(rows)} points.</p>" if len(few) < len(rows) else ""
-        try:
-            picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib, the table is shown alone
-            return table + more
-        text = base64.b64encode(picture).decode()
-        shown = f'<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
-        return f"{table}{more}{shown}"
+        return table + more + canvas.as_html(self.plot)
 
     def plot(self, name: str | None = None) -> "Figure":
         """A figure of the objective against one hyperparameter, and of the curves.

@@ -292,7 +292,8 @@ def _taking(function: Callable[[Params], Any], extra: Mapping[str, Any]) -> Call
     by_name = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in extra]
     by_name.append(inspect.Parameter("grad_fn", inspect.Parameter.KEYWORD_ONLY))
     first = inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    call.__signature__ = inspect.Signature([first, *by_name])  # pyright: ignore[reportFunctionMemberAccess]
+    signature = inspect.Signature([first, *by_name])
+    call.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     return call
 
 

@@ -198,7 +198,14 @@ def PolynomialDecay(
 
 
 @builder(PolynomialDecay, name="compat.keras.PolynomialDecay")
-def _PolynomialDecay(count, initial_learning_rate, decay_steps, end_learning_rate, power, cycle):  # noqa: ARG001
+def _PolynomialDecay(
+    count,
+    initial_learning_rate,
+    decay_steps,
+    end_learning_rate,
+    power,
+    cycle,  # noqa: ARG001
+):
     count = jnp.maximum(real(count), 0)
     # A remainder is exact, where a quotient may be rounded to the next tooth.
     before, into = jnp.divmod(count, decay_steps)

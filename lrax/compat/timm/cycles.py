@@ -76,8 +76,8 @@ def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
         index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
         length = jnp.where(fits, length * powers[i], length)
     length = jnp.maximum(length, 1e-6)
-    # A remainder is exact at every count. It serves cycles of one length, and those that no
-    # longer grow.
+    # A remainder is exact at every count. It serves cycles that do not grow, or no
+    # longer.
     done = count - start
     rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
     more = lax.stop_gradient(jnp.round((done - rest) / length))

@@ -1,7 +1,7 @@
 """The schedulers of PyTorch (`torch.optim.lr_scheduler`, and SWALR), by name and default.
 
-`lr` stands where PyTorch has the optimizer: it is the rate that the optimizer was made with. There
-is no `last_epoch`, for a schedule has no state: `lrax.shift` skips updates.
+`lr` stands where PyTorch has the optimizer: it is the rate that the optimizer was made with. A
+schedule has no state, so there is no `last_epoch`: `lrax.shift` skips updates.
 """
 
 from .chained import ChainedScheduler

@@ -155,7 +155,8 @@ def _floor(lr: Number, min_lr: ArrayLike | None, min_lr_rate: ArrayLike | None) 
         )
     if min_lr is not None:
         return nonnegative(min_lr=min_lr)["min_lr"]
-    return lr * nonnegative(min_lr_rate=min_lr_rate)["min_lr_rate"]  # pyright: ignore[reportArgumentType]
+    part = nonnegative(min_lr_rate=min_lr_rate)  # pyright: ignore[reportArgumentType]
+    return lr * part["min_lr_rate"]
 
 
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(

@@ -146,7 +146,7 @@ def _missing(log: Log) -> list[str]:
     """Notes on the questions that the records cannot answer."""
     notes = []
     if log.is_short(LEAST):
-        notes.append(f"fewer than {LEAST} records of the loss: only divergence is looked at")
+        notes.append(f"fewer than {LEAST} records of the loss: its progress is not looked at")
     if log.rates is None:
         notes.append("no rates: the schedule, a plateau and a replay are not looked at")
     if log.val_loss is None:

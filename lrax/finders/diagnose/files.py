@@ -115,13 +115,14 @@ def _from_lines(text: str, path: Path) -> Table:
 
 
 def _from_csv(text: str, path: Path) -> Table:
-    lines = [line for line in text.splitlines() if line.strip()]
+    numbered = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    numbers, lines = zip(*numbered, strict=True)
     # The separator is the most frequent one in the head, because cells with texts may hold others.
     separator = max(",\t;", key=lines[0].count)
     head, *rows = csv.reader(lines, delimiter=separator)
     head = [name.strip() for name in head]
     whole = [row for row in rows if len(row) == len(head)]
-    broken = [number for number, row in enumerate(rows, 2) if len(row) != len(head)]
+    broken = [n for n, row in zip(numbers[1:], rows, strict=False) if len(row) != len(head)]
     columns = {
         name: [_number(row[place]) for row in whole]
         for place, name in enumerate(head)

@@ -14,7 +14,7 @@ from ...sweeps.result import SweepResult
 from . import files, gaps
 from .lane import Lane, of_lane
 from .log import Columns, Log, Series
-from .names import MONITORS, recognised
+from .names import MONITORS, WITHIN, plain, recognised
 
 Source = Any  # a SweepResult, a DataFrame, a dict of arrays, a path, or None
 Told = Any  # the name of a column, an array, or for rates also a number or a function of the count
@@ -65,8 +65,8 @@ def read(
     if "loss" not in found:
         raise ValueError(_no_loss(source, columns))
     notes += _notes(columns, names, found)
-    # Gaps are removed before repeated steps, of which the last row counts: a step may have a row
-    # with the loss, and then a row with an evaluation and no loss.
+    # Gaps are removed before repeated steps. A step may have a row with the loss, and then a row
+    # with an evaluation and no loss. The last row counts, and it must be the one with the loss.
     loss_curve, restarts = gaps.in_order(gaps.without(found.pop("loss")))
     others = {
         name: gaps.in_order(known)[0]
@@ -147,6 +147,10 @@ def _of_source(source: Source, steps: Told) -> tuple[Columns, dict[str, str], li
         if steps not in cells:
             raise ValueError(f"`steps` must be a column of {sorted(cells)}, got {steps!r}")
         names["steps"] = steps
+    own = names.get("steps", "")
+    if steps is None and plain(own) in WITHIN and np.any(np.diff(cells[own][1]) <= 0):
+        notes.append(f"{own!r} does not count updates")
+        del names["steps"]
     axis = cells.get(names.get("steps", ""))
     lengths = {len(values) for _, values in cells.values()}
     columns = {}
@@ -155,21 +159,25 @@ def _of_source(source: Source, steps: Told) -> tuple[Columns, dict[str, str], li
             continue
         if steps is not None and not isinstance(steps, str):
             at = _array("steps", steps)
-        elif axis is not None and len(axis[1]) == len(values):
-            at = axis[1]
+            if len(at) != len(values) and name == names.get("loss"):
+                raise ValueError(
+                    f"`steps` must have one number for each of {len(values)} records of {name!r},"
+                    f" got {len(at)}"
+                )
         else:
-            at = np.arange(len(values), dtype=np.float64)
+            at = np.arange(max(lengths), dtype=np.float64) if axis is None else axis[1]
+        # A curve of fewer records, such as the validation loss, is spread evenly over the run.
         if len(at) != len(values):
-            raise ValueError(
-                f"`steps` must have one number for each of {len(values)} records of {name!r},"
-                f" got {len(at)}"
-            )
+            at = np.linspace(np.nanmin(at), np.nanmax(at), len(values))
         here = present & np.isfinite(at)
         columns[name] = Series(at[here], values[here])
     if axis is None and steps is None and cells:
         notes.append("no column of steps: records are counted")
     if len(lengths) > 1:
-        notes.append(f"columns have different lengths: {sorted(lengths)}")
+        notes.append(
+            f"columns have different lengths: {sorted(lengths)}; the shorter ones are spread evenly"
+            " over the run"
+        )
     return columns, names, notes, words
 
 

@@ -43,6 +43,8 @@ KNOWN = {
         *("train_param_norm", "global_param_norm", "params_total", "total_param_norm"),
     ),
 }
+# Counts that start again or stand still during a run. They count updates only if they ascend.
+WITHIN = ("batch", "epoch")
 MONITORS = ("grad_norm", "update_norm", "update_ratio", "param_norm")
 
 # Lightning's LearningRateMonitor names the rate after the optimizer, such as "lr-Adam". The rate of

@@ -192,9 +192,7 @@ def _ended_early(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
     if floor > FLOOR or not len(away):
         return None
     end = int(away[-1]) + 1
-    share = (
-        float((steps[-1] - steps[end]) / max(steps[-1] - steps[0], 1)) if end < len(steps) else 0
-    )
+    share = float((steps[-1] - steps[end]) / max(steps[-1] - steps[0], 1))
     # A step decay comes to its last value by a jump. The run trains at that value, unless it is
     # zero.
     by_step = rates[end - 1] - floor > 0.05 or len(np.unique(rates[: end + 1].round(4))) < 6

@@ -1,6 +1,5 @@
 """`Findings`: the findings on a run, as a text, a table, a figure and a truth value."""
 
-import base64
 import dataclasses
 import html
 from collections.abc import Iterator
@@ -99,12 +98,7 @@ class Findings:
         text += as_html([head, *rows]) if rows else ""
         if self.retry is not None:
             text += f"<pre>{html.escape(str(self.retry))}</pre>"
-        try:
-            picture = self.plot()._repr_png_()  # pyright: ignore[reportAttributeAccessIssue]
-        except ImportError:  # without matplotlib, only the table is shown
-            return text
-        data = base64.b64encode(picture).decode()
-        return f'{text}<img style="max-width:100%" src="data:image/png;base64,{data}"/>'
+        return text + canvas.as_html(self.plot)
 
     def plot(self) -> "Figure":
         """A figure of the curves, with the steps of each finding shaded.

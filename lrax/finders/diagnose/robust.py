@@ -20,12 +20,6 @@ def noise(values: np.ndarray) -> float:
     return float(NORMAL * np.median(np.abs(np.diff(values))) / np.sqrt(2))
 
 
-def blocks(values: np.ndarray, count: int) -> np.ndarray:
-    """The medians of `count` equal parts of a curve, or of fewer if it has fewer values."""
-    parts = np.array_split(values, min(count, len(values)))
-    return np.array([np.median(part) for part in parts])
-
-
 def running_median(values: np.ndarray, width: int) -> np.ndarray:
     """The median over a window around each value; at the ends over the nearest whole window.
 

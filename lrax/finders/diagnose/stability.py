@@ -134,12 +134,16 @@ def _thrown(signs: Signs) -> Finding | None:
     evidence = {"start": signs.start, "highest": float(narrow[top]), "last": late}
     if norms is not None and norms[0] > 0:
         evidence["growth of the parameters' norm"] = float(norms[-1] / norms[0])
-    return Finding(
-        name="rate_too_high",
-        what=(
+    if thrown:
+        what = (
             f"The loss was thrown above its start by step {signs.steps[top]:.0f} and has never come"
             " below it: the parameters went where nothing is learned."
-        ),
+        )
+    else:
+        what = "The parameters have become several times as large, and the loss has not fallen."
+    return Finding(
+        name="rate_too_high",
+        what=what,
         evidence=evidence | _rate_at(signs, top),
         at=signs.span(0, signs.count - 1),
         confidence="certain" if thrown and grown else "likely",

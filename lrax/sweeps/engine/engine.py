@@ -286,7 +286,7 @@ def facts(problem: Problem, feed: Feed) -> Facts:
 
 
 def contents(problem: Problem, feed: Feed) -> list[Any]:
-    """The programs as text and arrays, for a checkpoint to know its sweep again.
+    """The programs as text and arrays, by which a checkpoint recognises its sweep.
 
     They are those of a chunk of one lane, so that they are the same for every plan.
     """

@@ -214,7 +214,7 @@ class Feed:
         return _shapes(self.data), _shapes(blank), bits, _shapes(given)
 
     def row_shapes(self, block: int) -> Tree:
-        """Shapes of so many batches from the host."""
+        """Shapes of `block` batches from the host."""
         one = _shapes(self.first)
         more = lambda leaf: jax.ShapeDtypeStruct((block, *leaf.shape), leaf.dtype)
         return jax.tree.map(more, one)

@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 
 class Checkpoint:
-    """Saves a sweep's state to one place every so many seconds, and gives it back to the same call.
+    """Saves a sweep's state to one place at intervals, and gives it back to the same call.
 
     The place is a file, or a directory that Orbax writes. A save replaces its content as a whole or
     not at all, so that there is one good state at any moment. The configuration of the sweep is
