@@ -245,6 +245,54 @@ def test_it_goes_on_from_trained_parameters_with_state_and_batches_of_the_host()
     assert found.evidence.losses[0, 0, 0] == pytest.approx(1.0)
 
 
+def test_several_rates_are_found_each_along_its_own_line():
+    best = {"first": 0.02, "second": 3e-4}
+
+    def moved(first, second):
+        def update(updates, state, params=None):
+            to = {**params, "x": jnp.log10(first), "y": jnp.log10(second)}
+            return jax.tree.map(lambda new, old: new - old, to, params), state
+
+        return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+    def value(params, shift):
+        x, y = (params[k] - np.log10(v) for k, v in zip("xy", best.values(), strict=True))
+        # The best value of each rate depends on the other one. High rates diverge.
+        return jnp.where(params["y"] > -1, jnp.nan, 1 + x**2 + y**2 + 0.8 * x * y) + 0.05 * shift
+
+    task = lrax.Task(
+        lambda key: (dict(x=jnp.zeros(()), y=-4 * jnp.ones(())), jax.random.normal(key)),
+        lambda params, shift, batch: (value(params, shift), shift),
+        lambda index, key: jnp.zeros(()),
+        lambda params, shift: {"val_loss": value(params, shift)},
+        stateful=True,
+    )
+    options = dict(steps=24, names=("first", "second"), runs=40, progress=False)
+    found = lrax.find(task, moved, **options)
+    assert found.runs <= 40
+    assert found.certain
+    for name, rate in best.items():
+        assert octaves(found.rate[name], rate) < 0.3
+        low, high = found.interval[name]
+        assert low <= rate <= high
+        assert found.good[name][0] <= found.rate[name] <= found.good[name][1]
+    assert found.hyperparams == found.rate
+    assert len(str(found).splitlines()) == 3
+    pytest.importorskip("matplotlib")
+    assert found.plot()._repr_png_()[:4] == b"\x89PNG"
+    assert found.plot("second")._repr_png_()[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="`name` must be one of"):
+        found.plot("third")
+    # A limit of the caller is kept, and said.
+    bounds = {"first": (1e-5, 1e-3), "second": (1e-5, 1e-2)}
+    edge = lrax.find(task, moved, **options, bounds=bounds)
+    assert edge.at_edge == {"first": "high", "second": None}
+    assert not edge.certain
+    assert "first: the best rate is the highest" in edge.why
+    # Too few runs for the lines: a coarse answer that says so.
+    assert not lrax.find(task, moved, **{**options, "runs": 7}).certain
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -253,6 +301,9 @@ def test_it_goes_on_from_trained_parameters_with_state_and_batches_of_the_host()
         (dict(bounds=(1, 0.1)), ValueError, "`bounds` must be two finite rates"),
         (dict(bounds=(1,)), ValueError, "`bounds` must be two rates"),
         (dict(bounds=(0, 1)), ValueError, "`bounds` must be two finite rates above 0"),
+        (dict(bounds={"rate": (0.1, 1)}), ValueError, r"without `names`"),
+        (dict(names=("rate", "other")), ValueError, "`names` must be parameters of the optimizer"),
+        (dict(names=("rate",)), ValueError, "`names` must be 2 to 3 different names"),
         (dict(seeds=0), ValueError, "`seeds` must be at least 1"),
         (dict(schedule=3), TypeError, r"`schedule` must be a function of \(peak, steps\)"),
         (dict(objective="margin"), ValueError, "`mode` must be 'min' or 'max'"),

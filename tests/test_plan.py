@@ -76,7 +76,7 @@ def test_convolutions_by_products_are_the_same():
     assert "matrix products" not in results["xla"].explain()
 
 
-FACTS = planning.Facts("cpu", devices=1, cores=2, params=4000, has_convolutions=False)
+FACTS = planning.Facts("cpu", devices=1, cores=2, lanes=48, params=4000, has_convolutions=False)
 
 
 def test_a_small_model_is_trained_many_to_a_call_and_a_large_one_alone():
@@ -88,6 +88,10 @@ def test_a_small_model_is_trained_many_to_a_call_and_a_large_one_alone():
     # Another number of cores changes no chunk, and so no bit.
     many = planning.plan("auto", "auto", dataclasses.replace(FACTS, cores=64))
     assert many.width == small.width
+    # A second core would have nothing to do if eight lanes were one call.
+    few = planning.plan("auto", "auto", dataclasses.replace(FACTS, lanes=8))
+    assert few.width == 4
+    assert layout.shape(8, 1, "common", width=few.width, devices=1) == (1, 4)
 
 
 def test_an_accelerator_gets_all_lanes_at_once():
@@ -164,7 +168,7 @@ def test_only_tune_asks_the_clock_which_plan_is_fastest(monkeypatch):
     by_rule = swept(steps=16)
     assert trials == []
     timed = swept(steps=16, execution="tune")
-    assert {1, 4, planning.TOGETHER} <= set(trials)
+    assert {1, 4, 5} <= set(trials)  # 10 lanes in two calls are the plan that it starts from
     assert timed.info["plan"].startswith("3 lanes to a call")  # 5 points in chunks of at most 4
     assert "4 lanes to a call 16 s" in timed.explain()
     np.testing.assert_allclose(timed.losses, by_rule.losses, rtol=1e-5)

@@ -61,27 +61,12 @@ class Band(NamedTuple):
     high: float
 
 
-def sweep(
-    swept: Swept,
-    values: np.ndarray,
-    curves: Curves | None,
-    diverged: np.ndarray,
-    *,
-    pruned: np.ndarray,
-    best: int | None,
-    objective: str = "loss",
-    mode: str = "min",
-    band: Band | None = None,
-    at: Mapping[str, str] | None = None,
-    joined: bool = True,
-    note: str = "",
-) -> "Figure":
-    """A sweep in two panels: the objective against a hyperparameter, and the curves.
+class Slice(NamedTuple):
+    """The objective of some points against a hyperparameter.
 
-    Args:
+    Attributes:
       swept: The hyperparameter.
       values: The objective of every lane, `[points, seeds]`.
-      curves: The curves of the right panel; `None` for the left panel alone.
       diverged: Which lanes diverged, `[points, seeds]`.
       pruned: Which points were stopped early, `[points]`; their values are those when they stopped.
       best: Index of the best point, or `None`.
@@ -89,9 +74,30 @@ def sweep(
       mode: `"min"` if a lower objective is better, `"max"` if a higher one is.
       band: The interpolated optimum, or `None`.
       at: Values of the other hyperparameters as text, for the title.
-      joined: Whether to draw a line through the points. Give `True` only if the points differ in
+      joined: Whether to draw a line through the points. It is `True` only if the points differ in
         this hyperparameter alone.
-      note: Text in the left panel, such as why there is no best point.
+      note: Text in the panel, such as why there is no best point.
+    """
+
+    swept: Swept
+    values: np.ndarray
+    diverged: np.ndarray
+    pruned: np.ndarray
+    best: int | None
+    objective: str = "loss"
+    mode: str = "min"
+    band: Band | None = None
+    at: Mapping[str, str] | None = None
+    joined: bool = True
+    note: str = ""
+
+
+def sweep(points: Slice, curves: Curves | None) -> "Figure":
+    """A sweep in two panels: the objective against a hyperparameter, and the curves.
+
+    Args:
+      points: The points of the left panel.
+      curves: Their curves, for the right panel; `None` for the left panel alone.
 
     Returns:
       A matplotlib Figure.
@@ -99,33 +105,72 @@ def sweep(
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    # The points are sorted along the axis, because a line joins them in their order.
-    order = np.argsort(swept.values, kind="stable")
-    place = None if best is None else int(np.flatnonzero(order == best)[0])
-    swept = swept._replace(values=swept.values[order])
     figure = canvas.figure(11 if curves else 6, 4.6)
     panels = np.atleast_1d(figure.subplots(1, 2 if curves else 1))
-    left = panels[0]
-    lost = diverged[order]
-    _against(left, swept, values[order], lost, pruned[order], place, mode, joined)
-    if band is not None:
-        _band(left, band)
-    others = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in (at or {}).items())
-    objective = objective.replace("_", " ")
-    title = f"{objective} against {swept.words}" + (f", at {others}" if others else "")
-    left.set(xlabel=swept.words, ylabel=objective, title=textwrap.fill(title, 52))
-    left.grid(alpha=0.3, which="both", lw=0.5)
-    if note:
-        _say(left, note)
-    if handles := left.get_legend_handles_labels()[0]:
+    points, order = _sorted(points)
+    _slice(panels[0], points)
+    if handles := panels[0].get_legend_handles_labels()[0]:
         # The legend is below the panels. Inside of a flat or a full panel it would cover points.
         style = {"fontsize": 8, "frameon": False, "ncols": 3 if curves else 2}
         figure.legend(handles=handles, loc="outside lower left", **style)
     if curves:
+        swept = points.swept
         colors = _Colors(swept)
-        _panel(panels[1], colors, swept, _ordered(curves, order), lost, place)
+        curves = _ordered(curves, order)
+        _panel(panels[1], colors, swept, curves, points.diverged, points.best)
         colors.explain(figure, [panels[1]])
     return figure
+
+
+def slices(several: Sequence[Slice]) -> "Figure":
+    """The objective against each of several hyperparameters, a panel for each.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    figure = canvas.figure(5.2 * len(several), 4.9)
+    panels = figure.subplots(1, len(several), squeeze=False)[0]
+    for axes, points in zip(panels, several, strict=True):
+        _slice(axes, _sorted(points)[0])
+        handles = axes.get_legend_handles_labels()[0]
+        # Below the panel. Inside of a flat or a full panel it would cover points.
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "frameon": False}
+        axes.legend(handles=handles, fontsize=8, **place)
+    return figure
+
+
+def _sorted(points: Slice) -> tuple[Slice, np.ndarray]:
+    """The points along the axis, because a line joins them in their order; and that order."""
+    order = np.argsort(points.swept.values, kind="stable")
+    fields = {name: getattr(points, name)[order] for name in ("values", "diverged", "pruned")}
+    swept = points.swept._replace(values=points.swept.values[order])
+    place = None if points.best is None else int(np.flatnonzero(order == points.best)[0])
+    return points._replace(**fields, swept=swept, best=place), order
+
+
+def _slice(axes: "Axes", points: Slice) -> None:
+    """The objective against a hyperparameter, with the optimum, the title and the note."""
+    swept = points.swept
+    _against(
+        axes,
+        swept,
+        points.values,
+        points.diverged,
+        points.pruned,
+        points.best,
+        points.mode,
+        points.joined,
+    )
+    if points.band is not None:
+        _band(axes, points.band)
+    at = points.at or {}
+    others = ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in at.items())
+    objective = points.objective.replace("_", " ")
+    title = f"{objective} against {swept.words}" + (f", at {others}" if others else "")
+    axes.set(xlabel=swept.words, ylabel=objective, title=textwrap.fill(title, 52))
+    axes.grid(alpha=0.3, which="both", lw=0.5)
+    if points.note:
+        _say(axes, points.note)
 
 
 def curves(

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as Files
 from typing import Any
 
@@ -18,13 +19,14 @@ from .. import _require
 from ..schedules.schedule import Schedule
 from ..sweeps.direction import Mode, mode_of
 from ..sweeps.events import OnEvent
-from ..sweeps.grid import log_grid
+from ..sweeps.grid import Grid, log_grid
 from ..sweeps.result import SweepResult
 from ..sweeps.rules import Halving
 from ..sweeps.sweep import Devices, sweep
-from ..training.optimizer import first_parameter
+from ..training.optimizer import first_parameter, parameters
 from ..training.run import Params, TaskLike
 from .found import Found, found_by
+from .several import FoundSeveral, Search, found_several
 from .trials import Trials, is_flat, trials, wanted
 
 Optimizer = Callable[..., optax.GradientTransformation]
@@ -41,6 +43,7 @@ SEVERAL = 10
 # search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
+MANY = 3  # names of rates, at most: the coarse grid has a power of it
 CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
 
 
@@ -52,8 +55,9 @@ def find(
     seeds: int = 3,
     objective: str = "val_loss",
     mode: Mode | None = None,
-    bounds: Sequence[float] | None = None,
+    bounds: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     runs: float = 15,
+    names: Sequence[str] | None = None,
     params: Params | None = None,
     schedule: Shape | None = None,
     devices: Devices | None = None,
@@ -61,7 +65,7 @@ def find(
     checkpoint: Path | None = None,
     progress: bool | None = None,
     on_event: OnEvent | None = None,
-) -> Found:
+) -> Found | FoundSeveral:
     r"""Finds the learning rate for a run of `steps` updates, and says how sure it is.
 
     Rates at half decades over the whole range begin side by side with common random numbers. At
@@ -85,11 +89,16 @@ def find(
         differ stays unknown.
       objective: What decides: a name that the task's `evaluate` returns, or `"train_loss"`.
       mode: `"min"` or `"max"`; None reads it from the objective's name.
-      bounds: The least and the highest rate allowed. By default the search begins with 1e-5 to 10,
-        and goes on beyond an end if the best rate is there.
+      bounds: The least and the highest rate allowed, or `{name: (low, high)}` with `names`. By
+        default the search begins with 1e-5 to 10, and goes on beyond an end if the best rate is
+        there.
       runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
         careful. Below 10, all stages but the last have one seed. Below 7, the runs are shorter than
         `steps`.
+      names: Names of two or three parameters of the optimizer that are rates, such as
+        `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then each rate moves
+        along its own line, to neighbours half as far in each round, until a quarter of a decade
+        does not help. Give narrow `bounds` for each, and about 15 `runs` for each.
       params: Parameters that all runs start from, for fine-tuning.
       schedule: Function `(peak, steps) -> Schedule`, for an optimizer that takes a schedule. The
         search is for the peak then, and shorter runs have shorter schedules. Without it, shorter
@@ -104,7 +113,7 @@ def find(
     Returns:
       A `Found`: `.rate`, `.interval`, `.good` (the rates within 1 % of the best), `.at_edge`,
       `.certain` and `.why`, `.runs`, `.evidence`, `.plot()`. `optimizer(**found.hyperparams)`
-      builds the optimizer.
+      builds the optimizer. With `names` it is a `FoundSeveral`, whose fields are dicts by name.
 
     Raises:
       ValueError: if no rate was trained to its end, with the reason in the message; if an argument
@@ -129,18 +138,17 @@ def find(
     runs = _require.number("runs", runs)
     if not 1 <= runs < np.inf:
         raise ValueError(f"`runs` must be at least 1 and finite, got {runs}")
-    low, high = _bounds(bounds)
+    rates = [first_parameter(optimizer)] if names is None else _names(names, optimizer)
+    limits = _limits(bounds, rates, names is not None)
     seconds = None if budget is None else _require.seconds("budget", budget)
     if schedule is not None and not callable(schedule):
         raise TypeError(f"`schedule` must be a function of (peak, steps), got {schedule!r}")
     if checkpoint is not None:
         _require.path("checkpoint", checkpoint)
-    parameter = first_parameter(optimizer)
     horizon = steps if runs >= WHOLE else max(math.ceil(steps * runs / WHOLE), min(SHORTEST, steps))
     job = _Job(
         task,
-        optimizer if schedule is None else _shaped(optimizer, parameter, schedule, horizon),
-        name=parameter if schedule is None else "peak",
+        optimizer if schedule is None else _shaped(optimizer, rates, schedule, horizon),
         steps=horizon,
         call=dict(
             objective=objective,
@@ -154,41 +162,53 @@ def find(
         deadline=None if seconds is None else start + seconds,
     )
     whole = runs * steps / horizon  # what it may cost, in runs of the horizon
-    several = min(seeds, 2 if runs >= SEVERAL else 1)
-    first = job.train(_grid(low, high), range(several), stop=_rungs(schedule, horizon))
+    several = min(seeds, 2 if runs >= SEVERAL * len(rates) else 1)
+    stop = _rungs(schedule, horizon)
+
+    def hyperparams(values: Mapping[str, float]) -> dict[str, Any]:
+        if schedule is None:
+            return dict(values)
+        return {name: schedule(rate, steps) for name, rate in values.items()}
+
+    def answer(name: str, evidence: SweepResult, others: SweepResult | None) -> Found:
+        return found_by(
+            evidence,
+            others,
+            hyperparams=lambda rate: hyperparams({name: rate}),
+            asked=steps,
+            runs=job.spent * horizon / steps,
+            ended=job.ended,
+        )
+
+    if names is not None:
+        search = Search(job.train, limits, bounded=bounds is not None, ended=lambda: job.ended)
+        search.run(whole, seeds, stop, lambda: job.spent)
+        return found_several(search, answer, hyperparams)
+    (name,) = rates
+    low, high = limits[name]
+    first = job.train({name: _grid(low, high)}, range(several), stop)
     # Without `bounds` of the caller, the search may leave its first grid.
-    limits = (low, high) if bounds is not None else (0.0, np.inf)
+    if bounds is None:
+        low, high = 0.0, np.inf
     while not (job.ended or is_flat(first)):
-        rates = wanted(trials(first, job.name), *limits)
+        more = wanted(trials(first, name), low, high)
         # As many as the rest of `runs` pays for.
-        rates = rates[: max(int((whole - job.spent) // several), 0)]
-        if not len(rates):
+        more = more[: max(int((whole - job.spent) // several), 0)]
+        if not len(more):
             break
-        more = job.train(rates, range(several))
+        seen = job.train({name: more}, range(several))
         # The scores of runs that were ended early are no scores of whole runs.
         if not job.ended:
-            first = first | more
-    known = trials(first, job.name)
+            first = first | seen
+    known = trials(first, name)
     others = None
     left = whole - job.spent
     extra = min(seeds - several, int(left // CONFIRMED))
     if known.best is not None and extra > 0 and not job.ended:
         few = _best_few(known, int(left // extra))
-        seen = job.train(known.rates[few], range(several, several + extra))
+        seen = job.train({name: known.rates[few]}, range(several, several + extra))
         others = None if job.ended else seen
-    hyperparams: Callable[[float], dict[str, Any]]
-    if schedule is None:
-        hyperparams = lambda rate: {parameter: rate}
-    else:
-        hyperparams = lambda rate: {parameter: schedule(rate, steps)}
-    return found_by(
-        first,
-        others,
-        hyperparams=hyperparams,
-        asked=steps,
-        runs=job.spent * horizon / steps,
-        ended=job.ended,
-    )
+    return answer(name, first, others)
 
 
 @dataclasses.dataclass
@@ -197,8 +217,7 @@ class _Job:
 
     Attributes:
       task: What is trained.
-      optimizer: Function of the rate.
-      name: The name of the rate in the sweeps' grids.
+      optimizer: Function of the rate, or of several rates.
       steps: Updates of each run.
       call: Arguments that all stages share.
       checkpoint: The name of the stages' files, or None.
@@ -208,15 +227,14 @@ class _Job:
 
     task: TaskLike
     optimizer: Optimizer
-    name: str
     steps: int
     call: dict[str, Any]
     checkpoint: Path | None
     deadline: float | None
     results: list[SweepResult] = dataclasses.field(default_factory=list)
 
-    def train(self, rates: np.ndarray, seeds: range, stop: Any = "diverged") -> SweepResult:
-        """Trains some rates, each with all the seeds."""
+    def train(self, grid: Grid, seeds: range, stop: Any = "diverged") -> SweepResult:
+        """Trains the points of a grid, each with all the seeds."""
         budget = None
         if self.deadline is not None:
             budget = max(self.deadline - time.perf_counter(), 0.0)
@@ -227,7 +245,7 @@ class _Job:
         found = sweep(
             self.task,
             self.optimizer,
-            {self.name: rates},
+            grid,
             steps=self.steps,
             seeds=list(seeds),
             stop=stop,
@@ -257,17 +275,43 @@ def cost(result: SweepResult) -> float:
     return float(result.stopped_at.sum()) * len(result.seeds) / result.steps
 
 
-def _bounds(bounds: Sequence[float] | None) -> tuple[float, float]:
+def _names(names: _require.Unchecked, optimizer: Optimizer) -> list[str]:
+    """The names of several rates."""
+    found = list(_require.listed("names", names))
+    known = parameters(optimizer)
+    if not 2 <= len(found) <= MANY or len(set(found)) < len(found):
+        raise ValueError(
+            f"`names` must be 2 to {MANY} different names of rates, got {names!r}; for one rate,"
+            " leave it out"
+        )
+    if known and any(name not in known for name in found):
+        raise ValueError(
+            f"`names` must be parameters of the optimizer, which are {list(known)}, got {found}"
+        )
+    return found
+
+
+def _limits(
+    bounds: _require.Unchecked, names: list[str], several: bool
+) -> dict[str, tuple[float, float]]:
+    """The least and the highest value of each rate."""
+    if not isinstance(bounds, Mapping):
+        return {name: BOUNDS if bounds is None else _pair("bounds", bounds) for name in names}
+    if not several or set(bounds) != set(names):
+        wanted = f"{{name: (low, high)}} for {names}" if several else "(low, high) without `names`"
+        raise ValueError(f"`bounds` must be {wanted}, got {bounds!r}")
+    return {name: _pair(f"bounds[{name!r}]", bounds[name]) for name in names}
+
+
+def _pair(name: str, bounds: _require.Unchecked) -> tuple[float, float]:
     """The least and the highest rate."""
-    if bounds is None:
-        return BOUNDS
-    both = _require.listed("bounds", bounds)
+    both = _require.listed(name, bounds)
     if len(both) != 2:
-        raise ValueError(f"`bounds` must be two rates, the lower one first, got {bounds!r}")
-    low, high = (_require.number(f"bounds[{i}]", bound) for i, bound in enumerate(both))
+        raise ValueError(f"`{name}` must be two rates, the lower one first, got {bounds!r}")
+    low, high = (_require.number(f"{name}[{i}]", bound) for i, bound in enumerate(both))
     if not 0 < low < high < np.inf:
         raise ValueError(
-            f"`bounds` must be two finite rates above 0, the lower one first, got {bounds!r}"
+            f"`{name}` must be two finite rates above 0, the lower one first, got {bounds!r}"
         )
     return low, high
 
@@ -289,9 +333,16 @@ def _rungs(schedule: Shape | None, steps: int) -> Halving | str:
     return Halving(eta=2, first=first) if first < 0.5 else "diverged"
 
 
-def _shaped(optimizer: Optimizer, parameter: str, schedule: Shape, steps: int) -> Optimizer:
-    """The optimizer as a function of the schedule's peak."""
-    return lambda peak: optimizer(**{parameter: schedule(peak, steps)})
+def _shaped(optimizer: Optimizer, names: list[str], schedule: Shape, steps: int) -> Optimizer:
+    """The optimizer as a function of the peaks of its schedules."""
+
+    def shaped(**peaks: Any) -> optax.GradientTransformation:
+        return optimizer(**{name: schedule(peak, steps) for name, peak in peaks.items()})
+
+    # A sweep reads the names of the hyperparameters from the signature.
+    kind = inspect.Parameter.KEYWORD_ONLY
+    shaped.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return shaped
 
 
 def _best_few(known: Trials, count: int) -> np.ndarray:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..display import canvas, swept
-from ..display.swept import Band, Swept
+from ..display.swept import Band, Slice, Swept
 from ..sweeps.optimum import Optimum, optimum
 from ..sweeps.result import SweepResult
 from .trials import Trials, is_flat, trials
@@ -98,11 +98,13 @@ class Found:
         Raises:
           ImportError: if matplotlib is not installed.
         """
+        return swept.sweep(self._slice(), None)
+
+    def _slice(self) -> Slice:
         shown, (name,) = self.evidence, self.evidence.hyperparams
-        return swept.sweep(
+        return Slice(
             Swept(name, shown.hyperparams[name]),
             shown.values,
-            None,
             shown.status == "diverged",
             pruned=np.any(shown.status == "pruned", axis=1),
             best=int(shown.ranking[0]),
@@ -111,6 +113,15 @@ class Found:
             band=Band(self.rate, *self.interval),
             note="" if self.certain else f"cannot tell: {self.why}",
         )
+
+    @staticmethod
+    def panels(several: Sequence[Found]) -> Figure:
+        """A figure with a panel for each of several searches.
+
+        Raises:
+          ImportError: if matplotlib is not installed.
+        """
+        return swept.slices([found._slice() for found in several])
 
 
 def found_by(

@@ -98,10 +98,10 @@ def is_flat(result: SweepResult) -> bool:
     return len(values) > 1 and bool(np.ptp(values) <= FLAT * np.abs(values).min())
 
 
-def wanted(known: Trials, low: float, high: float) -> np.ndarray:
+def wanted(known: Trials, low: float, high: float, *, step: float = STEP) -> np.ndarray:
     """The rates to train next, so that the best one has known neighbours on both sides.
 
-    A neighbour is at a distance of `STEP` at most. A diverged rate is a neighbour too. But if it is
+    A neighbour is at a distance of `step` at most. A diverged rate is a neighbour too. But if it is
     farther than half a step, one more rate is wanted, halfway to it. If the best rate lies right
     below the cliff of divergence, a grid that is too coarse costs most.
 
@@ -109,6 +109,7 @@ def wanted(known: Trials, low: float, high: float) -> np.ndarray:
       known: What was trained.
       low: The least rate allowed.
       high: The highest one.
+      step: The distance, of logarithms.
     """
     best = known.best
     if best is None:
@@ -123,18 +124,18 @@ def wanted(known: Trials, low: float, high: float) -> np.ndarray:
         if not len(beyond):
             # On this side all rates were stopped early, or there are none: the best rate moved
             # during the runs, or lies outside of the grid. Two rates at once get there sooner.
-            found += [at + side * STEP, at + 2 * side * STEP]
+            found += [at + side * step, at + 2 * side * step]
             continue
         near = beyond[np.argmin(np.abs(beyond - at))]
         gap = abs(near - at)
-        if gap > STEP + SAME:
-            found.append(at + side * STEP)
-        elif gap > STEP / 2 + SAME and np.isposinf(known.means[np.argmin(np.abs(x - near))]):
+        if gap > step + SAME:
+            found.append(at + side * step)
+        elif gap > step / 2 + SAME and np.isposinf(known.means[np.argmin(np.abs(x - near))]):
             found.append(at + side * gap / 2)
     rates = np.exp(found)
     # No rate beyond a bound. The tolerance keeps the bound itself, which may be off by rounding.
     inside = (rates > low * (1 - SAME)) & (rates < high * (1 + SAME))
-    return np.array([rate for rate in rates[inside] if not _has(known, rate)])
+    return np.sort([rate for rate in rates[inside] if not _has(known, rate)])
 
 
 def _below_the_lost(known: Trials, low: float) -> np.ndarray:

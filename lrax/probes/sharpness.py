@@ -177,8 +177,13 @@ def _preconditioned(product: Product, preconditioner: Tree) -> Product:
 def _positive(preconditioner: Any, params: Params) -> Tree:
     tree = same_shapes("preconditioner", preconditioner, params)
     for leaf in jax.tree.leaves(tree):
-        # Compared on the device, because the tree is as large as the parameters.
-        if not isinstance(leaf, Tracer) and not bool(jnp.all(leaf > 0)):
+        if isinstance(leaf, Tracer):
+            continue
+        # Compared on the device, because the tree is as large as the parameters; and at once, even
+        # if the caller traces a function that closes over the tree.
+        with jax.ensure_compile_time_eval():
+            positive = bool(jnp.all(leaf > 0))
+        if not positive:
             raise ValueError("`preconditioner` must be positive, got other numbers")
     return tree
 

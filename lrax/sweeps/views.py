@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _require
 from ..display import canvas, pictures, swept
-from ..display.swept import Band, Curves, Swept
+from ..display.swept import Band, Curves, Slice, Swept
 from ..display.tables import aligned, as_html, spread, summary
 from .direction import mode_of
 from .frames import Frames
@@ -101,11 +101,9 @@ class Views(Frames):
         names = self._series_names()
         # A function may return scalars only; then there is no right panel.
         curves = self._curves(self.series()) if names else None
-        return swept.sweep(
+        points = Slice(
             self._swept(name, line),
             self.values[line],
-            # The curves of the same points. `None` stays `None`.
-            curves and curves._replace(values=curves.values[line]),
             self.status[line] == "diverged",
             pruned=np.any(self.status[line] == "pruned", axis=1),
             band=None if scattered else self._band(name, line),
@@ -114,6 +112,8 @@ class Views(Frames):
             # In the picture, the best point is given by its position among the points drawn.
             **{**self._facts(), "best": self._place(line)},
         )
+        # The curves of the same points. `None` stays `None`.
+        return swept.sweep(points, curves and curves._replace(values=curves.values[line]))
 
     def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
         """A figure of one curve of all points, averaged over seeds; the best point's is bold.

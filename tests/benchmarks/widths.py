@@ -1,7 +1,7 @@
 """How many lanes a call of `lrax.sweep` should train: `python -m tests.benchmarks.widths`.
 
 The same sweep by `execution=` of several widths, each the best of several runs after the first. The
-rule of `execution="auto"` for CPUs, in `lrax/sweeps/plan.py`, comes from here.
+rule of `execution="auto"` for CPUs, in `lrax/sweeps/engine/plan.py`, comes from here.
 """
 
 import argparse

@@ -281,8 +281,9 @@ def facts(problem: Problem, feed: Feed) -> Facts:
 
     devices = feed.devices
     key = ("facts", problem.key, signature((problem.data, feed.first)))
-    platform = devices[0].platform
-    return Facts(platform, len(devices), hardware.cores(), *cached(key, look, lambda _: 0))
+    lanes = len(feed.points) * feed.seeds
+    found = cached(key, look, lambda _: 0)
+    return Facts(devices[0].platform, len(devices), hardware.cores(), lanes, *found)
 
 
 def contents(problem: Problem, feed: Feed) -> list[Any]:

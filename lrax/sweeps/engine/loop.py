@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
+from jax import numpy as jnp
 
 from ..choices import Points
 from ..events import Notify
@@ -29,6 +30,8 @@ from .plan import Plan
 # `LONGEST`, so that each chunk is trained for some time in it.
 SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
 CALLS = 5  # a segment is longer if a thread has more chunks than this
+STRETCH = 1.5  # or it is up to this factor longer if the host has work to do then
+FEW = 2  # if a thread has more chunks than this, one is timed before the first segment
 SLOW = 2e9  # operations a second: a low guess for any device, to size the first segment
 # If a sweep may stop diverged points, it looks for them after each of `LOOKS` equal parts of a run
 # but the last, if a part has at least `LOOK_STEPS` updates.
@@ -540,7 +543,7 @@ class Loop:
         return bool(self._hosts.gather(self.alive, self._points).any())
 
     def _count(self, length: int) -> int:
-        """Updates of the next segment: `length`, or fewer if the host has work to do earlier."""
+        """Updates of the next segment: about `length`, but never past the host's next work."""
         done, settings = self.done, self.settings
         ends = [settings.until]
         ends += [at for at in settings.times if at > done][:1]
@@ -549,7 +552,9 @@ class Loop:
         # one is loaded, so a segment ends where a block ends.
         if self.engine.feed.streamed:
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
-        return max(min(done + length, *ends) - done, 1)
+        left = max(min(ends) - done, 1)
+        # A short rest would cost one more call of each chunk.
+        return left if left < STRETCH * length else max(length, 1)
 
     def _segment(self) -> tuple[float, float]:
         """The seconds that a segment should take, and the number of chunks of each thread."""
@@ -569,7 +574,27 @@ class Loop:
         if operations is None:
             return 1.0
         seconds, chunks = self._segment()
-        return max(seconds * SLOW / (operations * chunks), 1.0)
+        length = max(seconds * SLOW / (operations * chunks), 1.0)
+        left = self.settings.until - self.done
+        if length >= left or chunks <= FEW or self.engine.feed.streamed:
+            return length
+        # The estimate is low. A segment that is too short costs a call of each of many chunks. So
+        # one of them is timed for a few updates, which takes little beside the work of all.
+        pace = self._pace(min(left / 10, length * chunks))
+        return max(seconds / (pace * chunks), 1.0)
+
+    def _pace(self, count: float) -> float:
+        """Seconds of an update of one chunk, from a call of about `count` updates."""
+        layout, chunk, feed = self._layout, self._chunks[0], self.engine.feed
+        block = self.done // feed.block
+        rows = feed.rows(self.engine.programs.draw, layout, 0, chunk.keys, block)
+        # Copied, because `train` takes the buffers of its lanes.
+        copy = Chunk(chunk.hyperparams, jax.tree.map(jnp.copy, chunk.lanes), chunk.keys)
+        jax.block_until_ready((copy.lanes, rows))
+        steps = min(max(int(count), 1), (block + 1) * feed.block - self.done)
+        begin = time.perf_counter()
+        jax.block_until_ready(self.engine.train(copy, rows, self.done, steps))
+        return (time.perf_counter() - begin) / steps
 
     def _length(self, count: int, length: float, since: float) -> tuple[float, float]:
         """Updates that the next segment should have by the clock, and the time now.

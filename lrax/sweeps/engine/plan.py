@@ -16,7 +16,9 @@ from ... import _require
 
 # On a CPU, lanes of small models are trained eight to a call. They share the overhead of an update,
 # which takes longer than its arithmetic. Larger models gain nothing from that, and eight of them
-# do not fit the caches. `python -m tests.benchmarks.widths` shows from which size on.
+# do not fit the caches. `python -m tests.benchmarks.widths` shows from which size on. But however
+# few lanes there are, they are cut into two calls at least, for two cores. A plan does not ask how
+# many cores there are, or the same call would not give the same bits everywhere.
 SMALL = 64 * 1024  # bytes of the parameters of a lane
 TOGETHER = 8
 
@@ -46,6 +48,7 @@ class Facts:
       platform: `"cpu"`, `"gpu"` or `"tpu"`.
       devices: How many devices lanes are spread over.
       cores: Cores that this process may use.
+      lanes: Lanes of the sweep.
       params: Bytes of the parameters of a lane.
       has_convolutions: Whether an update or the evaluation has a convolution.
       metrics: Names of what the task's `evaluate` returns.
@@ -54,6 +57,7 @@ class Facts:
     platform: str
     devices: int
     cores: int
+    lanes: int
     params: int
     has_convolutions: bool
     metrics: tuple[str, ...] = ()
@@ -139,7 +143,8 @@ def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
     kind = "small" if facts.params <= SMALL else "large"
     size = f"{facts.params / 1024:.3g} KiB"
     reason = f"the model is {kind}, {size}, and a CPU trains best from its caches"
-    return found.because(reason, width=TOGETHER if kind == "small" else 1)
+    together = min(TOGETHER, math.ceil(facts.lanes / 2))
+    return found.because(reason, width=together if kind == "small" else 1)
 
 
 def check(execution: _require.Unchecked, convolutions: _require.Unchecked) -> None:
