@@ -279,6 +279,8 @@ def _names(names: _require.Unchecked, optimizer: Optimizer) -> list[str]:
     """The names of several rates."""
     found = list(_require.listed("names", names))
     known = parameters(optimizer)
+    if not all(isinstance(name, str) for name in found):
+        raise TypeError(f"`names` must be names of the optimizer's parameters, got {names!r}")
     if not 2 <= len(found) <= MANY or len(set(found)) < len(found):
         raise ValueError(
             f"`names` must be 2 to {MANY} different names of rates, got {names!r}; for one rate,"
