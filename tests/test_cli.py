@@ -55,6 +55,10 @@ def broken():
 
 def sgd(lr, momentum=0.0):
     return optax.sgd(lr, momentum=momentum)
+
+
+def two(first, second):
+    return optax.chain(optax.sgd(first), optax.scale_by_schedule(second))
 """
 
 
@@ -588,10 +592,23 @@ def test_find_prints_the_rate_and_writes_the_picture(folder, capsys):
     assert (folder / "found.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_find_takes_several_rates(folder, capsys):
+    words = "find of_mine:task --optimizer of_mine:two --steps 12 --objective error --runs 12"
+    words += " --names first,second --bounds first=1e-2:1e1 --bounds second=1e-3:1 --seeds 1"
+    main([*words.split(), "--no-progress", "--warmup", "1"])
+    out = capsys.readouterr().out
+    assert "by of_mine:two under warmup_constant(first, second, 1)" in out
+    assert re.search(r"first [\d.]+ \(.*\), second [\d.]+ \(.*\) are the rates for 12 steps", out)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--bounds 3", "must be low:high"),
+        ("--bounds =1:3", "must be low:high"),
+        ("--bounds 1:3 --bounds 1:4", "--bounds must be given once"),
+        ("--bounds 1:3 --bounds lr=1:4", "--bounds must be for all rates, or for each name"),
+        ("--names lr,other", "--names must be parameters of the optimizer"),
         ("--bounds 1:0.1", "--bounds must be two finite rates"),
         ("--runs 0.1", "--runs must be at least 1"),
         ("--objective nothing_known --mode min", "--objective must be one of"),

@@ -5,21 +5,24 @@ from typing import Any
 
 from ..finders.find import find
 from . import objects, values
+from .errors import Mistake
 from .sweep_options import add_optimizer
 
 EPILOG = """\
 examples:
   python -m lrax find lrax.tasks:digits --steps 400 --warmup 10% --decay cosine
   python -m lrax find train.py:task --optimizer train.py:adam --steps 5000 --runs 7
+  python -m lrax find train.py:task --optimizer train.py:muon --names muon_rate,adam_rate \\
+      --bounds muon_rate=1e-3:1 --bounds adam_rate=1e-5:1e-1 --steps 5000 --runs 30
   python -m lrax find my_package.model:task --steps 20000 --budget 2h --checkpoint search.npz
 
 exit status: 0 with a rate that is certain within an octave, 1 with another one or after an error,
 2 for a wrong command, 130 if Ctrl-C came before there was anything to show."""
 # Options that are passed on to `lrax.find` under their own names if they are given. Without them
 # `find` takes its own defaults.
-PASSED = ("objective", "mode", "bounds", "runs", "seeds", "budget", "checkpoint")
+PASSED = ("objective", "mode", "names", "runs", "seeds", "budget", "checkpoint")
 # The option of each argument of `lrax.find`, to be named in an error message in its place.
-FLAGS = {name: f"--{name}" for name in (*PASSED, "steps", "params", "optimizer")}
+FLAGS = {name: f"--{name}" for name in (*PASSED, "bounds", "steps", "params", "optimizer")}
 
 
 def add_to(commands: Any) -> None:
@@ -40,7 +43,19 @@ def add_to(commands: Any) -> None:
     add_optimizer(add)
     add("--runs", type=values.positive, metavar="N", help="what it may cost, in whole runs (15)")
     add("--seeds", type=values.at_least(1), metavar="N", help="seeds of the best rates (3)")
-    add("--bounds", type=_bounds, metavar="LOW:HIGH", help="the least and the highest rate allowed")
+    add(
+        "--names",
+        type=lambda text: text.split(","),
+        metavar="A,B",
+        help="two or three parameters of the optimizer that are rates; then give more --runs",
+    )
+    add(
+        "--bounds",
+        type=_bounds,
+        action="append",
+        metavar="[NAME=]LOW:HIGH",
+        help="the least and the highest rate allowed; with --names once for each name, or for all",
+    )
     add("--objective", metavar="NAME", help="what decides: a name of evaluate (val_loss)")
     add(
         "--mode",
@@ -58,22 +73,43 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=_run, flags=FLAGS)
 
 
-def _bounds(text: str) -> tuple[float, float]:
-    """The two rates of a text such as "1e-4:1"."""
-    low, colon, high = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"must be low:high, such as 1e-4:1, got {text!r}")
-    return values.positive(low), values.positive(high)
+def _bounds(text: str) -> tuple[str, tuple[float, float]]:
+    """The name and the two rates of a text such as "1e-4:1" or "adam_rate=1e-4:1"."""
+    name, equals, ends = text.rpartition("=")
+    low, colon, high = ends.partition(":")
+    if not colon or (equals and not name):
+        raise argparse.ArgumentTypeError(
+            f"must be low:high, such as 1e-4:1, or name=low:high, got {text!r}"
+        )
+    return name, (values.positive(low), values.positive(high))
+
+
+def _joined(bounds: list[tuple[str, tuple[float, float]]]) -> Any:
+    """The argument `bounds` of `lrax.find`: one pair, or a pair for each name."""
+    found = dict(bounds)
+    if len(found) < len(bounds):
+        raise Mistake("--bounds must be given once, or once for each name")
+    if "" not in found:
+        return found
+    if len(found) > 1:
+        raise Mistake("--bounds must be for all rates, or for each name, not both")
+    return found[""]
 
 
 def _run(options: argparse.Namespace) -> int:
     task = objects.task(options.task)
     optimizer, words = objects.optimizer(
-        options.optimizer, steps=options.steps, warmup=options.warmup, decay=options.decay
+        options.optimizer,
+        steps=options.steps,
+        warmup=options.warmup,
+        decay=options.decay,
+        names=options.names or (),
     )
     print(f"{options.task}: the rate for {options.steps} steps, by {words}")
     params = {} if options.params is None else {"params": objects.parameters(options.params)}
     given = {name: getattr(options, name) for name in PASSED if getattr(options, name) is not None}
+    if options.bounds:
+        given["bounds"] = _joined(options.bounds)
     progress = False if options.no_progress else None
     found = find(task, optimizer, steps=options.steps, progress=progress, **params, **given)
     print(f"\n{found}")

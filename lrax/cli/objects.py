@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import optax
 
+from ..schedules.schedule import Schedule
 from ..schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from ..training import monitors
 from ..training.optimizer import first_parameter
@@ -127,14 +128,17 @@ def monitor(text: str) -> Callable[..., Any]:
     return found
 
 
-def optimizer(text: str, *, steps: int, warmup: str, decay: str) -> tuple[Optimizer, str]:
-    """The optimizer of `module:function`, with a schedule in place of its first parameter.
+def optimizer(
+    text: str, *, steps: int, warmup: str, decay: str, names: Sequence[str] = ()
+) -> tuple[Optimizer, str]:
+    """The optimizer of `module:function`, with schedules in place of its rates.
 
     Args:
       text: The text that the command gives.
       steps: Length of a run.
       warmup: Length of the warmup, in steps or percent.
       decay: A name in `DECAYS`.
+      names: The parameters that are rates; by default the first one.
 
     Returns:
       The optimizer as a function of hyperparameters, and a text that says what it is.
@@ -148,17 +152,18 @@ def optimizer(text: str, *, steps: int, warmup: str, decay: str) -> tuple[Optimi
             f"--optimizer {text} must be a function that returns an optax optimizer, but is an"
             f" object of type {type(found).__name__}"
         )
-    first = first_parameter(found)
+    rates = list(names) or [first_parameter(found)]
     length = warmup_steps(warmup, steps)
     if decay == "constant" and not length:
         return found, text
     shape = DECAYS[decay]
 
+    def schedule(peak: Any) -> Schedule:
+        return warmup_constant(peak, length) if shape is None else shape(peak, steps, length)
+
     @functools.wraps(found)  # keeps the signature, from which the hyperparameters are read
     def scheduled(**hyperparams: Any) -> optax.GradientTransformation:
-        peak = hyperparams[first]
-        schedule = warmup_constant(peak, length) if shape is None else shape(peak, steps, length)
-        return found(**{**hyperparams, first: schedule})
+        return found(**hyperparams | {name: schedule(hyperparams[name]) for name in rates})
 
     lengths = f"{length}" if decay == "constant" else f"{steps}, {length}"
-    return scheduled, f"{text} under warmup_{decay}({first}, {lengths})"
+    return scheduled, f"{text} under warmup_{decay}({', '.join(rates)}, {lengths})"
