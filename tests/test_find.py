@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import lrax
+from lrax.sweeps.engine import engine
 
 pytest.importorskip("scipy")
 
@@ -216,6 +217,19 @@ def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     again = find(params, runs=20, checkpoint=tmp_path / "search.npz")
     assert str(first) == str(whole) == str(again)
     assert again.evidence.info["resumed_at"] == STEPS
+
+
+def test_all_stages_share_their_programs(monkeypatch):
+    compiled = []
+    original = engine._compiled
+    monkeypatch.setattr(engine, "_compiled", lambda *args: compiled.append(args) or original(*args))
+    other = lambda rate: told(rate)  # no other test's programs serve it
+    stages = []
+    params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
+    on_event = lambda kind, facts: stages.append(kind) if kind == "start" else None
+    lrax.find(TASK, other, steps=STEPS, params=params, progress=False, runs=25, on_event=on_event)
+    assert len(stages) == 3
+    assert len(compiled) == 1
 
 
 def test_a_search_that_is_ended_says_so():

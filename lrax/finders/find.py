@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as Files
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -43,6 +44,7 @@ SEVERAL = 10
 # search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
+LONG = 10_000  # updates from which a CPU trains small models side by side too
 MANY = 3  # names of rates, at most: the coarse grid has a power of it
 CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
 
@@ -251,6 +253,7 @@ class _Job:
             stop=stop,
             budget=budget,
             checkpoint=place,
+            execution=_execution(self.steps),
             **self.call,
         )
         # A stage with rungs has evaluations during its runs, and other stages have none. They are
@@ -273,6 +276,16 @@ class _Job:
 def cost(result: SweepResult) -> float:
     """What a sweep cost, in runs of its steps."""
     return float(result.stopped_at.sum()) * len(result.seeds) / result.steps
+
+
+def _execution(steps: int) -> str:
+    """How the stages are trained.
+
+    Each stage has its own number of lanes, so each would compile programs of its own, which on a
+    CPU takes longer than the training of most searches. With one lane to a call, all stages share
+    their programs. On an accelerator, and in long runs, lanes side by side save more than that.
+    """
+    return "loop" if jax.default_backend() == "cpu" and steps <= LONG else "auto"
 
 
 def _names(names: _require.Unchecked, optimizer: Optimizer) -> list[str]:
