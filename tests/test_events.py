@@ -20,7 +20,7 @@ TASK = problems.regression()
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
-    monkeypatch.setattr(loop, "SECONDS_PER_SEGMENT", 1e-4)
+    monkeypatch.setattr(loop, "SECONDS_PER_SEGMENT", 1e-5)
 
 
 def recorded(grid=RATES, **options):
