@@ -215,7 +215,7 @@ def test_optuna_finds_the_known_optimum(optuna):
     np.testing.assert_allclose(told, [outcome.value for _, outcome in search.history])
 
 
-@pytest.mark.parametrize("diverged", ["worst", "failed"])
+@pytest.mark.parametrize("diverged", ["worst", pytest.param("failed", marks=pytest.mark.slow)])
 def test_optuna_in_two_dimensions_with_lanes_that_diverge(optuna, diverged):
     study = optuna.create_study(direction="minimize", sampler=tpe(optuna, seed=1))
     optimizer, traces = traced(optax.sgd)

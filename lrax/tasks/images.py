@@ -53,7 +53,7 @@ def digits(
       >>> task = lrax.tasks.digits()
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=200))
       >>> trained = train({"learning_rate": 0.01}, jax.random.key(0))
-      >>> bool(task.evaluate(trained.params)["val_accuracy"] > 0.9)
+      >>> bool(jax.jit(task.evaluate)(trained.params)["val_accuracy"] > 0.9)
       True
 
     Reference:

@@ -82,7 +82,7 @@ def char_lm(
       >>> task = lrax.tasks.char_lm(width=16, layers=1, context=16)
       >>> train = jax.jit(lrax.train(task, optax.adam, steps=50))
       >>> trained = train({"learning_rate": 0.01}, jax.random.key(0))
-      >>> bool(task.evaluate(trained.params)["val_bits_per_char"] < 6)
+      >>> bool(jax.jit(task.evaluate)(trained.params)["val_bits_per_char"] < 6)
       True
 
     Reference:
