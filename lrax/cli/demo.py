@@ -6,7 +6,7 @@ from typing import Any
 import optax
 
 from .. import _require
-from ..finders.find import BOUNDS, find
+from ..finders.find import find
 from ..schedules.schedule import Schedule
 from ..schedules.warmups import warmup_cosine
 from ..tasks.images import digits
@@ -16,6 +16,7 @@ from .errors import with_flags
 # The option for each argument that `lrax.find` may name in an error or a doubt.
 FLAGS = {name: f"--{name}" for name in ("steps", "seeds", "runs")}
 FLAGS["bounds"] = "--low and --high"
+BOUNDS = (1e-5, 10.0)  # where only one of them is given, the other is this
 NEXT = """\
 next:    train with optax.adam(lrax.warmup_cosine({rate:.3g}, {steps}, {warmup})), in a script
          found = lrax.find(...), then optax.adam(**found.hyperparams). For a task of your own:
@@ -32,7 +33,13 @@ def add_to(commands: Any) -> None:
         " best ones are trained to the end. Ctrl-C ends it early and shows what is known.",
     )
     add = parser.add_argument
-    add("--steps", type=values.at_least(10), default=400, metavar="N", help="updates a run (400)")
+    add(
+        "--steps",
+        type=values.at_least(10),
+        default=400,
+        metavar="N",
+        help="updates of the run (400)",
+    )
     add(
         "--seeds",
         type=values.at_least(1, values.MOST_VALUES),
