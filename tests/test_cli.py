@@ -21,7 +21,7 @@ from lrax.cli import (
     sweep as cli_sweep,
     values,
 )
-from lrax.cli.main import main
+from lrax.cli.main import _parser, main
 
 MODULE = """
 import jax
@@ -76,60 +76,40 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_demo(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "lrax",
-        "demo",
-        "--rates",
-        "5",
-        "--steps",
-        "30",
-        "--out",
-        "a.png",
-        "--no-progress",
-    ]
+    words = "demo --steps 30 --seeds 1 --runs 7 --out a.png --no-progress"
+    command = [sys.executable, "-m", "lrax", *words.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
-    assert lines[0] == "digits: 5 rates x 2 seeds = 10 runs of 30 steps, side by side"
-    header = next(line for line in lines if "status" in line)
-    assert header.split() == [
-        "learning_rate",
-        "train",
-        "loss",
-        "val_accuracy",
-        "val_loss",
-        "status",
-    ]
-    assert sum(line.endswith(("done", "diverged")) for line in lines) == 5
-    for word in (
-        "device:",
-        "time:",
-        "to compile",
-        "plan:",
-        "best:    learning rate",
-        "optimum: learning rate",
-        "between",
-        "picture: a.png",
-    ):
-        assert word in done.stdout
-    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert done.stderr == ""
+    first, _, rate, *rest = done.stdout.splitlines()
+    assert first == "digits: the rate for 30 steps of Adam under a warmup and a cosine"
+    found = float(re.match(r"([\d.e-]+) is the rate for 30 steps, by val_loss", rate)[1])
+    assert 1e-3 < found < 1
+    # One seed: the answer says that it is not certain, and the option that would help.
+    assert "cannot tell: " in done.stdout
+    assert "--runs" in done.stdout
+    assert "picture: a.png" in rest
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    # What comes next: the code that uses the rate, and a command that exists.
+    assert f"optax.adam(lrax.warmup_cosine({found:g}, 30, 3))" in done.stdout
+    assert "**found.hyperparams" in done.stdout
+    words = shlex.split(rest[-1])
+    assert words[:3] == ["python", "-m", "lrax"]
+    assert objects.DECAYS[_parser().parse_args(words[3:]).decay] is lrax.warmup_cosine
 
 
 def test_help_and_errors_read_well(capsys):
     for arguments in (["--help"], ["demo", "--help"]):
         with pytest.raises(SystemExit, match="0"):
             main(arguments)
-    assert "number of learning rates (default: 48)" in capsys.readouterr().out
+    assert "what it may cost, in whole runs (15)" in capsys.readouterr().out
     for arguments, message in (
         ([], "the following arguments are required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
-        (["demo", "--rates", "2"], "argument --rates: must be at least 3, got 2"),
+        (["demo", "--steps", "2"], "argument --steps: must be at least 10, got 2"),
         (["demo", "--steps", "many"], "argument --steps: invalid number value: 'many'"),
         (["demo", "--low", "-1"], "argument --low: must be positive and finite, got -1"),
         (["demo", "--out", "no/a.png"], "argument --out: must be a file name in a folder that"),
-        (["demo", "--rates", "9" * 30], "argument --rates: must be at most 100000, got 999"),
+        (["demo", "--seeds", "9" * 30], "argument --seeds: must be at most 100000, got 999"),
         (["demo", "--\x1b[31mred"], r"unrecognized arguments: --\x1b[31mred"),
     ):
         with pytest.raises(SystemExit, match="2"):
@@ -139,7 +119,8 @@ def test_help_and_errors_read_well(capsys):
 
 def test_failures_are_one_line(capsys):
     assert main(["demo", "--low", "1", "--high", "0.1"]) == 2
-    assert capsys.readouterr().err == "lrax: --low must be at most --high, got 1.0 and 0.1\n"
+    message = "lrax: --low and --high must be two finite rates above 0, the lower one first, got"
+    assert capsys.readouterr().err == f"{message} (1.0, 0.1)\n"
 
 
 def sweep(capsys, *words):
@@ -333,7 +314,7 @@ OPTIONS = (
 
 
 COMMANDS = [("sweep of_mine:task", option) for option in OPTIONS]
-COMMANDS += [("demo", option) for option in ("rates", "low", "high", "seeds", "steps", "out")]
+COMMANDS += [("demo", option) for option in ("low", "high", "seeds", "runs", "steps", "out")]
 COMMANDS += [("show constant(1)", option) for option in ("steps", "width", "out")]
 
 
@@ -344,8 +325,8 @@ def test_bad_values_end_without_a_traceback(folder, capsys, monkeypatch, command
     def stand_in(*arguments, **given):
         raise objects.Mistake("the command was read")
 
-    for module in (cli_sweep, cli_demo):
-        monkeypatch.setattr(module, "sweep", stand_in)
+    monkeypatch.setattr(cli_sweep, "sweep", stand_in)
+    monkeypatch.setattr(cli_demo, "find", stand_in)
     monkeypatch.setattr(cli_show, "_print", stand_in)
     for value in BAD:
         try:

@@ -47,7 +47,7 @@ def test_it_is_a_front_page():
     assert len(README.splitlines()) <= 160
     picture = re.search(r"!\[[^]]*\]\((.*?)\)", README)[1]
     assert (ROOT / picture).stat().st_size < 200_000
-    assert re.search(rf"python -m lrax demo .*--out {re.escape(picture)}", README)
+    assert re.search(rf"python -m lrax sweep .*--out {picture.removesuffix('.png')}`", README)
 
 
 def test_its_commands_and_names_exist(capsys):

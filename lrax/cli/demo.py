@@ -6,16 +6,21 @@ from typing import Any
 import optax
 
 from .. import _require
+from ..finders.find import find
+from ..schedules.schedule import Schedule
 from ..schedules.warmups import warmup_cosine
-from ..sweeps.grid import log_grid
-from ..sweeps.sweep import sweep
 from ..tasks.images import digits
 from . import values
-from .again import again
-from .report import report
+from .errors import with_flags
 
-# The option for each argument that an error of a Python function may name.
-FLAGS = {"low": "--low", "high": "--high", "n": "--rates", "seeds": "--seeds", "steps": "--steps"}
+# The option for each argument that `lrax.find` may name in an error or a doubt.
+FLAGS = {name: f"--{name}" for name in ("steps", "seeds", "runs")}
+FLAGS["bounds"] = "--low and --high"
+BOUNDS = (1e-5, 10.0)  # where only one of them is given, the other is this
+NEXT = """\
+next:    train with optax.adam(lrax.warmup_cosine({rate:.3g}, {steps}, {warmup})), in a script
+         found = lrax.find(...), then optax.adam(**found.hyperparams). For a task of your own:
+         python -m lrax find train.py:task --steps 5000 --warmup 10% --decay cosine"""
 
 
 def add_to(commands: Any) -> None:
@@ -23,75 +28,84 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="find the learning rate of a real task on this machine",
-        description="Trains a small network on scikit-learn's digits with many learning rates at"
-        " once, by Adam under a warmup-cosine schedule, and shows which rate is best. Ctrl-C ends"
-        " it early and shows the updates that were made.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Finds the learning rate for training a small network on scikit-learn's digits"
+        " by Adam under a warmup-cosine schedule: many rates begin, the worse ones stop, and the"
+        " best ones are trained to the end. Ctrl-C ends it early and shows what is known.",
     )
-    parser.add_argument(
-        "--rates",
-        type=values.at_least(3, values.MOST_VALUES),
-        default=48,
+    add = parser.add_argument
+    add(
+        "--steps",
+        type=values.at_least(10),
+        default=400,
         metavar="N",
-        help="number of learning rates",
+        help="updates of the run (400)",
     )
-    for edge, default, word in (("low", 1e-3, "smallest"), ("high", 100.0, "largest")):
-        parser.add_argument(
-            f"--{edge}",
-            type=values.positive,
-            default=default,
-            metavar="RATE",
-            help=f"the {word} rate",
-        )
-    parser.add_argument(
+    add(
         "--seeds",
         type=values.at_least(1, values.MOST_VALUES),
-        default=2,
+        default=3,
         metavar="N",
-        help="runs of each rate",
+        help="seeds of the best rates (3)",
     )
-    parser.add_argument(
-        "--steps", type=values.at_least(10), default=400, metavar="N", help="updates of each run"
+    add(
+        "--runs",
+        type=values.positive,
+        default=15,
+        metavar="N",
+        help="what it may cost, in whole runs (15)",
     )
-    parser.add_argument(
+    for edge, word, bound in zip(("low", "high"), ("least", "highest"), BOUNDS, strict=True):
+        add(
+            f"--{edge}",
+            type=values.positive,
+            metavar="RATE",
+            help=f"the {word} rate allowed; by default the search begins with {bound:g}, and goes"
+            " on beyond it if the best rate is there",
+        )
+    add(
         "--out",
         type=values.file,
         default="lrax-demo.png",
         metavar="FILE",
-        help="where to write the picture",
+        help="where to write the picture (lrax-demo.png)",
     )
-    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    add("--no-progress", action="store_true", help="show no progress bar")
     parser.set_defaults(run=_run, flags=FLAGS)
 
 
 def _run(options: argparse.Namespace) -> int:
     _require.extra("matplotlib", "demo")  # if it is missing, fail before the work
-    rates = log_grid(options.low, options.high, options.rates)
-    lanes = options.rates * options.seeds
-    print(
-        f"digits: {options.rates} rates x {options.seeds} seeds = {lanes} runs of"
-        f" {options.steps} steps, side by side"
-    )
-
-    def adam(learning_rate: Any) -> optax.GradientTransformation:
-        return optax.adam(warmup_cosine(learning_rate, options.steps, options.steps // 10))
-
-    result = sweep(
+    print(f"digits: the rate for {options.steps} steps of Adam under a warmup and a cosine")
+    found = find(
         digits(),
-        adam,
-        {"learning_rate": rates},
+        optax.adam,
         steps=options.steps,
         seeds=options.seeds,
-        objective="val_loss",
-        progress=not options.no_progress,
+        bounds=_bounds(options),
+        runs=options.runs,
+        schedule=_shape,
+        progress=False if options.no_progress else None,
     )
-
-    def extension(_: str, edge: str) -> str:
-        # Two decades more. The default number of rates then still gives seven to a decade.
-        further = options.low / 100 if edge == "low" else 100 * options.high
-        return again(options.words, {f"--{edge}": f"{further:.4g}"})
-
-    print(f"\n{report(result, extension)}")
-    result.plot().savefig(options.out, dpi=120)
+    print(f"\n{with_flags(str(found), FLAGS)}\n")
+    found.plot().savefig(options.out, dpi=120)
     print(f"picture: {options.out}")
+    print(NEXT.format(rate=found.rate, steps=options.steps, warmup=_warmup(options.steps)))
     return 0
+
+
+def _bounds(options: argparse.Namespace) -> tuple[float, float] | None:
+    """The bounds, if one of them is given. Only without bounds may the search go beyond them."""
+    if options.low is None and options.high is None:
+        return None
+    low, high = BOUNDS
+    return options.low or low, options.high or high
+
+
+def _shape(peak: Any, steps: int) -> Schedule:
+    """The schedule of a run."""
+    return warmup_cosine(peak, steps, _warmup(steps))
+
+
+def _warmup(steps: int) -> int:
+    """The updates of the warmup."""
+    return steps // 10

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..finders.find import find
 from . import objects, values
-from .errors import Mistake
+from .errors import Mistake, with_flags
 from .sweep_options import add_optimizer
 
 EPILOG = """\
@@ -21,7 +21,7 @@ exit status: 0 with a rate that is certain within an octave, 1 with another one 
 # Options that are passed on to `lrax.find` under their own names if they are given. Without them
 # `find` takes its own defaults.
 PASSED = ("objective", "mode", "names", "runs", "seeds", "budget", "checkpoint")
-# The option of each argument of `lrax.find`, to be named in an error message in its place.
+# The option of each argument of `lrax.find`, to be named in its place in an error or a doubt.
 FLAGS = {name: f"--{name}" for name in (*PASSED, "bounds", "steps", "params", "optimizer")}
 
 
@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
         given["bounds"] = _joined(options.bounds)
     progress = False if options.no_progress else None
     found = find(task, optimizer, steps=options.steps, progress=progress, **params, **given)
-    print(f"\n{found}")
+    print(f"\n{with_flags(str(found), FLAGS)}")
     if options.out:
         found.plot().savefig(options.out, dpi=120)
         print(f"picture: {options.out}")

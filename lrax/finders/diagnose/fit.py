@@ -35,12 +35,13 @@ def findings(signs: Signs) -> list[Finding]:
         or rise < SURE * robust.noise(values)
     ):
         return []
-    # If the training loss rises as well, the cause is the rate, and not over-fitting.
+    # If the training loss rises as well, the cause is the rate, and not over-fitting. So it is if
+    # the training loss ends above the lowest validation loss: the data are not fitted at all.
     at = int(np.searchsorted(signs.steps, steps[low]))
     if at >= signs.count - 1:
         return []
     then, now = float(signs.trend[at]), float(signs.trend[-1])
-    if now > then + signs.blur:
+    if now > min(then + signs.blur, float(trend[low])):
         return []
     return [
         Finding(
