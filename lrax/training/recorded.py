@@ -1,0 +1,240 @@
+"""`recorded`: an optimizer that keeps a history of monitors in its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax import lax, numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from .. import _require
+from .monitors import Monitor, as_monitors, measured
+from .run import Step
+
+Example = Any  # a pytree of arrays, or of their shapes
+
+# Before the names of monitors in the state. Without it, `optax.tree.set(state, learning_rate=0.1)`
+# would write into the history of the monitor `learning_rate` too.
+PREFIX = "recorded/"
+
+# The fields of a `Step` that only the loop knows, by the extra argument of `update` that has them.
+# `update` itself has a parameter `state`, so the model's state needs another name.
+_GIVEN = {"key": "key", "batch": "batch", "aux": "aux", "model_state": "state"}
+
+
+class RecordedState(NamedTuple):
+    """State of `recorded`: plain arrays whose shapes and dtypes never change."""
+
+    # shape (), int32: the updates made. The field hides `tuple.count`, which nobody needs here.
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    made: jax.Array  # shape (), int32: the records made
+    at: jax.Array  # shape (length,), int32: the update of each record, -1 where there is none yet
+    records: dict[str, jax.Array]  # shape (length,) each, float32: the record n is at n % length
+    inner_state: optax.OptState
+
+
+def recorded(
+    optimizer: optax.GradientTransformation,
+    monitors: Iterable[Monitor] | Mapping[str, Monitor],
+    *,
+    record_every: int = 1,
+    length: int = 1000,
+    like: Mapping[str, Example] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer that records monitors in its own state, for a training loop of your own.
+
+    The updates are those of `optimizer`, to the last bit. The monitors are those of `lrax.sweep`
+    and `lrax.train`: functions of a `Step`, ready-made ones in `lrax.monitors`. Their values stay
+    on the device, in arrays of a fixed size that hold the last `length` records. `lrax.history`
+    reads them from the state, under any nesting, when the loop is done or now and then.
+
+    Wrap the whole optimizer: the monitors then see the gradient as the loop computed it, the
+    updates as they are added, and the rate of this update. Inside of `optax.MultiSteps`,
+    `optax.masked` or `optax.partition` they see what that wrapper hands on, and count its updates.
+
+    With `record_every=k`, the other k - 1 of k updates do not compute the monitors. That holds
+    under `jax.vmap` too. If lanes count apart, as under `optax.apply_if_finite`, an update computes
+    them for all lanes if one lane needs them, and keeps them for that lane.
+
+    In a sweep, use the argument `monitors=` of `lrax.sweep` instead: it keeps all records, of every
+    lane, and they are part of the result.
+
+    Optax's `snapshot` and `monitor` keep the last value of a function of the updates, measured at
+    their place in a chain. They see no gradient beside the updates and no rate, and have no
+    history. `lrax.history` reads them as well. To record a snapshot, read it in a monitor:
+    `lambda step: optax.tree.get(step.opt_state, "norm_before_clip")`. An `optax.monitor` cannot be
+    recorded so, nor be carried by `lax.scan`, because its state has no values before the first
+    update.
+
+    Args:
+      optimizer: The transformation, such as `optax.adam(1e-3)`.
+      monitors: Functions of a `Step`, or `{name: function}`. `step.loss` is the argument `value` of
+        `update`, and NaN without one. `step.index` counts the updates.
+      record_every: Updates between two records, at least 1. The updates 0, record_every, ... are
+        recorded.
+      length: How many records are kept, at least 1. Later ones replace the oldest. A record takes 4
+        bytes for each scalar.
+      like: Examples of the extra arguments of `update` from which a `Step` gets `key`, `batch`,
+        `aux` and (from `model_state`) `state`: `{"batch": batch}` if a monitor reads `step.batch`.
+        Only their shapes matter. Without an example a field is None, and `aux` is empty.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` whose state is plain arrays. `update` requires
+      `params`, and hands every extra argument to `optimizer`.
+
+    Raises:
+      ValueError: if a number is below 1, `monitors` is empty or has a name twice, or `like` names
+        another argument. `update` raises it without `params`.
+      TypeError: if an argument is not as described. `init` raises it if a monitor does not return
+        scalars; `update` raises it without an argument that `like` names, or if it is given a state
+        of other monitors.
+
+    Example:
+      >>> monitors = {"loss": lambda step: step.loss, "grad_norm": lrax.monitors.grad_norm}
+      >>> optimizer = lrax.recorded(optax.adam(0.1), monitors, record_every=10)
+      >>> def step(carry, _):
+      ...     params, state = carry
+      ...     loss, grads = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(params)
+      ...     updates, state = optimizer.update(grads, state, params, value=loss)
+      ...     return (optax.apply_updates(params, updates), state), None
+      >>> params = jnp.zeros(3)
+      >>> (params, state), _ = jax.lax.scan(step, (params, optimizer.init(params)), length=30)
+      >>> history = lrax.history(state)
+      >>> history
+      History(3 records at the updates 0 to 20: grad_norm, loss)
+      >>> print(history.monitors["loss"][0])
+      3.0
+    """
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        raise TypeError(
+            "`optimizer` must be an optax.GradientTransformation, such as `optax.adam(1e-3)`, got"
+            f" {optimizer!r}"
+        )
+    named = as_monitors(monitors)
+    if not named:
+        raise ValueError("`monitors` must be at least one function of a Step, got none")
+    record_every = _require.count("record_every", record_every, 1)
+    length = _require.count("length", length, 1)
+    examples = _examples(like)
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: optax.Params) -> RecordedState:
+        inner_state = inner.init(params)
+        counted = jnp.zeros([], jnp.int32)
+
+        def first(params: Any, inner_state: Any, extra_args: Any) -> dict[str, jax.Array]:
+            # Monitors return scalars, so the shapes of updates and of the next state, which would
+            # need all extra arguments of the optimizer, tell no more than those of the parameters.
+            step = _step(counted, params, params, params, inner_state, extra_args)
+            return measured(named, step)
+
+        try:
+            shapes = jax.eval_shape(first, params, inner_state, examples)
+        except Exception as error:
+            error.add_note(
+                "`lrax.recorded` calls its monitors in `init`, for the names and shapes of what"
+                " they return. If one reads `step.batch`, `step.key`, `step.aux` or `step.state`,"
+                " give an example: `like={'batch': batch}`."
+            )
+            raise
+        blank = {
+            PREFIX + name: jnp.full(length, jnp.nan, like.dtype) for name, like in shapes.items()
+        }
+        at = jnp.full(length, -1, jnp.int32)
+        return RecordedState(counted, jnp.zeros([], jnp.int32), at, blank, inner_state)
+
+    def update(
+        updates: optax.Updates,
+        state: RecordedState,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, RecordedState]:
+        if params is None:
+            raise ValueError("`params` must be given to `update`, for the monitors, got None")
+        missing = [name for name in examples if name not in extra_args]
+        if missing:
+            raise TypeError(f"`{missing[0]}` must be given to `update`, because `like` names it")
+        grads = updates
+        updates, inner_state = inner.update(grads, state.inner_state, params, **extra_args)
+        is_due = state.count % record_every == 0
+        slot = state.made % length
+
+        def write() -> tuple[jax.Array, dict[str, jax.Array]]:
+            step = _step(state.count, params, grads, updates, inner_state, extra_args)
+            values = measured(named, step)
+            new = {PREFIX + name: value for name, value in values.items()}
+            if new.keys() != state.records.keys():
+                known = [name.removeprefix(PREFIX) for name in state.records]
+                raise TypeError(
+                    f"`monitors` must record what the state holds, {known}, got {list(values)}"
+                )
+            # A lane that is not due keeps what it has.
+            put = lambda ring, value: lax.dynamic_update_index_in_dim(
+                ring, jnp.where(is_due, value, ring[slot]), slot, 0
+            )
+            return jax.tree.map(put, (state.at, state.records), (state.count, new))
+
+        at, records = lax.cond(_any_lane(is_due), write, lambda: (state.at, state.records))
+        made = state.made + is_due.astype(jnp.int32)
+        count = jnp.asarray(optax.safe_increment(state.count))
+        return updates, RecordedState(count, made, at, records, inner_state)
+
+    # Optax declares the state of an `update` as any pytree, and this function takes only its own.
+    return optax.GradientTransformationExtraArgs(
+        init,
+        update,  # pyright: ignore[reportArgumentType]
+    )
+
+
+@custom_vmap
+def _any_lane(is_due: jax.Array) -> jax.Array:
+    """Whether the condition holds in any lane.
+
+    A `lax.cond` on a batched predicate would become a `select`, and compute both sides in every
+    update. This one value for all lanes has no batch axis.
+    """
+    return is_due
+
+
+@_any_lane.def_vmap
+def _of_lanes(axis_size: int, in_batched: list[bool], is_due: jax.Array) -> tuple[jax.Array, bool]:
+    del axis_size, in_batched
+    return _any_lane(jnp.any(is_due, axis=0)), False
+
+
+def _examples(like: Any) -> dict[str, Example]:
+    if like is None:
+        return {}
+    if not isinstance(like, Mapping):
+        raise TypeError(f"`like` must be a dict of extra arguments of `update`, got {like!r}")
+    unknown = [name for name in like if name not in _GIVEN]
+    if unknown:
+        raise ValueError(f"`like` must name some of {list(_GIVEN)}, got {unknown}")
+    return dict(like)
+
+
+def _step(
+    index: jax.Array,
+    params: optax.Params,
+    grads: optax.Updates,
+    updates: optax.Updates,
+    opt_state: optax.OptState,
+    extra_args: Mapping[str, Any],
+) -> Step:
+    """What the monitors see of an update."""
+    given = {field: extra_args.get(name) for name, field in _GIVEN.items()}
+    if given["aux"] is None:
+        given["aux"] = {}
+    loss = jnp.asarray(extra_args.get("value", jnp.nan), _require.float_dtype())
+    return Step(
+        index=index,
+        params=params,
+        opt_state=opt_state,
+        loss=loss,
+        grads=grads,
+        updates=updates,
+        **given,
+    )
