@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ class History:
         pandas = _require.extra("pandas", "sweep")
         shape = self._lanes
         axes = ["lane"] if len(shape) == 1 else [f"lane_{axis}" for axis in range(len(shape))]
-        lanes = np.indices(shape).reshape(len(shape), -1)
+        lanes = np.indices(shape).reshape(len(shape), math.prod(shape))
         columns = {
             name: np.repeat(index, len(self.at)) for name, index in zip(axes, lanes, strict=True)
         }
@@ -99,8 +100,9 @@ class History:
                 raise ValueError(f"`name` must be one of {known}, got {name!r}")
         if not names:
             raise ValueError("the history has no monitors to plot: wrap with `lrax.recorded`")
-        flat = lambda values: values.reshape(-1, len(self.at))
-        return pictures.records(self.at, {name: flat(self.monitors[name]) for name in names})
+        shape = math.prod(self._lanes), len(self.at)
+        curves = {name: self.monitors[name].reshape(shape) for name in names}
+        return pictures.records(self.at, curves)
 
     @property
     def _lanes(self) -> tuple[int, ...]:
@@ -200,10 +202,11 @@ def _found(state: Tree, path: Path) -> Iterator[Part]:
 
 def _ring(part: Part) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The updates and values of a `RecordedState` in the order of its slots, `[*lanes, length]`."""
-    records = part.field("records").items()
-    return _host(part.field("at")), {
-        str(name).removeprefix(PREFIX): _host(ring) for name, ring in records
-    }
+    records = part.field("records")
+    if not isinstance(records, Mapping):  # there are no parameters
+        return np.zeros(0), {}
+    rings = {str(name).removeprefix(PREFIX): _host(ring) for name, ring in records.items()}
+    return _host(part.field("at")), rings
 
 
 def _spread(at: np.ndarray, ring_at: np.ndarray, ring: np.ndarray) -> np.ndarray:
@@ -212,7 +215,7 @@ def _spread(at: np.ndarray, ring_at: np.ndarray, ring: np.ndarray) -> np.ndarray
     slots = ring_at.reshape(-1, length)
     lane, slot = np.nonzero(slots >= 0)
     values = np.full((len(slots), len(at)), np.nan, ring.dtype)
-    values[lane, np.searchsorted(at, slots[lane, slot])] = ring.reshape(-1, length)[lane, slot]
+    values[lane, np.searchsorted(at, slots[lane, slot])] = ring.reshape(slots.shape)[lane, slot]
     return values.reshape(*shape, len(at))
 
 

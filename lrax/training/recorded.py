@@ -15,6 +15,7 @@ from .monitors import Monitor, as_monitors, measured
 from .run import Step
 
 Example = Any  # a pytree of arrays, or of their shapes
+Records = dict[str, jax.Array] | jax.Array
 
 # Before the names of monitors in the state. Without it, `optax.tree.set(state, learning_rate=0.1)`
 # would write into the history of the monitor `learning_rate` too.
@@ -32,7 +33,10 @@ class RecordedState(NamedTuple):
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     made: jax.Array  # shape (), int32: the records made
     at: jax.Array  # shape (length,), int32: the update of each record, -1 where there is none yet
-    records: dict[str, jax.Array]  # shape (length,) each, float32: the record n is at n % length
+    # shape (length,) each, float32: the record n is at n % length. If there are no parameters,
+    # nothing is recorded, and a NaN stands in place of the dict. `optax.tree.map_params` calls
+    # `init` so, and accepts one leaf in place of any dict.
+    records: Records
     inner_state: optax.OptState
 
 
@@ -123,28 +127,15 @@ def recorded(
 
     def init(params: optax.Params) -> RecordedState:
         inner_state = inner.init(params)
-        counted = jnp.zeros([], jnp.int32)
-
-        def first(params: Any, inner_state: Any, extra_args: Any) -> dict[str, jax.Array]:
-            # Monitors return scalars, so the shapes of updates and of the next state, which would
-            # need all extra arguments of the optimizer, tell no more than those of the parameters.
-            step = _step(counted, params, params, params, inner_state, extra_args)
-            return measured(named, step)
-
-        try:
-            shapes = jax.eval_shape(first, params, inner_state, examples)
-        except Exception as error:
-            error.add_note(
-                "`lrax.recorded` calls its monitors in `init`, for the names and shapes of what"
-                " they return. If one reads `step.batch`, `step.key`, `step.aux` or `step.state`,"
-                " give an example: `like={'batch': batch}`."
-            )
-            raise
-        blank = {
-            PREFIX + name: jnp.full(length, jnp.nan, like.dtype) for name, like in shapes.items()
-        }
+        if jax.tree.leaves(params):
+            shapes = _shapes(named, params, inner_state, examples)
+            blank = lambda shape: jnp.full(length, jnp.nan, shape.dtype)
+            records = {PREFIX + name: blank(shape) for name, shape in shapes.items()}
+        else:
+            records = jnp.full([], jnp.nan, _require.float_dtype())
         at = jnp.full(length, -1, jnp.int32)
-        return RecordedState(counted, jnp.zeros([], jnp.int32), at, blank, inner_state)
+        zero = lambda: jnp.zeros([], jnp.int32)  # a buffer that appears twice cannot be donated
+        return RecordedState(zero(), zero(), at, records, inner_state)
 
     def update(
         updates: optax.Updates,
@@ -159,25 +150,24 @@ def recorded(
             raise TypeError(f"`{missing[0]}` must be given to `update`, because `like` names it")
         grads = updates
         updates, inner_state = inner.update(grads, state.inner_state, params, **extra_args)
+        old = state.at, state.records
         is_due = state.count % record_every == 0
         slot = state.made % length
+        # A lane that is not due keeps what it has.
+        put = lambda ring, value: lax.dynamic_update_index_in_dim(
+            ring, jnp.where(is_due, value, ring[slot]), slot, 0
+        )
 
-        def write() -> tuple[jax.Array, dict[str, jax.Array]]:
+        def write() -> tuple[jax.Array, Records]:
             step = _step(state.count, params, grads, updates, inner_state, extra_args)
-            values = measured(named, step)
-            new = {PREFIX + name: value for name, value in values.items()}
-            if new.keys() != state.records.keys():
-                known = [name.removeprefix(PREFIX) for name in state.records]
-                raise TypeError(
-                    f"`monitors` must record what the state holds, {known}, got {list(values)}"
-                )
-            # A lane that is not due keeps what it has.
-            put = lambda ring, value: lax.dynamic_update_index_in_dim(
-                ring, jnp.where(is_due, value, ring[slot]), slot, 0
-            )
-            return jax.tree.map(put, (state.at, state.records), (state.count, new))
+            return jax.tree.map(put, old, (state.count, _values(named, step, state.records)))
 
-        at, records = lax.cond(_any_lane(is_due), write, lambda: (state.at, state.records))
+        if not isinstance(state.records, Mapping):
+            at, records = old
+        elif record_every == 1:
+            at, records = write()
+        else:
+            at, records = lax.cond(_any_lane(is_due), write, lambda: old)
         made = state.made + is_due.astype(jnp.int32)
         count = jnp.asarray(optax.safe_increment(state.count))
         return updates, RecordedState(count, made, at, records, inner_state)
@@ -214,6 +204,41 @@ def _examples(like: Any) -> dict[str, Example]:
     if unknown:
         raise ValueError(f"`like` must name some of {list(_GIVEN)}, got {unknown}")
     return dict(like)
+
+
+def _shapes(
+    named: Mapping[str, Monitor],
+    params: optax.Params,
+    inner_state: optax.OptState,
+    examples: Mapping[str, Example],
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """What the monitors return, by name. Nothing is computed."""
+
+    def first(params: Any, inner_state: Any, extra_args: Any) -> dict[str, jax.Array]:
+        # Monitors return scalars, so it does not matter that updates may have another dtype than
+        # the parameters. To know it would need all extra arguments of the optimizer.
+        index = jnp.zeros([], jnp.int32)
+        return measured(named, _step(index, params, params, params, inner_state, extra_args))
+
+    try:
+        return jax.eval_shape(first, params, inner_state, examples)
+    except Exception as error:
+        error.add_note(
+            "`lrax.recorded` calls its monitors in `init`, to know what they return. If one reads"
+            " `step.batch`, `step.key`, `step.aux` or `step.state`, give an example of it:"
+            " `like={'batch': batch}`."
+        )
+        raise
+
+
+def _values(named: Mapping[str, Monitor], step: Step, old: Records) -> Records:
+    """What the monitors return, under the names in the state."""
+    values = measured(named, step)
+    new = {PREFIX + name: value for name, value in values.items()}
+    if new.keys() != set(old):
+        known = [name.removeprefix(PREFIX) for name in old]
+        raise TypeError(f"`monitors` must record what the state holds, {known}, got {list(values)}")
+    return new
 
 
 def _step(
