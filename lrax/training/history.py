@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 import optax
+from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
 from .. import _require
@@ -243,7 +244,7 @@ def _hosted(value: Any) -> Tree:
 def _host(value: Any) -> np.ndarray:
     # Flax NNX wraps each array in a pytree of one leaf.
     (leaf,) = jax.tree.leaves(value)
-    if isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct)):
+    if isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)):
         raise TypeError(
             f"`opt_state` must hold values, got {leaf}: read the history outside of `jax.jit`"
         )

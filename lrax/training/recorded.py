@@ -250,7 +250,7 @@ def _step(
     extra_args: Mapping[str, Any],
 ) -> Step:
     """What the monitors see of an update."""
-    given = {field: extra_args.get(name) for name, field in _GIVEN.items()}
+    given: dict[str, Any] = {field: extra_args.get(name) for name, field in _GIVEN.items()}
     if given["aux"] is None:
         given["aux"] = {}
     loss = jnp.asarray(extra_args.get("value", jnp.nan), _require.float_dtype())
