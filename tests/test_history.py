@@ -345,24 +345,15 @@ def test_a_group_without_parameters_records_nothing():
 # Lanes.
 
 
-def norms(jaxpr):
-    """How many square roots a program computes in every call, and how many behind a branch."""
-    always = behind = 0
+def roots(jaxpr, inside=False):
+    """For each square root of a program, as of a norm: whether it stands behind a branch."""
     for eqn in jaxpr.eqns:
-        always += eqn.primitive.name == "sqrt"
-        for value in jax.tree.leaves(list(eqn.params.values()), is_leaf=is_jaxpr):
-            if is_jaxpr(value):
-                inner = sum(norms(getattr(value, "jaxpr", value)))
-                some = norms(getattr(value, "jaxpr", value))
-                if eqn.primitive.name == "cond":
-                    behind += inner
-                else:
-                    always, behind = always + some[0], behind + some[1]
-    return always, behind
-
-
-def is_jaxpr(value):
-    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+        if eqn.primitive.name == "sqrt":
+            yield inside
+        for value in jax.tree.leaves(list(eqn.params.values())):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from roots(inner, inside or eqn.primitive.name == "cond")
 
 
 WATCHED = lrax.recorded(optax.sgd(0.1), [lrax.monitors.grad_norm, index], record_every=3)
@@ -390,7 +381,7 @@ def test_lanes_are_states_and_stay_behind_one_branch(axes):
         state = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
         update = jax.vmap(update)
         factors = jnp.stack([factors, 10 * factors])
-    assert norms(jax.make_jaxpr(update)(state, factors).jaxpr) == (0, 1)
+    assert list(roots(jax.make_jaxpr(update)(state, factors).jaxpr)) == [True]
     for _ in range(7):
         state = jax.jit(update)(state, factors)
     history = lrax.history(state)
@@ -442,12 +433,22 @@ READY_NORMS = [lrax.monitors.grad_norm, lrax.monitors.update_ratio]
 
 
 def test_lanes_of_a_sweep():
-    optimizer = lambda rate: lrax.recorded(adam(rate), [lrax.monitors.update_norm, index])
-    call = dict(steps=12, seeds=2, keep="state", monitors=[lrax.monitors.update_norm])
-    result = lrax.sweep(TASK, optimizer, [0.01, 0.1, 0.3], record_every=1, **call)
+    monitors = [lrax.monitors.update_norm]
+    optimizer = lambda rate: lrax.recorded(adam(rate), monitors, record_every=2, length=5)
+    call = dict(steps=12, seeds=2, keep="state", monitors=monitors, record_every=2)
+    result = lrax.sweep(TASK, optimizer, [0.01, 0.1, 0.3], **call)
     best = lrax.history(result.best.opt_state)
-    np.testing.assert_array_equal(best.at, np.arange(12))
-    assert best.monitors["update_norm"].shape == (12,)
+    np.testing.assert_array_equal(best.at, [2, 4, 6, 8, 10])
+    of_seeds = result.monitors["update_norm"][result.ranking[0], :, 1:]
+    assert any(np.allclose(best.monitors["update_norm"], row, rtol=1e-5) for row in of_seeds)
+
+
+def test_a_state_can_be_donated():
+    update = jax.jit(lambda state: RECORDED.update(GRADS, state, PARAMS)[1], donate_argnums=0)
+    for state in (RECORDED.init(PARAMS), jax.jit(RECORDED.init)(PARAMS)):
+        for _ in range(3):
+            state = update(state)
+        assert_recorded(state)
 
 
 # What Optax keeps.

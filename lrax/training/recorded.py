@@ -50,10 +50,10 @@ def recorded(
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer that records monitors in its own state, for a training loop of your own.
 
-    The updates are those of `optimizer`, to the last bit. The monitors are those of `lrax.sweep`
-    and `lrax.train`: functions of a `Step`, ready-made ones in `lrax.monitors`. Their values stay
-    on the device, in arrays of a fixed size that hold the last `length` records. `lrax.history`
-    reads them from the state, under any nesting, when the loop is done or now and then.
+    The updates are those of `optimizer`. The monitors are those of `lrax.sweep` and `lrax.train`:
+    functions of a `Step`, ready-made ones in `lrax.monitors`. Their values stay on the device, in
+    arrays of a fixed size that hold the last `length` records. `lrax.history` reads them from the
+    state, under any nesting, when the loop is done or now and then.
 
     Wrap the whole optimizer: the monitors then see the gradient as the loop computed it, the
     updates as they are added, and the rate of this update. Inside of `optax.MultiSteps`,
@@ -63,15 +63,15 @@ def recorded(
     under `jax.vmap` too. If lanes count apart, as under `optax.apply_if_finite`, an update computes
     them for all lanes if one lane needs them, and keeps them for that lane.
 
-    In a sweep, use the argument `monitors=` of `lrax.sweep` instead: it keeps all records, of every
-    lane, and they are part of the result.
+    In a sweep it works too, but there use the argument `monitors=` of `lrax.sweep`: it keeps all
+    records of every lane, and they are part of the result.
 
-    Optax's `snapshot` and `monitor` keep the last value of a function of the updates, measured at
-    their place in a chain. They see no gradient beside the updates and no rate, and have no
-    history. `lrax.history` reads them as well. To record a snapshot, read it in a monitor:
-    `lambda step: optax.tree.get(step.opt_state, "norm_before_clip")`. An `optax.monitor` cannot be
-    recorded so, nor be carried by `lax.scan`, because its state has no values before the first
-    update.
+    Optax's `snapshot`, and from 0.2.7 on `monitor`, keep the last value of a function of the
+    updates at their place in a chain. They see neither the rate nor the gradient beside the
+    updates, have no history, and compute in every update. `lrax.history` reads them as well, and a
+    monitor can record a snapshot: `lambda step: optax.tree.get(step.opt_state, "before_clip")`. An
+    `optax.monitor` cannot be recorded so. Its state has no values before the first update, so it
+    changes its structure then: that costs a second compilation, and `lax.scan` refuses it.
 
     Args:
       optimizer: The transformation, such as `optax.adam(1e-3)`.
