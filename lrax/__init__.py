@@ -9,7 +9,8 @@
   `scale_by_multipliers` gives layers their own.
 - Rules from feedback: `controllers.plateau`, or a `RateRule` of your own; `schedule * rule`.
 - Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
-  look at it, `every` makes signals that feed back into it.
+  look at it, `every` makes signals that feed back into it. In a loop of your own, `recorded` keeps
+  monitors in the optimizer's state and `history` reads them.
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
   for Optuna, `Halving` and `Median` stop early.
@@ -95,6 +96,8 @@ if _typing.TYPE_CHECKING:
     from .sweeps.stopping import Evidence, Stopping
     from .sweeps.structural import StructuralResult, sweep_over
     from .sweeps.sweep import sweep
+    from .training.history import History, history
+    from .training.recorded import recorded
 
 # Sweeps, probes and tasks are loaded when one of their names is first used: they are half of the
 # package, and a training job that takes a schedule from lrax needs none of them.
@@ -104,6 +107,7 @@ _MODULES = {
     "Evidence": "sweeps.stopping",
     "Found": "finders.found",
     "Halving": "sweeps.rules",
+    "History": "training.history",
     "Median": "sweeps.rules",
     "Optimum": "sweeps.optimum",
     "Outcome": "sweeps.ask_tell",
@@ -115,11 +119,13 @@ _MODULES = {
     "confirm": "sweeps.confirm",
     "diagnose": "finders.diagnose.diagnose",
     "find": "finders.find",
+    "history": "training.history",
     "log_grid": "sweeps.grid",
     "points": "sweeps.points",
     "probes": "probes",
     "random_points": "sweeps.points",
     "range_test": "finders.range_test",
+    "recorded": "training.recorded",
     "sobol": "sweeps.points",
     "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
@@ -137,6 +143,7 @@ __all__ = [
     "Evidence",
     "Found",
     "Halving",
+    "History",
     "Horizon",
     "Median",
     "Optimum",
@@ -172,6 +179,7 @@ __all__ = [
     "find",
     "from_values",
     "get_lr",
+    "history",
     "infinite",
     "inverse_sqrt",
     "inverse_time",
@@ -197,6 +205,7 @@ __all__ = [
     "random_points",
     "range_ramp",
     "range_test",
+    "recorded",
     "repeat",
     "rex",
     "scale",

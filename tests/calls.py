@@ -148,6 +148,13 @@ def step() -> Any:
 
 
 @functools.cache
+def recorded_state() -> Any:
+    """A state with records of one update."""
+    optimizer = lrax.recorded(optax.sgd(0.1), [lrax.monitors.grad_norm], length=3)
+    return optimizer.update(W, optimizer.init(W), W)[1]
+
+
+@functools.cache
 def range_tested() -> Any:
     return lrax.range_test(task(), optax.adam, start=1e-4, end=1.0, steps=30)
 
@@ -254,6 +261,12 @@ ROWS = [
         made(f"monitors.{name}", lambda: {"step": step()})
         for name in ("grad_norm", "learning_rate", "param_norm", "update_norm", "update_ratio")
     ),
+    made(
+        "recorded",
+        lambda: {"optimizer": optax.sgd(0.1), "monitors": [lrax.monitors.grad_norm], "like": {}},
+    ),
+    made("history", lambda: {"opt_state": recorded_state()}),
+    method("History.plot", lambda: lrax.history(recorded_state()), name="grad_norm"),
     # Grids and rules.
     call("log_grid", low=1e-3, high=1e-1, n=3),
     call("points", values={"learning_rate": [0.1, 0.2], "b1": [0.8, 0.9]}),

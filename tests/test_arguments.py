@@ -51,7 +51,7 @@ BAD = {
 # Values that the library makes and hands out. JAX makes a Schedule of any leaves.
 RECORDS = {
     *("Confirmation", "Evidence", "Optimum", "Outcome", "Paired", "ScaleByLrState", "Schedule"),
-    *("Found", "RangeTest", "Stopping", "StructuralResult", "SweepResult", "Trained"),
+    *("Found", "History", "RangeTest", "Stopping", "StructuralResult", "SweepResult", "Trained"),
 }
 # Curves of losses, parameters and measurements, in which a NaN is what there is.
 MEASURED = {
@@ -163,7 +163,7 @@ def test_the_table_has_every_public_name():
     for family in ("controllers", "display", "monitors", "probes", "tasks"):
         needed |= {f"{family}.{name}" for name in getattr(lrax, family).__all__}
     owners = [lrax.Schedule, lrax.Stream, lrax.SweepResult, lrax.StructuralResult, lrax.AskTell]
-    owners += [lrax.RangeTest]
+    owners += [lrax.RangeTest, lrax.History]
     for owner in owners:
         for name in dir(owner):
             function = inspect.getattr_static(owner, name)

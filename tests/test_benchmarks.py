@@ -89,12 +89,13 @@ def test_memory_grows_by_lanes_and_nothing_is_compiled_twice(benchmark_path, cap
 
 
 @pytest.mark.slow
-def test_monitors_change_no_loss_and_their_cost_is_measured(benchmark_path, capsys, tmp_path):
+@pytest.mark.parametrize("loop", [[], ["--by-hand"]], ids=["sweep", "by hand"])
+def test_monitors_change_no_loss_and_their_cost_is_measured(loop, benchmark_path, capsys, tmp_path):
     from tests.benchmarks import monitors
 
     path = tmp_path / "results.json"
     options = ["--tasks", "mlp", "--lanes", "2", "--steps", "11", "--repeats", "1"]
-    (row,) = monitors.main([*options, "--json", str(path)])
+    (row,) = monitors.main([*options, *loop, "--json", str(path)])
     assert "mlp" in capsys.readouterr().out
     assert row.record_every == 10
     assert json.loads(path.read_text())["rows"] == [row._asdict()]

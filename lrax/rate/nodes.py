@@ -59,7 +59,7 @@ def groups(
         if _is_plateau(node)
     ]
     # For each label: the index of its node in `flat`.
-    places = dict(zip(_labels(list(paths.values())), paths, strict=True))
+    places = dict(zip(labels(list(paths.values())), paths, strict=True))
     known = {}
     for label, index in places.items():
         around = [
@@ -74,6 +74,15 @@ def groups(
         return structure.unflatten(nodes)
 
     return known, rebuild
+
+
+def labels(paths: list[Path]) -> list[Label]:
+    """The labels of nodes by their paths: dict keys, or whole paths if those do not tell."""
+    keys = [_keys(path) for path in paths]
+    joined = [names[0] if len(names) == 1 else "/".join(map(str, names)) for names in keys]
+    if len(set(joined)) < len(joined) or not all(keys):
+        return [keystr(path) for path in paths]
+    return joined
 
 
 def read(node: Node) -> Any:
@@ -183,14 +192,6 @@ def _index(key: Any) -> int | None:
     """
     name = _name(key)
     return name if isinstance(key, (SequenceKey, DictKey)) and isinstance(name, int) else None
-
-
-def _labels(paths: list[Path]) -> list[Label]:
-    keys = [_keys(path) for path in paths]
-    labels = [names[0] if len(names) == 1 else "/".join(map(str, names)) for names in keys]
-    if len(set(labels)) < len(labels) or not all(keys):
-        return [keystr(path) for path in paths]
-    return labels
 
 
 def _keys(path: Path) -> list[Label]:

@@ -7,7 +7,8 @@ to the parameters.
 
 Each monitor returns a scalar, or a dict of scalars. `lrax.train` and `lrax.sweep` call it every
 `record_every` updates and keep the scalar under the function's name, or the entries of the dict as
-`"name/entry"`. You can pass your own function in the same way:
+`"name/entry"`. In a training loop of your own, `lrax.recorded` does so in the optimizer's state.
+You can pass your own function in the same way:
 
     def loss_scale(step):
         return step.opt_state[0].scale

@@ -5,6 +5,9 @@ at every update of the CNN and the transformer, and at every tenth of the small 
 a few microseconds long. The cost is the median, over the pairs of turns, of how much longer the
 sweep with them takes: by the clock, and by the processor's time, which hardly depends on what else
 the machine does. Programs are compiled before.
+
+With `--by-hand`, one run is trained in one scan, as a loop written by hand does. The optimizer itself
+records the same monitors there, by `lrax.recorded`.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import statistics
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import optax
 
@@ -32,8 +36,8 @@ GOAL = 5.0  # per cent
 class Measured(NamedTuple):
     task: str
     record_every: int
-    seconds: float  # the best sweep without monitors
-    clock: float  # per cent that a sweep with monitors takes longer
+    seconds: float  # the best sweep or run without monitors
+    clock: float  # per cent that one with monitors takes longer
     processor: float  # the same of the processor's time
 
 
@@ -48,16 +52,39 @@ def timed(run):
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def measure(name, lanes, steps, repeats):
-    """A task without and with monitors, in turn."""
-    make, own_steps, every = TASKS[name]
+def sweeps(name, lanes, steps):
+    """A sweep without and with monitors."""
+    make, _, every = TASKS[name]
     task, grid = make(), lrax.log_grid(1e-4, 3e-3, lanes)
-    call = dict(steps=steps or own_steps, stop=None, progress=False)
+    call = dict(steps=steps, stop=None, progress=False)
     plain = lambda: lrax.sweep(task, adam, grid, **call)
     watched = lambda: lrax.sweep(task, adam, grid, **call, monitors=MONITORS, record_every=every)
     expected, found = plain(), watched()
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-3)
     assert len(found.monitors) == len(MONITORS)
+    return plain, watched
+
+
+def runs(name, steps):
+    """One run in one scan, with an optimizer that records nothing and with one that does."""
+    make, _, every = TASKS[name]
+    task, key = make(), jax.random.key(0)
+    recorded = lambda rate: lrax.recorded(adam(rate), MONITORS, record_every=every)
+    programs = [jax.jit(lrax.train(task, optimizer, steps=steps)) for optimizer in (adam, recorded)]
+    plain, watched = (
+        lambda program=program: jax.block_until_ready(program(1e-3, key)) for program in programs
+    )
+    expected, found = plain(), watched()
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-3)
+    assert len(lrax.history(found.opt_state).monitors) == len(MONITORS)
+    return plain, watched
+
+
+def measure(name, lanes, steps, repeats, by_hand):
+    """A task without and with monitors, in turn."""
+    _, own_steps, every = TASKS[name]
+    steps = steps or own_steps
+    plain, watched = runs(name, steps) if by_hand else sweeps(name, lanes, steps)
     pairs = []
     for i in range(repeats):
         # Whoever was last begins, so that a slow drift of the machine meets both.
@@ -79,13 +106,14 @@ def main(arguments=None):
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--steps", type=int, help="of every task, instead of its own number")
     parser.add_argument("--repeats", type=int, default=9, help="pairs of turns")
+    parser.add_argument("--by-hand", action="store_true", help="one run, by `lrax.recorded`")
     parser.add_argument("--json", help="a file for the figures")
     options = parser.parse_args(arguments)
     facts = machine(with_torch=False)
     print(f"{'task':10}{'recorded every':>15}{'seconds':>10}{'clock':>9}{'processor':>11}")
     rows = []
     for name in options.tasks:
-        row = measure(name, options.lanes, options.steps, options.repeats)
+        row = measure(name, options.lanes, options.steps, options.repeats, options.by_hand)
         rows.append(row)
         costs = f"{row.clock:+8.1f}%{row.processor:+10.1f}%"
         print(f"{row.task:10}{row.record_every:15d}{row.seconds:10.3f}{costs}", flush=True)
