@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lrax
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -169,3 +171,37 @@ def test_probes_are_as_exact_as_promised(benchmark_path, capsys):
             assert max(errors) < 20
             assert int(cost.split()[0]) <= 10
     assert "`critical_rate`" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_finders_are_judged_by_training_their_rates(benchmark_path, capsys, tmp_path):
+    from tests.benchmarks import finders
+
+    name = "cancer, momentum, constant"
+    options = ["--only", name, "--draws", "3", "--seeds", "4", "--truth", "3"]
+    found = finders.main([*options, "--cache", str(tmp_path)])[name]
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in [name, "find, 15 runs", "valley"])
+    for runs in finders.RUNS:
+        assert np.all(found[f"find, {runs} runs"].runs <= runs)
+    assert np.median(found["find, 15 runs"].octaves) < np.median(found["lightning"].octaves)
+    # The second time everything is read.
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = finders.main([*options, "--cache", str(tmp_path)])[name]
+    assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    np.testing.assert_array_equal(again["valley"].regret, found["valley"].regret)
+
+
+@pytest.mark.slow
+def test_a_search_that_is_played_from_a_record_is_the_search_itself(benchmark_path, tmp_path):
+    from lrax.finders.search import planned, search
+    from tests.benchmarks import finders
+
+    case = finders.cases()["cancer, momentum, constant"]
+    found = lrax.find(case.task, case.optimizer, steps=case.steps, seeds=3, progress=False)
+    record = finders.Record(case, case.steps, [0, 1, 2], True, tmp_path / "own.npz")
+    plan = planned(case.steps, runs=15, seeds=3)
+    played = search(finders.player(record, [0, 1, 2]), plan, "learning_rate", lambda rate: {})
+    assert played.runs == found.runs
+    assert played.rate == pytest.approx(found.rate, rel=1e-3)
+    np.testing.assert_allclose(played.interval, found.interval, rtol=1e-2)

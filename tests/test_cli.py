@@ -259,7 +259,7 @@ def test_sweep_where_everything_diverges(folder, capsys):
         ),
         (
             "of_mine:tusk",
-            "of_mine has no 'tusk'; it has broken, make, number, sgd, start, task, width, x",
+            "of_mine has no 'tusk'; it has broken, make, number, sgd, start, task, two, width, x",
         ),
         (
             "of_mine:number",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,36 +16,22 @@ import numpy as np
 import optax
 
 from .. import _require
-from ..schedules.schedule import Schedule
 from ..sweeps.direction import Mode, mode_of
 from ..sweeps.events import OnEvent
-from ..sweeps.grid import Grid, log_grid
+from ..sweeps.grid import Grid
 from ..sweeps.result import SweepResult
-from ..sweeps.rules import Halving
-from ..sweeps.sweep import Devices, sweep
+from ..sweeps.sweep import Devices, Execution, sweep
 from ..training.optimizer import first_parameter, parameters
 from ..training.run import Params, TaskLike
-from .found import Found, found_by
-from .several import FoundSeveral, Search, found_several
-from .trials import Trials, is_flat, trials, wanted
+from .found import Found
+from .search import BOUNDS, Shape, Stop, planned, search
+from .several import FoundSeveral, search_several
 
 Optimizer = Callable[..., optax.GradientTransformation]
-Shape = Callable[[Any, int], Schedule]
 Path = str | os.PathLike[str]
 
-BOUNDS = (1e-5, 10.0)
-PER_DECADE = 2  # rates of the first sweep
-FEWEST, MOST = 5, 25  # rates of the first sweep
-FIRST = 1 / 12  # the first rung, as a fraction of the horizon
-# With a smaller `runs`, all stages but the last have one seed.
-SEVERAL = 10
-# What a search with one seed costs. With a smaller `runs`, the horizon is shortened, so that the
-# search costs this number of the shorter runs.
-WHOLE = 7
-SHORTEST = 10  # updates of a shortened horizon, at least
 LONG = 10_000  # updates from which a CPU trains small models side by side too
 MANY = 3  # names of rates, at most: the coarse grid has a power of it
-CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
 
 
 def find(
@@ -147,11 +132,12 @@ def find(
         raise TypeError(f"`schedule` must be a function of (peak, steps), got {schedule!r}")
     if checkpoint is not None:
         _require.path("checkpoint", checkpoint)
-    horizon = steps if runs >= WHOLE else max(math.ceil(steps * runs / WHOLE), min(SHORTEST, steps))
-    job = _Job(
+    bounded = limits[rates[0]] if names is None and bounds is not None else None
+    plan = planned(steps, runs=runs, seeds=seeds, bounds=bounded, schedule=schedule)
+    train = _Trainer(
         task,
-        optimizer if schedule is None else _shaped(optimizer, rates, schedule, horizon),
-        steps=horizon,
+        optimizer if schedule is None else _shaped(optimizer, rates, schedule, plan.horizon),
+        steps=plan.horizon,
         call=dict(
             objective=objective,
             mode=mode,
@@ -163,59 +149,21 @@ def find(
         checkpoint=checkpoint,
         deadline=None if seconds is None else start + seconds,
     )
-    whole = runs * steps / horizon  # what it may cost, in runs of the horizon
-    several = min(seeds, 2 if runs >= SEVERAL * len(rates) else 1)
-    stop = _rungs(schedule, horizon)
 
     def hyperparams(values: Mapping[str, float]) -> dict[str, Any]:
         if schedule is None:
             return dict(values)
         return {name: schedule(rate, steps) for name, rate in values.items()}
 
-    def answer(name: str, evidence: SweepResult, others: SweepResult | None) -> Found:
-        return found_by(
-            evidence,
-            others,
-            hyperparams=lambda rate: hyperparams({name: rate}),
-            asked=steps,
-            runs=job.spent * horizon / steps,
-            ended=job.ended,
-        )
-
     if names is not None:
-        search = Search(job.train, limits, bounded=bounds is not None, ended=lambda: job.ended)
-        search.run(whole, seeds, stop, lambda: job.spent)
-        return found_several(search, answer, hyperparams)
+        return search_several(train, plan, limits, hyperparams, bounded=bounds is not None)
     (name,) = rates
-    low, high = limits[name]
-    first = job.train({name: _grid(low, high)}, range(several), stop)
-    # Without `bounds` of the caller, the search may leave its first grid.
-    if bounds is None:
-        low, high = 0.0, np.inf
-    while not (job.ended or is_flat(first)):
-        more = wanted(trials(first, name), low, high)
-        # As many as the rest of `runs` pays for.
-        more = more[: max(int((whole - job.spent) // several), 0)]
-        if not len(more):
-            break
-        seen = job.train({name: more}, range(several))
-        # The scores of runs that were ended early are no scores of whole runs.
-        if not job.ended:
-            first = first | seen
-    known = trials(first, name)
-    others = None
-    left = whole - job.spent
-    extra = min(seeds - several, int(left // CONFIRMED))
-    if known.best is not None and extra > 0 and not job.ended:
-        few = _best_few(known, int(left // extra))
-        seen = job.train({name: known.rates[few]}, range(several, several + extra))
-        others = None if job.ended else seen
-    return answer(name, first, others)
+    return search(train, plan, name, lambda rate: hyperparams({name: rate}))
 
 
 @dataclasses.dataclass
-class _Job:
-    """The sweeps of one search: each is a stage of it.
+class _Trainer:
+    """Trains the stages of one search: each is a sweep.
 
     Attributes:
       task: What is trained.
@@ -224,7 +172,7 @@ class _Job:
       call: Arguments that all stages share.
       checkpoint: The name of the stages' files, or None.
       deadline: When the search ends, by the clock of `time.perf_counter`, or None.
-      results: What the stages found.
+      stages: How many stages were trained.
     """
 
     task: TaskLike
@@ -233,18 +181,19 @@ class _Job:
     call: dict[str, Any]
     checkpoint: Path | None
     deadline: float | None
-    results: list[SweepResult] = dataclasses.field(default_factory=list)
+    stages: int = 0
 
-    def train(self, grid: Grid, seeds: range, stop: Any = "diverged") -> SweepResult:
+    def __call__(self, grid: Grid, seeds: range, stop: Stop) -> SweepResult:
         """Trains the points of a grid, each with all the seeds."""
+        self.stages += 1
         budget = None
         if self.deadline is not None:
             budget = max(self.deadline - time.perf_counter(), 0.0)
         place = None
         if self.checkpoint is not None:
             path = Files(self.checkpoint)
-            place = path.with_name(f"{path.stem}-{len(self.results) + 1}{path.suffix}")
-        found = sweep(
+            place = path.with_name(f"{path.stem}-{self.stages}{path.suffix}")
+        return sweep(
             self.task,
             self.optimizer,
             grid,
@@ -256,29 +205,9 @@ class _Job:
             execution=_execution(self.steps),
             **self.call,
         )
-        # A stage with rungs has evaluations during its runs, and other stages have none. They are
-        # dropped, so that the stages can be merged.
-        found = found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
-        self.results.append(found)
-        return found
-
-    @property
-    def ended(self) -> bool:
-        """Whether a stage was ended early, by Ctrl-C or the budget."""
-        return any(np.any(result.status == "interrupted") for result in self.results)
-
-    @property
-    def spent(self) -> float:
-        """What the stages cost, in runs of their steps."""
-        return sum(map(cost, self.results))
 
 
-def cost(result: SweepResult) -> float:
-    """What a sweep cost, in runs of its steps."""
-    return float(result.stopped_at.sum()) * len(result.seeds) / result.steps
-
-
-def _execution(steps: int) -> str:
+def _execution(steps: int) -> Execution:
     """How the stages are trained.
 
     Each stage has its own number of lanes, so each would compile programs of its own, which on a
@@ -331,23 +260,6 @@ def _pair(name: str, bounds: _require.Unchecked) -> tuple[float, float]:
     return low, high
 
 
-def _grid(low: float, high: float) -> np.ndarray:
-    """The rates of the first stage, at half decades unless there would be too few or too many."""
-    n = round(PER_DECADE * math.log10(high / low)) + 1
-    return log_grid(low, high, min(max(n, FEWEST), MOST))
-
-
-def _rungs(schedule: Shape | None, steps: int) -> Halving | str:
-    """The stop rule of the first stage. Its first rung comes well after the schedule's warmup."""
-    first = max(FIRST, 2 / steps)
-    if schedule is not None:
-        values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
-        first = max(first, 1.5 * float(np.argmax(values)) / steps)
-    # Before so late a rung there are only a few updates, or a warmup, which tell nothing. Then all
-    # rates are trained to the end.
-    return Halving(eta=2, first=first) if first < 0.5 else "diverged"
-
-
 def _shaped(optimizer: Optimizer, names: list[str], schedule: Shape, steps: int) -> Optimizer:
     """The optimizer as a function of the peaks of its schedules."""
 
@@ -358,22 +270,3 @@ def _shaped(optimizer: Optimizer, names: list[str], schedule: Shape, steps: int)
     kind = inspect.Parameter.KEYWORD_ONLY
     shaped.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
     return shaped
-
-
-def _best_few(known: Trials, count: int) -> np.ndarray:
-    """Indices of at most `count` rates: the best one, and the good ones next to it."""
-    best = known.best
-    assert best is not None
-    chosen = np.flatnonzero(known.whole)
-    # The range grows by one rate at a time, on the side where the next rate is better.
-    place = int(np.flatnonzero(chosen == best)[0])
-    low = high = place
-    means = known.means[chosen]
-    while high - low + 1 < min(count, len(chosen)):
-        below = means[low - 1] if low > 0 else np.inf
-        above = means[high + 1] if high + 1 < len(chosen) else np.inf
-        if below <= above:
-            low -= 1
-        else:
-            high += 1
-    return chosen[low : high + 1]

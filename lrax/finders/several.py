@@ -12,9 +12,10 @@ import numpy as np
 
 from ..display import canvas
 from ..sweeps.merging import GROUPS
-from ..sweeps.points import PointList, points
+from ..sweeps.points import points
 from ..sweeps.result import SweepResult
-from .found import Found
+from .found import Found, found_by
+from .search import Plan, Stages, Stop, Train
 from .trials import SAME, STEP, trials, wanted
 
 if TYPE_CHECKING:
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
 COARSE, HALVED = 0.3, 0.23
 FEWEST, MOST = 3, 13  # values of each rate in the coarse grid
 
-Stop = Any  # a stop rule, as for `lrax.sweep`
 Point = dict[str, float]
 Bounds = Mapping[str, tuple[float, float]]
-# Trains a grid with some seeds, under a stop rule: `train(grid, seeds, stop)`.
-Train = Callable[[PointList, range, Stop], SweepResult]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -144,58 +142,57 @@ class Search:
       others: The sweep of the best points with further seeds, or None.
     """
 
-    def __init__(self, train: Train, bounds: Bounds, *, bounded: bool, ended: Callable[[], bool]):
+    def __init__(self, stages: Stages, bounds: Bounds, *, bounded: bool):
         """A search before its first run.
 
         Args:
-          train: Trains some points.
+          stages: What trains points.
           bounds: The range of the coarse grid, for each name.
           bounded: Whether the search must stay within these bounds.
-          ended: Whether a sweep was ended early. Then the search ends too.
         """
         self.names = list(bounds)
-        self._train, self._bounds, self._ended = train, bounds, ended
+        self._stages, self._bounds = stages, bounds
         self._limits = dict(bounds) if bounded else {name: (0.0, np.inf) for name in bounds}
         self.evidence: SweepResult
         self.others: SweepResult | None = None
 
-    def run(self, runs: float, seeds: int, stop: Stop, spent: Callable[[], float]) -> None:
+    def run(self, runs: float, seeds: int, stop: Stop) -> None:
         """Trains what the budget pays for.
 
         Args:
           runs: The budget, in whole runs.
           seeds: Seeds of the best points.
           stop: The stop rule of the coarse grid.
-          spent: What was spent up to now, in whole runs.
         """
+        stages = self._stages
         size = COARSE * runs / HALVED
         each = int(np.clip(math.floor(size ** (1 / len(self.names)) + 1e-9), FEWEST, MOST))
         axes = [np.geomspace(*self._bounds[name], each) for name in self.names]
         columns = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
         grid = points(dict(zip(self.names, columns, strict=True)))
-        self.evidence = self._train(grid, range(1), stop)
+        self.evidence = stages.train(grid, range(1), stop)
         # The first neighbours are halfway between the points of the grid.
         step = max(float(np.log(axis[1] / axis[0])) for axis in axes) / 2
-        while not self._ended():
+        while not stages.ended:
             rows = self._wanted(step)
-            affordable = max(int(runs - spent()), 0)
+            affordable = max(int(runs - stages.spent), 0)
             if rows[:affordable]:
-                more = self._train(points(rows[:affordable]), range(1), "diverged")
+                more = stages.train(points(rows[:affordable]), range(1))
                 # The scores of runs that were ended early are no scores of whole runs.
-                if not self._ended():
+                if not stages.ended:
                     self.evidence = self.evidence | more
             elif rows or step < 1.5 * STEP:  # nothing can be paid for, or nothing is wanted
                 break
             else:
                 step = step / 2
         center = best(self.evidence)
-        if seeds == 1 or center is None or self._ended():
+        if seeds == 1 or center is None or stages.ended:
             return
-        few = self._nearest(center)[: int((runs - spent()) // (seeds - 1))]
+        few = self._nearest(center)[: int((runs - stages.spent) // (seeds - 1))]
         # A point alone would not tell how seeds differ between points.
         if len(few) > 1:
-            seen = self._train(points(few), range(1, seeds), "diverged")
-            self.others = None if self._ended() else seen
+            seen = stages.train(points(few), range(1, seeds))
+            self.others = None if stages.ended else seen
 
     def _wanted(self, step: float) -> list[Point]:
         """The neighbours of the best point that are still to be trained."""
@@ -229,28 +226,43 @@ class Search:
         return [center, *(point for _, point in near)]
 
 
-def found_several(
-    search: Search,
-    answer: Callable[[str, SweepResult, SweepResult | None], Found],
+def search_several(
+    train: Train,
+    plan: Plan,
+    bounds: Bounds,
     hyperparams: Callable[[Mapping[str, float]], dict[str, Any]],
+    *,
+    bounded: bool,
 ) -> FoundSeveral:
-    """The answer of a search.
+    """The rates of several names.
 
     Args:
-      search: The search after its run.
-      answer: The answer for one rate, from the sweep along its line and from the further seeds.
+      train: Trains the points of a stage, for `plan.horizon` updates.
+      plan: What the search may do.
+      bounds: The range of the coarse grid, for each name.
       hyperparams: The optimizer's arguments for the rates.
+      bounded: Whether the search must stay within the bounds.
 
     Raises:
       ValueError: if no point was trained to its end.
     """
+    stages = Stages(train)
+    search = Search(stages, bounds, bounded=bounded)
+    search.run(plan.runs, plan.seeds, plan.stop)
     center = best(search.evidence)
     if center is None:
         raise ValueError(f"no rates can be named: {search.evidence.why_no_best}")
-    slices = {}
-    for name in search.names:
-        others = None if search.others is None else along(search.others, name, center)
-        slices[name] = answer(name, along(search.evidence, name, center), others)
+    slices = {
+        name: found_by(
+            along(search.evidence, name, center),
+            None if search.others is None else along(search.others, name, center),
+            hyperparams=lambda rate, name=name: hyperparams({name: rate}),
+            asked=plan.steps,
+            runs=stages.spent * plan.horizon / plan.steps,
+            ended=stages.ended,
+        )
+        for name in bounds
+    }
     return FoundSeveral(
         slices=slices,
         hyperparams=hyperparams({name: found.rate for name, found in slices.items()}),

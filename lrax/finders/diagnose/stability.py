@@ -243,8 +243,8 @@ def _falls_with_the_rate(signs: Signs) -> Finding | None:
     drop = level - float(trend[-1])
     if not signs.fell or drop < max(4 * error, CLIMB_PART * signs.fall):
         return None
-    # A loss that still fell at the peak did not stand still there. Without a change of pace it would
-    # fall from the second half to the end by this much.
+    # A loss that still fell at the peak did not stand still there. Without a change of pace it
+    # would fall from the second half to the end by this much.
     half_way = (signs.steps[last] - signs.steps[first]) / 2
     later = (signs.steps[-1] - signs.steps[middle]) / half_way
     if drop < max(2.0, later) * max(before, 0.0):

@@ -1,0 +1,188 @@
+"""The search for a rate: which rates are trained, with how many seeds. Others do the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from ..schedules.schedule import Schedule
+from ..sweeps.grid import Grid, log_grid
+from ..sweeps.result import SweepResult
+from ..sweeps.rules import Halving
+from .found import Found, found_by
+from .trials import Trials, is_flat, trials, wanted
+
+Shape = Callable[[Any, int], Schedule]  # (peak, steps) -> schedule
+Stop = Halving | Literal["diverged"]  # the argument `stop` of a sweep
+# Trains the points of a grid, each with some seeds: (grid, seeds, stop) -> result.
+Train = Callable[[Grid, range, Stop], SweepResult]
+
+BOUNDS = (1e-5, 10.0)
+PER_DECADE = 2  # rates of the first sweep
+FEWEST, MOST = 5, 25  # rates of the first sweep
+FIRST = 1 / 12  # the first rung, as a fraction of the horizon
+# With a smaller `runs`, all stages but the last have one seed.
+SEVERAL = 10
+# What a search with one seed costs. With a smaller `runs`, the horizon is shortened, so that the
+# search costs this number of the shorter runs.
+WHOLE = 7
+SHORTEST = 10  # updates of a shortened horizon, at least
+CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a search may do.
+
+    Attributes:
+      steps: Updates of the run that the rate is for.
+      horizon: Updates of each run of the search, at most `steps`.
+      runs: What the search may cost, in runs of `horizon` updates.
+      several: Seeds of all stages but the last.
+      seeds: Seeds of the best rates.
+      grid: The rates of the first stage.
+      limits: The least and the highest rate of the later stages.
+      stop: The stop rule of the first stage.
+    """
+
+    steps: int
+    horizon: int
+    runs: float
+    several: int
+    seeds: int
+    grid: np.ndarray
+    limits: tuple[float, float]
+    stop: Stop
+
+
+def planned(
+    steps: int,
+    *,
+    runs: float,
+    seeds: int,
+    bounds: tuple[float, float] | None = None,
+    schedule: Shape | None = None,
+) -> Plan:
+    """The plan for arguments of `lrax.find` that are in their ranges."""
+    horizon = steps if runs >= WHOLE else max(math.ceil(steps * runs / WHOLE), min(SHORTEST, steps))
+    return Plan(
+        steps,
+        horizon,
+        runs=runs * steps / horizon,
+        several=min(seeds, 2 if runs >= SEVERAL else 1),
+        seeds=seeds,
+        grid=_grid(*(BOUNDS if bounds is None else bounds)),
+        # Without `bounds` of the caller, the search may leave its first grid.
+        limits=(0.0, np.inf) if bounds is None else bounds,
+        stop=_rungs(schedule, horizon),
+    )
+
+
+def search(
+    train: Train, plan: Plan, name: str, hyperparams: Callable[[float], dict[str, Any]]
+) -> Found:
+    """The rate, by three stages of training.
+
+    Args:
+      train: Trains the rates of a stage, for `plan.horizon` updates.
+      plan: What the search may do.
+      name: The name of the rate.
+      hyperparams: The optimizer's arguments for a rate.
+
+    Raises:
+      ValueError: if no rate was trained to its end.
+    """
+    stages = Stages(train)
+    several = range(plan.several)
+    first = stages.train({name: plan.grid}, several, plan.stop)
+    while not (stages.ended or is_flat(first)):
+        rates = wanted(trials(first, name), *plan.limits)
+        # As many as the rest of `runs` pays for.
+        rates = rates[: max(int((plan.runs - stages.spent) // plan.several), 0)]
+        if not len(rates):
+            break
+        more = stages.train({name: rates}, several)
+        # The scores of runs that were ended early are no scores of whole runs.
+        if not stages.ended:
+            first = first | more
+    known = trials(first, name)
+    others = None
+    left = plan.runs - stages.spent
+    extra = min(plan.seeds - plan.several, int(left // CONFIRMED))
+    if known.best is not None and extra > 0 and not stages.ended:
+        few = _best_few(known, int(left // extra))
+        more = range(plan.several, plan.several + extra)
+        seen = stages.train({name: known.rates[few]}, more)
+        others = None if stages.ended else seen
+    return found_by(
+        first,
+        others,
+        hyperparams=hyperparams,
+        asked=plan.steps,
+        runs=stages.spent * plan.horizon / plan.steps,
+        ended=stages.ended,
+    )
+
+
+@dataclasses.dataclass
+class Stages:
+    """The stages of a search that were trained.
+
+    Attributes:
+      of: What trains them.
+      ended: Whether one was ended early, by Ctrl-C or the budget.
+      spent: What they cost, in runs of their steps.
+    """
+
+    of: Train
+    ended: bool = False
+    spent: float = 0.0
+
+    def train(self, grid: Grid, seeds: range, stop: Stop = "diverged") -> SweepResult:
+        """Trains the points of a grid, each with all the seeds."""
+        found = self.of(grid, seeds, stop)
+        self.ended |= bool(np.any(found.status == "interrupted"))
+        self.spent += float(found.stopped_at.sum()) * len(found.seeds) / found.steps
+        # A stage with rungs has evaluations during its runs, and other stages have none. They are
+        # dropped, so that the stages can be merged.
+        return found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
+
+
+def _grid(low: float, high: float) -> np.ndarray:
+    """The rates of the first stage, at half decades unless there would be too few or too many."""
+    n = round(PER_DECADE * math.log10(high / low)) + 1
+    return log_grid(low, high, min(max(n, FEWEST), MOST))
+
+
+def _rungs(schedule: Shape | None, steps: int) -> Stop:
+    """The stop rule of the first stage. Its first rung comes well after the schedule's warmup."""
+    first = max(FIRST, 2 / steps)
+    if schedule is not None:
+        values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
+        first = max(first, 1.5 * float(np.argmax(values)) / steps)
+    # Before so late a rung there are only a few updates, or a warmup, which tell nothing. Then all
+    # rates are trained to the end.
+    return Halving(eta=2, first=first) if first < 0.5 else "diverged"
+
+
+def _best_few(known: Trials, count: int) -> np.ndarray:
+    """Indices of at most `count` rates: the best one, and the good ones next to it."""
+    best = known.best
+    assert best is not None
+    chosen = np.flatnonzero(known.whole)
+    # The range grows by one rate at a time, on the side where the next rate is better.
+    place = int(np.flatnonzero(chosen == best)[0])
+    low = high = place
+    means = known.means[chosen]
+    while high - low + 1 < min(count, len(chosen)):
+        below = means[low - 1] if low > 0 else np.inf
+        above = means[high + 1] if high + 1 < len(chosen) else np.inf
+        if below <= above:
+            low -= 1
+        else:
+            high += 1
+    return chosen[low : high + 1]
