@@ -20,6 +20,8 @@
 - Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
   say what one measurement knows of the rate, as monitors too; `probes.smooth` and
   `probes.diverged_at` look at a curve of losses.
+- Rates that transfer: `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow
+  the batch, the width and the depth.
 - The doctor: `diagnose` says what went wrong with a run, from a result, a table or a file.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
@@ -78,7 +80,7 @@ from .training.train import Trained, train
 
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
-    from . import probes, sweeps as sweeps, tasks
+    from . import probes, scaling, sweeps as sweeps, tasks
     from .finders.diagnose.diagnose import diagnose
     from .finders.find import find
     from .finders.found import Found
@@ -99,8 +101,8 @@ if _typing.TYPE_CHECKING:
     from .training.history import History, history
     from .training.recorded import recorded
 
-# Sweeps, probes and tasks are loaded when one of their names is first used: they are half of the
-# package, and a training job that takes a schedule from lrax needs none of them.
+# Sweeps, probes, scaling and tasks are loaded when one of their names is first used: they are half
+# of the package, and a training job that takes a schedule from lrax needs none of them.
 _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
@@ -126,6 +128,7 @@ _MODULES = {
     "random_points": "sweeps.points",
     "range_test": "finders.range_test",
     "recorded": "training.recorded",
+    "scaling": "scaling",
     "sobol": "sweeps.points",
     "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
@@ -211,6 +214,7 @@ __all__ = [
     "scale",
     "scale_by_lr",
     "scale_by_multipliers",
+    "scaling",
     "set_lr",
     "shift",
     "sobol",

@@ -155,6 +155,28 @@ def at_least(values: Mapping[str, Any], low: float, *names: str) -> None:
         )
 
 
+def between(values: Mapping[str, Any], low: float, high: float, *names: str) -> None:
+    """Requires numbers from `low` to `high`, both included."""
+    for name in names:
+        _hold(
+            lambda value: (value >= low) & (value <= high),
+            f"from {low} to {high}",
+            name,
+            values[name],
+        )
+
+
+def below_one(values: Mapping[str, Any], *names: str) -> None:
+    """Requires numbers of at least 0 and below 1, such as the decay of a moving average."""
+    for name in names:
+        _hold(
+            lambda value: (value >= 0) & (value < 1),
+            "at least 0 and below 1",
+            name,
+            values[name],
+        )
+
+
 def at_most(words: str, low: Any, high: Any) -> None:
     """Requires `low <= high`.
 

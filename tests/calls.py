@@ -336,6 +336,22 @@ ROWS = [
     made("probes.preconditioner", lambda: {"opt_state": adam_state()}),
     call("probes.smooth", losses=np.ones(4)),
     call("probes.diverged_at", smoothed=np.ones(4)),
+    # Rules of scaling.
+    *(
+        call(f"scaling.{name}", **arguments)
+        for name, arguments in {
+            "linear": {"lr": 0.1, "batch": 64, "base_batch": 32},
+            "sqrt": {"lr": 0.1, "batch": 64, "base_batch": 32},
+            "adam_sde": {"lr": 0.1, "b1": 0.9, "b2": 0.99, "eps": 1e-8, "batch": 64}
+            | {"base_batch": 32},
+            "ema": {"decay": 0.9, "batch": 64, "base_batch": 32},
+            "noise_scale": {"max_lr": 0.1, "batch": 64, "noise_scale": 100},
+            "surge": {"max_lr": 0.1, "batch": 64, "noise_scale": 100},
+            "decay_timescale": {"lr": 0.1, "weight_decay": 0.1, "batch": 64}
+            | {"dataset_size": 1000},
+            "complete_p": {"width_mult": 4, "depth_mult": 2},
+        }.items()
+    ),
     # Results.
     *(
         method(f"SweepResult.{name}", result, **arguments)

@@ -78,6 +78,13 @@ def test_what_is_no_number_is_named(value):
         (_require.finite, [-1.0, 0.0, 1e30], [np.nan, np.inf, -np.inf], "finite"),
         (_require.nonnegative, [0.0, 1e30], [np.nan, np.inf, -1e-30], "finite and non-negative"),
         (_require.positive, [1e-30, 1e30], [np.nan, np.inf, 0.0, -1.0], "finite and positive"),
+        (_require.below_one, [0.0, 0.999], [np.nan, np.inf, -1e-30, 1.0], "at least 0 and below 1"),
+        (
+            lambda values, *names: _require.between(values, 0.5, 1, *names),
+            [0.5, 1.0],
+            [np.nan, 0.4, 1.1, -np.inf],
+            "from 0.5 to 1",
+        ),
     ],
 )
 @pytest.mark.usefixtures("checked_when_traced")
