@@ -350,6 +350,13 @@ ROWS = [
             "decay_timescale": {"lr": 0.1, "weight_decay": 0.1, "batch": 64}
             | {"dataset_size": 1000},
             "complete_p": {"width_mult": 4, "depth_mult": 2},
+            "groups": {"params": {"w": np.ones(2)}, "multipliers": {"": 0.1}},
+            "layer_multipliers": {
+                "params": {"w": np.ones(2)},
+                "decay": 0.5,
+                "layer_of": lambda path: len(path),
+            },
+            "table": {"multipliers": 0.5, "params": {"w": np.ones(2)}},
         }.items()
     ),
     # Results.

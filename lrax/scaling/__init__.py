@@ -8,22 +8,34 @@ returns all that it changes:
 - weight decay: `decay_timescale`, the time over which weights are forgotten;
 - width and depth: `complete_p`.
 
-Their arguments may be traced or have an axis of lanes. With Python numbers they return Python
+Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
+
+- layers: `layer_multipliers`;
+- groups of parameters by patterns: `groups`;
+- `table` prints what any such tree does.
+
+The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
 floats in double precision, and start no device.
 """
 
 from .batch import adam_sde, ema, linear, sqrt
 from .decay import decay_timescale
 from .depth import complete_p
+from .groups import groups
+from .layers import layer_multipliers
 from .noise import noise_scale, surge
+from .table import table
 
 __all__ = [
     "adam_sde",
     "complete_p",
     "decay_timescale",
     "ema",
+    "groups",
+    "layer_multipliers",
     "linear",
     "noise_scale",
     "sqrt",
     "surge",
+    "table",
 ]

@@ -1,0 +1,131 @@
+"""`groups`: a multiplier for each group of parameters, by patterns of their paths."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from jax.typing import ArrayLike
+
+from .. import _require
+from .numbers import plain, scalars
+from .parameters import Tree, parameters
+from .table import Multipliers, lines
+
+OTHERS = "(others)"  # the group of what no pattern matches
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Groups:
+    """What `groups` returns. It prints as a table: group, multiplier, arrays, parameters.
+
+    Attributes:
+      tree: The multipliers, in the structure of the parameters: for `lrax.scale_by_multipliers`.
+      names: The pattern that each parameter matched, in the same structure.
+    """
+
+    tree: Multipliers
+    names: Tree
+    _table: str
+
+    def __str__(self) -> str:
+        return self._table
+
+    __repr__ = __str__
+
+
+def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
+    r"""A multiplier on the rate for each group of parameters, chosen by patterns of their paths.
+
+    $$m_i = \text{multipliers}[p], \qquad p = \text{the first pattern found in the path of } i$$
+
+    and 1 where no pattern is found. Use it to freeze a part with 0.0, or to give a new head a
+    higher rate than a pretrained body. Print the result before training: it shows how many
+    parameters each pattern catches.
+
+    A pattern that catches nothing is an error, because a rate that was meant to differ would not.
+    That includes a pattern all of whose parameters match an earlier one. Mind that `"block_1"` is
+    found in `"block_10/w"` too: write `"block_1/"`. The multipliers do not change weight decay that
+    is added after them, and a frozen part still decays if the decay is not multiplied.
+
+    Args:
+      params: The parameters, or their shapes as `jax.eval_shape` returns them.
+      multipliers: `{pattern: multiplier}`. A pattern is a regular expression, searched by
+        `re.search` in the path of a parameter, such as `"block_0/mlp/kernel"`. The path is
+        `jax.tree_util.keystr(path, simple=True, separator="/")`. A multiplier is a scalar of at
+        least 0, and may be traced.
+
+    Returns:
+      A `Groups` with the multipliers as `.tree`. With Python numbers, so are its leaves.
+
+    Raises:
+      ValueError: if a pattern catches no parameter or is no regular expression, a multiplier is
+        negative, not finite or no scalar, or there are no patterns or no parameters.
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> params = {"body": {"w": jnp.ones((8, 8)), "b": jnp.ones(8)}, "head": jnp.ones((8, 2))}
+      >>> groups = lrax.scaling.groups(params, {"^body/b": 0.0, "^body": 0.1})
+      >>> groups
+         group  multiplier  arrays  parameters  such as
+       ^body/b           0       1           8  body/b
+         ^body         0.1       1          64  body/w
+      (others)           1       1          16  head
+      >>> optimizer = optax.chain(
+      ...     optax.scale_by_adam(),
+      ...     lrax.scale_by_multipliers(groups.tree),
+      ...     lrax.scale_by_lr(1e-3),
+      ... )
+    """
+    found = parameters("params", params)
+    factors = {**_checked(multipliers), OTHERS: 1.0}
+    patterns = {name: _compiled(name) for name in multipliers}
+    names = [
+        next((name for name, pattern in patterns.items() if pattern.search(path)), OTHERS)
+        for path in found.paths
+    ]
+    for name in patterns:
+        if name not in names:
+            taken = any(map(patterns[name].search, found.paths))
+            why = "is found only where an earlier pattern is" if taken else "is found nowhere"
+            raise ValueError(
+                "`multipliers` must have patterns that catch a parameter of `params`:"
+                f" {name!r} {why}; the paths are {_some(found.paths)}"
+            )
+    each = [factors[name] for name in names]
+    return Groups(
+        tree=found.structure.unflatten(each),
+        names=found.structure.unflatten(names),
+        _table=lines(names, each, found),
+    )
+
+
+def _checked(multipliers: Mapping[str, ArrayLike]) -> dict[str, Multipliers]:
+    if not isinstance(multipliers, Mapping):
+        raise TypeError(f"`multipliers` must be {{pattern: multiplier}}, got {multipliers!r:.80}")
+    if not multipliers:
+        raise ValueError(f"`multipliers` must have at least one pattern, got {multipliers!r}")
+    checked = {}
+    for pattern, factor in multipliers.items():
+        name = f"multipliers[{pattern!r}]"
+        values = scalars(**{name: factor})
+        _require.nonnegative(values, name)
+        checked[pattern] = plain(values[name])
+    return checked
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    if not isinstance(pattern, str):
+        raise TypeError(f"`multipliers` must have strings as patterns, got {pattern!r}")
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"`multipliers` must have regular expressions as patterns, got {pattern!r}: {error}"
+        ) from error
+
+
+def _some(paths: list[str]) -> str:
+    shown = ", ".join(map(repr, paths[:5]))
+    return f"{shown} and {len(paths) - 5} more" if len(paths) > 5 else shown
