@@ -21,8 +21,8 @@
   say what one measurement knows of the rate, as monitors too; `probes.smooth` and
   `probes.diverged_at` look at a curve of losses.
 - Rates that transfer: `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow
-  the batch, the width and the depth; `scaling.layer_multipliers` and `scaling.groups` make the
-  multipliers of layers.
+  the batch, the width and the depth; `scaling.mup_multipliers`, `scaling.layer_multipliers` and
+  `scaling.groups` make multipliers from shapes.
 - The doctor: `diagnose` says what went wrong with a run, from a result, a table or a file.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.

@@ -356,6 +356,10 @@ ROWS = [
                 "decay": 0.5,
                 "layer_of": lambda path: len(path),
             },
+            "mup_multipliers": {
+                "base": {"w": np.ones((2, 2))},
+                "target": {"w": np.ones((4, 4))},
+            },
             "table": {"multipliers": 0.5, "params": {"w": np.ones(2)}},
         }.items()
     ),

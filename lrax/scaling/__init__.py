@@ -12,6 +12,8 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
 
 - layers: `layer_multipliers`;
 - groups of parameters by patterns: `groups`;
+- width: `mup_multipliers`, which also has the factors of weight decay, of the initial parameters
+  and of the forward pass;
 - `table` prints what any such tree does.
 
 The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
@@ -23,6 +25,7 @@ from .decay import decay_timescale
 from .depth import complete_p
 from .groups import groups
 from .layers import layer_multipliers
+from .mup import mup_multipliers
 from .noise import noise_scale, surge
 from .table import table
 
@@ -34,6 +37,7 @@ __all__ = [
     "groups",
     "layer_multipliers",
     "linear",
+    "mup_multipliers",
     "noise_scale",
     "sqrt",
     "surge",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 
 from jax.typing import ArrayLike
 
 from .. import _require
-from .numbers import plain, scalars
+from .numbers import Number, plain, scalars
 from .parameters import Tree, parameters
+from .patterns import caught
 from .table import Multipliers, lines
 
 OTHERS = "(others)"  # the group of what no pattern matches
@@ -46,8 +46,9 @@ def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
 
     A pattern that catches nothing is an error, because a rate that was meant to differ would not.
     That includes a pattern all of whose parameters match an earlier one. Mind that `"block_1"` is
-    found in `"block_10/w"` too: write `"block_1/"`. The multipliers do not change weight decay that
-    is added after them, and a frozen part still decays if the decay is not multiplied.
+    found in `"block_10/w"` too: write `"block_1/"`. Weight decay must come before the multipliers,
+    as `optax.add_decayed_weights` in front of `lrax.scale_by_multipliers`: after them, a frozen
+    part would still decay.
 
     Args:
       params: The parameters, or their shapes as `jax.eval_shape` returns them.
@@ -79,53 +80,19 @@ def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
       ... )
     """
     found = parameters("params", params)
-    factors = {**_checked(multipliers), OTHERS: 1.0}
-    patterns = {name: _compiled(name) for name in multipliers}
-    names = [
-        next((name for name, pattern in patterns.items() if pattern.search(path)), OTHERS)
-        for path in found.paths
-    ]
-    for name in patterns:
-        if name not in names:
-            taken = any(map(patterns[name].search, found.paths))
-            why = "is found only where an earlier pattern is" if taken else "is found nowhere"
-            raise ValueError(
-                "`multipliers` must have patterns that catch a parameter of `params`:"
-                f" {name!r} {why}; the paths are {_some(found.paths)}"
-            )
+    first = caught("multipliers", multipliers, "params", found.paths)
+    if not multipliers:
+        raise ValueError(f"`multipliers` must have at least one pattern, got {multipliers!r}")
+    factors: dict[str, Number] = {OTHERS: 1.0}
+    for pattern, factor in multipliers.items():
+        name = f"multipliers[{pattern!r}]"
+        values = scalars(**{name: factor})
+        _require.nonnegative(values, name)
+        factors[pattern] = plain(values[name])
+    names = [OTHERS if pattern is None else pattern for pattern in first]
     each = [factors[name] for name in names]
     return Groups(
         tree=found.structure.unflatten(each),
         names=found.structure.unflatten(names),
         _table=lines(names, each, found),
     )
-
-
-def _checked(multipliers: Mapping[str, ArrayLike]) -> dict[str, Multipliers]:
-    if not isinstance(multipliers, Mapping):
-        raise TypeError(f"`multipliers` must be {{pattern: multiplier}}, got {multipliers!r:.80}")
-    if not multipliers:
-        raise ValueError(f"`multipliers` must have at least one pattern, got {multipliers!r}")
-    checked = {}
-    for pattern, factor in multipliers.items():
-        name = f"multipliers[{pattern!r}]"
-        values = scalars(**{name: factor})
-        _require.nonnegative(values, name)
-        checked[pattern] = plain(values[name])
-    return checked
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    if not isinstance(pattern, str):
-        raise TypeError(f"`multipliers` must have strings as patterns, got {pattern!r}")
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(
-            f"`multipliers` must have regular expressions as patterns, got {pattern!r}: {error}"
-        ) from error
-
-
-def _some(paths: list[str]) -> str:
-    shown = ", ".join(map(repr, paths[:5]))
-    return f"{shown} and {len(paths) - 5} more" if len(paths) > 5 else shown

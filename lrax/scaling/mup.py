@@ -1,0 +1,279 @@
+"""`mup_multipliers`: what changes from a narrow network to a wide one, from shapes alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .. import _require
+from ..display import tables
+from .parameters import Parameters, Tree, parameters
+from .patterns import caught
+from .table import Multipliers
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
+LAYOUTS = ("in_out", "out_in")
+DECAYS = ("mup", "independent", "sqrt_width")
+INITS = ("constant", "fan_in")
+KINDS = ("input", "output", "vector")
+
+
+class Factors(NamedTuple):
+    """The factors of one parameter."""
+
+    lr: float = 1.0
+    weight_decay: float = 1.0
+    init: float = 1.0
+    forward: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Mup:
+    """What `mup_multipliers` returns: trees like the target, of Python floats.
+
+    It prints as a table of the kinds of parameters and their factors.
+
+    Attributes:
+      lr: Factors on the rate of the base network: for `lrax.scale_by_multipliers`.
+      weight_decay: Factors on the weight decay of the base network.
+      init: Factors on the standard deviation of the initial parameters.
+      forward: Factors on the parameters themselves, wherever the network uses them.
+      kinds: "hidden", "input", "output", "vector" or "scalar" for each parameter.
+    """
+
+    lr: Multipliers
+    weight_decay: Multipliers
+    init: Multipliers
+    forward: Multipliers
+    kinds: Tree
+    _table: str
+
+    def __str__(self) -> str:
+        return self._table
+
+    __repr__ = __str__
+
+
+def mup_multipliers(
+    base: Tree,
+    target: Tree,
+    *,
+    optimizer: str = "adam",
+    layout: str = "in_out",
+    decay: str = "mup",
+    init: str = "constant",
+    kinds: Mapping[str, str] | None = None,
+) -> Mup:
+    r"""The factors of the maximal update parametrisation (muP), from two trees of shapes.
+
+    An axis whose length differs between `base` and `target` is a width. A hidden matrix has two,
+    which grow by m_in and m_out; others have one, which grows by m.
+
+    | kind | its widths | lr, Adam | lr, SGD | lr, Muon | init | forward |
+    |---|---|---|---|---|---|---|
+    | hidden | both sides | 1 / m_in | m_out / m_in | (m_out / m_in)^1/2 | m_in^-1/2 | 1 |
+    | input | output side | 1 | m | 1 | 1 | 1 |
+    | output | input side | 1 | m | 1 | 1 | 1 / m |
+    | vector | its own | 1 | m | 1 | 1 | 1 |
+    | scalar | none | 1 | 1 | 1 | 1 | 1 |
+
+    Use it to tune the rate on a narrow network and to train a wide one with the same rate. Build
+    both networks with the same code, differing only in width, and use the factors in four places:
+
+    - the rate: `lrax.scale_by_multipliers(mup.lr)` after the optimizer's direction;
+    - weight decay: `optax.add_decayed_weights` *after* these multipliers and before the rate is
+      `decay="mup"` without more; for other decays, multiply by `mup.weight_decay`;
+    - the initial parameters: `jax.tree.map(jnp.multiply, params, mup.init)` with `init="fan_in"`,
+      or draw each with `mup.init` times the base's standard deviation with `init="constant"`;
+    - the forward pass: use `jax.tree.map(jnp.multiply, params, mup.forward)` in the loss. That is
+      the same as multiplying the input of the output layer.
+
+    No factor can say what attention needs. Where the size d of a head grows, logits must be
+    multiplied by sqrt(d_base) / d, and not by 1 / sqrt(d). Where the number of heads grows instead,
+    nothing changes.
+
+    It stops being valid in these cases. Depth, batch size and the length of the run are not part of
+    it: see `complete_p` and the rules of the batch. The rules are limits for large widths, so very
+    narrow networks follow them less well. With weight decay, weights leave their initial size after
+    a while. Then the decay decides how well rates transfer, and the three choices of `decay` are
+    three answers from the literature. An embedding that is tied to the output layer has both roles:
+    use `forward` where it is the output layer only.
+
+    "muon" is for the orthogonalised matrix itself, whose spectral norm is 1, on hidden matrices,
+    and for Adam on all others. `optax.contrib.muon` also multiplies by sqrt(max(1, out / in)). If
+    the two sides of a matrix grow by different factors, divide `lr` by the growth of that root.
+
+    Args:
+      base: The parameters of the network whose rate is known, or their shapes: a pytree of anything
+        with a `shape`.
+      target: The parameters of the wide network, or their shapes, with the same paths.
+      optimizer: "adam", also for RMSProp and Lion, "adamw", "sgd", with or without momentum, or
+        "muon".
+      layout: "in_out" for kernels (..., in, out), as in Flax and Haiku. "out_in" for (out, in, ...)
+        as in Equinox and PyTorch. Of two widths, the first is the input side under "in_out" and the
+        output side under "out_in". Of one, the last axis is the output side under "in_out", and the
+        first one under "out_in". Parameters with one axis, and those with "bias" as a part of their
+        path, are vectors.
+      decay: "mup" keeps rate times decay: 1 / the factor of the rate. "independent" is 1: for
+        optimizers whose decay is not multiplied by the rate. "sqrt_width" is sqrt(m_in) for hidden
+        matrices and 1 else: found for AdamW, without decay of the others.
+      init: "constant" if the standard deviation of the network's own initialisation does not depend
+        on width, as with `normal(0.02)`: as in the table. "fan_in" if it falls with the root of the
+        input side, as with LeCun's and He's, the default of Flax's layers: hidden matrices are
+        right then, and output layers have sqrt(m).
+      kinds: `{pattern: kind}` for parameters that their shapes do not tell: "input", "output" or
+        "vector" where the pattern is found in the path, as in `lrax.scaling.groups`. Equinox's
+        `Embedding` has its table as (entries, width), which "out_in" takes for an output layer:
+        `kinds={"embed": "input"}`.
+
+    Returns:
+      A `Mup` of `lr`, `weight_decay`, `init`, `forward` and `kinds`. Print it before training.
+
+    Raises:
+      ValueError: if the trees have different paths or numbers of axes, a parameter has three
+        widths, a word is unknown, or a pattern catches nothing.
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> def shapes(width):
+      ...     return {
+      ...         "embed": jax.ShapeDtypeStruct((100, width), jnp.float32),
+      ...         "body": {"kernel": jax.ShapeDtypeStruct((width, width), jnp.float32)},
+      ...         "head": {"kernel": jax.ShapeDtypeStruct((width, 10), jnp.float32)},
+      ...     }
+      >>> mup = lrax.scaling.mup_multipliers(shapes(64), shapes(256), optimizer="adamw")
+      >>> mup
+        kind    lr  weight_decay  init  forward  arrays  parameters  such as
+      hidden  0.25             4   0.5        1       1      65,536  body/kernel
+       input     1             1     1        1       1      25,600  embed
+      output     1             1     1     0.25       1       2,560  head/kernel
+      >>> optimizer = optax.chain(
+      ...     optax.scale_by_adam(),
+      ...     lrax.scale_by_multipliers(mup.lr),
+      ...     optax.add_decayed_weights(0.1),
+      ...     lrax.scale_by_lr(1e-3),
+      ... )
+
+    Reference:
+      Yang et al., "Tensor programs V", arXiv 2203.03466, and the package `mup` 1.0.0, whose rules
+      these are for Adam and SGD; "independent" is its `decoupled_wd=True`. Yang et al., "A spectral
+      condition for feature learning", arXiv 2310.17813, for Muon. Fan et al., arXiv 2510.15262, for
+      "sqrt_width". Kosson et al., arXiv 2510.19093, on decay.
+    """
+    _require.choice("optimizer", optimizer, OPTIMIZERS)
+    _require.choice("layout", layout, LAYOUTS)
+    _require.choice("decay", decay, DECAYS)
+    _require.choice("init", init, INITS)
+    narrow = parameters("base", base)
+    wide = parameters("target", target)
+    _same_paths(narrow, wide)
+    told = _told(kinds, wide)
+    found = []
+    for path, small, large, kind in zip(wide.paths, narrow.shapes, wide.shapes, told, strict=True):
+        kind, fan_in, fan_out = _kind(path, small, large, kind, layout)
+        found.append((kind, _factors(kind, fan_in, fan_out, optimizer, decay, init)))
+    tree = lambda leaves: wide.structure.unflatten(list(leaves))
+    return Mup(
+        lr=tree(factors.lr for _, factors in found),
+        weight_decay=tree(factors.weight_decay for _, factors in found),
+        init=tree(factors.init for _, factors in found),
+        forward=tree(factors.forward for _, factors in found),
+        kinds=tree(kind for kind, _ in found),
+        _table=_lines(found, wide),
+    )
+
+
+def _factors(
+    kind: str, fan_in: float, fan_out: float, optimizer: str, decay: str, init: str
+) -> Factors:
+    """The rules of the table."""
+    if kind == "scalar":
+        return Factors()
+    if kind == "hidden":
+        rules = {"sgd": fan_out / fan_in, "muon": math.sqrt(fan_out / fan_in)}
+        lr = rules.get(optimizer, 1 / fan_in)
+        std = 1 / math.sqrt(fan_in)
+    else:
+        lr = fan_in * fan_out if optimizer == "sgd" else 1.0  # one of the two is 1
+        std = 1.0
+    return Factors(
+        lr=lr,
+        weight_decay={
+            "mup": 1 / lr,
+            "independent": 1.0,
+            "sqrt_width": math.sqrt(fan_in) if kind == "hidden" else 1.0,
+        }[decay],
+        # The network's own initialisation has the factor 1 / sqrt(fan_in) already.
+        init=std * math.sqrt(fan_in) if init == "fan_in" else std,
+        forward=1 / fan_in if kind == "output" else 1.0,
+    )
+
+
+def _kind(
+    path: str, small: tuple[int, ...], large: tuple[int, ...], told: str | None, layout: str
+) -> tuple[str, float, float]:
+    """The kind of a parameter, and by how much its input side and its output side grow."""
+    if len(small) != len(large) or 0 in (*small, *large):
+        raise ValueError(
+            "`target` must have the axes of `base`, and none of length 0, got shapes"
+            f" {large} and {small} at {path!r}"
+        )
+    growth = {i: b / a for i, (a, b) in enumerate(zip(small, large, strict=True)) if a != b}
+    if not growth:
+        return "scalar", 1.0, 1.0
+    if told is None and (len(large) == 1 or "bias" in path.split("/")):
+        told = "vector"
+    if told is None and len(growth) == 1:
+        (axis,) = growth
+        on_output_side = axis == (len(large) - 1 if layout == "in_out" else 0)
+        told = "input" if on_output_side else "output"
+    if told is not None:
+        whole = float(math.prod(growth.values()))
+        return (told, whole, 1.0) if told == "output" else (told, 1.0, whole)
+    if len(growth) > 2:
+        raise ValueError(
+            f"`target` must differ from `base` in at most two axes of a parameter, got shapes"
+            f" {large} and {small} at {path!r}; merge axes that grow together"
+        )
+    first, last = growth.values()
+    return ("hidden", first, last) if layout == "in_out" else ("hidden", last, first)
+
+
+def _told(kinds: Mapping[str, str] | None, found: Parameters) -> list[str | None]:
+    """The kinds that the caller gave, for each parameter."""
+    if kinds is None:
+        return [None] * len(found.paths)
+    first = caught("kinds", kinds, "target", found.paths)
+    for pattern, kind in kinds.items():
+        _require.choice(f"kinds[{pattern!r}]", kind, KINDS)
+    return [None if pattern is None else kinds[pattern] for pattern in first]
+
+
+def _same_paths(narrow: Parameters, wide: Parameters) -> None:
+    # The paths, and not the structures: a module of Equinox keeps its widths in its structure.
+    if narrow.paths != wide.paths:
+        only = [
+            ", ".join(sorted(set(a.paths) - set(b.paths))[:5]) or "nothing"
+            for a, b in ((wide, narrow), (narrow, wide))
+        ]
+        raise ValueError(
+            "`target` must have parameters of the same paths as `base`, got"
+            f" {only[0]} in `target` alone and {only[1]} in `base` alone"
+        )
+
+
+def _lines(found: list[tuple[str, Factors]], wide: Parameters) -> str:
+    """A line for each kind and its factors, the kinds in the order of the docstring."""
+    places: dict[tuple[str, Factors], list[int]] = {}
+    for i, key in enumerate(found):
+        places.setdefault(key, []).append(i)
+    head = ["kind", *Factors._fields, "arrays", "parameters", "such as"]
+    rows = []
+    order = ("hidden", *KINDS, "scalar")
+    for (kind, factors), same in sorted(places.items(), key=lambda item: order.index(item[0][0])):
+        size = sum(wide.sizes[i] for i in same)
+        numbers = [f"{factor:.4g}" for factor in factors]
+        rows.append([kind, *numbers, str(len(same)), f"{size:,}", wide.paths[same[0]]])
+    return tables.aligned([head, *rows])
