@@ -42,7 +42,7 @@ def noise_scale(max_lr: ArrayLike, *, batch: ArrayLike, noise_scale: ArrayLike) 
       0.394
 
     Reference:
-      McCandlish et al., "An empirical model of large-batch training", arXiv 1812.06162, section 2.2.
+      McCandlish et al., "An empirical model of large-batch training", arXiv 1812.06162.
     """
     leaves = numbers(max_lr=max_lr, batch=batch, noise_scale=noise_scale)
     _require.nonnegative(leaves, "max_lr", "noise_scale")
