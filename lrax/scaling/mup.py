@@ -9,15 +9,14 @@ from typing import NamedTuple
 
 from .. import _require
 from ..display import tables
+from .kinds import KINDS, kind_of, told_kinds
 from .parameters import Parameters, Tree, parameters
-from .patterns import caught
 from .table import Multipliers
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 LAYOUTS = ("in_out", "out_in")
 DECAYS = ("mup", "independent", "sqrt_width")
 INITS = ("constant", "fan_in")
-KINDS = ("input", "output", "vector")
 
 
 class Factors(NamedTuple):
@@ -83,8 +82,9 @@ def mup_multipliers(
     both networks with the same code, differing only in width, and use the factors in four places:
 
     - the rate: `lrax.scale_by_multipliers(mup.lr)` after the optimizer's direction;
-    - weight decay: `optax.add_decayed_weights` *after* these multipliers and before the rate is
-      `decay="mup"` without more; for other decays, multiply by `mup.weight_decay`;
+    - weight decay: with `decay="mup"`, `optax.add_decayed_weights` *after* these multipliers needs
+      no factor, as in the example. For other decays, add `0.1 * factor * param` to the updates
+      *before* them, with `factor` from `mup.weight_decay`;
     - the initial parameters: `jax.tree.map(jnp.multiply, params, mup.init)` with `init="fan_in"`,
       or draw each with `mup.init` times the base's standard deviation with `init="constant"`;
     - the forward pass: use `jax.tree.map(jnp.multiply, params, mup.forward)` in the loss. That is
@@ -169,10 +169,10 @@ def mup_multipliers(
     narrow = parameters("base", base)
     wide = parameters("target", target)
     _same_paths(narrow, wide)
-    told = _told(kinds, wide)
+    told = told_kinds(kinds, wide)
     found = []
     for path, small, large, kind in zip(wide.paths, narrow.shapes, wide.shapes, told, strict=True):
-        kind, fan_in, fan_out = _kind(path, small, large, kind, layout)
+        kind, fan_in, fan_out = kind_of(path, small, large, kind, layout)
         found.append((kind, _factors(kind, fan_in, fan_out, optimizer, decay, init)))
     tree = lambda leaves: wide.structure.unflatten(list(leaves))
     return Mup(
@@ -211,46 +211,6 @@ def _factors(
     )
 
 
-def _kind(
-    path: str, small: tuple[int, ...], large: tuple[int, ...], told: str | None, layout: str
-) -> tuple[str, float, float]:
-    """The kind of a parameter, and by how much its input side and its output side grow."""
-    if len(small) != len(large) or 0 in (*small, *large):
-        raise ValueError(
-            "`target` must have the axes of `base`, and none of length 0, got shapes"
-            f" {large} and {small} at {path!r}"
-        )
-    growth = {i: b / a for i, (a, b) in enumerate(zip(small, large, strict=True)) if a != b}
-    if not growth:
-        return "scalar", 1.0, 1.0
-    if told is None and (len(large) == 1 or "bias" in path.split("/")):
-        told = "vector"
-    if told is None and len(growth) == 1:
-        (axis,) = growth
-        on_output_side = axis == (len(large) - 1 if layout == "in_out" else 0)
-        told = "input" if on_output_side else "output"
-    if told is not None:
-        whole = float(math.prod(growth.values()))
-        return (told, whole, 1.0) if told == "output" else (told, 1.0, whole)
-    if len(growth) > 2:
-        raise ValueError(
-            f"`target` must differ from `base` in at most two axes of a parameter, got shapes"
-            f" {large} and {small} at {path!r}; merge axes that grow together"
-        )
-    first, last = growth.values()
-    return ("hidden", first, last) if layout == "in_out" else ("hidden", last, first)
-
-
-def _told(kinds: Mapping[str, str] | None, found: Parameters) -> list[str | None]:
-    """The kinds that the caller gave, for each parameter."""
-    if kinds is None:
-        return [None] * len(found.paths)
-    first = caught("kinds", kinds, "target", found.paths)
-    for pattern, kind in kinds.items():
-        _require.choice(f"kinds[{pattern!r}]", kind, KINDS)
-    return [None if pattern is None else kinds[pattern] for pattern in first]
-
-
 def _same_paths(narrow: Parameters, wide: Parameters) -> None:
     # The paths, and not the structures: a module of Equinox keeps its widths in its structure.
     if narrow.paths != wide.paths:
@@ -271,8 +231,7 @@ def _lines(found: list[tuple[str, Factors]], wide: Parameters) -> str:
         places.setdefault(key, []).append(i)
     head = ["kind", *Factors._fields, "arrays", "parameters", "such as"]
     rows = []
-    order = ("hidden", *KINDS, "scalar")
-    for (kind, factors), same in sorted(places.items(), key=lambda item: order.index(item[0][0])):
+    for (kind, factors), same in sorted(places.items(), key=lambda item: KINDS.index(item[0][0])):
         size = sum(wide.sizes[i] for i in same)
         numbers = [f"{factor:.4g}" for factor in factors]
         rows.append([kind, *numbers, str(len(same)), f"{size:,}", wide.paths[same[0]]])
