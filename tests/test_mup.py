@@ -221,10 +221,9 @@ def haiku_shapes(width):
 
 @pytest.mark.parametrize("shapes", [linen_shapes, nnx_shapes, equinox_shapes, haiku_shapes])
 def test_parameters_of_every_framework(shapes):
-    equinox = shapes is equinox_shapes
-    more = {"layout": "out_in", "kinds": {"embed": "input"}} if equinox else {}
     target = shapes(32)
-    found = scaling.mup_multipliers(shapes(8), target, **more)
+    layout = "out_in" if shapes is equinox_shapes else "in_out"
+    found = scaling.mup_multipliers(shapes(8), target, layout=layout)
     assert jax.tree.structure(found.lr) == jax.tree.structure(target)
     matrices = {"embed": "input", "hidden": "hidden", "head": "output", "attention": "hidden"}
     for path, kind in jax.tree_util.tree_flatten_with_path(found.kinds)[0]:
@@ -246,6 +245,20 @@ def test_a_large_model_needs_shapes_only():
 
     found = scaling.mup_multipliers(shapes(256), shapes(2048))
     assert str(found).splitlines()[1].split()[-3:] == ["200", "2,936,012,800", "block_0/qkv"]
+
+
+@pytest.mark.parametrize("layout", ["in_out", "out_in"])
+def test_a_kind_may_be_told(layout):
+    table, output = (50, 8), (8, 50) if layout == "in_out" else (50, 8)
+    base = as_tree({"embed": table, "wte": table, "unembed": output, "heads": (8, 4, 2)})
+    wide = lambda shape: tuple(32 if size == 8 else size for size in shape)
+    target = as_tree({name: wide(leaf.shape) for name, leaf in base.items()})
+    kinds = {"^wte": "input", "heads": "vector"}
+    found = scaling.mup_multipliers(base, target, layout=layout, optimizer="sgd", kinds=kinds)
+    expected = {"embed": "input", "wte": "input", "unembed": "output", "heads": "vector"}
+    assert found.kinds == expected
+    assert set(found.lr.values()) == {4.0}
+    assert found.forward == {**dict.fromkeys(base, 1.0), "unembed": 0.25}
 
 
 def test_the_table_has_a_line_for_each_kind_and_factor():

@@ -89,6 +89,11 @@ every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 every_rule_of_batch = pytest.mark.parametrize("rule", OF_BATCH, ids=lambda rule: rule.name)
 
 
+def test_every_rule_is_in_the_table():
+    multipliers = {"groups", "layer_multipliers", "mup_multipliers", "table"}
+    assert {rule.name for rule in RULES} == set(scaling.__all__) - multipliers
+
+
 @every_rule
 def test_a_rule_is_its_formula_in_double_precision(rule):
     values = rule()

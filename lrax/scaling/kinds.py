@@ -37,8 +37,11 @@ def kind_of(
         told = "vector"
     if told is None and len(growth) == 1:
         (axis,) = growth
+        # A table of embeddings is (entries, width) in every framework, and under "out_in" its shape
+        # is that of an output layer.
+        is_table = "embed" in path.lower() and "unembed" not in path.lower()
         on_output_side = axis == (len(large) - 1 if layout == "in_out" else 0)
-        told = "input" if on_output_side else "output"
+        told = "input" if on_output_side or (is_table and layout == "out_in") else "output"
     if told is not None:
         whole = float(math.prod(growth.values()))
         return (told, whole, 1.0) if told == "output" else (told, 1.0, whole)

@@ -115,7 +115,8 @@ def mup_multipliers(
         as in Equinox and PyTorch. Of two widths, the first is the input side under "in_out" and the
         output side under "out_in". Of one, the last axis is the output side under "in_out", and the
         first one under "out_in". Parameters with one axis, and those with "bias" as a part of their
-        path, are vectors.
+        path, are vectors. A table of embeddings is (entries, width) in Equinox too, which looks
+        like an output layer: under "out_in", a path with "embed" but not "unembed" is an input.
       decay: "mup" keeps rate times decay: 1 / the factor of the rate. "independent" is 1: for
         optimizers whose decay is not multiplied by the rate. "sqrt_width" is sqrt(m_in) for hidden
         matrices and 1 else: found for AdamW, without decay of the others.
@@ -124,9 +125,8 @@ def mup_multipliers(
         input side, as with LeCun's and He's, the default of Flax's layers: hidden matrices are
         right then, and output layers have sqrt(m).
       kinds: `{pattern: kind}` for parameters that their shapes do not tell: "input", "output" or
-        "vector" where the pattern is found in the path, as in `lrax.scaling.groups`. Equinox's
-        `Embedding` has its table as (entries, width), which "out_in" takes for an output layer:
-        `kinds={"embed": "input"}`.
+        "vector" where the pattern is found in the path, as in `lrax.scaling.groups`. An example is
+        `kinds={"wte": "input"}` for a table of embeddings under "out_in".
 
     Returns:
       A `Mup` of `lr`, `weight_decay`, `init`, `forward` and `kinds`. Print it before training.
