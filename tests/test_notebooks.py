@@ -13,6 +13,7 @@ from run_notebook import code_hash
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SLOW = {"02_find_and_diagnose"}  # takes half a minute even at smoke size: it compiles many programs
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
 
@@ -42,7 +43,14 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_runs_at_smoke_size_in_a_kernel_and_shows_its_figures(path, tmp_path):
     before = path.read_bytes()
     out = tmp_path / "executed.ipynb"
@@ -90,10 +98,10 @@ def test_is_stored_as_it_should_be(path):
     assert not any(output.get("name") == "stderr" for output in outputs)
     assert "widget" not in path.read_text()
     assert_figures_show(notebook)
-    # The width of a PNG is in its header.
+    # The width of a PNG is in its header. The narrowest figure is 6 inches wide, at 100 dpi.
     stored = [picture for cell in code for picture in pictures(cell)]
-    assert min(int.from_bytes(picture[16:20], "big") for picture in stored) >= 1000
+    assert min(int.from_bytes(picture[16:20], "big") for picture in stored) >= 600
     assert notebook.metadata["lrax"]["code_hash"] == code_hash(notebook), (
         "code and outputs differ: run run_notebook.py"
     )
-    assert path.stat().st_size < 400_000
+    assert path.stat().st_size < 600_000

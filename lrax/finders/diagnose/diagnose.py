@@ -34,6 +34,7 @@ def diagnose(
     optimizer: Optimizer | None = None,
     params: Params | None = None,
     seeds: int = 2,
+    progress: bool | None = None,
 ) -> Findings:
     r"""What went wrong with a run: findings with evidence, how sure they are, and what to change.
 
@@ -80,6 +81,7 @@ def diagnose(
       params: For `retry`, the parameters at the first step of the finding, from a checkpoint.
         Without them the replay begins at the task's own start, and ends with the finding's steps.
       seeds: For `retry`, how many seeds, at least 1.
+      progress: For `retry`, whether to show a progress bar. By default where a person watches.
 
     Returns:
       `Findings`, the surest first; they are true if there is one, and `print` shows them. See also
@@ -127,7 +129,15 @@ def diagnose(
         # A fault of the schedule's shape or of the data is the same at any rate.
         suspects = [finding for finding in found if finding.name in replay.FACTORS]
         if suspects:
-            again = replay.replay(log, suspects[0], retry, optimizer, params=params, seeds=seeds)
+            again = replay.replay(
+                log,
+                suspects[0],
+                retry,
+                optimizer,
+                params=params,
+                seeds=seeds,
+                progress=progress,
+            )
         else:
             notes.append("nothing was replayed: no finding depends on the height of the rate")
     return Findings(tuple(found), log.source, tuple(notes), again, log)

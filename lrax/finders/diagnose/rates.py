@@ -92,9 +92,12 @@ def _count_fault(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
         last = np.abs(np.diff(since[-3:])).max(initial=0.0)
         finished = before <= max(CYCLE_END, 2 * last)
         after = rates[jump + 1 :]
-        # If the curve after the jump is that of the start of the run, the count was lost.
-        start = np.interp(steps[jump + 1 :] - steps[jump + 1], steps - steps[0], rates)
-        same = bool(np.max(np.abs(start - after)) < 0.05)
+        # If the curve after the jump is that of the start of the run, the count was lost. Only the
+        # start up to the jump is known: what follows it is the curve to compare.
+        since_jump = steps[jump + 1 :] - steps[jump + 1]
+        known = since_jump <= steps[jump] - steps[0]
+        start = np.interp(since_jump[known], steps - steps[0], rates)
+        same = bool(np.max(np.abs(start - after[known])) < 0.05)
         # A jump down is a fault only if the schedule begins anew there, with its warmup. Without a
         # drop from the highest rate before it, a jump is in no decay.
         up = after[0] > before

@@ -104,6 +104,7 @@ def replay(
     *,
     params: Params | None,
     seeds: int,
+    progress: bool | None,
 ) -> Retry:
     """Trains the suspect stretch in lanes at several multiples of the run's own rates.
 
@@ -126,7 +127,9 @@ def replay(
         lanes = [from_values(factor * rates) for factor in factors]
     name = first_parameter(optimizer)
     start_of = {} if params is None else {"params": params}
-    result = sweep(task, optimizer, {name: lanes}, steps=steps, seeds=seeds, **start_of)
+    result = sweep(
+        task, optimizer, {name: lanes}, steps=steps, seeds=seeds, progress=progress, **start_of
+    )
     losses = np.mean(np.where(result.status == "diverged", np.inf, result.final_losses), axis=1)
     own = losses[factors.index(1.0)]
     # If the run's own rates diverge or raise the loss, they are compared as if nothing was learned.

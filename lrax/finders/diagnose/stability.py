@@ -136,8 +136,8 @@ def _thrown(signs: Signs) -> Finding | None:
         evidence["growth of the parameters' norm"] = float(norms[-1] / norms[0])
     if thrown:
         what = (
-            f"The loss was thrown above its start by step {signs.steps[top]:.0f} and has never come"
-            " below it: the parameters went where nothing is learned."
+            f"The loss was thrown above its start by step {signs.steps[top]:.0f} and does not end"
+            " clearly below it: the parameters went where nothing is learned."
         )
     else:
         what = "The parameters have become several times as large, and the loss has not fallen."
