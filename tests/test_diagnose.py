@@ -274,6 +274,15 @@ def test_steps_that_go_back_are_a_fault_or_a_resume():
     assert lrax.diagnose(loss=again, steps=resumed, rates=rates).names == []
 
 
+@pytest.mark.parametrize("cut", [0.4, 0.5, 0.6, 0.7])
+def test_a_schedule_that_begins_anew_is_a_fault_wherever_it_does(cut):
+    done = int(cut * len(RATES))
+    rates = np.concatenate([RATES[:done], RATES[: len(RATES) - done]])
+    found = lrax.diagnose(loss=LOSS, steps=STEPS, rates=rates)
+    assert found.names == ["count_fault"]
+    assert found[0].confidence == "certain"
+
+
 def test_a_long_log_needs_little_memory():
     steps = np.arange(200_000)
     noise = np.random.default_rng(0).normal(size=len(steps))

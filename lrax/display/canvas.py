@@ -45,16 +45,18 @@ def as_html(draw: "Callable[[], Figure]") -> str:
     return f'<img style="max-width:100%" src="data:image/png;base64,{text}"/>'
 
 
-def plain_numbers(axis: "Axis") -> None:
+def plain_numbers(axis: "Axis", decades: float = 2) -> None:
     """Writes 0.2 rather than 2 x 10^-1 on a logarithmic axis.
 
     Args:
       axis: A matplotlib Axis.
+      decades: Up to how many decades some ticks between powers of ten have labels. Short axes have
+        room for fewer.
     """
     formatter = _plain()
     axis.set_major_formatter(formatter())
-    # Some ticks between powers of ten have labels below 2 decades, all of them below half of one.
-    axis.set_minor_formatter(formatter(minor_thresholds=(2, 0.5)))
+    # All ticks between powers of ten have labels below half a decade.
+    axis.set_minor_formatter(formatter(minor_thresholds=(decades, 0.5)))
 
 
 # The classes are made when first used, because matplotlib is an extra. A pickled figure finds them

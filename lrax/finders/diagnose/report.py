@@ -127,7 +127,7 @@ class Findings:
             positive = [values[np.isfinite(values)] for _, (_, values) in curves]
             if title != "learning rate" and all(np.all(values > 0) for values in positive):
                 axes.set_yscale("log")
-                canvas.plain_numbers(axes.yaxis)
+                canvas.plain_numbers(axes.yaxis, decades=1.5)
             # The line around it shows a finding at a single step, whose area is empty.
             for i, finding in enumerate(self.findings):
                 axes.axvspan(*finding.at, color=f"C{1 + i % 9}", alpha=0.15, lw=1)
