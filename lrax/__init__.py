@@ -20,6 +20,10 @@
 - Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
   say what one measurement knows of the rate, as monitors too; `probes.smooth` and
   `probes.diverged_at` look at a curve of losses.
+- Theory: `theory.last_iterate_bound` bounds the last loss under any schedule,
+  `theory.best_base_rate` has the rate that suits its shape, and `theory.refined_schedule` the shape
+  that suits the gradients of a run; `theory.annealing_law` and `theory.multi_power_law` are laws of
+  loss curves; `theory.chebyshev` and `theory.silver` are step sizes with a guarantee.
 - Rates that transfer: `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow
   the batch, the width and the depth; `scaling.mup_multipliers`, `scaling.layer_multipliers` and
   `scaling.groups` make multipliers from shapes.
@@ -81,7 +85,7 @@ from .training.train import Trained, train
 
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
-    from . import probes, scaling, sweeps as sweeps, tasks
+    from . import probes, scaling, sweeps as sweeps, tasks, theory
     from .finders.diagnose.diagnose import diagnose
     from .finders.find import find
     from .finders.found import Found
@@ -102,8 +106,8 @@ if _typing.TYPE_CHECKING:
     from .training.history import History, history
     from .training.recorded import recorded
 
-# Sweeps, probes, scaling and tasks are loaded when one of their names is first used: they are half
-# of the package, and a training job that takes a schedule from lrax needs none of them.
+# Sweeps, probes, scaling, theory and tasks are loaded when one of their names is first used: they
+# are half of the package, and a training job that takes a schedule from lrax needs none of them.
 _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
@@ -137,6 +141,7 @@ _MODULES = {
     "sweep_over": "sweeps.structural",
     "sweeps": "sweeps",
     "tasks": "tasks",
+    "theory": "theory",
 }
 
 __version__ = _version("lrax")
@@ -228,6 +233,7 @@ __all__ = [
     "sweep_over",
     "tanh",
     "tasks",
+    "theory",
     "train",
     "tri_stage",
     "warmup",

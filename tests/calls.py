@@ -336,6 +336,24 @@ ROWS = [
     made("probes.preconditioner", lambda: {"opt_state": adam_state()}),
     call("probes.smooth", losses=np.ones(4)),
     call("probes.diverged_at", smoothed=np.ones(4)),
+    # Theory.
+    call("theory.last_iterate_bound", rates=[0.1, 0.2, 0.1]),
+    call("theory.best_base_rate", rates=[0.1, 0.2, 0.1]),
+    call("theory.refined_schedule", grad_norms=[2.0, 1.0, 1.0]),
+    call("theory.annealing_law", rates=[0.1, 0.2, 0.1], L0=2.6, A=0.5, alpha=0.4, C=0.4),
+    call(
+        "theory.multi_power_law",
+        rates=[0.1, 0.2, 0.1],
+        L0=2.6,
+        A=0.6,
+        alpha=0.45,
+        B=400.0,
+        C=2.0,
+        beta=0.6,
+        gamma=0.65,
+    ),
+    call("theory.chebyshev", mu=1.0, smoothness=10.0, steps=8),
+    call("theory.silver", smoothness=10.0, steps=7),
     # Rules of scaling.
     *(
         call(f"scaling.{name}", **arguments)

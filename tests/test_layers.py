@@ -97,7 +97,7 @@ HEAVY = ["argparse", "asyncio", "concurrent.futures.thread", "doctest", "flax", 
 HEAVY += ["jax.extend", "json", "matplotlib", "multiprocessing", "optuna", "orbax", "pandas"]
 HEAVY += ["sklearn", "sqlite3", "subprocess", "tqdm", "unittest", "urllib.request", "xarray"]
 HEAVY += ["lrax.cli", "lrax.compat.torch", "lrax.probes", "lrax.scaling", "lrax.sweeps"]
-HEAVY += ["lrax.tasks"]
+HEAVY += ["lrax.tasks", "lrax.theory"]
 
 
 def test_import_touches_no_device_and_brings_nothing_heavy():

@@ -127,8 +127,10 @@ def _declaration(name: str) -> builders.Declaration | None:
         # Reading the framework's name loads its module, which declares its builders.
         getattr(importlib.import_module("lrax.compat"), parts[1], None)
         return builders.named(name)
+    public = importlib.import_module("lrax")
+    for part in parts:  # reading the name of a family loads it, and so declares its builders
+        public = getattr(public, part, None)
     declaration = builders.named(name)
-    public = getattr(importlib.import_module("lrax"), name, None)
     return declaration if declaration is not None and public is declaration.build else None
 
 

@@ -1,0 +1,21 @@
+"""Theory: what mathematics says of the learning rate, as functions.
+
+They take numbers, or the rates of a schedule, `schedule.values(steps)`. All of them work under
+`jax.jit` and `jax.vmap` and can be differentiated.
+"""
+
+from .chebyshev import chebyshev
+from .last_iterate import best_base_rate, last_iterate_bound
+from .laws import annealing_law, multi_power_law
+from .refined import refined_schedule
+from .silver import silver
+
+__all__ = [
+    "annealing_law",
+    "best_base_rate",
+    "chebyshev",
+    "last_iterate_bound",
+    "multi_power_law",
+    "refined_schedule",
+    "silver",
+]
