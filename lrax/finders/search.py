@@ -14,7 +14,7 @@ from ..sweeps.grid import Grid, log_grid
 from ..sweeps.result import SweepResult
 from ..sweeps.rules import Halving
 from .found import Found, found_by
-from .trials import Trials, is_flat, trials, wanted
+from .trials import Trials, completed, is_flat, trials, wanted
 
 Shape = Callable[[Any, int], Schedule]  # (peak, steps) -> schedule
 Stop = Halving | Literal["diverged"]  # the argument `stop` of a sweep
@@ -25,13 +25,15 @@ BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
 FIRST = 1 / 12  # the first rung, as a fraction of the horizon
-# With a smaller `runs`, all stages but the last have one seed.
-SEVERAL = 10
+# With a smaller `runs`, all rates but the best ones have one seed. One seed rules out the rest of
+# the range, and further seeds are worth most where the rates are close.
+SEVERAL = 25
 # What a search with one seed costs. With a smaller `runs`, the horizon is shortened, so that the
 # search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
-CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
+CONFIRMED = 2  # at least this number of rates has all the seeds that any has
+FEW = 3  # the best rate and its neighbours: these get the other seeds at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,7 @@ def planned(
 def search(
     train: Train, plan: Plan, name: str, hyperparams: Callable[[float], dict[str, Any]]
 ) -> Found:
-    """The rate, by three stages of training.
+    """The rate, by stages of training: all rates, the neighbours of the best, the other seeds.
 
     Args:
       train: Trains the rates of a stage, for `plan.horizon` updates.
@@ -99,25 +101,33 @@ def search(
     stages = Stages(train)
     several = range(plan.several)
     first = stages.train({name: plan.grid}, several, plan.stop)
+    others: SweepResult | None = None
     while not (stages.ended or is_flat(first)):
-        rates = wanted(trials(first, name), *plan.limits)
+        known = trials(first, name)
+        if others is not None:
+            known = completed(known, trials(others, name))
+        left = plan.runs - stages.spent
         # As many as the rest of `runs` pays for.
-        rates = rates[: max(int((plan.runs - stages.spent) // plan.several), 0)]
-        if not len(rates):
+        rates = wanted(known, *plan.limits)[: max(int(left // plan.several), 0)]
+        if len(rates):
+            more = stages.train({name: rates}, several)
+            # The scores of runs that were ended early are no scores of whole runs.
+            if not stages.ended:
+                first = first | more
+            continue
+        # The best rate has its neighbours. Other seeds may say that another one is the best.
+        if others is None:
+            further = min(plan.seeds - plan.several, int(left // CONFIRMED))
+        else:
+            further = len(others.seeds)
+        if known.best is None or further < 1:
             break
-        more = stages.train({name: rates}, several)
-        # The scores of runs that were ended early are no scores of whole runs.
+        few = _next_few(known, others, name)[: int(left // further)]
+        if not len(few):
+            break
+        more = stages.train({name: few}, range(plan.several, plan.several + further))
         if not stages.ended:
-            first = first | more
-    known = trials(first, name)
-    others = None
-    left = plan.runs - stages.spent
-    extra = min(plan.seeds - plan.several, int(left // CONFIRMED))
-    if known.best is not None and extra > 0 and not stages.ended:
-        few = _best_few(known, int(left // extra))
-        more = range(plan.several, plan.several + extra)
-        seen = stages.train({name: known.rates[few]}, more)
-        others = None if stages.ended else seen
+            others = more if others is None else others | more
     return found_by(
         first,
         others,
@@ -167,6 +177,22 @@ def _rungs(schedule: Shape | None, steps: int) -> Stop:
     # Before so late a rung there are only a few updates, or a warmup, which tell nothing. Then all
     # rates are trained to the end.
     return Halving(eta=2, first=first) if first < 0.5 else "diverged"
+
+
+def _next_few(known: Trials, others: SweepResult | None, name: str) -> np.ndarray:
+    """The rates that get the other seeds next, the better ones first.
+
+    They are the best rate and its neighbours. Once these have all the seeds, the next ones follow.
+    """
+    for count in range(FEW, len(known.rates) + 1):
+        few = _best_few(known, count)
+        few = few[np.argsort(known.means[few], kind="stable")]
+        rates = known.rates[few]
+        if others is not None:
+            rates = rates[~np.isin(rates, others.hyperparams[name])]
+        if len(rates):
+            return rates
+    return np.zeros(0)
 
 
 def _best_few(known: Trials, count: int) -> np.ndarray:

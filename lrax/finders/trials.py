@@ -88,6 +88,24 @@ def trials(result: SweepResult, name: str) -> Trials:
     return Trials(rates[order], np.asarray(scores, np.float64)[order])
 
 
+def completed(known: Trials, few: Trials) -> Trials:
+    """The scores of all rates with all seeds, where only a few rates have the last seeds.
+
+    For the last seeds, each other rate gets its own mean plus the effect of the seed. This effect
+    is the mean difference that the seed makes for the few rates. With common random numbers, a seed
+    moves all rates by about the same.
+    """
+    places = np.array([int(np.argmin(np.abs(known.x - x))) for x in few.x])
+    usable = np.all(np.isfinite(few.scores), axis=1) & known.whole[places]
+    base = known.scores.mean(axis=1, keepdims=True)
+    effects = (few.scores - base[places])[usable].mean(axis=0, keepdims=True)
+    others = base + (effects if usable.any() else np.zeros_like(few.scores[:1]))
+    # The few rates keep their own scores. Infinity is among them: a rate that diverged with one of
+    # the last seeds has diverged.
+    others[places] = few.scores
+    return Trials(known.rates, np.concatenate([known.scores, others], axis=1))
+
+
 def is_flat(result: SweepResult) -> bool:
     """Whether all rates that did not diverge have nearly the same objective.
 

@@ -235,7 +235,7 @@ def cosine(peak, steps):
 
 
 def wsd(peak, steps):
-    return lrax.wsd(peak, steps, warmup=steps // 20, decay=steps // 5)
+    return lrax.wsd(peak, steps, warmup=steps // 20, cooldown=steps // 5)
 
 
 def cases():
