@@ -111,9 +111,10 @@ def search(
         rates = wanted(known, *plan.limits)[: max(int(left // plan.several), 0)]
         if len(rates):
             more = stages.train({name: rates}, several)
-            # The scores of runs that were ended early are no scores of whole runs.
+            # The scores of runs that were ended early are no scores of whole runs. Of two runs of a
+            # rate the first operand's is taken: a rate that was stopped early is now whole.
             if not stages.ended:
-                first = first | more
+                first = more | first
             continue
         # The best rate has its neighbours. Other seeds may say that another one is the best.
         if others is None:
