@@ -13,7 +13,7 @@ from ..display import canvas, swept
 from ..display.swept import Band, Slice, Swept
 from ..sweeps.optimum import Optimum, optimum
 from ..sweeps.result import SweepResult
-from .trials import Trials, completed, is_flat, trials
+from .trials import Trials, completed, is_flat, trials, vertex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,22 +165,24 @@ def found_by(
     best = known.best
     assert best is not None
     flat = is_flat(evidence)
-    low, high = found.interval
+    rate = found.value if found.at_edge is not None else vertex(known, logs)
+    low = min(found.interval[0], rate)
+    high = max(found.interval[1], rate)
     # Runs with a shorter horizon make the interval wider.
     shift = (asked / evidence.steps) ** EXPONENT
     interval = low / shift, high * shift
     why = _doubts(found, known, interval, evidence, asked, ended)
     sign = 1.0 if evidence.mode == "min" else -1.0
     return Found(
-        rate=found.rate,
+        rate=rate,
         interval=interval,
-        good=(known.rates[0], known.rates[-1]) if flat else good(known, found.rate),
+        good=(known.rates[0], known.rates[-1]) if flat else good(known, rate),
         at_edge=found.at_edge,
         horizon_exponent=horizon_exponent,
         certain=not why,
         why=why,
         runs=runs,
-        hyperparams=hyperparams(found.rate),
+        hyperparams=hyperparams(rate),
         objective=evidence.objective,
         value=float(sign * known.means[best]),
         steps=asked,
