@@ -33,7 +33,7 @@ SEVERAL = 25
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
 CONFIRMED = 2  # at least this number of rates has all the seeds that any has
-FEW = 3  # the best rate and its neighbours: these get the other seeds at once
+FEW = 3  # the best rate and its neighbours: these have all the seeds in the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,11 @@ def search(
             further = len(others.seeds)
         if known.best is None or further < 1:
             break
-        few = _next_few(known, others, name)[: int(left // further)]
+        # At first, as many rates as can be paid for. Later the best one may have moved.
+        paid = int(left // further)
+        few = known.rates[_best_few(known, max(paid, FEW) if others is None else FEW)]
+        few = few if others is None else few[~np.isin(few, others.hyperparams[name])]
+        few = few[:paid]
         if not len(few):
             break
         more = stages.train({name: few}, range(plan.several, plan.several + further))
@@ -180,24 +184,8 @@ def _rungs(schedule: Shape | None, steps: int) -> Stop:
     return Halving(eta=2, first=first) if first < 0.5 else "diverged"
 
 
-def _next_few(known: Trials, others: SweepResult | None, name: str) -> np.ndarray:
-    """The rates that get the other seeds next, the better ones first.
-
-    They are the best rate and its neighbours. Once these have all the seeds, the next ones follow.
-    """
-    for count in range(FEW, len(known.rates) + 1):
-        few = _best_few(known, count)
-        few = few[np.argsort(known.means[few], kind="stable")]
-        rates = known.rates[few]
-        if others is not None:
-            rates = rates[~np.isin(rates, others.hyperparams[name])]
-        if len(rates):
-            return rates
-    return np.zeros(0)
-
-
 def _best_few(known: Trials, count: int) -> np.ndarray:
-    """Indices of at most `count` rates: the best one, and the good ones next to it."""
+    """Indices of at most `count` rates, best first: the best one, and the good ones next to it."""
     best = known.best
     assert best is not None
     chosen = np.flatnonzero(known.whole)
@@ -212,4 +200,5 @@ def _best_few(known: Trials, count: int) -> np.ndarray:
             low -= 1
         else:
             high += 1
-    return chosen[low : high + 1]
+    few = chosen[low : high + 1]
+    return few[np.argsort(known.means[few], kind="stable")]
