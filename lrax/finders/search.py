@@ -24,7 +24,10 @@ Train = Callable[[Grid, range, Stop], SweepResult]
 BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
-FIRST = 1 / 12  # the first rung, as a fraction of the horizon
+# The first rung, as a fraction of the horizon: early where `runs` is small. At a late one fewer good
+# rates are lost that begin slowly.
+FIRST, LATE = 1 / 12, 1 / 6
+CAREFUL = 12  # the `runs` from which on the first rung is late
 # With a smaller `runs`, all rates but the best ones have one seed. One seed rules out the rest of
 # the range, and further seeds are worth most where the rates are close.
 SEVERAL = 25
@@ -80,7 +83,7 @@ def planned(
         grid=_grid(*(BOUNDS if bounds is None else bounds)),
         # Without `bounds` of the caller, the search may leave its first grid.
         limits=(0.0, np.inf) if bounds is None else bounds,
-        stop=_rungs(schedule, horizon),
+        stop=_rungs(LATE if runs >= CAREFUL else FIRST, schedule, horizon),
     )
 
 
@@ -173,9 +176,9 @@ def _grid(low: float, high: float) -> np.ndarray:
     return log_grid(low, high, min(max(n, FEWEST), MOST))
 
 
-def _rungs(schedule: Shape | None, steps: int) -> Stop:
+def _rungs(first: float, schedule: Shape | None, steps: int) -> Stop:
     """The stop rule of the first stage. Its first rung comes well after the schedule's warmup."""
-    first = max(FIRST, 2 / steps)
+    first = max(first, 2 / steps)
     if schedule is not None:
         values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
         first = max(first, 1.5 * float(np.argmax(values)) / steps)
