@@ -24,8 +24,8 @@ Train = Callable[[Grid, range, Stop], SweepResult]
 BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
-# The first rung, as a fraction of the horizon: early where `runs` is small. At a late one fewer good
-# rates are lost that begin slowly.
+# The first rung, as a fraction of the horizon: early where `runs` is small. A late one loses fewer
+# good rates that begin slowly.
 FIRST, LATE = 1 / 12, 1 / 6
 CAREFUL = 12  # the `runs` from which on the first rung is late
 # With a smaller `runs`, all rates but the best ones have one seed. One seed rules out the rest of
