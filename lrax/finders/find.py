@@ -60,7 +60,7 @@ def find(
     at once, so that a second basin is not lost early. Then neighbours of the best rate, a quarter
     of a decade away, are trained to the end, until the best rate has a worse or diverged neighbour
     on each side. Last, the best few rates get the other seeds. The rate is the vertex of a parabola
-    through the scores over the logarithm of the rate.
+    through the best rate and its neighbours, over the logarithm of the rate.
 
     Use it before the one long run that matters. The validation loss decides by default, because
     over-fitting moves the best rate by octaves. Nothing is extrapolated from shorter runs unless
@@ -80,7 +80,7 @@ def find(
         default the search begins with 1e-5 to 10, and goes on beyond an end if the best rate is
         there.
       runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
-        careful. Below 10, all stages but the last have one seed. Below 7, the runs are shorter than
+        careful. Below 25, all stages but the last have one seed. Below 7, the runs are shorter than
         `steps`.
       names: Names of two or three parameters of the optimizer that are rates, such as
         `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then each rate moves

@@ -13,7 +13,7 @@ from ..display import canvas, swept
 from ..display.swept import Band, Slice, Swept
 from ..sweeps.optimum import Optimum, optimum
 from ..sweeps.result import SweepResult
-from .trials import Trials, is_flat, trials
+from .trials import Trials, completed, is_flat, trials, vertex
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,8 +33,10 @@ class Found:
 
     Attributes:
       rate: The rate to use.
-      interval: Where the best rate lies, with 95 % confidence: `(low, high)`. If the best rate is
-        the lowest or the highest that was tried, that end of the interval is 0 or infinity.
+      interval: Where the best rate lies: `(low, high)`. It is the 95 % interval by the noise of the
+        seeds. In the benchmark of finders it held the best rate in 78 to 85 % of the searches,
+        because few rates have all the seeds. If the best rate is the lowest or the highest that was
+        tried, that end of the interval is 0 or infinity.
       good: The least and the highest of the rates around `rate` whose objective is within 1 % of
         the best one.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
@@ -165,46 +167,30 @@ def found_by(
     best = known.best
     assert best is not None
     flat = is_flat(evidence)
-    low, high = found.interval
+    rate = found.value if found.at_edge is not None else vertex(known, logs)
+    low = min(found.interval[0], rate)
+    high = max(found.interval[1], rate)
     # Runs with a shorter horizon make the interval wider.
     shift = (asked / evidence.steps) ** EXPONENT
     interval = low / shift, high * shift
     why = _doubts(found, known, interval, evidence, asked, ended)
     sign = 1.0 if evidence.mode == "min" else -1.0
     return Found(
-        rate=found.rate,
+        rate=rate,
         interval=interval,
-        good=(known.rates[0], known.rates[-1]) if flat else good(known, found.rate),
+        good=(known.rates[0], known.rates[-1]) if flat else good(known, rate),
         at_edge=found.at_edge,
         horizon_exponent=horizon_exponent,
         certain=not why,
         why=why,
         runs=runs,
-        hyperparams=hyperparams(found.rate),
+        hyperparams=hyperparams(rate),
         objective=evidence.objective,
         value=float(sign * known.means[best]),
         steps=asked,
         evidence=evidence,
         confirmed=confirmed,
     )
-
-
-def completed(known: Trials, few: Trials) -> Trials:
-    """The scores of all rates with all seeds, where only a few rates have the last seeds.
-
-    For the last seeds, each other rate gets its own mean plus the effect of the seed. This effect
-    is the mean difference that the seed makes for the few rates. With common random numbers, a seed
-    moves all rates by about the same.
-    """
-    places = np.array([int(np.argmin(np.abs(known.x - x))) for x in few.x])
-    usable = np.all(np.isfinite(few.scores), axis=1) & known.whole[places]
-    base = known.scores.mean(axis=1, keepdims=True)
-    effects = (few.scores - base[places])[usable].mean(axis=0, keepdims=True)
-    others = base + (effects if usable.any() else np.zeros_like(few.scores[:1]))
-    # The few rates keep their own scores. Infinity is among them: a rate that diverged with one of
-    # the last seeds has diverged.
-    others[places] = few.scores
-    return Trials(known.rates, np.concatenate([known.scores, others], axis=1))
 
 
 def good(known: Trials, rate: float) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from ..sweeps.grid import Grid, log_grid
 from ..sweeps.result import SweepResult
 from ..sweeps.rules import Halving
 from .found import Found, found_by
-from .trials import Trials, is_flat, trials, wanted
+from .trials import Trials, completed, is_flat, trials, wanted
 
 Shape = Callable[[Any, int], Schedule]  # (peak, steps) -> schedule
 Stop = Halving | Literal["diverged"]  # the argument `stop` of a sweep
@@ -24,14 +24,19 @@ Train = Callable[[Grid, range, Stop], SweepResult]
 BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
-FIRST = 1 / 12  # the first rung, as a fraction of the horizon
-# With a smaller `runs`, all stages but the last have one seed.
-SEVERAL = 10
+# The first rung, as a fraction of the horizon: early where `runs` is small. A late one loses fewer
+# good rates that begin slowly.
+FIRST, LATE = 1 / 12, 1 / 6
+CAREFUL = 12  # the `runs` from which on the first rung is late
+# With a smaller `runs`, all rates but the best ones have one seed. One seed rules out the rest of
+# the range, and further seeds are worth most where the rates are close.
+SEVERAL = 25
 # What a search with one seed costs. With a smaller `runs`, the horizon is shortened, so that the
 # search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
-CONFIRMED = 2  # the last stage gives further seeds to at least this number of rates
+CONFIRMED = 2  # at least this number of rates has all the seeds that any has
+FEW = 3  # the best rate and its neighbours: these have all the seeds in the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +83,14 @@ def planned(
         grid=_grid(*(BOUNDS if bounds is None else bounds)),
         # Without `bounds` of the caller, the search may leave its first grid.
         limits=(0.0, np.inf) if bounds is None else bounds,
-        stop=_rungs(schedule, horizon),
+        stop=_rungs(LATE if runs >= CAREFUL else FIRST, schedule, horizon),
     )
 
 
 def search(
     train: Train, plan: Plan, name: str, hyperparams: Callable[[float], dict[str, Any]]
 ) -> Found:
-    """The rate, by three stages of training.
+    """The rate, by stages of training: all rates, the neighbours of the best, the other seeds.
 
     Args:
       train: Trains the rates of a stage, for `plan.horizon` updates.
@@ -99,25 +104,38 @@ def search(
     stages = Stages(train)
     several = range(plan.several)
     first = stages.train({name: plan.grid}, several, plan.stop)
+    others: SweepResult | None = None
     while not (stages.ended or is_flat(first)):
-        rates = wanted(trials(first, name), *plan.limits)
+        known = trials(first, name)
+        if others is not None:
+            known = completed(known, trials(others, name))
+        left = plan.runs - stages.spent
         # As many as the rest of `runs` pays for.
-        rates = rates[: max(int((plan.runs - stages.spent) // plan.several), 0)]
-        if not len(rates):
+        rates = wanted(known, *plan.limits)[: max(int(left // plan.several), 0)]
+        if len(rates):
+            more = stages.train({name: rates}, several)
+            # The scores of runs that were ended early are no scores of whole runs. Of two runs of a
+            # rate the first operand's is taken: a rate that was stopped early is now whole.
+            if not stages.ended:
+                first = more | first
+            continue
+        # The best rate has its neighbours. Other seeds may say that another one is the best.
+        if others is None:
+            further = min(plan.seeds - plan.several, int(left // CONFIRMED))
+        else:
+            further = len(others.seeds)
+        if known.best is None or further < 1:
             break
-        more = stages.train({name: rates}, several)
-        # The scores of runs that were ended early are no scores of whole runs.
+        # At first, as many rates as can be paid for. Later the best one may have moved.
+        paid = int(left // further)
+        few = known.rates[_best_few(known, max(paid, FEW) if others is None else FEW)]
+        few = few if others is None else few[~np.isin(few, others.hyperparams[name])]
+        few = few[:paid]
+        if not len(few):
+            break
+        more = stages.train({name: few}, range(plan.several, plan.several + further))
         if not stages.ended:
-            first = first | more
-    known = trials(first, name)
-    others = None
-    left = plan.runs - stages.spent
-    extra = min(plan.seeds - plan.several, int(left // CONFIRMED))
-    if known.best is not None and extra > 0 and not stages.ended:
-        few = _best_few(known, int(left // extra))
-        more = range(plan.several, plan.several + extra)
-        seen = stages.train({name: known.rates[few]}, more)
-        others = None if stages.ended else seen
+            others = more if others is None else others | more
     return found_by(
         first,
         others,
@@ -158,9 +176,9 @@ def _grid(low: float, high: float) -> np.ndarray:
     return log_grid(low, high, min(max(n, FEWEST), MOST))
 
 
-def _rungs(schedule: Shape | None, steps: int) -> Stop:
+def _rungs(first: float, schedule: Shape | None, steps: int) -> Stop:
     """The stop rule of the first stage. Its first rung comes well after the schedule's warmup."""
-    first = max(FIRST, 2 / steps)
+    first = max(first, 2 / steps)
     if schedule is not None:
         values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
         first = max(first, 1.5 * float(np.argmax(values)) / steps)
@@ -170,7 +188,7 @@ def _rungs(schedule: Shape | None, steps: int) -> Stop:
 
 
 def _best_few(known: Trials, count: int) -> np.ndarray:
-    """Indices of at most `count` rates: the best one, and the good ones next to it."""
+    """Indices of at most `count` rates, best first: the best one, and the good ones next to it."""
     best = known.best
     assert best is not None
     chosen = np.flatnonzero(known.whole)
@@ -185,4 +203,5 @@ def _best_few(known: Trials, count: int) -> np.ndarray:
             low -= 1
         else:
             high += 1
-    return chosen[low : high + 1]
+    few = chosen[low : high + 1]
+    return few[np.argsort(known.means[few], kind="stable")]

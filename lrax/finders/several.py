@@ -178,9 +178,10 @@ class Search:
             affordable = max(int(runs - stages.spent), 0)
             if rows[:affordable]:
                 more = stages.train(points(rows[:affordable]), range(1))
-                # The scores of runs that were ended early are no scores of whole runs.
+                # The scores of runs that were ended early are no scores of whole runs. Of two runs
+                # of a point the first operand's is taken: one that was stopped early is now whole.
                 if not stages.ended:
-                    self.evidence = self.evidence | more
+                    self.evidence = more | self.evidence
             elif rows or step < 1.5 * STEP:  # nothing can be paid for, or nothing is wanted
                 break
             else:

@@ -88,6 +88,56 @@ def trials(result: SweepResult, name: str) -> Trials:
     return Trials(rates[order], np.asarray(scores, np.float64)[order])
 
 
+def completed(known: Trials, few: Trials) -> Trials:
+    """The scores of all rates with all seeds, where only a few rates have the last seeds.
+
+    For the last seeds, each other rate gets its own mean plus the effect of the seed. This effect
+    is the mean difference that the seed makes for the few rates. With common random numbers, a seed
+    moves all rates by about the same.
+    """
+    places = np.array([int(np.argmin(np.abs(known.x - x))) for x in few.x])
+    usable = np.all(np.isfinite(few.scores), axis=1) & known.whole[places]
+    base = known.scores.mean(axis=1, keepdims=True)
+    effects = (few.scores - base[places])[usable].mean(axis=0, keepdims=True)
+    others = base + (effects if usable.any() else np.zeros_like(few.scores[:1]))
+    # The few rates keep their own scores. Infinity is among them: a rate that diverged with one of
+    # the last seeds has diverged.
+    others[places] = few.scores
+    return Trials(known.rates, np.concatenate([known.scores, others], axis=1))
+
+
+def vertex(known: Trials, logs: bool) -> float:
+    """The vertex of the parabola through the best rate and its neighbours; else the best rate.
+
+    It goes through these three alone. The curve is steeper on one side of its optimum, so a
+    parabola through rates that are farther off is pulled to the other side. A neighbour that
+    diverged, or was stopped early, has no place on a parabola.
+
+    Args:
+      known: What was trained.
+      logs: Whether the parabola is in the logarithms of the scores.
+    """
+    best = known.best
+    assert best is not None
+    # Rates that were stopped early are passed over.
+    ended = np.flatnonzero(known.whole | np.isposinf(known.means))
+    place = int(np.flatnonzero(ended == best)[0])
+    near = ended[max(place - 1, 0) : place + 2]
+    if len(near) < 3 or not np.all(known.whole[near]):
+        return float(known.rates[best])
+    y = known.scores[near]
+    below, at, above = (np.log(y) if logs else y).mean(axis=1)
+    down, up = known.x[near[::2]] - known.x[best]
+    # Slopes of the lines to both neighbours. The mean of logarithms may be least at a neighbour.
+    left = min((below - at) / down, 0.0)
+    right = max((above - at) / up, 0.0)
+    if left == right:
+        return float(known.rates[best])
+    # The slope of the parabola is `left` halfway down, and `right` halfway up.
+    move = down / 2 - left * (up - down) / 2 / (right - left)
+    return float(known.rates[best] * np.exp(move))
+
+
 def is_flat(result: SweepResult) -> bool:
     """Whether all rates that did not diverge have nearly the same objective.
 

@@ -235,7 +235,7 @@ def cosine(peak, steps):
 
 
 def wsd(peak, steps):
-    return lrax.wsd(peak, steps, warmup=steps // 20, decay=steps // 5)
+    return lrax.wsd(peak, steps, warmup=steps // 20, cooldown=steps // 5)
 
 
 def cases():
@@ -422,7 +422,7 @@ def player(record, chosen):
 
 class Truth(NamedTuple):
     key: float  # of the best rate
-    value: float  # the least mean objective
+    value: float  # the mean objective there
     low: float  # keys: of the rates within 1 % of the best mean
     high: float
     dense: list[int]  # the keys of the dense sweep
@@ -444,33 +444,36 @@ def truth(record):
             break
     dense = sorted({*coarse, *range(best - LATTICE, best + LATTICE + 1, eighth)})
     best = dense[int(np.argmin(record.means(dense)))]
-    fine = sorted({*dense, *range(best - eighth, best + eighth + 1, eighth // 2)})
-    for step in (eighth // 2, eighth // 6):
-        means = record.means(fine)
-        best = int(np.argmin(means))
-        worse = np.flatnonzero((means > 2 * abs(means[best])) & (np.array(fine) > fine[best]))
-        if len(worse) and fine[worse[0]] - fine[best] <= half // 2:
-            # The last rate before the cliff may be the best one.
-            fine = sorted({*fine, *range(fine[best], fine[worse[0]], step)})
+    fine = sorted({*dense, *range(best - eighth, best + eighth + 1, eighth // 3)})
+    means = record.means(fine)
+    best = int(np.argmin(means))
+    worse = np.flatnonzero((means > 2 * abs(means[best])) & (np.array(fine) > fine[best]))
+    if len(worse) and fine[worse[0]] - fine[best] <= half // 2:
+        # The last rate before the cliff may be the best one.
+        fine = sorted({*fine, *range(fine[best], fine[worse[0]], eighth // 6)})
     means, keys = record.means(fine), np.array(fine)
     best = int(np.argmin(means))
     within = keys[means <= means[best] + 0.01 * abs(means[best])]
-    return Truth(_vertex(keys, means), means[best], within.min(), within.max(), dense)
+    place, value = _vertex(keys, means)
+    return Truth(place, value, within.min(), within.max(), dense)
 
 
 def _vertex(keys, means):
-    """The vertex of a parabola around the best rate, or that rate beside a cliff or an edge."""
+    """The vertex of a parabola around the best rate, or that rate beside a cliff or an edge.
+
+    The value there is the parabola's: the least of many noisy means would be too low.
+    """
     best = int(np.argmin(means))
-    near = np.abs(keys - keys[best]) <= LATTICE // 4
-    # A curve that rises this much within a quarter of a decade is no parabola there.
-    if np.any(means[near] > means[best] + 0.3 * abs(means[best])):
-        return float(keys[best])
-    x, y = keys[near] - keys[best], means[near]
-    if not x[0] < 0 < x[-1]:
-        return float(keys[best])
-    a, b, _ = np.polyfit(x, y, 2)
+    x = keys - keys[best]
+    # Where the curve rises by this share within a quarter of a decade, it is no parabola there.
+    near = (np.abs(x) <= LATTICE // 4) & (means <= means[best] + 0.2 * abs(means[best]))
+    x, y = x[near], means[near]
+    if np.sum(x < 0) < 2 or np.sum(x > 0) < 2:
+        return float(keys[best]), means[best]
+    curve = np.polyfit(x, y, 2)
     edge = LATTICE / 8
-    return float(keys[best] + (np.clip(-b / (2 * a), -edge, edge) if a > 0 else 0.0))
+    move = np.clip(-curve[1] / (2 * curve[0]), -edge, edge) if curve[0] > 0 else 0.0
+    return float(keys[best] + move), float(np.polyval(curve, move))
 
 
 class Answer(NamedTuple):
