@@ -370,13 +370,13 @@ def player(record, chosen):
     steps = record.steps
 
     def train(grid, seeds, stop):
-        (rates,) = grid.values()
+        ((name, rates),) = grid.items()
         keys = [key_of(rate) for rate in rates]
         record.need(keys)
         columns = [chosen[seed] for seed in seeds]
         scores = np.stack([record.scores[key][columns] for key in keys])
         lost = np.stack([record.lost[key][columns] for key in keys])
-        grid = {"rate": np.asarray(rates, np.float64)}
+        grid = {name: np.asarray(rates, np.float64)}
         place = lambda done: int(np.flatnonzero(record.times == done)[0])
         curves = np.where(np.arange(steps) < lost[..., None], 0.0, np.nan)
         alive = np.ones(len(keys), bool)
