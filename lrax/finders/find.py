@@ -134,9 +134,13 @@ def find(
         _require.path("checkpoint", checkpoint)
     bounded = limits[rates[0]] if names is None and bounds is not None else None
     plan = planned(steps, runs=runs, seeds=seeds, bounds=bounded, schedule=schedule)
+    # The rates' names in sweeps and pictures, and the optimizer's. It may call its schedule `lr`.
+    axes = {name: name for name in rates}
+    if schedule is not None and names is None:
+        axes = {"peak": rates[0]}
     train = _Trainer(
         task,
-        optimizer if schedule is None else _shaped(optimizer, rates, schedule, plan.horizon),
+        optimizer if schedule is None else _shaped(optimizer, axes, schedule, plan.horizon),
         steps=plan.horizon,
         call=dict(
             objective=objective,
@@ -151,13 +155,14 @@ def find(
     )
 
     def hyperparams(values: Mapping[str, float]) -> dict[str, Any]:
+        found = {axes[axis]: rate for axis, rate in values.items()}
         if schedule is None:
-            return dict(values)
-        return {name: schedule(rate, steps) for name, rate in values.items()}
+            return found
+        return {name: schedule(rate, steps) for name, rate in found.items()}
 
     if names is not None:
         return search_several(train, plan, limits, hyperparams, bounded=bounds is not None)
-    (name,) = rates
+    (name,) = axes
     return search(train, plan, name, lambda rate: hyperparams({name: rate}))
 
 
@@ -260,13 +265,15 @@ def _pair(name: str, bounds: _require.Unchecked) -> tuple[float, float]:
     return low, high
 
 
-def _shaped(optimizer: Optimizer, names: list[str], schedule: Shape, steps: int) -> Optimizer:
-    """The optimizer as a function of the peaks of its schedules."""
+def _shaped(
+    optimizer: Optimizer, axes: Mapping[str, str], schedule: Shape, steps: int
+) -> Optimizer:
+    """The optimizer as a function of the peaks of its schedules, which `axes` names."""
 
     def shaped(**peaks: Any) -> optax.GradientTransformation:
-        return optimizer(**{name: schedule(peak, steps) for name, peak in peaks.items()})
+        return optimizer(**{axes[axis]: schedule(peak, steps) for axis, peak in peaks.items()})
 
     # A sweep reads the names of the hyperparameters from the signature.
     kind = inspect.Parameter.KEYWORD_ONLY
-    shaped.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    shaped.__signature__ = inspect.Signature([inspect.Parameter(axis, kind) for axis in axes])
     return shaped

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # If the ends of an interval differ by more than this factor, an octave, the interval does not tell
 # which rate to take.
 WIDE = 2.0
+# An interval reaches at least by this factor to both sides of the rate. Three seeds that agree by
+# chance would give a narrower one, and the benchmark of finders shows that it holds too seldom.
+LEAST = 2 ** (1 / 3)
 GOOD = 0.01  # rates are called good if their score is worse than the best by at most this share
 # The best rate is taken to move, in either direction, by at most this power of the ratio of two
 # horizons. That is twice the exponent of most measurements, because short runs often mislead.
@@ -168,8 +171,8 @@ def found_by(
     assert best is not None
     flat = is_flat(evidence)
     rate = found.value if found.at_edge is not None else vertex(known, logs)
-    low = min(found.interval[0], rate)
-    high = max(found.interval[1], rate)
+    low = min(found.interval[0], rate / LEAST)
+    high = max(found.interval[1], rate * LEAST)
     # Runs with a shorter horizon make the interval wider.
     shift = (asked / evidence.steps) ** EXPONENT
     interval = low / shift, high * shift

@@ -94,9 +94,11 @@ def _parts(steps: int) -> np.ndarray:
 
 
 def _order(steps: int) -> np.ndarray:
-    """The fractal order of `0, ..., steps - 1`."""
-    order = np.zeros(1, np.int64)
-    while len(order) < steps:  # each number is followed by its mirror image
-        order = np.stack([order, 2 * len(order) - 1 - order], axis=1).ravel()
-    # The paper has powers of 2 only. The beginning of a longer order is as evenly spread.
-    return np.argsort(np.argsort(order[:steps]))
+    """The fractal order of `0, ..., steps - 1`: each number is followed by its mirror image."""
+    if steps == 1:
+        return np.zeros(1, np.int64)
+    half = _order((steps + 1) // 2)
+    pairs = np.stack([half, steps - 1 - half], axis=1)
+    # The middle one of an odd number is its own mirror image.
+    twice = pairs[:, 0] == pairs[:, 1]
+    return np.delete(pairs.ravel(), 2 * np.flatnonzero(twice) + 1)
