@@ -1,5 +1,8 @@
 """What the tests are run with."""
 
+import collections
+import zlib
+
 import everywhere
 import jax
 import pytest
@@ -26,8 +29,39 @@ def pytest_configure(config):
     config.pluginmanager.register(everywhere)
 
 
+# Laws over large tables. The everyday run takes every third case of each law, others for each law,
+# and the slow run takes the rest.
+TABLES = {
+    "test_batches.py",
+    "test_compat.py",
+    "test_compat_arguments.py",
+    "test_compat_keras.py",
+    "test_compat_optax.py",
+    "test_compat_torch.py",
+    "test_compat_trainers.py",
+    "test_convolutions.py",
+    "test_lanes.py",
+    "test_laws.py",
+    "test_optimum.py",
+    "test_probes.py",
+}
+PART = 3
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m slow` selects
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+    cases = collections.Counter()
+    for item in items:
+        law = item.nodeid.partition("[")[0]
+        # A table of a few cases is a choice, and no sample.
+        if item.path.name in TABLES and hasattr(item, "callspec"):
+            cases[law] += 1
+    seen = collections.Counter()
+    for item in items:
+        law = item.nodeid.partition("[")[0]
+        if cases[law] > 2 * PART:
+            seen[law] += 1
+            if (seen[law] + zlib.crc32(law.encode())) % PART:
+                item.add_marker(pytest.mark.slow)
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
