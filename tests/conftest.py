@@ -40,10 +40,12 @@ TABLES = {
     "test_compat_torch.py",
     "test_compat_trainers.py",
     "test_convolutions.py",
+    "test_history.py",
     "test_lanes.py",
     "test_laws.py",
     "test_optimum.py",
     "test_probes.py",
+    "test_range_test.py",
 }
 PART = 3
 

@@ -242,7 +242,9 @@ def test_a_range_that_is_too_low_and_one_that_is_too_high():
         high.suggest()
 
 
-@pytest.mark.parametrize("steps", [1, 2, 5, 11])
+@pytest.mark.parametrize(
+    "steps", [1, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (2, 5, 11))]
+)
 def test_a_few_steps(steps):
     found = quiet(valley(1.0), optax.sgd, steps=steps, start=1e-3, end=0.1)
     assert found.losses.shape == (1, steps)
