@@ -29,8 +29,8 @@ def pytest_configure(config):
     config.pluginmanager.register(everywhere)
 
 
-# Laws over large tables. The everyday run takes every third case of each law, others for each law,
-# and the slow run takes the rest.
+# Files of laws over large tables. The everyday run tests each law on a third of its cases, and
+# different laws on different thirds. The slow run tests the other cases.
 TABLES = {
     "test_batches.py",
     "test_compat.py",

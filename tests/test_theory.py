@@ -213,6 +213,14 @@ def test_chebyshev_takes_the_order_of_the_paper():
     np.testing.assert_array_equal(1 + np.argsort(np.argsort(-rates)), [1, 8, 4, 5, 2, 7, 3, 6])
 
 
+@pytest.mark.parametrize("steps", [3, 64, 65, 97, 257])
+def test_no_remaining_steps_of_chebyshev_amplify_rounding_errors(steps):
+    curvatures = np.linspace(1e-3, 1, 4001)
+    rates = np.float64(values(lrax.theory.chebyshev(1e-3, 1.0, steps), steps))
+    factors = 1 - rates[::-1, None] * curvatures
+    assert np.abs(np.cumprod(factors, axis=0)).max() < 1 + 1e-6
+
+
 @pytest.mark.parametrize("steps", [100, 128, 150])
 def test_chebyshev_is_stable_in_float32(steps):
     curvatures = np.geomspace(1e-3, 1, 50, dtype=np.float32)

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import canvas
+from .swept import DRAWN, ROW
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-ROW = 3  # panels beside each other, at most
-DRAWN = 300  # lanes in a panel, at most; more take seconds and cover each other
 
 
 def records(at: np.ndarray, curves: Mapping[str, np.ndarray]) -> "Figure":

@@ -83,9 +83,9 @@ def find(
         careful. Below 25, all stages but the last have one seed. Below 7, the runs are shorter than
         `steps`.
       names: Names of two or three parameters of the optimizer that are rates, such as
-        `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then each rate moves
-        along its own line, to neighbours half as far in each round, until a quarter of a decade
-        does not help. Give narrow `bounds` for each, and about 15 `runs` for each.
+        `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then neighbours of
+        the best point are trained, which differ in one rate. Their distance is halved until it is
+        about a quarter of a decade. Give narrow `bounds` for each, and about 15 `runs` for each.
       params: Parameters that all runs start from, for fine-tuning.
       schedule: Function `(peak, steps) -> Schedule`, for an optimizer that takes a schedule. The
         search is for the peak then, and shorter runs have shorter schedules. Without it, shorter

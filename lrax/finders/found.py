@@ -37,9 +37,9 @@ class Found:
     Attributes:
       rate: The rate to use.
       interval: Where the best rate lies: `(low, high)`. It is the 95 % interval by the noise of the
-        seeds. In the benchmark of finders it held the best rate in 74 to 85 % of the searches,
-        because few rates have all the seeds. If the best rate is the lowest or the highest that was
-        tried, that end of the interval is 0 or infinity.
+        seeds, or a wider one. At 15 runs it held the best rate in 82 to 93 % of the searches of
+        `python -m tests.benchmarks.finders`, because few rates have all the seeds. If the best rate
+        is the lowest or the highest that was tried, that end of the interval is 0 or infinity.
       good: The least and the highest of the rates around `rate` whose objective is within 1 % of
         the best one.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,

@@ -35,8 +35,8 @@ SEVERAL = 25
 # search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
-CONFIRMED = 2  # at least this number of rates has all the seeds that any has
-FEW = 3  # the best rate and its neighbours: these have all the seeds in the end
+CONFIRMED = 2  # rates that get the same further seeds, at least
+FEW = 3  # rates that have all seeds in the end: the best one and its two neighbours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,8 @@ def search(
             further = len(others.seeds)
         if known.best is None or further < 1:
             break
-        # At first, as many rates as can be paid for. Later the best one may have moved.
+        # The first time, these are as many rates as `runs` pays for. If another rate is the best
+        # one afterwards, its neighbours follow.
         paid = int(left // further)
         few = known.rates[_best_few(known, max(paid, FEW) if others is None else FEW)]
         few = few if others is None else few[~np.isin(few, others.hyperparams[name])]

@@ -35,8 +35,8 @@ class FoundSeveral:
     """The rates that `lrax.find` found for several names. Its fields are those of `Found`, by name.
 
     Attributes:
-      slices: `{name: Found}`: for each rate, the search along its own line, where the other rates
-        have their best values of those that were trained.
+      slices: `{name: Found}`: for each rate, the search along its own line. There the other rates
+        have the values of the best point.
       hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
       runs: What the search cost, in whole runs.
       evidence: The sweep of all points that were tried, with the first seed.
@@ -56,7 +56,7 @@ class FoundSeveral:
 
     @property
     def interval(self) -> dict[str, tuple[float, float]]:
-        """Where the best rate lies, with 95 % confidence, if the other rates are as found."""
+        """Where the best rate lies, as in `Found.interval`, if the other rates are as found."""
         return {name: found.interval for name, found in self.slices.items()}
 
     @property
@@ -66,7 +66,7 @@ class FoundSeveral:
 
     @property
     def at_edge(self) -> dict[str, Literal["low", "high"] | None]:
-        """`"low"` or `"high"` if a rate is at that end of those that were tried, else None."""
+        """`"low"` or `"high"` if the best value is the lowest or highest that was tried."""
         return {name: found.at_edge for name, found in self.slices.items()}
 
     @property
@@ -213,7 +213,7 @@ class Search:
         return found
 
     def _nearest(self, center: Point) -> list[Point]:
-        """The best point and its nearest neighbours along each line, the best of them first."""
+        """The best point, then its nearest neighbours along each line, from good to bad."""
         near = []
         for name in self.names:
             known = trials(along(self.evidence, name, center), name)

@@ -57,6 +57,6 @@ def silver(smoothness: ArrayLike, steps: int) -> Schedule:
 @builder(silver, name="theory.silver", landmarks=cycle)
 def _silver(count, smoothness, steps):
     k = position(count, steps) + 1
-    # The bits below the lowest one that is set are as many as the times that 2 divides k.
+    # 2 divides k as often as there are bits below the lowest bit that is set.
     times = lax.population_count((k & -k) - 1)
     return jnp.asarray(_SIZES, _require.float_dtype())[times] / smoothness

@@ -59,8 +59,8 @@ def recorded(
     updates as they are added, and the rate of this update. Inside of `optax.MultiSteps`,
     `optax.masked` or `optax.partition` they see what that wrapper hands on, and count its updates.
 
-    With `record_every=k`, the other k - 1 of k updates do not compute the monitors. That holds
-    under `jax.vmap` too. If lanes count apart, as under `optax.apply_if_finite`, an update computes
+    With `record_every=k`, only every k-th update computes the monitors. That holds under `jax.vmap`
+    too. If lanes count apart, as under `optax.apply_if_finite`, an update computes
     them for all lanes if one lane needs them, and keeps them for that lane.
 
     In a sweep it works too, but there use the argument `monitors=` of `lrax.sweep`: it keeps all
@@ -144,7 +144,9 @@ def recorded(
         **extra_args: Any,
     ) -> tuple[optax.Updates, RecordedState]:
         if params is None:
-            raise ValueError("`params` must be given to `update`, for the monitors, got None")
+            raise ValueError(
+                "`params` must be given to `update`, because monitors read them, got None"
+            )
         missing = [name for name in examples if name not in extra_args]
         if missing:
             raise TypeError(f"`{missing[0]}` must be given to `update`, because `like` names it")

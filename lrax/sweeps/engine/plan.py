@@ -16,9 +16,9 @@ from ... import _require
 
 # On a CPU, lanes of small models are trained eight to a call. They share the overhead of an update,
 # which takes longer than its arithmetic. Larger models gain nothing from that, and eight of them
-# do not fit the caches. `python -m tests.benchmarks.widths` shows from which size on. But however
-# few lanes there are, they are cut into two calls at least, for two cores. A plan does not ask how
-# many cores there are, or the same call would not give the same bits everywhere.
+# do not fit the caches. `python -m tests.benchmarks.widths` shows from which size on. Even a
+# few lanes are cut into two calls, so that two cores have work. The number of cores has no part in
+# this: the same call must give the same bits on every machine.
 SMALL = 64 * 1024  # bytes of the parameters of a lane
 TOGETHER = 8
 
