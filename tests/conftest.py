@@ -29,39 +29,23 @@ def pytest_configure(config):
     config.pluginmanager.register(everywhere)
 
 
-# Files of laws over large tables. The everyday run tests each law on a third of its cases, and
-# different laws on different thirds. The slow run tests the other cases.
-TABLES = {
-    "test_batches.py",
-    "test_compat.py",
-    "test_compat_arguments.py",
-    "test_compat_keras.py",
-    "test_compat_optax.py",
-    "test_compat_torch.py",
-    "test_compat_trainers.py",
-    "test_convolutions.py",
-    "test_history.py",
-    "test_lanes.py",
-    "test_laws.py",
-    "test_optimum.py",
-    "test_probes.py",
-    "test_range_test.py",
-}
-PART = 3
+# The everyday run tests a law that has more than `FEW` cases on a quarter of them, and different
+# laws on different quarters. The slow run tests the other cases.
+FEW = 6
+PART = 4
+CHECKS = {"test_devices.py", "test_hosts.py"}  # their cases are tests of different things
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m slow` selects
 def pytest_collection_modifyitems(config, items):
     cases = collections.Counter()
     for item in items:
-        law = item.nodeid.partition("[")[0]
-        # A table of a few cases is a choice, and no sample.
-        if item.path.name in TABLES and hasattr(item, "callspec"):
-            cases[law] += 1
+        if hasattr(item, "callspec") and item.path.name not in CHECKS:
+            cases[item.nodeid.partition("[")[0]] += 1
     seen = collections.Counter()
     for item in items:
         law = item.nodeid.partition("[")[0]
-        if cases[law] > 2 * PART:
+        if cases[law] > FEW:
             seen[law] += 1
             if (seen[law] + zlib.crc32(law.encode())) % PART:
                 item.add_marker(pytest.mark.slow)

@@ -77,6 +77,7 @@ def test_the_oldest_leave_when_there_is_no_room(monkeypatch):
     jax.__version_info__ < (0, 10),
     reason="jax 0.7 keeps static arguments when it clears its caches",
 )
+@pytest.mark.slow
 def test_clearing_the_caches_of_jax_clears_it():
     swept()
     assert len(cache._entries) > 0

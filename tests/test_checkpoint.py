@@ -84,6 +84,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.npz"]
 
 
+@pytest.mark.slow
 def test_it_goes_on_through_blocks_of_drawn_batches(tmp_path, monkeypatch):
     wanted = swept(eval_every=None)
     monkeypatch.setattr("lrax.sweeps.engine.feed.BLOCK", 16)
@@ -115,6 +116,7 @@ def test_models_with_state_and_aux_go_on(tmp_path, interrupt_at):
     )
 
 
+@pytest.mark.slow
 def test_another_sweep_is_refused_with_the_difference(tmp_path):
     path = tmp_path / "sweep.npz"
     swept(checkpoint=path, steps=3)

@@ -129,6 +129,7 @@ def test_the_rates_are_the_frameworks(recording, x64):
     )
 
 
+@pytest.mark.slow
 def test_a_framework_is_loaded_when_it_is_first_used():
     program = """
 import pkgutil, sys

@@ -438,6 +438,7 @@ def test_whatever_is_nested_has_pytorchs_rates_or_is_refused(lr_scheduler, x64):
     assert sum(outcomes) > len(outcomes) / 2
 
 
+@pytest.mark.slow
 def test_long_chains_are_built_at_once_or_refused():
     # Many steps of factors beside a cosine with a floor are a table, and a table has a limit.
     long = chain(0.1, warmup(0.1, total_iters=100_000), cosine(0.1, 0.01, 1_000_000))

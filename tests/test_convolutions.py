@@ -579,6 +579,7 @@ def test_around_shard_map_nothing_changes():
     close(jax.jit(as_products(sharded))(x, kernel), CONV(x, kernel), 0)
 
 
+@pytest.mark.slow
 def test_the_digits_learn_the_same():
     task = lrax.tasks.digits("cnn", batch_size=32)
     params, batches = (

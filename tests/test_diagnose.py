@@ -115,6 +115,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("every", [1, 7, 20, 33])
+@pytest.mark.slow
 def test_usual_schedules_are_no_fault(every):
     steps = np.arange(0, 1000, every)
     loss = np.exp(-steps / 50) + 1e-3 * np.exp(-steps / 500)
@@ -443,6 +444,7 @@ def test_the_command_has_an_exit_status_for_ci(tmp_path, capsys, swept):
     assert main(["diagnose", __file__]) == 2
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_both_halves(capsys):
     doctor.main([])
     shown = capsys.readouterr().out

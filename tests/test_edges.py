@@ -37,6 +37,7 @@ def restarts(t, peak, first, mult, end, decay=1.0, cycles=None):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_restarts_that_become_shorter_are_those_of_numpy(keywords):
     keywords = {"peak": 0.1, "end": 0.0, **keywords}
     counts = np.arange(0, 3000, dtype=np.float64)

@@ -77,12 +77,14 @@ def test_it_equals_the_sweep_of_all_points(known, before, tmp_path, whole):
 
 
 @pytest.mark.parametrize(("execution", "known"), [("auto", 4), ("vmap", 1), ("steps", 2)])
+@pytest.mark.slow
 def test_in_chunks_of_several_lanes(execution, known, tmp_path, whole):
     path = tmp_path / "sweep.npz"
     swept(RATES[:known], steps=22, checkpoint=path, execution=execution)
     assert_same(swept(checkpoint=path, execution=execution), whole, close)
 
 
+@pytest.mark.slow
 def test_all_that_is_kept_and_recorded(tmp_path):
     options = dict(keep="best_evaluation", select="best", record_every=4, loss_every=3)
     options["monitors"] = [lrax.monitors.grad_norm]
@@ -188,6 +190,7 @@ def test_killed_before_the_first_save_it_keeps_the_known_points(tmp_path, whole,
     assert_same(swept(checkpoint=path), whole)
 
 
+@pytest.mark.slow
 def test_points_that_diverge_on_either_side(tmp_path):
     rates = [np.inf, 0.01, 1e30, 0.1, np.nan]
     options = dict(steps=320, eval_every=100)
@@ -249,6 +252,7 @@ def test_a_rule_that_no_checkpoint_can_recognise_is_refused(tmp_path):
         swept(RATES[:1], steps=4, checkpoint=tmp_path / "a", stop=Keeping())
 
 
+@pytest.mark.slow
 def test_choices(tmp_path):
     cosines = [lrax.cosine(rate, 40) for rate in (0.01, 0.1, 0.2)]
     optimizer = lambda schedule: optax.sgd(schedule)
@@ -292,6 +296,7 @@ def test_independent_random_numbers_belong_to_places(tmp_path):
     assert_same(swept(checkpoint=path, **options), swept(**options))
 
 
+@pytest.mark.slow
 def test_batches_from_the_host_are_read_once(tmp_path):
     read = []
 
@@ -348,6 +353,7 @@ def test_events_and_progress_count_from_the_new_points(tmp_path, capsys):
     assert "40/40" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_task_that_is_a_function_and_given_parameters(tmp_path):
     def task(scale):
         init = lambda key: {"w": scale * jax.random.normal(key, (3,)), "b": 0.0 * scale}

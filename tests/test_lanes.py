@@ -88,6 +88,7 @@ def test_an_array_on_the_host_is_lanes_too(case):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_leaves_that_were_stacked_by_vmap_are_lanes():
     schedules = [case.build() for case in CASES]
     stacked = [lanes([schedule, schedule]) for schedule in schedules]

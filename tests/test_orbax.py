@@ -221,6 +221,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # of NumPy 2.0, which closes twice
 @pytest.mark.skipif(os.name != "posix", reason="a limit on the size of files, as on POSIX")
+@pytest.mark.slow
 def test_a_write_that_fails_keeps_the_last_good_one(tmp_path, whole, one_step_segments):
     import resource
 
@@ -349,6 +350,7 @@ def check_two_processes(folder):
         sweep(checkpoint=path)
 
 
+@pytest.mark.slow
 def test_two_processes():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -356,6 +358,7 @@ def test_two_processes():
     checked("check_two_processes", 2, PORT=str(port))
 
 
+@pytest.mark.slow
 def test_a_spoiled_directory_is_named_and_never_half_read():
     # Not here, for what goes on in TensorStore when an error ends Orbax's event loop finds it
     # closed, in any test.

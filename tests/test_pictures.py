@@ -211,6 +211,7 @@ def test_only_training_losses_are_smoothed_and_the_axis_says_so():
     assert made([[1.0], [0.1]]).plot_curves().axes[0].get_ylabel() == "training loss"
 
 
+@pytest.mark.slow
 def test_the_legend_of_the_objective_covers_no_point():
     final = np.array([[1.0, 1.2], [0.1, 0.3], [0.5, 0.6], [np.nan, 0.5]])
     for figure in (made(final).plot(), with_choices().plot("schedule"), with_choices().plot()):

@@ -55,6 +55,7 @@ def reference():
 
 @pytest.mark.parametrize("rng", ["common", "independent"])
 @pytest.mark.parametrize("execution", ["auto", "loop", "steps", 2, 3, 100])
+@pytest.mark.slow
 def test_every_execution_trains_the_same_lanes(execution, rng, reference):
     result = swept(execution=execution, rng=rng)
     np.testing.assert_allclose(result.losses, reference[rng].losses, rtol=1e-5)

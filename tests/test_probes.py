@@ -123,6 +123,7 @@ def test_compiled_probes_give_the_same(name):
 
 
 @ALL
+@pytest.mark.slow
 def test_lanes_give_what_each_gives_alone(probe):
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.5 * leaf, -leaf]), PARAMS)
     found = jax.jit(jax.vmap(probe))(many)
@@ -226,6 +227,7 @@ def test_the_end_of_the_krylov_space_is_no_eigenvalue(size, low_memory):
 
 
 @pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.slow
 def test_a_flat_loss_has_no_curvature_and_nan_has_nan(low_memory):
     find = lambda function: jax.jit(
         lambda: probes.sharpness(function, PARAMS, key=KEY, low_memory=low_memory)

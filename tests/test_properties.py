@@ -177,6 +177,7 @@ def test_cyclic_stays_between_its_bounds(low, high, up, down, mode, gamma):
 @given(
     st.lists(st.tuples(rates, st.integers(0, 40)), min_size=2, max_size=5), st.sampled_from(SHAPES)
 )
+@pytest.mark.slow
 def test_phases_that_meet_are_continuous(points, shape):
     # Each phase ends where the next begins, so no step is larger than that of a phase of its own.
     ends, lengths = [point[0] for point in points], [point[1] for point in points[1:]]
@@ -234,6 +235,7 @@ def test_clocks(peak, steps, by, factor):
 
 @short
 @given(rates, st.integers(0, 2**63), parts, st.sampled_from(["normal", "uniform"]))
+@pytest.mark.slow
 def test_noise_stays_within_its_limit_and_is_replayed(peak, seed, limit, kind):
     schedule = lrax.with_noise(peak, seed, limit=limit, kind=kind, std=0.5)
     result = values(schedule)
@@ -244,6 +246,7 @@ def test_noise_stays_within_its_limit_and_is_replayed(peak, seed, limit, kind):
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.slow
 def test_noise_has_the_distribution_it_says(kind):
     from scipy import stats
 

@@ -134,6 +134,7 @@ def test_both_pairings(digits):
     assert digits.suggest(pairing="after") <= digits.suggest()
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_of_the_same_parameters():
     task = lrax.tasks.diabetes()
     found = quiet(task, start=1e-4, end=1.0, seeds=2, validation="val_loss")
@@ -151,6 +152,7 @@ def test_the_validation_loss_is_of_the_same_parameters():
         quiet(valley(), validation="loss")
 
 
+@pytest.mark.slow
 def test_groups_keep_their_ratios():
     task = lrax.tasks.diabetes()
     keywords = dict(start=1e-4, end=0.1, steps=20)

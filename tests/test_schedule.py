@@ -462,6 +462,7 @@ def test_lines_from_and_to_a_known_zero(pieces):
 
 
 @pytest.mark.usefixtures("as_for_users")
+@pytest.mark.slow
 def test_few_known_restarts_are_as_exact_as_many():
     first = 4194287
     for cycles in (8, 9):

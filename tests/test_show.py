@@ -398,6 +398,7 @@ def test_the_names_are_all_that_is_public_and_nothing_else():
         assert wrong not in names
 
 
+@pytest.mark.slow
 def test_a_framework_is_loaded_only_for_its_names(tmp_path):
     code = """
 import sys

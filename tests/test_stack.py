@@ -28,6 +28,7 @@ def rate(schedule, count):
     return schedule(count)
 
 
+@pytest.mark.slow
 def test_every_lane_has_the_rates_of_its_schedule():
     stacked = lrax.stack(DIFFERENT)
     wanted = [reference(schedule, COUNTS) for schedule in DIFFERENT]

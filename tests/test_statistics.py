@@ -368,6 +368,7 @@ def test_confirm_trains_the_first_points_on_fresh_seeds():
     assert "p " in str(found).splitlines()[1]
 
 
+@pytest.mark.slow
 def test_confirm_undoes_the_winners_curse():
     """Where all points are equal, the best one is too good by the curse; confirmed, it is not."""
     task = lrax.Task(

@@ -507,6 +507,7 @@ def full_grid(request):
     ("rule", "most"), [(Halving(), 0.45), (Halving(eta=2, first=1 / 8), 0.55), (Median(), 0.65)]
 )
 @pytest.mark.parametrize("objective", ["val_loss", "train_loss"])
+@pytest.mark.slow
 def test_real_sweeps_find_the_full_grids_best(full_grid, rule, most, objective):
     if objective == "val_loss":
         history_at = lambda rung: full_grid.evaluations["val_loss"][

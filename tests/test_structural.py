@@ -117,6 +117,7 @@ def test_save_and_load(result, tmp_path):
         lrax.StructuralResult.load(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_grids_and_steps_may_depend_on_the_choice():
     def grid(batch_size, optimizer):
         return (

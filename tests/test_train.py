@@ -82,6 +82,7 @@ def test_batches_from_a_function_have_a_new_key_every_step():
     assert len(np.unique(result.aux["draw"])) == 6
 
 
+@pytest.mark.slow
 def test_a_loss_with_a_key_draws_anew_every_step_and_equally_in_every_lane():
     def loss(params, batch, key):
         noise = jax.random.normal(key)
