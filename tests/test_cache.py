@@ -1,6 +1,7 @@
 """Compiled programs are kept for the next sweep, and hold nothing of the user's alive."""
 
 import dataclasses
+import functools
 import gc
 import weakref
 
@@ -13,7 +14,8 @@ from jax import numpy as jnp
 
 import lrax
 from lrax.sweeps.engine import cache
-from lrax.sweeps.engine.cache import Reference, cached
+from lrax.sweeps.engine.cache import Reference, cached, reference
+from lrax.sweeps.engine.engine import Programs
 
 TASK = problems.regression()
 
@@ -27,6 +29,11 @@ def empty():
 
 def swept(task=TASK, optimizer=optax.sgd, **options):
     return lrax.sweep(task, optimizer, [0.01, 0.1], **{"steps": 4, **options})
+
+
+def compiled():
+    """How many sets of programs are kept."""
+    return sum(isinstance(value, Programs) for value, _ in cache._entries.values())
 
 
 def made(key, size=1):
@@ -145,3 +152,32 @@ def test_a_function_that_is_swept_may_be_forgotten():
     forget()
     gc.collect()
     assert len(cache._entries) == 0
+
+
+def adam(b1, learning_rate):
+    return optax.adam(learning_rate, b1)
+
+
+def test_a_partial_is_what_it_is_made_of():
+    """A partial made anew finds the programs of an equal one, and keeps no argument alive."""
+    for b1, programs in [(0.9, 1), (0.9, 1), (0.8, 2)]:
+        swept(optimizer=functools.partial(adam, b1))
+        assert compiled() == programs
+    assert reference(functools.partial(adam, 1)) != reference(functools.partial(adam, 1.0))
+    assert reference(functools.partial(adam, True)) != reference(functools.partial(adam, 1))
+    with_array = functools.partial(adam, np.ones(2))
+    assert isinstance(reference(with_array), Reference)  # an array has no hash
+    argument = lambda: None
+    assert made((reference(functools.partial(adam, argument)),)) == 1
+    before = len(cache._entries)
+    del argument
+    gc.collect()
+    assert len(cache._entries) == before - 1
+
+
+def test_a_second_range_test_compiles_nothing():
+    task = lrax.tasks.diabetes()
+    calls = [(0.1, None, 1), (0.2, None, 1), (1.0, "val_loss", 2), (2.0, "val_loss", 2)]
+    for end, validation, programs in calls:
+        lrax.range_test(task, optax.sgd, start=1e-3, end=end, steps=20, validation=validation)
+        assert compiled() == programs

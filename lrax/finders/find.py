@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 import time
@@ -269,11 +270,22 @@ def _shaped(
     optimizer: Optimizer, axes: Mapping[str, str], schedule: Shape, steps: int
 ) -> Optimizer:
     """The optimizer as a function of the peaks of its schedules, which `axes` names."""
-
-    def shaped(**peaks: Any) -> optax.GradientTransformation:
-        return optimizer(**{axes[axis]: schedule(peak, steps) for axis, peak in peaks.items()})
-
+    # A partial of a function at the top level, so that the next search with the same optimizer and
+    # schedule finds its compiled programs.
+    shaped: Any = functools.partial(
+        _with_schedules, optimizer, tuple(axes.items()), schedule, steps
+    )
     # A sweep reads the names of the hyperparameters from the signature.
     kind = inspect.Parameter.KEYWORD_ONLY
     shaped.__signature__ = inspect.Signature([inspect.Parameter(axis, kind) for axis in axes])
     return shaped
+
+
+def _with_schedules(
+    optimizer: Optimizer,
+    names: tuple[tuple[str, str], ...],
+    schedule: Shape,
+    steps: int,
+    **peaks: Any,
+) -> optax.GradientTransformation:
+    return optimizer(**{name: schedule(peaks[axis], steps) for axis, name in names})

@@ -1,5 +1,6 @@
 """An optimizer whose rate is a ramp, and which makes no more updates after a divergence."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,8 +48,8 @@ def frozen(step: Step) -> jax.Array:
 
 def ramped(
     optimizer: Optimizer, multipliers: Multipliers | None
-) -> Callable[[Schedule], optax.GradientTransformationExtraArgs]:
-    """The optimizer as a function of a ramp, for a sweep.
+) -> Callable[..., optax.GradientTransformationExtraArgs]:
+    """The optimizer as a function of `ramp`, for a sweep.
 
     A lane is frozen when its loss is not finite, or when the debiased average of its losses is
     above `FACTOR` times its lowest value and above the first loss. Its parameters and its
@@ -59,43 +60,47 @@ def ramped(
       optimizer: A function of a rate, or of a schedule, that returns an optimizer.
       multipliers: Factors on the updates, or None.
     """
+    # A partial of a function at the top level, so that the next range test with the same optimizer
+    # finds its compiled programs.
+    return functools.partial(_ramped, optimizer, multipliers)
 
-    def of_ramp(ramp: Schedule) -> optax.GradientTransformationExtraArgs:
-        def build(count: jax.Array, params: Params) -> optax.GradientTransformationExtraArgs:
-            found = _by_schedule(optimizer, ramp, params)
-            if found is None:
-                found = optimizer(ramp(count))
-            found = optax.with_extra_args_support(found)
-            if multipliers is None:
-                return found
-            return optax.chain(found, scale_by_multipliers(multipliers))
 
-        def init(params: Params) -> RampedState:
-            zero, number = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
-            inner = build(zero, params).init(params)
-            return RampedState(inner, zero, number, number, number + jnp.inf, zero > 0)
+def _ramped(
+    optimizer: Optimizer, multipliers: Multipliers | None, ramp: Schedule
+) -> optax.GradientTransformationExtraArgs:
+    def build(count: jax.Array, params: Params) -> optax.GradientTransformationExtraArgs:
+        found = _by_schedule(optimizer, ramp, params)
+        if found is None:
+            found = optimizer(ramp(count))
+        found = optax.with_extra_args_support(found)
+        if multipliers is None:
+            return found
+        return optax.chain(found, scale_by_multipliers(multipliers))
 
-        def update(
-            updates: Params, state: Any, params: Params = None, **extra: Any
-        ) -> tuple[Params, RampedState]:
-            value = extra["value"]
-            loss = value.astype(jnp.float32)
-            average = BETA * state.average + (1 - BETA) * loss
-            smoothed = average / (1 - BETA ** (state.done + 1).astype(jnp.float32))
-            start = jnp.where(state.done == 0, loss, state.start)
-            lowest = jnp.minimum(state.lowest, smoothed)
-            blown_up = (lowest > 0) & (smoothed > FACTOR * lowest) & (smoothed > start)
-            is_frozen = state.frozen | blown_up | ~jnp.isfinite(loss)
-            optimizer = build(state.done, params)
-            updates, inner = optimizer.update(updates, state.inner, params, **extra)
-            keep = lambda old, new: jnp.where(is_frozen, old, new)
-            updates = jax.tree.map(lambda leaf: keep(jnp.zeros_like(leaf), leaf), updates)
-            inner = jax.tree.map(keep, state.inner, inner)
-            return updates, RampedState(inner, state.done + 1, average, start, lowest, is_frozen)
+    def init(params: Params) -> RampedState:
+        zero, number = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
+        inner = build(zero, params).init(params)
+        return RampedState(inner, zero, number, number, number + jnp.inf, zero > 0)
 
-        return optax.GradientTransformationExtraArgs(init, update)
+    def update(
+        updates: Params, state: Any, params: Params = None, **extra: Any
+    ) -> tuple[Params, RampedState]:
+        value = extra["value"]
+        loss = value.astype(jnp.float32)
+        average = BETA * state.average + (1 - BETA) * loss
+        smoothed = average / (1 - BETA ** (state.done + 1).astype(jnp.float32))
+        start = jnp.where(state.done == 0, loss, state.start)
+        lowest = jnp.minimum(state.lowest, smoothed)
+        blown_up = (lowest > 0) & (smoothed > FACTOR * lowest) & (smoothed > start)
+        is_frozen = state.frozen | blown_up | ~jnp.isfinite(loss)
+        whole = build(state.done, params)
+        updates, inner = whole.update(updates, state.inner, params, **extra)
+        keep = lambda old, new: jnp.where(is_frozen, old, new)
+        updates = jax.tree.map(lambda leaf: keep(jnp.zeros_like(leaf), leaf), updates)
+        inner = jax.tree.map(keep, state.inner, inner)
+        return updates, RampedState(inner, state.done + 1, average, start, lowest, is_frozen)
 
-    return of_ramp
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _by_schedule(

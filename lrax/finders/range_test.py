@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
@@ -386,23 +387,25 @@ def _rates(start: float, end: float, steps: int, kind: str, inclusive: str) -> n
     return start * (end / start) ** part if kind == "geometric" else start + (end - start) * part
 
 
-def _validation(task: Task, name: str) -> Callable[[Step], Any]:
+def _validation(task: Task, name: str) -> Monitor:
     """A monitor of one of the numbers that the task's `evaluate` returns."""
     if not isinstance(name, str):
         raise TypeError(f"`validation` must be a name or None, got {name!r}")
-    evaluate = task.evaluate
-    if evaluate is None:
+    if task.evaluate is None:
         raise ValueError(f"`validation` must be None for a task without `evaluate`, got {name!r}")
+    # A partial of a function at the top level, so that the next test finds its compiled programs.
+    return functools.partial(_measure, task.evaluate, name, task.stateful)
 
-    def measure(step: Step) -> jax.Array:
-        arguments = (step.params, step.state) if task.stateful else (step.params,)
-        if takes_key(evaluate, len(arguments), "evaluate"):
-            arguments = (*arguments, step.key)
-        metrics = evaluate(*arguments)
-        _require.choice("validation", name, metrics)
-        return metrics[name]
 
-    return measure
+def _measure(
+    evaluate: Callable[..., Mapping[str, Any]], name: str, stateful: bool, step: Step
+) -> jax.Array:
+    arguments = (step.params, step.state) if stateful else (step.params,)
+    if takes_key(evaluate, len(arguments), "evaluate"):
+        arguments = (*arguments, step.key)
+    metrics = evaluate(*arguments)
+    _require.choice("validation", name, metrics)
+    return metrics[name]
 
 
 def _suggested(method: str, rates: np.ndarray, losses: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from .. import _require
 from .choices import Points
 from .direction import Mode, mode_of
 from .engine import devices as hardware, plan as planning
-from .engine.cache import Reference, cached
+from .engine.cache import cached, reference
 from .engine.executable import Executable, lower, signature, trace
 from .engine.feed import spread_axis
 from .engine.hosts import Hosts, together
@@ -311,7 +311,7 @@ class _Runner:
         # The next sweep of this function with chunks of this shape finds its program compiled.
         key = (
             "function",
-            Reference(function),
+            reference(function),
             chunk_shape,
             self._mesh,
             signature((hyperparams, keys)),

@@ -20,6 +20,7 @@ BYTES = 512 * 2**20  # of executables and their constants, at most
 Value = TypeVar("Value")
 Function = Any  # any callable: a function, a bound method, a `functools.partial`
 KeyPart = Any  # an entry of a key, hashable; it may be a tuple of entries
+PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 class Reference:
@@ -61,6 +62,31 @@ class Reference:
     def is_dead(self) -> bool:
         """Whether the function is gone."""
         return self._weak() is None
+
+
+def reference(function: Function) -> KeyPart:
+    """The part of a key that stands for a function.
+
+    It is a `Reference`. But a `functools.partial` is often made anew for each call, so it is taken
+    apart: two of them are equal if their functions and arguments are.
+    """
+    if isinstance(function, PLAIN):
+        # By its text, because 1 == 1.0 == True.
+        return type(function), repr(function)
+    if type(function) is not functools.partial:
+        return Reference(function)
+    keywords = sorted(function.keywords.items())
+    parts = (
+        functools.partial,
+        reference(function.func),
+        tuple(reference(argument) for argument in function.args),
+        tuple((name, reference(argument)) for name, argument in keywords),
+    )
+    try:
+        hash(parts)
+    except TypeError:  # an argument has no hash, such as an array
+        return Reference(function)
+    return parts
 
 
 _entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()

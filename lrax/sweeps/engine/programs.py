@@ -22,7 +22,7 @@ from ...training.run import Keys, Lane, Run, Step, TaskLike, bound, initial, spl
 from ...training.signals import Signals
 from ...training.task import Task
 from ...training.train import when
-from .cache import Reference
+from .cache import Reference, reference
 from .xla.convolutions import as_products
 
 # Updates of one call at most. The shuffled indices for all of them are drawn together, so this
@@ -91,7 +91,7 @@ class Problem(NamedTuple):
             functions.append(self.task)
             shape = ()
         names = tuple(self.monitors), tuple((n, s.n) for n, s in self.signals.items())
-        references = tuple(Reference(function) for function in functions)
+        references = tuple(map(reference, functions))
         return (*shape, names, self.record_every, self.loss_every, references)
 
     @property
