@@ -209,6 +209,36 @@ def test_a_schedule_is_compressed_for_short_runs():
     np.testing.assert_allclose(rate.values(range(71)).max(), found.rate, rtol=1e-6)
 
 
+def test_the_power_of_the_horizon_is_measured():
+    """SGD on a noisy quadratic: the best constant rate at each horizon is known exactly."""
+    size, noise, steps = 400, 0.5, 160
+
+    def expected(rate, updates):
+        kept = (1 - rate) ** 2
+        return kept**updates + rate**2 * noise**2 * (1 - kept**updates) / (1 - kept)
+
+    rates = np.geomspace(1e-3, 1, 20_000)
+    long, short = (rates[np.argmin(expected(rates, n))] for n in (steps, steps // 4))
+    task = lrax.Task(
+        init=lambda key: jnp.ones(size),
+        loss=lambda x, draw: jnp.mean(x**2 / 2 + noise * draw * x) * size,
+        batch=lambda index, key: jax.random.normal(key, (size,)),
+        evaluate=lambda x: {"val_loss": jnp.mean(x**2)},
+    )
+    options = dict(steps=steps, schedule=lambda peak, steps: lrax.constant(peak), bounds=(1e-3, 1))
+    found = lrax.find(task, optax.sgd, runs=30, progress=False, **options)
+    truth = np.log(long / short) / np.log(4)
+    assert truth < -0.5
+    assert abs(found.horizon_exponent - truth) < 0.15
+    low, high = found.horizon_interval
+    assert low <= truth <= high < 0
+    assert found.runs <= 30
+    assert found.shorter.steps == steps // 4
+    assert f"; it moves as steps^{found.horizon_exponent:.2f}" in str(found)
+    # The usual budget is for the rate alone.
+    assert lrax.find(task, optax.sgd, runs=15, progress=False, **options).horizon_exponent is None
+
+
 def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
     whole = find(params, runs=20)

@@ -25,12 +25,16 @@ from ..sweeps.sweep import Devices, Execution, sweep
 from ..training.optimizer import first_parameter, parameters
 from ..training.run import Params, TaskLike
 from .found import Found
-from .search import BOUNDS, Shape, Stop, planned, search
+from .search import BOUNDS, CAREFUL, SEVERAL, SHORTEST, WHOLE, Shape, Stop, planned, search
 from .several import FoundSeveral, search_several
 
 Optimizer = Callable[..., optax.GradientTransformation]
 Path = str | os.PathLike[str]
 
+# The exponent of the horizon is measured between the whole run and this part of it. The best rate of
+# the shorter run is sought within this factor of that of the whole one.
+SHORTER = 4
+NEAR = 30.0
 LONG = 10_000  # updates from which a CPU trains small models side by side too
 MANY = 3  # names of rates, at most: the coarse grid has a power of it
 
@@ -82,7 +86,7 @@ def find(
         there.
       runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
         careful. Below 25, all stages but the last have one seed. Below 7, the runs are shorter than
-        `steps`.
+        `steps`. From 25 on, what is left measures `horizon_exponent`, if there is a `schedule`.
       names: Names of two or three parameters of the optimizer that are rates, such as
         `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then neighbours of
         the best point are trained, which differ in one rate. Their distance is halved until it is
@@ -139,21 +143,19 @@ def find(
     axes = {name: name for name in rates}
     if schedule is not None and names is None:
         axes = {"peak": rates[0]}
-    train = _Trainer(
-        task,
-        optimizer if schedule is None else _shaped(optimizer, axes, schedule, plan.horizon),
-        steps=plan.horizon,
-        call=dict(
-            objective=objective,
-            mode=mode,
-            params=params,
-            devices=devices,
-            progress=progress,
-            on_event=on_event,
-        ),
-        checkpoint=checkpoint,
-        deadline=None if seconds is None else start + seconds,
+    call: dict[str, Any] = dict(
+        objective=objective,
+        mode=mode,
+        params=params,
+        devices=devices,
+        progress=progress,
+        on_event=on_event,
     )
+    deadline = None if seconds is None else start + seconds
+
+    def trainer(horizon: int, stages: int = 0) -> _Trainer:
+        shaped = optimizer if schedule is None else _shaped(optimizer, axes, schedule, horizon)
+        return _Trainer(task, shaped, horizon, call, checkpoint, deadline, stages)
 
     def hyperparams(values: Mapping[str, float]) -> dict[str, Any]:
         found = {axes[axis]: rate for axis, rate in values.items()}
@@ -161,10 +163,30 @@ def find(
             return found
         return {name: schedule(rate, steps) for name, rate in found.items()}
 
+    train = trainer(plan.horizon)
     if names is not None:
         return search_several(train, plan, limits, hyperparams, bounded=bounds is not None)
     (name,) = axes
-    return search(train, plan, name, lambda rate: hyperparams({name: rate}))
+    found = search(train, plan, name, lambda rate: hyperparams({name: rate}))
+    part = steps // SHORTER
+    left = (runs - found.runs) * SHORTER
+    # Only a schedule of the shorter run's own length tells how the best rate moves. The beginning
+    # of a long run has another best rate.
+    if schedule is None or runs < SEVERAL or left < WHOLE or part < SHORTEST:
+        return found
+    if found.ended or found.at_edge is not None:
+        return found
+    low, high = (0.0, np.inf) if bounded is None else bounded
+    near = max(low, found.rate / NEAR), min(high, found.rate * NEAR)
+    again = planned(part, runs=min(left, CAREFUL), seeds=seeds, bounds=near, schedule=schedule)
+    at_part = lambda rate: {axes[name]: schedule(rate, part)}
+    try:
+        shorter = search(trainer(part, train.stages), again, name, at_part)
+    except ValueError:  # it was ended before any run, and what was found before stays
+        return found
+    if shorter.ended:
+        return found
+    return dataclasses.replace(found, shorter=shorter, runs=found.runs + shorter.runs / SHORTER)
 
 
 @dataclasses.dataclass

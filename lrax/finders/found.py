@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,33 +45,63 @@ class Found:
         the best one.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
         else None.
-      horizon_exponent: The measured power of the horizon by which the best rate moves, or None if
-        it was not measured.
       certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
       why: Why the rate is not certain, and what would help; empty if it is certain.
       runs: What the search cost, in whole runs.
+      ended: Whether the search was ended early, by Ctrl-C or the budget.
       hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
       objective: The name of the objective that decided.
       value: The mean of the objective over seeds, at the best of the rates that were trained.
       steps: The updates of the run that the rate is for.
       evidence: The sweep of all rates that were tried, with the seeds that they have in common.
       confirmed: The sweep of the best rates with further seeds, or None.
+      shorter: The same search at a part of the horizon, or None if `runs` did not pay for it.
     """
 
     rate: float
     interval: tuple[float, float]
     good: tuple[float, float]
     at_edge: Literal["low", "high"] | None
-    horizon_exponent: float | None
     certain: bool
     why: str
     runs: float
+    ended: bool
     hyperparams: dict[str, Any]
     objective: str
     value: float
     steps: int
     evidence: SweepResult
     confirmed: SweepResult | None
+    shorter: Found | None = None
+
+    @property
+    def horizon_exponent(self) -> float | None:
+        """The measured power of the horizon by which the best rate moves, or None.
+
+        It is None if it was not measured, or if the best rate of one of the two horizons is at the
+        edge of the rates that were tried.
+        """
+        if self.shorter is None or self.at_edge is not None or self.shorter.at_edge is not None:
+            return None
+        return math.log(self.rate / self.shorter.rate) / math.log(self.steps / self.shorter.steps)
+
+    @property
+    def horizon_interval(self) -> tuple[float, float] | None:
+        """Where `horizon_exponent` lies, by the intervals of both rates; None if it is None."""
+        middle = self.horizon_exponent
+        if middle is None or self.shorter is None:
+            return None
+        ratio = math.log(self.steps / self.shorter.steps)
+        ends = []
+        for ours, theirs in ((0, 1), (1, 0)):
+            # The seeds are the same, but the two errors are taken as independent: seeds that move
+            # the best rate of a long run need not move that of a short one.
+            both = [
+                math.log(found.interval[end] / found.rate)
+                for found, end in ((self, ours), (self.shorter, theirs))
+            ]
+            ends.append(math.hypot(*both) / ratio)
+        return middle - ends[0], middle + ends[1]
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -80,11 +111,17 @@ class Found:
         seeds += 0 if self.confirmed is None else len(self.confirmed.seeds)
         second = f"within 1 % of the best: {self.good[0]:.2g} to {self.good[1]:.2g};"
         second += f" {rates} rates, {seeds} seed{'s' * (seeds > 1)}, the cost of"
-        second += f" {self.runs:.1f} whole runs"
+        second += f" {self.runs:.1f} whole runs{self._horizon()}"
         third = "the interval is within an octave" if self.certain else f"cannot tell: {self.why}"
         return "\n".join([first, second, third])
 
     __repr__ = __str__
+
+    def _horizon(self) -> str:
+        ends = self.horizon_interval
+        if ends is None:
+            return ""
+        return f"; it moves as steps^{self.horizon_exponent:.2f} ({ends[0]:.2f} to {ends[1]:.2f})"
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
@@ -137,7 +174,6 @@ def found_by(
     asked: int,
     runs: float,
     ended: bool,
-    horizon_exponent: float | None = None,
 ) -> Found:
     """The answer of a search.
 
@@ -148,7 +184,6 @@ def found_by(
       asked: Updates of the run that the rate is for. The sweeps may have fewer.
       runs: What the sweeps cost, in runs of that length.
       ended: Whether the search was ended early.
-      horizon_exponent: The measured one, or None.
 
     Raises:
       ValueError: if no rate was trained to its end.
@@ -183,10 +218,10 @@ def found_by(
         interval=interval,
         good=(known.rates[0], known.rates[-1]) if flat else good(known, rate),
         at_edge=found.at_edge,
-        horizon_exponent=horizon_exponent,
         certain=not why,
         why=why,
         runs=runs,
+        ended=ended,
         hyperparams=hyperparams(rate),
         objective=evidence.objective,
         value=float(sign * known.means[best]),
@@ -238,7 +273,8 @@ def _doubts(
     if evidence.steps < asked:
         return (
             f"the runs were {evidence.steps} steps long, not {asked}: a range, from which"
-            " `runs=15` would take the rate"
+            " `runs=15` would take the rate; or find the rate of a smaller model or batch, and"
+            " scale it by `lrax.scaling.transfer`"
         )
     if is_flat(evidence):
         return (
