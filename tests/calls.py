@@ -368,6 +368,8 @@ ROWS = [
             "decay_timescale": {"lr": 0.1, "weight_decay": 0.1, "batch": 64}
             | {"dataset_size": 1000},
             "complete_p": {"width_mult": 4, "depth_mult": 2},
+            "horizon": {"lr": 0.1, "tokens": 1e9, "base_tokens": 1e8, "exponent": -0.3},
+            "Setting": {"width": 64, "depth": 4, "batch": 32, "tokens": 1e9},
             "groups": {"params": {"w": np.ones(2)}, "multipliers": {"": 0.1}},
             "layer_multipliers": {
                 "params": {"w": np.ones(2)},
@@ -380,6 +382,16 @@ ROWS = [
             },
             "table": {"multipliers": 0.5, "params": {"w": np.ones(2)}},
         }.items()
+    ),
+    made(
+        "scaling.transfer",
+        lambda: {
+            "hyperparams": {"lr": 0.1, "b1": 0.9},
+            "from_": lrax.scaling.Setting(width=64, batch=32),
+            "to": lrax.scaling.Setting(width=256, batch=64),
+            "optimizer": "adam",
+            "rules": "completed",
+        },
     ),
     # Results.
     *(

@@ -73,6 +73,13 @@ RULES = [
         {"lr": 1e-3, "weight_decay": 0.1, "batch": 96.0, "dataset_size": 5000.0},
     ),
     Rule(
+        "horizon",
+        lambda lr, tokens, base_tokens, exponent: (
+            lr * np.exp(exponent * (np.log(tokens) - np.log(base_tokens)))
+        ),
+        {"lr": 1e-3, "tokens": 3e9, "base_tokens": 2e8, "exponent": -0.32},
+    ),
+    Rule(
         "complete_p",
         lambda width_mult, depth_mult, alpha: (
             depth_mult ** (alpha - 1) / width_mult,
@@ -90,8 +97,9 @@ every_rule_of_batch = pytest.mark.parametrize("rule", OF_BATCH, ids=lambda rule:
 
 
 def test_every_rule_is_in_the_table():
-    multipliers = {"groups", "layer_multipliers", "mup_multipliers", "table"}
-    assert {rule.name for rule in RULES} == set(scaling.__all__) - multipliers
+    others = {"groups", "layer_multipliers", "mup_multipliers", "table"}  # multipliers
+    others |= {"Setting", "transfer"}
+    assert {rule.name for rule in RULES} == set(scaling.__all__) - others
 
 
 @every_rule
@@ -181,6 +189,14 @@ def test_the_decay_timescale_counts_examples_alike_in_any_batch():
     large = scaling.decay_timescale(1e-3, 0.2, batch=128, dataset_size=6400)
     assert small.epochs == large.epochs == 100
     assert small.iterations == 2 * large.iterations == 10_000
+
+
+def test_a_horizon_of_either_sign_goes_there_and_back():
+    for exponent in (-0.5, 0.307):
+        there = scaling.horizon(1e-3, tokens=3e9, base_tokens=2e8, exponent=exponent)
+        back = scaling.horizon(there, tokens=2e8, base_tokens=3e9, exponent=exponent)
+        assert back == pytest.approx(1e-3, rel=1e-12)
+        assert (there < 1e-3) == (exponent < 0)
 
 
 def test_adam_sde_stops_where_no_average_is_left():

@@ -24,17 +24,22 @@ from .batch import adam_sde, ema, linear, sqrt
 from .decay import decay_timescale
 from .depth import complete_p
 from .groups import groups
+from .horizon import horizon
 from .layers import layer_multipliers
 from .mup import mup_multipliers
 from .noise import noise_scale, surge
+from .setting import Setting
 from .table import table
+from .transfer import transfer
 
 __all__ = [
+    "Setting",
     "adam_sde",
     "complete_p",
     "decay_timescale",
     "ema",
     "groups",
+    "horizon",
     "layer_multipliers",
     "linear",
     "mup_multipliers",
@@ -42,4 +47,5 @@ __all__ = [
     "sqrt",
     "surge",
     "table",
+    "transfer",
 ]

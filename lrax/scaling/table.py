@@ -73,7 +73,7 @@ def lines(labels: Sequence[str], factors: Sequence[Any], found: Parameters) -> s
     """A line for each pair of a label and a multiplier, in the order of their first arrays."""
     together: dict[tuple[str, str], list[int]] = {}
     for i, (label, factor) in enumerate(zip(labels, factors, strict=True)):
-        together.setdefault((label, _text(factor)), []).append(i)
+        together.setdefault((label, text(factor)), []).append(i)
     rows = [["group", "multiplier", "arrays", "parameters", "such as"]]
     for (label, factor), places in together.items():
         size = sum(found.sizes[i] for i in places)
@@ -81,7 +81,8 @@ def lines(labels: Sequence[str], factors: Sequence[Any], found: Parameters) -> s
     return tables.aligned(rows)
 
 
-def _text(factor: Any) -> str:
+def text(factor: Any) -> str:
+    """A number, the range of an array, or that it is traced."""
     if isinstance(factor, Tracer):
         return "traced"
     low, high = np.min(factor), np.max(factor)

@@ -1,0 +1,67 @@
+"""`horizon`: the rate for a longer run, by a power of the tokens that the caller chooses."""
+
+from __future__ import annotations
+
+from jax.typing import ArrayLike
+
+from .. import _require
+from .numbers import Number, numbers, plain
+
+
+def horizon(
+    lr: ArrayLike, *, tokens: ArrayLike, base_tokens: ArrayLike, exponent: ArrayLike
+) -> Number:
+    r"""The rate for another number of tokens, by a power law whose exponent is given.
+
+    $$\text{lr} \cdot \left(\frac{\text{tokens}}{\text{base\_tokens}}\right)^{\text{exponent}}$$
+
+    There is no default, because no exponent is safe. Published ones have both signs, and each holds
+    under its own condition:
+
+    | exponent | optimizer | condition | source |
+    |---|---|---|---|
+    | -0.5 | AdamW | b1, b2, epsilon, decay follow too | Complete(d)P, arXiv 2512.22382 |
+    | -0.56 | Scion | the batch is fixed; times batch^0.62 | arXiv 2510.03871 |
+    | -0.32 | AdamW | batch and model are fixed | Bjorck et al., arXiv 2409.19913 |
+    | -0.32 | Muon on a hyperball | times batch^0.5 | HyperP, arXiv 2603.28743 |
+    | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | marin, completed_adamh.py |
+    | +0.31 | AdamW | the batch grows as tokens^0.57 | Step Law, arXiv 2503.04715 |
+
+    Use it to centre a search, with two exponents that differ as the ends of the range, as in the
+    example. Better, measure it: take the best rate at two or three short horizons with the same
+    cooldown in updates, and read the exponent off them.
+
+    It stops being valid away from its condition, above all on the batch: at +0.31 the batch grows
+    along, at -0.32 it does not. Independent replications of such laws were off by factors of 4 to
+    10 on other architectures. A run that is short in updates may also ask for a smaller rate than
+    the law says, because it has less time to decay.
+
+    Args:
+      lr: The peak rate that is good for `base_tokens`, at least 0.
+      tokens: The length of the new run, in tokens or examples, above 0.
+      base_tokens: The length of the run of `lr`, in the same unit, above 0.
+      exponent: The power of the ratio, such as -0.32; from -2 to 2.
+
+    Returns:
+      The rate for `tokens`.
+
+    Raises:
+      ValueError: if a concrete number is out of its range, or shapes do not broadcast.
+      TypeError: if an argument is not a number.
+
+    Example:
+      >>> for exponent in (-0.5, -0.3):
+      ...     rate = lrax.scaling.horizon(1e-3, tokens=3.2e9, base_tokens=2e8, exponent=exponent)
+      ...     print(f"{rate:.2g}")
+      0.00025
+      0.00044
+
+    Reference:
+      The table; on why the exponent depends on the task, arXiv 2602.06797.
+    """
+    leaves = numbers(lr=lr, tokens=tokens, base_tokens=base_tokens, exponent=exponent)
+    _require.nonnegative(leaves, "lr")
+    _require.positive(leaves, "tokens", "base_tokens")
+    _require.between(leaves, -2, 2, "exponent")
+    ratio = leaves["tokens"] / leaves["base_tokens"]
+    return plain(leaves["lr"] * ratio ** leaves["exponent"])
