@@ -384,6 +384,10 @@ ROWS = [
         }.items()
     ),
     made(
+        "scaling.batch_ramp",
+        lambda: {"schedule": decay(), "steps": 20, "batch": 8, "max_batch": 64},
+    ),
+    made(
         "scaling.transfer",
         lambda: {
             "hyperparams": {"lr": 0.1, "b1": 0.9},

@@ -1,10 +1,18 @@
-"""Rates that transfer: what changes with the batch, the width, the depth and the layer.
+"""Rates that transfer: what changes with the batch, the width, the depth, the length and the layer.
+
+For a whole run, describe both settings:
+
+- `transfer` takes the hyperparameters of one `Setting` to another by published rules, and tells
+  their source and where they stop being valid.
 
 Rules of one thing take numbers and return numbers. Where a rule changes more than the rate, it
 returns all that it changes:
 
-- the batch: `linear` for SGD, `sqrt` or `adam_sde` for Adam, `ema` for a moving average;
+- the batch: `linear` for SGD, `sqrt` or `adam_sde` for Adam, `ema` for a moving average and for the
+  half-life of Adam's b2 in tokens;
+- a batch that grows in place of a rate that decays: `batch_ramp`;
 - the batch and the gradient's noise: `noise_scale` for SGD, `surge` for Adam;
+- the length of the run: `horizon`, with the exponents that were published;
 - weight decay: `decay_timescale`, the time over which weights are forgotten;
 - width and depth: `complete_p`.
 
@@ -16,8 +24,9 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
   and of the forward pass;
 - `table` prints what any such tree does.
 
-The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
-floats in double precision, and start no device.
+The numbers may be traced, and those of rules may have an axis of lanes; settings and batch ramps are
+plans, made of numbers that Python knows. Python numbers give Python floats in double precision, and
+start no device.
 """
 
 from .batch import adam_sde, ema, linear, sqrt
@@ -28,6 +37,7 @@ from .horizon import horizon
 from .layers import layer_multipliers
 from .mup import mup_multipliers
 from .noise import noise_scale, surge
+from .ramps import batch_ramp
 from .setting import Setting
 from .table import table
 from .transfer import transfer
@@ -35,6 +45,7 @@ from .transfer import transfer
 __all__ = [
     "Setting",
     "adam_sde",
+    "batch_ramp",
     "complete_p",
     "decay_timescale",
     "ema",

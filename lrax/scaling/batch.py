@@ -169,9 +169,10 @@ def ema(decay: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
     $$\text{decay}^\kappa, \qquad \kappa = \frac{\text{batch}}{\text{base\_batch}}$$
 
     The average then reaches back over the same number of examples. Use it for averages of weights,
-    teachers of self-supervised learning included, together with the rule for the rate. It holds for
-    a decay of momentum or of a second moment too, where a half-life in examples or tokens is to be
-    kept: `adam_sde` has the same to first order in 1 - decay.
+    teachers of self-supervised learning included, together with the rule for the rate. Use it for
+    Adam's b2 too, to keep the half-life of the second moment in tokens: with b1 unchanged, that is
+    a rule of its own for language models, down to a batch of one sequence. `adam_sde` has the same
+    b2 to first order in 1 - decay.
 
     It stops being valid where decay^kappa is far from 1, such as below 0.5: the average then
     follows single updates. The rate must be scaled too, or the weights themselves move differently.
@@ -192,9 +193,12 @@ def ema(decay: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
     Example:
       >>> lrax.scaling.ema(0.999, batch=1024, base_batch=256)
       0.996006
+      >>> print(f"{lrax.scaling.ema(0.95, batch=8, base_batch=512):.4f}")  # b2 for small batches
+      0.9992
 
     Reference:
-      Busbridge et al., "How to scale your EMA", arXiv 2307.13813.
+      Busbridge et al., "How to scale your EMA", arXiv 2307.13813; for b2, Marek et al., "Small
+      batch size training for language models", arXiv 2507.07101.
     """
     leaves, kappa = _growth(batch, base_batch, decay=decay)
     _require.below_one(leaves, "decay")
