@@ -24,9 +24,10 @@
   `theory.best_base_rate` has the rate that suits its shape, and `theory.refined_schedule` the shape
   that suits the gradients of a run; `theory.annealing_law` and `theory.multi_power_law` are laws of
   loss curves; `theory.chebyshev` and `theory.silver` are step sizes with a guarantee.
-- Rates that transfer: `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow
-  the batch, the width and the depth; `scaling.mup_multipliers`, `scaling.layer_multipliers` and
-  `scaling.groups` make multipliers from shapes.
+- Rates that transfer: `scaling.transfer` from one setting to another by published rules;
+  `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow the batch, the width
+  and the depth; `scaling.batch_ramp` grows the batch instead; `scaling.mup_multipliers`,
+  `scaling.layer_multipliers` and `scaling.groups` make multipliers from shapes.
 - The doctor: `diagnose` says what went wrong with a run, from a result, a table or a file.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.

@@ -196,6 +196,14 @@ def test_the_explanation_names_the_source_and_each_factor(rules, optimizer):
     assert all(f"warning: {warning}" in lines for warning in result.warnings)
 
 
+def test_the_table_of_horizons_has_the_exponents_of_the_rules():
+    table = scaling.horizon.__doc__
+    for rules, exponent, paper in (("completed", -0.5, "2512.22382"), ("hyperp", -0.32, "2603.2")):
+        *_, rows = PUBLISHED[rules].rows.values()
+        assert next(row.tokens for row in rows if row.name == "lr") == exponent
+        assert any(f"{exponent} |" in line and paper in line for line in table.splitlines())
+
+
 def test_numbers_may_be_traced_and_have_lanes():
     whole = moved("completed").hyperparams
     traced = jax.jit(lambda given: moved("completed", **given).hyperparams)(GIVEN)
@@ -225,6 +233,7 @@ def test_warnings_say_what_the_rules_do_not():
     warned("`batch` changes by a factor of 4, of which the rules 'mup' say nothing", "mup")
     warned("`eps` was not given", "completed", lr=0.1)
     warned("`lr` is unchanged, because the rules 'half_life'", "half_life")
+    warned("and not for plain Muon", "hyperp", "muon")
     warned("Use `multipliers` too, for kinds of parameters: `lr`", "mup", lr=0.1)
 
 

@@ -24,9 +24,9 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
   and of the forward pass;
 - `table` prints what any such tree does.
 
-The numbers may be traced, and those of rules may have an axis of lanes; settings and batch ramps are
-plans, made of numbers that Python knows. Python numbers give Python floats in double precision, and
-start no device.
+The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
+floats in double precision, and start no device. A `Setting` and the arguments of `batch_ramp` are
+numbers that Python knows.
 """
 
 from .batch import adam_sde, ema, linear, sqrt

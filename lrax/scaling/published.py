@@ -40,6 +40,7 @@ class Rules(NamedTuple):
       tested: The largest ratio of a field for which a source shows that the rules hold.
       source: Where the exponents are from.
       valid: Where they hold.
+      needs: What must be said even to those who do not read `valid`, a sentence.
     """
 
     rows: Mapping[str, tuple[Row, ...]]
@@ -47,6 +48,7 @@ class Rules(NamedTuple):
     tested: Mapping[str, float]
     source: str
     valid: str
+    needs: str = ""
 
 
 # The package `mup` 1.0.0; the same as in `mup.py`, whose factors also know two different widths.
@@ -162,6 +164,7 @@ PUBLISHED: dict[str, Rules] = {
             " other parameters. Without a fixed norm these are not the rules: the decay, which does"
             " nothing there, then matters. Tested with width and depth growing together"
         ),
+        needs="These rules are for matrices of a fixed norm (a hyperball), and not for plain Muon.",
     ),
     "completed_adamh": Rules(
         rows={
@@ -182,6 +185,7 @@ PUBLISHED: dict[str, Rules] = {
             " the tokens, and plain Adam for the others. The code keeps rates at most 0.01, and b2"
             " from 0.9 to 0.9999. Depth is a function of width there"
         ),
+        needs="These rules are for matrices of a fixed norm (a hyperball), and not for plain Adam.",
     ),
     "sde": Rules(
         rows={"adam": _SDE, "adamw": _SDE},

@@ -160,6 +160,7 @@ def transfer(
 
     if any(ratio != 1 for ratio in growth.values()):
         warnings += told.left(rules, rows, factors, keys)
+        warnings += [chosen.needs] if chosen.needs else []
     changes = [told.change(axis, from_, to) for axis in AXES if growth[axis] != 1]
     lines = [
         f"{rules} for {optimizer}: {', '.join(changes) or 'the same setting'}",
