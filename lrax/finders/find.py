@@ -31,8 +31,8 @@ from .several import FoundSeveral, search_several
 Optimizer = Callable[..., optax.GradientTransformation]
 Path = str | os.PathLike[str]
 
-# The exponent of the horizon is measured between the whole run and this part of it. The best rate of
-# the shorter run is sought within this factor of that of the whole one.
+# The exponent of the horizon is measured between the whole run and this part of it. The best rate
+# of the shorter run is sought within this factor of that of the whole one.
 SHORTER = 4
 NEAR = 30.0
 LONG = 10_000  # updates from which a CPU trains small models side by side too
