@@ -69,7 +69,9 @@ def find(
 
     Use it before the one long run that matters. The validation loss decides by default, because
     over-fitting moves the best rate by octaves. Nothing is extrapolated from shorter runs unless
-    `runs` is too small for whole ones. Then the answer is a range, and `why` says so.
+    `runs` is too small for whole ones. Then the answer is a range, and `why` says so. If not even
+    two whole runs can be paid for, find the rate of a smaller model, batch or horizon, and give it
+    to `lrax.scaling.transfer`, as in the example.
 
     Args:
       task: What is trained, a `lrax.Task` or a function that returns one, as for `lrax.sweep`.
@@ -118,6 +120,12 @@ def find(
       >>> bool(found.interval[0] <= found.rate <= found.interval[1])
       True
       >>> adam = optax.adam(**found.hyperparams)
+      >>> small = lrax.scaling.Setting(width=64, batch=32, tokens=60 * 32)
+      >>> large = lrax.scaling.Setting(width=256, batch=128, tokens=6000 * 128)
+      >>> known = {"lr": found.rate, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
+      >>> told = lrax.scaling.transfer(known, from_=small, to=large, optimizer="adam")
+      >>> told.hyperparams["lr"] < found.rate
+      True
 
     Reference:
       Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization

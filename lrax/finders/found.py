@@ -273,8 +273,8 @@ def _doubts(
     if evidence.steps < asked:
         return (
             f"the runs were {evidence.steps} steps long, not {asked}: a range, from which"
-            " `runs=15` would take the rate; or find the rate of a smaller model or batch, and"
-            " scale it by `lrax.scaling.transfer`"
+            " `runs=15` would take the rate; or find the rate of a smaller model, batch or"
+            " horizon, and give it to `lrax.scaling.transfer`"
         )
     if is_flat(evidence):
         return (
