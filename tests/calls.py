@@ -397,6 +397,15 @@ ROWS = [
             "rules": "completed",
         },
     ),
+    call(
+        "scaling.matching_rate",
+        slow=True,
+        optimizer_a=optax.sgd,
+        optimizer_b=optax.adam,
+        params={"w": np.ones(2)},
+        gradients={"w": np.ones((3, 2))},
+        rate=0.1,
+    ),
     # Results.
     *(
         method(f"SweepResult.{name}", result, **arguments)

@@ -99,6 +99,7 @@ every_rule_of_batch = pytest.mark.parametrize("rule", OF_BATCH, ids=lambda rule:
 def test_every_rule_is_in_the_table():
     others = {"groups", "layer_multipliers", "mup_multipliers", "table"}  # multipliers
     others |= {"Setting", "batch_ramp", "transfer"}
+    others |= {"matching_rate"}
     assert {rule.name for rule in RULES} == set(scaling.__all__) - others
 
 

@@ -24,6 +24,8 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
   and of the forward pass;
 - `table` prints what any such tree does.
 
+From one optimizer to another: `matching_rate` measures the rate that gives updates of one size.
+
 The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
 floats in double precision, and start no device. A `Setting` and the arguments of `batch_ramp` are
 numbers that Python knows.
@@ -35,6 +37,7 @@ from .depth import complete_p
 from .groups import groups
 from .horizon import horizon
 from .layers import layer_multipliers
+from .matching import matching_rate
 from .mup import mup_multipliers
 from .noise import noise_scale, surge
 from .ramps import batch_ramp
@@ -53,6 +56,7 @@ __all__ = [
     "horizon",
     "layer_multipliers",
     "linear",
+    "matching_rate",
     "mup_multipliers",
     "noise_scale",
     "sqrt",
