@@ -6,7 +6,7 @@
   make a `Schedule`; `Horizon` counts steps in epochs and tokens.
 - Schedules of schedules: `*`, `+`, `join`, `warmup`, `cooldown`, `clip`, `repeat`, `stack`.
 - The rate: `scale_by_lr` applies a schedule or a rule, `get_lr` and `set_lr` read and set the rate,
-  `scale_by_multipliers` gives layers their own.
+  `scale_by_multipliers` gives layers their own, `scale_by_hyperball` makes it an angle.
 - Rules from feedback: `controllers.plateau`, or a `RateRule` of your own; `schedule * rule`.
 - Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
   look at it, `every` makes signals that feed back into it. In a loop of your own, `recorded` keeps
@@ -44,6 +44,7 @@ from importlib.metadata import version as _version
 from . import compat, controllers, display
 from ._require import checks
 from .rate.access import get_lr, set_lr
+from .rate.hyperball import scale_by_hyperball
 from .rate.multipliers import scale_by_multipliers
 from .rate.rule import RateRule
 from .rate.scale import ScaleByLrState, scale_by_lr
@@ -219,6 +220,7 @@ __all__ = [
     "repeat",
     "rex",
     "scale",
+    "scale_by_hyperball",
     "scale_by_lr",
     "scale_by_multipliers",
     "scaling",

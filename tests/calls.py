@@ -231,6 +231,7 @@ ROWS = [
     Call("Schedule.__call__", lambda: decay().__call__, lambda: {"count": 3}),
     made("stack", lambda: {"schedules": [decay(), decay()]}),
     # Rates in optimizers.
+    call("scale_by_hyperball", learning_rate=0.1),
     call("scale_by_lr", learning_rate=0.1),
     call("scale_by_multipliers", multipliers={"w": 0.1, "b": 1.0}),
     made("get_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2))}),
