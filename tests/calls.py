@@ -368,6 +368,9 @@ ROWS = [
             "surge": {"max_lr": 0.1, "batch": 64, "noise_scale": 100},
             "decay_timescale": {"lr": 0.1, "weight_decay": 0.1, "batch": 64}
             | {"dataset_size": 1000},
+            "decay_forms": {"lr": 0.1, "weight_decay": 0.1},
+            "decay_balance": {"lr": 0.1, "weight_decay": 0.1},
+            "corrected_decay": {"learning_rate": 0.1, "weight_decay": 0.1, "peak": 0.1},
             "complete_p": {"width_mult": 4, "depth_mult": 2},
             "horizon": {"lr": 0.1, "tokens": 1e9, "base_tokens": 1e8, "exponent": -0.3},
             "Setting": {"width": 64, "depth": 4, "batch": 32, "tokens": 1e9},

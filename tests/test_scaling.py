@@ -80,6 +80,24 @@ RULES = [
         {"lr": 1e-3, "tokens": 3e9, "base_tokens": 2e8, "exponent": -0.32},
     ),
     Rule(
+        "decay_forms",
+        lambda lr, weight_decay, momentum: (
+            weight_decay,
+            lr * weight_decay,
+            weight_decay,
+            (1 - momentum) * weight_decay,
+        ),
+        {"lr": 1e-3, "weight_decay": 0.1, "momentum": 0.7},
+    ),
+    Rule(
+        "decay_balance",
+        lambda lr, weight_decay, b1: (
+            np.sqrt(lr / (2 * weight_decay)),
+            np.sqrt(2 * lr * weight_decay * (1 - b1) / (1 + b1)),
+        ),
+        {"lr": 1e-3, "weight_decay": 0.1, "b1": 0.7},
+    ),
+    Rule(
         "complete_p",
         lambda width_mult, depth_mult, alpha: (
             depth_mult ** (alpha - 1) / width_mult,
@@ -100,6 +118,7 @@ def test_every_rule_is_in_the_table():
     others = {"groups", "layer_multipliers", "mup_multipliers", "table"}  # multipliers
     others |= {"Setting", "batch_ramp", "transfer"}
     others |= {"matching_rate"}
+    others |= {"corrected_decay"}
     assert {rule.name for rule in RULES} == set(scaling.__all__) - others
 
 

@@ -13,7 +13,9 @@ returns all that it changes:
 - a batch that grows in place of a rate that decays: `batch_ramp`;
 - the batch and the gradient's noise: `noise_scale` for SGD, `surge` for Adam;
 - the length of the run: `horizon`, with the exponents that were published;
-- weight decay: `decay_timescale`, the time over which weights are forgotten;
+- weight decay: `decay_timescale`, the time over which weights are forgotten; `decay_forms` converts
+  the numbers of its forms, `decay_balance` says how large weights get and how fast they turn, and
+  `corrected_decay` is an optimizer's last link;
 - width and depth: `complete_p`.
 
 Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
@@ -32,7 +34,9 @@ numbers that Python knows.
 """
 
 from .batch import adam_sde, ema, linear, sqrt
+from .corrected_decay import corrected_decay
 from .decay import decay_timescale
+from .decay_forms import decay_balance, decay_forms
 from .depth import complete_p
 from .groups import groups
 from .horizon import horizon
@@ -50,6 +54,9 @@ __all__ = [
     "adam_sde",
     "batch_ramp",
     "complete_p",
+    "corrected_decay",
+    "decay_balance",
+    "decay_forms",
     "decay_timescale",
     "ema",
     "groups",
