@@ -384,6 +384,14 @@ ROWS = [
                 "base": {"w": np.ones((2, 2))},
                 "target": {"w": np.ones((4, 4))},
             },
+            "muon_multipliers": {"params": {"w": np.ones((4, 2))}, "convention": "consistent_rms"}
+            | {"rms": 0.2},
+            "muon_rate": {"lr": 0.1, "shape": (4, 2), "from_": "original", "to": "spectral"},
+            "spectral_condition": {
+                "params": {"w": np.ones((4, 2))},
+                "updates": {"w": np.ones((4, 2))},
+                "axes": {"w": (0, 1)},
+            },
             "table": {"multipliers": 0.5, "params": {"w": np.ones(2)}},
         }.items()
     ),

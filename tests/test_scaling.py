@@ -119,6 +119,7 @@ def test_every_rule_is_in_the_table():
     others |= {"Setting", "batch_ramp", "transfer"}
     others |= {"matching_rate"}
     others |= {"corrected_decay"}
+    others |= {"corrected_decay", "muon_multipliers", "muon_rate", "spectral_condition"}
     assert {rule.name for rule in RULES} == set(scaling.__all__) - others
 
 

@@ -49,7 +49,8 @@ def real_tree(name: str, tree: Any) -> Tree:
             raise TypeError(
                 f"{where} must be an array of real floating-point numbers, got {leaf!r:.80}"
             )
-        leaves.append(jnp.asarray(leaf))
+        with np.errstate(over="ignore"):  # 1e300 becomes infinite in float32
+            leaves.append(jnp.asarray(leaf))
     return structure.unflatten(leaves)
 
 

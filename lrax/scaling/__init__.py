@@ -24,9 +24,15 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
 - groups of parameters by patterns: `groups`;
 - width: `mup_multipliers`, which also has the factors of weight decay, of the initial parameters
   and of the forward pass;
+- `muon_multipliers`: by what the conventions of Muon multiply each matrix;
 - `table` prints what any such tree does.
 
-From one optimizer to another: `matching_rate` measures the rate that gives updates of one size.
+From one optimizer to another:
+
+- `matching_rate` measures the rate that gives updates of one size;
+- `muon_rate` converts a rate between the conventions of Muon.
+
+`spectral_condition` is a check of weights and updates, layer by layer.
 
 The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
 floats in double precision, and start no device. A `Setting` and the arguments of `batch_ramp` are
@@ -42,10 +48,12 @@ from .groups import groups
 from .horizon import horizon
 from .layers import layer_multipliers
 from .matching import matching_rate
+from .muon import muon_multipliers, muon_rate
 from .mup import mup_multipliers
 from .noise import noise_scale, surge
 from .ramps import batch_ramp
 from .setting import Setting
+from .spectral import spectral_condition
 from .table import table
 from .transfer import transfer
 
@@ -64,8 +72,11 @@ __all__ = [
     "layer_multipliers",
     "linear",
     "matching_rate",
+    "muon_multipliers",
+    "muon_rate",
     "mup_multipliers",
     "noise_scale",
+    "spectral_condition",
     "sqrt",
     "surge",
     "table",
