@@ -384,6 +384,7 @@ ROWS = [
                 "base": {"w": np.ones((2, 2))},
                 "target": {"w": np.ones((4, 4))},
             },
+            "lora": {"full_rate": 0.1, "rank": 8},
             "muon_multipliers": {"params": {"w": np.ones((4, 2))}, "convention": "consistent_rms"}
             | {"rms": 0.2},
             "muon_rate": {"lr": 0.1, "shape": (4, 2), "from_": "original", "to": "spectral"},

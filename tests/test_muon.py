@@ -55,9 +55,8 @@ def test_sides_may_be_told():
 
 def test_one_convention_runs_in_an_optimizer_of_another():
     params = {"up": jnp.linspace(-1, 1, 48).reshape(4, 12), "down": jnp.eye(12, 4)}
-    wanted = scaling.muon_multipliers(params, "spectral", relative_to="match_rms_adamw")
-    theirs = optax.contrib.muon(0.1, consistent_rms=0.2)
-    optimizer = optax.chain(theirs, lrax.scale_by_multipliers(wanted))
+    wanted = scaling.muon_multipliers(params, "spectral", relative_to="original")
+    optimizer = optax.chain(optax.contrib.muon(0.1), lrax.scale_by_multipliers(wanted))
 
     sides = dict.fromkeys(params, optax.contrib.MuonDimensionNumbers())
     plain = optax.contrib.scale_by_muon(weight_dimension_numbers=sides)

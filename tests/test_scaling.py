@@ -98,6 +98,15 @@ RULES = [
         {"lr": 1e-3, "weight_decay": 0.1, "b1": 0.7},
     ),
     Rule(
+        "lora",
+        lambda full_rate, rank, alpha, ratio, b_over_a: (
+            alpha / rank,
+            ratio * full_rate,
+            b_over_a * ratio * full_rate,
+        ),
+        {"full_rate": 1e-3, "rank": 8.0, "alpha": 32.0, "ratio": 10.0, "b_over_a": 16.0},
+    ),
+    Rule(
         "complete_p",
         lambda width_mult, depth_mult, alpha: (
             depth_mult ** (alpha - 1) / width_mult,
@@ -218,6 +227,13 @@ def test_a_horizon_of_either_sign_goes_there_and_back():
         back = scaling.horizon(there, tokens=2e8, base_tokens=3e9, exponent=exponent)
         assert back == pytest.approx(1e-3, rel=1e-12)
         assert (there < 1e-3) == (exponent < 0)
+
+
+def test_adapters_have_the_published_scales():
+    assert scaling.lora(1e-4, rank=16) == (2.0, 1e-3, 1e-3)
+    assert scaling.lora(1e-4, rank=16, alpha=16, scaling="sqrt_rank").scale == 4
+    with pytest.raises(ValueError, match="`rank` must be finite and at least 1"):
+        scaling.lora(1e-4, rank=0.5)
 
 
 def test_adam_sde_stops_where_no_average_is_left():

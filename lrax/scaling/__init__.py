@@ -30,7 +30,8 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
 From one optimizer to another:
 
 - `matching_rate` measures the rate that gives updates of one size;
-- `muon_rate` converts a rate between the conventions of Muon.
+- `muon_rate` converts a rate between the conventions of Muon;
+- `lora` has a first rate for low-rank adapters.
 
 `spectral_condition` is a check of weights and updates, layer by layer.
 
@@ -47,6 +48,7 @@ from .depth import complete_p
 from .groups import groups
 from .horizon import horizon
 from .layers import layer_multipliers
+from .lora import lora
 from .matching import matching_rate
 from .muon import muon_multipliers, muon_rate
 from .mup import mup_multipliers
@@ -71,6 +73,7 @@ __all__ = [
     "horizon",
     "layer_multipliers",
     "linear",
+    "lora",
     "matching_rate",
     "muon_multipliers",
     "muon_rate",
