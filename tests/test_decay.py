@@ -146,7 +146,7 @@ def balanced(optimizer, steps, first, sizes=2000):
     return map(np.asarray, run(jax.random.key(0)))
 
 
-@pytest.mark.parametrize("b1", [0.0, 0.9])
+@pytest.mark.parametrize("b1", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_weights_balance_at_the_size_and_the_angle_of_the_source(b1):
     lr, weight_decay = 0.003, 1.0
     wanted = scaling.decay_balance(lr, weight_decay, b1=b1)

@@ -389,6 +389,58 @@ def check_another_sweep_recompiles_nothing(folder):
         logger.propagate = propagate
 
 
+def check_shardings_are_kept(folder):
+    """What changes updates leaves parameters and moments where they are."""
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+    from lrax import scaling
+
+    mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model"))
+    parts = {"w": P("data", "model"), "head": P(None, "model"), "gain": P("data")}
+    shapes = {"w": (8, 16), "head": (16, 4), "gain": (8,)}
+    random = np.random.default_rng(0)
+    host = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    placed = {
+        name: jax.device_put(leaf, NamedSharding(mesh, parts[name])) for name, leaf in host.items()
+    }
+    base = {"w": np.empty((4, 8)), "head": np.empty((8, 4)), "gain": np.empty(4)}
+    multipliers = scaling.mup_multipliers(base, placed).lr
+    links = {
+        "multipliers": [lrax.scale_by_multipliers(multipliers), lrax.scale_by_lr(0.1)],
+        "groups": [
+            lrax.scale_by_multipliers(scaling.groups(placed, {"head": 0.5}).tree),
+            lrax.scale_by_lr(0.1),
+        ],
+        "hyperball": [lrax.scale_by_hyperball(0.1)],
+        "decay": [scaling.corrected_decay(0.1, 0.1, peak=0.1)],
+    }
+
+    @jax.jit
+    def run(first):
+        trees = {}
+        for name, last in links.items():
+            optimizer = optax.chain(optax.scale_by_adam(), *last)
+            params, state = first, optimizer.init(first)
+            for _ in range(2):
+                updates, state = optimizer.update(params, state, params)
+                params = optax.apply_updates(params, updates)
+            trees[name] = params, updates, state[0].mu
+        return trees
+
+    for (path, leaf), wanted in zip(
+        jax.tree_util.tree_flatten_with_path(run(placed))[0],
+        jax.tree.leaves(run(host)),
+        strict=True,
+    ):
+        same = leaf.sharding.is_equivalent_to(placed[path[-1].key].sharding, leaf.ndim)
+        assert same, (path, leaf.sharding)
+        np.testing.assert_allclose(leaf, wanted, rtol=1e-4, atol=1e-6)
+    gradients = jax.tree.map(lambda leaf: jax.numpy.stack([leaf, -leaf, leaf]), placed)
+    found = scaling.matching_rate(optax.sgd, optax.adam, placed, gradients, 0.1)
+    wanted = scaling.matching_rate(optax.sgd, optax.adam, host, jax.device_get(gradients), 0.1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 CHECKS = children.names(globals())
 
 

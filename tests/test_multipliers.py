@@ -1,7 +1,10 @@
 """Multipliers of layers and groups: trees from shapes alone, and the tables that they print."""
 
 import re
+import tracemalloc
 
+import equinox
+import golden
 import jax
 import numpy as np
 import optax
@@ -11,14 +14,6 @@ from jax import numpy as jnp
 
 import lrax
 from lrax import scaling
-
-
-def timm_layer_scales(names, layer_map, layer_decay, min_scale=0.0):
-    """`timm.optim.param_groups_layer_decay` of timm 1.0.31, without torch and weight decay."""
-    num_layers = max(layer_map.values()) + 1
-    layer_max = num_layers - 1
-    layer_scales = list(max(min_scale, layer_decay ** (layer_max - i)) for i in range(num_layers))
-    return {name: layer_scales[layer_map.get(name, layer_max)] for name in names}
 
 
 def network(blocks=4):
@@ -38,14 +33,19 @@ def paths(tree):
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
 
 
-@pytest.mark.parametrize(("decay", "min_scale"), [(0.75, 0.0), (0.65, 0.2), (1.0, 0.0), (0.0, 0.0)])
-def test_layer_multipliers_are_those_of_timm(decay, min_scale):
-    params = network()
-    found = scaling.layer_multipliers(params, decay, layer_of, min_scale=min_scale)
-    assert jax.tree.structure(found) == jax.tree.structure(params)
-    names = list(paths(params))
-    timm = timm_layer_scales(names, {name: layer_of(name) for name in names}, decay, min_scale)
-    assert paths(found) == timm
+TIMM = [setting for setting in golden.read("scaling")["settings"] if setting["name"] == "timm"]
+
+
+@pytest.mark.parametrize("setting", TIMM, ids=lambda setting: str(setting["keywords"]))
+def test_layer_multipliers_are_those_of_timm(setting):
+    def layer_of(name):
+        if match := re.match(r"blocks\.(\d+)", name):
+            return int(match[1]) + 1
+        return {"embed": 0, "norm": 4, "head": 5}[name.partition(".")[0]]
+
+    params = {name: np.empty(1) for name in setting["factors"]}
+    found = scaling.layer_multipliers(params, layer_of=layer_of, **setting["keywords"])
+    assert found == setting["factors"]
     assert {type(leaf) for leaf in jax.tree.leaves(found)} == {float}
 
 
@@ -156,26 +156,86 @@ def test_a_table_splits_groups_by_multiplier():
     assert "0.5 to 1" in scaling.table({**multipliers, "head": np.array([0.5, 1, 1])}, params)
 
 
+WIDE = 2**15
+
+
 class Linen(linen.Module):
     @linen.compact
     def __call__(self, x):
-        return linen.Dense(3)(linen.Dense(8)(x))
+        return linen.Dense(2**17, name="body")(x)
 
 
 def linen_shapes():
-    wide = jax.ShapeDtypeStruct((1, 2**15), jnp.float32)
-    return jax.eval_shape(lambda x: Linen().init(jax.random.key(0), x), wide)
+    x = jax.ShapeDtypeStruct((1, WIDE), jnp.float32)
+    return jax.eval_shape(lambda x: Linen().init(jax.random.key(0), x), x)
 
 
 def nnx_shapes():
-    return nnx.state(nnx.eval_shape(lambda: nnx.Linear(2**15, 2**17, rngs=nnx.Rngs(0))))
+    make = lambda: nnx.Sequential(nnx.Linear(WIDE, 2**17, rngs=nnx.Rngs(0)))
+    return nnx.state(nnx.eval_shape(make))
 
 
-@pytest.mark.parametrize("shapes", [linen_shapes, nnx_shapes])
-def test_shapes_are_enough(shapes):
+def equinox_shapes():
+    make = lambda: {"body": equinox.nn.Linear(WIDE, 2**17, key=jax.random.key(0))}
+    return equinox.filter_eval_shape(make)
+
+
+def haiku_shapes():
+    shape = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+    return {"mlp/~/body": {"w": shape(WIDE, 2**17), "b": shape(2**17)}}
+
+
+@pytest.mark.parametrize("shapes", [linen_shapes, nnx_shapes, equinox_shapes, haiku_shapes])
+def test_shapes_of_every_framework_are_enough(shapes):
     params = shapes()
-    found = scaling.groups(params, {"kernel": 0.5})
-    decayed = scaling.layer_multipliers(params, 0.5, lambda path: int("kernel" in path))
-    for tree in (found.tree, decayed):
+    is_bias = lambda path: bool(re.search("(^|/)b(ias)?(/|$)", path))
+    names = list(paths(params))
+    found = scaling.groups(params, {"(^|/)b(ias)?(/|$)": 0.5})
+    decayed = scaling.layer_multipliers(params, 0.5, lambda path: int(not is_bias(path)))
+    muon = scaling.muon_multipliers(
+        params, "spectral", layout="out_in" if shapes is equinox_shapes else "in_out"
+    )
+    assert sum(map(is_bias, names)) == 1 < len(names)
+    for tree, kernel in ((found.tree, 1.0), (decayed, 1.0), (muon, 2.0)):
         assert jax.tree.structure(tree) == jax.tree.structure(params)
+        bias = 1.0 if tree is muon else 0.5
+        assert jax.tree.leaves(tree) == [bias if is_bias(name) else kernel for name in names]
+
+
+def test_a_large_model_takes_no_memory():
+    """The shapes of a transformer of 1.3 billion parameters, narrow and wide."""
+
+    def init(width):
+        normal = lambda *shape: jax.random.normal(jax.random.key(0), shape)
+        block = lambda: {
+            "qkv": {"kernel": normal(width, 3 * width), "bias": jnp.zeros(3 * width)},
+            "out": {"kernel": normal(width, width), "bias": jnp.zeros(width)},
+            "up": {"kernel": normal(width, 4 * width), "bias": jnp.zeros(4 * width)},
+            "down": {"kernel": normal(4 * width, width), "bias": jnp.zeros(width)},
+            "norm": jnp.ones(width),
+        }
+        return {
+            "embed": normal(50_304, width),
+            **{f"block_{i}": block() for i in range(24)},
+            "head": normal(width, 50_304),
+        }
+
+    base, target = (jax.eval_shape(lambda width=width: init(width)) for width in (256, 2048))
+    assert sum(leaf.size for leaf in jax.tree.leaves(target)) > 1.3e9
+    before = len(jax.live_arrays())
+    tracemalloc.start()
+    mup = scaling.mup_multipliers(base, target, optimizer="adamw")
+    layers = scaling.layer_multipliers(
+        target, 0.9, lambda path: int(path[6:].partition("/")[0]) if path[0] == "b" else 0
+    )
+    groups = scaling.groups(target, {"bias|norm": 0.5})
+    muon = scaling.muon_multipliers(target, "match_rms_adamw")
+    text = scaling.table(mup.lr, target)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(jax.live_arrays()) == before
+    assert peak < 5e6, "bytes"
+    for tree in (mup.lr, mup.weight_decay, mup.init, mup.forward, layers, groups.tree, muon):
         assert {type(leaf) for leaf in jax.tree.leaves(tree)} == {float}
+    assert mup.lr["block_3"]["up"]["kernel"] == 1 / 8
+    assert "block_3" in text

@@ -3,90 +3,17 @@
 import math
 
 import equinox as eqx
+import golden
 import jax
 import numpy as np
 import optax
 import pytest
 from flax import linen, nnx
+from golden import record_scaling
 from jax import numpy as jnp
 
 import lrax
 from lrax import scaling
-
-
-class InfShape:
-    """`mup.infshape.InfShape` of mup 1.0.0: shapes of PyTorch, (out, in, ...)."""
-
-    def __init__(self, base, shape):
-        self.dims = [(None, d) if b == d else (b, d) for b, d in zip(base, shape, strict=True)]
-        self.main = None
-        for base_dim, dim in self.dims[::-1]:
-            if base_dim is not None:
-                self.main = dim / base_dim
-                break
-
-    def ninf(self):
-        return sum(base is not None for base, _ in self.dims)
-
-    def width_mult(self):
-        return 1 if self.main is None else self.main
-
-    def fanin_fanout_mult_ratio(self):
-        mult = lambda base, dim: 1 if base is None else dim / base
-        return mult(*self.dims[1]) / mult(*self.dims[0])
-
-
-def mu_adam(infshape, decoupled_wd):
-    """`mup.optim.MuAdam` and `MuAdamW`: factors on lr and weight_decay."""
-    lr, weight_decay = 1.0, 1.0
-    if infshape.ninf() == 2:
-        lr /= infshape.width_mult()
-        if not decoupled_wd:
-            weight_decay *= infshape.width_mult()
-    return lr, weight_decay
-
-
-def mu_sgd(infshape, decoupled_wd):
-    """`mup.optim.MuSGD`: factors on lr and weight_decay."""
-    lr, weight_decay = 1.0, 1.0
-    if infshape.ninf() == 1:
-        lr *= infshape.width_mult()
-        if not decoupled_wd:
-            weight_decay /= infshape.width_mult()
-    elif infshape.ninf() == 2:
-        shape_ratio = infshape.fanin_fanout_mult_ratio()
-        lr /= shape_ratio
-        if not decoupled_wd:
-            weight_decay *= shape_ratio
-    return lr, weight_decay
-
-
-def constant_std_init(infshape):
-    """`mup.init.normal_`: the factor on a standard deviation that knows no width."""
-    return infshape.width_mult() ** -0.5 if infshape.ninf() == 2 else 1.0
-
-
-def kaiming_init(infshape, fan_in):
-    """`mup.init.kaiming_normal_` with mode "fan_in": the factor on that of `torch.nn.init`."""
-    is_inf = fan_in[0] is not None
-    return infshape.width_mult() ** 0.5 if infshape.ninf() == 1 and is_inf else 1.0
-
-
-def torch_shapes(width, inner):
-    """Shapes as PyTorch has them, (out, in, ...), with two widths that grow apart."""
-    return {
-        "conv_in": (width, 3, 3, 3),
-        "conv": (inner, width, 3, 3),
-        "depthwise": (inner, 1, 3, 3),
-        "up": (inner, width),
-        "down": (width, inner),
-        "bias": (inner,),
-        "gain": (width,),
-        "logit_scale": (),
-        "positions": (7, 5),
-        "readout": (10, width),
-        "readout_bias": (10,),
-    }
 
 
 def in_out(shape):
@@ -98,31 +25,29 @@ def as_tree(shapes):
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
 
-BASE, TARGET = torch_shapes(8, 12), torch_shapes(32, 96)
-RULES = {"adam": mu_adam, "adamw": mu_adam, "sgd": mu_sgd}
+RECORDED = [setting for setting in golden.read("scaling")["settings"] if setting["name"] == "mup"]
+BASE, TARGET = record_scaling.BASE, record_scaling.TARGET
 
 
 @pytest.mark.parametrize("layout", ["in_out", "out_in"])
-@pytest.mark.parametrize("decay", ["mup", "independent"])
-@pytest.mark.parametrize("optimizer", RULES)
-def test_factors_are_those_of_the_authors_package(optimizer, decay, layout):
+@pytest.mark.parametrize("setting", RECORDED, ids=lambda setting: str(setting["keywords"]))
+def test_factors_are_those_of_the_authors_package(setting, layout):
+    keywords = setting["keywords"]
     flip = in_out if layout == "in_out" else lambda shape: shape
     base, target = ({name: flip(shape) for name, shape in side.items()} for side in (BASE, TARGET))
-    make = lambda init: scaling.mup_multipliers(
-        as_tree(base), as_tree(target), optimizer=optimizer, decay=decay, layout=layout, init=init
-    )
-    found, fan_in = make("constant"), make("fan_in")
-    for name, shape in TARGET.items():
-        infshape = InfShape(BASE[name], shape)
-        lr, weight_decay = RULES[optimizer](infshape, decoupled_wd=decay == "independent")
-        assert found.lr[name] == pytest.approx(lr, rel=1e-15), name
-        assert found.weight_decay[name] == pytest.approx(weight_decay, rel=1e-15), name
-        assert found.init[name] == pytest.approx(constant_std_init(infshape), rel=1e-15), name
-        if len(shape) > 1:
-            expected = kaiming_init(infshape, infshape.dims[1])
-            assert fan_in.init[name] == pytest.approx(expected, rel=1e-15), name
-        # `mup.layer.MuReadout` divides its input by `width_mult`; nothing else has a factor.
-        assert found.forward[name] == (1 / infshape.width_mult() if name == "readout" else 1), name
+    init = "fan_in" if keywords.get("by") == "kaiming_normal_" else "constant"
+    options = {"optimizer": keywords.get("optimizer", "adam"), "layout": layout, "init": init}
+    found = scaling.mup_multipliers(as_tree(base), as_tree(target), **options)
+    factors = getattr(found, keywords["of"])
+    # What PyTorch draws is single precision.
+    rel = 1e-7 if keywords["of"] == "init" else 1e-15
+    for name, factor in setting["factors"].items():
+        assert factors[name] == pytest.approx(factor, rel=rel), name
+    if keywords["of"] == "forward":  # `MuReadout` alone has a factor
+        assert {name for name, factor in factors.items() if factor != 1} == {"readout.weight"}
+    free = scaling.mup_multipliers(as_tree(base), as_tree(target), **options, decay="independent")
+    assert set(free.weight_decay.values()) == {1.0}
+    assert free.lr == found.lr
 
 
 def test_kinds_are_told_by_shapes():
@@ -138,8 +63,8 @@ def test_kinds_are_told_by_shapes():
         "gain": "vector",
         "logit_scale": "scalar",
         "positions": "scalar",
-        "readout": "output",
-        "readout_bias": "scalar",
+        "readout.weight": "output",
+        "readout.bias": "scalar",
     }
 
 

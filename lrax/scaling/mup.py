@@ -158,9 +158,9 @@ def mup_multipliers(
 
     Reference:
       Yang et al., "Tensor programs V", arXiv 2203.03466, and the package `mup` 1.0.0, whose rules
-      these are for Adam and SGD; "independent" is its `decoupled_wd=True`. Yang et al., "A spectral
-      condition for feature learning", arXiv 2310.17813, for Muon. Fan et al., arXiv 2510.15262, for
-      "sqrt_width". Kosson et al., arXiv 2510.19093, on decay.
+      these are for Adam and SGD; "independent" is the `decoupled_wd=True` of its repository. Yang
+      et al., "A spectral condition for feature learning", arXiv 2310.17813, for Muon. Fan et al.,
+      arXiv 2510.15262, for "sqrt_width". Kosson et al., arXiv 2510.19093, on decay.
     """
     _require.choice("optimizer", optimizer, OPTIMIZERS)
     _require.choice("layout", layout, LAYOUTS)
