@@ -29,14 +29,14 @@ def muon_multipliers(
 
     | convention | multiplier | keeps | who has it |
     |---|---|---|---|
-    | orthogonal | 1 | the spectral norm, 1 | `optax.contrib.scale_by_muon` |
+    | orthogonal | 1 | the spectral norm, 1 | Optax's `scale_by_muon`, since 0.2.7 |
     | original | max(1, out / in)^1/2 | | Jordan; the default of PyTorch and Optax; timm |
     | match_rms_adamw | 0.2 max(in, out)^1/2 | the RMS, 0.2 | Moonlight; PyTorch, timm |
     | consistent_rms | `rms` max(in, out)^1/2 | the RMS, `rms` | `optax.contrib.muon` |
     | spectral | (out / in)^1/2 | the norm from RMS to RMS, 1 | Bernstein; Dion, timm "rms_to_rms" |
 
     for a matrix with `in` inputs and `out` outputs. The kernel of a convolution is flattened:
-    `in` is the size of its window times its input channels, as in PyTorch's and timm's
+    `in` is the size of its window times its input channels, as in Jordan's and timm's
     implementations. Use it to see which convention a rate belongs to, and to run one convention
     with an optimizer that has another: with `relative_to`, the multipliers are those of
     `convention` divided by those of `relative_to`, as in the example. `muon_rate` converts a rate
@@ -80,7 +80,7 @@ def muon_multipliers(
       {'b': 1.0, 'down': 0.5, 'up': 2.0}
       >>> spectral = lrax.scaling.muon_multipliers(params, "spectral", relative_to="original")
       >>> optimizer = optax.chain(
-      ...     optax.contrib.muon(0.02, adam_learning_rate=0.001),
+      ...     optax.contrib.muon(0.02),
       ...     lrax.scale_by_multipliers(spectral),
       ... )
 
