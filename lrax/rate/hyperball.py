@@ -42,7 +42,8 @@ def scale_by_hyperball(
     `optax.contrib.scale_by_muon` MuonH. The rate is then the length of the step relative to the
     matrix: an update that is perpendicular to the matrix turns it by arctan(rate) radians. Such
     rates change little with width and depth. Rates of 0.005 to 0.02 are usual, with a schedule that
-    ends near 0. `lrax.scaling.decay_balance` has the angle at which AdamW turns its matrices.
+    ends near 0. `lrax.scaling.decay_balance` has the angle at which AdamW turns its matrices, and
+    `lrax.scaling.transfer` has rules for such rates: "hyperp" and "completed_adamh".
 
     No factor on the updates in front of it has an effect: not clipping, not Muon's factors for
     shapes, not `lrax.scale_by_multipliers`. Weight decay in front of it only makes the angle

@@ -37,8 +37,8 @@ def corrected_decay(
     as the last link of a chain, in place of `lrax.scale_by_lr` and of a link for the decay: after
     `optax.scale_by_adam` it is AdamC, after nothing SGDC. Under plain decay, the weights in front
     of a normalisation shrink as the rate falls, and their gradients grow at the end of training.
-    Here their balance stays that of the peak rate (`decay_balance`). Keep the weight decay of
-    AdamW, from 0.05 to 0.1.
+    Here their balance stays that of the peak rate (`decay_balance`). Begin with the weight decay of
+    AdamW.
 
     `optax.adamw` cannot say this decay, because it does not see the rate that is in use: a
     controller may lower it, and `lrax.set_lr` may set it. `lrax.get_lr` and `lrax.set_lr` find the

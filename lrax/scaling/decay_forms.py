@@ -51,8 +51,8 @@ def decay_forms(
     It stops being valid as follows. Away from the peak, "corrected" decays less than the others do.
     "l2" is for SGD, with heavy-ball momentum as in `optax.sgd(schedule, momentum)`, and for
     `lr * weight_decay` far below 1 - momentum. L2 regularisation under Adam has no equal: there it
-    is divided by the second moment. The paper of AdamW has the independent form, and so had
-    fairseq; PyTorch, Optax and Keras have "adamw" under that name.
+    is divided by the second moment. The paper of AdamW has the independent form; PyTorch, Optax and
+    Keras have "adamw" under that name.
 
     Args:
       lr: The rate, at the peak of its schedule, above 0.
