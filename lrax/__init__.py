@@ -8,6 +8,8 @@
 - The rate: `scale_by_lr` applies a schedule or a rule, `get_lr` and `set_lr` read and set the rate,
   `scale_by_multipliers` gives layers their own, `scale_by_hyperball` makes it an angle.
 - Rules from feedback: `controllers.plateau`, or a `RateRule` of your own; `schedule * rule`.
+- No rate at all: `lr_free.prodigy`, `lr_free.momo_adam`, `lr_free.schedule_free_adamw` and others
+  are whole optimizers that estimate the size of their step; `get_lr` reads it.
 - Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
   look at it, `every` makes signals that feed back into it. In a loop of your own, `recorded` keeps
   monitors in the optimizer's state and `history` reads them.
@@ -87,7 +89,7 @@ from .training.train import Trained, train
 
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
-    from . import probes, scaling, sweeps as sweeps, tasks, theory
+    from . import lr_free, probes, scaling, sweeps as sweeps, tasks, theory
     from .finders.diagnose.diagnose import diagnose
     from .finders.find import find
     from .finders.found import Found
@@ -130,6 +132,7 @@ _MODULES = {
     "find": "finders.find",
     "history": "training.history",
     "log_grid": "sweeps.grid",
+    "lr_free": "lr_free",
     "points": "sweeps.points",
     "probes": "probes",
     "random_points": "sweeps.points",
@@ -198,6 +201,7 @@ __all__ = [
     "linear",
     "link",
     "log_grid",
+    "lr_free",
     "maximum",
     "minibatches",
     "minimum",

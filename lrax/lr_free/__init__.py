@@ -1,0 +1,43 @@
+"""Learning-rate-free methods: whole optimizers that estimate the size of their step.
+
+Which to choose:
+
+- `momo_adam`, or `momo` in place of momentum, if the least loss is near 0, as in most
+  classification: the given rate is only a limit. The cheapest way to be safe against a rate that is
+  too high.
+- `prodigy` if nothing is known of the rate of Adam, with a schedule that decays from 1, never
+  constant; `dadapt_adam` is its slower predecessor.
+- `schedule_free_adamw` or `schedule_free_sgd` if the length of the run is not known. They need a
+  rate, but no schedule. Evaluate `schedule_free_eval_params`.
+- `dog` for fine-tuning without momentum. Evaluate its `polynomial_average`.
+
+None of them beats Adam with a rate and a schedule that were searched for; `lrax.find` searches. All
+but the schedule-free ones take a schedule as `lr`, and gain from one. `lrax.get_lr` reads the step
+size in use, the estimate times the schedule, and `lrax.set_lr` holds it. Numbers may be traced, and
+so be swept.
+
+The formulas and the defaults are those of the authors' packages. The same methods of Optax are
+right where the comment above each function says so.
+"""
+
+from .averaging import polynomial_average
+from .dadapt import dadapt_adam
+from .dog import dog
+from .momo import momo
+from .momo_adam import momo_adam
+from .prodigy import prodigy
+from .schedule_free import schedule_free_eval_params
+from .schedule_free_adamw import schedule_free_adamw
+from .schedule_free_sgd import schedule_free_sgd
+
+__all__ = [
+    "dadapt_adam",
+    "dog",
+    "momo",
+    "momo_adam",
+    "polynomial_average",
+    "prodigy",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_sgd",
+]

@@ -1,0 +1,49 @@
+"""What the methods require of their numbers, and the rate by which they multiply their estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from ..rate.rule import one_rate
+from ..schedules.schedule import Schedule, as_schedule
+
+Numbers = dict[str, Any]  # float scalars, or tracers
+Rate = optax.ScalarOrSchedule | Schedule
+
+
+def scalars(**values: ArrayLike) -> Numbers:
+    """Requires single real numbers."""
+    numbers = _require.real(**values)
+    for name, number in numbers.items():
+        if jnp.ndim(number):
+            raise ValueError(f"`{name}` must be a scalar, got {values[name]!r}")
+    return numbers
+
+
+def at_least_one(numbers: Numbers, name: str) -> None:
+    """Requires a number of at least 1; it may be infinite."""
+    _require.at_most(f"1 must be at most `{name}`", 1.0, numbers[name])
+
+
+def rate_of(lr: Rate) -> Callable[[jax.Array], jax.Array]:
+    """The function of the count that `lr` stands for, whose values are float scalars."""
+    schedule = as_schedule(lr, "lr")
+    if not callable(lr):
+        one_rate(schedule.hyperparams["value"], "lr")
+
+    def rate(count: jax.Array) -> jax.Array:
+        return one_rate(jnp.asarray(schedule(count), _require.float_dtype()), "lr")
+
+    return rate
+
+
+def in_use(state: Any, rate: jax.Array) -> jax.Array:
+    """The rate of this update: what `lrax.set_lr` holds in the state, else `rate`."""
+    return jnp.where(state.held, state.learning_rate, rate)

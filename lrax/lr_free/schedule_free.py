@@ -1,0 +1,163 @@
+"""What both schedule-free methods share, and `schedule_free_eval_params`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax import numpy as jnp
+
+from .numbers import Numbers, in_use
+from .sound import method
+from .sums import copied, scalar, wide
+
+Params = Any
+Moments = Any
+# `(grads, moments, params, number)` to the direction of the step, in at least float32, and the next
+# moments. The number of the update begins at 1, and is a float.
+Direction = Callable[..., tuple[Params, Moments]]
+
+
+class ScheduleFreeState(NamedTuple):
+    """State of `schedule_free_sgd` and `schedule_free_adamw`. Its scalars have the shape ()."""
+
+    # int32: the updates made
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    learning_rate: jax.Array  # float32: the rate of the last update, warmup included
+    held: jax.Array  # bool: whether a rate from `lrax.set_lr` replaces it
+    b1: jax.Array  # float32: the weight of the average in the point where the gradient is taken
+    largest: jax.Array  # float32: the largest rate so far
+    weights: jax.Array  # float32: the sum of the weights of the average
+    z: Params  # what the gradient moves, in at least float32
+    moments: Moments  # of Adam, else ()
+
+
+def schedule_free_eval_params(state: optax.OptState, params: optax.Params) -> optax.Params:
+    r"""The averaged parameters of a schedule-free method: those to evaluate and to save.
+
+    $$x = \frac{y - (1 - \text{b1}) z}{\text{b1}}$$
+
+    `y` are the parameters in training, where gradients are taken. Training goes on from them. In
+    bfloat16 they are rounded, and the average is as coarse as they are.
+
+    Args:
+      state: The state of `schedule_free_sgd` or `schedule_free_adamw`, or of any optimizer that
+        holds one, such as `optax.chain`. Under `optax.partition`, groups of another method stay as
+        they are. For lanes, go through `jax.vmap`.
+      params: The parameters that the last update gave, or the first ones.
+
+    Returns:
+      The averaged parameters, in the dtypes of `params`.
+
+    Raises:
+      ValueError: if `state` holds no state of a schedule-free method, or `params` are not like the
+        parameters it belongs to.
+
+    Example:
+      >>> optimizer = lrax.lr_free.schedule_free_sgd(lr=0.3)
+      >>> params = jnp.array([3.0, -4.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(100):
+      ...     updates, state = optimizer.update(2 * params, state, params)
+      ...     params = optax.apply_updates(params, updates)
+      >>> print(bool(jnp.all(abs(lrax.lr_free.schedule_free_eval_params(state, params)) < 0.1)))
+      True
+
+    Reference:
+      Defazio et al. The Road Less Scheduled. 2024, arXiv:2405.15682.
+    """
+    nodes = jax.tree.leaves(state, is_leaf=_is_state)
+    states = [node for node in nodes if _is_state(node)]
+    if not states:
+        raise ValueError(
+            "`state` must hold the state of `lrax.lr_free.schedule_free_sgd` or"
+            f" `schedule_free_adamw`, got {type(state).__name__}"
+        )
+    for one in states:
+        params = _average(one, params)
+    return params
+
+
+def _is_state(node: Any) -> bool:
+    return isinstance(node, ScheduleFreeState)
+
+
+def _average(state: ScheduleFreeState, params: Params) -> Params:
+    def average(z: Any, y: Any) -> Any:
+        if isinstance(z, optax.MaskedNode):  # parameters of another group
+            return y
+        if jnp.shape(z) != jnp.shape(y):
+            raise ValueError(f"arrays of the shapes {jnp.shape(z)} and {jnp.shape(y)}")
+        x = (wide(y) - (1 - state.b1) * z) / state.b1
+        return x.astype(jnp.result_type(y))
+
+    try:
+        return jax.tree.map(
+            average, state.z, params, is_leaf=lambda node: isinstance(node, optax.MaskedNode)
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`params` must be like the parameters that `state` belongs to: {error}"
+        ) from error
+
+
+def schedule_free(
+    name: str,
+    schedule: Callable[[jax.Array], jax.Array],
+    numbers: Numbers,
+    init_moments: Callable[[Params], Moments],
+    direction: Direction,
+) -> optax.GradientTransformationExtraArgs:
+    """A schedule-free method that steps in a direction."""
+    b1 = numbers["b1"]
+
+    def rate_at(count: jax.Array) -> jax.Array:
+        warmup = numbers["warmup"]
+        done = (wide(count) + 1) / jnp.where(warmup > 0, warmup, 1)
+        return schedule(count) * jnp.where(warmup > 0, jnp.minimum(done, 1), 1)
+
+    def init(params: Params) -> ScheduleFreeState:
+        count = jnp.zeros([], jnp.int32)
+        return ScheduleFreeState(
+            count=count,
+            learning_rate=scalar(rate_at(count)),
+            held=jnp.zeros([], jnp.bool_),
+            b1=scalar(b1),
+            largest=scalar(0.0),
+            weights=scalar(0.0),
+            z=copied(params),
+            moments=init_moments(params),
+        )
+
+    def update(
+        grads: optax.Updates, state: ScheduleFreeState, params: Params, value: None
+    ) -> tuple[optax.Updates, ScheduleFreeState]:
+        del value
+        number = wide(state.count) + 1
+        along, moments = direction(grads, state.moments, params, number)
+        rate = in_use(state, rate_at(state.count))
+        largest = jnp.maximum(state.largest, rate)
+        weight = number ** numbers["r"] * largest ** numbers["weight_lr_power"]
+        weights = state.weights + weight
+        part = jnp.where(weights > 0, weight / jnp.where(weights > 0, weights, 1), 0)
+        # The average x takes in `part` of z, and y moves with both. x is not computed.
+        updates = jax.tree.map(
+            lambda z, y, along: part * (z - wide(y)) + rate * (b1 * (1 - part) - 1) * along,
+            state.z,
+            params,
+            along,
+        )
+        return updates, ScheduleFreeState(
+            count=jnp.asarray(optax.safe_increment(state.count)),
+            learning_rate=rate,
+            held=state.held,
+            b1=state.b1,
+            largest=largest,
+            weights=weights,
+            z=jax.tree.map(lambda z, along: z - rate * along, state.z, along),
+            moments=moments,
+        )
+
+    return method(name, init, update)

@@ -1,0 +1,62 @@
+"""Sums over all parameters, and arrays like the parameters, in float32 or wider.
+
+Optax's methods keep their scalars in the narrowest dtype of the parameters. In bfloat16 a sum stops
+growing after 256 equal terms, and an average with the decay 0.999 never falls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+
+from .. import _require
+
+Tree = Any  # a pytree like the parameters
+
+
+def wide(leaf: Any) -> jax.Array:
+    """An array in the dtype of rates."""
+    return jnp.asarray(leaf, _require.float_dtype())
+
+
+def scalar(value: Any) -> jax.Array:
+    """A number as a scalar of a state: a new array without a weak type."""
+    return jnp.array(value, _require.float_dtype())
+
+
+def dot(left: Tree, right: Tree) -> jax.Array:
+    """The inner product of two trees."""
+    return _total(jax.tree.map(lambda a, b: jnp.sum(wide(a) * wide(b)), left, right))
+
+
+def squared_norm(tree: Tree) -> jax.Array:
+    """The squared Euclidean norm of a tree."""
+    return dot(tree, tree)
+
+
+def absolute_sum(tree: Tree) -> jax.Array:
+    """The sum of the absolute values of a tree."""
+    return _total(jax.tree.map(lambda leaf: jnp.sum(jnp.abs(wide(leaf))), tree))
+
+
+def difference(left: Tree, right: Tree) -> Tree:
+    """A tree less another."""
+    return jax.tree.map(lambda a, b: wide(a) - wide(b), left, right)
+
+
+def zeros(params: Tree) -> Tree:
+    """Zeros like the parameters, in at least float32."""
+    return jax.tree.map(jnp.zeros_like, copied(params))
+
+
+def copied(params: Tree) -> Tree:
+    """The parameters in at least float32, in new buffers: a buffer used twice cannot be donated."""
+    return jax.tree.map(
+        lambda leaf: jnp.array(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)), params
+    )
+
+
+def _total(parts: Tree) -> jax.Array:
+    return sum(jax.tree.leaves(parts), start=jnp.zeros([], _require.float_dtype()))
