@@ -80,7 +80,7 @@ def momo(
       >>> optimizer = lrax.lr_free.momo()
       >>> params = jnp.array([3.0, -4.0])
       >>> state = optimizer.init(params)
-      >>> for _ in range(50):
+      >>> for _ in range(200):
       ...     loss, grads = jax.value_and_grad(lambda params: jnp.sum(params**2))(params)
       ...     updates, state = optimizer.update(grads, state, params, value=loss)
       ...     params = optax.apply_updates(params, updates)

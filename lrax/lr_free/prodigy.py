@@ -182,7 +182,8 @@ def prodigy(
         grown = jnp.where(distance == first, jnp.maximum(distance, estimate), distance)
         grown = jnp.minimum(largest, grown * numbers["growth_rate"])
 
-        # The step has the old distance, epsilon the new one.
+        # The step has the old distance, epsilon the new one. For `b1=0` alone, the authors' code
+        # multiplies the gradient by the new distance; the paper has the old one for every `b1`.
         updates = jax.tree.map(
             lambda average, square, param: jnp.where(
                 moving,

@@ -34,7 +34,7 @@ def schedule_free_sgd(
       x \leftarrow (1 - c_k) x + c_k z$$
 
     $\eta_k$ is `lr` times $\min(1, (k+1)/\text{warmup})$. The weight $c_k$ is the share of
-    $(k+1)^r$, times the largest rate so far to the power `weight_lr_power`, in the sum of these. The
+    $(k+1)^r$, times the largest rate so far to the power `weight_lr_power`, in their sum. The
     parameters in training are `y`; evaluate and save `x`, by `schedule_free_eval_params`. Use it if
     the length of the run is not known, or to evaluate good parameters at any time. The rate still
     matters: it is best at 10 to 50 times that of momentum 0.9 in PyTorch's form. Keep it constant.
