@@ -123,6 +123,10 @@ def adam_state() -> Any:
     return optax.adam(0.1).update(W, optax.adam(0.1).init(W))[1]
 
 
+def schedule_free_state() -> Arguments:
+    return {"state": lrax.lr_free.schedule_free_sgd().init(W), "params": W}
+
+
 @functools.cache
 def result() -> lrax.SweepResult:
     """A sweep of two hyperparameters whose best point is inside the grid."""
@@ -237,6 +241,16 @@ ROWS = [
     made("get_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2))}),
     made("set_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2)), "rate": 0.2}),
     call("controllers.plateau"),
+    # Learning-rate-free methods.
+    call("lr_free.prodigy"),
+    call("lr_free.dadapt_adam"),
+    call("lr_free.dog"),
+    call("lr_free.polynomial_average"),
+    call("lr_free.momo"),
+    call("lr_free.momo_adam"),
+    call("lr_free.schedule_free_sgd"),
+    call("lr_free.schedule_free_adamw"),
+    made("lr_free.schedule_free_eval_params", schedule_free_state),
     made("RateRule", lambda: {"init": lambda params: (), "rate": lambda *_, **__: (0.1, ())}),
     # What is trained.
     made(

@@ -55,6 +55,7 @@ RECORDS = {
 }
 # Curves of losses, parameters and measurements, in which a NaN is what there is.
 MEASURED = {
+    ("lr_free.schedule_free_eval_params", "params"),
     ("probes.smooth", "losses"),
     ("probes.directional_sharpness", "params"),
     ("probes.landscape", "params"),
@@ -160,7 +161,8 @@ def test_the_table_has_every_public_name():
     names = {call.name for call in calls.ROWS}
     needed = {name for name in lrax.__all__ if not inspect.ismodule(getattr(lrax, name))}
     needed -= RECORDS | {"checks"}  # which has no argument
-    for family in ("controllers", "display", "monitors", "probes", "scaling", "tasks", "theory"):
+    families = ("controllers", "display", "lr_free", "monitors", "probes", "scaling", "tasks")
+    for family in (*families, "theory"):
         needed |= {f"{family}.{name}" for name in getattr(lrax, family).__all__}
     owners = [lrax.Schedule, lrax.Stream, lrax.SweepResult, lrax.StructuralResult, lrax.AskTell]
     owners += [lrax.RangeTest, lrax.History]

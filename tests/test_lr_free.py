@@ -135,7 +135,7 @@ METHODS = {
     ),
     "momo": Method(free.momo, DECAY | {"beta": (0.9, 0.5), "lower_bound": (0.0, 1.0)}, peak=0.5),
     "momo_adam": Method(
-        functools.partial(free.momo_adam, adapt_lower_bound=True),
+        free.momo_adam,
         DECAY
         | {"b1": (0.9, 0.5), "b2": (0.99, 0.9), "eps": (1e-8, 1e-3), "lower_bound": (0.0, 0.5)},
         peak=0.5,
@@ -214,7 +214,8 @@ def test_a_rate_of_0_changes_no_parameter(name):
     rates = ONES.at[:3].set(0.0).at[7].set(0.0)
     params, states = program(name)(lane(name), rates, NONE)
     assert_same(at(params, 3), at(params, 0))
-    assert_same(at(params, 8), at(params, 7))
+    moved = states.z if "schedule" in name else params  # there, the average goes on
+    assert_same(at(moved, 8), at(moved, 7))
     assert all(np.isfinite(leaf[1:]).all() for leaf in jax.tree.leaves((params, states)))
     assert not np.array_equal(params["w"][4], params["w"][3])
     if name in ("prodigy", "dadapt_adam"):
@@ -287,16 +288,16 @@ def test_compiled_once_with_donated_state(name):
     state = optimizer.init(params)
     for _ in range(3):
         params, state = update(params, state)
-    state = lrax.set_lr(state, 0.01)
-    params, state = update(params, state)
-    assert len(traces) == 1
-    expected = program(name)(lane(name), ONES, NONE)[0]
-    params, _ = update(params, lrax.set_lr(state, None))
+    params, state = update(params, lrax.set_lr(state, 0.01))
     rates = lrax.get_lr(state)
     for rate in rates.values() if isinstance(rates, dict) else [rates]:
         assert float(rate) == pytest.approx(0.01)
-    assert jax.tree.all(jax.tree.map(lambda leaf: np.isfinite(leaf).all(), params))
-    assert described(expected["w"][-1]) == described(params["w"])
+    params, state = update(params, lrax.set_lr(state, None))
+    rates = lrax.get_lr(state)
+    for rate in rates.values() if isinstance(rates, dict) else [rates]:
+        assert float(rate) != pytest.approx(0.01)
+    assert len(traces) == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, state)))
 
 
 @everywhere
@@ -322,11 +323,11 @@ def test_groups_are_as_each_alone(name):
 
     (params, rates), alone = jax.jit(both)(PARAMS)
     for key, label in (("w", "body"), ("b", "head")):
-        np.testing.assert_allclose(params[key], alone[key][0][key], rtol=1e-6)
+        np.testing.assert_allclose(params[key], alone[key][0][key], rtol=1e-5)
         rate = alone[key][1]
         # Of layers, the label in the partition and the path of the array name the rate.
         found = rates[f"{label}/['{key}']" if "layers" in name else label]
-        np.testing.assert_allclose(found, rate, rtol=1e-6)
+        np.testing.assert_allclose(found, rate, rtol=1e-5)
 
 
 @everywhere
@@ -357,8 +358,9 @@ def test_it_finds_the_minimum_of_a_quadratic(name):
 @everywhere
 def test_swept_over_one_number_in_one_program(name, tmp_path):
     method = METHODS[name]
-    number = "weight_decay" if name.startswith(("momo", "schedule")) else next(iter(method.numbers))
-    values = list(method.numbers[number])
+    # What the first 12 updates depend on.
+    number = {"dog": "reps_rel", "momo": "lower_bound"}.get(name, next(iter(method.numbers)))
+    values = np.linspace(*method.numbers[number], 5)
     traces = []
 
     def optimizer(**hyperparams):
@@ -369,8 +371,8 @@ def test_swept_over_one_number_in_one_program(name, tmp_path):
     monitors = [lrax.monitors.learning_rate]
     sweep = functools.partial(lrax.sweep, task, optimizer, {number: values}, steps=12)
     whole = sweep(monitors=monitors)
-    assert len(traces) <= 3
-    assert set(whole.status[:, 0]) == {"ok"}
+    assert len(traces) < len(values)
+    assert set(whole.status[:, 0]) == {"done"}
     assert not np.array_equal(whole.losses[0], whole.losses[1])
     rates = [values for key, values in whole.monitors.items() if key.startswith("learning_rate")]
     assert rates
@@ -428,25 +430,21 @@ def test_the_sum_of_squares_does_not_stall_in_bfloat16():
     assert state.rule.squares == 8000
 
 
-def test_schedule_free_in_bfloat16_is_near_that_in_float32():
-    losses = []
+def test_schedule_free_in_bfloat16_stays_at_the_minimum():
+    # Optax, which keeps all in bfloat16, stays at 8e-4.
     optimizer = free.schedule_free_sgd(0.2, warmup=5)
-    for params in (PARAMS, jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)):
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
 
-        def body(carry, _):
-            params, state = carry
-            updates, state = optimizer.update(jax.grad(loss_of)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
+    def body(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(loss_of)(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
 
-        start = (params, optimizer.init(params))
-        params, state = jax.jit(lambda start, body=body: jax.lax.scan(body, start, length=60)[0])(
-            start
-        )
-        average = free.schedule_free_eval_params(state, params)
-        assert described(average) == described(params)
-        losses.append(float(loss_of(average)))
-        assert state.b1 == np.float32(0.9)
-    assert losses[1] < 1e-3
+    start = (params, optimizer.init(params))
+    params, state = jax.jit(lambda start: jax.lax.scan(body, start, length=1000)[0])(start)
+    average = free.schedule_free_eval_params(state, params)
+    assert described(average) == described(params)
+    assert float(loss_of(average)) < 2e-4
 
 
 def test_eval_params_under_a_chain_and_a_partition():

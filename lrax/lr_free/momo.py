@@ -65,7 +65,8 @@ def momo(
       bias_correction: Whether the averages start at 0 and are corrected for it. If not, they start
         at the first batch.
       adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` up. For
-        losses whose least value is far above the bound.
+        losses whose least value is far above the bound. Without noise in the gradients, the
+        estimate can stop above the least loss, and the updates with it.
       weight_decay: Weight decay, at least 0, in its proximal form.
 
     Returns:

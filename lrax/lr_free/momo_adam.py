@@ -68,7 +68,8 @@ def momo_adam(
       eps: Adam's epsilon, above 0.
       lower_bound: A lower bound of the loss, finite. 0 suits most losses.
       adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` up. For
-        losses whose least value is far above the bound.
+        losses whose least value is far above the bound. Without noise in the gradients, the
+        estimate can stop above the least loss, and the updates with it.
       weight_decay: Decoupled weight decay, at least 0, in its proximal form.
 
     Returns:

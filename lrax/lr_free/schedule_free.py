@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax import numpy as jnp
 
@@ -31,6 +32,8 @@ class ScheduleFreeState(NamedTuple):
     largest: jax.Array  # float32: the largest rate so far
     weights: jax.Array  # float32: the sum of the weights of the average
     z: Params  # what the gradient moves, in at least float32
+    # The average, in float32, where the parameters are narrower: see `_kept`. Else a `MaskedNode`.
+    x: Params
     moments: Moments  # of Adam, else ()
 
 
@@ -39,8 +42,8 @@ def schedule_free_eval_params(state: optax.OptState, params: optax.Params) -> op
 
     $$x = \frac{y - (1 - \text{b1}) z}{\text{b1}}$$
 
-    `y` are the parameters in training, where gradients are taken. Training goes on from them. In
-    bfloat16 they are rounded, and the average is as coarse as they are.
+    `y` are the parameters in training, where gradients are taken. Training goes on from them. If
+    they are narrower than float32, the state holds `x` itself, and this only rounds it.
 
     Args:
       state: The state of `schedule_free_sgd` or `schedule_free_adamw`, or of any optimizer that
@@ -84,23 +87,33 @@ def _is_state(node: Any) -> bool:
     return isinstance(node, ScheduleFreeState)
 
 
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
+
+
 def _average(state: ScheduleFreeState, params: Params) -> Params:
-    def average(z: Any, y: Any) -> Any:
-        if isinstance(z, optax.MaskedNode):  # parameters of another group
+    def average(z: Any, x: Any, y: Any) -> Any:
+        if _is_masked(z):  # parameters of another group
             return y
-        if jnp.shape(z) != jnp.shape(y):
-            raise ValueError(f"arrays of the shapes {jnp.shape(z)} and {jnp.shape(y)}")
-        x = (wide(y) - (1 - state.b1) * z) / state.b1
+        if not jnp.issubdtype(jnp.result_type(y), jnp.floating) or np.shape(y) != z.shape:
+            raise ValueError(f"got {y!r} for an array of the shape {z.shape}")
+        if _is_masked(x):
+            x = (wide(y) - (1 - state.b1) * z) / state.b1
         return x.astype(jnp.result_type(y))
 
     try:
-        return jax.tree.map(
-            average, state.z, params, is_leaf=lambda node: isinstance(node, optax.MaskedNode)
-        )
+        return jax.tree.map(average, state.z, state.x, params, is_leaf=_is_masked)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`params` must be like the parameters that `state` belongs to: {error}"
         ) from error
+
+
+def _kept(param: Any) -> Any:
+    # In bfloat16, `y` stops where its moves are smaller than its rounding, and z goes on. The
+    # average that follows from both then leaves the minimum, further with every update.
+    narrow = jnp.result_type(param).itemsize < 4
+    return copied(param) if narrow else optax.MaskedNode()
 
 
 def schedule_free(
@@ -128,6 +141,7 @@ def schedule_free(
             largest=scalar(0.0),
             weights=scalar(0.0),
             z=copied(params),
+            x=jax.tree.map(_kept, params),
             moments=init_moments(params),
         )
 
@@ -142,13 +156,21 @@ def schedule_free(
         weight = number ** numbers["r"] * largest ** numbers["weight_lr_power"]
         weights = state.weights + weight
         part = jnp.where(weights > 0, weight / jnp.where(weights > 0, weights, 1), 0)
-        # The average x takes in `part` of z, and y moves with both. x is not computed.
-        updates = jax.tree.map(
-            lambda z, y, along: part * (z - wide(y)) + rate * (b1 * (1 - part) - 1) * along,
-            state.z,
-            params,
-            along,
-        )
+        z = jax.tree.map(lambda z, along: z - rate * along, state.z, along)
+
+        def average(x: Any, z: Any) -> Any:
+            return x if _is_masked(x) else (1 - part) * x + part * z
+
+        def move(x: Any, before: Any, z: Any, y: Any, along: Any) -> Any:
+            if _is_masked(y):  # parameters of another group
+                return y
+            if _is_masked(x):
+                # The average takes in `part` of z, and y moves with both. x is not computed.
+                return part * (before - wide(y)) + rate * (b1 * (1 - part) - 1) * along
+            return b1 * x + (1 - b1) * z - wide(y)
+
+        x = jax.tree.map(average, state.x, z, is_leaf=_is_masked)
+        updates = jax.tree.map(move, x, state.z, z, params, along, is_leaf=_is_masked)
         return updates, ScheduleFreeState(
             count=jnp.asarray(optax.safe_increment(state.count)),
             learning_rate=rate,
@@ -156,7 +178,8 @@ def schedule_free(
             b1=state.b1,
             largest=largest,
             weights=weights,
-            z=jax.tree.map(lambda z, along: z - rate * along, state.z, along),
+            z=z,
+            x=x,
             moments=moments,
         )
 

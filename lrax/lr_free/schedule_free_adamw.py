@@ -47,7 +47,8 @@ def schedule_free_adamw(
 
     Args:
       lr: The rate after the warmup, at least 0: a number, a `Schedule` or any function of the
-        count. A rate of 0 leaves the average alone.
+        count. While all rates were 0, nothing moves. Later, a rate of 0
+        stops z, and the average goes on towards it.
       b1: The weight of the average in the parameters, above 0 and below 1. 0.95 and 0.98 suit long
         runs.
       b2: Decay of the average of squared gradients, at least 0 and below 1.

@@ -45,7 +45,8 @@ def schedule_free_sgd(
 
     Args:
       lr: The rate after the warmup, at least 0: a number, a `Schedule` or any function of the
-        count. A rate of 0 leaves the average alone.
+        count. While all rates were 0, nothing moves. Later, a rate of 0
+        stops z, and the average goes on towards it.
       b1: The weight of the average in the parameters, above 0 and below 1.
       warmup: Length of the linear warmup in updates, at least 0. The first rate is `lr / warmup`.
       weight_decay: Weight decay, at least 0, added to the gradient.
