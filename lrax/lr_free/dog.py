@@ -79,9 +79,12 @@ def dog(
       >>> optimizer = lrax.lr_free.dog(reps_rel=1e-2)
       >>> params = jnp.array([3.0, -4.0])
       >>> state = optimizer.init(params)
-      >>> for _ in range(100):
+      >>> @jax.jit
+      ... def step(params, state):
       ...     updates, state = optimizer.update(2 * params, state, params)
-      ...     params = optax.apply_updates(params, updates)
+      ...     return optax.apply_updates(params, updates), state
+      >>> for _ in range(100):
+      ...     params, state = step(params, state)
       >>> print(bool(jnp.all(abs(params) < 0.01)))
       True
 

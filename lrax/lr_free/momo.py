@@ -81,10 +81,13 @@ def momo(
       >>> optimizer = lrax.lr_free.momo()
       >>> params = jnp.array([3.0, -4.0])
       >>> state = optimizer.init(params)
-      >>> for _ in range(200):
+      >>> @jax.jit
+      ... def step(params, state):
       ...     loss, grads = jax.value_and_grad(lambda params: jnp.sum(params**2))(params)
       ...     updates, state = optimizer.update(grads, state, params, value=loss)
-      ...     params = optax.apply_updates(params, updates)
+      ...     return optax.apply_updates(params, updates), state
+      >>> for _ in range(200):
+      ...     params, state = step(params, state)
       >>> print(bool(jnp.all(abs(params) < 0.01)))
       True
 

@@ -84,11 +84,14 @@ def momo_adam(
       >>> optimizer = lrax.lr_free.momo_adam(lr=1.0)
       >>> params = jnp.array([3.0, -4.0])
       >>> state = optimizer.init(params)
-      >>> for _ in range(50):
+      >>> @jax.jit
+      ... def step(params, state):
       ...     loss, grads = jax.value_and_grad(lambda params: jnp.sum(params**2))(params)
       ...     updates, state = optimizer.update(grads, state, params, value=loss)
-      ...     params = optax.apply_updates(params, updates)
-      >>> print(bool(jnp.all(abs(params) < 0.1)))
+      ...     return optax.apply_updates(params, updates), state
+      >>> for _ in range(200):
+      ...     params, state = step(params, state)
+      >>> print(bool(jnp.all(abs(params) < 0.01)))
       True
 
     Reference:

@@ -99,9 +99,12 @@ def prodigy(
       >>> optimizer = lrax.lr_free.prodigy(lrax.warmup_cosine(peak=1.0, steps=300, warmup=10))
       >>> params = jnp.array([3.0, -4.0])
       >>> state = optimizer.init(params)
-      >>> for _ in range(300):
+      >>> @jax.jit
+      ... def step(params, state):
       ...     updates, state = optimizer.update(2 * params, state, params)
-      ...     params = optax.apply_updates(params, updates)
+      ...     return optax.apply_updates(params, updates), state
+      >>> for _ in range(300):
+      ...     params, state = step(params, state)
       >>> print(bool(jnp.all(abs(params) < 0.01)), lrax.get_lr(state) <= state.distance)
       True True
 

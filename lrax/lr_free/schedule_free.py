@@ -62,9 +62,12 @@ def schedule_free_eval_params(state: optax.OptState, params: optax.Params) -> op
       >>> optimizer = lrax.lr_free.schedule_free_sgd(lr=0.3)
       >>> params = jnp.array([3.0, -4.0])
       >>> state = optimizer.init(params)
-      >>> for _ in range(100):
+      >>> @jax.jit
+      ... def step(params, state):
       ...     updates, state = optimizer.update(2 * params, state, params)
-      ...     params = optax.apply_updates(params, updates)
+      ...     return optax.apply_updates(params, updates), state
+      >>> for _ in range(100):
+      ...     params, state = step(params, state)
       >>> print(bool(jnp.all(abs(lrax.lr_free.schedule_free_eval_params(state, params)) < 0.1)))
       True
 
