@@ -406,12 +406,12 @@ def test_a_held_rate_replaces_the_estimate_and_not_the_bias_correction():
     for bias_correction, step in ((False, 0.1 / np.sqrt(0.001)), (True, 1.0)):
         optimizer = free.prodigy(bias_correction=bias_correction)
         state = lrax.set_lr(optimizer.init(params), 0.25)
-        updates, state = optimizer.update(jnp.array([3.0]), state, params)
+        updates, state = jax.jit(optimizer.update)(jnp.array([3.0]), state, params)
         np.testing.assert_allclose(updates, -0.25 * step, rtol=1e-4)
         assert lrax.get_lr(state) == 0.25
     optimizer = free.momo()
     state = lrax.set_lr(optimizer.init(params), 0.25)
-    updates, state = optimizer.update(jnp.array([3.0]), state, params, value=1.0)
+    updates, state = jax.jit(optimizer.update)(jnp.array([3.0]), state, params, value=1.0)
     np.testing.assert_allclose(updates, -0.75)
 
 

@@ -3,16 +3,15 @@
 Which to choose:
 
 - `momo_adam`, or `momo` in place of momentum, if the least loss is near 0, as in most
-  classification: the given rate is only a limit. The cheapest way to be safe against a rate that is
-  too high.
-- `prodigy` if nothing is known of the rate of Adam, with a schedule that decays from 1, never
-  constant; `dadapt_adam` is its slower predecessor.
+  classification. The given rate is only a limit, so one that is far too high does little harm.
+- `prodigy` if nothing is known of the rate of Adam, with a schedule that decays from 1.
+  `dadapt_adam` came before it, and is here to repeat what others have done.
 - `schedule_free_adamw` or `schedule_free_sgd` if the length of the run is not known. They need a
   rate, but no schedule. Evaluate `schedule_free_eval_params`.
 - `dog` for fine-tuning without momentum. Evaluate its `polynomial_average`.
 
-None of them beats Adam with a rate and a schedule that were searched for; `lrax.find` searches. All
-but the schedule-free ones take a schedule as `lr`, and gain from one. `lrax.get_lr` reads the step
+A rate and a schedule that were searched for, as by `lrax.find`, were as good or better on most small
+tasks. All but the schedule-free methods gain from a schedule as `lr`. `lrax.get_lr` reads the step
 size in use, the estimate times the schedule, and `lrax.set_lr` holds it. Numbers may be traced, and
 so be swept.
 

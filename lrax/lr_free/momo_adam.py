@@ -53,8 +53,8 @@ def momo_adam(
     averages `d`, $\bar f$ and $\bar\gamma$ of the gradients, the losses, and the inner products of
     gradient and parameters. $f_*$ is `lower_bound`. With weight decay, the model in the numerator
     has it too. Use it in place of Adam if the best rate is not known: `lr` is only the largest
-    step, and one that is up to 10 times too large does little harm. It is the method of this room
-    to try first if the least loss is near 0. A warmup and a decay of `lr` still help.
+    step, and one that was 100 times too large did little harm on small tasks. It is the method of
+    this room to try first if the least loss is near 0. A warmup and a decay of `lr` still help.
 
     `update` needs the loss as `value=`, which a run of lrax gives. `lrax.get_lr` reads the step
     size $\tau$; before the first update it is NaN. `lrax.set_lr` holds it, and weight decay goes on

@@ -38,8 +38,8 @@ def schedule_free_adamw(
     $\min(1, (k+1)/\text{warmup})$. The weight $c_k$ is the share of the largest rate so far, to the
     power `weight_lr_power`, in the sum of these. The parameters in training are `y`; evaluate and
     save `x`, by `schedule_free_eval_params`. Use it if the length of the run is not known, or to
-    evaluate good parameters at any time. The rate still matters: it is best at 1 to 10 times that
-    of AdamW with a schedule. Keep it constant after a warmup of 1 to 5 percent of the updates.
+    evaluate good parameters at any time. The rate still matters: search near that of AdamW. Keep it
+    constant after a warmup of 1 to 5 percent of the updates.
 
     `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. A gradient that is not
     finite is skipped, state and parameters stay. State is float32 at least. Under `optax.partition`

@@ -72,7 +72,7 @@ def set_lr(
 ) -> optax.OptState:
     """An optimizer state with another learning rate, used from the next update on.
 
-    In a state of `lrax.scale_by_lr` the rate is held: it replaces the rate of the schedule or rule
+    In a state of `lrax.scale_by_lr`, or of `lrax.lr_free`, the rate is held: it replaces the rate of the schedule or rule
     until another is set. `None` ends the hold. Meanwhile the schedule keeps counting and the rule
     sees every update, so both are up to date when the hold ends. `lrax.get_lr` then reads their
     rate from the next update on. Shapes and dtypes stay, so nothing recompiles.
