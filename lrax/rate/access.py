@@ -27,8 +27,9 @@ def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Label, jax.Array]:
     The rate is found under any nesting of `chain`, `named_chain`, `masked`, `partition`,
     `MultiSteps`, `apply_if_finite` and the like, in the states of `lrax.scale_by_lr`, of
     `optax.inject_hyperparams` with a `learning_rate`, and of the transformations that keep a
-    `learning_rate`, as Optax's line searches do. (`optax.adam(1e-3)` alone keeps none.) The rate
-    includes the `scale` of every `optax.contrib.reduce_on_plateau` in an enclosing chain.
+    `learning_rate`, as Optax's line searches and `lrax.lr_free` do. (`optax.adam(1e-3)` alone keeps
+    none.) The rate includes the `scale` of every `optax.contrib.reduce_on_plateau` in an enclosing
+    chain.
 
     The rate does not include any other factor on the updates: `optax.scale`,
     `optax.scale_by_schedule` and `lrax.scale_by_multipliers` in the same chain, trust ratios, or a
@@ -72,10 +73,11 @@ def set_lr(
 ) -> optax.OptState:
     """An optimizer state with another learning rate, used from the next update on.
 
-    In a state of `lrax.scale_by_lr`, or of `lrax.lr_free`, the rate is held: it replaces the rate of the schedule or rule
-    until another is set. `None` ends the hold. Meanwhile the schedule keeps counting and the rule
-    sees every update, so both are up to date when the hold ends. `lrax.get_lr` then reads their
-    rate from the next update on. Shapes and dtypes stay, so nothing recompiles.
+    In a state of `lrax.scale_by_lr` or of a method of `lrax.lr_free` the rate is held: it replaces
+    the rate of the schedule, rule or method until another is set. `None` ends the hold. Meanwhile
+    the schedule keeps counting and the rule sees every update, so both are up to date when the hold
+    ends. `lrax.get_lr` then reads their rate from the next update on. Shapes and dtypes stay, so
+    nothing recompiles.
 
     `lrax.get_lr` of the new state returns `rate`. For this, in a chain with a `reduce_on_plateau`,
     the stored rate is `rate` divided by the present `scale`; the rounding of that division may
