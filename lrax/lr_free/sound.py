@@ -38,8 +38,8 @@ def method(
     ) -> tuple[optax.Updates, State]:
         if params is None:
             raise ValueError(
-                f"`params` must be given to `update`: `{name}` measures the distance they have"
-                " walked. Call `optimizer.update(grads, state, params)`."
+                f"`params` must be given to `update`: `{name}` computes with them. Call"
+                " `optimizer.update(grads, state, params)`."
             )
         value = measured("value", extra_args, name) if needs_value else None
         found = squared_norm(updates) if value is None else squared_norm(updates) + value
