@@ -236,6 +236,7 @@ ROWS = [
     call("scale_by_multipliers", multipliers={"w": 0.1, "b": 1.0}),
     made("get_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2))}),
     made("set_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2)), "rate": 0.2}),
+    call("controllers.greedy"),
     call("controllers.plateau"),
     made("RateRule", lambda: {"init": lambda params: (), "rate": lambda *_, **__: (0.1, ())}),
     # What is trained.

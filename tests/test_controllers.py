@@ -1,30 +1,19 @@
 """`lrax.controllers`: each rule does what its method says, and equals the framework's own."""
 
+import feedback
 import golden
 import jax
 import numpy as np
 import optax
 import pytest
-from golden.record_plateau import BASE, values
+from feedback import rates_of
+from golden.record_plateau import BASE
 from jax import numpy as jnp
 
 import lrax
 
 plateau = lrax.controllers.plateau
 RECORDED = golden.read("plateau")["settings"]
-
-
-def rates_of(rule, metrics, name="value", **extra):
-    """The rate of each update, in one scan over the metrics."""
-    optimizer = lrax.scale_by_lr(rule)
-
-    def body(state, given):
-        metric, extra = given
-        _, state = optimizer.update(jnp.ones(()), state, **{name: metric}, **extra)
-        return state, lrax.get_lr(state)
-
-    scan = jax.jit(lambda given: jax.lax.scan(body, optimizer.init(jnp.ones(())), given)[1])
-    return np.asarray(scan((jnp.asarray(metrics), extra)))
 
 
 def ours(framework, keywords):
@@ -48,34 +37,11 @@ def test_plateau_equals_the_frameworks(framework, mode, x64):
         if setting["name"] == framework and setting["keywords"]["mode"] == mode
     ]
     assert len(settings) >= 25
-    # All settings are lanes of one program. A shorter record is filled up with its last metric,
-    # and what follows it is not compared.
-    longest = max(len(setting["metrics"]) for setting in settings)
-    metrics = np.array(
-        [np.pad(values(s["metrics"]), (0, longest - len(s["metrics"])), "edge") for s in settings]
-    )
-    numbers = [ours(framework, setting["keywords"]) for setting in settings]
-    numbers = {name: np.array([float(n[name]) for n in numbers]) for name in numbers[0]}
-    with x64:
-        rule = lambda numbers: BASE * plateau(mode=mode, counting=framework, **numbers)
-        lanes = jax.vmap(lambda numbers, metrics: scanned(rule(numbers), metrics))
-        rates = np.asarray(jax.jit(lanes)(numbers, metrics))
     # Keras keeps its rate in float32.
     precision = 1e-12 if framework == "torch" else 1e-6
-    for setting, lane in zip(settings, rates, strict=True):
-        expected = setting["rates"]
-        np.testing.assert_allclose(lane[: len(expected)], expected, rtol=precision)
+    make = lambda **numbers: BASE * plateau(mode=mode, counting=framework, **numbers)
+    feedback.equals_recorded(make, settings, lambda keys: ours(framework, keys), x64, precision)
     assert sum(len(set(setting["rates"])) > 2 for setting in settings) > 10
-
-
-def scanned(rule, metrics):
-    optimizer = lrax.scale_by_lr(rule)
-
-    def body(state, metric):
-        _, state = optimizer.update(jnp.ones(()), state, value=metric)
-        return state, lrax.get_lr(state)
-
-    return jax.lax.scan(body, optimizer.init(jnp.ones(())), metrics)[1]
 
 
 # keywords, metrics, scales

@@ -36,6 +36,7 @@ class Rule(NamedTuple):
 
 
 plateau = lrax.controllers.plateau
+greedy = lrax.controllers.greedy
 RULES = {
     "number": Rule(lambda value: value, {"value": (0.1, 0.2)}),
     "schedule": Rule(
@@ -58,6 +59,27 @@ RULES = {
             "floor": (0.0, 0.3),
             "eps": (0.0, 1e-8),
         },
+    ),
+    "greedy": Rule(
+        lambda factor, patience: greedy(factor=factor, patience=patience, ceiling=4.0),
+        {"factor": (0.5, 0.8), "patience": (0, 1)},
+        first=1.0,
+    ),
+    "greedy of every number": Rule(
+        lambda **numbers: 0.1 * greedy(metric="val_loss", mode="max", window=3, **numbers),
+        {
+            "factor": (0.5, 0.8),
+            "patience": (0, 1),
+            "rtol": (0.0, 0.01),
+            "atol": (0.1, 0.0),
+            "cooldown": (0, 1),
+            "warmup": (1, 0),
+            "floor": (0.5, 0.1),
+            "ceiling": (2.0, np.inf),
+            "eps": (0.0, 1e-8),
+            "reset_after": (1, np.inf),
+        },
+        first=0.1,
     ),
     "schedule * plateau": Rule(
         lambda peak, patience: lrax.linear(peak, 0.01, 12) * plateau(factor=0.5, patience=patience),

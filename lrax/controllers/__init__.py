@@ -1,5 +1,6 @@
 """The rate as a function of feedback: rules for `lrax.scale_by_lr`."""
 
+from .greedy import greedy
 from .plateau import plateau
 
-__all__ = ["plateau"]
+__all__ = ["greedy", "plateau"]

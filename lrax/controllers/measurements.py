@@ -14,6 +14,12 @@ from .. import _require
 Arguments = Mapping[str, Any]  # the extra arguments of `update`
 
 
+def require_name(metric: Any) -> None:
+    """Requires the name of an argument of `update`."""
+    if not isinstance(metric, str) or not metric.isidentifier():
+        raise TypeError(f"`metric` must be the name of an argument of `update`, got {metric!r}")
+
+
 def measured(metric: str, arguments: Arguments, rule: str) -> jax.Array:
     """The value of the metric in this update, a float scalar."""
     if arguments.get(metric) is None:
@@ -52,6 +58,15 @@ def is_new(
     # Before its first measurement, a run hands over NaN with the number 0, and not as fresh.
     unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
     return (number != last) & ~unmeasured, number
+
+
+def is_better(value: jax.Array, best: jax.Array, numbers: Mapping[str, Any]) -> jax.Array:
+    """Whether a value is lower than the best one by more than the margin of `rtol` and `atol`."""
+    margin = numbers["rtol"] * jnp.abs(best) + numbers["atol"]
+    # Before the first measurement the best one is infinite. Infinity less infinity is NaN, and no
+    # value is below NaN.
+    target = jnp.where(jnp.isfinite(best), best - margin, best)
+    return value < target
 
 
 def _by_name(argument: str, arguments: Arguments) -> Mapping[str, ArrayLike]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
-from ..rate.rule import RateRule, one_rate
+from ..rate.rule import RateRule
 from .calls import call_text
-from .measurements import is_new, measured
+from .measurements import is_better, is_new, measured, require_name
+from .numbers import Numbers, require_factor, scalars
 
 Params = Any
-Numbers = dict[str, Any]  # floats, or tracers
 Argument = Any  # an extra argument of `update`: an array, or a dict of them
 
 
@@ -109,7 +108,7 @@ def plateau(
     Reference:
       `torch.optim.lr_scheduler.ReduceLROnPlateau`, `keras.callbacks.ReduceLROnPlateau`.
     """
-    numbers = _numbers(
+    numbers = scalars(
         factor=factor,
         patience=patience,
         rtol=rtol,
@@ -118,11 +117,12 @@ def plateau(
         floor=floor,
         eps=eps,
     )
+    _require.nonnegative(numbers, *numbers)
+    require_factor(numbers)
     _require.choice("mode", mode, ("min", "max"))
     _require.choice("counting", counting, ("torch", "keras"))
     _require.choice("nan", nan, ("bad", "ignore"))
-    if not isinstance(metric, str) or not metric.isidentifier():
-        raise TypeError(f"`metric` must be the name of an argument of `update`, got {metric!r}")
+    require_name(metric)
 
     def init(params: Params) -> PlateauState:
         del params
@@ -155,11 +155,7 @@ def plateau(
 
 def _after(state: PlateauState, value: jax.Array, numbers: Numbers, counting: str) -> PlateauState:
     """The state after one more measurement."""
-    margin = numbers["rtol"] * jnp.abs(state.best) + numbers["atol"]
-    # Before the first measurement the best one is infinite. Infinity less infinity is NaN, and no
-    # value is below NaN.
-    target = jnp.where(jnp.isfinite(state.best), state.best - margin, state.best)
-    better = value < target
+    better = is_better(value, state.best, numbers)
     cooling = state.cooldown > 0
     cooldown = jnp.maximum(state.cooldown - 1, 0)
     # The measurement that counts the cooldown down to 0 is the first one that may be bad in Keras.
@@ -187,12 +183,3 @@ def _after(state: PlateauState, value: jax.Array, numbers: Numbers, counting: st
         measurement=state.measurement,
     )
 
-
-def _numbers(**values: ArrayLike) -> Numbers:
-    """The numbers of a rule, checked where they are concrete."""
-    numbers = _require.real(**values)
-    for name, value in numbers.items():
-        one_rate(value, name)
-    _require.nonnegative(numbers, *numbers)
-    _require.at_most("`factor` must be at most 1", numbers["factor"], np.float32(1))
-    return numbers
