@@ -49,7 +49,7 @@ def greedy(
     window: int | None = None,
     reset_after: ArrayLike = 500,
 ) -> RateRule:
-    r"""Divides the rate by `factor` after a run of better metrics, and multiplies it after bad ones.
+    r"""Divides the rate by `factor` after several good metrics, and multiplies it after bad ones.
 
     $$\text{good} = m < \text{best} - (\text{rtol} \, |\text{best}| + \text{atol}), \qquad
       s \leftarrow \begin{cases} \min(s / \text{factor}, \text{ceiling}) &

@@ -182,4 +182,3 @@ def _after(state: PlateauState, value: jax.Array, numbers: Numbers, counting: st
         cooldown=jnp.where(due, rest, cooldown).astype(jnp.int32),
         measurement=state.measurement,
     )
-
