@@ -238,6 +238,7 @@ ROWS = [
     made("set_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2)), "rate": 0.2}),
     call("controllers.greedy"),
     call("controllers.plateau"),
+    call("controllers.polyak", growth=1.1),
     made("RateRule", lambda: {"init": lambda params: (), "rate": lambda *_, **__: (0.1, ())}),
     # What is trained.
     made(

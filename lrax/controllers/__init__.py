@@ -2,5 +2,6 @@
 
 from .greedy import greedy
 from .plateau import plateau
+from .polyak import polyak
 
-__all__ = ["greedy", "plateau"]
+__all__ = ["greedy", "plateau", "polyak"]
