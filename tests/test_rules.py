@@ -34,11 +34,14 @@ class Rule(NamedTuple):
     make: Callable  # of the numbers, by keyword
     numbers: dict[str, tuple[float, float]]  # the numbers of two lanes
     first: float | None = None  # the rate before the first update; None: that of the first update
+    whole: bool = False  # whether it refuses the parameters of a group
+    bfloat16: float = 1e-6  # how near its rates are to those of float32, relatively
 
 
 plateau = lrax.controllers.plateau
 greedy = lrax.controllers.greedy
 polyak = lrax.controllers.polyak
+hypergradient = lrax.controllers.hypergradient
 RULES = {
     "number": Rule(lambda value: value, {"value": (0.1, 0.2)}),
     "schedule": Rule(
@@ -94,6 +97,19 @@ RULES = {
             "growth": (1.125, 1.5),
         },
         first=np.nan,
+    ),
+    **{
+        f"hypergradient, {kind}": Rule(
+            functools.partial(hypergradient, kind=kind),
+            {"learning_rate": (0.1, 0.2), "hyper_rate": (0.01, 0.02)},
+        )
+        for kind in ("additive", "multiplicative")
+    },
+    "hypergradient, hdm": Rule(
+        functools.partial(hypergradient, kind="hdm"),
+        {"learning_rate": (0.3, 0.4), "hyper_rate": (0.1, 0.2)},
+        whole=True,
+        bfloat16=0.02,
     ),
     "schedule * plateau": Rule(
         lambda peak, patience: lrax.linear(peak, 0.01, 12) * plateau(factor=0.5, patience=patience),
@@ -151,11 +167,22 @@ def gradients(params):
     return jax.tree.map(lambda leaf: (leaf + 1).astype(leaf.dtype), params)
 
 
+def loss(params):
+    """The loss that has these gradients."""
+    return sum(0.5 * jnp.sum((leaf + 1) ** 2) for leaf in jax.tree.leaves(params))
+
+
+def update_of(optimizer, state, extra, params=PARAMS):
+    """An update by the gradients, with all that a run hands over."""
+    given = {"grad": gradients(params), "value_fn": loss, "grad_fn": gradients}
+    return optimizer.update(gradients(params), state, params, **given, **extra)
+
+
 def steps_of(optimizer, params=PARAMS):
     """Rates, updates and the last state, in one scan."""
 
     def body(state, extra):
-        updates, state = optimizer.update(gradients(params), state, params, **extra)
+        updates, state = update_of(optimizer, state, extra, params)
         return state, (state, updates)
 
     rows = {"value": LOSSES, **SIGNALS}
@@ -168,9 +195,7 @@ def steps_of(optimizer, params=PARAMS):
 def program(name):
     """The optimizer of the first lane, and its compiled update, which every law shares."""
     optimizer = lrax.scale_by_lr(rule_of(name))
-    return optimizer, jax.jit(
-        lambda state, extra: optimizer.update(gradients(PARAMS), state, PARAMS, **extra)
-    )
+    return optimizer, jax.jit(lambda state, extra: update_of(optimizer, state, extra))
 
 
 def walk(name, state, steps):
@@ -218,7 +243,7 @@ def test_compiled_once_with_donated_state(name):
 
     def update(state, extra):
         traces.append(None)
-        return optimizer.update(gradients(PARAMS), state, PARAMS, **extra)[1]
+        return update_of(optimizer, state, extra)[1]
 
     update = jax.jit(update, donate_argnums=0)
     state = optimizer.init(PARAMS)
@@ -254,9 +279,11 @@ def test_bfloat16_parameters(name):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
     optimizer = lrax.scale_by_lr(rule_of(name))
     rates, updates, state = jax.jit(lambda: steps_of(optimizer, params))()
-    np.testing.assert_allclose(rates, expected(name), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(rates, expected(name), rtol=RULES[name].bfloat16, atol=1e-7)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("bfloat16")}
-    assert described(state) == described(optimizer.init(PARAMS))
+    assert described(state) == described(optimizer.init(params))
+    floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert {leaf.dtype for leaf in floats if leaf.ndim == 0} == {jnp.dtype("float32")}
 
 
 @everywhere
@@ -284,6 +311,10 @@ def test_partition(name):
     optimizer = optax.partition(
         {"body": lrax.scale_by_lr(rule_of(name)), "head": lrax.scale_by_lr(0.5)}, labels
     )
+    if RULES[name].whole:
+        with pytest.raises(TypeError, match="`params` must be all parameters"):
+            steps_of(optimizer)
+        return
     # A rule that follows gradients sees those of its own group.
     alone = steps_of(program(name)[0], {"w": PARAMS["w"]})[0]
     rates, updates, _ = jax.jit(lambda: steps_of(optimizer))()
@@ -322,7 +353,7 @@ def test_products_with_numbers_on_either_side(name):
     # The state is that of the rule alone, so that a checkpoint goes from one to the other.
     _, state = walk(name, program(name)[0].init(PARAMS), range(5))
     doubled = lrax.scale_by_lr(np.float32(2) * rule)
-    _, state = doubled.update(gradients(PARAMS), state, PARAMS, **extra_at(5))
+    _, state = update_of(doubled, state, extra_at(5))
     assert float(lrax.get_lr(state)) == pytest.approx(2 * float(expected(name)[5]), rel=1e-6)
     with pytest.raises(TypeError, match=r"unsupported operand|multiply"):
         rule * "fast"

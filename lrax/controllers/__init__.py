@@ -1,7 +1,8 @@
 """The rate as a function of feedback: rules for `lrax.scale_by_lr`."""
 
 from .greedy import greedy
+from .hypergradient import hypergradient
 from .plateau import plateau
 from .polyak import polyak
 
-__all__ = ["greedy", "plateau", "polyak"]
+__all__ = ["greedy", "hypergradient", "plateau", "polyak"]

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from .. import _require
 
 Arguments = Mapping[str, Any]  # the extra arguments of `update`
+OF_A_RUN = ("value", "grad", "value_fn", "grad_fn")  # what a run hands over by itself
 
 
 def require_name(metric: Any) -> None:
@@ -20,15 +21,20 @@ def require_name(metric: Any) -> None:
         raise TypeError(f"`metric` must be the name of an argument of `update`, got {metric!r}")
 
 
+def given(name: str, arguments: Arguments, rule: str) -> Any:
+    """What `update` was given under this name."""
+    if arguments.get(name) is None:
+        signal = "" if name in OF_A_RUN else f", in a run as the signal {name!r}"
+        raise TypeError(
+            f"`{name}` must be given to `update`: `{rule}` follows it. Call"
+            f" `optimizer.update(grads, state, params, {name}=...)`{signal}."
+        )
+    return arguments[name]
+
+
 def measured(metric: str, arguments: Arguments, rule: str) -> jax.Array:
     """The value of the metric in this update, a float scalar."""
-    if arguments.get(metric) is None:
-        raise TypeError(
-            f"`{metric}` must be given to `update`: `{rule}` follows it. Call"
-            f" `optimizer.update(grads, state, params, {metric}=...)`, in a run as the signal"
-            f" {metric!r}."
-        )
-    value = jnp.asarray(arguments[metric], _require.float_dtype())
+    value = jnp.asarray(given(metric, arguments, rule), _require.float_dtype())
     if value.ndim:
         raise ValueError(f"`{metric}` must be a scalar, got one of shape {value.shape}")
     return value
