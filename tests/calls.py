@@ -238,6 +238,7 @@ ROWS = [
     made("set_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2)), "rate": 0.2}),
     call("controllers.greedy"),
     call("controllers.hypergradient", learning_rate=0.1, hyper_rate=0.02),
+    call("controllers.kl", target=0.01),
     call("controllers.plateau"),
     call("controllers.polyak", growth=1.1),
     made("RateRule", lambda: {"init": lambda params: (), "rate": lambda *_, **__: (0.1, ())}),

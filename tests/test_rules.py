@@ -42,6 +42,7 @@ plateau = lrax.controllers.plateau
 greedy = lrax.controllers.greedy
 polyak = lrax.controllers.polyak
 hypergradient = lrax.controllers.hypergradient
+kl = lrax.controllers.kl
 RULES = {
     "number": Rule(lambda value: value, {"value": (0.1, 0.2)}),
     "schedule": Rule(
@@ -110,6 +111,19 @@ RULES = {
         {"learning_rate": (0.3, 0.4), "hyper_rate": (0.1, 0.2)},
         whole=True,
         bfloat16=0.02,
+    ),
+    # The losses stand in for a divergence.
+    "kl": Rule(lambda target: kl(target, metric="value"), {"target": (0.6, 2.0)}, first=1.0),
+    "kl of every number": Rule(
+        lambda **numbers: lrax.cosine(0.1, 20) * kl(metric="val_loss", zero="small", **numbers),
+        {
+            "target": (1.2, 0.6),
+            "kl_factor": (1.25, 2.0),
+            "lr_factor": (2.0, 1.5),
+            "floor": (0.5, 0.1),
+            "ceiling": (2.0, np.inf),
+        },
+        first=0.1,
     ),
     "schedule * plateau": Rule(
         lambda peak, patience: lrax.linear(peak, 0.01, 12) * plateau(factor=0.5, patience=patience),

@@ -2,7 +2,8 @@
 
 from .greedy import greedy
 from .hypergradient import hypergradient
+from .kl import kl
 from .plateau import plateau
 from .polyak import polyak
 
-__all__ = ["greedy", "hypergradient", "plateau", "polyak"]
+__all__ = ["greedy", "hypergradient", "kl", "plateau", "polyak"]
