@@ -92,6 +92,48 @@ CASES = {
         [1, 0.5, 0.5],
     ),
     "factor 1 never reduces": ({"patience": 0, "factor": 1.0}, [1.0, 1, 1], [1, 1, 1]),
+    "a fall from a spike is no plateau": (
+        {"patience": 1, "spike": 0.5},
+        [1.0, 8, 7, 6, 5, 4, 3, 2, 2, 2],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5],
+    ),
+    "without a spike it is one": ({"patience": 1}, [1.0, 8, 7, 6, 5], [1, 1, 0.5, 0.5, 0.25]),
+    "a spike that stays is a plateau": (
+        {"patience": 1, "spike": 0.5},
+        [1.0, 8, 8, 8, 8],
+        [1, 1, 0.5, 0.5, 0.25],
+    ),
+    "a slow rise is a plateau": (
+        {"patience": 2, "spike": 0.5},
+        [1.0, 1.1, 1.05, 1.2, 1.3],
+        [1, 1, 1, 0.5, 0.5],
+    ),
+    "a spike of a negative metric": (
+        {"patience": 0, "spike": 0.5},
+        [-2.0, -0.5, -1.0, -0.9],
+        [1, 0.5, 0.5, 0.25],
+    ),
+    "a spike downwards, and NaN is none": (
+        {"patience": 1, "spike": 0.5, "mode": "max"},
+        [4.0, 1.0, 2.0, np.nan, 3.0],
+        [1, 1, 1, 1, 1],
+    ),
+    "a spike to infinity": ({"patience": 1, "spike": 0.5}, [1.0, np.inf, 9, 8], [1, 1, 1, 1]),
+    "a restart at the floor": (
+        {"patience": 0, "floor": 0.25, "restart": True},
+        [1.0, 1, 1, 1, 5, 5, 4],
+        [1, 0.5, 0.25, 1, 1, 0.5, 0.5],
+    ),
+    "a restart has a cooldown": (
+        {"patience": 0, "floor": 0.5, "restart": True, "cooldown": 1},
+        [1.0, 1, 1, 1, 5, 6, 7],
+        [1, 0.5, 0.5, 1, 1, 0.5, 0.5],
+    ),
+    "a restart of Keras": (
+        {"patience": 1, "floor": 0.5, "restart": True, "counting": "keras"},
+        [1.0, 1, 1, 5, 5],
+        [1, 0.5, 1, 1, 0.5],
+    ),
     "infinity is no improvement on infinity": ({"patience": 0}, [np.inf, 1.0], [0.5, 0.5]),
 }
 
@@ -244,6 +286,9 @@ def test_bad_numbers_are_named(name, bad):
         ({"mode": "lowest"}, "`mode` must be one of 'min', 'max', got 'lowest'"),
         ({"counting": "timm"}, "`counting` must be one of 'torch', 'keras', got 'timm'"),
         ({"nan": "raise"}, "`nan` must be one of 'bad', 'ignore', got 'raise'"),
+        ({"spike": np.nan}, "`spike` must be at least 0, got 0.0 and nan"),
+        ({"spike": -1.0}, "`spike` must be at least 0, got 0.0 and -1.0"),
+        ({"restart": 1}, "`restart` must be a bool, got 1"),
         ({"metric": "val loss"}, "`metric` must be the name of an argument of `update`"),
         ({"metric": None}, "`metric` must be the name of an argument of `update`"),
     ],

@@ -64,7 +64,12 @@ RULES = {
             "cooldown": (0, 2),
             "floor": (0.0, 0.3),
             "eps": (0.0, 1e-8),
+            "spike": (0.1, np.inf),
         },
+    ),
+    "plateau with restarts": Rule(
+        lambda factor, floor: plateau(factor=factor, floor=floor, patience=0, restart=True),
+        {"factor": (0.5, 0.25), "floor": (0.5, 0.1)},
     ),
     "greedy": Rule(
         lambda factor, patience: greedy(factor=factor, patience=patience, ceiling=4.0),

@@ -22,11 +22,17 @@ Arguments = dict[str, Any]
 
 
 class HypergradientState(NamedTuple):
-    """State of `hypergradient`."""
+    """State of the kinds "additive" and "multiplicative"."""
 
-    rate: jax.Array  # float32 []: the rate of the last update; for "hdm" that of the next one
-    # the last update before the rate multiplied it, like the parameters; "hdm" keeps none
-    direction: Params
+    rate: jax.Array  # float32 []: the rate of the last update
+    direction: Params  # the last update before the rate multiplied it, like the parameters
+
+
+class HdmState(NamedTuple):
+    """State of the kind "hdm"; both fields have the shape ()."""
+
+    rate: jax.Array  # float32: the rate that the next update tries
+    squares: jax.Array  # float32: the sum of the squared slopes
 
 
 def hypergradient(
@@ -41,36 +47,41 @@ def hypergradient(
       \text{additive:} \quad & \eta_t = \eta_{t-1} + \beta \, \langle g_t, u_{t-1} \rangle \\
       \text{multiplicative:} \quad & \eta_t = \eta_{t-1} \left(1 + \beta \,
       \frac{\langle g_t, u_{t-1} \rangle}{\lVert g_t \rVert \lVert u_{t-1} \rVert}\right) \\
-      \text{hdm:} \quad & \eta_{t+1} = \eta_t + \beta \, \frac{\langle \nabla f(x_t - \eta_t u_t),
-      u_t \rangle}{\lVert g_t \rVert \lVert u_t \rVert}
+      \text{hdm:} \quad & \eta_{t+1} = \eta_t + \beta \, \frac{s_t}{\sqrt{\sum_{i \le t} s_i^2}},
+      \quad s_t = \frac{\langle \nabla f(x_t - \eta_t u_t), u_t \rangle}{\lVert g_t \rVert
+      \lVert u_t \rVert}
     \end{aligned}$$
 
     `g` is the gradient, handed to `update` as `grad`; `u` are the updates that the rule is given,
     such as Adam's direction; `beta` is `hyper_rate`. The inner product is minus the derivative of
-    the loss by the rate of the last step. Use it to correct a rate that is somewhat wrong, not to
-    find one: from a rate that is far too small it comes near, and seldom to, the best one. The
-    "multiplicative" form does not depend on the scale of the loss: `hyper_rate=0.02` is a good
-    start. That of the "additive" form is in the unit of the rate over a squared gradient.
+    the loss by the rate of the last step. Use it to correct a rate that is somewhat wrong, and not
+    to find one: a rate that is far too small comes near the best one, and seldom reaches it. For
+    the "multiplicative" kind `hyper_rate=0.02` is a good start, because it does not depend on the
+    scale of the loss. The `hyper_rate` of the "additive" kind is in the unit of a rate divided by a
+    squared gradient.
 
     "hdm" looks ahead. It evaluates the loss and the gradient of the update's batch at the point
     to which the step leads. If the loss is not lower there, the rate of this update is 0, which is
     the null step of the method; the rate of the next one is corrected either way. This costs
     another value and gradient per update, through the arguments `value_fn` and `grad_fn`, which a
     run gives. It is meant for full batches, plain gradients and `scale_by_lr` at the end of the
-    chain; a product with another rate would apply a rate other than the one that was tried. Its
-    authors also learn a matrix of rates and a momentum.
+    chain; a product with another rate would apply a rate other than the one that was tried. Begin
+    with a rate that is low: 0 is what its authors use. `hyper_rate` is the size of the first
+    correction, such as 0.1. The corrections are those of AdaGrad, as in both of the authors'
+    programs; their theory has a constant `hyper_rate` without the root, which must then be below
+    2 / L. They also learn a matrix of rates and a momentum.
 
     The rate is held at 0 or above. A gradient or an update that is not finite changes nothing. Of
     a step to a loss that is not finite there is no hypergradient: "hdm" then halves the rate.
 
     Args:
       learning_rate: The first rate, at least 0.
-      hyper_rate: The rate of the rate, at least 0; at 0 the rate is constant.
+      hyper_rate: The rate of the rate, at least 0; at 0 nothing is corrected.
       kind: "additive" and "multiplicative" as Baydin et al. have them, or "hdm" as Chu et al.
 
     Returns:
       A `RateRule` whose rate is absolute. Both numbers may be traced, and so be swept. Its state
-      holds the last update, in the dtype of the parameters; for "hdm" it holds the rate alone.
+      holds the last update, in the dtype of the parameters; that of "hdm" has two numbers.
 
     Raises:
       ValueError: if a concrete number is negative, infinite, NaN or no scalar, or `kind` is
@@ -103,13 +114,15 @@ def hypergradient(
     _require.nonnegative(numbers, *numbers)
     _require.choice("kind", kind, ("additive", "multiplicative", "hdm"))
 
-    def init(params: Params) -> HypergradientState:
+    def init(params: Params) -> HypergradientState | HdmState:
         rate = jnp.asarray(numbers["learning_rate"], _require.float_dtype())
-        return HypergradientState(rate, () if kind == "hdm" else optax.tree.zeros_like(params))
+        if kind == "hdm":
+            return HdmState(rate, jnp.zeros_like(rate))
+        return HypergradientState(rate, optax.tree.zeros_like(params))
 
     def rate(
-        count: jax.Array, state: HypergradientState, /, **arguments: Argument
-    ) -> tuple[jax.Array, HypergradientState]:
+        count: jax.Array, state: Any, /, **arguments: Argument
+    ) -> tuple[jax.Array, HypergradientState | HdmState]:
         del count
         if kind == "hdm":
             return _tried(state, arguments, numbers)
@@ -142,9 +155,7 @@ def _followed(
     return HypergradientState(rate, direction)
 
 
-def _tried(
-    state: HypergradientState, arguments: Arguments, numbers: Numbers
-) -> tuple[jax.Array, HypergradientState]:
+def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax.Array, HdmState]:
     """The rate of this update, or 0, and the state with the rate of the next one."""
     params = given("params", arguments, "hypergradient")
     if any(map(is_masked, jax.tree.leaves(params, is_leaf=is_masked))):
@@ -161,15 +172,19 @@ def _tried(
     # The authors divide by the square of the gradient's norm, which is this product where the
     # updates are the gradient. It makes the correction independent of the scale of the updates.
     scale = norm(gradient) * norm(updates)
-    changed = state.rate + numbers["hyper_rate"] * _over(inner(updates, beyond), scale)
-    changed = jnp.where(
-        jnp.isfinite(changed) & jnp.isfinite(there), jnp.maximum(changed, 0), state.rate / 2
+    slope = _over(inner(updates, beyond), scale)
+    squares = state.squares + slope**2
+    changed = state.rate + numbers["hyper_rate"] * _over(slope, jnp.sqrt(squares))
+    reachable = jnp.isfinite(there) & jnp.isfinite(squares)
+    tried = HdmState(
+        rate=jnp.where(reachable, jnp.maximum(changed, 0), state.rate / 2),
+        squares=jnp.where(reachable, squares, state.squares),
     )
     sound = jnp.isfinite(here) & jnp.isfinite(scale)
-    rate = jnp.where(sound & (there < here), state.rate, 0)
-    return rate, HypergradientState(jnp.where(sound, changed, state.rate), ())
+    after = jax.tree.map(lambda then, old: jnp.where(sound, then, old), tried, state)
+    return jnp.where(sound & (there < here), state.rate, 0), after
 
 
 def _over(agreement: jax.Array, scale: jax.Array) -> jax.Array:
-    """An inner product divided by the norms; 0 where one of the two is 0."""
-    return jnp.where(scale > 0, agreement / jnp.where(scale > 0, scale, 1), 0)
+    """A number divided by its scale; 0 where that is 0."""
+    return jnp.where(scale == 0, 0, agreement / jnp.where(scale == 0, 1, scale))
