@@ -204,6 +204,7 @@ def test_hdm_refuses_a_group():
         optimizer.update(params, optimizer.init(params), params, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["multiplicative", "hdm"])
 def test_a_run_hands_over_what_it_follows(kind):
     rule = lambda hyper_rate: lrax.scale_by_lr(hypergradient(0.01, hyper_rate, kind=kind))

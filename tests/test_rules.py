@@ -72,11 +72,6 @@ RULES = {
         {"factor": (0.5, 0.25), "floor": (0.5, 0.1)},
     ),
     "greedy": Rule(
-        lambda factor, patience: greedy(factor=factor, patience=patience, ceiling=4.0),
-        {"factor": (0.5, 0.8), "patience": (0, 1)},
-        first=1.0,
-    ),
-    "greedy of every number": Rule(
         lambda **numbers: 0.1 * greedy(metric="val_loss", mode="max", window=3, **numbers),
         {
             "factor": (0.5, 0.8),
@@ -92,9 +87,8 @@ RULES = {
         },
         first=0.1,
     ),
-    "polyak": Rule(lambda c: polyak(c=c), {"c": (0.5, 1.0)}, first=np.nan),
-    "polyak of every number": Rule(
-        lambda **numbers: polyak(**numbers),
+    "polyak": Rule(
+        polyak,
         {
             "max_rate": (0.2, np.inf),
             "c": (0.5, 1.0),
@@ -117,9 +111,8 @@ RULES = {
         whole=True,
         bfloat16=0.02,
     ),
-    # The losses stand in for a divergence.
-    "kl": Rule(lambda target: kl(target, metric="value"), {"target": (0.6, 2.0)}, first=1.0),
-    "kl of every number": Rule(
+    "kl": Rule(
+        # The metric stands in for a divergence.
         lambda **numbers: lrax.cosine(0.1, 20) * kl(metric="val_loss", zero="small", **numbers),
         {
             "target": (1.2, 0.6),
