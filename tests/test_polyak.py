@@ -1,25 +1,26 @@
 """`controllers.polyak`: Polyak's step sizes as their papers have them, and their convergence."""
 
+import golden
 import jax
 import numpy as np
 import optax
 import pytest
+from golden.record_polyak import TRUTH, batches
 from jax import numpy as jnp
 
 import lrax
 
 polyak = lrax.controllers.polyak
-RANDOM = np.random.default_rng(0)
-ROWS = RANDOM.normal(size=(40, 6, 8))  # an underdetermined batch of equations for each update
-TRUTH = RANDOM.normal(size=8)
+ROWS = batches()
+RECORDED = golden.read("polyak")["settings"]
 START = np.zeros(8)
 
 
-def least_squares(x, rows, noise=0.0):
-    return 0.5 * jnp.mean((rows @ (x - TRUTH) + noise) ** 2)
+def least_squares(x, rows):
+    return 0.5 * jnp.mean((rows @ (x - TRUTH)) ** 2)
 
 
-def descent(rule, rows=ROWS, loss=least_squares, start=START):
+def walk(rule, rows=ROWS, loss=least_squares, start=START):
     """The rates, and the parameters at the end."""
     optimizer = lrax.scale_by_lr(rule)
 
@@ -30,9 +31,16 @@ def descent(rule, rows=ROWS, loss=least_squares, start=START):
         return (optax.apply_updates(x, updates), state), lrax.get_lr(state)
 
     start = jnp.asarray(start)
-    scan = jax.jit(lambda rows: jax.lax.scan(body, (start, optimizer.init(start)), rows))
-    (x, _), rates = scan(jnp.asarray(rows))
-    return np.asarray(rates), np.asarray(x)
+    (x, _), rates = jax.lax.scan(body, (start, optimizer.init(start)), jnp.asarray(rows))
+    return rates, x
+
+
+def lanes(settings):
+    """The same of several settings, in one program; a number that is not given changes nothing."""
+    neutral = {"max_rate": np.inf, "c": 1.0, "f_min": 0.0, "eps": 0.0, "growth": 1e30}
+    numbers = [neutral | setting for setting in settings]
+    numbers = {name: np.array([n[name] for n in numbers]) for name in neutral}
+    return jax.jit(jax.vmap(lambda numbers: walk(polyak(**numbers))))(numbers)
 
 
 def transcribed(max_rate=np.inf, c=1.0, f_min=0.0, eps=0.0, growth=np.inf):
@@ -61,22 +69,42 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
-def test_polyak_is_its_papers_formula(name, x64):
+def test_polyak_is_its_papers_formula(x64):
     with x64:
-        rates, x = descent(polyak(**FORMS[name]))
-    expected, at_end = transcribed(**FORMS[name])
-    np.testing.assert_allclose(rates, expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(x, at_end, rtol=1e-9)
-    assert len(set(np.round(rates, 6))) > 5
+        rates, ends = lanes(FORMS.values())
+    for numbers, row, end in zip(FORMS.values(), rates, ends, strict=True):
+        expected, at_end = transcribed(**numbers)
+        np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(end, at_end, rtol=1e-9)
+        assert len(set(np.round(expected, 6))) > 5
+
+
+def ours(name, keywords):
+    """The numbers of `polyak` that stand for an optimizer's own arguments."""
+    if name == "AliG":
+        highest = keywords["max_lr"]
+        return {"eps": 1e-6, "max_rate": np.inf if highest is None else highest}
+    numbers = {"c": keywords.get("c", 0.5), "eps": 1e-8}
+    if keywords.get("adapt_flag") == "constant":
+        return numbers | {"max_rate": keywords.get("eta_max", np.inf)}
+    return numbers | {"growth": 2 ** (1 / keywords["n_batches_per_epoch"])}
+
+
+def test_polyak_equals_the_authors(x64):
+    with x64:
+        rates, _ = lanes([ours(setting["name"], setting["keywords"]) for setting in RECORDED])
+    for setting, row in zip(RECORDED, rates, strict=True):
+        # pytorch_optimizer sums the squared norm in float32.
+        precision = 1e-9 if setting["name"] == "Sps" else 1e-5
+        np.testing.assert_allclose(row, setting["rates"], rtol=precision)
 
 
 def test_polyak_converges_where_every_batch_can_be_fitted():
     # With `c=0.5` one step solves a batch of one equation, as in Kaczmarz' method.
     rows = np.random.default_rng(1).normal(size=(400, 1, 8))
-    _, x = descent(polyak(c=0.5), rows)
+    _, x = jax.jit(lambda: walk(polyak(c=0.5), rows))()
     np.testing.assert_allclose(x, TRUTH, atol=1e-5)
-    _, x = descent(polyak(), rows)
+    _, x = jax.jit(lambda: walk(polyak(), rows))()
     np.testing.assert_allclose(x, TRUTH, atol=1e-3)
 
 
@@ -84,7 +112,8 @@ def test_polyak_descends_rosenbrocks_valley():
     def rosenbrock(x, _):
         return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
-    _, x = descent(polyak(), np.zeros((2000, 1)), rosenbrock, np.array([-1.2, 1.0]))
+    start = np.array([-1.2, 1.0])
+    _, x = jax.jit(lambda: walk(polyak(), np.zeros((2000, 1)), rosenbrock, start))()
     assert rosenbrock(x, None) < 1e-2
 
 

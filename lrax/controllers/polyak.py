@@ -46,8 +46,8 @@ def polyak(
     to zero, and `max_rate` must be set.
 
     Its published forms are these. SPS is `c=0.5`, the default of its authors, and SPS_max adds
-    `max_rate`. They smooth with `growth=2 ** (batch_size / dataset_size)`. ALI-G is `c=1` with
-    `max_rate` for its rate and `eps=1e-5`.
+    `max_rate`. They smooth with `growth=2 ** (batch_size / dataset_size)`, and take 1 for the rate
+    before the first. ALI-G is `c=1` with `max_rate` for its rate and `eps=1e-5`.
 
     The rate is 0 where the loss is at or below `f_min`, where a gradient is zero and so is `eps`,
     and where the loss or the gradient is not finite. Such an update does not count for `growth`:
