@@ -13,7 +13,7 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import given, measured
-from .norms import inner, is_masked, norm, of_group
+from .norms import inner, square
 from .numbers import Numbers, scalars
 
 Params = Any
@@ -117,6 +117,7 @@ def hypergradient(
     def init(params: Params) -> HypergradientState | HdmState:
         rate = jnp.asarray(numbers["learning_rate"], _require.float_dtype())
         if kind == "hdm":
+            _require_whole(params)
             return HdmState(rate, jnp.zeros_like(rate))
         return HypergradientState(rate, optax.tree.zeros_like(params))
 
@@ -138,14 +139,15 @@ def _followed(
 ) -> HypergradientState:
     """The state after an update whose gradient judges the update before it."""
     updates = arguments["updates"]
-    gradient = of_group(updates, given("grad", arguments, "hypergradient"))
+    gradient = given("grad", arguments, "hypergradient")
     agreement = inner(state.direction, gradient)
     if kind == "multiplicative":
-        cosine = _over(agreement, norm(state.direction) * norm(gradient))
+        own = _of_group(updates, gradient)
+        cosine = _over(agreement, _norm(state.direction) * _norm(own))
         changed = state.rate * (1 + numbers["hyper_rate"] * cosine)
     else:
         changed = state.rate + numbers["hyper_rate"] * agreement
-    sound = jnp.isfinite(changed) & jnp.isfinite(agreement) & jnp.isfinite(norm(updates))
+    sound = jnp.isfinite(changed) & jnp.isfinite(agreement) & jnp.isfinite(square(updates))
     direction = jax.tree.map(
         lambda last, update: jnp.where(sound, update.astype(last.dtype), last),
         state.direction,
@@ -158,11 +160,6 @@ def _followed(
 def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax.Array, HdmState]:
     """The rate of this update, or 0, and the state with the rate of the next one."""
     params = given("params", arguments, "hypergradient")
-    if any(map(is_masked, jax.tree.leaves(params, is_leaf=is_masked))):
-        raise TypeError(
-            "`params` must be all parameters: `hypergradient` of the kind 'hdm' evaluates the loss,"
-            " which it cannot do on a group of them"
-        )
     here = measured("value", arguments, "hypergradient")
     updates, gradient = arguments["updates"], given("grad", arguments, "hypergradient")
     steps = jax.tree.map(lambda update: -state.rate.astype(update.dtype) * update, updates)
@@ -171,7 +168,7 @@ def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax
     beyond = given("grad_fn", arguments, "hypergradient")(reached)
     # The authors divide by the square of the gradient's norm, which is this product where the
     # updates are the gradient. It makes the correction independent of the scale of the updates.
-    scale = norm(gradient) * norm(updates)
+    scale = _norm(gradient) * _norm(updates)
     slope = _over(inner(updates, beyond), scale)
     squares = state.squares + slope**2
     changed = state.rate + numbers["hyper_rate"] * _over(slope, jnp.sqrt(squares))
@@ -183,6 +180,29 @@ def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax
     sound = jnp.isfinite(here) & jnp.isfinite(scale)
     after = jax.tree.map(lambda then, old: jnp.where(sound, then, old), tried, state)
     return jnp.where(sound & (there < here), state.rate, 0), after
+
+
+def _require_whole(params: Params) -> None:
+    if any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked))):
+        raise TypeError(
+            "`params` must be all parameters: `hypergradient` evaluates the loss, which it cannot"
+            " where `optax.masked` or `optax.partition` leaves some out. Put it around them."
+        )
+
+
+def _of_group(own: Params, tree: Params) -> Params:
+    """What belongs to the same group: the rest is left out, as `optax.masked` does."""
+    return jax.tree.map(
+        lambda mask, leaf: mask if _is_masked(mask) else leaf, own, tree, is_leaf=_is_masked
+    )
+
+
+def _is_masked(leaf: Any) -> bool:
+    return isinstance(leaf, optax.MaskedNode)
+
+
+def _norm(tree: Params) -> jax.Array:
+    return jnp.sqrt(square(tree))
 
 
 def _over(agreement: jax.Array, scale: jax.Array) -> jax.Array:

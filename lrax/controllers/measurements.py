@@ -15,10 +15,10 @@ Arguments = Mapping[str, Any]  # the extra arguments of `update`
 OF_A_RUN = ("value", "grad", "value_fn", "grad_fn")  # what a run hands over by itself
 
 
-def require_name(metric: Any) -> None:
+def require_name(metric: Any, argument: str = "metric") -> None:
     """Requires the name of an argument of `update`."""
     if not isinstance(metric, str) or not metric.isidentifier():
-        raise TypeError(f"`metric` must be the name of an argument of `update`, got {metric!r}")
+        raise TypeError(f"`{argument}` must be the name of an argument of `update`, got {metric!r}")
 
 
 def given(name: str, arguments: Arguments, rule: str) -> Any:

@@ -14,30 +14,30 @@ Updates = Any  # a pytree of arrays
 
 
 def inner(left: Updates, right: Updates) -> jax.Array:
-    """The inner product of two pytrees; of complex arrays its real part."""
-    products = jax.tree.map(
-        lambda a, b: jnp.sum(jnp.real(jnp.conj(_wide(a)) * _wide(b))), left, right
-    )
+    """The inner product of two pytrees; of complex arrays its real part.
+
+    `optax.masked` leaves a `MaskedNode` in the place of what belongs to other groups. Where `left`
+    has one, `right` is left out too.
+    """
+    products = jax.tree.map(_product, left, right, is_leaf=_is_masked)
     return sum(jax.tree.leaves(products), jnp.zeros([], _require.float_dtype()))
 
 
-def norm(updates: Updates) -> jax.Array:
-    """The norm of a pytree."""
-    return jnp.sqrt(inner(updates, updates))
+def square(updates: Updates) -> jax.Array:
+    """The squared norm of a pytree."""
+    return inner(updates, updates)
 
 
-def of_group(like: Updates, updates: Updates) -> Updates:
-    """What belongs to the group of `like`: the rest is left out, as `optax.masked` does."""
-    return jax.tree.map(
-        lambda own, leaf: own if is_masked(own) else leaf, like, updates, is_leaf=is_masked
-    )
-
-
-def is_masked(leaf: Any) -> bool:
-    """Whether `optax.masked` put this in the place of an array of another group."""
+def _is_masked(leaf: Any) -> bool:
     return isinstance(leaf, optax.MaskedNode)
 
 
-def _wide(leaf: jax.Array) -> jax.Array:
+def _product(left: Any, right: Any) -> jax.Array | None:
+    if _is_masked(left):
+        return None
     # A sum in bfloat16 would stall after a few hundred terms.
+    return jnp.sum(jnp.real(jnp.conj(_wide(left)) * _wide(right)))
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
     return leaf if jnp.iscomplexobj(leaf) else jnp.asarray(leaf, _require.float_dtype())

@@ -13,7 +13,7 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import measured
-from .norms import inner
+from .norms import square
 from .numbers import scalars
 
 Params = Any
@@ -105,8 +105,7 @@ def polyak(
     ) -> tuple[jax.Array, PolyakState]:
         del count
         gap = jnp.maximum(measured("value", arguments, "polyak") - numbers["f_min"], 0)
-        updates = arguments["updates"]
-        bound = numbers["c"] * inner(updates, updates) + numbers["eps"]
+        bound = numbers["c"] * square(arguments["updates"]) + numbers["eps"]
         # 0 / 0 is NaN. Infinite is also the loss of a model that has diverged.
         usable = jnp.isfinite(gap) & jnp.isfinite(bound) & (bound > 0)
         polyaks = jnp.where(usable, gap / jnp.where(usable, bound, 1), 0)
