@@ -240,7 +240,11 @@ ROWS = [
     call("scale_by_multipliers", multipliers={"w": 0.1, "b": 1.0}),
     made("get_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2))}),
     made("set_lr", lambda: {"opt_state": lrax.scale_by_lr(0.1).init(jnp.zeros(2)), "rate": 0.2}),
+    call("controllers.greedy"),
+    call("controllers.hypergradient", learning_rate=0.1, hyper_rate=0.02),
+    call("controllers.kl", target=0.01),
     call("controllers.plateau"),
+    call("controllers.polyak", growth=1.1),
     # Learning-rate-free methods.
     call("lr_free.prodigy"),
     call("lr_free.dadapt_adam"),

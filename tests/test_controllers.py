@@ -1,30 +1,19 @@
 """`lrax.controllers`: each rule does what its method says, and equals the framework's own."""
 
+import feedback
 import golden
 import jax
 import numpy as np
 import optax
 import pytest
-from golden.record_plateau import BASE, values
+from feedback import rates_of
+from golden.record_plateau import BASE
 from jax import numpy as jnp
 
 import lrax
 
 plateau = lrax.controllers.plateau
 RECORDED = golden.read("plateau")["settings"]
-
-
-def rates_of(rule, metrics, name="value", **extra):
-    """The rate of each update, in one scan over the metrics."""
-    optimizer = lrax.scale_by_lr(rule)
-
-    def body(state, given):
-        metric, extra = given
-        _, state = optimizer.update(jnp.ones(()), state, **{name: metric}, **extra)
-        return state, lrax.get_lr(state)
-
-    scan = jax.jit(lambda given: jax.lax.scan(body, optimizer.init(jnp.ones(())), given)[1])
-    return np.asarray(scan((jnp.asarray(metrics), extra)))
 
 
 def ours(framework, keywords):
@@ -48,34 +37,11 @@ def test_plateau_equals_the_frameworks(framework, mode, x64):
         if setting["name"] == framework and setting["keywords"]["mode"] == mode
     ]
     assert len(settings) >= 25
-    # All settings are lanes of one program. A shorter record is filled up with its last metric,
-    # and what follows it is not compared.
-    longest = max(len(setting["metrics"]) for setting in settings)
-    metrics = np.array(
-        [np.pad(values(s["metrics"]), (0, longest - len(s["metrics"])), "edge") for s in settings]
-    )
-    numbers = [ours(framework, setting["keywords"]) for setting in settings]
-    numbers = {name: np.array([float(n[name]) for n in numbers]) for name in numbers[0]}
-    with x64:
-        rule = lambda numbers: BASE * plateau(mode=mode, counting=framework, **numbers)
-        lanes = jax.vmap(lambda numbers, metrics: scanned(rule(numbers), metrics))
-        rates = np.asarray(jax.jit(lanes)(numbers, metrics))
     # Keras keeps its rate in float32.
     precision = 1e-12 if framework == "torch" else 1e-6
-    for setting, lane in zip(settings, rates, strict=True):
-        expected = setting["rates"]
-        np.testing.assert_allclose(lane[: len(expected)], expected, rtol=precision)
+    make = lambda **numbers: BASE * plateau(mode=mode, counting=framework, **numbers)
+    feedback.equals_recorded(make, settings, lambda keys: ours(framework, keys), x64, precision)
     assert sum(len(set(setting["rates"])) > 2 for setting in settings) > 10
-
-
-def scanned(rule, metrics):
-    optimizer = lrax.scale_by_lr(rule)
-
-    def body(state, metric):
-        _, state = optimizer.update(jnp.ones(()), state, value=metric)
-        return state, lrax.get_lr(state)
-
-    return jax.lax.scan(body, optimizer.init(jnp.ones(())), metrics)[1]
 
 
 # keywords, metrics, scales
@@ -126,6 +92,48 @@ CASES = {
         [1, 0.5, 0.5],
     ),
     "factor 1 never reduces": ({"patience": 0, "factor": 1.0}, [1.0, 1, 1], [1, 1, 1]),
+    "a fall from a spike is no plateau": (
+        {"patience": 1, "spike": 0.5},
+        [1.0, 8, 7, 6, 5, 4, 3, 2, 2, 2],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5],
+    ),
+    "without a spike it is one": ({"patience": 1}, [1.0, 8, 7, 6, 5], [1, 1, 0.5, 0.5, 0.25]),
+    "a spike that stays is a plateau": (
+        {"patience": 1, "spike": 0.5},
+        [1.0, 8, 8, 8, 8],
+        [1, 1, 0.5, 0.5, 0.25],
+    ),
+    "a slow rise is a plateau": (
+        {"patience": 2, "spike": 0.5},
+        [1.0, 1.1, 1.05, 1.2, 1.3],
+        [1, 1, 1, 0.5, 0.5],
+    ),
+    "a spike of a negative metric": (
+        {"patience": 0, "spike": 0.5},
+        [-2.0, -0.5, -1.0, -0.9],
+        [1, 0.5, 0.5, 0.25],
+    ),
+    "a spike downwards, and NaN is none": (
+        {"patience": 1, "spike": 0.5, "mode": "max"},
+        [4.0, 1.0, 2.0, np.nan, 3.0],
+        [1, 1, 1, 1, 1],
+    ),
+    "a spike to infinity": ({"patience": 1, "spike": 0.5}, [1.0, np.inf, 9, 8], [1, 1, 1, 1]),
+    "a restart at the floor": (
+        {"patience": 0, "floor": 0.25, "restart": True},
+        [1.0, 1, 1, 1, 5, 5, 4],
+        [1, 0.5, 0.25, 1, 1, 0.5, 0.5],
+    ),
+    "a restart has a cooldown": (
+        {"patience": 0, "floor": 0.5, "restart": True, "cooldown": 1},
+        [1.0, 1, 1, 1, 5, 6, 7],
+        [1, 0.5, 0.5, 1, 1, 0.5, 0.5],
+    ),
+    "a restart of Keras": (
+        {"patience": 1, "floor": 0.5, "restart": True, "counting": "keras"},
+        [1.0, 1, 1, 5, 5],
+        [1, 0.5, 1, 1, 0.5],
+    ),
     "infinity is no improvement on infinity": ({"patience": 0}, [np.inf, 1.0], [0.5, 0.5]),
 }
 
@@ -278,6 +286,9 @@ def test_bad_numbers_are_named(name, bad):
         ({"mode": "lowest"}, "`mode` must be one of 'min', 'max', got 'lowest'"),
         ({"counting": "timm"}, "`counting` must be one of 'torch', 'keras', got 'timm'"),
         ({"nan": "raise"}, "`nan` must be one of 'bad', 'ignore', got 'raise'"),
+        ({"spike": np.nan}, "`spike` must be at least 0, got 0.0 and nan"),
+        ({"spike": -1.0}, "`spike` must be at least 0, got 0.0 and -1.0"),
+        ({"restart": 1}, "`restart` must be a bool, got 1"),
         ({"metric": "val loss"}, "`metric` must be the name of an argument of `update`"),
         ({"metric": None}, "`metric` must be the name of an argument of `update`"),
     ],

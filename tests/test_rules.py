@@ -17,7 +17,8 @@ from jax import numpy as jnp
 
 import lrax
 
-PARAMS = {"w": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3), "b": jnp.full(3, 0.5)}
+# Exact in bfloat16, so that a rule that follows gradients has the same rates there.
+PARAMS = {"w": jnp.linspace(-1.0, 0.25, 6).reshape(2, 3), "b": jnp.full(3, 0.5)}
 STEPS = 14
 # A loss that stalls twice, a metric measured at every third update, and what no rule knows.
 LOSSES = np.array([3, 2, 2, 2, 2, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], np.float32)
@@ -25,17 +26,29 @@ SIGNALS = {
     "val_loss": np.array([2, 2, 2, 1, 1, 1, 1, 1, 1, 1.5, 1.5, 1.5, 0.5, 0.5], np.float32),
     "measurement": {"val_loss": np.arange(STEPS, dtype=np.int32) // 3},
     "fresh": {"val_loss": np.arange(STEPS) % 3 == 0},
+    "late": np.arange(STEPS) >= 5,
     "unknown": np.zeros((STEPS, 2), np.float32),
 }
+# Each update is made at other parameters, on a batch of another curvature.
+PLACES = 1 - np.arange(STEPS, dtype=np.float32) / 32
+CURVATURES = np.array([1, 2, 4, 1, 1, 2, 4, 8, 8, 2, 1, 1, 4, 2], np.float32)
 
 
 class Rule(NamedTuple):
     make: Callable  # of the numbers, by keyword
     numbers: dict[str, tuple[float, float]]  # the numbers of two lanes
     first: float | None = None  # the rate before the first update; None: that of the first update
+    whole: bool = False  # whether it must see all parameters, since it evaluates the loss
+    bfloat16: float = 1e-6  # how near its rates are to those of float32, relatively
+    again: bool = False  # whether it is another row of a rule, for the slow run alone
 
 
+controllers = lrax.controllers
 plateau = lrax.controllers.plateau
+greedy = lrax.controllers.greedy
+polyak = lrax.controllers.polyak
+hypergradient = lrax.controllers.hypergradient
+kl = lrax.controllers.kl
 RULES = {
     "number": Rule(lambda value: value, {"value": (0.1, 0.2)}),
     "schedule": Rule(
@@ -57,7 +70,64 @@ RULES = {
             "cooldown": (0, 2),
             "floor": (0.0, 0.3),
             "eps": (0.0, 1e-8),
+            "spike": (0.1, np.inf),
         },
+    ),
+    "plateau with restarts": Rule(
+        lambda factor, floor: plateau(factor=factor, floor=floor, patience=0, restart=True),
+        {"factor": (0.5, 0.25), "floor": (0.5, 0.1)},
+    ),
+    "greedy": Rule(
+        lambda **numbers: 0.1 * greedy(metric="val_loss", mode="max", window=3, **numbers),
+        {
+            "factor": (0.5, 0.8),
+            "patience": (0, 1),
+            "rtol": (0.0, 0.01),
+            "atol": (0.1, 0.0),
+            "cooldown": (0, 1),
+            "warmup": (1, 0),
+            "floor": (0.5, 0.1),
+            "ceiling": (2.0, np.inf),
+            "eps": (0.0, 1e-8),
+            "reset_after": (1, np.inf),
+        },
+        first=0.1,
+    ),
+    "polyak": Rule(
+        polyak,
+        {
+            "max_rate": (0.2, np.inf),
+            "c": (0.5, 1.0),
+            "f_min": (0.25, 0.0),
+            "eps": (0.0, 0.5),
+            "growth": (1.125, 1.5),
+        },
+        first=np.nan,
+    ),
+    **{
+        f"hypergradient, {kind}": Rule(
+            functools.partial(hypergradient, kind=kind),
+            {"learning_rate": (0.1, 0.2), "hyper_rate": (0.01, 0.02)},
+        )
+        for kind in ("additive", "multiplicative")
+    },
+    "hypergradient, hdm": Rule(
+        functools.partial(hypergradient, kind="hdm"),
+        {"learning_rate": (0.3, 0.4), "hyper_rate": (0.1, 0.2)},
+        whole=True,
+        bfloat16=0.02,
+    ),
+    "kl": Rule(
+        # The metric stands in for a divergence.
+        lambda **numbers: lrax.cosine(0.1, 20) * kl(metric="val_loss", zero="small", **numbers),
+        {
+            "target": (1.2, 0.6),
+            "kl_factor": (1.25, 2.0),
+            "lr_factor": (2.0, 1.5),
+            "floor": (0.5, 0.1),
+            "ceiling": (2.0, np.inf),
+        },
+        first=0.1,
     ),
     "schedule * plateau": Rule(
         lambda peak, patience: lrax.linear(peak, 0.01, 12) * plateau(factor=0.5, patience=patience),
@@ -96,7 +166,13 @@ RULES = {
         first=np.nan,
     ),
 }
-everywhere = pytest.mark.parametrize("name", RULES)
+everywhere = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if rule.again else [])
+        for name, rule in RULES.items()
+    ],
+)
 
 
 def lane(name, which=0):
@@ -107,24 +183,50 @@ def rule_of(name):
     return RULES[name].make(**lane(name))
 
 
+def rows_of(params):
+    """What changes from update to update; `place` is the parameters."""
+    places = jax.tree.map(lambda leaf: jnp.einsum("i,...->i...", PLACES, leaf), params)
+    places = jax.tree.map(lambda rows, leaf: rows.astype(leaf.dtype), places, params)
+    rows = {"value": LOSSES, "place": places, "curvature": CURVATURES, **SIGNALS}
+    return jax.tree.map(jnp.asarray, rows)
+
+
+@functools.cache
+def host_rows():
+    return jax.tree.map(np.asarray, rows_of(PARAMS))
+
+
 def extra_at(step):
-    return {"value": LOSSES[step], **jax.tree.map(lambda row: row[step], SIGNALS)}
+    return jax.tree.map(lambda row: row[step], host_rows())
 
 
 def gradients(params):
     return jax.tree.map(lambda leaf: (leaf + 1).astype(leaf.dtype), params)
 
 
+def update(optimizer, state, extra, params=PARAMS):
+    """One update, as a run makes it: with the loss and the gradient of its batch as functions."""
+    extra = dict(extra)
+    place, curvature = extra.pop("place"), extra.pop("curvature")
+    losses = lambda leaf: jnp.sum(leaf.astype(jnp.float32) ** 2) / 2
+    functions = {
+        "value_fn": lambda params: curvature * sum(map(losses, jax.tree.leaves(params))),
+        "grad_fn": lambda params: jax.tree.map(
+            lambda leaf: curvature.astype(leaf.dtype) * leaf, params
+        ),
+    }
+    grad = functions["grad_fn"](place)
+    return optimizer.update(gradients(params), state, place, grad=grad, **functions, **extra)
+
+
 def steps_of(optimizer, params=PARAMS):
     """Rates, updates and the last state, in one scan."""
 
     def body(state, extra):
-        updates, state = optimizer.update(gradients(params), state, params, **extra)
+        updates, state = update(optimizer, state, extra, params)
         return state, (state, updates)
 
-    rows = {"value": LOSSES, **SIGNALS}
-    rows = jax.tree.map(jnp.asarray, rows)
-    state, (states, updates) = jax.lax.scan(body, optimizer.init(params), rows)
+    state, (states, updates) = jax.lax.scan(body, optimizer.init(params), rows_of(params))
     return lrax.get_lr(states), updates, state
 
 
@@ -132,9 +234,7 @@ def steps_of(optimizer, params=PARAMS):
 def program(name):
     """The optimizer of the first lane, and its compiled update, which every law shares."""
     optimizer = lrax.scale_by_lr(rule_of(name))
-    return optimizer, jax.jit(
-        lambda state, extra: optimizer.update(gradients(PARAMS), state, PARAMS, **extra)
-    )
+    return optimizer, jax.jit(functools.partial(update, optimizer))
 
 
 def walk(name, state, steps):
@@ -180,15 +280,15 @@ def test_compiled_once_with_donated_state(name):
     optimizer, _ = program(name)
     traces = []
 
-    def update(state, extra):
+    def next_state(state, extra):
         traces.append(None)
-        return optimizer.update(gradients(PARAMS), state, PARAMS, **extra)[1]
+        return update(optimizer, state, extra)[1]
 
-    update = jax.jit(update, donate_argnums=0)
+    next_state = jax.jit(next_state, donate_argnums=0)
     state = optimizer.init(PARAMS)
     before = described(state)
     for step in range(STEPS):
-        state = update(state, extra_at(step))
+        state = next_state(state, extra_at(step))
     np.testing.assert_allclose(lrax.get_lr(state), expected(name)[-1], rtol=1e-6)
     assert described(state) == before
     assert len(traces) == 1
@@ -218,9 +318,11 @@ def test_bfloat16_parameters(name):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), PARAMS)
     optimizer = lrax.scale_by_lr(rule_of(name))
     rates, updates, state = jax.jit(lambda: steps_of(optimizer, params))()
-    np.testing.assert_allclose(rates, expected(name), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(rates, expected(name), rtol=RULES[name].bfloat16, atol=1e-7)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("bfloat16")}
-    assert described(state) == described(optimizer.init(PARAMS))
+    assert described(state) == described(optimizer.init(params))
+    scalars = [leaf for leaf in jax.tree.leaves(state) if not leaf.ndim]
+    assert not any(leaf.dtype == jnp.bfloat16 for leaf in scalars)
 
 
 @everywhere
@@ -248,8 +350,14 @@ def test_partition(name):
     optimizer = optax.partition(
         {"body": lrax.scale_by_lr(rule_of(name)), "head": lrax.scale_by_lr(0.5)}, labels
     )
+    if RULES[name].whole:
+        with pytest.raises(TypeError, match=r"`params` must be all parameters: `.*` evaluates the"):
+            optimizer.init(PARAMS)
+        return
+    # A rule that follows gradients sees those of its own group.
+    alone = steps_of(program(name)[0], {"w": PARAMS["w"]})[0]
     rates, updates, _ = jax.jit(lambda: steps_of(optimizer))()
-    np.testing.assert_allclose(rates["body"], expected(name), rtol=1e-6)
+    np.testing.assert_allclose(rates["body"], alone, rtol=1e-6)
     np.testing.assert_array_equal(rates["head"], [0.5] * STEPS)
     np.testing.assert_allclose(updates["b"], -0.5 * np.full((STEPS, 3), 1.5))
 
@@ -284,7 +392,7 @@ def test_products_with_numbers_on_either_side(name):
     # The state is that of the rule alone, so that a checkpoint goes from one to the other.
     _, state = walk(name, program(name)[0].init(PARAMS), range(5))
     doubled = lrax.scale_by_lr(np.float32(2) * rule)
-    _, state = doubled.update(PARAMS, state, PARAMS, **extra_at(5))
+    _, state = update(doubled, state, extra_at(5))
     assert float(lrax.get_lr(state)) == pytest.approx(2 * float(expected(name)[5]), rel=1e-6)
     with pytest.raises(TypeError, match=r"unsupported operand|multiply"):
         rule * "fast"

@@ -4,9 +4,9 @@ import signal
 
 import jax
 import numpy as np
-import optax
 import pytest
 from jax import numpy as jnp
+from reinforcement import ppo
 
 import lrax
 from lrax.sweeps import function as module
@@ -185,67 +185,6 @@ def test_bad_arguments_are_named(changes, error, message):
 def test_it_is_not_called_inside_of_jit():
     with pytest.raises(ValueError, match=r"`lrax\.sweep_function` must not be called inside"):
         jax.jit(lambda x: swept() and x)(1.0)
-
-
-ENVS, HORIZON, ROLLOUTS = 8, 32, 40
-
-
-def chain_step(key, state, action):
-    """A walk that pays one for each moment near the middle; the action pushes left or right."""
-    place, speed = state
-    speed = 0.9 * speed + 0.2 * (2.0 * action - 1.0) + 0.05 * jax.random.normal(key)
-    place = place + 0.2 * speed
-    over = jnp.abs(place) > 1.0
-    place, speed = jnp.where(over, 0.5 * jnp.sign(speed), place), jnp.where(over, 0.0, speed)
-    return (place, speed), jnp.where(jnp.abs(place) < 0.3, 1.0, 0.0)
-
-
-def ppo(hyperparams, key):
-    """A small PPO: its environments, its updates and its schedule in one program."""
-    schedule = lrax.linear(hyperparams["learning_rate"], 0.0, 2 * ROLLOUTS)
-    optimizer = optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(schedule))
-    seen = lambda state: jnp.stack([*state, jnp.ones_like(state[0])], -1)
-
-    def rollout(params, state, key):
-        def act(state, key):
-            choose, move = jax.random.split(key)
-            logits = jnp.tanh(seen(state) @ params["w"]) @ params["policy"]
-            action = jax.random.categorical(choose, logits)
-            keys = jax.random.split(move, ENVS)
-            after, reward = jax.vmap(chain_step)(keys, state, action)
-            log = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], 1)[:, 0]
-            return after, (seen(state), action, log, reward)
-
-        return jax.lax.scan(act, state, jax.random.split(key, HORIZON))
-
-    def loss(params, data, gains):
-        states, actions, before, _ = data
-        logs = jax.nn.log_softmax(jnp.tanh(states @ params["w"]) @ params["policy"])
-        now = jnp.take_along_axis(logs, actions[..., None], -1)[..., 0]
-        ratio = jnp.exp(now - before)
-        return -jnp.minimum(ratio * gains, jnp.clip(ratio, 0.8, 1.2) * gains).mean()
-
-    def update(carry, key):
-        params, state, opt_state = carry
-        state, data = rollout(params, state, key)
-        ahead = lambda later, reward: (reward + 0.9 * later,) * 2
-        _, gains = jax.lax.scan(ahead, jnp.zeros(ENVS), data[3], reverse=True)
-        gains = (gains - gains.mean()) / (gains.std() + 1e-6)
-        for _ in range(2):
-            grads = jax.grad(loss)(params, data, gains)
-            updates, opt_state = optimizer.update(grads, opt_state, params)
-            params = optax.apply_updates(params, updates)
-        return (params, state, opt_state), data[3].mean()
-
-    first, second, rest = jax.random.split(key, 3)
-    params = {
-        "w": 0.5 * jax.random.normal(first, (3, 16)),
-        "policy": 0.01 * jax.random.normal(second, (16, 2)),
-    }
-    start = jnp.full(ENVS, 0.5), jnp.zeros(ENVS)
-    carry = params, start, optimizer.init(params)
-    _, returns = jax.lax.scan(update, carry, jax.random.split(rest, ROLLOUTS))
-    return {"return": returns, "final_return": returns[-8:].mean()}
 
 
 @pytest.mark.slow

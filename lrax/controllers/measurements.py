@@ -12,17 +12,29 @@ from jax.typing import ArrayLike
 from .. import _require
 
 Arguments = Mapping[str, Any]  # the extra arguments of `update`
+OF_A_RUN = ("value", "grad", "value_fn", "grad_fn")  # what a run hands over by itself
+
+
+def require_name(metric: Any, argument: str = "metric") -> None:
+    """Requires the name of an argument of `update`."""
+    if not isinstance(metric, str) or not metric.isidentifier():
+        raise TypeError(f"`{argument}` must be the name of an argument of `update`, got {metric!r}")
+
+
+def given(name: str, arguments: Arguments, rule: str) -> Any:
+    """What `update` was given under this name."""
+    if arguments.get(name) is None:
+        signal = "" if name in OF_A_RUN else f", in a run as the signal {name!r}"
+        raise TypeError(
+            f"`{name}` must be given to `update`: `{rule}` follows it. Call"
+            f" `optimizer.update(grads, state, params, {name}=...)`{signal}."
+        )
+    return arguments[name]
 
 
 def measured(metric: str, arguments: Arguments, rule: str) -> jax.Array:
     """The value of the metric in this update, a float scalar."""
-    if arguments.get(metric) is None:
-        raise TypeError(
-            f"`{metric}` must be given to `update`: `{rule}` follows it. Call"
-            f" `optimizer.update(grads, state, params, {metric}=...)`, in a run as the signal"
-            f" {metric!r}."
-        )
-    value = jnp.asarray(arguments[metric], _require.float_dtype())
+    value = jnp.asarray(given(metric, arguments, rule), _require.float_dtype())
     if value.ndim:
         raise ValueError(f"`{metric}` must be a scalar, got one of shape {value.shape}")
     return value
@@ -52,6 +64,15 @@ def is_new(
     # Before its first measurement, a run hands over NaN with the number 0, and not as fresh.
     unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
     return (number != last) & ~unmeasured, number
+
+
+def is_better(value: jax.Array, best: jax.Array, numbers: Mapping[str, Any]) -> jax.Array:
+    """Whether a value is lower than the best one by more than the margin of `rtol` and `atol`."""
+    margin = numbers["rtol"] * jnp.abs(best) + numbers["atol"]
+    # Before the first measurement the best one is infinite. Infinity less infinity is NaN, and no
+    # value is below NaN.
+    target = jnp.where(jnp.isfinite(best), best - margin, best)
+    return value < target
 
 
 def _by_name(argument: str, arguments: Arguments) -> Mapping[str, ArrayLike]:

@@ -10,12 +10,12 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
-from ..rate.rule import RateRule, one_rate
+from ..rate.rule import RateRule
 from .calls import call_text
-from .measurements import is_new, measured
+from .measurements import is_better, is_new, measured, require_name
+from .numbers import Numbers, require_factor, scalars
 
 Params = Any
-Numbers = dict[str, Any]  # floats, or tracers
 Argument = Any  # an extra argument of `update`: an array, or a dict of them
 
 
@@ -23,7 +23,9 @@ class PlateauState(NamedTuple):
     """State of `plateau`; every field has the shape ()."""
 
     scale: jax.Array  # float32: what multiplies the schedule
-    best: jax.Array  # float32: the best metric, infinite before the first; negated for mode "max"
+    # float32: the best metric, or that of the last spike; infinite before the first; negated for
+    # mode "max"
+    best: jax.Array
     bad: jax.Array  # int32: measurements since the last improvement or reduction
     cooldown: jax.Array  # int32: measurements of the cooldown that are left
     # int32: the number of the last measurement that the rule has seen, -1 before the first
@@ -43,6 +45,8 @@ def plateau(
     eps: ArrayLike = 1e-8,
     counting: Literal["torch", "keras"] = "torch",
     nan: Literal["bad", "ignore"] = "bad",
+    spike: ArrayLike = np.inf,
+    restart: bool = False,
 ) -> RateRule:
     r"""Multiplies the rate by `factor` each time that a metric has stopped improving.
 
@@ -67,6 +71,11 @@ def plateau(
     `eps`. For negative metrics PyTorch's relative threshold accepts a worse value; `rtol` here does
     not. Keras' `min_delta` is `atol` with `rtol=0`.
 
+    Two things are added to it. After a spike, a metric that falls back is not better than the best
+    one for a long time, and both frameworks take that for a plateau. With `spike=0.5`, a metric
+    more than 50 % worse than the best one takes its place, and what follows is compared with it.
+    With `restart=True`, a plateau at the lowest scale is answered by a warm restart.
+
     Args:
       factor: Factor of a reduction, from 0 to 1; 1 never reduces.
       patience: How many measurements may pass without improvement, at least 0.
@@ -84,9 +93,14 @@ def plateau(
         floor. After a reduction, "torch" ignores `cooldown` measurements, and "keras" one fewer.
       nan: "bad" counts a NaN as no improvement, "ignore" as no measurement. A NaN is never the
         best value.
+      spike: By which fraction of the best value a worse one is a spike, at least 0; infinite for
+        no spikes. A spike is bad, and it is the best value from then on.
+      restart: Whether the scale starts again at 1, and the best value is forgotten, when a
+        reduction is due and the scale is as low as it can be: at `floor`, or nearer to the next
+        scale than `eps`. Otherwise it stays there.
 
     Returns:
-      A `RateRule` whose rate is a scale that starts at 1 and falls. Multiply it with a schedule or
+      A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or
       a number. Every number may be traced, and so be swept.
 
     Raises:
@@ -109,7 +123,7 @@ def plateau(
     Reference:
       `torch.optim.lr_scheduler.ReduceLROnPlateau`, `keras.callbacks.ReduceLROnPlateau`.
     """
-    numbers = _numbers(
+    numbers = scalars(
         factor=factor,
         patience=patience,
         rtol=rtol,
@@ -117,12 +131,16 @@ def plateau(
         cooldown=cooldown,
         floor=floor,
         eps=eps,
+        spike=spike,
     )
+    _require.nonnegative(numbers, *(name for name in numbers if name != "spike"))
+    _require.at_most("`spike` must be at least 0", 0.0, numbers["spike"])
+    require_factor(numbers)
     _require.choice("mode", mode, ("min", "max"))
     _require.choice("counting", counting, ("torch", "keras"))
     _require.choice("nan", nan, ("bad", "ignore"))
-    if not isinstance(metric, str) or not metric.isidentifier():
-        raise TypeError(f"`metric` must be the name of an argument of `update`, got {metric!r}")
+    _require.flag("restart", restart)
+    require_name(metric)
 
     def init(params: Params) -> PlateauState:
         del params
@@ -144,22 +162,21 @@ def plateau(
             new = new & ~jnp.isnan(value)
         # Computed in every update, and taken if there was a measurement. Under `vmap` a branch
         # would compute both sides too.
-        after = _after(state, -value if mode == "max" else value, numbers, counting)
+        after = _after(state, -value if mode == "max" else value, numbers, counting, restart)
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)
 
     words = {"metric": metric, "mode": mode, "counting": counting, "nan": nan}
-    name = call_text("controllers.plateau", plateau, {**numbers, **words})
+    given = {**numbers, **words, "restart": restart}
+    name = call_text("controllers.plateau", plateau, given)
     return RateRule(init, rate, first=lambda state: state.scale, name=name)
 
 
-def _after(state: PlateauState, value: jax.Array, numbers: Numbers, counting: str) -> PlateauState:
+def _after(
+    state: PlateauState, value: jax.Array, numbers: Numbers, counting: str, restart: bool
+) -> PlateauState:
     """The state after one more measurement."""
-    margin = numbers["rtol"] * jnp.abs(state.best) + numbers["atol"]
-    # Before the first measurement the best one is infinite. Infinity less infinity is NaN, and no
-    # value is below NaN.
-    target = jnp.where(jnp.isfinite(state.best), state.best - margin, state.best)
-    better = value < target
+    better = is_better(value, state.best, numbers)
     cooling = state.cooldown > 0
     cooldown = jnp.maximum(state.cooldown - 1, 0)
     # The measurement that counts the cooldown down to 0 is the first one that may be bad in Keras.
@@ -170,29 +187,26 @@ def _after(state: PlateauState, value: jax.Array, numbers: Numbers, counting: st
 
     lower = jnp.maximum(state.scale * numbers["factor"], numbers["floor"])
     if counting == "keras":
+        due = bad >= jnp.maximum(numbers["patience"], 1)
+        reduced = due & (state.scale > numbers["floor"])
         # With the scale at the floor, Keras neither reduces nor starts a cooldown.
-        due = (bad >= jnp.maximum(numbers["patience"], 1)) & (state.scale > numbers["floor"])
-        reduced = due
+        due = due if restart else reduced
     else:
         # PyTorch starts a cooldown even if the reduction is too small to be made.
         due = bad > numbers["patience"]
         reduced = due & (state.scale - lower > numbers["eps"])
+    scale = jnp.where(reduced, lower, state.scale)
+    spiked = value > state.best + numbers["spike"] * jnp.abs(state.best)
+    best = jnp.where(better | spiked, value, state.best)
+    if restart:
+        again = due & ~reduced
+        scale, best = jnp.where(again, 1, scale), jnp.where(again, jnp.inf, best)
     # A number that is swept may be fractional; the state counts whole measurements.
     rest = jnp.ceil(numbers["cooldown"])
     return PlateauState(
-        scale=jnp.where(reduced, lower, state.scale),
-        best=jnp.where(better, value, state.best),
+        scale=scale,
+        best=best,
         bad=jnp.where(due, 0, bad).astype(jnp.int32),
         cooldown=jnp.where(due, rest, cooldown).astype(jnp.int32),
         measurement=state.measurement,
     )
-
-
-def _numbers(**values: ArrayLike) -> Numbers:
-    """The numbers of a rule, checked where they are concrete."""
-    numbers = _require.real(**values)
-    for name, value in numbers.items():
-        one_rate(value, name)
-    _require.nonnegative(numbers, *numbers)
-    _require.at_most("`factor` must be at most 1", numbers["factor"], np.float32(1))
-    return numbers

@@ -2,7 +2,8 @@
 repository's root.
 
 Of the frameworks named, all by default, it needs: torch (for the first four), transformers, timm,
-keras, optax.
+keras, optax. The rules that follow feedback are recorded if they are named: plateau (torch, keras),
+greedy (transformers), kl (rl-games, skrl), polyak (sps, pytorch_optimizer).
 """
 
 import importlib

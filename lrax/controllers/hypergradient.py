@@ -1,0 +1,210 @@
+"""`hypergradient`: gradient descent on the rate itself."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import optax
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from ..rate.rule import RateRule
+from .calls import call_text
+from .measurements import given, measured
+from .norms import inner, square
+from .numbers import Numbers, scalars
+
+Params = Any
+Argument = Any  # an extra argument of `update`: an array, a pytree of them, or a function
+Arguments = dict[str, Any]
+
+
+class HypergradientState(NamedTuple):
+    """State of the kinds "additive" and "multiplicative"."""
+
+    rate: jax.Array  # float32 []: the rate of the last update
+    direction: Params  # the last update before the rate multiplied it, like the parameters
+
+
+class HdmState(NamedTuple):
+    """State of the kind "hdm"; both fields have the shape ()."""
+
+    rate: jax.Array  # float32: the rate that the next update tries
+    squares: jax.Array  # float32: the sum of the squared slopes
+
+
+def hypergradient(
+    learning_rate: ArrayLike,
+    hyper_rate: ArrayLike,
+    *,
+    kind: Literal["additive", "multiplicative", "hdm"] = "additive",
+) -> RateRule:
+    r"""Raises the rate while successive steps agree, and lowers it while they oppose each other.
+
+    $$\begin{aligned}
+      \text{additive:} \quad & \eta_t = \eta_{t-1} + \beta \, \langle g_t, u_{t-1} \rangle \\
+      \text{multiplicative:} \quad & \eta_t = \eta_{t-1} \left(1 + \beta \,
+      \frac{\langle g_t, u_{t-1} \rangle}{\lVert g_t \rVert \lVert u_{t-1} \rVert}\right) \\
+      \text{hdm:} \quad & \eta_{t+1} = \eta_t + \beta \, \frac{s_t}{\sqrt{\sum_{i \le t} s_i^2}},
+      \quad s_t = \frac{\langle \nabla f(x_t - \eta_t u_t), u_t \rangle}{\lVert g_t \rVert
+      \lVert u_t \rVert}
+    \end{aligned}$$
+
+    `g` is the gradient, handed to `update` as `grad`; `u` are the updates that the rule is given,
+    such as Adam's direction; `beta` is `hyper_rate`. The inner product is minus the derivative of
+    the loss by the rate of the last step. Use it to correct a rate that is somewhat wrong, and not
+    to find one: a rate that is far too small comes near the best one, and seldom reaches it. For
+    the "multiplicative" kind `hyper_rate=0.02` is a good start, because it does not depend on the
+    scale of the loss. The `hyper_rate` of the "additive" kind is in the unit of a rate divided by a
+    squared gradient.
+
+    "hdm" looks ahead. It evaluates the loss and the gradient of the update's batch at the point
+    to which the step leads. If the loss is not lower there, the rate of this update is 0, which is
+    the null step of the method; the rate of the next one is corrected either way. This costs
+    another value and gradient per update, through the arguments `value_fn` and `grad_fn`, which a
+    run gives. It is meant for full batches, plain gradients and `scale_by_lr` at the end of the
+    chain; a product with another rate would apply a rate other than the one that was tried. Begin
+    with a rate that is low: 0 is what its authors use. `hyper_rate` is the size of the first
+    correction, such as 0.1. The corrections are those of AdaGrad, as in both of the authors'
+    programs; their theory has a constant `hyper_rate` without the root, which must then be below
+    2 / L. They also learn a matrix of rates and a momentum.
+
+    The rate is held at 0 or above. A gradient or an update that is not finite changes nothing. Of
+    a step to a loss that is not finite there is no hypergradient: "hdm" then halves the rate.
+
+    Args:
+      learning_rate: The first rate, at least 0.
+      hyper_rate: The rate of the rate, at least 0; at 0 nothing is corrected.
+      kind: "additive" and "multiplicative" as Baydin et al. have them, or "hdm" as Chu et al.
+
+    Returns:
+      A `RateRule` whose rate is absolute. Both numbers may be traced, and so be swept. Its state
+      holds the last update, in the dtype of the parameters; that of "hdm" has two numbers.
+
+    Raises:
+      ValueError: if a concrete number is negative, infinite, NaN or no scalar, or `kind` is
+        unknown.
+      TypeError: if an argument is not a real number, `update` was not given an argument that the
+        rule follows, or "hdm" is given the parameters of a group, on which it cannot evaluate the
+        loss.
+
+    Example:
+      >>> rule = lrax.controllers.hypergradient(0.01, 0.02, kind="multiplicative")
+      >>> optimizer = optax.chain(optax.scale_by_adam(), lrax.scale_by_lr(rule))
+      >>> params = jnp.array([3.0, 4.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(4):
+      ...     updates, state = optimizer.update(2 * params, state, params, grad=2 * params)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(f"{lrax.get_lr(state):.4f}")
+      0.0100
+      0.0102
+      0.0104
+      0.0106
+
+    Reference:
+      Baydin et al. 2018, "Online Learning Rate Adaptation with Hypergradient Descent",
+      arXiv:1703.04782. Gao, Chu, Ye and Udell 2024, "Gradient Methods with Online Scaling",
+      arXiv:2411.01803; Chu et al. 2025, "Provable and Practical Online Learning Rate Adaptation
+      with Hypergradient Descent", arXiv:2502.11229.
+    """
+    numbers = scalars(learning_rate=learning_rate, hyper_rate=hyper_rate)
+    _require.nonnegative(numbers, *numbers)
+    _require.choice("kind", kind, ("additive", "multiplicative", "hdm"))
+
+    def init(params: Params) -> HypergradientState | HdmState:
+        rate = jnp.asarray(numbers["learning_rate"], _require.float_dtype())
+        if kind == "hdm":
+            _require_whole(params)
+            return HdmState(rate, jnp.zeros_like(rate))
+        return HypergradientState(rate, optax.tree.zeros_like(params))
+
+    def rate(
+        count: jax.Array, state: Any, /, **arguments: Argument
+    ) -> tuple[jax.Array, HypergradientState | HdmState]:
+        del count
+        if kind == "hdm":
+            return _tried(state, arguments, numbers)
+        state = _followed(state, arguments, numbers, kind)
+        return state.rate, state
+
+    name = call_text("controllers.hypergradient", hypergradient, {**numbers, "kind": kind})
+    return RateRule(init, rate, first=lambda state: state.rate, name=name)
+
+
+def _followed(
+    state: HypergradientState, arguments: Arguments, numbers: Numbers, kind: str
+) -> HypergradientState:
+    """The state after an update whose gradient judges the update before it."""
+    updates = arguments["updates"]
+    gradient = given("grad", arguments, "hypergradient")
+    agreement = inner(state.direction, gradient)
+    if kind == "multiplicative":
+        own = _of_group(updates, gradient)
+        cosine = _over(agreement, _norm(state.direction) * _norm(own))
+        changed = state.rate * (1 + numbers["hyper_rate"] * cosine)
+    else:
+        changed = state.rate + numbers["hyper_rate"] * agreement
+    sound = jnp.isfinite(changed) & jnp.isfinite(agreement) & jnp.isfinite(square(updates))
+    direction = jax.tree.map(
+        lambda last, update: jnp.where(sound, update.astype(last.dtype), last),
+        state.direction,
+        updates,
+    )
+    rate = jnp.where(sound, jnp.maximum(changed, 0), state.rate)
+    return HypergradientState(rate, direction)
+
+
+def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax.Array, HdmState]:
+    """The rate of this update, or 0, and the state with the rate of the next one."""
+    params = given("params", arguments, "hypergradient")
+    here = measured("value", arguments, "hypergradient")
+    updates, gradient = arguments["updates"], given("grad", arguments, "hypergradient")
+    steps = jax.tree.map(lambda update: -state.rate.astype(update.dtype) * update, updates)
+    reached = optax.apply_updates(params, steps)
+    there = jnp.asarray(given("value_fn", arguments, "hypergradient")(reached), here.dtype)
+    beyond = given("grad_fn", arguments, "hypergradient")(reached)
+    # The authors divide by the square of the gradient's norm, which is this product where the
+    # updates are the gradient. It makes the correction independent of the scale of the updates.
+    scale = _norm(gradient) * _norm(updates)
+    slope = _over(inner(updates, beyond), scale)
+    squares = state.squares + slope**2
+    changed = state.rate + numbers["hyper_rate"] * _over(slope, jnp.sqrt(squares))
+    reachable = jnp.isfinite(there) & jnp.isfinite(squares)
+    tried = HdmState(
+        rate=jnp.where(reachable, jnp.maximum(changed, 0), state.rate / 2),
+        squares=jnp.where(reachable, squares, state.squares),
+    )
+    sound = jnp.isfinite(here) & jnp.isfinite(scale)
+    after = jax.tree.map(lambda then, old: jnp.where(sound, then, old), tried, state)
+    return jnp.where(sound & (there < here), state.rate, 0), after
+
+
+def _require_whole(params: Params) -> None:
+    if any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked))):
+        raise TypeError(
+            "`params` must be all parameters: `hypergradient` evaluates the loss, which it cannot"
+            " where `optax.masked` or `optax.partition` leaves some out. Put it around them."
+        )
+
+
+def _of_group(own: Params, tree: Params) -> Params:
+    """What belongs to the same group: the rest is left out, as `optax.masked` does."""
+    return jax.tree.map(
+        lambda mask, leaf: mask if _is_masked(mask) else leaf, own, tree, is_leaf=_is_masked
+    )
+
+
+def _is_masked(leaf: Any) -> bool:
+    return isinstance(leaf, optax.MaskedNode)
+
+
+def _norm(tree: Params) -> jax.Array:
+    return jnp.sqrt(square(tree))
+
+
+def _over(agreement: jax.Array, scale: jax.Array) -> jax.Array:
+    """A number divided by its scale; 0 where that is 0."""
+    return jnp.where(scale == 0, 0, agreement / jnp.where(scale == 0, 1, scale))

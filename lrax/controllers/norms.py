@@ -1,0 +1,43 @@
+"""Inner products of updates and gradients, summed in the dtype of rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+from jax import numpy as jnp
+
+from .. import _require
+
+Updates = Any  # a pytree of arrays
+
+
+def inner(left: Updates, right: Updates) -> jax.Array:
+    """The inner product of two pytrees; of complex arrays its real part.
+
+    `optax.masked` leaves a `MaskedNode` in the place of what belongs to other groups. Where `left`
+    has one, `right` is left out too.
+    """
+    products = jax.tree.map(_product, left, right, is_leaf=_is_masked)
+    return sum(jax.tree.leaves(products), jnp.zeros([], _require.float_dtype()))
+
+
+def square(updates: Updates) -> jax.Array:
+    """The squared norm of a pytree."""
+    return inner(updates, updates)
+
+
+def _is_masked(leaf: Any) -> bool:
+    return isinstance(leaf, optax.MaskedNode)
+
+
+def _product(left: Any, right: Any) -> jax.Array | None:
+    if _is_masked(left):
+        return None
+    # A sum in bfloat16 would stall after a few hundred terms.
+    return jnp.sum(jnp.real(jnp.conj(_wide(left)) * _wide(right)))
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
+    return leaf if jnp.iscomplexobj(leaf) else jnp.asarray(leaf, _require.float_dtype())

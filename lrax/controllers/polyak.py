@@ -1,0 +1,118 @@
+"""`polyak`: the rate that would reach the lowest loss if the loss were linear."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.typing import ArrayLike
+
+from .. import _require
+from ..rate.rule import RateRule
+from .calls import call_text
+from .measurements import measured
+from .norms import square
+from .numbers import scalars
+
+Params = Any
+Argument = Any  # an extra argument of `update`: an array, or a dict of them
+
+
+class PolyakState(NamedTuple):
+    """State of `polyak`."""
+
+    last: jax.Array  # float32 []: the last rate above 0, infinite before the first
+
+
+def polyak(
+    max_rate: ArrayLike = np.inf,
+    *,
+    c: ArrayLike = 1.0,
+    f_min: ArrayLike = 0.0,
+    eps: ArrayLike = 0.0,
+    growth: ArrayLike | None = None,
+) -> RateRule:
+    r"""Polyak's step size for stochastic gradients: the loss divided by the squared gradient.
+
+    $$\eta_t = \min\left(\frac{\max(f_t - f_{\min}, 0)}{c \, \lVert g_t \rVert^2 + \text{eps}}, \;
+      \text{growth} \cdot \eta_{t-1}, \; \text{max\_rate}\right)$$
+
+    `f` is the loss of the update's batch, handed to `update` as `value`, and `g` are the updates
+    that the rule is given: those of the group under `optax.masked` and `optax.partition`. Use it
+    with plain gradients, as `lrax.scale_by_lr(lrax.controllers.polyak())`, where the model can fit
+    every batch, so that each batch's lowest loss is near `f_min`. Otherwise the rate does not fall
+    to zero, and `max_rate` must be set.
+
+    Its published forms are these. SPS is `c=0.5`, the default of its authors, and SPS_max adds
+    `max_rate`. They smooth with `growth=2 ** (batch_size / dataset_size)`, and take 1 for the rate
+    before the first. ALI-G is `c=1` with `max_rate` for its rate and `eps=1e-5`.
+
+    The rate is 0 where the loss is at or below `f_min`, where a gradient is zero and so is `eps`,
+    and where the loss or the gradient is not finite. Such an update does not count for `growth`:
+    a cap of 0 would hold the rate at 0 for ever.
+
+    Args:
+      max_rate: Highest rate, at least 0; infinite for none.
+      c: Factor of the squared norm, above 0. A smaller one gives larger steps.
+      f_min: Lower bound of a batch's loss, finite.
+      eps: Added to the denominator, at least 0, in the unit of the squared norm.
+      growth: How many times larger than the last rate a rate may be, above 0; None for no limit.
+        Before the first rate there is no limit.
+
+    Returns:
+      A `RateRule` whose rate is absolute; a product with a schedule scales it. Every number may be
+      traced, and so be swept. Before the first update the rate is NaN.
+
+    Raises:
+      ValueError: if a concrete number is out of its range, NaN or no scalar.
+      TypeError: if an argument is not a real number, or `update` was not given `value`.
+
+    Example:
+      >>> optimizer = lrax.scale_by_lr(lrax.controllers.polyak(max_rate=1.0))
+      >>> params = jnp.array([3.0, 4.0])
+      >>> state = optimizer.init(params)
+      >>> for _ in range(3):
+      ...     value, grads = jax.value_and_grad(lambda params: jnp.sum(params**2))(params)
+      ...     updates, state = optimizer.update(grads, state, params, value=value)
+      ...     params = optax.apply_updates(params, updates)
+      ...     print(lrax.get_lr(state), params)
+      0.25 [1.5 2. ]
+      0.25 [0.75 1.  ]
+      0.25 [0.375 0.5  ]
+
+    Reference:
+      Loizou et al. 2020, "Stochastic Polyak Step-size for SGD", arXiv:2002.10542. Berrada,
+      Zisserman and Kumar 2019, "Training Neural Networks for and by Interpolation",
+      arXiv:1906.05661 (ALI-G).
+    """
+    given = {"max_rate": max_rate, "c": c, "f_min": f_min, "eps": eps}
+    numbers = scalars(**given) if growth is None else scalars(**given, growth=growth)
+    _require.at_most("`max_rate` must be at least 0", 0.0, numbers["max_rate"])
+    _require.positive(numbers, "c")
+    _require.finite(numbers, "f_min")
+    _require.nonnegative(numbers, "eps")
+    if growth is not None:
+        _require.positive(numbers, "growth")
+
+    def init(params: Params) -> PolyakState:
+        del params
+        return PolyakState(last=jnp.full([], jnp.inf, _require.float_dtype()))
+
+    def rate(
+        count: jax.Array, state: PolyakState, /, **arguments: Argument
+    ) -> tuple[jax.Array, PolyakState]:
+        del count
+        gap = jnp.maximum(measured("value", arguments, "polyak") - numbers["f_min"], 0)
+        bound = numbers["c"] * square(arguments["updates"]) + numbers["eps"]
+        # 0 / 0 is NaN. Infinite is also the loss of a model that has diverged.
+        usable = jnp.isfinite(gap) & jnp.isfinite(bound) & (bound > 0)
+        polyaks = jnp.where(usable, gap / jnp.where(usable, bound, 1), 0)
+        if growth is not None:
+            polyaks = jnp.minimum(polyaks, numbers["growth"] * state.last)
+        chosen = jnp.minimum(polyaks, numbers["max_rate"])
+        return chosen, PolyakState(last=jnp.where(chosen > 0, chosen, state.last))
+
+    name = call_text("controllers.polyak", polyak, {**numbers, "growth": numbers.get("growth")})
+    return RateRule(init, rate, name=name)
