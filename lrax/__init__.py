@@ -7,7 +7,9 @@
 - Schedules of schedules: `*`, `+`, `join`, `warmup`, `cooldown`, `clip`, `repeat`, `stack`.
 - The rate: `scale_by_lr` applies a schedule or a rule, `get_lr` and `set_lr` read and set the rate,
   `scale_by_multipliers` gives layers their own, `scale_by_hyperball` makes it an angle.
-- Rules from feedback: `controllers.plateau`, or a `RateRule` of your own; `schedule * rule`.
+- Rules from feedback: `controllers.plateau`, `controllers.auto_cooldown`, `controllers.adgd` and
+  others, or a `RateRule` of your own; `schedule * rule`. `controllers.skip_spikes`,
+  `controllers.clip_spikes` and `controllers.restore_after_spikes` guard an optimizer.
 - No rate at all: `lr_free.prodigy`, `lr_free.momo_adam`, `lr_free.schedule_free_adamw` and others
   are whole optimizers that estimate the size of their step; `get_lr` reads it.
 - Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
@@ -43,7 +45,7 @@ import importlib as _importlib
 import typing as _typing
 from importlib.metadata import version as _version
 
-from . import compat, controllers, display
+from . import compat, display
 from ._require import checks
 from .rate.access import get_lr, set_lr
 from .rate.hyperball import scale_by_hyperball
@@ -79,6 +81,7 @@ from .schedules.plateaus import infinite, tri_stage, wsd, wsd_s
 from .schedules.ramps import ramp, range_ramp
 from .schedules.schedule import Schedule, add, constant, multiply
 from .schedules.stacks import stack
+from .schedules.untuned import untuned_warmup
 from .schedules.warmups import warmup_constant, warmup_cosine, warmup_linear
 from .training import monitors
 from .training.batches import minibatches
@@ -89,7 +92,7 @@ from .training.train import Trained, train
 
 # For type checkers and editors, which do not run `__getattr__`.
 if _typing.TYPE_CHECKING:
-    from . import lr_free, probes, scaling, sweeps as sweeps, tasks, theory
+    from . import controllers, lr_free, probes, scaling, sweeps as sweeps, tasks, theory
     from .finders.diagnose.diagnose import diagnose
     from .finders.find import find
     from .finders.found import Found
@@ -110,8 +113,8 @@ if _typing.TYPE_CHECKING:
     from .training.history import History, history
     from .training.recorded import recorded
 
-# Sweeps, probes, scaling, theory and tasks are loaded when one of their names is first used: they
-# are half of the package, and a training job that takes a schedule from lrax needs none of them.
+# Sweeps, probes, controllers, scaling, theory and tasks are loaded when one of their names is first
+# used: they are half of the package, and a training job that takes a schedule needs none of them.
 _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
@@ -128,6 +131,7 @@ _MODULES = {
     "StructuralResult": "sweeps.structural",
     "SweepResult": "sweeps.result",
     "confirm": "sweeps.confirm",
+    "controllers": "controllers",
     "diagnose": "finders.diagnose.diagnose",
     "find": "finders.find",
     "history": "training.history",
@@ -243,6 +247,7 @@ __all__ = [
     "theory",
     "train",
     "tri_stage",
+    "untuned_warmup",
     "warmup",
     "warmup_constant",
     "warmup_cosine",

@@ -194,6 +194,10 @@ CASES = [
     case("one_cycle", peak=0.1, steps=0),
     case("warmup_constant", peak=0.1, warmup=30),
     case("warmup_constant", peak=0.1, warmup=0, init=0.05),
+    case("untuned_warmup", peak=0.1, b2=0.96875),
+    case("untuned_warmup", peak=0.1, b2=0.999, kind="exponential"),
+    case("untuned_warmup", peak=0.1, b2=0.9, kind="radam"),
+    case("untuned_warmup", peak=0.1, b2=0.9999, kind="radam"),
     case("warmup_linear", peak=0.1, steps=100, warmup=10),
     case("warmup_linear", peak=0.1, steps=100, warmup=20, init=0.02, end=0.01),
     case("warmup_linear", peak=0.1, steps=50, warmup=50, end=0.01),
@@ -473,6 +477,19 @@ def one_cycle(t, peak, steps, pct_start, div, final_div, phases, shape):
 
 def warmup_constant(t, peak, warmup, init):
     return linear(t, init, peak, warmup)
+
+
+def untuned_warmup(t, peak, b2, kind):
+    step = np.maximum(t, 0.0) + 1
+    if kind == "linear":
+        return peak * np.minimum(1, (1 - b2) / 2 * step)
+    if kind == "exponential":
+        return peak * (1 - np.exp(-(1 - b2) * step))
+    top = 2 / (1 - b2) - 1
+    rho = lambda step: top - 2 * step * b2**step / (1 - b2**step)
+    first = next(step for step in range(1, 100) if rho(step) > 4)
+    rho = rho(step + first - 1)
+    return peak * np.sqrt((rho - 4) * (rho - 2) * top / ((top - 4) * (top - 2) * rho))
 
 
 def warmup_linear(t, peak, steps, warmup, init, end):

@@ -34,8 +34,8 @@ def lanes_of(case, name):
     """Values of one argument, one per lane, all of them valid."""
     value = case.numbers[name]
     factors = FACTORS
-    if name in ("warmup", "cooldown", "pct_start", "gamma", "until", "hold", "limit", "low"):
-        factors = 1 / FACTORS  # what must fit into another argument
+    if name in ("warmup", "cooldown", "pct_start", "gamma", "until", "hold", "limit", "low", "b2"):
+        factors = 1 / FACTORS  # what must fit into another argument, or be below 1
     return np.array([value * factor for factor in factors])
 
 

@@ -59,7 +59,7 @@ SIGNED = {("shift", "steps"), ("tanh", "low"), ("tanh", "high"), ("power_law", "
 # timescale.
 JUMPS = {("with_noise", "key"), ("inverse_sqrt", "warmup"), ("cosine_restarts", "cycles")}
 # Valid values of hyperparameters for which 2 is none.
-VALID = {"steps": 9, "pct_start": 0, "gamma": 1, "limit": 1, "low": 1, "first": 9}
+VALID = {"steps": 9, "pct_start": 0, "gamma": 1, "limit": 1, "low": 1, "first": 9, "b2": 0}
 
 
 def lanes(schedules):
@@ -227,13 +227,15 @@ def test_gradients_are_those_of_the_formula(case):
 @pytest.mark.usefixtures("quick")
 def test_one_trace_for_all_types_of_numbers_and_for_all_their_values():
     traces = []
+    # No whole number is a `b2` of radam's warmup.
+    cases = [case for case in CASES if case.keywords.get("kind") != "radam"]
 
     @jax.jit
     def rates(schedules, count):
         traces.append(schedules)
         return [schedule(count) for schedule in schedules]
 
-    rates([case.build() for case in CASES], 3)
+    rates([case.build() for case in cases], 3)
     numpy = [np.float32, np.float64, np.int32, np.int64, np.asarray]
     for of_type in [
         int,
@@ -244,8 +246,8 @@ def test_one_trace_for_all_types_of_numbers_and_for_all_their_values():
         jnp.asarray,
         lambda number: jnp.asarray(float(number)),
     ]:
-        numbers = [{name: of_type(VALID.get(name, 2)) for name in case.numbers} for case in CASES]
-        rates([case.build(**changes) for case, changes in zip(CASES, numbers, strict=True)], 3)
+        numbers = [{name: of_type(VALID.get(name, 2)) for name in case.numbers} for case in cases]
+        rates([case.build(**changes) for case, changes in zip(cases, numbers, strict=True)], 3)
     assert len(traces) == 1
 
 

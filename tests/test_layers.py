@@ -96,8 +96,8 @@ def test_floors_are_all_there_is():
 HEAVY = ["argparse", "asyncio", "concurrent.futures.thread", "doctest", "flax", "equinox", "html"]
 HEAVY += ["jax.extend", "json", "matplotlib", "multiprocessing", "optuna", "orbax", "pandas"]
 HEAVY += ["sklearn", "sqlite3", "subprocess", "tqdm", "unittest", "urllib.request", "xarray"]
-HEAVY += ["lrax.cli", "lrax.compat.torch", "lrax.lr_free", "lrax.probes", "lrax.scaling"]
-HEAVY += ["lrax.sweeps", "lrax.tasks", "lrax.theory"]
+HEAVY += ["lrax.cli", "lrax.compat.torch", "lrax.controllers", "lrax.lr_free", "lrax.probes"]
+HEAVY += ["lrax.scaling", "lrax.sweeps", "lrax.tasks", "lrax.theory"]
 
 
 def test_import_touches_no_device_and_brings_nothing_heavy():

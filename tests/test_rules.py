@@ -154,6 +154,82 @@ RULES = {
         ),
         {"peak": (0.1, 0.2)},
     ),
+    "adgd": Rule(
+        lambda init_rate: controllers.adgd(init_rate), {"init_rate": (0.1, 0.2)}, whole=True
+    ),
+    "schedule * adgd of 2024": Rule(
+        lambda peak, init_rate: lrax.cosine(peak, 20) * controllers.adgd(init_rate, variant="2024"),
+        {"peak": (1.0, 0.5), "init_rate": (0.1, 0.2)},
+        whole=True,
+        again=True,
+    ),
+    "barzilai_borwein": Rule(
+        lambda init_rate, reach: controllers.barzilai_borwein(init_rate, reach=reach),
+        {"init_rate": (0.1, 0.2), "reach": (100.0, np.inf)},
+        whole=True,
+    ),
+    "barzilai_borwein, short": Rule(
+        lambda init_rate: controllers.barzilai_borwein(init_rate, variant="short", reach=100.0),
+        {"init_rate": (0.1, 0.2)},
+        whole=True,
+        again=True,
+    ),
+    "critical": Rule(
+        lambda guess, fraction, every, decay: controllers.critical(
+            guess, fraction=fraction, every=every, decay=decay
+        ),
+        {"guess": (1.0, 0.3), "fraction": (0.5, 0.2), "every": (2, 3), "decay": (0.5, 0.0)},
+        first=0.5,
+        whole=True,
+    ),
+    "cosine * critical by a signal": Rule(
+        lambda peak, fraction: (
+            lrax.cosine(peak, 20) * controllers.critical(fraction=fraction, every="val_loss")
+        ),
+        {"peak": (1.0, 0.5), "fraction": (0.5, 0.2)},
+        first=0.5,
+        whole=True,
+        again=True,
+    ),
+    "velocity": Rule(
+        lambda up, window: 0.1 * controllers.velocity(up=up, window=window),
+        {"up": (1.5, 2.0), "window": (3, 4)},
+        again=True,
+    ),
+    "velocity of every number": Rule(
+        lambda **numbers: 0.1 * controllers.velocity(metric="value", **numbers),
+        {
+            "up": (1.5, 2.0),
+            "down": (0.5, 0.7),
+            "window": (3, 3),
+            "errors": (0.0, 1.0),
+            "shrink": (0.8, 0.5),
+            "floor": (0.1, 0.0),
+            "ceiling": (2.0, np.inf),
+        },
+    ),
+    "back_off": Rule(
+        lambda **numbers: 0.1 * controllers.back_off(metric="val_loss", window=4, **numbers),
+        {"factor": (0.5, 0.2), "recovery": (4, 2), "floor": (0.3, 0.1), "sigmas": (0.1, 0.2)},
+    ),
+    "auto_cooldown": Rule(
+        lambda **numbers: 0.1 * controllers.auto_cooldown(**numbers),
+        {
+            "steps": (6, 4),
+            "end": (0.1, 0.0),
+            "patience": (1, 2),
+            "rtol": (0.1, 0.0),
+            "atol": (0.0, 0.1),
+            "decay": (0.0, 0.3),
+        },
+    ),
+    "schedule * cooldown_on": Rule(
+        lambda peak, steps, end: (
+            lrax.linear(peak, 0.01, 12)
+            * controllers.cooldown_on("late", steps, end=end, shape="linear")
+        ),
+        {"peak": (0.1, 0.2), "steps": (4, 6), "end": (0.1, 0.0)},
+    ),
     "a user's own": Rule(
         lambda decay: lrax.RateRule(
             init=lambda params: {"scale": 1.0},

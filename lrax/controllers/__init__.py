@@ -1,9 +1,34 @@
-"""The rate as a function of feedback: rules for `lrax.scale_by_lr`."""
+"""The rate as a function of feedback: rules for `lrax.scale_by_lr`, and guards of an optimizer."""
 
+from .adgd import adgd
+from .auto_cooldown import auto_cooldown, cooldown_on
+from .back_off import back_off
+from .barzilai_borwein import barzilai_borwein
+from .clip_spikes import clip_spikes
+from .critical import critical
 from .greedy import greedy
 from .hypergradient import hypergradient
 from .kl import kl
 from .plateau import plateau
 from .polyak import polyak
+from .restore_after_spikes import restore_after_spikes
+from .skip_spikes import skip_spikes
+from .velocity import velocity
 
-__all__ = ["greedy", "hypergradient", "kl", "plateau", "polyak"]
+__all__ = [
+    "adgd",
+    "auto_cooldown",
+    "back_off",
+    "barzilai_borwein",
+    "clip_spikes",
+    "cooldown_on",
+    "critical",
+    "greedy",
+    "hypergradient",
+    "kl",
+    "plateau",
+    "polyak",
+    "restore_after_spikes",
+    "skip_spikes",
+    "velocity",
+]

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
+from .masks import is_masked, require_whole
 from .measurements import given, measured
 from .norms import inner, square
 from .numbers import Numbers, scalars
@@ -117,7 +118,7 @@ def hypergradient(
     def init(params: Params) -> HypergradientState | HdmState:
         rate = jnp.asarray(numbers["learning_rate"], _require.float_dtype())
         if kind == "hdm":
-            _require_whole(params)
+            require_whole(params, "hypergradient")
             return HdmState(rate, jnp.zeros_like(rate))
         return HypergradientState(rate, optax.tree.zeros_like(params))
 
@@ -182,23 +183,11 @@ def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax
     return jnp.where(sound & (there < here), state.rate, 0), after
 
 
-def _require_whole(params: Params) -> None:
-    if any(map(_is_masked, jax.tree.leaves(params, is_leaf=_is_masked))):
-        raise TypeError(
-            "`params` must be all parameters: `hypergradient` evaluates the loss, which it cannot"
-            " where `optax.masked` or `optax.partition` leaves some out. Put it around them."
-        )
-
-
 def _of_group(own: Params, tree: Params) -> Params:
     """What belongs to the same group: the rest is left out, as `optax.masked` does."""
     return jax.tree.map(
-        lambda mask, leaf: mask if _is_masked(mask) else leaf, own, tree, is_leaf=_is_masked
+        lambda mask, leaf: mask if is_masked(mask) else leaf, own, tree, is_leaf=is_masked
     )
-
-
-def _is_masked(leaf: Any) -> bool:
-    return isinstance(leaf, optax.MaskedNode)
 
 
 def _norm(tree: Params) -> jax.Array:

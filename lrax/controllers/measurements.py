@@ -75,6 +75,22 @@ def is_better(value: jax.Array, best: jax.Array, numbers: Mapping[str, Any]) -> 
     return value < target
 
 
+def freshness(signal: str, arguments: Arguments, rule: str) -> jax.Array:
+    """Whether a signal has been measured anew, by its flag alone.
+
+    The flag depends on nothing but the run's own index. Under `vmap` it has no batch axis, and a
+    branch on it stays a branch. The number of the last measurement has one.
+    """
+    flag = _by_name("fresh", arguments).get(signal)
+    if flag is None:
+        raise TypeError(
+            f"`fresh` must be given to `update` with {signal!r}: `{rule}` measures with it."
+            f" Call `optimizer.update(grads, state, params, fresh={{{signal!r}: ...}})`; in a run"
+            f" give it `signals={{{signal!r}: lrax.every(...)}}`."
+        )
+    return jnp.asarray(flag, jnp.bool_)
+
+
 def _by_name(argument: str, arguments: Arguments) -> Mapping[str, ArrayLike]:
     """An extra argument that is a dict by the names of metrics; empty if it was not given."""
     given = arguments.get(argument)

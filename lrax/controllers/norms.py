@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import optax
 from jax import numpy as jnp
 
 from .. import _require
+from .masks import is_masked
 
 Updates = Any  # a pytree of arrays
 
@@ -19,7 +19,7 @@ def inner(left: Updates, right: Updates) -> jax.Array:
     `optax.masked` leaves a `MaskedNode` in the place of what belongs to other groups. Where `left`
     has one, `right` is left out too.
     """
-    products = jax.tree.map(_product, left, right, is_leaf=_is_masked)
+    products = jax.tree.map(_product, left, right, is_leaf=is_masked)
     return sum(jax.tree.leaves(products), jnp.zeros([], _require.float_dtype()))
 
 
@@ -28,12 +28,8 @@ def square(updates: Updates) -> jax.Array:
     return inner(updates, updates)
 
 
-def _is_masked(leaf: Any) -> bool:
-    return isinstance(leaf, optax.MaskedNode)
-
-
 def _product(left: Any, right: Any) -> jax.Array | None:
-    if _is_masked(left):
+    if is_masked(left):
         return None
     # A sum in bfloat16 would stall after a few hundred terms.
     return jnp.sum(jnp.real(jnp.conj(_wide(left)) * _wide(right)))

@@ -155,6 +155,14 @@ def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landm
     return rule
 
 
+def untuned_warmup(known):
+    """The landmarks of `untuned_warmup`: the end of the linear one; others have none."""
+    with np.errstate(divide="ignore"):
+        end = float(np.max(2 / (1 - known.numbers["b2"])))
+    linear = known.words["kind"] == "linear"
+    return Landmarks((1 if linear else 2) * end, linear, ((end, "end of warmup"),))
+
+
 def open_ended(known):
     """The landmarks of a schedule whose rate goes on after its last phase."""
     found = by_vocabulary(known)

@@ -1,0 +1,265 @@
+"""What guards a run against spikes: updates left out, clipped, taken back, and a lower rate."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+import lrax
+
+controllers = lrax.controllers
+STEPS = 80
+RNG = np.random.default_rng(3)
+# A loss and a gradient that fall with noise, with spikes of both kinds.
+LOSSES = 2 * np.exp(-np.arange(STEPS) / 60) + 0.05 * RNG.normal(size=STEPS)
+NORMS = 3 + 0.3 * RNG.normal(size=STEPS)
+LOSSES[[30, 31, 55]] += 3
+NORMS[[20, 41, 42, 43, 55, 70]] *= 6
+GRADIENTS = NORMS[:, None] * np.array([0.6, 0.8])
+
+
+def olmo(losses, norms, window, sigmas):
+    """OLMo-core's rule: the history without the new value, and the deviation of a sample."""
+    skips = []
+    for step in range(len(losses)):
+        skip = False
+        if step + 1 >= max(2, window // 2):
+            for values in (losses, norms):
+                before = values[max(step - window, 0) : step]
+                before = before[np.isfinite(before)]
+                above = values[step] > np.mean(before) + sigmas * np.std(before, ddof=1)
+                skip |= bool(above) or not np.isfinite(values[step])
+        skips.append(skip)
+    return np.array(skips)
+
+
+def levanter(losses, norms, window, sigmas):
+    """Levanter's rule: the deviation of a population, which is at least 1e-6."""
+    skips = []
+    for step in range(len(losses)):
+        skip = False
+        if step >= max(2, window // 2):
+            for values in (losses, norms):
+                before = values[max(step - window, 0) : step]
+                deviation = max(np.std(before), 1e-6)
+                skip |= not values[step] <= np.mean(before) + sigmas * deviation
+        skips.append(skip)
+    return np.array(skips)
+
+
+def walk(optimizer, gradients=GRADIENTS, losses=LOSSES, start=(1.0, -1.0)):
+    """Updates, states and places, in one scan."""
+
+    def body(carry, given):
+        params, state = carry
+        gradient, loss = given
+        updates, state = optimizer.update(gradient, state, params, value=loss)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (updates, state, params)
+
+    start = jnp.asarray(start)
+    run = lambda rows: jax.lax.scan(body, (start, optimizer.init(start)), rows)[1]
+    return jax.jit(run)((jnp.asarray(gradients), jnp.asarray(losses)))
+
+
+@pytest.mark.parametrize(("counting", "rule"), [("olmo", olmo), ("levanter", levanter)])
+def test_updates_are_left_out_as_in_the_frameworks(counting, rule, x64):
+    with x64:
+        for window, sigmas in ((16, 3.0), (25, 6.0), (128, 2.0)):
+            inner = optax.trace(0.9)
+            optimizer = controllers.skip_spikes(
+                inner, window=window, sigmas=sigmas, counting=counting
+            )
+            updates, states, _ = walk(optimizer)
+            skips = np.diff(np.asarray(states.skips), prepend=0)
+            wanted = rule(LOSSES, NORMS, window, sigmas)
+            np.testing.assert_array_equal(skips, wanted)
+            assert 0 < wanted.sum() < 20 or window == 128
+            # The momentum is that of the other updates alone.
+            momentum = np.zeros(2)
+            for update, gradient, skip in zip(updates, GRADIENTS, wanted, strict=True):
+                momentum = momentum if skip else 0.9 * momentum + gradient
+                np.testing.assert_allclose(update, 0 if skip else momentum, rtol=1e-12)
+
+
+@pytest.mark.parametrize("counting", ["olmo", "levanter"])
+def test_what_is_not_finite_is_left_out_once(counting):
+    # At once, before anything is known, and without harm to what follows.
+    losses, gradients = LOSSES.copy(), GRADIENTS.copy()
+    losses[[0, 25]] = np.nan
+    gradients[26, 0] = np.inf
+    optimizer = controllers.skip_spikes(optax.adam(0.1), window=16, sigmas=6.0, counting=counting)
+    updates, states, params = walk(optimizer, gradients, losses)
+    skipped = np.flatnonzero(np.diff(np.asarray(states.skips), prepend=0))
+    assert {0, 25, 26} <= set(skipped)
+    assert len(skipped) < 10
+    assert np.isfinite(params).all()
+    assert np.isfinite(updates).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states.inner_state))
+
+
+def zclip(norms, threshold=2.5, decay=0.97, warmup=25, kind="adaptive", eps=1e-6):
+    """The norms that ZClip leaves, without its clip to a fixed norm."""
+    mean = var = None
+    buffer, clipped = [], []
+    for norm in norms:
+        bound = None
+        if mean is None:
+            buffer.append(norm)
+            if len(buffer) >= warmup:
+                mean, var = np.mean(buffer), np.var(buffer)
+        else:
+            z = (norm - mean) / (var**0.5 + eps)
+            if kind == "sigmas":
+                limit = mean + threshold * var**0.5
+                bound = limit if norm > limit else None
+            elif z > threshold:
+                adaptive = mean + (threshold * var**0.5) / (z / threshold)
+                bound = adaptive if kind == "adaptive" else mean
+            effective = norm if bound is None else bound
+            mean = decay * mean + (1 - decay) * effective
+            var = decay * var + (1 - decay) * (effective - mean) ** 2
+        clipped.append(norm if bound is None else bound * norm / (norm + eps))
+    return np.array(clipped)
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "mean", "sigmas"])
+def test_gradients_are_clipped_as_by_zclip(kind, x64):
+    with x64:
+        for numbers in ({}, {"threshold": 1.5, "decay": 0.9, "warmup": 5}):
+            updates, _, _ = walk(controllers.clip_spikes(kind=kind, **numbers))
+            found = np.linalg.norm(updates, axis=1)
+            wanted = zclip(NORMS, kind=kind, **numbers)
+            np.testing.assert_allclose(found, wanted, rtol=1e-9)
+            assert np.sum(found < 0.9 * NORMS) >= 5
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_clip_sound():
+    gradients = GRADIENTS.copy()
+    gradients[[3, 40]] = np.nan
+    updates, states, _ = walk(controllers.clip_spikes(), gradients)
+    assert np.isnan(updates[40]).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states))
+    assert states.seen[-1] == STEPS - 2
+
+
+def test_a_lasting_spike_leads_back_to_the_copy(x64):
+    losses = np.full(30, 1.0) + 0.01 * RNG.normal(size=30)
+    losses[20:] = 1e3  # the loss stays high, whatever the updates
+    with x64:
+        optimizer = controllers.restore_after_spikes(
+            optax.adam(0.1), every=6, patience=3, window=8, sigmas=4.0
+        )
+        _, states, params = walk(optimizer, np.ones((30, 2)), losses)
+        _, _, free = walk(optax.adam(0.1), np.ones((30, 2)), losses)
+    np.testing.assert_allclose(params[:22], free[:22], rtol=0, atol=1e-12)
+    # Copies are made in the updates 0, 6, 12 and 18, of the parameters before them. The third spike
+    # is in the update 22; it and the next one lead back.
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(states.restores, prepend=0)), [22, 26])
+    np.testing.assert_allclose(params[22], params[17], rtol=1e-12)
+    np.testing.assert_array_equal(params[23], params[17])
+    for leaf in jax.tree.leaves(states.inner_state):
+        np.testing.assert_array_equal(leaf[23], leaf[17])
+
+
+def test_parameters_far_away_are_brought_back_exactly():
+    # In float32, 1e10 + (0.3 - 1e10) is 0.
+    optimizer = controllers.restore_after_spikes(optax.sgd(1.0), patience=1, window=2)
+    gradients = np.array([0.0, 0.0, 0.0, -1e10, 0.0, 0.0, 0.0], np.float32)
+    losses = np.array([1.0, 1.1, 1.0, 1.0, 1e20, 1.0, 1.0], np.float32)
+    _, states, params = walk(optimizer, gradients, losses, start=0.3)
+    assert params[3] > 1e9
+    np.testing.assert_array_equal(params[5:], np.float32(0.3))
+    assert states.restores[-1] == 1
+
+
+def test_the_rate_of_a_guarded_optimizer_is_read_and_set():
+    for make in (controllers.restore_after_spikes, controllers.skip_spikes):
+        optimizer = make(lrax.scale_by_lr(lrax.linear(0.5, 0.0, 10)))
+        state = optimizer.init(jnp.ones(2))
+        for wanted in (0.5, 0.45):
+            updates, state = optimizer.update(jnp.ones(2), state, jnp.ones(2), value=1.0)
+            assert float(lrax.get_lr(state)) == pytest.approx(wanted)
+        updates, _ = optimizer.update(jnp.ones(2), lrax.set_lr(state, 0.25), jnp.ones(2), value=1.0)
+        np.testing.assert_array_equal(updates, [-0.25, -0.25])
+
+
+def test_parameters_never_become_nan():
+    losses, gradients = LOSSES.copy(), GRADIENTS.copy()
+    losses[:4] = np.nan
+    gradients[10:12] = np.nan
+    optimizer = controllers.restore_after_spikes(optax.adam(0.1), patience=2, window=16)
+    _, states, params = walk(optimizer, gradients, losses)
+    assert np.isfinite(params).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states.shadow))
+
+
+GUARDS = {
+    "skip": lambda sigmas: controllers.skip_spikes(optax.adam(0.1), window=16, sigmas=sigmas),
+    "clip": lambda sigmas: optax.chain(
+        controllers.clip_spikes(sigmas, warmup=5), lrax.scale_by_lr(0.1)
+    ),
+    "restore": lambda sigmas: controllers.restore_after_spikes(
+        optax.adam(0.1), window=16, sigmas=sigmas, patience=1, every=2
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GUARDS)
+def test_states_keep_their_shapes_and_numbers_are_swept(name):
+    gradients = jnp.asarray(GRADIENTS, jnp.bfloat16)
+    params = jnp.ones(2, jnp.bfloat16)
+    optimizer = GUARDS[name](4.0)
+    traces = []
+
+    @jax.jit
+    def update(state, gradient, loss):
+        traces.append(None)
+        return optimizer.update(gradient, state, params, value=loss)
+
+    state = optimizer.init(params)
+    described = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+    assert described(jax.eval_shape(optimizer.init, params)) == described(state)
+    for step in range(3):
+        updates, after = update(state, gradients[step], LOSSES[step])
+        assert updates.dtype == jnp.bfloat16
+        assert described(after) == described(state)
+        state = after
+    assert len(traces) == 1
+    places = jax.vmap(lambda sigmas: walk(GUARDS[name](sigmas))[2])(jnp.array([100.0, 4.0]))
+    np.testing.assert_allclose(places[1], walk(optimizer)[2], rtol=2e-5, atol=1e-6)
+    assert np.any(places[0] != places[1])
+
+
+def test_the_rate_backs_off_at_a_spike_and_recovers():
+    losses = np.ones(20) + 0.01 * RNG.normal(size=20)
+    losses[[8, 12]] = 9.0, np.nan
+    optimizer = lrax.scale_by_lr(controllers.back_off(factor=0.25, recovery=4, window=8))
+    _, states, _ = walk(optimizer, GRADIENTS[:20], losses)
+    rates = np.asarray(lrax.get_lr(states))
+    wanted = [*[1] * 8, *0.25 ** (1 - np.arange(4) / 4), *0.25 ** (1.25 - np.arange(6) / 4)]
+    np.testing.assert_allclose(rates, [*wanted, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_schedule_outside_goes_on_where_an_update_is_left_out():
+    schedule = lrax.linear(1.0, 0.0, STEPS)
+    skip = controllers.skip_spikes(optax.identity(), window=16, sigmas=3.0)
+    _, states, _ = walk(optax.chain(skip, lrax.scale_by_lr(schedule)))
+    np.testing.assert_allclose(lrax.get_lr(states), schedule.values(STEPS), rtol=1e-6)
+    assert states[0].skips[-1] > 0
+
+
+def test_what_they_need_is_named():
+    for make in (controllers.skip_spikes, controllers.restore_after_spikes):
+        optimizer = make(optax.sgd(0.1))
+        with pytest.raises(TypeError, match="`value` must be given to `update`"):
+            optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+        with pytest.raises(TypeError, match=r"`optimizer` must be an optax\.Gradient"):
+            make(0.1)
+        with pytest.raises(ValueError, match="`window` must be at least 2, got 1"):
+            make(optax.sgd(0.1), window=1)
+    with pytest.raises(TypeError, match="`params` must be given to `update`"):
+        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), value=1.0)
