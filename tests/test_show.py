@@ -14,8 +14,9 @@ from cases import CASES
 from jax import numpy as jnp
 
 import lrax
+from lrax.cli.gallery import gallery
 from lrax.cli.main import main
-from lrax.cli.names import FRAMEWORKS, ScheduleNames
+from lrax.cli.names import FRAMEWORKS, ScheduleNames, _own
 from lrax.display import axes, terminal
 from lrax.display.svg import svg
 from lrax.schedules import display
@@ -466,3 +467,25 @@ def test_help(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["show", "constant(1)", "--steps", "0"])
     assert "argument --steps: must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_the_gallery_has_every_builder_with_its_formula_and_use(capsys, tmp_path):
+    entries = gallery()
+    assert {entry.name for entry in entries} == set(_own())
+    for entry in entries:
+        rates = entry.schedule.values(np.arange(entry.steps))
+        assert np.all(np.isfinite(rates))
+        if entry.name != "constant":  # an example that shows nothing is none
+            assert np.ptp(rates) > 0.05 * np.max(rates)
+        assert entry.line.endswith(".")
+        assert entry.formula or entry.name == "one_cycle"  # whose formula is in its sentences
+        assert entry.use.startswith("Use ")
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "gallery.png"
+    assert main(["show", "--all", "--width", "60", "--out", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert "wsd: Warmup, stable, decay" in out
+    assert r"\eta(t) = \text{value}" in out
+    assert picture.stat().st_size > 10_000
+    assert main(["show", "--all", "constant(1)"]) == 2
+    assert "give no SCHEDULE" in capsys.readouterr().err

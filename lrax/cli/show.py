@@ -19,11 +19,13 @@ from ..schedules.schedule import Schedule
 from ..schedules.span import span
 from . import values
 from .errors import Mistake
+from .gallery import gallery
 from .names import ScheduleNames
 
 EXAMPLES = """\
   python -m lrax show "warmup_cosine(peak=3e-4, steps=10_000, warmup=500)"
-  python -m lrax show "wsd(1e-3, 5000, 100, 1000)" "0.5 * cosine(1e-3, 5000) + 1e-5" --log"""
+  python -m lrax show "wsd(1e-3, 5000, 100, 1000)" "0.5 * cosine(1e-3, 5000) + 1e-5" --log
+  python -m lrax show --all --out gallery.png"""
 COLUMNS = 8  # the most columns of rates in the table
 LANES = 64  # the most curves in one chart
 
@@ -44,6 +46,11 @@ def add_to(commands: Any) -> None:
         "schedules", nargs="*", metavar="SCHEDULE", help="such as 'cosine(peak=0.1, steps=1000)'"
     )
     parser.add_argument("--names", action="store_true", help="list the names that may be called")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="show every schedule of lrax: a picture, its formula and when to use it",
+    )
     parser.add_argument(
         "--steps",
         type=values.at_least(1),
@@ -68,6 +75,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.names:
         print(textwrap.fill(" ".join(names), 96, break_on_hyphens=False))
         return 0
+    if options.all:
+        return _run_all(options)
     if not options.schedules:
         raise Mistake("give at least one schedule, such as 'cosine(peak=0.1, steps=1000)'")
     if options.out:
@@ -90,6 +99,43 @@ def _run(options: argparse.Namespace) -> int:
         figures.schedules(schedules, steps, log=options.log).savefig(options.out, dpi=150)
         print(f"\npicture: {options.out}")
     return 0
+
+
+def _run_all(options: argparse.Namespace) -> int:
+    if options.schedules or options.steps or options.log:
+        raise Mistake("--all shows examples of lrax's own: give no SCHEDULE, --steps or --log")
+    if options.out:
+        _require.extra("matplotlib", "plot")  # if it is missing, fail before the work
+    entries = gallery()
+    width = _width(options)
+    for entry in entries:
+        counts = display.sampled(entry.steps, display.marked(entry.schedule))
+        curves = list(display.rates(entry.schedule, counts))
+        labels = [repr(entry.schedule)] * len(curves)
+        print(f"{entry.name}: {entry.line}\n")
+        print(terminal.chart(counts, curves, labels, width=width, height=8, **_style()))
+        for text in (entry.formula, entry.use):
+            if text:
+                print("\n" + textwrap.fill(text, width, break_on_hyphens=False))
+        print()
+    if options.out:
+        panels = {entry.name: (entry.schedule, entry.steps) for entry in entries}
+        figures.gallery(panels).savefig(options.out, dpi=100)
+        print(f"picture: {options.out}")
+    return 0
+
+
+def _width(options: argparse.Namespace) -> int:
+    return options.width or min(shutil.get_terminal_size((80, 24)).columns, 120)
+
+
+def _style() -> dict[str, bool]:
+    """What the terminal can show."""
+    term = os.environ.get("TERM")
+    return {
+        "color": sys.stdout.isatty() and "NO_COLOR" not in os.environ and term != "dumb",
+        "ascii": not (sys.stdout.encoding or "").lower().startswith("utf"),
+    }
 
 
 def _lanes(text: str, schedule: Schedule) -> int:
@@ -139,12 +185,9 @@ def _print(
         counts,
         [curve for lanes in curves for curve in lanes],
         labels,
-        width=options.width or min(shutil.get_terminal_size((80, 24)).columns, 120),
+        width=_width(options),
         log=options.log,
-        color=sys.stdout.isatty()
-        and "NO_COLOR" not in os.environ
-        and os.environ.get("TERM") != "dumb",
-        ascii=not (sys.stdout.encoding or "").lower().startswith("utf"),
+        **_style(),
     )
     print(chart)
     if len(labels) <= COLUMNS:

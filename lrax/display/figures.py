@@ -1,6 +1,6 @@
 """Pictures of schedules. Matplotlib is imported only when one is drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = ["schedules"]  # the other pictures are methods of the results that th
 # package `schedules` imports this one.
 ScheduleLike = Callable[..., Any]
 
+ROW = 6  # panels of the gallery beside each other
 CURVE = 4000  # intervals between the points of a curve, at most
 
 
@@ -88,6 +89,34 @@ def schedules(
     axes.legend(fontsize=8, framealpha=0.9)
     # For the type checker, `axes.figure` may also be a SubFigure.
     return axes.figure  # pyright: ignore[reportReturnType]
+
+
+def gallery(panels: Mapping[str, tuple[ScheduleLike, int]]) -> "Figure":
+    """Draws a small panel for each schedule.
+
+    Args:
+      panels: `{title: (schedule, updates to show)}`, at least one.
+
+    Returns:
+      A matplotlib Figure.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+    """
+    rows = -(-len(panels) // ROW)
+    figure = canvas.figure(2.2 * ROW, 1.5 * rows)
+    places = list(np.ravel(figure.subplots(rows, ROW, squeeze=False)))
+    for axes, (title, (schedule, steps)) in zip(places, panels.items(), strict=False):
+        counts = _counts([schedule], steps)
+        _draw(axes, counts, _rates(schedule, counts), title, 0)
+        axes.set_title(title, fontsize=9)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.01)
+        axes.tick_params(labelsize=6)
+        axes.grid(alpha=0.3, lw=0.5)
+    for empty in places[len(panels) :]:
+        empty.remove()
+    return figure
 
 
 def _checked(schedules: Any) -> list[ScheduleLike]:
