@@ -447,6 +447,11 @@ ROWS = [
         gradients={"w": np.ones((3, 2))},
         rate=0.1,
     ),
+    made(
+        "scaling.coord_check",
+        lambda: {"make_task": lambda width: task(), "widths": [1, 2], "seeds": 1},
+        slow=True,
+    ),
     # Results.
     *(
         method(f"SweepResult.{name}", result, **arguments)

@@ -34,6 +34,8 @@ From one optimizer to another:
 - `lora` has a first rate for low-rank adapters.
 
 `spectral_condition` is a check of weights and updates, layer by layer.
+`coord_check` measures whether the outputs of layers move equally far at all widths: whether the
+multipliers are complete.
 
 The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
 floats in double precision, and start no device. A `Setting` and the arguments of `batch_ramp` are
@@ -42,6 +44,7 @@ numbers that Python knows.
 
 from .batch import adam_sde, ema, linear, sqrt
 from .corrected_decay import corrected_decay
+from .coordinates import coord_check
 from .decay import decay_timescale
 from .decay_forms import decay_balance, decay_forms
 from .depth import complete_p
@@ -67,6 +70,7 @@ __all__ = [
     "corrected_decay",
     "decay_balance",
     "decay_forms",
+    "coord_check",
     "decay_timescale",
     "ema",
     "groups",
