@@ -425,6 +425,13 @@ ROWS = [
         }.items()
     ),
     made(
+        "scaling.fit",
+        lambda: {
+            "results": [(lrax.scaling.Setting(width=w), 1 / w) for w in (64, 128, 256)],
+            "priors": None,
+        },
+    ),
+    made(
         "scaling.batch_ramp",
         lambda: {"schedule": decay(), "steps": 20, "batch": 8, "max_batch": 64},
     ),

@@ -3,7 +3,8 @@
 For a whole run, describe both settings:
 
 - `transfer` takes the hyperparameters of one `Setting` to another by published rules, and tells
-  their source and where they stop being valid.
+  their source and where they stop being valid;
+- `fit` finds one's own law in one's own sweeps, and predicts the rate of another `Setting`.
 
 Rules of one thing take numbers and return numbers. Where a rule changes more than the rate, it
 returns all that it changes:
@@ -48,6 +49,7 @@ from .coordinates import coord_check
 from .decay import decay_timescale
 from .decay_forms import decay_balance, decay_forms
 from .depth import complete_p
+from .fitting import fit
 from .groups import groups
 from .horizon import horizon
 from .layers import layer_multipliers
@@ -73,6 +75,7 @@ __all__ = [
     "coord_check",
     "decay_timescale",
     "ema",
+    "fit",
     "groups",
     "horizon",
     "layer_multipliers",

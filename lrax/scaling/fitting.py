@@ -1,0 +1,240 @@
+"""`fit`: the law by which the best rate moves, from one's own sweeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _require
+from ..display import tables
+from .law import Law, Priors
+from .optima import as_setting, pairs
+from .setting import AXES, Setting
+
+Result = Any  # a SweepResult, a Found, an Optimum, (rate, low, high), or a number
+
+# The optima disagree with the law if their mean square residual, in units of their standard
+# deviations, is above this. Of laws that hold, one in twenty is above it with 4 degrees of freedom.
+MISFIT = 2.37
+
+
+class Predicted(NamedTuple):
+    """What `Fit.predict` returns: the rate, and the 95 % interval of the best rate."""
+
+    rate: float
+    low: float
+    high: float
+
+
+class Exponent(NamedTuple):
+    """The power of a field of the setting by which the best rate grows, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Fit:
+    """What `fit` returns: a law of the best rate. It prints as a table.
+
+    Attributes:
+      exponents: `{field: (value, low, high)}` for each field of the settings that varies or has a
+        prior, with 95 % intervals.
+      settings: The settings of the results.
+      rates: The best rates of the results, `[results]`.
+      misfit: The mean square residual of the optima in units of their standard deviations; about 1
+        or less if the law holds. NaN if nothing is left to tell it.
+    """
+
+    exponents: dict[str, Exponent]
+    settings: list[Setting]
+    rates: np.ndarray
+    misfit: float
+    _law: Law
+
+    def predict(self, setting: Setting) -> Predicted:
+        """The best rate in another setting, with its interval.
+
+        The interval holds if the law does. What speaks against that is in `warnings(setting)`.
+
+        Args:
+          setting: The setting, with a value for each field of `exponents`. Other fields must be as
+            in the results.
+
+        Returns:
+          `(rate, low, high)`, of which low and high are the ends of the 95 % interval.
+
+        Raises:
+          ValueError: if a field is missing, or is other than in all results.
+          TypeError: if `setting` is not a `Setting`.
+        """
+        row = self._law.row(as_setting("setting", setting))
+        return Predicted(*self._law.interval(row))
+
+    def warnings(self, setting: Setting) -> list[str]:
+        """Sentences: why the interval of a prediction may be wrong. An empty list is a good sign.
+
+        Args:
+          setting: As for `predict`.
+        """
+        self._law.row(as_setting("setting", setting))
+        found = []
+        for name in self.exponents:
+            known = [getattr(each, name) for each in self.settings]
+            low, high, value = min(known), max(known), getattr(setting, name)
+            if value > high:
+                words = f"{value / high:.3g} times the largest of the results, {high:g}"
+            elif value < low:
+                words = f"1/{low / value:.3g} of the least of the results, {low:g}"
+            else:
+                continue
+            found.append(f"extrapolates: {name} {value:g} is {words}")
+            if len(set(known)) < 3:
+                found.append(
+                    f"{len(set(known))} value{'s' * (len(set(known)) > 1)} of {name} cannot show"
+                    " whether the law bends"
+                )
+        if self.misfit > MISFIT:
+            found.append(
+                f"the optima disagree with a power law: their residuals are {self.misfit**0.5:.2g}"
+                " times as large as their intervals say"
+            )
+        return found
+
+    def __str__(self) -> str:
+        rows = [["field", "exponent", "from", "to", "results"]]
+        for name, (value, low, high) in self.exponents.items():
+            known = sorted({getattr(each, name) for each in self.settings})
+            texts = ", ".join(f"{value:g}" for value in known)
+            rows.append([name, f"{value:+.3f}", f"{low:+.3f}", f"{high:+.3f}", texts])
+        return tables.aligned(rows)
+
+    __repr__ = __str__
+
+
+def fit(
+    results: Sequence[tuple[Setting, Result]],
+    *,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+) -> Fit:
+    r"""One's own law of the best rate, from the optima of one's own sweeps.
+
+    $$\log \text{rate} = c + a_N \log N + a_L \log L + a_B \log B + a_D \log D$$
+
+    with the fields of the setting that vary: width N, depth L, batch B and tokens D. The optima are
+    weighted by their intervals. For the intervals of the law, optima are drawn again within theirs,
+    4000 times, and the law is fitted to each draw. They are wider where the optima disagree with
+    the law by more than their own intervals say.
+
+    Use it where published rules disagree, and the horizon is the best example: their exponents have
+    both signs. Sweep three or more small settings that span a factor of 4 in each field that will
+    grow, with at least three seeds, and predict the large one. Take the rate, and train at `low`
+    and `high` too if that can be paid for.
+
+    It stops being valid where the law is no power law: near the critical batch, at the limit of
+    stability, in very narrow networks. `warnings(setting)` tells what can be seen of that.
+
+    Args:
+      results: Pairs of a `lrax.scaling.Setting` and the best rate in it: the `SweepResult` of a
+        sweep over the rate alone, what `lrax.find` returned, an `Optimum`, a tuple `(rate, low,
+        high)` with the 95 % interval, or a bare number. If numbers are bare, all must be: then
+        their errors are taken as equal, and estimated from the residuals.
+      priors: Exponents from elsewhere, `{field: (mean, standard deviation)}`, such as `{"tokens":
+        (-0.3, 0.1)}`. They count like a measurement of the exponent. A field with a prior need not
+        vary in the results.
+
+    Returns:
+      A `Fit` with `predict(setting) -> (rate, low, high)`, `warnings(setting)` and `exponents`.
+      With bare numbers and no more of them than unknowns, ends of intervals are infinite.
+
+    Raises:
+      ValueError: if the settings do not determine an exponent, an optimum is at the edge of its
+        grid, or a number is out of its range.
+      TypeError: if an argument is not as described.
+
+    Example:
+      >>> setting = lambda width, tokens: lrax.scaling.Setting(width=width, tokens=tokens)
+      >>> law = lrax.scaling.fit(
+      ...     [
+      ...         (setting(64, 1e6), (0.0100, 0.0090, 0.0110)),
+      ...         (setting(128, 1e6), (0.0051, 0.0046, 0.0056)),
+      ...         (setting(64, 4e6), (0.0066, 0.0060, 0.0072)),
+      ...         (setting(256, 1e6), (0.0025, 0.0022, 0.0028)),
+      ...     ]
+      ... )
+      >>> round(law.exponents["width"].value, 1), round(law.exponents["tokens"].value, 1)
+      (-1.0, -0.3)
+      >>> rate, low, high = law.predict(setting(512, 4e6))
+      >>> bool(low < rate < high < 0.0015)
+      True
+      >>> law.warnings(setting(512, 1e6))
+      ['extrapolates: width 512 is 2 times the largest of the results, 256']
+
+    Reference:
+      The form of the law is that of Bi et al., "DeepSeek LLM", arXiv 2401.02954, and of Li et al.,
+      "Predictable scale", arXiv 2503.04715. Birge, "The calculation of errors by the method of
+      least squares" (1932), for intervals that grow with the residuals.
+    """
+    settings, optima = pairs(results)
+    known = _priors(priors)
+    names = _varying(settings, known)
+    bare = [optimum.low is None for optimum in optima]
+    if any(bare) and not all(bare):
+        raise ValueError("`results` must all have intervals, or all be bare numbers, got both")
+    if all(bare) and known:
+        raise ValueError(
+            "`results` must have intervals, (rate, low, high), where `priors` are given: without"
+            " them nothing says how much a measured exponent weighs against a prior"
+        )
+    law = Law.of(settings, optima, names, known)
+    exponents = {}
+    for i, name in enumerate(names, 1):
+        unit = np.zeros(len(names) + 1)
+        unit[i] = 1.0
+        exponents[name] = Exponent(*law.ends(unit))
+    rates = np.array([optimum.rate for optimum in optima])
+    return Fit(exponents=exponents, settings=settings, rates=rates, misfit=law.misfit, _law=law)
+
+
+def _varying(settings: list[Setting], priors: Priors) -> list[str]:
+    """The fields that have an exponent."""
+    names = []
+    for name in AXES:
+        values = {getattr(setting, name) for setting in settings}
+        if None in values and len(values) > 1:
+            raise ValueError(
+                f"`results` must have a {name} in all settings or in none, got"
+                f" {[getattr(setting, name) for setting in settings]}"
+            )
+        if name in priors and None in values:
+            raise ValueError(f"`priors` must be of fields that the settings have, got {name!r}")
+        if len(values) > 1 or name in priors:
+            names.append(name)
+    if not names:
+        raise ValueError(
+            "`results` must differ in a field of their settings, or have one with `priors`, got"
+            f" {len(settings)} of {settings[0]}"
+        )
+    return names
+
+
+def _priors(priors: _require.Unchecked) -> Priors:
+    if priors is None:
+        return {}
+    if not isinstance(priors, Mapping):
+        raise TypeError(f"`priors` must be {{field: (mean, standard deviation)}}, got {priors!r}")
+    found = {}
+    for name, pair in priors.items():
+        _require.choice("priors", name, AXES)
+        pair = _require.listed(f"priors[{name!r}]", pair)
+        if len(pair) != 2:
+            raise ValueError(f"`priors[{name!r}]` must be (mean, standard deviation), got {pair}")
+        mean, sd = (_require.number(f"priors[{name!r}]", value) for value in pair)
+        _require.finite({"priors": mean}, "priors")
+        _require.positive({"priors": sd}, "priors")
+        found[name] = (mean, sd)
+    return found
