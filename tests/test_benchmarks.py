@@ -205,3 +205,34 @@ def test_a_search_that_is_played_from_a_record_is_the_search_itself(benchmark_pa
     assert played.runs == found.runs
     assert played.rate == pytest.approx(found.rate, rel=1e-3)
     np.testing.assert_allclose(played.interval, found.interval, rtol=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["batch", "width", "depth", "horizon", "fit", "joint"])
+def test_experiments_of_transfer_run(only, benchmark_path, capsys):
+    from tests.benchmarks import transfer
+
+    (found,) = transfer.main(["--smoke", "--only", only]).values()
+    shown = capsys.readouterr().out
+    assert only in shown
+    assert "octaves" in shown
+    assert len(found) >= 1
+
+
+def test_a_sweep_goes_on_beyond_its_edge(benchmark_path, monkeypatch):
+    from tests.benchmarks import transfer
+
+    class Found:
+        def __init__(self, rates):
+            # The best rate is 8; what the grid begins with ends at 2.
+            distance = np.log2(rates / 8)[:, None]
+            self.scores = np.exp(distance**2 + np.array([0.0, 0.1]))
+
+    monkeypatch.setattr(lrax, "sweep", lambda task, made, grid, **_: Found(grid["peak"]))
+    one = transfer.swept(None, None, 1.0, 10, transfer.SMOKE)
+    assert not transfer.edge(one)
+    assert one.optimum.value == pytest.approx(8, rel=0.01)
+    assert transfer.regret(one, one.rates[np.argmin(one.scores.mean(axis=1))]) == "0.0%"
+    moved, half = transfer.octaves(one, one)
+    assert moved == 0
+    assert half > 0
