@@ -93,9 +93,11 @@ def test_over_a_wide_range_of_widths(optimizer):
     direction, rate = DIRECTIONS[optimizer]
     alone = optax.chain(direction(), lrax.scale_by_lr(rate))
     plain = scaling.coord_check(task, widths, optimizer=alone)
-    assert not plain.stable
-    expected = {"adam": (0.0, 0.6, 1.0), "sgd": (-0.5, 0.0, 0.8)}[optimizer]
-    np.testing.assert_allclose(list(plain.slopes.values()), expected, atol=0.3)
+    # In SGD the last layer's gradients, and so its changes, grow with the width. Those of the first
+    # layer fall with it.
+    first = {"adam": "width-stable", "sgd": "vanishes"}[optimizer]
+    assert plain.verdicts["dense_0/kernel"] == first
+    assert plain.verdicts["dense_2/kernel"] == "grows"
 
 
 @pytest.mark.slow
@@ -117,7 +119,7 @@ def test_own_activations_and_a_state():
         steps=2,
         seeds=1,
         activations=lambda params, state, batch: {
-            "out": network(32).apply(params, batch["x"]) - params["dense_2"]["bias"],
+            "out": network(32).apply(params, batch["x"]) - params["dense_2"]["bias"][None],
             "state": state,
         },
     )
@@ -184,7 +186,7 @@ x = jnp.array([[1.0, -1.0]])
         (lambda p, x: jax.checkpoint(lambda w: x @ w)(p["w"]), {"w": x @ W}),
         (lambda p, x: jax.vmap(lambda row: p["w"].T @ row)(x), {"w": x @ W}),
         (lambda p, x: p["w"][x.astype(int)[0]], {"w": W[jnp.array([1, 1])]}),
-        (lambda p, x: (x * p["w"][0]) @ (x * p["u"][0]).T, {"product": jnp.array([[7.0]])}),
+        (lambda p, x: (x * p["w"][:1]) @ (x * p["u"][:1]).T, {"product": jnp.array([[7.0]])}),
         (lambda p, x: (x @ x.T) * p["w"], {}),
         (lambda p, x: lax.map(lambda row: row @ p["w"], x), {}),
         (
