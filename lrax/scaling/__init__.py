@@ -34,9 +34,9 @@ From one optimizer to another:
 - `muon_rate` converts a rate between the conventions of Muon;
 - `lora` has a first rate for low-rank adapters.
 
-`spectral_condition` is a check of weights and updates, layer by layer.
-`coord_check` measures whether the outputs of layers move equally far at all widths: whether the
-multipliers are complete.
+`spectral_condition` is a check of weights and updates, layer by layer. `coord_check` trains at
+several widths, and measures whether the outputs of layers move equally far: whether the multipliers
+are complete.
 
 The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
 floats in double precision, and start no device. A `Setting` and the arguments of `batch_ramp` are
@@ -44,8 +44,8 @@ numbers that Python knows.
 """
 
 from .batch import adam_sde, ema, linear, sqrt
-from .corrected_decay import corrected_decay
 from .coordinates import coord_check
+from .corrected_decay import corrected_decay
 from .decay import decay_timescale
 from .decay_forms import decay_balance, decay_forms
 from .depth import complete_p
@@ -69,10 +69,10 @@ __all__ = [
     "adam_sde",
     "batch_ramp",
     "complete_p",
+    "coord_check",
     "corrected_decay",
     "decay_balance",
     "decay_forms",
-    "coord_check",
     "decay_timescale",
     "ema",
     "fit",

@@ -56,7 +56,7 @@ class CoordCheck:
 
     @property
     def slopes(self) -> dict[str, float]:
-        """`{layer: slope}`, the power of the width by which the changes grow; NaN without change."""
+        """`{layer: slope}`, the power of the width by which the changes grow, or NaN."""
         return {name: _slope(self.widths, self.changes[name]) for name in self.layers}
 
     @property
