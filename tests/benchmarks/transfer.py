@@ -251,7 +251,7 @@ def residual(depth, branch, width=64):
 
     def apply(params, x):
         def block(x, layer):
-            hidden = nn.relu(norm(x) @ layer["up"] + layer["bias"])
+            hidden = nn.relu(norm(x) @ layer["up"] + layer["bias"][None])
             return x + branch * (hidden @ layer["down"]), None
 
         blocks = {name: params[name] for name in ("up", "bias", "down")}
