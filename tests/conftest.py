@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 # The everyday run tests a law that has more than `FEW` cases on a quarter of them, and different
 # laws on different quarters. The slow run tests the other cases.
-FEW = 6
+FEW = 3
 PART = 4
 CHECKS = {"test_devices.py", "test_hosts.py"}  # their cases are tests of different things
 
