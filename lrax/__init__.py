@@ -27,7 +27,9 @@
 - Theory: `theory.last_iterate_bound` bounds the last loss under any schedule,
   `theory.best_base_rate` has the rate that suits its shape, and `theory.refined_schedule` the shape
   that suits the gradients of a run; `theory.annealing_law` and `theory.multi_power_law` are laws of
-  loss curves; `theory.chebyshev` and `theory.silver` are step sizes with a guarantee.
+  loss curves, `theory.fit_law` fits them to curves of yours, and `theory.optimize_schedule` finds
+  the schedule that they like best; `theory.chebyshev` and `theory.silver` are step sizes with a
+  guarantee.
 - Rates that transfer: `scaling.transfer` from one setting to another by published rules;
   `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow the batch, the width
   and the depth; `scaling.batch_ramp` grows the batch instead; `scaling.mup_multipliers`,

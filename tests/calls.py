@@ -181,6 +181,17 @@ def structural() -> lrax.StructuralResult:
     return lrax.StructuralResult([{"width": 8}, {"width": 16}], [result(), result()])
 
 
+def law_of_a_curve() -> Arguments:
+    """Arguments of a fit: a curve of a constant rate."""
+    losses = 1 + 0.3 * np.cumsum(np.full(12, 0.1)) ** -0.5
+    return {"name": "annealing", "schedules": [np.full(12, 0.1)], "losses": [losses]}
+
+
+@functools.cache
+def fitted_law() -> lrax.theory.FittedLaw:
+    return lrax.theory.fit_law(**law_of_a_curve())
+
+
 def stream() -> lrax.Stream:
     return lrax.Stream([{"x": np.ones(2)}, {"x": np.zeros(2)}])
 
@@ -380,6 +391,17 @@ ROWS = [
         C=2.0,
         beta=0.6,
         gamma=0.65,
+    ),
+    made("theory.fit_law", law_of_a_curve),
+    made("theory.FittedLaw", lambda: vars(fitted_law())),
+    Call(
+        "theory.FittedLaw.predict",
+        lambda: fitted_law().predict,
+        lambda: {"schedule": [0.1, 0.2, 0.1]},
+    ),
+    made(
+        "theory.optimize_schedule",
+        lambda: {"law_or_bound": lambda rates: rates.sum(), "start": [0.1, 0.2, 0.1], "steps": 3},
     ),
     call("theory.chebyshev", mu=1.0, smoothness=10.0, steps=8),
     call("theory.silver", smoothness=10.0, steps=7),

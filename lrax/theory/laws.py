@@ -65,11 +65,13 @@ def annealing_law(
     _numbers(given, "L0", "A", "alpha", "C", "decay")
     _require.nonnegative(given, "C", "decay")
     _require.at_most("`decay` must be at most 1", given["decay"], np.float64(1))
-    return _annealing(**given)
+    return annealing(**given)
 
 
 @jax.jit
-def _annealing(rates, L0, A, alpha, C, decay):
+def annealing(rates, L0, A, alpha, C, decay):
+    """The law of annealing, without checks."""
+
     def add(area, fallen):
         # The sum of the inner sums is S2(s) = decay * S2(s - 1) + (eta_0 - eta_s): one recursion.
         area = decay * area + fallen
@@ -141,32 +143,38 @@ def multi_power_law(
     _require.nonnegative(given, "B", "C")
     _require.positive(given, "beta")
     _require.finite(given, "gamma")
+    return multi_power(**given, at=np.arange(steps), changes=changes_of(given["rates"]))
+
+
+def changes_of(rates: ArrayLike) -> np.ndarray:
+    """The updates whose rate is not that of the update before: all of them if they are traced."""
     # Where the rate does not change, nothing is gained. Concrete rates tell where that is.
-    if isinstance(given["rates"], Tracer):
-        falls = given["rates"][:-1] - given["rates"][1:]
-        changes = np.arange(1, steps)
-    else:
-        falls = -np.diff(np.asarray(given["rates"]))
-        changes = 1 + np.flatnonzero(falls)
-        falls = falls[changes - 1]
-    return _multi_power(**given, falls=falls, changes=changes)
+    if isinstance(rates, Tracer):
+        return np.arange(1, np.shape(rates)[0])
+    return 1 + np.flatnonzero(np.diff(np.asarray(rates)))
 
 
 @jax.jit
-def _multi_power(rates, L0, A, alpha, B, C, beta, gamma, falls, changes):
+def multi_power(rates, L0, A, alpha, B, C, beta, gamma, at, changes):
+    """The multi-power law after the updates `at`, without checks.
+
+    The rate is taken to be constant from one of the updates `changes` to the next.
+    """
     way = jnp.cumsum(rates)
+    levels = jnp.concatenate([rates[:1], rates[changes]])
+    falls = levels[:-1] - levels[1:]
     before = way[changes - 1]
     # A rate of 0 saturates at once. Its power is bounded, because infinity times a way of 0 is NaN.
     low = jnp.maximum(rates[changes], jnp.finfo(rates.dtype).tiny)
     speed = C * jnp.exp(jnp.minimum(-gamma * jnp.log(low), _MOST_POWER))
 
     @jax.checkpoint  # without it, the derivative needs memory for `steps` times the changes
-    def gained(at):
-        since = jnp.maximum(at - before, 0)  # 0 for the changes that are still to come
+    def gained(end):
+        since = jnp.maximum(end - before, 0)  # 0 for the changes that are still to come
         # 1 - (1 + x)^-beta, exact where x is small
         return -jnp.sum(falls * jnp.expm1(-beta * jnp.log1p(speed * since)))
 
-    return L0 + A * _power(way, alpha) - B * lax.map(gained, way)
+    return L0 + A * _power(way[at], alpha) - B * lax.map(gained, way[at])
 
 
 def _power(way: jax.Array, alpha: jax.Array) -> jax.Array:

@@ -1,0 +1,115 @@
+"""How well the laws predict curves that they have not seen: `python -m tests.benchmarks.laws FOLDER`.
+
+FOLDER is `loss_curve_repo` of a clone of github.com/thu-yao-01-luo/MultiPowerLaw (MIT), with 27
+curves of language models of 25, 100 and 400 million parameters. Each law is fitted to the authors'
+three curves of a size and predicts the six others. Then it is fitted to other pairs and triples,
+for the coverage of its interval.
+"""
+
+import argparse
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import lrax
+
+SIZES = ("25", "100", "400")
+GIVEN = ("cosine_24000", "constant_24000", "wsdcon_9")
+UNSEEN = ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000")
+UNSEEN += ("wsdcon_3", "wsdcon_18")
+PEAK, LOW, WARMUP = 3e-4, 3e-5, 2160
+
+
+def rates_of(name):
+    """The rates of a published run, as the authors' program makes them."""
+    kind, *numbers = name.split("_")
+    steps = 16000 if kind == "wsdcon" else int(numbers[-1])
+    t = np.arange(steps)
+    cooled = np.clip((t - 20000) / (steps - 20000), 0, 1) if kind in ("wsd", "wsdld") else 0
+    after = {
+        "constant": lambda: np.full(steps, PEAK),
+        "cosine": lambda: (
+            LOW + (PEAK - LOW) * (1 + np.cos(np.pi * (t - WARMUP) / (steps - WARMUP))) / 2
+        ),
+        "wsdcon": lambda: np.where(t < 8000, PEAK, 1e-5 * int(numbers[0])),
+        "wsd": lambda: PEAK * (LOW / PEAK) ** cooled,
+        "wsdld": lambda: PEAK + (LOW - PEAK) * cooled,
+    }[kind]()
+    return np.where(t < WARMUP, PEAK * t / WARMUP, after)
+
+
+def read(folder, size, name):
+    """The rates, the updates after which the loss was measured, and the losses."""
+    table = np.genfromtxt(folder / f"csv_{size}" / f"{name}.csv", delimiter=",", skip_header=1)
+    rates = rates_of(name)
+    table = table[table[:, 0] < len(rates)]
+    return rates, table[:, 0].astype(int), table[:, 2]
+
+
+def fitted(law, curves):
+    rates, at, losses = zip(*curves, strict=True)
+    return lrax.theory.fit_law(law, rates, losses, steps=at)
+
+
+def predicted(found, curve):
+    rates, at, _ = curve
+    return np.asarray(found.predict(rates))[at]
+
+
+def end(losses):
+    return losses[-max(len(losses) // 10, 1) :].mean()
+
+
+def coverage(law, curves, count, most, generator):
+    """Held-out ends inside the interval, and all of them."""
+    subsets = list(itertools.combinations(curves, count))
+    chosen = generator.choice(len(subsets), min(most, len(subsets)), replace=False)
+    inside = total = 0
+    for subset in (subsets[i] for i in chosen):
+        found = fitted(law, [curves[name] for name in subset])
+        for name in set(curves) - set(subset):
+            ratio = end(curves[name][2]) / end(predicted(found, curves[name]))
+            inside += found.interval[0] <= ratio <= found.interval[1]
+            total += 1
+    return inside, total
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--subsets", type=int, default=12, help="fits of each size for the coverage"
+    )
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", message="cloud_tpu_init")
+    data = {
+        size: {name: read(options.folder, size, name) for name in GIVEN + UNSEEN} for size in SIZES
+    }
+    for law in ("annealing", "multi_power"):
+        right = pairs = 0
+        for size, curves in data.items():
+            found = fitted(law, [curves[name] for name in GIVEN])
+            print(f"\n{law}, {size}M: interval {found.interval[0]:.4f} to {found.interval[1]:.4f}")
+            scores, ends = [], {}
+            for name in UNSEEN:
+                losses, told = curves[name][2], predicted(found, curves[name])
+                r2 = 1 - np.sum((told - losses) ** 2) / np.sum((losses - losses.mean()) ** 2)
+                scores.append(r2)
+                ends[name] = end(told), end(losses)
+                print(f"  {name:20} R2 {r2:.4f}   error at the end {told[-1] - losses[-1]:+.4f}")
+            print(f"  R2 mean {np.mean(scores):.4f}, least {min(scores):.4f}")
+            for a, b in itertools.combinations(UNSEEN, 2):
+                right += np.sign(ends[a][0] - ends[b][0]) == np.sign(ends[a][1] - ends[b][1])
+                pairs += 1
+        print(f"{law}: pairs of unseen schedules in the right order: {right} of {pairs}")
+        for count in (2, 3):
+            generator = np.random.default_rng(count)
+            parts = [coverage(law, data[size], count, options.subsets, generator) for size in SIZES]
+            inside, total = np.sum(parts, axis=0)
+            print(f"{law}, fitted to {count} curves: interval holds {inside} of {total} other ends")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Laws fitted to curves, and schedules searched by laws and bounds."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+import lrax
+
+STEPS = 400
+PEAK = 3e-4
+NUMBERS = {
+    "annealing": {"L0": 2.6, "A": 0.02, "alpha": 0.8, "C": 60.0, "decay": 0.98},
+    "multi_power": {"L0": 2.6, "A": 0.02, "alpha": 0.8, "B": 400.0, "C": 3.0, "beta": 0.6}
+    | {"gamma": 0.6},
+}
+LAWS = {"annealing": lrax.theory.annealing_law, "multi_power": lrax.theory.multi_power_law}
+GIVEN = [
+    lrax.warmup_constant(PEAK, warmup=20),
+    lrax.warmup_cosine(PEAK, STEPS, warmup=20, end=PEAK / 10),
+    lrax.multistep(PEAK, [150], 0.2),
+]
+UNSEEN = [lrax.wsd(PEAK, STEPS, warmup=20, cooldown=100), lrax.linear(PEAK, 0.0, STEPS)]
+
+
+@functools.cache
+def curves(name):
+    """Curves of the law with noise, without the first updates; and the unseen ones without noise."""
+    of = lambda schedule: np.asarray(LAWS[name](schedule.values(STEPS), **NUMBERS[name]))
+    noise = np.random.default_rng(0).normal(0, 3e-3, (len(GIVEN), STEPS))
+    given = [of(s) * np.exp(e) for s, e in zip(GIVEN, noise, strict=True)]
+    for losses in given:
+        losses[:20] = np.nan
+    return given, [of(schedule) for schedule in UNSEEN]
+
+
+@functools.cache
+def fitted(name):
+    return lrax.theory.fit_law(name, GIVEN, curves(name)[0])
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_predicts_schedules_that_it_has_not_seen(name):
+    law = fitted(name)
+    assert law.steps == STEPS
+    assert law.r2 > 0.99
+    low, high = law.interval
+    assert 0.97 < low < 1 < high < 1.03
+    for schedule, true in zip(UNSEEN, curves(name)[1], strict=True):
+        found = np.asarray(law.predict(schedule))[20:]
+        true = true[20:]
+        assert 1 - np.sum((found - true) ** 2) / np.sum((true - true.mean()) ** 2) > 0.998
+        assert low < true[-1] / found[-1] < high
+    np.testing.assert_allclose(law.numbers["L0"], NUMBERS[name]["L0"], rtol=0.02)
+
+
+def test_losses_may_be_measured_seldom_and_rates_given_as_numbers():
+    at = np.arange(20, STEPS, 5)
+    rates = [np.asarray(schedule.values(STEPS)) for schedule in GIVEN]
+    some = [losses[at] for losses in curves("annealing")[0]]
+    law = lrax.theory.fit_law("annealing", rates, some, steps=[at] * 3)
+    for schedule, true in zip(UNSEEN, curves("annealing")[1], strict=True):
+        np.testing.assert_allclose(law.predict(schedule)[-1], true[-1], rtol=3e-3)
+    np.testing.assert_array_equal(law.predict(GIVEN[1]), law.predict(rates[1]))
+    assert law.predict(GIVEN[1], 7).shape == (7,)
+
+
+def test_a_spoiled_loss_changes_little():
+    losses = [row.copy() for row in curves("annealing")[0]]
+    losses[0][100:103] *= 5
+    law = lrax.theory.fit_law("annealing", GIVEN, losses)
+    for schedule, true in zip(UNSEEN, curves("annealing")[1], strict=True):
+        np.testing.assert_allclose(law.predict(schedule)[-1], true[-1], rtol=3e-3)
+
+
+def test_one_curve_has_no_interval():
+    law = lrax.theory.fit_law("annealing", GIVEN[:1], curves("annealing")[0][:1])
+    assert law.interval == (0, np.inf)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_final_loss_alone_is_that_of_the_curve_and_has_derivatives(name):
+    law = fitted(name)
+    rates = UNSEEN[0].values(STEPS)
+    np.testing.assert_allclose(law.final(rates), law.predict(rates)[-1], rtol=1e-6)
+    slopes = jax.jit(jax.grad(law.final))(rates)
+    assert np.all(np.isfinite(slopes))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"losses": [np.ones(STEPS)]}, "`schedules` and `losses` must be equally many"),
+        ({"losses": [np.zeros(STEPS)] * 3}, "`losses` must be finite and positive"),
+        ({"losses": [np.full(STEPS, np.nan)] * 3}, "`losses` must have at least 8 measured"),
+        ({"schedules": [np.ones(9)] * 3}, "`losses` must be of the 9 updates of its schedule"),
+        ({"steps": [np.arange(STEPS)] * 2}, "`steps` must be a list for each of 3 curves"),
+        ({"steps": [np.arange(STEPS)[::-1]] * 3}, "`steps` must hold ascending indices"),
+        ({"steps": [np.arange(STEPS) + 0.5] * 3}, "`steps` must hold a list of whole numbers"),
+    ],
+    ids=str,
+)
+def test_what_curves_must_be_is_said(changed, message):
+    given = {"schedules": GIVEN, "losses": curves("annealing")[0], **changed}
+    with pytest.raises((TypeError, ValueError), match=message):
+        lrax.theory.fit_law("annealing", **given)
+
+
+# Schedules searched
+
+
+def test_the_bound_likes_a_nearly_linear_decay():
+    start = lrax.constant(1.0)  # far too high: the best peak is a tenth of it
+    bound = lrax.theory.last_iterate_bound
+    best = lrax.theory.optimize_schedule(bound, start, 100)
+    rates = np.asarray(best.values(100), np.float64)
+    _, linear = lrax.theory.best_base_rate(1 - np.arange(100) / 100)
+    assert 0.97 * linear < bound(rates) < linear
+    assert np.all(np.diff(rates) <= 0)
+    # Without the first and the last steps, the line through the rates is straight and ends near 0.
+    middle = np.arange(5, 95)
+    slope, height = np.polyfit(middle, rates[middle], 1)
+    assert np.abs(height + slope * middle - rates[middle]).max() < 0.05 * height
+    assert abs(height + slope * 100) < 0.05 * height
+
+
+def test_the_multi_power_law_likes_a_plateau_and_a_decay():
+    numbers = NUMBERS["multi_power"]
+    law = lrax.theory.FittedLaw("multi_power", numbers, 1.0, (0.99, 1.01), STEPS)
+    start = lrax.warmup_cosine(PEAK, STEPS, warmup=20)
+    best = lrax.theory.optimize_schedule(law, start, STEPS)
+    rates = np.asarray(best.values(STEPS))
+    np.testing.assert_allclose(rates[:20], start.values(20), rtol=1e-5, atol=1e-12)
+    assert rates.max() <= PEAK * (1 + 1e-6)
+    assert np.all(np.diff(rates[20:]) <= 1e-6 * PEAK)
+    assert np.all(rates[20:200] > 0.95 * PEAK)
+    assert rates[-1] < 0.1 * PEAK
+    assert law.final(best.values(STEPS)) < law.final(start.values(STEPS)) - 1e-3
+    # The result is a schedule like any other.
+    assert repr(lrax.Schedule.from_dict(best.to_dict())) == repr(best)
+
+
+def test_the_result_is_never_worse_than_the_start():
+    best = lrax.theory.optimize_schedule(lambda rates: (rates**2).sum(), np.zeros(8) + 0.5, 8)
+    assert np.all(np.asarray(best.values(8)) < 0.01)
+    start = lrax.constant(0.5)
+    assert lrax.theory.optimize_schedule(lambda rates: -rates.sum(), start, 8) is start
+    rising = lrax.linear(0.1, 0.8, 8)
+    assert lrax.theory.optimize_schedule(lambda rates: rates.sum(), rising, 8) is rising
+    with pytest.raises(ValueError, match="`law_or_bound` must be finite at `start`"):
+        lrax.theory.optimize_schedule(lambda rates: rates.sum() / 0, start, 8)
+    with pytest.raises(TypeError, match="`law_or_bound` must return a real scalar"):
+        lrax.theory.optimize_schedule(lambda rates: None, start, 8)
