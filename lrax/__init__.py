@@ -17,7 +17,7 @@
   monitors in the optimizer's state and `history` reads them.
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
-  for Optuna, `Halving` and `Median` stop early.
+  for Optuna, `Halving`, `Median` and `Forecast` stop early.
 - Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
   from update to update, `suggest` reads one off the losses as other packages do or better,
   `range_ramp` is for a loop of your own.
@@ -102,6 +102,7 @@ if _typing.TYPE_CHECKING:
     from .finders.suggest import suggest
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
+    from .sweeps.forecast import Forecast
     from .sweeps.function import sweep_function
     from .sweeps.grid import log_grid
     from .sweeps.optimum import Optimum
@@ -121,6 +122,7 @@ _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
     "Evidence": "sweeps.stopping",
+    "Forecast": "sweeps.forecast",
     "Found": "finders.found",
     "Halving": "sweeps.rules",
     "History": "training.history",
@@ -161,6 +163,7 @@ __all__ = [
     "AskTell",
     "Confirmation",
     "Evidence",
+    "Forecast",
     "Found",
     "Halving",
     "History",

@@ -314,6 +314,8 @@ ROWS = [
     call("sobol", bounds=RATES, n=4),
     call("Halving"),
     call("Median"),
+    made("Forecast", lambda: {"rates": lrax.constant}),
+    method("Forecast.looks", lambda: lrax.Forecast(lrax.constant), steps=100),
     method("Halving.looks", lrax.Halving, steps=100),
     method("Median.looks", lrax.Median, steps=100),
     # Sweeps.

@@ -104,27 +104,27 @@ class Halving:
         Returns:
           A mask, `[points]`, false for points that are not alive.
         """
-        history = _history(record)
+        history = curves_of(record)
         scores = smoothed(history)
-        order, sound = _ranking(scores)
+        order, sound = ranking(scores)
         # A share of the points at the start: points that went on by a margin do not raise it.
         share = len(record.alive) / self._eta(record.steps) ** (record.look + 1)
         # A share of 4.0000000001 is 4 with a rounding error, and not 5.
         count = max(math.ceil(share - 1e-9), 1)
         if not np.any(sound):
             # All have diverged with some seed. Those with the fewest such seeds go on.
-            return _among(record, _mask(len(order), order[:count]))
+            return among(record, _mask(len(order), order[:count]))
         order = order[: int(sound.sum())]  # the diverged come last
         # Neighbours take places of the share first, and the best of the rest fill it up.
-        survive = _with_neighbours(record, order[0], sound)
+        survive = with_neighbours(record, order[0], sound)
         rest = order[~survive[order]]
         survive[rest[: max(count - int(survive.sum()), 0)]] = True
         # The margin is measured from the point that the plain rule would keep last.
         at = min(count, len(order)) - 1
-        excess = _mean(scores[order] - scores[order[at]])
+        excess = mean_of(scores[order] - scores[order[at]])
         close = order[excess < self.margin * _standard_errors(history[order], scores[order], at)]
         survive[close[~survive[close]][: math.ceil(SPARE * count)]] = True
-        return _among(record, survive)
+        return among(record, survive)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,21 +183,21 @@ class Median:
         Returns:
           A mask, `[points]`, false for points that are not alive.
         """
-        history = _history(record)
+        history = curves_of(record)
         scores = smoothed(history)
-        order, sound = _ranking(scores)
+        order, sound = ranking(scores)
         if not np.any(sound):
-            return _among(record, _mask(len(order), order[:LEAST]))
+            return among(record, _mask(len(order), order[:LEAST]))
         # The mean of each point's best tenth of the curve.
         stretches = np.array_split(history, min(PART, history.shape[-1]), axis=-1)
-        least = np.min([_mean(_mean(stretch)) for stretch in stretches], axis=0)
+        least = np.min([mean_of(mean_of(stretch)) for stretch in stretches], axis=0)
         # A point that has diverged now may have a finite average of the past.
-        average = np.where(sound, _mean(_mean(history)), np.inf)
+        average = np.where(sound, mean_of(mean_of(history)), np.inf)
         survive = sound & (least <= np.median(average))
-        survive |= _with_neighbours(record, order[0], sound)
+        survive |= with_neighbours(record, order[0], sound)
         rest = order[sound[order] & ~survive[order]]
         survive[rest[: max(LEAST - int(survive.sum()), 0)]] = True
-        return _among(record, survive)
+        return among(record, survive)
 
 
 def smoothed(history: Curves) -> np.ndarray:
@@ -246,30 +246,30 @@ def neighbours(
     return near
 
 
-def _history(record: Evidence) -> Curves:
+def curves_of(record: Evidence) -> Curves:
     """The objective of the points alive, infinite for lanes that had a loss that is not finite."""
     alive = record.alive
     lost = ~np.all(np.isfinite(record.losses[alive]), axis=-1)
     return np.where(lost[..., None], np.inf, record.objective[alive])
 
 
-def _among(record: Evidence, alive: Mask) -> Mask:
+def among(record: Evidence, alive: Mask) -> Mask:
     """A mask of the points alive as a mask of all points."""
     mask = np.zeros(len(record.alive), bool)
     mask[record.alive] = alive
     return mask
 
 
-def _ranking(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranking(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the points from best to worst, and which points have a finite score.
 
     Points with fewer diverged seeds come first, and then those with a lower mean.
     """
-    means = _mean(scores)
+    means = mean_of(scores)
     return np.lexsort((means, np.sum(~np.isfinite(scores), axis=1))), np.isfinite(means)
 
 
-def _with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
+def with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
     """A mask of the points alive: the best one, and its neighbours that did not diverge."""
     columns = [values[record.alive] for values in record.hyperparams.values()]
     coordinates = np.stack(columns, axis=1)
@@ -296,7 +296,7 @@ def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Val
         length = history.shape[-1]
         n = min(5, length)
         stretches = np.array_split(history[:, 0, -max(length // PART, n) :], n, axis=-1)
-        scores = np.stack([_mean(stretch) for stretch in stretches], axis=1)
+        scores = np.stack([mean_of(stretch) for stretch in stretches], axis=1)
     if n == 1:  # one seed and one record tell nothing of the noise
         return np.zeros(len(scores))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -305,7 +305,7 @@ def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Val
     return np.sqrt(((n - 1) * variance + np.median(variance)) / n)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def mean_of(values: np.ndarray) -> np.ndarray:
     """The mean over the last axis, infinite where it is not finite."""
     with np.errstate(invalid="ignore", over="ignore"):
         means = values.mean(axis=-1, dtype=np.float64)

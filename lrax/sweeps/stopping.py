@@ -40,6 +40,8 @@ class Evidence(NamedTuple):
         `None`.
       choices: Names of the hyperparameters that are axes of choices, without an order.
       loss_every: Updates from one column of `losses` to the next, as in `lrax.sweep`.
+      objective_at: After how many updates each evaluation in `objective` was made, `[times]`; None
+        if the objective is the training loss.
       record_every: Updates from one record of the monitors to the next, as in `lrax.sweep`.
     """
 
@@ -55,11 +57,12 @@ class Evidence(NamedTuple):
     choices: tuple[str, ...] = ()
     loss_every: int = 1
     record_every: int = 1
+    objective_at: np.ndarray | None = None
 
 
 @runtime_checkable
 class Stopping(Protocol):
-    """A rule that stops points of a sweep early: `lrax.Halving`, `lrax.Median`, or your own.
+    """A rule that stops points of a sweep early: `Halving`, `Median`, `Forecast`, or your own.
 
     Any object with these two methods is a rule. Both must be pure functions of their arguments, so
     that a sweep that resumes from a checkpoint decides the same. The `repr` must tell all settings,
@@ -126,8 +129,8 @@ def as_rule(stop: _require.Unchecked, *, stored: bool = False) -> Stopping | Non
     # A class has the methods too: without the first check `stop=lrax.Halving` would pass.
     if isinstance(stop, type) or not isinstance(stop, Stopping):
         raise TypeError(
-            "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), an object with the methods"
-            f" `looks` and `keep` of lrax.Stopping, or None, got {stop!r}"
+            "`stop` must be 'diverged', lrax.Halving(), lrax.Median(), lrax.Forecast(rates), an"
+            f" object with the methods `looks` and `keep` of lrax.Stopping, or None, got {stop!r}"
         )
     if stored and re.search(r" at 0x[0-9a-f]+", repr(stop)):
         raise ValueError(

@@ -5,6 +5,9 @@ Both compile and train anew, on digits with a warmup and a cosine, for so long t
 worth it. What counts is the time to the answer, all of it, and how good the answer is: the full
 grid's validation loss, over its seeds, at the rate that was chosen, beside that of the full grid's
 own choice.
+
+With `--rules`, the rules are compared over the tasks of the benchmark of finders instead: the share
+of the full grid's updates that each rule makes, and whether it keeps the full grid's best point.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import optax
 
 import lrax
 
+from . import finders
 from .sweeps import machine
 
 
@@ -69,6 +73,57 @@ def compare(full, halved, rates):
     }
 
 
+RANGES = {"momentum": (1e-4, 10.0), "Adam": (1e-5, 1.0), "AdamW": (1e-5, 1.0)}
+RANGES |= {"Lion": (1e-6, 0.1), "Muon": (1e-4, 3.0)}
+
+
+def by_rules(names, points, seeds):
+    """A line for each task: what each rule costs, and how much worse is the best that it keeps."""
+    rows = {}
+    for name, case in finders.cases().items():
+        optimizer = name.split(", ")[1]
+        if optimizer not in RANGES or "pole" in name or not any(part in name for part in names):
+            continue
+        rates = lambda rate, case=case: (
+            lrax.constant(rate) if case.shape is None else case.shape(rate, case.steps)
+        )
+        rules = {
+            "full": None,
+            "Halving()": lrax.Halving(),
+            "Halving(2, 1/8)": lrax.Halving(eta=2, first=1 / 8),
+            "Halving(1.5)": lrax.Halving(eta=1.5),
+            "Forecast": lrax.Forecast(rates),
+        }
+        scores = None
+        for rule, stop in rules.items():
+            result = lrax.sweep(
+                case.task,
+                lambda rate, case=case, rates=rates: case.optimizer(rates(rate)),
+                {"rate": lrax.log_grid(*RANGES[optimizer], points)},
+                steps=case.steps,
+                seeds=seeds,
+                objective=case.objective,
+                eval_every=case.steps // 42,
+                params=case.params,
+                progress=False,
+                stop=stop,
+            )
+            if scores is None:
+                scores = np.mean(result.metrics[case.objective], axis=1)
+                scores = np.where(np.isfinite(scores), scores, np.inf)
+                continue
+            left = scores[result.stopped_at == case.steps].min()
+            cost = float(np.mean(result.stopped_at) / case.steps)
+            rows.setdefault(rule, []).append((cost, left / scores.min() - 1))
+            print(f"{name:28}{rule:17} work {cost:.2f}   {rows[rule][-1][1]:+.1%}", flush=True)
+    for rule, found in rows.items():
+        cost, excess = np.array(found).T
+        print(
+            f"{rule:17} work {cost.mean():.2f}, at most {cost.max():.2f}; keeps the best of"
+            f" {np.sum(excess == 0)} of {len(excess)}, within 1% {np.sum(excess <= 0.01)}"
+        )
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -88,7 +143,15 @@ def main(arguments=None):
     )
     parser.add_argument("--full-only", action="store_true", help="only the full grid")
     parser.add_argument("--json", metavar="FILE", help="write the results there, too")
+    parser.add_argument(
+        "--rules",
+        nargs="*",
+        metavar="PART",
+        help="tasks whose names have these parts; all by default",
+    )
     options = parser.parse_args(arguments)
+    if options.rules is not None:
+        return by_rules(options.rules or [""], points=24, seeds=options.seeds)
 
     facts = machine(with_torch=False)
     task, rates = (

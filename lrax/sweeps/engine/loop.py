@@ -715,7 +715,9 @@ class Loop:
         rule, settings = self.settings.rule, self.settings
         assert rule is not None
         losses = objective = self.losses(self.done)
+        evaluated_at = None
         if self._is_evaluated:
+            evaluated_at = np.array([at for at, _ in self.evaluations])
             values = [metrics[settings.objective] for _, metrics in self.evaluations]
             objective = np.stack(values, axis=-1)
         losses, objective, alive, monitors = self._hosts.gather(
@@ -735,6 +737,7 @@ class Loop:
             choices=tuple(self._whole.choices),
             loss_every=self.engine.problem.loss_every,
             record_every=self.engine.problem.record_every,
+            objective_at=evaluated_at,
         )
         kept = np.asarray(rule.keep(evidence))
         if kept.shape != alive.shape or kept.dtype != bool:

@@ -1,0 +1,193 @@
+"""The stop rule `Forecast`: it ranks points by where their losses are going, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _require
+from .rules import among, curves_of, ranking, smoothed, with_neighbours
+from .stopping import Curves, Evidence, Mask, Values
+
+GROWTH = 1.5  # from one look to the next
+EARLY = 8  # looks before the first decision, which only record evaluations
+POWER = 0.75  # the share of points that go on falls with this power of the updates done
+BINS = 48  # points of a curve of training losses, evenly spaced on a logarithmic scale
+# Another point tells the future of a point only if their losses agree where both have been: within
+# this part of what the best loss has fallen. Twice that is not taken at all.
+AGREEMENT = 0.3
+# The noise that a point above the best rate may lose as its rate falls to zero, as a part of what
+# the best loss has fallen. Points whose loss was worse by more did not win in our sweeps.
+NOISE = 0.3
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Forecast:
+    r"""Stops points by their present losses and by forecasts of their losses at the end.
+
+    $$\log \hat\ell_p(T) = \log \ell_p(t) + \log \ell_q(s') - \log \ell_q(s), \quad
+      S_q(s) = S_p(t), \quad S_q(s') = S_p(T), \quad S(t) = \sum_{i < t} \eta_i$$
+
+    Use it where the best rates start slowly: with a held-out objective that high rates overfit, or
+    with runs much longer than it takes the fast points to get somewhere. `Halving` stops the slow
+    points at its first rung. It costs 0.4 of the full grid's work.
+
+    The law behind it: the loss depends on the way `S` that the rate has gone, whatever the rate. So
+    a point will change as faster points did on the same way. They are weighted by how well their
+    losses agree with the point's own where both have been. A point that is faster than all others
+    has no such forecast. Its future rates tell how much of the noise in its loss will go: if they
+    fall to zero, a part of what it is worse than the best by. Points are ranked by their present
+    loss and by their forecast, and the two ranks are added, because each misleads in another way.
+
+    At a look after a part `f` of the updates, the best `share` (f / first)^-3/4 of the points go
+    on. The best point's neighbours on the grid always go on, as with `Halving`. A point that
+    diverged with some seed is dropped.
+
+    Over 26 sweeps of small networks it kept the full grid's best in 0.96 of the runs, where
+    `Halving()` kept it in 0.75 for 0.32 of the work. A gentle `Halving(eta=1.5)` keeps as many. The
+    forecast is for the sweeps that mislead every rule of present losses.
+
+    Args:
+      rates: Function of the hyperparameters by name that returns the `Schedule` of a point, as the
+        optimizer has it: `lambda learning_rate: lrax.cosine(learning_rate, 1000)`. A checkpoint
+        knows it by its name alone.
+      first: When points are stopped first, as a fraction of the steps, between 0 and 1. Before that
+        the objective is evaluated a few times.
+      share: Which share of the points goes on then, between 0 and 1.
+
+    Raises:
+      ValueError: if a number is out of its range.
+      TypeError: if `rates` is not a function, or another argument not a real number.
+
+    Example:
+      >>> rates = lambda learning_rate: lrax.warmup_cosine(learning_rate, steps=900, warmup=45)
+      >>> rule = lrax.Forecast(rates)  # for `lrax.sweep(..., stop=rule)`
+      >>> [look for look in rule.looks(900) if look >= 100]
+      [100, 150, 225, 338, 506, 759]
+
+    Reference:
+      Li et al. Functional Scaling Laws in Kernel Regression. 2025, arXiv:2509.19189, for the way as
+      the time of training. `python -m tests.benchmarks.stopping --rules` compares rules.
+    """
+
+    rates: Callable[..., Any]
+    first: float = 1 / 9
+    share: float = 0.7
+
+    def __post_init__(self):
+        if not callable(self.rates):
+            raise TypeError(
+                f"`rates` must be a function of the hyperparameters, got {self.rates!r}"
+            )
+        _require.fraction("first", self.first)
+        _require.fraction("share", self.share)
+
+    def __repr__(self) -> str:
+        module = getattr(self.rates, "__module__", "")
+        name = getattr(self.rates, "__qualname__", None)
+        rates = repr(self.rates) if name is None else f"{module}.{name}"
+        return f"Forecast(rates={rates}, first={self.first!r}, share={self.share!r})"
+
+    def looks(self, steps: int) -> tuple[int, ...]:
+        """After which updates the rule is asked: ascending, each above 0 and below `steps`."""
+        steps = _require.count("steps", steps, 1)
+        decisions = math.ceil(math.log(1 / self.first) / math.log(GROWTH))
+        counts = {round(steps * self.first * GROWTH**i) for i in range(-EARLY, decisions)}
+        return tuple(sorted(count for count in counts if 0 < count < steps))
+
+    def keep(self, record: Evidence) -> Mask:
+        """Which points go on: one at least.
+
+        Args:
+          record: What is known of the sweep, with the future rates.
+
+        Returns:
+          A mask, `[points]`, false for points that are not alive.
+        """
+        if record.rates is None:
+            raise ValueError("`record` must have the `rates` of the points, got None")
+        if record.done < round(record.steps * self.first):
+            return record.alive.copy()
+        order, sound = ranking(smoothed(curves_of(record)))
+        passed = record.done / (self.first * record.steps)
+        count = math.ceil(self.share * passed**-POWER * len(record.alive) - 1e-9)
+        survive = np.zeros(len(sound), bool)
+        if np.any(sound):
+            now, then = (losses[record.alive] for losses in forecasts(record))
+            places = np.argsort(np.argsort(now)), np.argsort(np.argsort(then))
+            added = np.where(sound, places[0] + places[1], np.inf)
+            order = np.lexsort((places[0], added))[: int(sound.sum())]
+            survive = with_neighbours(record, int(np.argmin(np.where(sound, now, np.inf))), sound)
+        rest = order[~survive[order]]
+        survive[rest[: max(count - int(survive.sum()), 0)]] = True
+        return among(record, survive)
+
+
+def forecasts(record: Evidence) -> tuple[Values, Values]:
+    """The present and the predicted final losses of all points, `[points]`, maybe as logarithms.
+
+    They are infinite for points that are not alive or that have a loss that is not finite.
+    """
+    assert record.rates is not None
+    curves, at = _means(record)
+    now = np.where(record.alive & np.isfinite(curves[:, -1]), curves[:, -1], np.inf)
+    way = np.cumsum(record.rates, axis=1)
+    with np.errstate(divide="ignore"):
+        walked = np.log(way[:, np.maximum(at, 1) - 1])
+        here, end = np.log(way[:, record.done - 1]), np.log(way[:, -1])
+    best = int(np.argmin(now))
+    fallen = max(float(np.nanmedian(curves[:, 0]) - now[best]), 0.0)
+    changes, weights = np.zeros(len(now)), np.zeros(len(now))
+    for q, curve in enumerate(curves):
+        known = np.isfinite(curve) & np.isfinite(walked[q])
+        if known.sum() < 3:
+            continue
+        path, values = walked[q, known], curve[known]
+        before = np.interp(here, path, values)
+        after = np.interp(end, path, values)
+        apart = (before - now) / (AGREEMENT * max(fallen, 1e-9))
+        # It went that far, and was not yet there at its first record.
+        told = (end <= path[-1] + 0.05) & (path[0] <= here) & (end[q] > end) & (np.abs(apart) < 2)
+        weight = np.where(told, np.exp(-(apart**2) / 2 - (end[q] - end)), 0)
+        changes += weight * np.minimum(after - before, 0)
+        weights += weight
+    then = now + np.where(weights > 0, changes / np.where(weights > 0, weights, 1), 0)
+    # What part of its present rate a point will lose until the end, and of its way it has left.
+    present = np.maximum(record.rates[:, record.done - 1], 1e-300)
+    falling = 1 - np.clip(record.rates[:, -1] / present, 0, 1)
+    left = 1 - way[:, record.done - 1] / way[:, -1]
+    noise = np.where(end > end[best], NOISE * fallen * falling * left, 0)
+    return now, then - noise
+
+
+def _means(record: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """The objective over seeds, `[points, times]`, smoothed, and the updates before each time.
+
+    Losses are as logarithms if all of them are positive.
+    """
+    objective, at = record.objective.astype(np.float64), record.objective_at
+    if at is None:
+        objective, at = _binned(objective, record.loss_every)
+    else:
+        # What was evaluated after a point had stopped says nothing of the updates until then.
+        trained = np.sum(np.isfinite(record.losses[:, 0]), axis=-1) * record.loss_every
+        objective = np.where(at <= trained[:, None, None] + record.loss_every, objective, np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        curves = objective.mean(axis=1)
+    curves[~np.isfinite(curves)] = np.nan
+    return (np.log(curves) if np.nanmin(curves) > 0 else curves), at
+
+
+def _binned(losses: Curves, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means over tenths of the curve up to ever later records, and the middle of each tenth."""
+    count = losses.shape[-1]
+    ends = np.unique(np.round(np.geomspace(min(2, count), count, BINS)).astype(int))
+    starts = np.minimum((0.9 * ends).astype(int), ends - 1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = np.cumsum(np.insert(losses, 0, 0, axis=-1), axis=-1)
+        means = (sums[..., ends] - sums[..., starts]) / (ends - starts)
+    return means, every * (starts + ends) // 2
