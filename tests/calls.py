@@ -405,6 +405,10 @@ ROWS = [
         "theory.optimize_schedule",
         lambda: {"law_or_bound": lambda rates: rates.sum(), "start": [0.1, 0.2, 0.1], "steps": 3},
     ),
+    made("theory.smoothness", lambda: parabola()),
+    made("theory.strong_convexity", lambda: parabola()),
+    call("theory.predicted_gap", rule="constant", steps=3, smoothness=2.0, distance=1.0, mu=0.1),
+    call("theory.least_grad_norm", rates=[0.1, 0.2, 0.1], smoothness=2.0, gap=1.0),
     call("theory.chebyshev", mu=1.0, smoothness=10.0, steps=8),
     call("theory.silver", smoothness=10.0, steps=7),
     # Rules of scaling.

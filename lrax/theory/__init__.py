@@ -1,11 +1,13 @@
 """Theory: what mathematics says of the learning rate, as functions.
 
-They take numbers, or the rates of a schedule, `schedule.values(steps)`. All of them work under
-`jax.jit` and `jax.vmap` and can be differentiated.
+They take numbers, or the rates of a schedule, `schedule.values(steps)`. They work under `jax.jit`
+and `jax.vmap` and can be differentiated, but for `fit_law` and `optimize_schedule`, which search.
 """
 
 from .chebyshev import chebyshev
+from .curvature import smoothness, strong_convexity
 from .fitting import FittedLaw, fit_law
+from .guarantees import least_grad_norm, predicted_gap
 from .last_iterate import best_base_rate, last_iterate_bound
 from .laws import annealing_law, multi_power_law
 from .optimized import optimize_schedule
@@ -19,8 +21,12 @@ __all__ = [
     "chebyshev",
     "fit_law",
     "last_iterate_bound",
+    "least_grad_norm",
     "multi_power_law",
     "optimize_schedule",
+    "predicted_gap",
     "refined_schedule",
     "silver",
+    "smoothness",
+    "strong_convexity",
 ]
