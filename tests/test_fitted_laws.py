@@ -40,7 +40,9 @@ def fitted(name):
     return lrax.theory.fit_law(name, GIVEN, curves(name)[0])
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("annealing", marks=pytest.mark.slow), "multi_power"]
+)
 def test_a_law_predicts_schedules_that_it_has_not_seen(name):
     law = fitted(name)
     assert law.steps == STEPS
@@ -66,6 +68,7 @@ def test_losses_may_be_measured_seldom_and_rates_given_as_numbers():
     assert law.predict(GIVEN[1], 7).shape == (7,)
 
 
+@pytest.mark.slow
 def test_a_spoiled_loss_changes_little():
     losses = [row.copy() for row in curves("annealing")[0]]
     losses[0][100:103] *= 5
@@ -80,6 +83,7 @@ def test_one_curve_has_no_interval():
 
 
 @pytest.mark.parametrize("name", LAWS)
+@pytest.mark.slow
 def test_the_final_loss_alone_is_that_of_the_curve_and_has_derivatives(name):
     law = fitted(name)
     rates = UNSEEN[0].values(STEPS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -54,7 +54,9 @@ class FittedLaw:
       interval: Between which multiples of the prediction the loss at the end of another schedule
         is, `(low, high)`, with a confidence of 95 %. It rests on the error at the end of each given
         curve if the law is fitted to the others. With one curve it is `(0, inf)`, because one curve
-        tells nothing of other schedules. `python -m tests.benchmarks.laws` has the coverage.
+        tells nothing of other schedules. On the published curves of `python -m tests.benchmarks.laws`
+        the interval of two curves held 95 % of the other ends for "annealing" and 91 % for
+        "multi_power".
       steps: The updates of the longest given curve, up to its last measured loss.
     """
 
@@ -299,29 +301,27 @@ def _predicted(name: str, rates: Any, at: Any, changes: Any, **numbers: Any) -> 
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _residuals(name: str, theta: jax.Array, rates: Any, at: Any, losses: Any, changes: Any) -> Any:
-    numbers = dict(zip(_LAWS[name], jnp.exp(theta), strict=True))
-    if "left" in numbers:
-        numbers["decay"] = 1 - numbers.pop("left")
-    found = _predicted(name, rates, at, changes, **numbers)
-    # A law whose falls gain too much may become negative on the way to the best numbers.
-    return jnp.log(jnp.maximum(found, 1e-3 * losses)) - jnp.log(losses)
+def _compared(name: str, theta: jax.Array, rates: Any, at: Any, losses: Any, changes: Any) -> Any:
+    """The slopes of the residuals in all numbers, and the residuals, of one curve."""
+
+    def residuals(theta):
+        numbers = dict(zip(_LAWS[name], jnp.exp(theta), strict=True))
+        if "left" in numbers:
+            numbers["decay"] = 1 - numbers.pop("left")
+        found = _predicted(name, rates, at, changes, **numbers)
+        # A law whose falls gain too much may become negative on the way to the best numbers.
+        errors = jnp.log(jnp.maximum(found, 1e-3 * losses)) - jnp.log(losses)
+        return errors, errors
+
+    return jax.jacfwd(residuals, has_aux=True)(theta)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _slopes(name: str, theta: jax.Array, *curve: Any) -> jax.Array:
-    return jax.jacfwd(lambda theta: _residuals(name, theta, *curve))(theta)
-
-
-def _stacked(function: Callable[..., Any], name: str, curves: list[_Curve]) -> Callable[..., Any]:
-    """A function of the logarithms of the numbers, over all measured losses."""
-
-    def of(theta):
-        theta = np.asarray(theta, np.float32)
-        parts = [function(name, theta, *map(_device, curve)) for curve in curves]
-        return np.concatenate([np.asarray(part, np.float64) for part in parts])
-
-    return of
+def _residuals(name: str, theta: np.ndarray, curves: list[_Curve]) -> tuple[np.ndarray, np.ndarray]:
+    """The residuals of all curves, and their slopes in the logarithms of the numbers."""
+    theta = np.asarray(theta, _require.float_dtype())
+    pairs = [_compared(name, theta, *map(_device, curve)) for curve in curves]
+    slopes, errors = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return errors.astype(np.float64), slopes.astype(np.float64)
 
 
 def _device(values: np.ndarray) -> np.ndarray:
@@ -334,15 +334,21 @@ def _nearest(name: str, curves: list[_Curve], start: np.ndarray) -> tuple[np.nda
 
     limits = [_BOUNDS.get(number, (SMALL * SMALL, LARGE)) for number in _LAWS[name]]
     low, high = np.log(limits).T
-    residuals, slopes = _stacked(_residuals, name, curves), _stacked(_slopes, name, curves)
     expected = [i for i, number in enumerate(_LAWS[name]) if number in EXPECTED]
     center = np.log([EXPECTED[_LAWS[name][i]] for i in expected])
     weight = DRAWN * HUBER * np.sqrt(sum(len(curve.at) for curve in curves))
     pull = weight * np.eye(len(low))[expected]
+
+    @functools.lru_cache(maxsize=1)  # SciPy asks for the residuals first, and then for the slopes
+    def both(numbers):
+        errors, slopes = _residuals(name, np.array(numbers), curves)
+        drawn = weight * (np.array(numbers)[expected] - center)
+        return np.append(errors, drawn), np.concatenate([slopes, pull])
+
     found = optimize.least_squares(
-        lambda theta: np.append(residuals(theta), weight * (theta[expected] - center)),
+        lambda theta: both(tuple(theta))[0],
         np.clip(start, low + 1e-6, high - 1e-6),
-        jac=lambda theta: np.concatenate([slopes(theta), pull]),  # pyright: ignore[reportArgumentType]
+        jac=lambda theta: both(tuple(theta))[1],  # pyright: ignore[reportArgumentType]
         bounds=(low, high),
         loss="huber",
         f_scale=HUBER,
@@ -389,7 +395,7 @@ def _numbers(name: str, theta: np.ndarray, unit: float) -> Numbers:
 
 
 def _explained(name: str, theta: np.ndarray, curve: _Curve) -> float:
-    log_ratio = _stacked(_residuals, name, [curve])(theta)
+    log_ratio, _ = _residuals(name, theta, [curve])
     error = curve.losses * np.expm1(log_ratio)
     return 1 - np.sum(error**2) / max(np.sum((curve.losses - curve.losses.mean()) ** 2), 1e-300)
 
@@ -404,7 +410,7 @@ def _interval(name: str, curves: list[_Curve], theta: np.ndarray) -> tuple[float
     for i, curve in enumerate(curves):
         others = curves[:i] + curves[i + 1 :]
         left, _ = _nearest(name, others, theta)
-        log_ratio = _stacked(_residuals, name, [curve])(left)
+        log_ratio, _ = _residuals(name, left, [curve])
         errors.append(np.mean(log_ratio[-max(len(log_ratio) // 10, 1) :]))
     # The mean error is taken to be 0, so there are as many degrees of freedom as curves.
     half = stats.t.ppf(0.975, len(errors)) * np.sqrt(np.mean(np.square(errors)))

@@ -19,8 +19,8 @@ Objective = Callable[[jax.Array], jax.Array]  # of the rates, [steps]
 
 KNOTS = 96  # of the polyline; half of them evenly spaced, half of them closer to the end
 HEIGHTS = 0.5 ** np.arange(12)  # of the peak, with which the search may begin
-FIRST = 40  # iterations from each starting point
-ITERATIONS = 300  # from the best of them
+FIRST = 25  # iterations from each starting point
+ITERATIONS = 150  # from the best of them
 
 
 def optimize_schedule(

@@ -80,7 +80,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--subsets", type=int, default=12, help="fits of each size for the coverage"
+        "--subsets", type=int, default=12, help="fits of each size for the coverage, which takes most of the time"
     )
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message="cloud_tpu_init")
