@@ -1,6 +1,7 @@
 """The benchmarks run, and their strategies train the same."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -76,6 +77,36 @@ def test_time_to_the_answer_is_measured_with_and_without_stopping(benchmark_path
     assert "full grid" in capsys.readouterr().out
     assert halved.result.losses.shape == (4, 1, 18)
     assert "speedup" in json.loads((tmp_path / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_stop_rules_are_compared(benchmark_path, capsys):
+    from tests.benchmarks import stopping
+
+    stopping.by_rules(["diabetes, momentum"], points=6, seeds=1)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"Forecast +work 0\.\d\d, at most 0\.\d\d; keeps the best of [01] of 1,", last)
+
+
+@pytest.mark.slow
+def test_laws_are_compared_to_published_curves(benchmark_path, capsys, tmp_path, monkeypatch):
+    from tests.benchmarks import laws
+
+    # Curves of the law itself, in the form of the published ones.
+    numbers = {"L0": 2.6, "A": 0.5, "alpha": 0.4, "C": 0.7, "decay": 0.999}
+    (tmp_path / "csv_25").mkdir()
+    for name in laws.GIVEN + laws.UNSEEN:
+        rates = laws.rates_of(name)
+        at = np.arange(2160, len(rates), 400)
+        losses = np.asarray(lrax.theory.annealing_law(rates, **numbers))[at]
+        table = np.stack([at, rates[at], losses], axis=1)
+        np.savetxt(tmp_path / "csv_25" / f"{name}.csv", table, delimiter=",", header="step,lr,loss")
+    monkeypatch.setattr(laws, "SIZES", ("25",))
+    monkeypatch.setattr(laws, "LAWS", ("annealing",))
+    laws.main([str(tmp_path), "--subsets", "1"])
+    words = capsys.readouterr().out
+    assert "pairs of unseen schedules in the right order: 15 of 15" in words
+    assert all(float(part.split()[0]) > 0.999 for part in words.split(" R2 ")[1:] if part[0] != "m")
 
 
 @pytest.mark.slow

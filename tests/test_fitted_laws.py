@@ -40,9 +40,7 @@ def fitted(name):
     return lrax.theory.fit_law(name, GIVEN, curves(name)[0])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("annealing", marks=pytest.mark.slow), "multi_power"]
-)
+@pytest.mark.parametrize("name", [pytest.param("annealing", marks=pytest.mark.slow), "multi_power"])
 def test_a_law_predicts_schedules_that_it_has_not_seen(name):
     law = fitted(name)
     assert law.steps == STEPS

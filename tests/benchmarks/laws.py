@@ -15,6 +15,7 @@ import numpy as np
 
 import lrax
 
+LAWS = ("annealing", "multi_power")
 SIZES = ("25", "100", "400")
 GIVEN = ("cosine_24000", "constant_24000", "wsdcon_9")
 UNSEEN = ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000")
@@ -80,14 +81,17 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--subsets", type=int, default=12, help="fits of each size for the coverage, which takes most of the time"
+        "--subsets",
+        type=int,
+        default=12,
+        help="fits of each size for the coverage, which takes most of the time",
     )
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message="cloud_tpu_init")
     data = {
         size: {name: read(options.folder, size, name) for name in GIVEN + UNSEEN} for size in SIZES
     }
-    for law in ("annealing", "multi_power"):
+    for law in LAWS:
         right = pairs = 0
         for size, curves in data.items():
             found = fitted(law, [curves[name] for name in GIVEN])
