@@ -51,6 +51,18 @@ def test_no_other_factor_has_a_lower_bound(name):
     assert min(bound(rates * float(rate) * factor, 2.0, 3.0) for factor in (0.9, 1.1)) > least
 
 
+def test_many_schedules_have_a_bound_each():
+    names = ("linear", "cosine", "tiny")
+    rates = np.stack([SHAPES[name] for name in names])[None]
+    norms = np.linspace(5, 1, T)
+    found = lrax.theory.last_iterate_bound(rates, distance=2.0, grad_norm=norms)
+    np.testing.assert_allclose(found, [[bound(SHAPES[n], 2.0, norms) for n in names]], rtol=2e-6)
+    _, least = lrax.theory.best_base_rate(rates)
+    assert least.shape == (1, 3)
+    with pytest.raises(ValueError, match="`rates` must have a number above 0"):
+        lrax.theory.last_iterate_bound([[0.1, 0.1], [0.0, 0.0]])
+
+
 def test_the_published_values():
     steps = np.arange(100)
     rate, least = lrax.theory.best_base_rate(1 - steps / 100)

@@ -152,7 +152,7 @@ def sweep(
       rng: `"common"` shares each seed's initial parameters, batches and random numbers among all
         points; `"independent"` draws them anew for each.
       stop: Which points are not trained to the end: with `"diverged"`, the points whose lanes have
-        all diverged; with `lrax.Halving()`, `lrax.Median()` or a rule of your own (`Stopping`),
+        all diverged; with `Halving`, `Median`, `Forecast` or a rule of your own (`lrax.Stopping`),
         also the points that the rule drops; with None, no point is stopped. Stopped points keep
         their curves, and rank behind the points that were trained to the end.
       execution: How the sweep is run: `"auto"`; `"vmap"`, all lanes in one call; `"loop"`, one lane

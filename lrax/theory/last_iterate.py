@@ -32,16 +32,17 @@ def last_iterate_bound(
     so in every number of a schedule.
 
     Args:
-      rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`.
+      rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`, or of
+        many schedules, `[..., steps]`.
       distance: Distance from the first point to the nearest minimum, above 0.
       grad_norm: Bound on the norm of the gradients, at least 0: a number, or one for each update,
         shape `[steps]`.
 
     Returns:
-      The bound, a scalar. Infinite if every rate is 0.
+      The bound, a scalar, or `[...]` for many schedules. Infinite if every rate is 0.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` is no list of at least one
+      ValueError: if a concrete number is out of its range, or `rates` has no axis of at least one
         number, or `grad_norm` neither a number nor a list as long as `rates`.
       TypeError: if an argument holds no real numbers.
 
@@ -56,8 +57,7 @@ def last_iterate_bound(
       Schaipp et al. The Surprising Agreement Between Convex Optimization Theory and Learning-Rate
       Scheduling for Large Model Training. 2025, arXiv:2501.18965.
     """
-    given = _required(rates, distance, grad_norm)
-    near, noise = _parts(**given)
+    near, noise = _of_lanes(**_required(rates, distance, grad_norm))
     return near + noise
 
 
@@ -75,16 +75,18 @@ def best_base_rate(
     the best peak of a linear decay is $\sqrt{2}$ times smaller.
 
     Args:
-      rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`.
+      rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`, or of
+        many schedules, `[..., steps]`.
       distance: Distance from the first point to the nearest minimum, above 0.
       grad_norm: Bound on the norm of the gradients, at least 0: a number, or one for each update,
         shape `[steps]`.
 
     Returns:
-      The factor and the bound, two scalars. If all gradients are 0, the factor is infinite.
+      The factor and the bound, two scalars, or `[...]` each for many schedules. If all gradients
+      are 0, the factor is infinite.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` is no list of at least one
+      ValueError: if a concrete number is out of its range, or `rates` has no axis of at least one
         number, or `grad_norm` neither a number nor a list as long as `rates`.
       TypeError: if an argument holds no real numbers.
 
@@ -98,8 +100,7 @@ def best_base_rate(
       Schaipp et al. The Surprising Agreement Between Convex Optimization Theory and Learning-Rate
       Scheduling for Large Model Training. 2025, arXiv:2501.18965.
     """
-    given = _required(rates, distance, grad_norm)
-    near, noise = _parts(**given)
+    near, noise = _of_lanes(**_required(rates, distance, grad_norm))
     # Roots first: the quotient and the product of the parts may leave the range of float32.
     near, noise = jnp.sqrt(near), jnp.sqrt(noise)
     return near / noise, 2 * near * noise
@@ -107,7 +108,7 @@ def best_base_rate(
 
 def _required(rates: ArrayLike, distance: ArrayLike, grad_norm: ArrayLike) -> Numbers:
     given = _require.real(rates=rates, distance=distance, grad_norm=grad_norm)
-    steps = rates_of(given)
+    steps = rates_of(given, lanes=True)
     if np.ndim(given["distance"]):
         raise ValueError(f"`distance` must be one number, got {distance}")
     _require.positive(given, "distance")
@@ -117,16 +118,29 @@ def _required(rates: ArrayLike, distance: ArrayLike, grad_norm: ArrayLike) -> Nu
     return given
 
 
-def rates_of(given: Numbers) -> int:
-    """Requires `rates` to be a list of rates, not all of them 0, and returns their number."""
-    steps = _require.vector(given, "rates")
-    if steps < 1:
+def rates_of(given: Numbers, lanes: bool = False) -> int:
+    """Requires `rates` to be a list of rates, not all of them 0, and returns their number.
+
+    With `lanes`, there may be more axes before that of the updates.
+    """
+    rates = given["rates"]
+    if not lanes or np.ndim(rates) == 0:
+        _require.vector(given, "rates")
+    if np.size(rates) < 1:
         raise ValueError("`rates` must be at least one number, got none")
     _require.nonnegative(given, "rates")
-    rates = given["rates"]
-    if not isinstance(rates, Tracer) and not np.any(np.asarray(rates, _require.float_dtype())):
-        raise ValueError("`rates` must have a number above 0, got only 0")
-    return steps
+    if not isinstance(rates, Tracer):
+        moves = np.any(np.asarray(rates, _require.float_dtype()), axis=-1)
+        if not np.all(moves):
+            raise ValueError("`rates` must have a number above 0, got only 0")
+    return np.shape(rates)[-1]
+
+
+def _of_lanes(rates: ArrayLike, distance: ArrayLike, grad_norm: ArrayLike):
+    parts = _parts
+    for _ in range(np.ndim(rates) - 1):
+        parts = jax.vmap(parts, in_axes=(0, None, None))
+    return parts(rates, distance, grad_norm)
 
 
 @jax.jit
