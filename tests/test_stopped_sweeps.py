@@ -87,7 +87,14 @@ def test_survivors_that_fill_half_a_chunk_move_to_smaller_ones(full):
     np.testing.assert_allclose(result.losses[survived], full.losses[survived], rtol=1e-5, atol=1e-6)
 
 
-RULES = [lrax.Halving(eta=2, first=0.1), lrax.Median(), "diverged"]
+def constant(learning_rate):
+    return lrax.constant(learning_rate)
+
+
+RULES = [
+    *(lrax.Halving(eta=2, first=0.1), lrax.Median(), "diverged"),
+    lrax.Forecast(constant, first=0.2),
+]
 
 
 @pytest.mark.parametrize(
