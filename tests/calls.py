@@ -188,7 +188,7 @@ def law_of_a_curve() -> Arguments:
 
 
 @functools.cache
-def fitted_law() -> lrax.theory.FittedLaw:
+def fitted_law() -> Any:
     return lrax.theory.fit_law(**law_of_a_curve())
 
 
@@ -395,9 +395,8 @@ ROWS = [
         gamma=0.65,
     ),
     made("theory.fit_law", law_of_a_curve),
-    made("theory.FittedLaw", lambda: vars(fitted_law())),
     Call(
-        "theory.FittedLaw.predict",
+        "theory.fit_law().predict",
         lambda: fitted_law().predict,
         lambda: {"schedule": [0.1, 0.2, 0.1]},
     ),

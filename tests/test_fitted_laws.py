@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lrax
+from lrax.theory.fitting import FittedLaw
 
 STEPS = 400
 PEAK = 3e-4
@@ -129,7 +130,7 @@ def test_the_bound_likes_a_nearly_linear_decay():
 
 def test_the_multi_power_law_likes_a_plateau_and_a_decay():
     numbers = NUMBERS["multi_power"]
-    law = lrax.theory.FittedLaw("multi_power", numbers, 1.0, (0.99, 1.01), STEPS)
+    law = FittedLaw("multi_power", numbers, 1.0, (0.99, 1.01), STEPS)
     start = lrax.warmup_cosine(PEAK, STEPS, warmup=20)
     best = lrax.theory.optimize_schedule(law, start, STEPS)
     rates = np.asarray(best.values(STEPS))

@@ -6,7 +6,7 @@ and `jax.vmap` and can be differentiated, but for `fit_law` and `optimize_schedu
 
 from .chebyshev import chebyshev
 from .curvature import smoothness, strong_convexity
-from .fitting import FittedLaw, fit_law
+from .fitting import fit_law
 from .guarantees import least_grad_norm, predicted_gap
 from .last_iterate import best_base_rate, last_iterate_bound
 from .laws import annealing_law, multi_power_law
@@ -15,7 +15,6 @@ from .refined import refined_schedule
 from .silver import silver
 
 __all__ = [
-    "FittedLaw",
     "annealing_law",
     "best_base_rate",
     "chebyshev",
