@@ -61,7 +61,7 @@ def test_runs_at_smoke_size_in_a_kernel_and_shows_its_figures(path, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == before
