@@ -13,7 +13,8 @@ from run_notebook import code_hash
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SLOW = {"02_find_and_diagnose"}  # takes half a minute even at smoke size: it compiles many programs
+# These take half a minute and two minutes even at smoke size: they compile many programs.
+SLOW = {"02_find_and_diagnose", "03_transfer"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
 
@@ -60,7 +61,7 @@ def test_runs_at_smoke_size_in_a_kernel_and_shows_its_figures(path, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == before
@@ -104,4 +105,4 @@ def test_is_stored_as_it_should_be(path):
     assert notebook.metadata["lrax"]["code_hash"] == code_hash(notebook), (
         "code and outputs differ: run run_notebook.py"
     )
-    assert path.stat().st_size < 600_000
+    assert path.stat().st_size < 1_000_000
