@@ -13,8 +13,6 @@ from run_notebook import code_hash
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# These take half a minute and two minutes even at smoke size: they compile many programs.
-SLOW = {"02_find_and_diagnose", "03_transfer"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
 
@@ -44,14 +42,8 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [])
-        for path in NOTEBOOKS
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.slow  # each compiles many programs, for 10 seconds to 2 minutes even at smoke size
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_at_smoke_size_in_a_kernel_and_shows_its_figures(path, tmp_path):
     before = path.read_bytes()
     out = tmp_path / "executed.ipynb"
