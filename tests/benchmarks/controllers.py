@@ -1,0 +1,283 @@
+"""What rules and learning-rate-free methods reach at their defaults, beside a rate that was swept:
+`python -m tests.benchmarks.controllers`.
+
+The tasks are those of the benchmark of finders. On each, Adam and SGD with momentum are trained
+densely at 3 rates to a decade, with a constant rate and with a warmup and a cosine. The best rate
+has the lowest mean over seeds of the final validation loss. The better of the two best constant
+rates is the reference.
+
+Each figure is a final validation loss divided by the reference's with the same seed: the geometric
+mean over seeds, then the median and the worst of the tasks. Below 1 is better than the reference.
+Rules start from the best constant rate of their optimizer, and also from a tenth and from ten
+times of it. The methods of `lrax.lr_free` start from the default of their own argument `lr`. All
+are trained once more under a cosine, at the same base rates.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+from jax import numpy as jnp
+
+import lrax
+from lrax import controllers, lr_free
+
+from . import finders
+from .sweeps import machine
+
+FACTORS = (1.0, 0.1, 10.0)  # of the base rate
+TASKS = {  # a combination of the benchmark of finders whose task is taken
+    "cancer": "cancer, momentum, constant",
+    "fine-tuning": "fine-tuning, Adam, cosine",
+    "MLP": "MLP, momentum, constant",
+    "CNN": "CNN, momentum, cosine",
+    "text": "text, momentum, constant",
+}
+
+
+class Entry(NamedTuple):
+    """A method.
+
+    Attributes:
+      make: (schedule, rate, steps) -> optimizer. The schedule starts or peaks at `rate`.
+      base: The base rate, or the name of the baseline whose best constant rate it is.
+      tuned: Whether the base rate can be wrong. If not, it is trained at the right one only.
+      signals: Whether it follows the validation loss, which is then measured 30 times.
+      average: (state, params) -> the parameters to evaluate; None for those in training.
+    """
+
+    make: Callable[[Any, Any, int], optax.GradientTransformation]
+    base: str | float
+    tuned: bool = True
+    signals: bool = False
+    average: Callable[[Any, Any], Any] | None = None
+
+
+def following(rule):
+    """Adam whose schedule is multiplied by a rule of the number of steps."""
+    return lambda schedule, rate, steps: optax.chain(
+        optax.scale_by_adam(), lrax.scale_by_lr(schedule * rule(steps))
+    )
+
+
+def starting(rule, direction, part=1.0):
+    """A rule that starts at a part of the base rate, times the schedule without its peak."""
+    return lambda schedule, rate, steps: optax.chain(
+        direction(), lrax.scale_by_lr(1 / rate * schedule * rule(part * rate))
+    )
+
+
+def method(function):
+    return lambda schedule, rate, steps: function(schedule)
+
+
+BASELINES = {
+    "Adam": (method(optax.adam), 10.0 ** (np.arange(-10, 0) / 3)),
+    "momentum": (method(finders.momentum), 10.0 ** (np.arange(-8, 2) / 3)),
+}
+averaged = lr_free.schedule_free_eval_params
+ENTRIES = {
+    "plateau": Entry(following(lambda steps: controllers.plateau()), "Adam"),
+    "plateau, validation loss": Entry(
+        following(lambda steps: controllers.plateau(metric="val_loss")), "Adam", signals=True
+    ),
+    "greedy": Entry(following(lambda steps: controllers.greedy()), "Adam"),
+    "greedy, validation loss": Entry(
+        following(lambda steps: controllers.greedy(metric="val_loss")), "Adam", signals=True
+    ),
+    "velocity": Entry(following(lambda steps: controllers.velocity()), "Adam"),
+    "auto_cooldown": Entry(following(lambda steps: controllers.auto_cooldown(steps // 5)), "Adam"),
+    "hypergradient, multiplicative": Entry(
+        starting(
+            lambda rate: controllers.hypergradient(rate, 0.02, kind="multiplicative"),
+            optax.scale_by_adam,
+        ),
+        "Adam",
+    ),
+    "critical": Entry(following(lambda steps: controllers.critical()), 1.0, tuned=False),
+    "polyak": Entry(
+        lambda schedule, rate, steps: lrax.scale_by_lr(schedule * controllers.polyak()),
+        1.0,
+        tuned=False,
+    ),
+    # Plain descent wants ten times the rate of momentum, and the first rate is to be a thousandth.
+    "adgd": Entry(starting(controllers.adgd, optax.identity, 0.01), "momentum"),
+    "barzilai_borwein": Entry(
+        starting(controllers.barzilai_borwein, optax.identity, 0.01), "momentum"
+    ),
+    "prodigy": Entry(method(lr_free.prodigy), 1.0, tuned=False),
+    "dadapt_adam": Entry(method(lr_free.dadapt_adam), 1.0, tuned=False),
+    "dog": Entry(method(lr_free.dog), 1.0, tuned=False),
+    "momo": Entry(method(lr_free.momo), 1.0),
+    "momo_adam": Entry(method(lr_free.momo_adam), 0.01),
+    "schedule_free_sgd": Entry(method(lr_free.schedule_free_sgd), 1.0, average=averaged),
+    "schedule_free_adamw": Entry(method(lr_free.schedule_free_adamw), 0.0025, average=averaged),
+}
+
+
+def trained(case, entry, rates, steps, seeds):
+    """Final validation losses `[rates, 2, seeds]`, constant and cosine; infinite if diverged."""
+    task = case.task
+
+    def optimizer(rate, decay):
+        # Where it ends at its peak and has no warmup, the schedule is a constant.
+        warmup, end = decay * (steps // 20), (1.0 - decay) * rate
+        schedule = lrax.warmup_cosine(rate, steps, warmup=warmup, end=end)
+        return entry.make(schedule, rate, steps)
+
+    def measured(params, state=None):
+        return task.evaluate(params, state) if task.stateful else task.evaluate(params)
+
+    def of_average(step):
+        params = optax.apply_updates(step.params, step.updates)
+        return measured(entry.average(step.opt_state, params), step.state)["val_loss"]
+
+    options = {}
+    if entry.signals:
+        loss = (
+            (lambda params, state: measured(params, state)["val_loss"])
+            if task.stateful
+            else (lambda params: measured(params)["val_loss"])
+        )
+        options["signals"] = {"val_loss": lrax.every(max(steps // 30, 1), loss)}
+    if entry.average is not None:
+        # Monitors see the first update and the last one.
+        options |= {"monitors": {"average": of_average}, "record_every": steps - 1}
+    found = lrax.sweep(
+        task,
+        optimizer,
+        {"rate": rates, "decay": [0.0, 1.0]},
+        steps=steps,
+        seeds=seeds,
+        objective="val_loss",
+        params=case.params,
+        stop=None,
+        progress=False,
+        **options,
+    )
+    values = found.metrics["val_loss"]
+    if entry.average is not None:
+        values = found.monitors["average"][..., -1]
+    whole = np.isfinite(found.losses).all(-1) & np.isfinite(values)
+    return np.where(whole, values, np.inf).reshape(len(rates), 2, seeds)
+
+
+class Bench:
+    """The runs of one task, kept in a file if there is one."""
+
+    def __init__(self, case, steps, seeds, path):
+        self.case, self.steps, self.seeds, self.path = case, steps, seeds, path
+        self.runs = json.loads(path.read_text()) if path is not None and path.exists() else {}
+
+    def need(self, name, entry, rates):
+        """Final losses `[rates, 2, seeds]`: trains the rates that are not there."""
+        runs = self.runs.setdefault(name, {})
+        missing = [rate for rate in rates if f"{rate:.4g}" not in runs]
+        if missing:
+            found = trained(self.case, entry, np.array(missing), self.steps, self.seeds)
+            runs |= {
+                f"{rate:.4g}": losses.tolist() for rate, losses in zip(missing, found, strict=True)
+            }
+            if self.path is not None:
+                self.path.write_text(json.dumps(self.runs))
+        return np.array([runs[f"{rate:.4g}"] for rate in rates])
+
+    def baselines(self):
+        """`{name: [2]}` of the best rates; the final losses there and around, `{name: [3, 2, seeds]}`."""
+        best, losses = {}, {}
+        for name, (make, rates) in BASELINES.items():
+            entry = Entry(make, name)
+            means = self.need(name, entry, rates).mean(axis=-1)
+            best[name] = rates[np.argmin(means, axis=0)]
+            around = [
+                self.need(name, entry, [factor * rate for factor in FACTORS]) for rate in best[name]
+            ]
+            losses[name] = np.stack([runs[:, i] for i, runs in enumerate(around)], axis=1)
+        return best, losses
+
+
+def measured(case, names, steps, seeds, path):
+    """`{method: [factors, 2]}`, the ratios to the reference; and the best rates of the baselines."""
+    bench = Bench(case, steps, seeds, path)
+    best, found = bench.baselines()
+    reference = min((losses[0, 0] for losses in found.values()), key=np.mean)
+    for name in names:
+        entry = ENTRIES[name]
+        base = best[entry.base][0] if isinstance(entry.base, str) else entry.base
+        rates = [factor * base for factor in (FACTORS if entry.tuned else FACTORS[:1])]
+        found[name] = bench.need(name, entry, rates)
+    ratio = lambda losses: np.exp(np.mean(np.log(losses / reference), axis=-1))
+    return {name: ratio(losses) for name, losses in found.items()}, best
+
+
+def number(value):
+    if not np.isfinite(value):
+        return "diverged"
+    return f"{value:.0e}" if value >= 1000 else f"{value:.{2 if value < 10 else 0}f}"
+
+
+def words(ratios):
+    """A row's cells of the ratios `[tasks, factors, 2]`: constant, then cosine."""
+    cells = []
+    for kind in range(2):
+        for factor in range(len(FACTORS)):
+            if factor >= ratios.shape[1]:
+                cells.append("")
+                continue
+            values = ratios[:, factor, kind]
+            cells.append(f"{number(np.median(values))} / {number(np.max(values))}")
+    return cells
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", choices=ENTRIES, default=list(ENTRIES))
+    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="cancer alone, 20 updates, 2 seeds")
+    parser.add_argument("--cache", type=Path, help="a folder that keeps the runs")
+    options = parser.parse_args(arguments)
+    if options.smoke:
+        options.tasks, options.steps, options.seeds = ["cancer"], 20, 2
+    if options.cache is not None:
+        options.cache.mkdir(parents=True, exist_ok=True)
+    machine(with_torch=False)
+    print(f"{options.steps} updates, {options.seeds} seeds")
+    known = finders.cases()
+    found = []
+    for task in options.tasks:
+        begin = time.process_time()
+        size = f"{task}-{options.steps}-{options.seeds}.json"
+        path = None if options.cache is None else options.cache / size
+        ratios, best = measured(
+            known[TASKS[task]], options.only, options.steps, options.seeds, path
+        )
+        found.append(ratios)
+        rates = ", ".join(f"{name} {a:.2g} and {b:.2g}" for name, (a, b) in best.items())
+        seconds = time.process_time() - begin
+        print(f"{task}: best constant and cosine of {rates}; {seconds:.0f} s of the processor")
+        for name, values in ratios.items():
+            print(
+                f"  {name:32}" + " ".join(f"{number(v):>9}" for v in values.T.ravel()), flush=True
+            )
+    print("\n| method | as it is | base rate / 10 | base rate x 10 | cosine | / 10 | x 10 |")
+    print("|---|---|---|---|---|---|---|")
+    table = {name: np.stack([ratios[name] for ratios in found]) for name in found[0]}
+    for name, ratios in table.items():
+        print(f"| {name} | " + " | ".join(words(ratios)) + " |")
+    return table
+
+
+if __name__ == "__main__":
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        main()
