@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optax
-from jax import numpy as jnp
 
 import lrax
 from lrax import controllers, lr_free
