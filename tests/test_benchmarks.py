@@ -273,18 +273,18 @@ def test_a_sweep_goes_on_beyond_its_edge(benchmark_path, monkeypatch):
 def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, capsys, tmp_path):
     from tests.benchmarks import controllers
 
-    options = ["--smoke", "--cache", str(tmp_path), "--only", "plateau", "schedule_free_sgd"]
+    options = ["--smoke", "--cache", str(tmp_path), "--only", "auto_cooldown", "schedule_free_sgd"]
     found = controllers.main(options)
     shown = capsys.readouterr().out
-    assert all(f"| {name} |" in shown for name in ["Adam", "plateau", "schedule_free_sgd"])
+    assert all(f"| {name} |" in shown for name in ["Adam", "auto_cooldown", "schedule_free_sgd"])
     # The reference is the better of the two best constant rates.
     first = [found[name][0, 0, 0] for name in ("Adam", "momentum")]
     assert min(first) == 1.0
     assert found["momentum"].shape == (1, 3, 2)
-    # The rule has not acted in 20 updates, so it is Adam.
-    np.testing.assert_allclose(found["plateau"][0, 0, 0], found["Adam"][0, 0, 0], rtol=1e-3)
+    # The rule waits for 100 updates, so in 20 it is Adam.
+    np.testing.assert_allclose(found["auto_cooldown"][0, 0, 0], found["Adam"][0, 0, 0], rtol=1e-3)
     # The second time everything is read.
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = controllers.main(options)
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    np.testing.assert_array_equal(again["plateau"], found["plateau"])
+    np.testing.assert_array_equal(again["auto_cooldown"], found["auto_cooldown"])

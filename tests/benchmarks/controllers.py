@@ -188,7 +188,7 @@ class Bench:
         return np.array([runs[f"{rate:.4g}"] for rate in rates])
 
     def baselines(self):
-        """`{name: [2]}` of the best rates; the final losses there and around, `{name: [3, 2, seeds]}`."""
+        """`{name: [2]}` of the best rates, and `{name: [3, 2, seeds]}` of the losses around."""
         best, losses = {}, {}
         for name, (make, rates) in BASELINES.items():
             entry = Entry(make, name)
@@ -202,7 +202,7 @@ class Bench:
 
 
 def measured(case, names, steps, seeds, path):
-    """`{method: [factors, 2]}`, the ratios to the reference; and the best rates of the baselines."""
+    """`{method: [factors, 2]}` of ratios to the reference, and the baselines' best rates."""
     bench = Bench(case, steps, seeds, path)
     best, found = bench.baselines()
     reference = min((losses[0, 0] for losses in found.values()), key=np.mean)
