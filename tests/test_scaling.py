@@ -126,7 +126,7 @@ every_rule_of_batch = pytest.mark.parametrize("rule", OF_BATCH, ids=lambda rule:
 def test_every_rule_is_in_the_table():
     others = {"groups", "layer_multipliers", "mup_multipliers", "muon_multipliers", "table"}
     others |= {"Setting", "batch_ramp", "transfer", "matching_rate", "muon_rate"}
-    others |= {"corrected_decay", "spectral_condition"}
+    others |= {"corrected_decay", "spectral_condition", "fit", "coord_check"}
     assert {rule.name for rule in RULES} == set(scaling.__all__) - others
 
 
