@@ -51,7 +51,8 @@ def critical(
     for gradient descent on the whole data: on a quadratic loss, it goes to the minimum along the
     update. On small batches it diverges, since an update suits its own batch best. The default
     trained small networks with SGD and with Adam, if not as well as a rate that was searched for;
-    on a small table it ended at 74 times that loss without a decay, and at 6.5 times with a cosine.
+    on a small table it ended at 74 times that loss without a decay, and at 6.5 times with a cosine
+    (`python -m tests.benchmarks.controllers`).
 
     A measurement costs 5 to 9 losses. In a loop for one run, let `every` be a number. A sweep runs
     all lanes in one program, where a branch on a lane's own count is computed in every update. Name

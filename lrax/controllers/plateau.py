@@ -59,8 +59,9 @@ def plateau(
     constant rate. `factor=0.5` and `patience=5` measurements of a validation loss are a good start.
     The loss of a minibatch is noisy: with `metric="value"`, let `patience` be hundreds of updates.
     There the default of 10 made Adam worse on five of five small tasks, with 1.9 times the loss of
-    a swept rate in the median; on the validation loss it did no harm. If the length is known, a
-    schedule that decays to zero is usually better.
+    a swept rate in the median; on the validation loss it did no harm
+    (`python -m tests.benchmarks.controllers`). If the length is known, a schedule that decays to
+    zero is usually better.
 
     The metric handed to an update decides the rate of that same update. Patience and cooldown
     count measurements, not updates. A measurement is new if its number in

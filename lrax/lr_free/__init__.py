@@ -11,12 +11,12 @@ Which to choose:
 - `dog` for fine-tuning without momentum. Evaluate its `polynomial_average`.
 
 A rate and a schedule that were searched for, as by `lrax.find`, were as good or better on most
-small tasks. All but the schedule-free methods gain from a schedule as `lr`. `lrax.get_lr` reads the
-step size in use, the estimate times the schedule, and `lrax.set_lr` holds it. Numbers may be
-traced, and so be swept.
+small tasks: `python -m tests.benchmarks.controllers`. All but the schedule-free methods and `dog`
+gain from a schedule as `lr`. `lrax.get_lr` reads the step size in use, the estimate times the
+schedule, and `lrax.set_lr` holds it. Numbers may be traced, and so be swept.
 
-The formulas and the defaults are those of the authors' packages. The same methods of Optax are
-right where the comment above each function says so.
+The formulas and the defaults are those of the authors' packages. A comment above each function says
+what Optax's own method lacks.
 """
 
 from .averaging import polynomial_average
