@@ -75,6 +75,15 @@ def real(**values: Any) -> dict[str, Any]:
     return {name: _as_leaf(name, value) for name, value in values.items()}
 
 
+def scalars(**values: Any) -> dict[str, Any]:
+    """Requires single real numbers, and returns them as leaves, as `real` does."""
+    leaves = real(**values)
+    for name, leaf in leaves.items():
+        if np.ndim(leaf):
+            raise ValueError(f"`{name}` must be a scalar, got one of shape {np.shape(leaf)}")
+    return leaves
+
+
 def _as_leaf(name: str, value: Any) -> Any:
     dtype = float_dtype()
     if isinstance(value, Tracer):

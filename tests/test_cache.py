@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import gc
 import weakref
+from decimal import Decimal
+from fractions import Fraction
 
 import jax
 import numpy as np
@@ -165,10 +167,14 @@ def test_a_partial_is_what_it_is_made_of():
         assert compiled() == programs
     assert reference(functools.partial(adam, 1)) != reference(functools.partial(adam, 1.0))
     assert reference(functools.partial(adam, True)) != reference(functools.partial(adam, 1))
+    for one, other in [((1,), (1.0,)), (np.float32(1), np.float64(1)), (Fraction(1), Decimal(1))]:
+        assert one == other
+        assert reference(one) == reference(one)
+        assert reference(one) != reference(other)
     with_array = functools.partial(adam, np.ones(2))
     assert isinstance(reference(with_array), Reference)  # an array has no hash
     argument = lambda: None
-    assert made((reference(functools.partial(adam, argument)),)) == 1
+    assert made((reference(functools.partial(adam, (argument,))),)) == 1
     before = len(cache._entries)
     del argument
     gc.collect()

@@ -230,7 +230,7 @@ def test_warnings_say_what_the_rules_do_not():
     wider = dataclasses.replace(SMALL, width=256 * 128)
     warned("the source tested at most 64", "mup", to=wider)
     warned("`tokens` is missing in `to`", "completed", to=dataclasses.replace(SMALL, tokens=None))
-    warned("`batch` changes by a factor of 4, of which the rules 'mup' say nothing", "mup")
+    warned("`batch` changes by a factor of 4, and the rules 'mup' say nothing about it", "mup")
     warned("`eps` was not given", "completed", lr=0.1)
     warned("`lr` is unchanged, because the rules 'half_life'", "half_life")
     warned("and not for plain Muon", "hyperp", "muon")

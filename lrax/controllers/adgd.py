@@ -13,7 +13,6 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .masks import require_whole
-from .numbers import scalars
 from .secant import kept, secant
 
 Params = Any
@@ -83,7 +82,7 @@ def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> 
       "Adaptive proximal gradient method for convex optimization", 2024, arXiv:2308.02261,
       algorithm 2 (`"2024"`).
     """
-    numbers = scalars(init_rate=init_rate)
+    numbers = _require.scalars(init_rate=init_rate)
     _require.positive(numbers, "init_rate")
     _require.choice("variant", variant, ("2020", "2024"))
     # The authors' first ratios. With an infinite one, the second rate is that of the curvature.

@@ -15,7 +15,7 @@ from ..schedules.schedule import Static
 from ..schedules.shapes import as_shape, between
 from .calls import call_text
 from .measurements import is_better, is_new, measured, require_name
-from .numbers import Numbers, scalars
+from .numbers import Numbers
 
 Params = Any
 Argument = Any  # an extra argument of `update`
@@ -88,7 +88,9 @@ def auto_cooldown(
       ...     print(f"{lrax.get_lr(state):.3f}", end=" ")
       0.100 0.100 0.100 0.100 0.067 0.033 0.000
     """
-    numbers = scalars(steps=steps, end=end, patience=patience, rtol=rtol, atol=atol, decay=decay)
+    numbers = _require.scalars(
+        steps=steps, end=end, patience=patience, rtol=rtol, atol=atol, decay=decay
+    )
     _require.nonnegative(numbers, "steps", "end", "patience", "rtol", "atol")
     _require.below_one(numbers, "decay")
     _require.choice("mode", mode, ("min", "max"))
@@ -176,7 +178,7 @@ def cooldown_on(
       ...     print(f"{lrax.get_lr(state):.3f}", end=" ")
       0.100 0.100 0.100 0.050 0.000
     """
-    numbers = scalars(steps=steps, end=end)
+    numbers = _require.scalars(steps=steps, end=end)
     _require.nonnegative(numbers, "steps", "end")
     require_name(signal, "signal")
     curve = _curve(shape)

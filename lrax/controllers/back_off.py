@@ -12,7 +12,7 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import is_new, measured, require_name
-from .numbers import require_factor, scalars
+from .numbers import require_factor
 from .spikes import History, is_spike, no_history, with_value
 
 Params = Any
@@ -78,7 +78,7 @@ def back_off(
       ...     print(f"{lrax.get_lr(state):.3f}", end=" ")
       0.100 0.100 0.100 0.050 0.071 0.100
     """
-    numbers = scalars(factor=factor, recovery=recovery, floor=floor, sigmas=sigmas)
+    numbers = _require.scalars(factor=factor, recovery=recovery, floor=floor, sigmas=sigmas)
     require_factor(numbers)
     _require.positive(numbers, "recovery")
     _require.nonnegative(numbers, "floor", "sigmas")

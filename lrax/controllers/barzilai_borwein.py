@@ -13,7 +13,6 @@ from ..rate.rule import RateRule
 from .calls import call_text
 from .masks import require_whole
 from .norms import square
-from .numbers import scalars
 from .secant import kept, secant
 
 Params = Any
@@ -92,7 +91,7 @@ def barzilai_borwein(
       Barzilai and Borwein, "Two-point step size gradient methods", 1988. Burdakov, Dai and Huang,
       "Stabilized Barzilai-Borwein method", 2019, arXiv:1907.06409.
     """
-    numbers = scalars(init_rate=init_rate, reach=reach)
+    numbers = _require.scalars(init_rate=init_rate, reach=reach)
     _require.positive(numbers, "init_rate")
     _require.at_most("`reach` must be at least 0", 0.0, numbers["reach"])
     _require.choice("variant", variant, ("long", "short"))

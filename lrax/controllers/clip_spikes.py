@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from .norms import square
-from .numbers import scalars
 
 Argument = Any  # an extra argument of `update`
 
@@ -83,7 +82,7 @@ def clip_spikes(
     Reference:
       Kumar et al., "ZClip: adaptive spike mitigation for LLM pre-training", 2025, arXiv:2504.02507.
     """
-    numbers = scalars(threshold=threshold, decay=decay, warmup=warmup, eps=eps)
+    numbers = _require.scalars(threshold=threshold, decay=decay, warmup=warmup, eps=eps)
     _require.positive(numbers, "threshold")
     _require.below_one(numbers, "decay")
     _require.at_least(numbers, 1, "warmup")

@@ -15,7 +15,6 @@ from ..rate.rule import RateRule
 from .calls import call_text
 from .masks import require_whole
 from .measurements import Arguments, freshness, given, require_name
-from .numbers import scalars
 
 Params = Any
 Argument = Any  # an extra argument of `update`
@@ -36,7 +35,7 @@ def critical(
     every: ArrayLike | str = 20,
     decay: ArrayLike = 0.5,
 ) -> RateRule:
-    r"""A part of the critical rate, which is measured every so many updates.
+    r"""A part of the critical rate, which is measured again every `every` updates.
 
     $$\eta = \text{fraction} \cdot \eta_c, \qquad
       \eta_c = \min \{\eta > 0 : L(\theta - \eta u) > L(\theta)\}$$
@@ -91,7 +90,7 @@ def critical(
       Kalra and Barkeshli, "Why warmup the learning rate?", 2024, arXiv:2406.09405; "A scalable
       measure of loss landscape curvature", 2026, arXiv:2601.16979.
     """
-    numbers = scalars(guess=guess, fraction=fraction, decay=decay)
+    numbers = _require.scalars(guess=guess, fraction=fraction, decay=decay)
     _require.positive(numbers, "guess")
     _require.nonnegative(numbers, "fraction")
     _require.below_one(numbers, "decay")
@@ -135,6 +134,6 @@ def _cadence(every: ArrayLike | str) -> Callable[[jax.Array, Arguments], jax.Arr
     if isinstance(every, str):
         require_name(every, "every")
         return lambda _, arguments: freshness(every, arguments, "critical")
-    numbers = scalars(every=every)
+    numbers = _require.scalars(every=every)
     _require.at_least(numbers, 1, "every")
     return lambda count, _: count % jnp.round(numbers["every"]).astype(jnp.int32) == 0

@@ -13,7 +13,7 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import is_better, is_new, measured, require_name
-from .numbers import Numbers, require_factor, scalars
+from .numbers import Numbers, require_factor
 
 Params = Any
 Argument = Any  # an extra argument of `update`: an array, or a dict of them
@@ -116,7 +116,7 @@ def greedy(
       Subramanian and Ganapathiraman 2025, "GreedyLR: A Novel Adaptive Learning Rate Scheduler",
       arXiv:2512.14527; `transformers.optimization.GreedyLR`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         factor=factor,
         patience=patience,
         rtol=rtol,

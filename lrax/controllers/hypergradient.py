@@ -15,7 +15,7 @@ from .calls import call_text
 from .masks import is_masked, require_whole
 from .measurements import given, measured
 from .norms import inner, square
-from .numbers import Numbers, scalars
+from .numbers import Numbers
 
 Params = Any
 Argument = Any  # an extra argument of `update`: an array, a pytree of them, or a function
@@ -111,7 +111,7 @@ def hypergradient(
       arXiv:2411.01803; Chu et al. 2025, "Provable and Practical Online Learning Rate Adaptation
       with Hypergradient Descent", arXiv:2502.11229.
     """
-    numbers = scalars(learning_rate=learning_rate, hyper_rate=hyper_rate)
+    numbers = _require.scalars(learning_rate=learning_rate, hyper_rate=hyper_rate)
     _require.nonnegative(numbers, *numbers)
     _require.choice("kind", kind, ("additive", "multiplicative", "hdm"))
 

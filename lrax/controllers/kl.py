@@ -12,7 +12,6 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import is_new, measured, require_name
-from .numbers import scalars
 
 Params = Any
 Argument = Any  # an extra argument of `update`: an array, or a dict of them
@@ -95,7 +94,7 @@ def kl(
       RSL-RL, `rsl_rl.algorithms.PPO` with `schedule="adaptive"`; rl_games, `AdaptiveScheduler`;
       skrl, `KLAdaptiveLR`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         target=target, kl_factor=kl_factor, lr_factor=lr_factor, floor=floor, ceiling=ceiling
     )
     _require.positive(numbers, "target")

@@ -7,17 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import _require
-from ..rate.rule import one_rate
 
 Numbers = dict[str, Any]  # floats, or tracers
-
-
-def scalars(**values: Any) -> Numbers:
-    """Requires single real numbers, or tracers of them."""
-    numbers = _require.real(**values)
-    for name, value in numbers.items():
-        one_rate(value, name)
-    return numbers
 
 
 def require_factor(numbers: Numbers) -> None:

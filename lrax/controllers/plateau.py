@@ -13,7 +13,7 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import is_better, is_new, measured, require_name
-from .numbers import Numbers, require_factor, scalars
+from .numbers import Numbers, require_factor
 
 Params = Any
 Argument = Any  # an extra argument of `update`: an array, or a dict of them
@@ -126,7 +126,7 @@ def plateau(
     Reference:
       `torch.optim.lr_scheduler.ReduceLROnPlateau`, `keras.callbacks.ReduceLROnPlateau`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         factor=factor,
         patience=patience,
         rtol=rtol,

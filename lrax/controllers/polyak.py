@@ -14,7 +14,6 @@ from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import measured
 from .norms import square
-from .numbers import scalars
 
 Params = Any
 Argument = Any  # an extra argument of `update`: an array, or a dict of them
@@ -88,7 +87,8 @@ def polyak(
       arXiv:1906.05661 (ALI-G).
     """
     given = {"max_rate": max_rate, "c": c, "f_min": f_min, "eps": eps}
-    numbers = scalars(**given) if growth is None else scalars(**given, growth=growth)
+    given |= {} if growth is None else {"growth": growth}
+    numbers = _require.scalars(**given)
     _require.at_most("`max_rate` must be at least 0", 0.0, numbers["max_rate"])
     _require.positive(numbers, "c")
     _require.finite(numbers, "f_min")

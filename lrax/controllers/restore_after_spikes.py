@@ -12,7 +12,6 @@ from jax.typing import ArrayLike
 from .. import _require
 from .measurements import given, measured
 from .norms import square
-from .numbers import scalars
 from .spikes import History, is_spike, no_history, require_optimizer, with_value
 
 Tree = Any
@@ -56,7 +55,7 @@ def restore_after_spikes(
     A copy of the parameters and of the state of `optimizer` is made every `every` updates, in an
     update whose loss is no spike. Mean and deviation are those of the last `window` losses without
     a spike. After `patience` spikes in a row, two updates lead back to the copy. Training then goes
-    on with the next batches, and not with those that led to the spike.
+    on with the next batches. The batches before the spike are not seen again.
 
     Use it for long runs that nobody watches, as the second level of safety:
     `lrax.controllers.skip_spikes` leaves out a bad batch, and this one undoes the harm of an update
@@ -108,7 +107,7 @@ def restore_after_spikes(
     """
     inner = require_optimizer(optimizer)
     window = _require.count("window", window, 2)
-    numbers = scalars(every=every, patience=patience, sigmas=sigmas)
+    numbers = _require.scalars(every=every, patience=patience, sigmas=sigmas)
     _require.at_least(numbers, 1, "every", "patience")
     _require.nonnegative(numbers, "sigmas")
 

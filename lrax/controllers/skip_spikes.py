@@ -12,7 +12,6 @@ from jax.typing import ArrayLike
 from .. import _require
 from .measurements import measured
 from .norms import square
-from .numbers import scalars
 from .spikes import History, is_spike, no_history, require_optimizer, with_value
 
 Argument = Any  # an extra argument of `update`
@@ -83,7 +82,7 @@ def skip_spikes(
     """
     inner = require_optimizer(optimizer)
     window = _require.count("window", window, 2)
-    numbers = scalars(sigmas=sigmas)
+    numbers = _require.scalars(sigmas=sigmas)
     _require.nonnegative(numbers, "sigmas")
     _require.choice("counting", counting, ("olmo", "levanter"))
 

@@ -35,7 +35,7 @@ def with_value(history: History, value: jax.Array) -> History:
 def is_spike(
     history: History, value: jax.Array, sigmas: Any, *, counting: str = "olmo"
 ) -> jax.Array:
-    """Whether a value is above the mean of those before it by more than so many deviations.
+    """Whether a value is more than `sigmas` standard deviations above the mean of earlier ones.
 
     A value that is not finite always is one. Before half of the window is full, no other is.
 

@@ -12,7 +12,7 @@ from .. import _require
 from ..rate.rule import RateRule
 from .calls import call_text
 from .measurements import is_new, measured, require_name
-from .numbers import Numbers, scalars
+from .numbers import Numbers
 
 Params = Any
 Argument = Any  # an extra argument of `update`
@@ -103,7 +103,7 @@ def velocity(
       Dong et al., "AdaLRS: loss-guided adaptive learning rate search for efficient foundation model
       pretraining", 2025, arXiv:2506.13274.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         up=up,
         down=down,
         window=window,

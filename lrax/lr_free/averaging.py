@@ -10,7 +10,6 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
-from .numbers import scalars
 from .sums import copied, wide
 
 Params = Any
@@ -58,7 +57,7 @@ def polynomial_average(gamma: ArrayLike = 8.0) -> optax.GradientTransformation:
       Shamir, Zhang. Stochastic Gradient Descent for Non-smooth Optimization. ICML 2013; the class
       `PolynomialDecayAverager` of the package `dog-optimizer`.
     """
-    numbers = scalars(gamma=gamma)
+    numbers = _require.scalars(gamma=gamma)
     _require.nonnegative(numbers, "gamma")
 
     def init(params: Params) -> PolynomialAverageState:

@@ -11,10 +11,11 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from ..controllers.norms import inner
 from .adam import bias_correction as adam_correction
-from .numbers import Rate, at_least_one, in_use, rate_of, scalars
+from .numbers import Rate, at_least_one, in_use, rate_of
 from .sound import method
-from .sums import absolute_sum, dot, scalar, wide, zeros
+from .sums import absolute_sum, scalar, wide, zeros
 
 Params = Any
 
@@ -109,7 +110,7 @@ def dadapt_adam(
       Defazio, Mishchenko. Learning-Rate-Free Learning by D-Adaptation. 2023, arXiv:2301.07733; the
       authors' package `dadaptation`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         b1=b1,
         b2=b2,
         eps=eps,
@@ -165,7 +166,7 @@ def dadapt_adam(
         scaled = jax.tree.map(
             lambda total, square: total / (jnp.sqrt(square) + eps), state.grad_sum, state.exp_avg_sq
         )
-        gone = step * dot(grads, scaled)
+        gone = step * inner(grads, scaled)
         numerator = slow * state.numerator + (1 - slow) * gone
         exp_avg = averaged(b1, step, state.exp_avg, grads)
         exp_avg_sq = averaged(b2, 1.0, state.exp_avg_sq, jax.tree.map(jnp.square, grads))

@@ -11,11 +11,12 @@ from jax.tree_util import keystr
 from jax.typing import ArrayLike
 
 from .. import _require
+from ..controllers.norms import square
 from ..rate.rule import RateRule
 from ..rate.scale import scale_by_lr
-from .numbers import Numbers, Rate, rate_of, scalars
+from .numbers import Numbers, Rate, rate_of
 from .sound import method
-from .sums import copied, difference, scalar, squared_norm, wide
+from .sums import copied, difference, scalar, wide
 
 Params = Any
 State = Any
@@ -92,11 +93,11 @@ def dog(
       Ivgi, Hinder, Carmon. DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size Schedule.
       2023, arXiv:2302.12022; the authors' package `dog-optimizer`.
     """
-    numbers = scalars(reps_rel=reps_rel, eps=eps, weight_decay=weight_decay)
+    numbers = _require.scalars(reps_rel=reps_rel, eps=eps, weight_decay=weight_decay)
     _require.positive(numbers, "reps_rel")
     _require.nonnegative(numbers, "eps", "weight_decay")
     if init_rate is not None:
-        numbers |= scalars(init_rate=init_rate)
+        numbers |= _require.scalars(init_rate=init_rate)
         _require.positive(numbers, "init_rate")
     _require.flag("layerwise", layerwise)
     one = scale_by_lr(_rule(lr, numbers))
@@ -118,7 +119,7 @@ def _rule(lr: Rate, numbers: Numbers) -> RateRule:
     init_rate = numbers.get("init_rate")
 
     def init(params: Params) -> DogState:
-        norm = jnp.sqrt(squared_norm(params))
+        norm = jnp.sqrt(square(params))
         first = numbers["reps_rel"] * (1 + norm) if init_rate is None else 0.0
         return DogState(scalar(first), scalar(0.0), copied(params))
 
@@ -126,9 +127,9 @@ def _rule(lr: Rate, numbers: Numbers) -> RateRule:
         count: jax.Array, state: DogState, *, updates: Params, params: Params, **extra: Any
     ) -> tuple[jax.Array, DogState]:
         del extra
-        gone = jnp.sqrt(squared_norm(difference(params, state.init_params)))
+        gone = jnp.sqrt(square(difference(params, state.init_params)))
         distance = jnp.maximum(state.distance, gone)
-        squares = state.squares + squared_norm(updates)
+        squares = state.squares + square(updates)
         total = squares + numbers["eps"]
         ratio = distance / jnp.sqrt(jnp.where(total > 0, total, 1))
         factor = schedule(count)

@@ -8,8 +8,9 @@ import jax
 import optax
 from jax import numpy as jnp
 
+from ..controllers.norms import inner
 from .numbers import Numbers
-from .sums import dot, scalar, wide, zeros
+from .sums import scalar, wide, zeros
 
 Params = Any
 
@@ -34,7 +35,7 @@ def averaged(
     """The model after one more batch."""
     return model._replace(
         loss=decay * model.loss + (1 - decay) * value,
-        inner=decay * model.inner + (1 - decay) * dot(grads, params),
+        inner=decay * model.inner + (1 - decay) * inner(grads, params),
         exp_avg=jax.tree.map(
             lambda old, grad: decay * old + (1 - decay) * wide(grad), model.exp_avg, grads
         ),
@@ -57,7 +58,7 @@ def step_size(
     what the averages must be divided by.
     """
     growth = 1 + rate * numbers["weight_decay"]
-    here = dot(model.exp_avg, params)
+    here = inner(model.exp_avg, params)
     bound = model.lower_bound
     if adapt:
         # A bound above the model of the loss is too high: begin again at half of the model's.

@@ -10,10 +10,11 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from ..controllers.norms import square
 from .loss_model import Model, averaged, first_model, step_size
-from .numbers import Rate, in_use, rate_of, scalars
+from .numbers import Rate, in_use, rate_of
 from .sound import method
-from .sums import scalar, squared_norm, wide
+from .sums import scalar, wide
 
 Params = Any
 
@@ -95,7 +96,7 @@ def momo(
       Schaipp et al. MoMo: Momentum Models for Adaptive Learning Rates. 2023, arXiv:2305.07583; the
       authors' package `momo-opt`.
     """
-    numbers = scalars(beta=beta, lower_bound=lower_bound, weight_decay=weight_decay)
+    numbers = _require.scalars(beta=beta, lower_bound=lower_bound, weight_decay=weight_decay)
     _require.below_one(numbers, "beta")
     _require.finite(numbers, "lower_bound")
     _require.nonnegative(numbers, "weight_decay")
@@ -126,7 +127,7 @@ def momo(
         step, model = step_size(
             model,
             params,
-            norm=squared_norm(model.exp_avg),
+            norm=square(model.exp_avg),
             rate=rate,
             rho=rho,
             numbers=numbers,

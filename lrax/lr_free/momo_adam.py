@@ -10,10 +10,11 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from ..controllers.norms import inner
 from .loss_model import Model, averaged, first_model, step_size
-from .numbers import Rate, in_use, rate_of, scalars
+from .numbers import Rate, in_use, rate_of
 from .sound import method
-from .sums import dot, scalar, wide, zeros
+from .sums import scalar, wide, zeros
 
 Params = Any
 
@@ -98,7 +99,9 @@ def momo_adam(
       Schaipp et al. MoMo: Momentum Models for Adaptive Learning Rates. 2023, arXiv:2305.07583; the
       authors' package `momo-opt`.
     """
-    numbers = scalars(b1=b1, b2=b2, eps=eps, lower_bound=lower_bound, weight_decay=weight_decay)
+    numbers = _require.scalars(
+        b1=b1, b2=b2, eps=eps, lower_bound=lower_bound, weight_decay=weight_decay
+    )
     _require.below_one(numbers, "b1", "b2")
     _require.positive(numbers, "eps")
     _require.finite(numbers, "lower_bound")
@@ -134,7 +137,7 @@ def momo_adam(
         step, model = step_size(
             model,
             params,
-            norm=dot(model.exp_avg, direction),
+            norm=inner(model.exp_avg, direction),
             rate=rate,
             rho=1 - decay ** wide(count),
             numbers=numbers,

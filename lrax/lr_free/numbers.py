@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import optax
 from jax import numpy as jnp
-from jax.typing import ArrayLike
 
 from .. import _require
 from ..rate.rule import one_rate
@@ -16,15 +15,6 @@ from ..schedules.schedule import Schedule, as_schedule
 
 Numbers = dict[str, Any]  # float scalars, or tracers
 Rate = optax.ScalarOrSchedule | Schedule
-
-
-def scalars(**values: ArrayLike) -> Numbers:
-    """Requires single real numbers."""
-    numbers = _require.real(**values)
-    for name, number in numbers.items():
-        if jnp.ndim(number):
-            raise ValueError(f"`{name}` must be a scalar, got {values[name]!r}")
-    return numbers
 
 
 def at_least_one(numbers: Numbers, name: str) -> None:

@@ -11,10 +11,11 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
+from ..controllers.norms import inner
 from .adam import bias_correction as adam_correction
-from .numbers import Rate, at_least_one, in_use, rate_of, scalars
+from .numbers import Rate, at_least_one, in_use, rate_of
 from .sound import method
-from .sums import absolute_sum, copied, difference, dot, scalar, wide, zeros
+from .sums import absolute_sum, copied, difference, scalar, wide, zeros
 
 Params = Any
 
@@ -114,7 +115,7 @@ def prodigy(
       Mishchenko, Defazio. Prodigy: An Expeditiously Adaptive Parameter-Free Learner. 2023,
       arXiv:2306.06101; the authors' package `prodigyopt`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         b1=b1,
         b2=b2,
         init_distance=init_distance,
@@ -124,7 +125,7 @@ def prodigy(
         eps=eps,
     )
     _require.below_one(numbers, "b1", "b2")
-    slow = numbers["b2"] ** 0.5 if beta3 is None else scalars(beta3=beta3)["beta3"]
+    slow = numbers["b2"] ** 0.5 if beta3 is None else _require.scalars(beta3=beta3)["beta3"]
     _require.below_one({"beta3": slow}, "beta3")
     _require.positive(numbers, "init_distance", "distance_coef", "eps")
     _require.nonnegative(numbers, "weight_decay")
@@ -169,7 +170,7 @@ def prodigy(
                 terms,
             )
 
-        gone = dot(grads, difference(state.init_params, params))
+        gone = inner(grads, difference(state.init_params, params))
         numerator = slow * state.numerator + weight * step * gone
         grads = jax.tree.map(wide, grads)
         squares = jax.tree.map(lambda grad: (distance * grad) ** 2, grads)

@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
-from .numbers import Rate, rate_of, scalars
+from .numbers import Rate, rate_of
 from .schedule_free import schedule_free
 from .sums import wide, zeros
 
@@ -74,7 +74,7 @@ def schedule_free_adamw(
       Defazio et al. The Road Less Scheduled. 2024, arXiv:2405.15682; the authors' package
       `schedulefree`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         b1=b1,
         b2=b2,
         eps=eps,

@@ -9,7 +9,7 @@ import optax
 from jax.typing import ArrayLike
 
 from .. import _require
-from .numbers import Rate, rate_of, scalars
+from .numbers import Rate, rate_of
 from .schedule_free import schedule_free
 from .sums import wide
 
@@ -70,7 +70,7 @@ def schedule_free_sgd(
       Defazio et al. The Road Less Scheduled. 2024, arXiv:2405.15682; the authors' package
       `schedulefree`.
     """
-    numbers = scalars(
+    numbers = _require.scalars(
         b1=b1, warmup=warmup, weight_decay=weight_decay, r=r, weight_lr_power=weight_lr_power
     )
     _require.positive(numbers, "b1")

@@ -10,7 +10,7 @@ import optax
 from jax import numpy as jnp
 
 from ..controllers.measurements import measured
-from .sums import squared_norm
+from ..controllers.norms import square
 
 State = Any
 # `(updates, state, params, value)` to `(updates, state)`. The value is None if it is not asked for.
@@ -42,7 +42,7 @@ def method(
                 " `optimizer.update(grads, state, params)`."
             )
         value = measured("value", extra_args, name) if needs_value else None
-        found = squared_norm(updates) if value is None else squared_norm(updates) + value
+        found = square(updates) if value is None else square(updates) + value
         sound = jnp.isfinite(found)
         new_updates, new_state = update(updates, state, params, value)
         new_updates = jax.tree.map(

@@ -26,19 +26,10 @@ def scalar(value: Any) -> jax.Array:
     return jnp.array(value, _require.float_dtype())
 
 
-def dot(left: Tree, right: Tree) -> jax.Array:
-    """The inner product of two trees."""
-    return _total(jax.tree.map(lambda a, b: jnp.sum(wide(a) * wide(b)), left, right))
-
-
-def squared_norm(tree: Tree) -> jax.Array:
-    """The squared Euclidean norm of a tree."""
-    return dot(tree, tree)
-
-
 def absolute_sum(tree: Tree) -> jax.Array:
     """The sum of the absolute values of a tree."""
-    return _total(jax.tree.map(lambda leaf: jnp.sum(jnp.abs(wide(leaf))), tree))
+    sums = jax.tree.map(lambda leaf: jnp.sum(jnp.abs(wide(leaf))), tree)
+    return sum(jax.tree.leaves(sums), start=jnp.zeros([], _require.float_dtype()))
 
 
 def difference(left: Tree, right: Tree) -> Tree:
@@ -56,7 +47,3 @@ def copied(params: Tree) -> Tree:
     return jax.tree.map(
         lambda leaf: jnp.array(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)), params
     )
-
-
-def _total(parts: Tree) -> jax.Array:
-    return sum(jax.tree.leaves(parts), start=jnp.zeros([], _require.float_dtype()))

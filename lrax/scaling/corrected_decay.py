@@ -15,7 +15,6 @@ from .. import _require
 from ..rate.rule import RateRule
 from ..rate.scale import ScaleByLrState, scale_by_lr
 from ..schedules.schedule import Schedule
-from .numbers import scalars
 
 Mask = Any  # a pytree of bools, like the parameters or a prefix of them
 
@@ -84,7 +83,7 @@ def corrected_decay(
       Defazio, "Why gradients rapidly increase near the end of training", arXiv 2506.02285.
     """
     rate = scale_by_lr(learning_rate)
-    values = scalars(weight_decay=weight_decay, peak=peak)
+    values = _require.scalars(weight_decay=weight_decay, peak=peak)
     _require.nonnegative(values, "weight_decay")
     _require.positive(values, "peak")
     marks = {"normalized": normalized, "mask": mask}

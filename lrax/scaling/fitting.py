@@ -66,7 +66,7 @@ class Fit:
             in the results.
 
         Returns:
-          `(rate, low, high)`, of which low and high are the ends of the 95 % interval.
+          `(rate, low, high)`: the rate and the ends of its 95 % interval.
 
         Raises:
           ValueError: if a field is missing, or is other than in all results.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from jax.typing import ArrayLike
 
 from .. import _require
-from .numbers import Number, plain, scalars
+from .numbers import Number, plain
 from .parameters import Tree, parameters
 from .patterns import caught
 from .table import Multipliers, lines
@@ -86,7 +86,7 @@ def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
     factors: dict[str, Number] = {OTHERS: 1.0}
     for pattern, factor in multipliers.items():
         name = f"multipliers[{pattern!r}]"
-        values = scalars(**{name: factor})
+        values = _require.scalars(**{name: factor})
         _require.nonnegative(values, name)
         factors[pattern] = plain(values[name])
     names = [OTHERS if pattern is None else pattern for pattern in first]

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from .. import _require
-from .numbers import plain, scalars
+from .numbers import plain
 from .parameters import Tree, parameters
 from .table import Multipliers
 
@@ -67,7 +67,7 @@ def layer_multipliers(
       Clark et al., "ELECTRA", arXiv 2003.10555; `timm.optim.param_groups_layer_decay`.
     """
     found = parameters("params", params)
-    values = scalars(decay=decay, min_scale=min_scale)
+    values = _require.scalars(decay=decay, min_scale=min_scale)
     _require.between(values, 0, 1, "decay", "min_scale")
     if not callable(layer_of):
         raise TypeError(f"`layer_of` must be a function of a parameter's path, got {layer_of!r}")

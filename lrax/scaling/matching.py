@@ -16,7 +16,6 @@ from jax.typing import ArrayLike
 from .. import _require
 from ..probes.groups import Group, grouped, ungrouped
 from ..probes.losses import real_tree, same_shapes, widened
-from .numbers import scalars
 
 Tree = Any
 ByGroup = Any  # a scalar, or {group: scalar}
@@ -91,7 +90,7 @@ def matching_rate(
     if not steps:
         raise ValueError("`gradients` must have at least one step, got an axis of length 0")
     skipped = steps // 2 if skip is None else _require.count("skip", skip, 0, steps - 1)
-    values = scalars(rate=rate)
+    values = _require.scalars(rate=rate)
     _require.positive(values, "rate")
     optimizers = (("optimizer_a", optimizer_a), ("optimizer_b", optimizer_b))
     for name, optimizer in optimizers:

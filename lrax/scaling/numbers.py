@@ -25,15 +25,6 @@ def numbers(**values: Any) -> dict[str, Any]:
     return leaves
 
 
-def scalars(**values: Any) -> dict[str, Any]:
-    """Requires single real numbers."""
-    leaves = _require.real(**values)
-    for name, leaf in leaves.items():
-        if jnp.ndim(leaf):
-            raise ValueError(f"`{name}` must be a scalar, got {values[name]!r}")
-    return leaves
-
-
 def plain(value: Any) -> Number:
     """A Python float where all numbers were known to Python; else the array."""
     known = isinstance(value, (float, np.ndarray)) and not np.ndim(value)

@@ -37,7 +37,7 @@ class Spectral(NamedTuple):
 def spectral_condition(
     params: Tree, updates: Tree, *, layout: str = "in_out", axes: Axes | None = None
 ) -> Spectral:
-    r"""The norms of weights and updates, relative to those that keep features of one size.
+    r"""The spectral norms of weights and updates, relative to what keeps features of one size.
 
     $$\frac{\|W\|_2}{\sqrt{\text{out} / \text{in}}}, \qquad
       \frac{\|\Delta W\|_2}{\sqrt{\text{out} / \text{in}}}$$
@@ -62,7 +62,7 @@ def spectral_condition(
       axes: `{pattern: (input axes, output axes)}` for parameters that the layout does not fit, such
         as kernels of attention with an axis of heads. The pattern is searched in the path, as in
         `lrax.scaling.groups`. A side is an int or several; axes on neither side count matrices in a
-        stack, of which the largest number counts.
+        stack, and the largest number of the stack is taken.
 
     Returns:
       A `Spectral` of `weights` and `updates`. For a vector, and for parameters with "bias" as a

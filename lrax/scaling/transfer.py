@@ -208,8 +208,8 @@ def _growth(
         change = max(ratio, 1 / ratio)
         if ratio != 1 and axis not in chosen.axes:
             warnings.append(
-                f"`{axis}` changes by a factor of {ratio:.4g}, of which the rules {rules!r} say"
-                " nothing."
+                f"`{axis}` changes by a factor of {ratio:.4g}, and the rules {rules!r} say"
+                " nothing about it."
             )
         elif change > chosen.tested.get(axis, math.inf):
             warnings.append(

@@ -95,10 +95,10 @@ def _untuned_warmup(count, peak, b2, kind):
 def _rho(step, b2):
     r"""$\rho_s$ of radam.
 
-    The formula as printed is a small difference of two large numbers, of which float32 would keep
-    few digits. With $\lambda = -\log b_2$ and $x = \lambda s$, the same is
-    $\rho_s = c + \frac{2}{\lambda} (1 - \frac{x}{e^x - 1})$, where
-    $c = \frac{2}{1 - b_2} - 1 - \frac{2}{\lambda}$ depends on `b2` alone.
+    The formula as printed subtracts two large numbers, and in float32 few digits would be left.
+    With $\lambda = -\log b_2$ and $x = \lambda s$, the same is $\rho_s = c + \frac{2}{\lambda} (1 -
+    \frac{x}{e^x - 1})$, where $c = \frac{2}{1 - b_2} - 1 - \frac{2}{\lambda}$ depends on `b2`
+    alone.
     """
     small = 1 - b2
     decay = -library(b2).log1p(-small)

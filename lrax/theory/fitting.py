@@ -69,7 +69,7 @@ class FittedLaw:
     def predict(self, schedule: Schedule | ArrayLike, steps: int | None = None) -> jax.Array:
         """The loss after each update of a schedule.
 
-        Use it for schedules like those that the law was fitted to: of the same task, optimizer and
+        Use it for schedules like the ones the law was fitted to: of the same task, optimizer and
         batch size, with a peak that is not above theirs. It can be differentiated in every rate.
 
         Args:
@@ -185,7 +185,7 @@ class _Curve(NamedTuple):
 def rates_of(
     name: str, schedule: Schedule | ArrayLike, steps: int | None, length: int
 ) -> np.ndarray | jax.Array:
-    """The rates of a schedule, or those that were given, once they are checked."""
+    """The rates of a schedule, or the rates that were given, after checks."""
     if isinstance(schedule, Schedule):
         length = length if steps is None else _require.count("steps", steps, 1)
         rates = schedule.values(length)

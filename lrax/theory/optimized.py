@@ -36,14 +36,14 @@ def optimize_schedule(
     not higher. After it the rates never rise. The result is a polyline of up to 96 pieces, or
     `start` itself if no better schedule is found.
 
-    A law knows only schedules like those that it was fitted to. The gain that it predicts is an
+    A law is only good for schedules like the ones it was fitted to. The gain that it predicts is an
     upper limit for what a run will show, because the search takes advantage of its errors too. If
     the gain is less than `law.interval` allows for, train both.
 
     Args:
       law_or_bound: A `FittedLaw`; or a function of the rates `[steps]`, such as
         `lrax.theory.last_iterate_bound`, that can be differentiated and returns a scalar, or losses
-        `[steps]` of which the last one counts.
+        `[steps]`, whose last one is minimised.
       start: A `Schedule`, or its rates `[steps]`, which has the warmup and the peak.
       steps: Number of updates, at least 2.
 

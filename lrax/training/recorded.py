@@ -60,8 +60,8 @@ def recorded(
     `optax.masked` or `optax.partition` they see what that wrapper hands on, and count its updates.
 
     With `record_every=k`, only every k-th update computes the monitors. That holds under `jax.vmap`
-    too. If lanes count apart, as under `optax.apply_if_finite`, an update computes
-    them for all lanes if one lane needs them, and keeps them for that lane.
+    too. If lanes count apart, as under `optax.apply_if_finite`, an update computes them for all
+    lanes if one lane needs them, and keeps them for that lane.
 
     In a sweep it works too, but there use the argument `monitors=` of `lrax.sweep`: it keeps all
     records of every lane, and they are part of the result.

@@ -14,13 +14,14 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 BYTES = 512 * 2**20  # of executables and their constants, at most
 
 Value = TypeVar("Value")
 Function = Any  # any callable: a function, a bound method, a `functools.partial`
 KeyPart = Any  # an entry of a key, hashable; it may be a tuple of entries
-PLAIN = (bool, int, float, str, bytes, type(None))
+PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
 
 
 class Reference:
@@ -56,7 +57,10 @@ class Reference:
         others = other._weak()
         # A reference whose function is gone equals only itself. Otherwise it might match the
         # reference to another function that happens to have the same hash.
-        return self is other if mine is None or others is None else mine == others
+        if mine is None or others is None:
+            return self is other
+        # Equal values of two types may make two programs.
+        return type(mine) is type(others) and mine == others
 
     @property
     def is_dead(self) -> bool:
@@ -73,6 +77,8 @@ def reference(function: Function) -> KeyPart:
     if isinstance(function, PLAIN):
         # By its text, because 1 == 1.0 == True.
         return type(function), repr(function)
+    if type(function) is tuple:
+        return (tuple, *map(reference, function))
     if type(function) is not functools.partial:
         return Reference(function)
     keywords = sorted(function.keywords.items())
