@@ -7,6 +7,7 @@ and `jax.vmap` and can be differentiated, but for `fit_law` and `optimize_schedu
 from .chebyshev import chebyshev
 from .curvature import smoothness, strong_convexity
 from .fitting import fit_law
+from .functional import functional_law
 from .guarantees import least_grad_norm, predicted_gap
 from .last_iterate import best_base_rate, last_iterate_bound
 from .laws import annealing_law, multi_power_law
@@ -19,6 +20,7 @@ __all__ = [
     "best_base_rate",
     "chebyshev",
     "fit_law",
+    "functional_law",
     "last_iterate_bound",
     "least_grad_norm",
     "multi_power_law",

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from ..schedules.schedule import Schedule
+from .functional import functional, functional_law, milestones_of, pieces_of
 from .laws import annealing, annealing_law, changes_of, multi_power, multi_power_law
 
 Numbers = dict[str, float]
@@ -33,7 +34,7 @@ FLOORS = (0.5, 0.9, 0.99)
 GAINS = (0.05, 0.3)
 # Few curves do not tell how a gain saturates, and numbers far away fit them as well and predict
 # worse. So these two are drawn to the authors' starting values, with this weight for each loss.
-EXPECTED = {"beta": 0.5, "gamma": 0.5}
+EXPECTED = {"beta": 0.5, "gamma": 0.5, "power": 0.5}
 DRAWN = 3.0
 # The numbers are found as logarithms, of rates that are scaled so that the longest way is 1. Beyond
 # these limits a law does not change any more, or not at all.
@@ -93,13 +94,13 @@ class FittedLaw:
           1.21 1.21
         """
         rates = rates_of("schedule", schedule, steps, self.steps)
-        laws = {"annealing": annealing_law, "multi_power": multi_power_law}
+        laws = {"annealing": annealing_law, "multi_power": multi_power_law, "fsl": functional_law}
         return laws[self.name](rates, **self.numbers)
 
     def final(self, rates: jax.Array) -> jax.Array:
         """The loss after the last update alone, without checks: much cheaper where it is traced."""
         last = np.array([np.shape(rates)[0] - 1])
-        return _predicted(self.name, rates, last, changes_of(rates), **self.numbers)[0]
+        return _predicted(self.name, rates, last, _pieces(self.name, rates), **self.numbers)[0]
 
 
 def fit_law(
@@ -157,7 +158,7 @@ def fit_law(
       arXiv:2503.12811.
     """
     _require.choice("name", name, _LAWS)
-    curves = _measured(schedules, losses, steps)
+    curves = _measured(name, schedules, losses, steps)
     longest = max(len(curve.rates) for curve in curves)
     unit = max(curve.rates.sum() for curve in curves)
     curves = [curve._replace(rates=curve.rates / unit) for curve in curves]
@@ -179,7 +180,7 @@ class _Curve(NamedTuple):
     rates: np.ndarray  # [steps]
     at: np.ndarray  # [measured], after which updates
     losses: np.ndarray  # [measured]
-    changes: np.ndarray  # at which updates the rate changes
+    changes: np.ndarray  # at which updates the rate changes, or pieces of the law begin
 
 
 def rates_of(
@@ -204,7 +205,7 @@ def rates_of(
     return rates
 
 
-def _measured(schedules: Any, losses: Any, steps: Any) -> list[_Curve]:
+def _measured(name: str, schedules: Any, losses: Any, steps: Any) -> list[_Curve]:
     """The curves, once they are checked."""
     schedules = _require.listed("schedules", schedules)
     losses = _require.listed("losses", losses)
@@ -217,7 +218,7 @@ def _measured(schedules: Any, losses: Any, steps: Any) -> list[_Curve]:
     counts = [None] * len(losses) if steps is None else _require.listed("steps", steps)
     if len(counts) != len(losses):
         raise ValueError(f"`steps` must be a list for each of {len(losses)} curves, got {steps!r}")
-    curves = [_curve(*parts) for parts in zip(schedules, losses, counts, strict=True)]
+    curves = [_curve(name, *parts) for parts in zip(schedules, losses, counts, strict=True)]
     # Equally many changes, so that curves share compiled programs; the last one may come again.
     most = max(1, *(len(curve.changes) for curve in curves))
     return [curve._replace(changes=_repeated(curve.changes, most)) for curve in curves]
@@ -228,7 +229,7 @@ def _repeated(changes: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([changes, np.repeat(last, length - len(changes))]).astype(np.int64)
 
 
-def _curve(schedule: Any, losses: Any, counts: Any) -> _Curve:
+def _curve(name: str, schedule: Any, losses: Any, counts: Any) -> _Curve:
     values = _require.as_numbers(losses)
     if values is None or values.ndim != 1:
         raise TypeError(f"`losses` must hold a list of real numbers for each curve, got {losses!r}")
@@ -252,15 +253,21 @@ def _curve(schedule: Any, losses: Any, counts: Any) -> _Curve:
         raise ValueError(
             f"`losses` must have at least {LEAST} measured values for each curve, got {known.sum()}"
         )
-    return _Curve(rates, at[known], values[known], _main_changes(rates))
+    return _Curve(rates, at[known], values[known], _main_pieces(name, rates))
 
 
-def _main_changes(rates: np.ndarray) -> np.ndarray:
-    """The updates at which the rate has changed by another part of all its changes."""
+def _pieces(name: str, rates: Any) -> np.ndarray:
+    """The updates at which the rate changes, or what else a law takes to be constant."""
+    return pieces_of(rates) if name == "fsl" else changes_of(rates)
+
+
+def _main_pieces(name: str, rates: np.ndarray) -> np.ndarray:
+    """These pieces, but for small changes of the rate, which are put together."""
     changes = changes_of(rates)
     made = np.cumsum(np.abs(np.diff(rates)))[changes - 1]
     parts = np.floor(CHANGES * made / made[-1:])
-    return changes[np.diff(parts, prepend=-1) > 0]
+    main = changes[np.diff(parts, prepend=-1) > 0]
+    return np.union1d(main, milestones_of(rates)) if name == "fsl" else main
 
 
 def _counts(counts: Any, length: int) -> np.ndarray:
@@ -290,13 +297,17 @@ def _thinned(curve: _Curve, most: int) -> _Curve:
 _LAWS: dict[str, tuple[str, ...]] = {
     "annealing": ("L0", "A", "alpha", "C", "left"),  # `left` is 1 - decay
     "multi_power": ("L0", "A", "alpha", "B", "C", "beta", "gamma"),
+    "fsl": ("L0", "A", "alpha", "B", "C", "D", "power"),  # `power` is 1 - 1 / beta
 }
 _BOUNDS = {"alpha": POWERS, "beta": POWERS, "gamma": POWERS, "left": (SMALL, 1.0)}
+_BOUNDS |= {"power": (1e-2, 0.99)}
 
 
 def _predicted(name: str, rates: Any, at: Any, changes: Any, **numbers: Any) -> jax.Array:
     if name == "annealing":
         return annealing(rates, **numbers)[at]
+    if name == "fsl":
+        return functional(rates, **numbers, at=at, pieces=changes)
     return multi_power(rates, **numbers, at=at, changes=changes)
 
 
@@ -308,6 +319,8 @@ def _compared(name: str, theta: jax.Array, rates: Any, at: Any, losses: Any, cha
         numbers = dict(zip(_LAWS[name], jnp.exp(theta), strict=True))
         if "left" in numbers:
             numbers["decay"] = 1 - numbers.pop("left")
+        if "power" in numbers:
+            numbers["beta"] = 1 / (1 - numbers.pop("power"))
         found = _predicted(name, rates, at, changes, **numbers)
         # A law whose falls gain too much may become negative on the way to the best numbers.
         errors = jnp.log(jnp.maximum(found, 1e-3 * losses)) - jnp.log(losses)
@@ -376,6 +389,11 @@ def _starts(name: str, curves: list[_Curve]) -> list[np.ndarray]:
                 # A fall of the rate has gained all that it gains after a tenth of the steps.
                 left = 10 / steps
                 starts.append([*first, gain * fallen / peak * left, min(left, 0.5)])
+            elif name == "fsl":
+                # The intrinsic time has its unit before the first measured loss.
+                unit = 10 * np.exp(-way.min())
+                noise = gain * fallen / peak
+                starts.append([floor, np.exp(height) * unit**alpha, alpha, noise, unit, noise, 0.5])
             else:
                 starts.append([*first, gain * fallen / peak, 10 * peak**0.5, 0.5, 0.5])
     return [np.log(start) for start in starts]
@@ -384,6 +402,11 @@ def _starts(name: str, curves: list[_Curve]) -> list[np.ndarray]:
 def _numbers(name: str, theta: np.ndarray, unit: float) -> Numbers:
     """The law's numbers for rates as they were given."""
     found = dict(zip(_LAWS[name], np.exp(theta), strict=True))
+    if name == "fsl":
+        for key in ("B", "C", "D"):
+            found[key] /= unit
+        found["beta"] = 1 / (1 - found.pop("power"))
+        return {key: float(value) for key, value in found.items()}
     found["A"] *= unit ** found["alpha"]
     if name == "annealing":
         found["C"] /= unit

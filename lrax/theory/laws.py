@@ -62,7 +62,7 @@ def annealing_law(
     """
     given = _require.real(rates=rates, L0=L0, A=A, alpha=alpha, C=C, decay=decay)
     rates_of(given)
-    _numbers(given, "L0", "A", "alpha", "C", "decay")
+    law_numbers(given, "L0", "A", "alpha", "C", "decay")
     _require.nonnegative(given, "C", "decay")
     _require.at_most("`decay` must be at most 1", given["decay"], np.float64(1))
     return annealing(**given)
@@ -139,7 +139,7 @@ def multi_power_law(
     """
     given = _require.real(rates=rates, L0=L0, A=A, alpha=alpha, B=B, C=C, beta=beta, gamma=gamma)
     steps = rates_of(given)
-    _numbers(given, "L0", "A", "alpha", "B", "C", "beta", "gamma")
+    law_numbers(given, "L0", "A", "alpha", "B", "C", "beta", "gamma")
     _require.nonnegative(given, "B", "C")
     _require.positive(given, "beta")
     _require.finite(given, "gamma")
@@ -182,8 +182,8 @@ def _power(way: jax.Array, alpha: jax.Array) -> jax.Array:
     return jnp.where(way > 0, jnp.where(way > 0, way, 1) ** -alpha, jnp.inf)
 
 
-def _numbers(given: Numbers, *names: str) -> None:
-    """Requires single numbers, of the law that both laws begin with."""
+def law_numbers(given: Numbers, *names: str) -> None:
+    """Requires single numbers, of laws that begin alike."""
     for name in names:
         if np.ndim(given[name]):
             raise ValueError(f"`{name}` must be one number, got {given[name]}")
