@@ -113,39 +113,50 @@ def test_the_gap_of_a_constant_rate_is_reached_by_the_worst_loss():
     np.testing.assert_allclose(promised, gap, rtol=1e-5)
 
 
-STEPS = [case for case in WORST if case["name"] != "polyak"]
+def test_no_loss_of_the_class_is_worse_than_promised():
+    cases = [case for case in WORST if case["name"] != "polyak"]
+    assert {case["name"] for case in cases} == {"constant", "optimal", "chebyshev", "silver"}
+    for case in cases:
+        rule, numbers = case["name"], case["keywords"]
+        promised = float(lrax.theory.predicted_gap(rule, distance=1.0, **numbers))
+        if rule == "silver":  # whose bound is not the least one
+            assert case["gap"] < promised < 1.9 * case["gap"]
+        else:
+            np.testing.assert_allclose(promised, case["gap"], rtol=1e-5, atol=3e-7)
 
 
-@pytest.mark.parametrize("case", STEPS, ids=lambda case: f"{case['name']} {case['keywords']}")
-def test_no_loss_of_the_class_is_worse_than_promised(case):
-    rule, steps = case["name"], case["keywords"]["steps"]
-    promised = lrax.theory.predicted_gap(rule, distance=1.0, **case["keywords"])
-    if rule == "silver":  # whose bound is not the least one
-        assert case["gap"] * (1 - 1e-6) < promised < 2 * case["gap"]
-    else:
-        np.testing.assert_allclose(promised, case["gap"], rtol=1e-3)
-    if rule in ("silver", "chebyshev"):
-        numbers = {key: case["keywords"][key] for key in ("smoothness", "mu", "steps")}
+@pytest.mark.parametrize("rule", ["chebyshev", "silver"])
+def test_the_worst_cases_are_of_our_steps(rule):
+    for case in (case for case in WORST if case["name"] == rule):
+        numbers = dict(case["keywords"])
         if rule == "silver":
             numbers.pop("mu")
-        rates = getattr(lrax.theory, rule)(**numbers).values(steps)
-        # The order of Chebyshev's steps is free in exact arithmetic.
-        expected = case["rates"] if rule == "silver" else np.sort(case["rates"])
-        found = rates if rule == "silver" else np.sort(rates)
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        rates = getattr(lrax.theory, rule)(**numbers).values(numbers["steps"])
+        if rule == "silver":
+            np.testing.assert_allclose(rates, case["rates"], rtol=1e-6)
+        else:  # whose order is free in exact arithmetic
+            np.testing.assert_allclose(np.sort(rates), np.sort(case["rates"]), rtol=1e-6)
 
 
 def test_a_polyak_step_comes_as_near_as_the_worst_case():
-    curvatures = np.array([0.2, 2.0])
-    for case in (case for case in WORST if case["name"] == "polyak"):
-        rate = case["rates"][0]
-        # The quadratic loss on which Polyak's rate is this one: all starting points are alike.
-        share = (2.0 * rate - 1) / (2.0 * rate - 1 + 0.1 * (1 - 0.2 * rate))
-        start = np.sqrt([share, 1 - share])
-        slope = curvatures * start
-        found = lrax.controllers.polyak(c=0.5)
-        del found, slope
-        break
+    least, largest = 0.2, 2.0
+    cases = [case for case in WORST if case["name"] == "polyak"]
+    rates = np.array([case["rates"][0] for case in cases])
+    # A quadratic loss is the worst one, from the point where Polyak's rate is the recorded one.
+    parts = np.stack([largest * (rates * largest - 1), least * (1 - rates * least)], axis=1)
+    starts = np.sqrt(parts / parts.sum(1, keepdims=True))
+    curvatures = np.array([least, largest])
+    optimizer = lrax.scale_by_lr(lrax.controllers.polyak(c=0.5))
+
+    def step(x):
+        slope = curvatures * x
+        state = optimizer.init(x)
+        update, state = optimizer.update(slope, state, x, value=jnp.sum(slope * x) / 2)
+        return x + update, lrax.get_lr(state)
+
+    ends, found = jax.jit(jax.vmap(step))(jnp.asarray(starts, jnp.float32))
+    np.testing.assert_allclose(found, rates, rtol=1e-5)
+    np.testing.assert_allclose(np.sum(ends**2, axis=1), [c["gap"] for c in cases], rtol=1e-5)
 
 
 def network(params, x, y):
