@@ -6,6 +6,7 @@ squared distance after one step, if that step has the rate in `rates`. Needs PEP
 """
 
 import importlib.metadata
+import warnings
 
 import numpy as np
 
@@ -37,16 +38,19 @@ def worst(rates, mu, quadratic=False, polyak=False):
             problem.add_constraint(rate * gradient**2 == 2 * (value - loss(best)))
         x = x - rate * gradient
     problem.set_performance_metric((x - best) ** 2 if polyak else loss(x) - loss(best))
-    return problem.solve(wrapper="cvxpy", solver="CLARABEL", verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the solver warns where it is inaccurate
+        return problem.solve(wrapper="cvxpy", solver="CLARABEL", verbose=0)
 
 
 def settings():
     for steps in (1, 2, 3, 7):
         for mu in (0.0, 0.2):
             yield "constant", steps, mu, [1 / SMOOTH] * steps, {}
-        # A gap below 1e-4 is within the solver's error.
         for mu in (0.2, 0.8) if steps < 7 else (0.2,):
             yield "optimal", steps, mu, [2 / (SMOOTH + mu)] * steps, {}
+            if steps == 7:
+                continue  # the solver does not reach the gap of so large steps
             yield "chebyshev", steps, mu, chebyshev(steps, mu), {"quadratic": True}
         if steps != 2:
             yield "silver", steps, 0.0, silver(steps), {}
