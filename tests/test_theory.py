@@ -182,27 +182,54 @@ def multi_power(rates, L0, A, alpha, B, C, beta, gamma):
     return losses
 
 
+FUNCTIONAL = {"L0": 2.6, "A": 8.0, "alpha": 0.5, "B": 300.0, "C": 900.0, "beta": 1.8, "D": 500.0}
+
+
+def functional(rates, L0, A, alpha, B, C, beta, D):
+    """The law of Li et al., the integral of each update by Gauss' rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    ends = np.cumsum(rates)
+    z = ends - rates + rates * (nodes[:, None] + 1) / 2
+    losses = []
+    for s, t in enumerate(ends):
+        signal = (1 + C * z[:, : s + 1]) ** -alpha
+        kernel = C * (1 - 1 / beta) * (1 + C * (t - z[:, : s + 1])) ** -(2 - 1 / beta)
+        inside = weights @ (kernel * (B + D * signal)) / 2
+        noise = np.sum(inside * rates[: s + 1] ** 2)
+        losses.append(L0 + A * (1 + C * t) ** -alpha + noise)
+    return losses
+
+
 @pytest.mark.parametrize("name", CURVES)
 def test_laws_are_the_papers(name):
     rates = CURVES[name]
+    losses = lrax.theory.functional_law(rates, **FUNCTIONAL)
+    np.testing.assert_allclose(losses, functional(rates, **FUNCTIONAL), rtol=3e-5)
+    losses = lrax.theory.functional_law(rates, **FUNCTIONAL | {"D": 0.0})
+    np.testing.assert_allclose(losses, functional(rates, **FUNCTIONAL | {"D": 0.0}), rtol=1e-6)
     losses = lrax.theory.annealing_law(rates, **ANNEALING)
     np.testing.assert_allclose(losses, annealing(rates, **ANNEALING), rtol=1e-6)
     losses = lrax.theory.multi_power_law(rates, **MULTI_POWER)
     np.testing.assert_allclose(losses, multi_power(rates, **MULTI_POWER), rtol=1e-6)
 
 
-def test_a_law_of_traced_rates_is_that_of_concrete_ones_and_has_derivatives():
+@pytest.mark.parametrize(
+    ("law", "transcribed", "numbers"),
+    [("multi_power_law", multi_power, MULTI_POWER), ("functional_law", functional, FUNCTIONAL)],
+)
+def test_a_law_of_traced_rates_is_that_of_concrete_ones_and_has_derivatives(
+    law, transcribed, numbers
+):
     rates, weights = CURVES["cosine"], np.linspace(0, 1, T)
 
     def last(rates, L0, **numbers):
-        losses = lrax.theory.multi_power_law(rates, L0=L0, **numbers)
+        losses = getattr(lrax.theory, law)(rates, L0=L0, **numbers)
         return jnp.sum(weights * losses), losses
 
-    slopes, losses = jax.jit(jax.grad(last, has_aux=True))(rates, **MULTI_POWER)
-    expected = multi_power(rates, **MULTI_POWER)
-    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    slopes, losses = jax.jit(jax.grad(last, has_aux=True))(rates, **numbers)
+    np.testing.assert_allclose(losses, transcribed(rates, **numbers), rtol=1e-5)
     direction = 1e-4 * rates * np.cos(np.arange(T))
-    ends = [weights @ multi_power(rates + sign * direction, **MULTI_POWER) for sign in (-1, 1)]
+    ends = [weights @ transcribed(rates + sign * direction, **numbers) for sign in (-1, 1)]
     np.testing.assert_allclose(slopes @ direction, (ends[1] - ends[0]) / 2, rtol=1e-3)
 
 
@@ -300,9 +327,66 @@ def test_step_sizes_are_schedules(schedule):
     )
 
 
-@pytest.mark.parametrize("law", ["annealing_law", "multi_power_law"])
-def test_laws_have_derivatives_after_a_warmup_from_0(law):
-    numbers = ANNEALING if law == "annealing_law" else MULTI_POWER
+@pytest.mark.parametrize(
+    ("law", "numbers"),
+    [
+        ("annealing_law", ANNEALING),
+        ("multi_power_law", MULTI_POWER),
+        pytest.param("functional_law", FUNCTIONAL, marks=pytest.mark.slow),
+    ],
+)
+def test_laws_have_derivatives_after_a_warmup_from_0(law, numbers):
     last = lambda rates: getattr(lrax.theory, law)(rates, **numbers)[-1]
     slopes = jax.jit(jax.grad(last))(3e-4 * SHAPES["warmup from 0"])
     assert np.all(np.isfinite(slopes))
+
+
+LAW = {"A": 1.0, "B": 2.0, "C": 10.0}
+
+
+@jax.jit
+def final(rates, numbers):
+    return lrax.theory.functional_law(rates, L0=1.0, **LAW, **numbers)[-1]
+
+
+@pytest.mark.parametrize("beta", [1.25, 2.0, 3.0])
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 1.5])
+def test_the_functional_law_likes_no_other_schedule_better(alpha, beta):
+    numbers = {"alpha": alpha, "beta": beta}
+    steps = 120
+    schedule = lrax.theory.functional_schedule(0.5, steps, **numbers, **LAW)
+    best = values(schedule, steps).astype(float)
+    assert best.max() <= 0.5 * (1 + 1e-6)
+    left = 1 - np.arange(steps) / steps
+    noise = np.cumsum(np.random.default_rng(0).normal(size=(20, steps)), axis=1)
+    others = [best * np.exp(0.01 * wave) for wave in noise]
+    others += [best * factor for factor in (0.8, 1.2)]
+    others += [rate * left**power for rate in (0.05, 0.5) for power in (0, 1, 2)]
+    least = final(best, numbers)
+    assert all(final(np.minimum(rates, 0.5), numbers) > least * (1 - 3e-5) for rates in others)
+
+
+@pytest.mark.parametrize("beta", [1.5, 2.0, 3.0])
+def test_easy_tasks_have_the_papers_power_decay(beta):
+    alpha = 1.0
+    firsts = []
+    for steps in (10**6, 10**9):
+        schedule = lrax.theory.functional_schedule(0.5, steps, alpha=alpha, beta=beta, **LAW)
+        numbers = schedule.hyperparams
+        assert repr(schedule).startswith("polynomial(")  # there is no plateau
+        np.testing.assert_allclose(numbers["power"], 2 * beta - 1, rtol=1e-6)
+        firsts.append(float(numbers["init"]))
+    # Over a long run the decay goes to 0, and its peak falls as the paper has it.
+    np.testing.assert_allclose(numbers["steps"], 10**9, rtol=0.1)
+    power = np.log(firsts[1] / firsts[0]) / np.log(10**3)
+    np.testing.assert_allclose(power, -(alpha - 1 + 1 / beta) / (alpha + 1 / beta), atol=0.03)
+
+
+def test_hard_tasks_have_a_plateau_and_an_ever_shorter_decay():
+    shares = []
+    for steps in (10**3, 10**5, 10**7):
+        schedule = lrax.theory.functional_schedule(0.5, steps, alpha=0.2, beta=2.0, **LAW)
+        counts = np.linspace(0, steps - 1, 1000).astype(int)
+        rates = jax.jit(lrax.Schedule.__call__)(schedule, counts)
+        shares.append(np.mean(rates < 0.5))
+    assert 1 > shares[0] > 1.2 * shares[1] > 1.2**2 * shares[2]

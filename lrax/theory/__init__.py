@@ -1,13 +1,15 @@
 """Theory: what mathematics says of the learning rate, as functions.
 
 They take numbers, or the rates of a schedule, `schedule.values(steps)`. They work under `jax.jit`
-and `jax.vmap` and can be differentiated, but for `fit_law` and `optimize_schedule`, which search.
+and `jax.vmap` and can be differentiated, but for `fit_law`, `optimize_schedule` and
+`functional_schedule`, which search.
 """
 
 from .chebyshev import chebyshev
 from .curvature import smoothness, strong_convexity
 from .fitting import fit_law
 from .functional import functional_law
+from .functional_optimum import functional_schedule
 from .guarantees import least_grad_norm, predicted_gap
 from .last_iterate import best_base_rate, last_iterate_bound
 from .laws import annealing_law, multi_power_law
@@ -21,6 +23,7 @@ __all__ = [
     "chebyshev",
     "fit_law",
     "functional_law",
+    "functional_schedule",
     "last_iterate_bound",
     "least_grad_norm",
     "multi_power_law",
