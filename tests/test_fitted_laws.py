@@ -15,8 +15,13 @@ NUMBERS = {
     "annealing": {"L0": 2.6, "A": 0.02, "alpha": 0.8, "C": 60.0, "decay": 0.98},
     "multi_power": {"L0": 2.6, "A": 0.02, "alpha": 0.8, "B": 400.0, "C": 3.0, "beta": 0.6}
     | {"gamma": 0.6},
+    "fsl": {"L0": 2.6, "A": 8.0, "alpha": 0.8, "B": 300.0, "C": 2e3, "beta": 2.0, "D": 2e3},
 }
-LAWS = {"annealing": lrax.theory.annealing_law, "multi_power": lrax.theory.multi_power_law}
+LAWS = {
+    "annealing": lrax.theory.annealing_law,
+    "multi_power": lrax.theory.multi_power_law,
+    "fsl": lrax.theory.functional_law,
+}
 GIVEN = [
     lrax.warmup_constant(PEAK, warmup=20),
     lrax.warmup_cosine(PEAK, STEPS, warmup=20, end=PEAK / 10),
@@ -41,7 +46,14 @@ def fitted(name):
     return lrax.theory.fit_law(name, GIVEN, curves(name)[0])
 
 
-@pytest.mark.parametrize("name", [pytest.param("annealing", marks=pytest.mark.slow), "multi_power"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("annealing", marks=pytest.mark.slow),
+        "multi_power",
+        pytest.param("fsl", marks=pytest.mark.slow),
+    ],
+)
 def test_a_law_predicts_schedules_that_it_has_not_seen(name):
     law = fitted(name)
     assert law.steps == STEPS

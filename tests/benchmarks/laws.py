@@ -15,7 +15,7 @@ import numpy as np
 
 import lrax
 
-LAWS = ("annealing", "multi_power")
+LAWS = ("annealing", "multi_power", "fsl")
 SIZES = ("25", "100", "400")
 GIVEN = ("cosine_24000", "constant_24000", "wsdcon_9")
 UNSEEN = ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000")
@@ -80,6 +80,7 @@ def coverage(law, curves, count, most, generator):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--laws", nargs="+", choices=LAWS, default=LAWS)
     parser.add_argument(
         "--subsets",
         type=int,
@@ -91,7 +92,7 @@ def main(arguments=None):
     data = {
         size: {name: read(options.folder, size, name) for name in GIVEN + UNSEEN} for size in SIZES
     }
-    for law in LAWS:
+    for law in options.laws:
         right = pairs = 0
         for size, curves in data.items():
             found = fitted(law, [curves[name] for name in GIVEN])
