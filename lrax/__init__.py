@@ -26,11 +26,12 @@
   `probes.diverged_at` look at a curve of losses.
 - Theory: `theory.last_iterate_bound` bounds the last loss under any schedule,
   `theory.best_base_rate` has the rate that suits its shape, and `theory.refined_schedule` the shape
-  that suits the gradients of a run; `theory.annealing_law` and `theory.multi_power_law` are laws of
-  loss curves, `theory.fit_law` fits them to curves of yours, and `theory.optimize_schedule` finds
-  the schedule that they like best; `theory.chebyshev` and `theory.silver` are step sizes with a
-  guarantee, `theory.smoothness` and `theory.strong_convexity` the numbers that they need, and
-  `theory.predicted_gap` and `theory.least_grad_norm` what they promise.
+  that suits the gradients of a run; `theory.annealing_law`, `theory.multi_power_law` and
+  `theory.functional_law` are laws of loss curves, `theory.fit_law` fits them to curves of yours,
+  and `theory.optimize_schedule` finds the schedule that they like best, which
+  `theory.functional_schedule` has in closed form; `theory.chebyshev` and `theory.silver` are step
+  sizes with a guarantee, `theory.smoothness` and `theory.strong_convexity` the numbers that they
+  need, and `theory.predicted_gap` and `theory.least_grad_norm` what they promise.
 - Rates that transfer: `scaling.transfer` from one setting to another by published rules;
   `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow the batch, the width
   and the depth; `scaling.batch_ramp` grows the batch instead; `scaling.mup_multipliers`,

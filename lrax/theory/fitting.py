@@ -33,7 +33,8 @@ CHANGES = 1000
 FLOORS = (0.5, 0.9, 0.99)
 GAINS = (0.05, 0.3)
 # Few curves do not tell how a gain saturates, and numbers far away fit them as well and predict
-# worse. So these two are drawn to the authors' starting values, with this weight for each loss.
+# worse. So the first two are drawn to the authors' starting values, with this weight for each loss,
+# and `power` of the functional law, which is the same as `beta` of the multi-power law, to that.
 EXPECTED = {"beta": 0.5, "gamma": 0.5, "power": 0.5}
 DRAWN = 3.0
 # The numbers are found as logarithms, of rates that are scaled so that the longest way is 1. Beyond
@@ -48,8 +49,8 @@ class FittedLaw:
     """A law of loss curves with the numbers that `fit_law` found.
 
     Attributes:
-      name: The law: "annealing" or "multi_power".
-      numbers: Its numbers: the arguments of `annealing_law` or `multi_power_law`.
+      name: The law: "annealing", "multi_power" or "fsl".
+      numbers: Its numbers: the arguments of `annealing_law`, `multi_power_law` or `functional_law`.
       r2: The share of the variance of the given losses that the law explains, the mean over curves;
         1 is perfect. On other schedules it is lower.
       interval: Between which multiples of the prediction the loss at the end of another schedule
@@ -118,14 +119,16 @@ def fit_law(
     schedule without training with it. Give it two or three curves of the same task with schedules
     that differ: a constant rate, a cosine, and a rate that falls at once are the authors' choice.
     One schedule alone does not tell what a fall of the rate gains. `"annealing"` has five numbers;
-    `"multi_power"` has seven, and is better if the curves are smooth.
+    `"multi_power"` and `"fsl"` have seven, and are better if the curves are smooth. Curves hardly
+    tell the `beta` of `"fsl"`: it stays near 2 unless they leave no choice.
 
     The laws hold after the warmup, and not for the first updates, when the loss falls from that of
     random parameters: leave these out, by NaN or by `steps`. The warmup still belongs to the
     schedules. The least squares of SciPy search from several starting points.
 
     Args:
-      name: The law: "annealing" for `annealing_law`, "multi_power" for `multi_power_law`.
+      name: The law: "annealing" for `annealing_law`, "multi_power" for `multi_power_law`, "fsl" for
+        `functional_law`.
       schedules: For each curve a `Schedule`, or the rates of all updates, at least 0.
       losses: For each curve the losses after the updates, above 0. NaN is a loss that was not
         measured.
@@ -156,6 +159,8 @@ def fit_law(
       Tissue, Wang, Wang. Scaling Law with Learning Rate Annealing. 2024, arXiv:2408.11029.
       Luo et al. A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules. 2025,
       arXiv:2503.12811.
+      Li, Chen, Huang, Wang, Wu. Functional Scaling Laws in Kernel Regression: Loss Dynamics and
+      Learning Rate Schedules. 2025, arXiv:2509.19189.
     """
     _require.choice("name", name, _LAWS)
     curves = _measured(name, schedules, losses, steps)

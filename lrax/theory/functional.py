@@ -34,12 +34,12 @@ def functional_law(
     $$e(t) = (1 + C t)^{-\alpha}, \quad
       K(t) = C \left(1 - \tfrac{1}{\beta}\right) (1 + C t)^{-(2 - 1 / \beta)}$$
 
-    for `rates` $\eta$, in the intrinsic time $t$, which is the way that training went. The signal is
-    learned by $e$. The noise of each update is forgotten by the kernel $K$, whose integral is 1: a
-    constant rate $\eta$ has a noise of $B \eta$ in the end. Use it where theory is to say why a
+    for `rates` $\eta$, in the intrinsic time $t$, which is the way that training went. The signal
+    is learned by $e$. The noise of each update is forgotten by the kernel $K$, whose integral is 1:
+    a constant rate $\eta$ has a noise of $B \eta$ in the end. Use it where theory is to say why a
     schedule is good: it is proven for stochastic gradient descent on kernel regression, and its
-    best schedule has a closed form, `functional_schedule`. To predict curves of language models,
-    `multi_power_law` is more exact.
+    best schedule has a closed form, `functional_schedule`. On published curves of language models
+    it predicts about as well as `multi_power_law`. It is finite from the first update on.
 
     The cost is `steps` times the number of changes of the rate, or `steps` squared if the rates are
     traced. Memory is linear.
@@ -65,10 +65,11 @@ def functional_law(
       TypeError: if an argument is no real number.
 
     Example:
-      >>> law = dict(L0=2.6, A=8.0, alpha=0.5, B=300.0, C=40.0, beta=2.0)
+      >>> law = dict(L0=2.6, A=8.0, alpha=0.5, B=300.0, C=200.0, beta=2.0)
       >>> rates = lrax.wsd(3e-4, steps=2000, warmup=100, cooldown=400).values(2000)
       >>> losses = lrax.theory.functional_law(rates, **law)
       >>> print(np.asarray(losses)[[1000, 1600, 1999]].round(3))
+      [3.728 3.506 3.419]
 
     Reference:
       Li, Chen, Huang, Wang, Wu. Functional Scaling Laws in Kernel Regression: Loss Dynamics and
@@ -76,12 +77,15 @@ def functional_law(
       two exponents and the integral in a summary of others. The theorem is an equality up to
       constant factors; `A`, `B`, `C`, `D` are these factors.
     """
-    # Variants. The theorem's integral has the noise of the batch in place of eta, and factors for
-    # both parts of the noise; here the batch is fixed and belongs to B and D. For language models
-    # the authors are said to fit, in appendix B.2, t^-s for e(t) and, for the integral, minus the
-    # sum over falls of the rate of (c3 + t_i^-s) (1 - (1 + c4 (t - t_i))^-gamma). That is the same
-    # integral by parts, without what the signal loses meanwhile. Ours is the theorem's, because its
-    # exponents have a meaning and its optimum a closed form, and because it is finite at the start.
+    # Variants. The theorem has the noise of the batch in place of eta, and its integral is not
+    # normalised; here the batch is fixed and belongs to B and D. Its kernel is the sum of
+    # lambda_j^2 exp(-2 lambda_j t) over curvatures lambda_j = j^-beta, which gives the power. For
+    # language models the authors are said to fit, in appendix B.2, t^-s for e(t) and, for the
+    # integral, minus the sum over falls of the rate of
+    # (c3 + t_i^-s) (1 - (1 + c4 (t - t_i))^-gamma): the same integral by parts, without what the
+    # signal loses meanwhile. Ours is the theorem's, because its exponents have a meaning and its
+    # optimum a closed form. With D = 0 and rates from 0 the integral is that of the multi-power
+    # law with gamma = 0.
     given = _require.real(rates=rates, L0=L0, A=A, alpha=alpha, B=B, C=C, beta=beta, D=D)
     steps = rates_of(given)
     law_numbers(given, "L0", "A", "alpha", "B", "C", "beta", "D")

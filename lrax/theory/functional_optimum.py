@@ -1,4 +1,4 @@
-"""`functional_schedule`: the schedule that the functional scaling law likes best, in closed form."""
+"""`functional_schedule`: the best schedule by the functional scaling law, in closed form."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def functional_schedule(
     $(1 - t / N)^{2 \beta - 1}$ from a rate below `peak`, which falls with $N$ like
     $N^{-(\alpha - 1 + 1 / \beta) / (\alpha + 1 / \beta)}$. If it is hard, the rate stays at `peak`
     and decays in the end by the same power, for a share of the run that falls with its length.
-    Use it with the numbers of `fit_law("fsl", ...)`, or to see which shape theory asks for: with
-    `beta` of 1.5 the decay is a square, with 2 a cube.
+    Use it to see which shape theory asks for: with `beta` of 1.5 the decay is a square, with 2 a
+    cube. The numbers of `fit_law("fsl", ...)` may be given, but its `beta` is mostly the 2 that it
+    began with, because curves hardly tell it.
 
     The noise `D` of the law, which is forgotten in the end, is left out, and so is the warmup: give
     it one with `lrax.warmup`. `optimize_schedule` searches without these limits.
@@ -61,7 +62,9 @@ def functional_schedule(
       >>> law = dict(A=1.0, B=2.0, C=10.0, beta=2.0)
       >>> for alpha in (1.0, 0.2):
       ...     schedule = lrax.theory.functional_schedule(0.5, 1000, alpha=alpha, **law)
-      ...     print(schedule.values(1000)[np.array([0, 500, 800, 999])].round(4))
+      ...     print(schedule.values(1000)[::250].round(4))
+      [0.0414 0.023  0.0111 0.0042]
+      [0.5    0.5    0.1938 0.0458]
 
     Reference:
       Li, Wang, Chen, Zhao, Zheng, Wu. Optimal Learning-Rate Schedules under Functional Scaling
@@ -90,14 +93,14 @@ def _last_rate(**numbers: float) -> float:
         tried = np.linspace(low, high, _TRIED)
         best = int(np.argmin(_final(np.exp(tried), **numbers)))
         low, high = tried[max(best - 1, 0)], tried[min(best + 1, _TRIED - 1)]
-    return float(np.exp(tried[best]))
+    return float(np.exp((low + high) / 2))
 
 
 def _final(last, peak, steps, A, alpha, B, C, beta):
     """The final loss of the schedule that ends with the rate `last`, but for what always remains.
 
-    With the time u that is left, the noise of the rates is the integral of K(u) eta(u). It is least,
-    for a number of updates, which is the integral of 1 / eta(u), where eta is proportional to
+    With the time u that is left, the noise of the rates is the integral of K(u) eta(u). For a given
+    number of updates, which is the integral of 1 / eta(u), it is least where eta is proportional to
     K(u)^(-1/2), or to X^(2 beta - 1) for X = (1 + C u)^(1 / (2 beta)). An update changes u by -eta,
     so that X is linear in the updates: X = 1 + k (N - t). Where this rate is above the peak, the
     peak is the best one, because what is to be minimised is convex in each 1 / eta.

@@ -100,7 +100,7 @@ def multi_power_law(
 
     for `rates` $\eta$. Each fall of the rate gains something, which saturates as training goes on
     at the lower rate. Use it to predict the loss curves of other schedules from two or three that
-    were run. It is the more exact of the two laws, and was found to predict unseen schedules of
+    were run. It is more exact than `annealing_law`, and was found to predict unseen schedules of
     language models within a few thousandths. The warmup belongs to `rates`, because its rises
     count too.
 
