@@ -15,7 +15,7 @@ NUMBERS = {
     "annealing": {"L0": 2.6, "A": 0.02, "alpha": 0.8, "C": 60.0, "decay": 0.98},
     "multi_power": {"L0": 2.6, "A": 0.02, "alpha": 0.8, "B": 400.0, "C": 3.0, "beta": 0.6}
     | {"gamma": 0.6},
-    "fsl": {"L0": 2.6, "A": 8.0, "alpha": 0.8, "B": 300.0, "C": 2e3, "beta": 2.0, "D": 2e3},
+    "fsl": {"L0": 2.6, "A": 8.0, "alpha": 0.8, "B": 300.0, "C": 2e3, "beta": 2.0},
 }
 LAWS = {
     "annealing": lrax.theory.annealing_law,
@@ -150,7 +150,7 @@ def test_the_bound_likes_a_nearly_linear_decay():
 @pytest.mark.slow
 def test_the_functional_law_likes_the_papers_power_decay(beta):
     steps, numbers = 150, {"A": 1.0, "alpha": 1.0, "B": 2.0, "C": 10.0, "beta": beta}
-    law = FittedLaw("fsl", {**numbers, "L0": 1.0, "D": 0.0}, 1.0, (0.99, 1.01), steps)
+    law = FittedLaw("fsl", {**numbers, "L0": 1.0}, 1.0, (0.99, 1.01), steps)
     best = lrax.theory.optimize_schedule(law, lrax.constant(0.5), steps)
     rates = np.asarray(best.values(steps), float)
     # The power of a decay is the one whose root of the rates is the straightest line.

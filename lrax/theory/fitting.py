@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from ..schedules.schedule import Schedule
-from .functional import functional, functional_law, milestones_of, pieces_of
+from .functional import functional, functional_law
 from .laws import annealing, annealing_law, changes_of, multi_power, multi_power_law
 
 Numbers = dict[str, float]
@@ -101,7 +101,7 @@ class FittedLaw:
     def final(self, rates: jax.Array) -> jax.Array:
         """The loss after the last update alone, without checks: much cheaper where it is traced."""
         last = np.array([np.shape(rates)[0] - 1])
-        return _predicted(self.name, rates, last, _pieces(self.name, rates), **self.numbers)[0]
+        return _predicted(self.name, rates, last, changes_of(rates), **self.numbers)[0]
 
 
 def fit_law(
@@ -119,8 +119,9 @@ def fit_law(
     schedule without training with it. Give it two or three curves of the same task with schedules
     that differ: a constant rate, a cosine, and a rate that falls at once are the authors' choice.
     One schedule alone does not tell what a fall of the rate gains. `"annealing"` has five numbers;
-    `"multi_power"` and `"fsl"` have seven, and are better if the curves are smooth. Curves hardly
-    tell the `beta` of `"fsl"`: it stays near 2 unless they leave no choice.
+    `"fsl"` has six and `"multi_power"` seven, and both are better if the curves are smooth. Curves
+    hardly tell the `beta` of `"fsl"`, which stays near 2 unless they leave no choice; its `D` is
+    left at 0, because curves do not tell the noise of the signal from the signal.
 
     The laws hold after the warmup, and not for the first updates, when the loss falls from that of
     random parameters: leave these out, by NaN or by `steps`. The warmup still belongs to the
@@ -163,7 +164,7 @@ def fit_law(
       Learning Rate Schedules. 2025, arXiv:2509.19189.
     """
     _require.choice("name", name, _LAWS)
-    curves = _measured(name, schedules, losses, steps)
+    curves = _measured(schedules, losses, steps)
     longest = max(len(curve.rates) for curve in curves)
     unit = max(curve.rates.sum() for curve in curves)
     curves = [curve._replace(rates=curve.rates / unit) for curve in curves]
@@ -185,7 +186,7 @@ class _Curve(NamedTuple):
     rates: np.ndarray  # [steps]
     at: np.ndarray  # [measured], after which updates
     losses: np.ndarray  # [measured]
-    changes: np.ndarray  # at which updates the rate changes, or pieces of the law begin
+    changes: np.ndarray  # at which updates the rate changes
 
 
 def rates_of(
@@ -210,7 +211,7 @@ def rates_of(
     return rates
 
 
-def _measured(name: str, schedules: Any, losses: Any, steps: Any) -> list[_Curve]:
+def _measured(schedules: Any, losses: Any, steps: Any) -> list[_Curve]:
     """The curves, once they are checked."""
     schedules = _require.listed("schedules", schedules)
     losses = _require.listed("losses", losses)
@@ -223,7 +224,7 @@ def _measured(name: str, schedules: Any, losses: Any, steps: Any) -> list[_Curve
     counts = [None] * len(losses) if steps is None else _require.listed("steps", steps)
     if len(counts) != len(losses):
         raise ValueError(f"`steps` must be a list for each of {len(losses)} curves, got {steps!r}")
-    curves = [_curve(name, *parts) for parts in zip(schedules, losses, counts, strict=True)]
+    curves = [_curve(*parts) for parts in zip(schedules, losses, counts, strict=True)]
     # Equally many changes, so that curves share compiled programs; the last one may come again.
     most = max(1, *(len(curve.changes) for curve in curves))
     return [curve._replace(changes=_repeated(curve.changes, most)) for curve in curves]
@@ -234,7 +235,7 @@ def _repeated(changes: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([changes, np.repeat(last, length - len(changes))]).astype(np.int64)
 
 
-def _curve(name: str, schedule: Any, losses: Any, counts: Any) -> _Curve:
+def _curve(schedule: Any, losses: Any, counts: Any) -> _Curve:
     values = _require.as_numbers(losses)
     if values is None or values.ndim != 1:
         raise TypeError(f"`losses` must hold a list of real numbers for each curve, got {losses!r}")
@@ -258,21 +259,15 @@ def _curve(name: str, schedule: Any, losses: Any, counts: Any) -> _Curve:
         raise ValueError(
             f"`losses` must have at least {LEAST} measured values for each curve, got {known.sum()}"
         )
-    return _Curve(rates, at[known], values[known], _main_pieces(name, rates))
+    return _Curve(rates, at[known], values[known], _main_changes(rates))
 
 
-def _pieces(name: str, rates: Any) -> np.ndarray:
-    """The updates at which the rate changes, or what else a law takes to be constant."""
-    return pieces_of(rates) if name == "fsl" else changes_of(rates)
-
-
-def _main_pieces(name: str, rates: np.ndarray) -> np.ndarray:
-    """These pieces, but for small changes of the rate, which are put together."""
+def _main_changes(rates: np.ndarray) -> np.ndarray:
+    """The updates at which the rate has changed by another part of all its changes."""
     changes = changes_of(rates)
     made = np.cumsum(np.abs(np.diff(rates)))[changes - 1]
     parts = np.floor(CHANGES * made / made[-1:])
-    main = changes[np.diff(parts, prepend=-1) > 0]
-    return np.union1d(main, milestones_of(rates)) if name == "fsl" else main
+    return changes[np.diff(parts, prepend=-1) > 0]
 
 
 def _counts(counts: Any, length: int) -> np.ndarray:
@@ -302,7 +297,7 @@ def _thinned(curve: _Curve, most: int) -> _Curve:
 _LAWS: dict[str, tuple[str, ...]] = {
     "annealing": ("L0", "A", "alpha", "C", "left"),  # `left` is 1 - decay
     "multi_power": ("L0", "A", "alpha", "B", "C", "beta", "gamma"),
-    "fsl": ("L0", "A", "alpha", "B", "C", "D", "power"),  # `power` is 1 - 1 / beta
+    "fsl": ("L0", "A", "alpha", "B", "C", "power"),  # `power` is 1 - 1 / beta
 }
 _BOUNDS = {"alpha": POWERS, "beta": POWERS, "gamma": POWERS, "left": (SMALL, 1.0)}
 _BOUNDS |= {"power": (1e-2, 0.99)}
@@ -312,7 +307,7 @@ def _predicted(name: str, rates: Any, at: Any, changes: Any, **numbers: Any) -> 
     if name == "annealing":
         return annealing(rates, **numbers)[at]
     if name == "fsl":
-        return functional(rates, **numbers, at=at, pieces=changes)
+        return functional(rates, **numbers, D=0.0, at=at, pieces=changes)
     return multi_power(rates, **numbers, at=at, changes=changes)
 
 
@@ -398,7 +393,7 @@ def _starts(name: str, curves: list[_Curve]) -> list[np.ndarray]:
                 # The intrinsic time has its unit before the first measured loss.
                 unit = 10 * np.exp(-way.min())
                 noise = gain * fallen / peak
-                starts.append([floor, np.exp(height) * unit**alpha, alpha, noise, unit, noise, 0.5])
+                starts.append([floor, np.exp(height) * unit**alpha, alpha, noise, unit, 0.5])
             else:
                 starts.append([*first, gain * fallen / peak, 10 * peak**0.5, 0.5, 0.5])
     return [np.log(start) for start in starts]
@@ -408,8 +403,8 @@ def _numbers(name: str, theta: np.ndarray, unit: float) -> Numbers:
     """The law's numbers for rates as they were given."""
     found = dict(zip(_LAWS[name], np.exp(theta), strict=True))
     if name == "fsl":
-        for key in ("B", "C", "D"):
-            found[key] /= unit
+        found["B"] /= unit
+        found["C"] /= unit
         found["beta"] = 1 / (1 - found.pop("power"))
         return {key: float(value) for key, value in found.items()}
     found["A"] *= unit ** found["alpha"]
