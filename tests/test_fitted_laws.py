@@ -163,6 +163,42 @@ def test_the_functional_law_likes_the_papers_power_decay(beta):
     np.testing.assert_allclose(rates[0], closed(0), rtol=0.05)
 
 
+def descended(rates, alpha, beta, modes=400):
+    """The expected loss of stochastic gradient descent in a regression with curvatures j^-beta.
+
+    One Gaussian example for each update, labels with noise. `rates` are [schedules, steps]. Each
+    mode has the expected square of its error.
+    """
+    modes = np.arange(1, modes + 1.0)
+    curvatures = modes**-beta
+    squares = np.tile(modes ** -(alpha * beta + 1) / curvatures, (len(rates), 1))
+    losses = []
+    for rate in rates.T[:, :, None]:
+        step = rate * curvatures
+        noise = (squares @ curvatures)[:, None] + 1
+        squares = squares * (1 - 2 * step + 2 * step**2) + step * rate * noise
+        losses.append(squares @ curvatures / 2)
+    return np.array(losses).T
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.2], ids=["easy", "hard"])
+@pytest.mark.slow
+def test_the_closed_form_of_three_curves_beats_tuned_schedules(alpha):
+    steps, most, beta = 2000, 0.3, 2.0
+    places = np.arange(steps) / steps
+    cosine = (1 + np.cos(np.pi * places)) / 2
+    given = 0.2 * np.stack([np.ones(steps), np.where(places < 0.4, 1, 0.1), cosine])
+    curves = 0.5 + descended(given, alpha, beta)  # with the noise of labels
+    curves[:, :20] = np.nan
+    law = lrax.theory.fit_law("fsl", list(given), list(curves))
+    numbers = {name: value for name, value in law.numbers.items() if name != "L0"}
+    found = lrax.theory.functional_schedule(most, steps, **numbers).values(steps)
+    shapes = [np.ones(steps), cosine, *((1 - places) ** power for power in (0.5, 1, 1.5, 2, 3))]
+    others = np.stack([peak * s for s in shapes for peak in most * 0.5 ** np.arange(0, 6, 0.5)])
+    best, *tuned = descended(np.stack([np.asarray(found, float), *others]), alpha, beta)[:, -1]
+    assert best < 0.97 * min(tuned)
+
+
 def test_the_multi_power_law_likes_a_plateau_and_a_decay():
     numbers = NUMBERS["multi_power"]
     law = FittedLaw("multi_power", numbers, 1.0, (0.99, 1.01), STEPS)
