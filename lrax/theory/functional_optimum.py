@@ -35,9 +35,9 @@ def functional_schedule(
     $N^{-(\alpha - 1 + 1 / \beta) / (\alpha + 1 / \beta)}$. If it is hard, the rate stays at `peak`
     and decays in the end by the same power, for a share of the run that falls with its length.
     Use it to see which shape theory asks for: with `beta` of 1.5 the decay is a square, with 2 a
-    cube; or with the numbers of `fit_law("fsl", ...)`, whose `beta` is mostly near 2, because curves
-    hardly tell it. In simulated regressions the schedule of a law fitted to three curves had a
-    final loss 4 % and 8 % below the best one of 84 tuned schedules (tests/test_fitted_laws.py).
+    cube. Or use it with the numbers of `fit_law("fsl", ...)`, whose `beta` is a rough guess. In
+    simulated regressions the schedule of a law fitted to three curves had a final loss 4 % and 7 %
+    below the best of 84 tuned schedules (tests/test_fitted_laws.py).
 
     The noise `D` of the law, which is forgotten in the end, is left out, and so is the warmup: give
     it one with `lrax.warmup`. `optimize_schedule` searches without these limits.
