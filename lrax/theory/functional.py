@@ -92,21 +92,19 @@ def functional_law(
     _require.nonnegative(given, "B", "D")
     _require.positive(given, "C")
     _require.at_least(given, 1, "beta")
-    return functional(**given, at=np.arange(steps), pieces=pieces_of(given["rates"]))
+    return functional(**given, at=np.arange(steps), pieces=_pieces(given["rates"]))
 
 
-def pieces_of(rates: ArrayLike) -> np.ndarray:
+def _pieces(rates: ArrayLike) -> np.ndarray:
     """The updates at which a piece of constant noise begins: all of them if they are traced."""
     changes = changes_of(rates)
-    return changes if isinstance(rates, Tracer) else np.union1d(changes, milestones_of(rates))
-
-
-def milestones_of(rates: ArrayLike) -> np.ndarray:
-    """The updates after which the way has grown by another part, so that the signal has changed."""
+    if isinstance(rates, Tracer):
+        return changes
+    # The signal has changed where the way has grown by another part.
     way = np.cumsum(np.asarray(rates, np.float64))
     with np.errstate(divide="ignore"):
         parts = np.floor(_FINE * np.log(way))
-    return 1 + np.flatnonzero(parts[1:] != parts[:-1])
+    return np.union1d(changes, 1 + np.flatnonzero(parts[1:] != parts[:-1]))
 
 
 @jax.jit
