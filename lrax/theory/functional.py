@@ -39,7 +39,8 @@ def functional_law(
     a constant rate $\eta$ has a noise of $B \eta$ in the end. Use it where theory is to say why a
     schedule is good: it is proven for stochastic gradient descent on kernel regression, and its
     best schedule has a closed form, `functional_schedule`. On published curves of language models
-    it predicts about as well as `multi_power_law`. It is finite from the first update on.
+    it predicts about as well as `multi_power_law`, but ranks schedules less surely
+    (`python -m tests.benchmarks.laws`). It is finite from the first update on.
 
     The cost is `steps` times the number of changes of the rate, or `steps` squared if the rates are
     traced. Memory is linear.
