@@ -250,7 +250,7 @@ def test_killed_at_random_moments_it_loses_nothing_that_was_saved(tmp_path):
     draw, kills, before = random.Random(0), 0, 0
     while not out.exists():
         process = subprocess.Popen([sys.executable, "-c", program])
-        if kills < 12:
+        if kills < 6:
             while not path.exists() and process.poll() is None:
                 time.sleep(0.01)
             known = path.stat().st_mtime_ns if path.exists() else 0

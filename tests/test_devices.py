@@ -85,12 +85,10 @@ def assert_equal(result, wanted):
 def check_lanes_of_every_number_of_devices(folder):
     assert jax.local_device_count() == 8
     for rng in ("common", "independent"):
-        for points, seeds in ((1, 1), (5, 3), (8, 1), (9, 2)):
+        for points, seeds in ((1, 1), (5, 3), (9, 2)):
             rates = lrax.log_grid(1e-3, 0.3, points) if points > 1 else [0.01]
             options = dict(rates=rates, seeds=seeds, rng=rng, eval_every=7, objective="val_loss")
-            one = swept(devices=1, **options)
-            for devices in (8, 3):
-                assert_close(swept(devices=devices, **options), one)
+            assert_close(swept(devices=8, **options), swept(devices=1, **options))
 
 
 def check_some_lanes(folder):
@@ -112,7 +110,7 @@ def check_widths(folder):
 
 def check_digits(folder):
     task = lrax.tasks.digits()
-    for rng in ("common", "independent"):
+    for rng, devices in (("common", 8), ("independent", 3)):
         options = dict(
             rates=lrax.log_grid(1e-3, 1e-1, 6),
             seeds=2,
@@ -121,21 +119,18 @@ def check_digits(folder):
             objective="val_loss",
         )
         one = swept(task, devices=1, rng=rng, **options)
-        for devices in (8, 3):
-            assert_close(swept(task, devices=devices, rng=rng, **options), one)
+        assert_close(swept(task, devices=devices, rng=rng, **options), one)
 
 
 def check_convolutions(folder):
     task = lrax.tasks.digits("cnn", batch_size=16)
     options = dict(rates=lrax.log_grid(1e-3, 3e-2, 5), seeds=2, steps=8, objective="val_loss")
     one = swept(task, devices=1, convolutions="xla", **options)
-    for convolutions in ("xla", "products"):
-        assert_close(swept(task, devices=8, convolutions=convolutions, **options), one)
-        assert_close(swept(task, devices=3, convolutions=convolutions, **options), one)
+    for convolutions, devices in (("xla", 8), ("products", 3)):
+        assert_close(swept(task, devices=devices, convolutions=convolutions, **options), one)
     options["rng"] = "independent"
     one = swept(task, devices=1, convolutions="xla", **options)
-    for convolutions in ("xla", "products"):
-        assert_close(swept(task, devices=8, convolutions=convolutions, **options), one)
+    assert_close(swept(task, devices=8, convolutions="products", **options), one)
 
 
 def programs(task, *, points=8, **options):
@@ -224,7 +219,7 @@ def check_compaction(folder):
     rates = [*lrax.log_grid(1e-3, 0.3, 20), *[np.inf] * 17]
     options = dict(rates=rates, steps=320, objective="val_loss", stop=lrax.Halving(eta=4, margin=0))
     wanted = swept(devices=1, **options)
-    for devices in (8, 3, 1):
+    for devices in (8, 3):
         result = swept(devices=devices, execution="vmap", **options)
         assert "points are left" in " ".join(result.info["reasons"])
         assert_close(result, wanted, rtol=1e-4)

@@ -66,8 +66,8 @@ def error(found, truth):
     return f"{percent:.2g} %" if percent > 1e-9 else "rounding"
 
 
-def curvatures(loss, outputs, model, params, state):
-    """Rows of the sharpness in all of its forms."""
+def curvatures(loss, outputs, model, params, state, products):
+    """Rows of the sharpness in all of its forms, by several numbers of Hessian products."""
     flat, unravel = ravel_pytree(params)
     hessian = jax.jit(jax.hessian(lambda flat: loss(unravel(flat))))(flat)
     top = lambda matrix: np.linalg.eigvalsh(np.asarray(matrix))[-1]
@@ -77,7 +77,7 @@ def curvatures(loss, outputs, model, params, state):
     shape = model(params).shape
     inner = jax.jit(jax.hessian(lambda out: outputs(out.reshape(shape))))(model(params).ravel())
     find = functools.partial(probes.sharpness, params=params, key=KEY)
-    for steps in (5, 10, 20):
+    for steps in products:
         cost = f"1 gradient, {steps} products"
         forms = {
             "`sharpness`": (find(loss, steps=steps), top(hessian)),
@@ -149,7 +149,9 @@ def effective(params, loss):
 
 
 def main(arguments=None):
-    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args(arguments)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--products", type=int, nargs="+", default=(5, 10, 20), metavar="COUNT")
+    options = parser.parse_args(arguments)
     rows = []
     # JAX 0.7 keeps it among its experiments.
     x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
@@ -165,7 +167,8 @@ def main(arguments=None):
         adam = optax.adam(RATE)
         first = adam.update(jax.grad(loss)(start), adam.init(start))[1]
         for name, params, moments in (("before", start, first), ("after", after, state)):
-            rows += [(name, *row) for row in curvatures(loss, outputs, model, params, moments)]
+            found = curvatures(loss, outputs, model, params, moments, options.products)
+            rows += [(name, *row) for row in found]
             rows += [(name, *row) for row in critical(loss, params)]
             rows += [(name, *row) for row in noise(of, params, x, labels)]
         rows += [("after", *row) for row in effective(start, loss)]

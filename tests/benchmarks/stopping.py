@@ -8,6 +8,8 @@ own choice.
 
 With `--rules`, the rules are compared over the tasks of the benchmark of finders instead: the share
 of the full grid's updates that each rule makes, and whether it keeps the full grid's best point.
+With `--held-out`, over tasks that had no part in the making of any rule, under other optimizers and
+schedules.
 """
 
 import argparse
@@ -19,8 +21,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
+from jax import numpy as jnp
 
 import lrax
+from lrax.tasks.networks import MLP
 
 from . import finders
 from .sweeps import machine
@@ -74,53 +78,159 @@ def compare(full, halved, rates):
 
 
 RANGES = {"momentum": (1e-4, 10.0), "Adam": (1e-5, 1.0), "AdamW": (1e-5, 1.0)}
-RANGES |= {"Lion": (1e-6, 0.1), "Muon": (1e-4, 3.0)}
+RANGES |= {"Lion": (1e-6, 0.1), "Muon": (1e-4, 3.0), "SGD": (1e-3, 100.0)}
+RANGES |= {"NAdam": (1e-5, 1.0), "RMSProp": (1e-5, 1.0), "Adagrad": (1e-3, 10.0)}
 
 
-def by_rules(names, points, seeds):
-    """A line for each task: what each rule costs, and how much worse is the best that it keeps."""
+def seen():
+    """`{name: Case}`: the tasks by which the constants of `lrax.Forecast` were chosen."""
+    found = finders.cases().items()
+    return {n: case for n, case in found if optimizer_of(n) in RANGES and "pole" not in n}
+
+
+def held_out():
+    """`{name: Case}`: tasks, optimizers and schedules that were first looked at when this was run."""
+    spirals, teacher, features, mirror = two_spirals(), taught(), many_features(), autoencoder()
+    few = lrax.tasks.digits(widths=(64,), batch_size=8)
+    wide = lrax.tasks.char_lm(
+        width=32, layers=2, heads=2, context=32, batch_size=8, characters=200_000
+    )
+    rows = {
+        "digits by eights, Adam, linear": (few, optax.adam, linear, 504),
+        "digits by eights, NAdam, one cycle": (few, optax.nadam, one_cycle, 504),
+        "spirals, Adam, cosine": (spirals, optax.adam, finders.cosine, 1008),
+        "spirals, momentum, WSD": (spirals, finders.momentum, finders.wsd, 1008),
+        "teacher, momentum, linear": (teacher, finders.momentum, linear, 504),
+        "teacher, Muon, constant": (teacher, finders.muon, None, 504),
+        "features, SGD, cosine": (features, optax.sgd, finders.cosine, 1008),
+        "features, Adagrad, constant": (features, optax.adagrad, None, 1008),
+        "autoencoder, RMSProp, WSD": (mirror, optax.rmsprop, finders.wsd, 504),
+        "autoencoder, Lion, linear": (mirror, optax.lion, linear, 504),
+        "two layers of text, AdamW, linear": (wide, finders.adamw, linear, 336),
+        "two layers of text, RMSProp, constant": (wide, optax.rmsprop, None, 336),
+    }
+    return {name: finders.Case(*row, held=True) for name, row in rows.items()}
+
+
+def optimizer_of(name):
+    return name.split(", ")[1]
+
+
+def linear(peak, steps):
+    return lrax.warmup_linear(peak, steps, warmup=steps // 20)
+
+
+def one_cycle(peak, steps):
+    return lrax.one_cycle(peak, steps)
+
+
+def two_spirals():
+    """Which of two noisy spirals in a plane a point is of."""
+    random = np.random.default_rng(0)
+    turn = 3 * np.pi * np.sqrt(random.uniform(size=1200))
+    which = np.arange(1200) % 2
+    angle = turn + np.pi * which
+    inputs = np.stack([turn * np.cos(angle), turn * np.sin(angle)], axis=1) / 5
+    inputs += 0.05 * random.normal(size=inputs.shape)
+    rows = random.permutation(1200)
+    return finders.classes(MLP((2, 32, 32, 2)), inputs, which, rows[:800], rows[800:], 32)
+
+
+def regression(network, inputs, targets, train, size):
+    """A task of regression by the first `train` examples; `targets` are `[examples, outputs]`."""
+    inputs, targets = inputs.astype(np.float32), targets.astype(np.float32)
+
+    def error(params, batch):
+        return jnp.mean((network.apply(params, batch["inputs"]) - batch["targets"]) ** 2)
+
+    rest = {"inputs": inputs[train:], "targets": targets[train:]}
+    return lrax.Task(
+        init=network.init,
+        loss=error,
+        batch=lrax.minibatches({"inputs": inputs[:train], "targets": targets[:train]}, size),
+        evaluate=lambda params: {"val_loss": error(params, rest)},
+    )
+
+
+def taught():
+    """What a random network of one hidden layer says, with noise."""
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(1500, 20))
+    hidden = np.maximum(inputs @ random.normal(size=(20, 10)) / 20**0.5, 0)
+    targets = hidden @ random.normal(size=10) + 0.3 * random.normal(size=1500)
+    return regression(MLP((20, 64, 1)), inputs, targets[:, None], 1000, 32)
+
+
+def many_features():
+    """A linear model of 100 features, whose variances fall as a power of their index."""
+    random = np.random.default_rng(2)
+    scale = np.arange(1, 101) ** -0.75
+    inputs = random.normal(size=(3000, 100)) * scale
+    targets = inputs @ random.normal(size=100) + 0.2 * random.normal(size=3000)
+    return regression(MLP((100, 1)), inputs, targets[:, None], 2000, 16)
+
+
+def autoencoder():
+    """Digits by digits, through eight numbers."""
+    from sklearn.datasets import load_digits
+
+    inputs = load_digits().data / 16
+    return regression(MLP((64, 32, 8, 32, 64)), inputs, inputs, 1400, 32)
+
+
+def by_rules(cases, points, seeds, groups):
+    """A line for each task: what each rule costs, and how much worse is the best that it keeps.
+
+    Args:
+      cases: `{name: Case}`.
+      points: Rates of a grid.
+      seeds: Seeds of a sweep.
+      groups: Sweeps of each task and rule, each with seeds of its own.
+    """
     rows = {}
-    for name, case in finders.cases().items():
-        optimizer = name.split(", ")[1]
-        if optimizer not in RANGES or "pole" in name or not any(part in name for part in names):
-            continue
+    for name, case in cases.items():
         rates = lambda rate, case=case: (
             lrax.constant(rate) if case.shape is None else case.shape(rate, case.steps)
         )
         rules = {
-            "full": None,
             "Halving()": lrax.Halving(),
             "Halving(2, 1/8)": lrax.Halving(eta=2, first=1 / 8),
             "Halving(1.5)": lrax.Halving(eta=1.5),
             "Forecast": lrax.Forecast(rates),
         }
-        scores = None
-        for rule, stop in rules.items():
-            result = lrax.sweep(
-                case.task,
-                lambda rate, case=case, rates=rates: case.optimizer(rates(rate)),
-                {"rate": lrax.log_grid(*RANGES[optimizer], points)},
-                steps=case.steps,
-                seeds=seeds,
-                objective=case.objective,
-                eval_every=case.steps // 42,
-                params=case.params,
-                progress=False,
-                stop=stop,
-            )
-            if scores is None:
-                scores = np.mean(result.metrics[case.objective], axis=1)
-                scores = np.where(np.isfinite(scores), scores, np.inf)
-                continue
-            left = scores[result.stopped_at == case.steps].min()
-            cost = float(np.mean(result.stopped_at) / case.steps)
-            rows.setdefault(rule, []).append((cost, left / scores.min() - 1))
-            print(f"{name:28}{rule:17} work {cost:.2f}   {rows[rule][-1][1]:+.1%}", flush=True)
-    for rule, found in rows.items():
-        cost, excess = np.array(found).T
+        found = {rule: [] for rule in rules}
+        for group in range(groups):
+
+            def sweep(stop, case=case, rates=rates, name=name, group=group):
+                return lrax.sweep(
+                    case.task,
+                    lambda rate: case.optimizer(rates(rate)),
+                    {"rate": lrax.log_grid(*RANGES[optimizer_of(name)], points)},
+                    steps=case.steps,
+                    seeds=list(range(seeds * group, seeds * (group + 1))),
+                    objective=case.objective,
+                    eval_every=case.steps // 42,
+                    params=case.params,
+                    progress=False,
+                    stop=stop,
+                )
+
+            scores = np.mean(sweep(None).metrics[case.objective], axis=1)
+            scores = np.where(np.isfinite(scores), scores, np.inf)
+            for rule, stop in rules.items():
+                stopped_at = sweep(stop).stopped_at
+                left = scores[stopped_at == case.steps].min()
+                found[rule].append((np.mean(stopped_at) / case.steps, left / scores.min() - 1))
+        for rule, pairs in found.items():
+            rows.setdefault(rule, []).extend(pairs)
+            cost, excess = np.mean(pairs, axis=0)[0], [f"{pair[1]:+.1%}" for pair in pairs]
+            print(f"{name:38}{rule:17} work {cost:.2f}   {' '.join(excess)}", flush=True)
+    for rule, pairs in rows.items():
+        cost, excess = np.array(pairs).T
         print(
             f"{rule:17} work {cost.mean():.2f}, at most {cost.max():.2f}; keeps the best of"
-            f" {np.sum(excess == 0)} of {len(excess)}, within 1% {np.sum(excess <= 0.01)}"
+            f" {np.sum(excess == 0)} of {len(excess)}, within 1% {np.sum(excess <= 0.01)},"
+            f" worst {excess.max():+.1%}"
         )
 
 
@@ -149,9 +259,14 @@ def main(arguments=None):
         metavar="PART",
         help="tasks whose names have these parts; all by default",
     )
+    parser.add_argument("--held-out", action="store_true", help="`--rules` over other tasks")
+    parser.add_argument("--groups", type=int, default=4, help="sweeps of each task, for `--rules`")
     options = parser.parse_args(arguments)
-    if options.rules is not None:
-        return by_rules(options.rules or [""], points=24, seeds=options.seeds)
+    if options.rules is not None or options.held_out:
+        cases = held_out() if options.held_out else seen()
+        parts = options.rules or [""]
+        cases = {name: case for name, case in cases.items() if any(p in name for p in parts)}
+        return by_rules(cases, 24, options.seeds, options.groups)
 
     facts = machine(with_torch=False)
     task, rates = (
