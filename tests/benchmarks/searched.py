@@ -38,20 +38,37 @@ class Size(NamedTuple):
     every: int = 25  # updates between two evaluations of a record
     first: int = 200  # updates that the laws leave out
     laws: tuple[str, ...] = laws.LAWS
-    fitted: int = 8  # seeds of the comparison of laws
+    fitted: int = 6  # seeds of the comparison of laws
     few: int = 3  # seeds of the records for the search
     points: int = 24  # of the family
     rungs: tuple[tuple[int, int], ...] = ((32, 1), (10, 3), (4, 8))  # points, and seeds so far
     peaks: tuple[float, ...] = tuple(2.0 ** np.arange(-7, -2))  # of the first records
-    tuned: tuple[float, ...] = tuple(2.0 ** np.arange(-7, -2, 0.5))  # of the references
-    warmups: tuple[float, ...] = (0.05, 0.1, 0.2)  # of the references, parts of the steps
+    tuned: tuple[float, ...] = tuple(2.0 ** np.arange(-6, -2.5, 0.5))  # of the references
+    warmups: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)  # of the references, parts of the steps
     tuning: int = 4  # seeds of the references
-    held_out: int = 30  # seeds
+    held_out: int = 40  # seeds
+    width: int = 16  # of the transformer
+    execution: str = "auto"
 
 
 FULL = Size()
 SMOKE = Size(
-    40, 4, 2, 8, ("annealing",), 2, 2, 4, ((12, 1), (2, 2)), (0.01, 0.03), (0.03,), (0.1,), 2, 3
+    steps=40,
+    warmup=4,
+    every=2,
+    first=8,
+    laws=("annealing",),
+    fitted=2,
+    few=2,
+    points=4,
+    rungs=((10, 1), (2, 2)),
+    peaks=(0.01, 0.03),
+    tuned=(0.03,),
+    warmups=(0.1,),
+    tuning=2,
+    held_out=3,
+    width=8,
+    execution="loop",  # one program for all numbers of lanes
 )
 PEAK = 2.0**-5  # of the comparison of laws
 FAR = 1000  # the first held-out seed
@@ -99,8 +116,9 @@ class Trainer:
 
     def __init__(self, size):
         self.size = size
-        small = {"width": 8} if size.steps < 100 else {"width": 16}
-        self.task = lrax.tasks.char_lm(layers=1, heads=2, context=32, batch_size=8, **small)
+        self.task = lrax.tasks.char_lm(
+            width=size.width, layers=1, heads=2, context=32, batch_size=8
+        )
         self.runs = 0
 
     def __call__(self, rates, seeds, **options):
@@ -114,6 +132,7 @@ class Trainer:
             seeds=list(seeds),
             objective="val_loss",
             progress=False,
+            execution=self.size.execution,
             **options,
         )
 
@@ -166,9 +185,11 @@ def compare_laws(size):
     for name, values in told.items():
         errors[name] = np.abs(np.asarray(values) - ends[given:])
         pairs = list(itertools.combinations(range(len(UNSEEN)), 2))
-        right = sum((values[a] - values[b]) * (ends[given + a] - ends[given + b]) > 0 for a, b in pairs)
-        print(f"| {name} | {errors[name].mean():.4f} | {errors[name].max():.4f} | {right} of", end="")
-        print(f" {len(pairs)} |")
+        gaps = [(values[a] - values[b]) * (ends[given + a] - ends[given + b]) for a, b in pairs]
+        mean, most = errors[name].mean(), errors[name].max()
+        print(
+            f"| {name} | {mean:.4f} | {most:.4f} | {np.sum(np.array(gaps) > 0)} of {len(pairs)} |"
+        )
     return errors
 
 
@@ -222,7 +243,7 @@ def candidates(trainer):
         for part in (1.0, 0.5)
     ]
     # From a low one to a high one, evenly in the logarithm.
-    ranges = {"peak": (peak / 4, peak), "warmup": (0.025, 0.2), "part": (0.1, 1.0)}
+    ranges = {"peak": (peak / 4, peak), "warmup": (0.025, 0.3), "part": (0.1, 1.0)}
     ranges["power"] = (0.5, 2.0)
     low, high = np.log(list(ranges.values())).T
     with warnings.catch_warnings():
@@ -271,8 +292,10 @@ def reference(size, name, schedule):
     means = trainer(rates, range(size.tuning)).scores.mean(axis=1)
     best = int(np.argmin(means))
     peak, part = pairs[best]
-    edge = " (an edge)" if len(size.tuned) > 1 and peak in (size.tuned[0], size.tuned[-1]) else ""
-    words = f"peak {peak:.4g}{edge}, warmup {part}"
+    words = f"peak {peak:.4g}, warmup {part}"
+    if len(size.tuned) > 1:
+        edges = {size.tuned[0], size.tuned[-1], size.warmups[0], size.warmups[-1]}
+        words += " (at the edge of the grid)" if {peak, part} & edges else ""
     print(f"{name}: {trainer.runs} runs; {means[best]:.4f} at {words}")
     return Lane(name, words, rates[best]), trainer.runs
 
