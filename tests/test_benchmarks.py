@@ -106,6 +106,20 @@ def test_laws_are_compared_to_published_curves(benchmark_path, capsys, tmp_path,
 
 
 @pytest.mark.slow
+def test_a_schedule_is_searched_and_compared_on_held_out_seeds(benchmark_path, capsys):
+    from tests.benchmarks import searched
+
+    errors, (scores, p_values, runs) = searched.main(["--smoke"])
+    shown = capsys.readouterr().out
+    size = searched.SMOKE
+    assert {len(values) for values in errors.values()} == {len(searched.UNSEEN)}
+    assert runs == 2 * len(size.peaks) + 2 * len(searched.GIVEN) + 10 + 2
+    assert {"tuned cosine", "tuned linear"} < set(p_values) < set(scores)
+    assert {row.shape for row in scores.values()} == {(size.held_out,)}
+    assert all(f"| {kind}: " in shown for kind in scores)
+
+
+@pytest.mark.slow
 def test_memory_grows_by_lanes_and_nothing_is_compiled_twice(benchmark_path, capsys):
     from tests.benchmarks import memory
 
