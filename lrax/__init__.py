@@ -17,7 +17,8 @@
   monitors in the optimizer's state and `history` reads them.
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
-  for Optuna, `Halving`, `Median` and `Forecast` stop early.
+  for Optuna, `Halving`, `Median` and `Forecast` stop early. As an experiment, the lanes of
+  `sweep_exchange` exchange states and rates, by `PBT`, `FanOut` or `Rollback`.
 - Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
   from update to update, `suggest` reads one off the losses as other packages do or better,
   `range_ramp` is for a loop of your own.
@@ -104,17 +105,23 @@ if _typing.TYPE_CHECKING:
     from .finders.suggest import suggest
     from .sweeps.ask_tell import AskTell, Outcome
     from .sweeps.confirm import Confirmation, confirm
+    from .sweeps.exchange_result import ExchangeResult
+    from .sweeps.exchanging import Exchange, Move, Population
+    from .sweeps.fan_out import FanOut
     from .sweeps.forecast import Forecast
     from .sweeps.function import sweep_function
     from .sweeps.grid import log_grid
     from .sweeps.optimum import Optimum
+    from .sweeps.pbt import PBT
     from .sweeps.points import points, random_points, sobol
     from .sweeps.result import SweepResult
+    from .sweeps.rollback import Rollback
     from .sweeps.rules import Halving, Median
     from .sweeps.statistics import Paired
     from .sweeps.stopping import Evidence, Stopping
     from .sweeps.structural import StructuralResult, sweep_over
     from .sweeps.sweep import sweep
+    from .sweeps.sweep_exchange import sweep_exchange
     from .training.history import History, history
     from .training.recorded import recorded
 
@@ -124,14 +131,21 @@ _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
     "Evidence": "sweeps.stopping",
+    "Exchange": "sweeps.exchanging",
+    "ExchangeResult": "sweeps.exchange_result",
+    "FanOut": "sweeps.fan_out",
     "Forecast": "sweeps.forecast",
     "Found": "finders.found",
     "Halving": "sweeps.rules",
     "History": "training.history",
     "Median": "sweeps.rules",
+    "Move": "sweeps.exchanging",
     "Optimum": "sweeps.optimum",
     "Outcome": "sweeps.ask_tell",
+    "PBT": "sweeps.pbt",
     "Paired": "sweeps.statistics",
+    "Population": "sweeps.exchanging",
+    "Rollback": "sweeps.rollback",
     "Stopping": "sweeps.stopping",
     "RangeTest": "finders.range_test",
     "StructuralResult": "sweeps.structural",
@@ -152,6 +166,7 @@ _MODULES = {
     "sobol": "sweeps.points",
     "suggest": "finders.suggest",
     "sweep": "sweeps.sweep",
+    "sweep_exchange": "sweeps.sweep_exchange",
     "sweep_function": "sweeps.function",
     "sweep_over": "sweeps.structural",
     "sweeps": "sweeps",
@@ -165,17 +180,24 @@ __all__ = [
     "AskTell",
     "Confirmation",
     "Evidence",
+    "Exchange",
+    "ExchangeResult",
+    "FanOut",
     "Forecast",
     "Found",
     "Halving",
     "History",
     "Horizon",
     "Median",
+    "Move",
     "Optimum",
     "Outcome",
+    "PBT",
     "Paired",
+    "Population",
     "RangeTest",
     "RateRule",
+    "Rollback",
     "ScaleByLrState",
     "Schedule",
     "Stopping",
@@ -247,6 +269,7 @@ __all__ = [
     "stretch",
     "suggest",
     "sweep",
+    "sweep_exchange",
     "sweep_function",
     "sweep_over",
     "tanh",

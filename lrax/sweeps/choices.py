@@ -61,7 +61,8 @@ class Points:
     """The points that a sweep tries.
 
     Attributes:
-      columns: `{name: [points]}`, float64: the values, or the indices of choices.
+      columns: `{name: [points]}`, float64: the values, or the indices of choices. They are
+        `[points, seeds]` where `lrax.sweep_exchange` gives the lanes of a point their own values.
       choices: `{name: Choices}` for the columns that hold indices.
     """
 
@@ -76,15 +77,21 @@ class Points:
         columns = {name: values[points] for name, values in self.columns.items()}
         return Points(columns, self.choices)
 
-    def lanes(self, points: np.ndarray) -> dict[str, Tree]:
-        """The hyperparameters of lanes, by the indices of their points, as NumPy arrays."""
+    def lanes(self, points: np.ndarray, seeds: np.ndarray) -> dict[str, Tree]:
+        """The hyperparameters of lanes, by the indices of their points and seeds, as NumPy arrays.
+
+        Args:
+          points: The index of each lane's point.
+          seeds: The index of each lane's seed, of the same shape.
+        """
         dtype = _require.float_dtype()
         found: dict[str, Tree] = {}
         for name, values in self.columns.items():
+            own = values[points] if values.ndim == 1 else values[points, seeds]
             if name in self.choices:
-                found[name] = self.choices[name].lanes(values[points].astype(int))
+                found[name] = self.choices[name].lanes(own.astype(int))
             else:
-                found[name] = values[points].astype(dtype)
+                found[name] = own.astype(dtype)
         return found
 
     def at(self, point: int) -> dict[str, Any]:

@@ -306,7 +306,8 @@ class _Runner:
         )
         self._layout = Layout(np.arange(len(points)), len(bits), chunk_shape, "common")
         self._spread = spread_axis(chunk_shape)
-        hyperparams = _shapes(points.lanes(np.zeros(chunk_shape, int)))
+        first = np.zeros(chunk_shape, int)
+        hyperparams = _shapes(points.lanes(first, first))
         keys = jax.ShapeDtypeStruct((chunk_shape[0], 2), np.uint32)
         # The next sweep of this function with chunks of this shape finds its program compiled.
         key = (
@@ -360,7 +361,7 @@ class _Runner:
         Call it on the main thread: JAX's settings, such as x64, may be set for that thread alone.
         """
         chunk = self._layout.chunks[i]
-        lanes = self._points.lanes(chunk.points)
+        lanes = self._points.lanes(chunk.points, chunk.seeds)
         bits = self._bits[chunk.seeds[:, 0]]
         mesh = self._mesh
         # On the device that JAX uses by default, no sharding is needed.

@@ -31,7 +31,8 @@ class Feed:
     """The arguments of the programs. What several chunks need is made and stored once.
 
     Attributes:
-      points: The points that this process trains.
+      points: The points that this process trains. Other values may take their place between two
+        calls of `Loop.advance`.
       bits: Key data: `[seeds, 2]`, or `[seeds, points, 2]` if every lane has its own.
       given: Parameters to start from, with leaves `[seeds, ...]`, or None.
       rng: `"common"` if the points of a seed share their random numbers, or `"independent"`.
@@ -109,7 +110,7 @@ class Feed:
     def hyperparams(self, layout: Layout, i: int) -> Tree:
         """The hyperparameters of a chunk's lanes, on the devices."""
         spread = spread_axis(layout.shape)
-        lanes = self.points.lanes(layout.chunks[i].points)
+        lanes = self.points.lanes(layout.chunks[i].points, layout.chunks[i].seeds)
         return jax.tree.map(lambda leaf: self.put(leaf, spread), lanes)
 
     def starts(self, initial: Initial | None, layout: Layout, i: int) -> tuple[np.ndarray, Tree]:
@@ -207,7 +208,7 @@ class Feed:
     def shapes(self, chunk_shape: tuple[int, int]) -> tuple[Tree, Tree, Tree, Tree]:
         """Shapes of data, hyperparameters, key data and given parameters of a chunk."""
         # Of point 0 and seed 0: all have the same shapes.
-        blank = self.points.lanes(np.zeros(chunk_shape, int))
+        blank = self.points.lanes(np.zeros(chunk_shape, int), np.zeros(chunk_shape, int))
         groups = np.zeros(chunk_shape[0], int)
         given = jax.tree.map(lambda leaf: np.asarray(leaf)[groups], self.given)
         bits = jax.ShapeDtypeStruct((chunk_shape[0], 2), np.uint32)

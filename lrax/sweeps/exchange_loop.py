@@ -1,0 +1,149 @@
+"""Trains lanes segment by segment, and moves their states and hyperparameters in between."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from .choices import Points
+from .engine.hosts import Hosts
+from .engine.loop import Loop
+from .exchanging import Exchange, Mask, Move, Population, Values, asked
+from .storage.checkpoint import State
+
+
+class Exchanged(NamedTuple):
+    """What was trained.
+
+    Attributes:
+      record: What the rule was told after the last segment.
+      moves: What it answered after each segment.
+      values: `[points, seeds]`, the objective of the lanes at the end, lower is better.
+      metrics: `{name: [points, seeds]}`, what `evaluate` returned at the end.
+      last: The loop that holds the lanes at the end.
+    """
+
+    record: Population
+    moves: list[Move]
+    values: Values
+    metrics: dict[str, Values]
+    last: Loop
+
+
+def exchanged(
+    loop: Loop,
+    hosts: Hosts,
+    points: Points,
+    rule: Exchange,
+    key: jax.Array,
+    *,
+    name: str,
+    every: int,
+    report: Callable[[int], None],
+) -> Exchanged:
+    """Trains all lanes to the end, and lets them exchange after each segment.
+
+    Args:
+      loop: The sweep before its first update.
+      hosts: The processes.
+      points: The points of all processes.
+      rule: The rule of exchange.
+      key: The key of the rule's random numbers.
+      name: The hyperparameter that is the rate.
+      every: Updates of a segment.
+      report: Called with the updates done.
+    """
+    steps, seeds = loop.settings.steps, loop.engine.feed.seeds
+    now = {label: np.tile(column[:, None], seeds) for label, column in points.columns.items()}
+    hyperparams: dict[str, list[Values]] = {label: [] for label in now}
+    scores: list[Values] = []
+    moves: list[Move] = []
+    before = _trained(loop, None, 0, report).state()
+    values_before = np.full((len(points), seeds), np.inf)
+    words = np.ravel(jax.random.key_data(key)).tolist()
+    while not moves or record.done < steps:
+        for label, column in now.items():
+            hyperparams[label].append(column)
+        # All lanes are in their places again, and only their values have changed.
+        loop.engine.feed.points = Points(now, points.choices)[hosts.own(len(points))]
+        part = _trained(loop, before, min(every * (len(moves) + 1), steps), report)
+        losses = hosts.gather(part.losses(part.done), len(points))
+        finite = hosts.gather(part.finite, len(points))
+        segment = losses[..., every * len(moves) :].astype(np.float64)
+        scores.append(_scores(part, hosts, len(points), segment, finite))
+        record = Population(
+            losses=losses,
+            objective=np.stack(scores, axis=-1),
+            hyperparams={label: np.stack(columns) for label, columns in hyperparams.items()},
+            name=name,
+            every=every,
+            done=part.done,
+            steps=steps,
+        )
+        move = asked(rule, record, np.random.default_rng([*words, len(moves)]))
+        moves.append(move)
+        now = move.hyperparams
+        values_before = _moved(scores[-1], values_before, move, averages=True)
+        before = _moved_state(part, part.state(), before, move)
+    last = _trained(loop, before, steps, report)
+    metrics = hosts.gather(last.metrics(), len(points))
+    values = values_before
+    if loop.settings.objective in metrics:
+        values = loop.settings.sign * metrics[loop.settings.objective]
+    return Exchanged(record, moves, values, metrics, last)
+
+
+def _trained(loop: Loop, state: State | None, until: int, report: Callable[[int], None]) -> Loop:
+    """A loop that has trained from a state to an update. The objective is evaluated there."""
+    # At the very end the lanes are evaluated once more, after the last exchange.
+    is_end = state is not None and state.facts["done"] == until
+    evaluated = loop.settings.objective != "train_loss" and not is_end
+    part = loop.again(until=until, times=(until,) if evaluated and until else ())
+    if state is not None:
+        part.restore(state)
+    part.advance(lambda: False, lambda done, _: report(done), None)
+    if part.failure is not None:
+        raise part.failure
+    return part
+
+
+def _scores(loop: Loop, hosts: Hosts, points: int, segment: Values, finite: Mask) -> Values:
+    """The objective of a segment, lower is better; infinite for a lane that is not finite."""
+    finite = finite & np.isfinite(segment).all(axis=-1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = segment.mean(axis=-1)
+    if loop.settings.objective != "train_loss":
+        metrics = hosts.gather(loop.evaluations[-1][1], points)
+        found = metrics[loop.settings.objective].astype(np.float64)
+    found = loop.settings.sign * found
+    return np.where(finite & np.isfinite(found), found, np.inf)
+
+
+def _moved_state(loop: Loop, now: State, before: State, move: Move) -> State:
+    """The state from which the lanes go on."""
+    arrays = dict(now.arrays)
+    lanes = loop.engine.lanes
+    params = len(jax.tree.leaves(lanes.params))
+    for i, leaf in enumerate(jax.tree.leaves(lanes)):
+        # The parameters are the first leaves of a lane. Counts, for instance, have no mean.
+        averages = i < params and jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
+        old, new = before.arrays[f"lanes/{i}"], now.arrays[f"lanes/{i}"]
+        arrays[f"lanes/{i}"] = _moved(new, old, move, averages=averages)
+    # Evaluations before the exchange are not those of the lanes after it.
+    arrays = {name: leaf for name, leaf in arrays.items() if not name.startswith("evaluations/")}
+    return State({**now.facts, "evaluated_at": [], "metrics": []}, arrays)
+
+
+def _moved(now: np.ndarray, before: np.ndarray, move: Move, *, averages: bool) -> np.ndarray:
+    """One array of the lanes, `[points, seeds, ...]`, after an exchange."""
+    source, back, averaged = move.source, move.back, move.averaged
+    column = np.arange(now.shape[1])
+    found = now[source, column]
+    found[back] = before[source, column][back]
+    if averages:
+        for seed in np.flatnonzero(averaged.any(axis=0)):
+            # In double precision, and copies are bits: only the mean is rounded.
+            mean = found[averaged[:, seed], seed].astype(np.float64).mean(axis=0)
+            found[:, seed] = mean.astype(found.dtype)
+    return found

@@ -1,0 +1,145 @@
+"""The protocol of the rules by which lanes of a sweep exchange states and rates: an experiment.
+
+A rule is a pure function of the record. `sweep_exchange` asks it after every segment of updates.
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from .. import _require
+
+Values = np.ndarray  # [points, seeds]
+Mask = np.ndarray  # [points, seeds], bool
+Indices = np.ndarray  # [points, seeds], int
+
+
+class Population(NamedTuple):
+    """What an exchange rule is told of the lanes; experimental.
+
+    The points of a seed are one population. A segment is `every` updates; the last one may be
+    shorter.
+
+    Attributes:
+      losses: Training losses up to now, `[points, seeds, updates]`, each of the parameters before
+        its update.
+      objective: One number for each lane and segment, `[points, seeds, segments]`. Lower is better.
+        It is the mean loss of the segment, or else the metric at its end, negated where high is
+        good. It is infinite where a loss of the segment or a parameter is not finite.
+      hyperparams: `{name: [segments, points, seeds]}`, the values that each segment was trained
+        with; on an axis of choices the index of the choice.
+      name: The hyperparameter that is the rate.
+      every: Updates of a segment.
+      done: Updates made.
+      steps: Updates of the whole sweep.
+    """
+
+    losses: np.ndarray
+    objective: np.ndarray
+    hyperparams: dict[str, np.ndarray]
+    name: str
+    every: int
+    done: int
+    steps: int
+
+    @property
+    def scores(self) -> Values:
+        """The objective of the segment that has just ended, `[points, seeds]`."""
+        return self.objective[..., -1]
+
+    @property
+    def rates(self) -> Values:
+        """The rates of the segment that has just ended, `[points, seeds]`."""
+        return self.hyperparams[self.name][-1]
+
+
+class Move(NamedTuple):
+    """How the lanes go on: what an exchange rule returns; experimental.
+
+    Attributes:
+      hyperparams: `{name: [points, seeds]}` of those that change, for the next segment.
+      source: The point from which each lane takes its parameters, model state and optimizer state,
+        `[points, seeds]`; it has the same seed. None: each keeps its own.
+      back: Which lanes take the state that the source had before the segment that has just ended,
+        `[points, seeds]`. None: no lane does.
+      averaged: Which lanes have their parameters averaged, `[points, seeds]`. All lanes of the seed
+        go on from the mean. None: nothing is averaged. The optimizer's state is never averaged.
+    """
+
+    hyperparams: dict[str, Values]
+    source: Indices | None = None
+    back: Mask | None = None
+    averaged: Mask | None = None
+
+
+@runtime_checkable
+class Exchange(Protocol):
+    """A rule of exchange between lanes: `PBT`, `FanOut`, `Rollback`, or your own; experimental.
+
+    Any object with this method is a rule. The method must be a pure function of its arguments.
+
+    Example:
+      A rule that halves the rate of every lane after each segment:
+
+      >>> class Halved:
+      ...     def move(self, record, rng):
+      ...         return lrax.Move({record.name: 0.5 * record.rates})
+      >>> task = lrax.tasks.diabetes()
+      >>> call = dict(steps=8, every=4, exchange=Halved())
+      >>> lrax.sweep_exchange(task, optax.adam, [0.1, 0.2], **call).rates[:, :, 0]
+      array([[0.1 , 0.2 ],
+             [0.05, 0.1 ]])
+    """
+
+    def move(self, record: Population, rng: np.random.Generator) -> Move:
+        """How the lanes go on after a segment. `rng` is seeded anew for each segment."""
+        ...
+
+
+def as_rule(exchange: _require.Unchecked) -> Exchange:
+    """Checks the argument `exchange` of `sweep_exchange`."""
+    # A class has the method too: without the first check `exchange=lrax.PBT` would pass.
+    if isinstance(exchange, type) or not isinstance(exchange, Exchange):
+        raise TypeError(
+            "`exchange` must be lrax.PBT(), lrax.FanOut(), lrax.Rollback() or an object with the"
+            f" method `move` of lrax.Exchange, got {exchange!r}"
+        )
+    return exchange
+
+
+def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Move:
+    """What the rule returns, once it is checked. Its entries are there for all hyperparameters."""
+    move = rule.move(record, rng)
+    if not isinstance(move, Move):
+        raise TypeError(f"`exchange` must return a lrax.Move, got {move!r} from {rule!r}")
+    shape = record.rates.shape
+    if unknown := sorted(set(move.hyperparams) - set(record.hyperparams)):
+        raise ValueError(f"`exchange` must change hyperparameters of the grid, got {unknown}")
+    current = {name: values[-1] for name, values in record.hyperparams.items()}
+    values = {name: np.asarray(v, np.float64) for name, v in move.hyperparams.items()}
+    for name, found in values.items():
+        if found.shape != shape or not np.isfinite(found).all():
+            raise ValueError(
+                f"`exchange` must return finite values of {name!r} of shape {shape}, got {found}"
+            )
+    own = np.broadcast_to(np.arange(shape[0])[:, None], shape)
+    source = own if move.source is None else np.asarray(move.source)
+    if source.shape != shape or source.dtype.kind not in "iu" or not _among(source, shape[0]):
+        raise ValueError(
+            f"`exchange` must return sources from 0 to {shape[0] - 1} of shape {shape}, got"
+            f" {source}"
+        )
+    masks = {}
+    for name in ("back", "averaged"):
+        mask = getattr(move, name)
+        masks[name] = np.zeros(shape, bool) if mask is None else np.asarray(mask)
+        if masks[name].shape != shape or masks[name].dtype != bool:
+            raise ValueError(
+                f"`exchange` must return a mask `{name}` of shape {shape}, got {mask!r}"
+            )
+    return Move({**current, **values}, source, **masks)
+
+
+def _among(source: Indices, points: int) -> bool:
+    """Whether all are indices of points."""
+    return bool(np.all((source >= 0) & (source < points)))

@@ -1,0 +1,73 @@
+"""`Rollback`: a lane whose loss spiked goes back to where it was a segment before."""
+
+import dataclasses
+
+import numpy as np
+
+from .. import _require
+from ..training.tail import tail_mean
+from .exchanging import Move, Population
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollback:
+    r"""A lane whose loss spiked goes back by a segment, at a lower rate; experimental.
+
+    $$\ell_k - \ell^* > (\text{factor} - 1) \, |\ell^*| \quad\Rightarrow\quad
+    \theta \leftarrow \theta_{k-1}, \quad \eta \leftarrow \text{back\_off} \cdot \eta$$
+
+    with the mean loss $\ell_k$ of the last tenth of the segment, and the least of these of the
+    segments before, $\ell^*$; in the first segment, the first loss. Use it for long runs near the
+    highest stable rate. A lane whose loss or parameters are not finite goes back too. Other lanes
+    are not touched. The lane goes on with the batches that come next, and not with those before the
+    spike. Its optimizer's state goes back with it, and so does the count of its schedule: it ends
+    `every` updates short of the schedule's end. `controllers.restore_after_spikes` is the same for
+    one run, inside of the optimizer.
+
+    Args:
+      factor: How many times the least loss is a spike, above 1.
+      back_off: By how much the rate of the lane is multiplied, above 0 and at most 1.
+
+    Raises:
+      ValueError: if an argument is out of its range.
+      TypeError: if an argument is not a real number.
+
+    Example:
+      A rate that is far too high comes down by itself:
+
+      >>> task = lrax.tasks.diabetes()
+      >>> result = lrax.sweep_exchange(
+      ...     task, optax.sgd, [0.1, 100.0], steps=80, every=10, exchange=lrax.Rollback(back_off=0.1)
+      ... )
+      >>> result.back[:, :, 0].any(axis=0)
+      array([False,  True])
+      >>> bool(np.isfinite(result.values).all())
+      True
+
+    Reference:
+      Chowdhery et al., PaLM (2022), arXiv:2204.02311, section 5.1: training went back to a
+      checkpoint before the spike and passed over the batches of the spike.
+    """
+
+    factor: float = 4.0
+    back_off: float = 0.5
+
+    def __post_init__(self):
+        if not 1 < _require.number("factor", self.factor) < np.inf:
+            raise ValueError(f"`factor` must be finite and above 1, got {self.factor!r}")
+        if not 0 < _require.number("back_off", self.back_off) <= 1:
+            raise ValueError(f"`back_off` must be above 0 and at most 1, got {self.back_off!r}")
+
+    def move(self, record: Population, rng: np.random.Generator) -> Move:
+        """How the lanes go on after a segment."""
+        del rng  # nothing here is random
+        losses = record.losses.astype(np.float64)
+        starts = range(0, record.done, record.every)
+        with np.errstate(invalid="ignore", over="ignore"):
+            ends = [tail_mean(losses[..., i : i + record.every]) for i in starts]
+            # `fmin` skips the segments that were not finite.
+            usual = np.fmin.reduce(ends[:-1]) if len(ends) > 1 else losses[..., 0]
+            spiked = ~(ends[-1] - usual <= (self.factor - 1) * np.abs(usual))
+        spiked |= ~np.isfinite(record.scores)
+        rates = np.where(spiked, self.back_off * record.rates, record.rates)
+        return Move({record.name: rates}, back=spiked)
