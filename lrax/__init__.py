@@ -177,6 +177,7 @@ _MODULES = {
 __version__ = _version("lrax")
 
 __all__ = [
+    "PBT",
     "AskTell",
     "Confirmation",
     "Evidence",
@@ -192,7 +193,6 @@ __all__ = [
     "Move",
     "Optimum",
     "Outcome",
-    "PBT",
     "Paired",
     "Population",
     "RangeTest",

@@ -52,6 +52,7 @@ BAD = {
 RECORDS = {
     *("Confirmation", "Evidence", "Optimum", "Outcome", "Paired", "ScaleByLrState", "Schedule"),
     *("Found", "History", "RangeTest", "Stopping", "StructuralResult", "SweepResult", "Trained"),
+    *("Exchange", "ExchangeResult", "Move", "Population"),
 }
 # Curves of losses, parameters and measurements, in which a NaN is what there is.
 MEASURED = {

@@ -9,7 +9,7 @@ import numpy as np
 from .choices import Points
 from .engine.hosts import Hosts
 from .engine.loop import Loop
-from .exchanging import Exchange, Mask, Move, Population, Values, asked
+from .exchanging import Answer, Exchange, Mask, Population, Values, asked
 from .storage.checkpoint import State
 
 
@@ -25,7 +25,7 @@ class Exchanged(NamedTuple):
     """
 
     record: Population
-    moves: list[Move]
+    moves: list[Answer]
     values: Values
     metrics: dict[str, Values]
     last: Loop
@@ -58,11 +58,12 @@ def exchanged(
     now = {label: np.tile(column[:, None], seeds) for label, column in points.columns.items()}
     hyperparams: dict[str, list[Values]] = {label: [] for label in now}
     scores: list[Values] = []
-    moves: list[Move] = []
+    moves: list[Answer] = []
     before = _trained(loop, None, 0, report).state()
     values_before = np.full((len(points), seeds), np.inf)
     words = np.ravel(jax.random.key_data(key)).tolist()
-    while not moves or record.done < steps:
+    record = None
+    while record is None or record.done < steps:
         for label, column in now.items():
             hyperparams[label].append(column)
         # All lanes are in their places again, and only their values have changed.
@@ -120,7 +121,7 @@ def _scores(loop: Loop, hosts: Hosts, points: int, segment: Values, finite: Mask
     return np.where(finite & np.isfinite(found), found, np.inf)
 
 
-def _moved_state(loop: Loop, now: State, before: State, move: Move) -> State:
+def _moved_state(loop: Loop, now: State, before: State, move: Answer) -> State:
     """The state from which the lanes go on."""
     arrays = dict(now.arrays)
     lanes = loop.engine.lanes
@@ -135,7 +136,7 @@ def _moved_state(loop: Loop, now: State, before: State, move: Move) -> State:
     return State({**now.facts, "evaluated_at": [], "metrics": []}, arrays)
 
 
-def _moved(now: np.ndarray, before: np.ndarray, move: Move, *, averages: bool) -> np.ndarray:
+def _moved(now: np.ndarray, before: np.ndarray, move: Answer, *, averages: bool) -> np.ndarray:
     """One array of the lanes, `[points, seeds, ...]`, after an exchange."""
     source, back, averaged = move.source, move.back, move.averaged
     column = np.arange(now.shape[1])

@@ -79,7 +79,7 @@ class ExchangeResult:
         """
         found = np.full(self.source.shape, -1)
         column = np.arange(len(self.seeds))
-        at = np.broadcast_to(np.arange(found.shape[1])[:, None], found.shape[1:])
+        at = np.tile(np.arange(len(self.values))[:, None], len(self.seeds))
         for k in reversed(range(len(found))):
             undone = self.back[k, at, column]
             at = self.source[k, at, column]

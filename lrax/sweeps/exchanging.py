@@ -72,6 +72,15 @@ class Move(NamedTuple):
     averaged: Mask | None = None
 
 
+class Answer(NamedTuple):
+    """A `Move` that is checked, with its defaults filled in."""
+
+    hyperparams: dict[str, Values]
+    source: Indices
+    back: Mask
+    averaged: Mask
+
+
 @runtime_checkable
 class Exchange(Protocol):
     """A rule of exchange between lanes: `PBT`, `FanOut`, `Rollback`, or your own; experimental.
@@ -107,8 +116,8 @@ def as_rule(exchange: _require.Unchecked) -> Exchange:
     return exchange
 
 
-def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Move:
-    """What the rule returns, once it is checked. Its entries are there for all hyperparameters."""
+def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Answer:
+    """What the rule returns, once it is checked, with entries for all hyperparameters."""
     move = rule.move(record, rng)
     if not isinstance(move, Move):
         raise TypeError(f"`exchange` must return a lrax.Move, got {move!r} from {rule!r}")
@@ -137,7 +146,7 @@ def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Move:
             raise ValueError(
                 f"`exchange` must return a mask `{name}` of shape {shape}, got {mask!r}"
             )
-    return Move({**current, **values}, source, **masks)
+    return Answer({**current, **values}, source, **masks)
 
 
 def _among(source: Indices, points: int) -> bool:

@@ -17,11 +17,10 @@ class PBT:
     i \in \text{worst}, \; j \sim U(\text{best}), \; c \sim U(\text{perturb})$$
 
     Use it with eight rates or more around a guess, where the best rate changes during the run and
-    no schedule is known. It prefers what is best now: a high rate that pays off after a decay loses
-    early (see `python -m tests.benchmarks.exchange`). The best and the worst are the first and the
-    last `ceil(quantile * points)` points of a seed, at most half of them. A copy takes all
-    hyperparameters of its source, and its rate is perturbed. A lane that is not finite is replaced
-    too.
+    no schedule is known. It prefers what is best now: a high rate that would pay off after a later
+    decay loses. The best and the worst are the first and the last `ceil(quantile * points)` points
+    of a seed, at most half of them. A copy takes all hyperparameters of its source, and its rate is
+    perturbed. A lane that is not finite is replaced too.
 
     Args:
       quantile: The part of the points that is replaced, between 0 and 1.

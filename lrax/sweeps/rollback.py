@@ -36,9 +36,8 @@ class Rollback:
       A rate that is far too high comes down by itself:
 
       >>> task = lrax.tasks.diabetes()
-      >>> result = lrax.sweep_exchange(
-      ...     task, optax.sgd, [0.1, 100.0], steps=80, every=10, exchange=lrax.Rollback(back_off=0.1)
-      ... )
+      >>> call = dict(steps=80, every=10, exchange=lrax.Rollback(back_off=0.1))
+      >>> result = lrax.sweep_exchange(task, optax.sgd, [0.1, 100.0], **call)
       >>> result.back[:, :, 0].any(axis=0)
       array([False,  True])
       >>> bool(np.isfinite(result.values).all())

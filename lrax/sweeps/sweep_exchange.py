@@ -55,9 +55,8 @@ def sweep_exchange(
     """Trains a grid as `lrax.sweep` does; after each segment its lanes exchange; experimental.
 
     Use it to try population-based training (`lrax.PBT`), replicas that are averaged (`lrax.FanOut`)
-    or a way back from spikes (`lrax.Rollback`). For a good rate take `lrax.sweep` or `lrax.find`
-    first: at equal compute a schedule that a sweep tuned is hard to beat, as
-    `python -m tests.benchmarks.exchange` shows.
+    or a way back from spikes (`lrax.Rollback`). For a good rate take `lrax.sweep` or `lrax.find`:
+    whether an exchange beats a schedule that they tuned at equal compute is not measured.
 
     The points of a seed are one population: they see the same batches, and states move among them.
     Seeds never exchange, so that each repeats the experiment. After each segment of `every`

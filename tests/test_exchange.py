@@ -1,0 +1,239 @@
+"""Lanes that exchange states and rates between segments."""
+
+import jax
+import numpy as np
+import optax
+import problems
+import pytest
+from jax import numpy as jnp
+
+import lrax
+from lrax.sweeps.engine import cache
+
+TASK = problems.regression()
+RATES = [0.01, 0.1, 0.3, 1.0]
+
+
+class Nothing:
+    def move(self, record, rng):
+        return lrax.Move({})
+
+
+class Told:
+    """A rule that answers with what it is given."""
+
+    def __init__(self, **move):
+        self._move = {"hyperparams": {}, **move}
+
+    def move(self, record, rng):
+        return lrax.Move(**self._move)
+
+
+def exchanged(rule, rates=RATES, task=TASK, optimizer=optax.sgd, **options):
+    call = {"steps": 40, "every": 10, "seeds": 2, **options}
+    return lrax.sweep_exchange(task, optimizer, rates, exchange=rule, **call)
+
+
+def population(rates, losses, every=1):
+    """A record of segments: rates and losses `[segments, points, seeds]`."""
+    rates, losses = np.asarray(rates, float), np.asarray(losses, float)
+    curves = np.repeat(np.moveaxis(losses, 0, -1), every, axis=-1)
+    done = every * len(rates)
+    finite = np.where(np.isfinite(losses), losses, np.inf)
+    return lrax.Population(
+        curves, np.moveaxis(finite, 0, -1), {"lr": rates}, "lr", every, done, 2 * done
+    )
+
+
+def random(seed=0):
+    return np.random.default_rng(seed)
+
+
+def cosine(rate):
+    return optax.sgd(lrax.cosine(rate, 40))
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd, cosine], ids=["sgd", "cosine"])
+def test_nothing_to_exchange_is_the_plain_sweep_to_the_bit(optimizer):
+    """The count of a schedule goes on too."""
+    name = "learning_rate" if optimizer is optax.sgd else "rate"
+    plain = lrax.sweep(TASK, optimizer, {name: RATES}, steps=40, seeds=2, stop=None)
+    same = exchanged(Nothing(), {name: RATES}, optimizer=optimizer, every=13)
+    np.testing.assert_array_equal(same.losses, plain.losses)
+    np.testing.assert_array_equal(same.metrics["val_loss"], plain.metrics["val_loss"])
+    np.testing.assert_array_equal(same.rates, np.broadcast_to(np.c_[RATES], (4, 4, 1)).repeat(2, 2))
+    np.testing.assert_array_equal(same.ancestors, same.source)
+    assert not same.back.any()
+    # Later segments, and later calls, find the programs compiled.
+    programs = len(cache._entries)
+    again = exchanged(lrax.PBT(), {name: RATES}, optimizer=optimizer, every=5)
+    assert len(cache._entries) == programs
+    assert np.isfinite(again.values).any()
+
+
+def test_states_and_rates_come_from_where_the_rule_says():
+    source = np.tile([[2], [1], [2], [1]], 2)
+    rates = {"learning_rate": np.full((4, 2), 0.1)}
+    found = exchanged(Told(hyperparams=rates, source=source))
+    # The same state, rate and batches: the same losses from there on.
+    np.testing.assert_array_equal(found.losses[0, :, 10:], found.losses[2, :, 10:])
+    np.testing.assert_array_equal(found.losses[1, :, 10:], found.losses[3, :, 10:])
+    assert np.any(found.losses[0, :, :10] != found.losses[2, :, :10])
+    assert found.ancestors[:, 0, 0].tolist() == [2, 2, 2, 2]
+    point, seed = found.best_lane
+    loss = TASK.evaluate(found.best.params)["val_loss"]
+    np.testing.assert_allclose(loss, found.metrics["val_loss"][point, seed], rtol=1e-5)
+    assert found.best_rates.tolist() == [
+        found.rates[0, found.ancestors[0, point, seed], 0],
+        *[0.1] * 3,
+    ]
+
+
+def test_the_same_call_gives_the_same_bits():
+    first, second = (exchanged(lrax.PBT()) for _ in range(2))
+    np.testing.assert_array_equal(first.losses, second.losses)
+    np.testing.assert_array_equal(first.rates, second.rates)
+    other = exchanged(lrax.PBT(), key=jax.random.key(1))
+    assert np.any(first.rates != other.rates)
+
+
+def test_pbt_moves_the_rates_to_the_best_and_saves_the_worst():
+    rates = [1e-4, 1e-3, 3e-3, 1e-2, 0.1, 1e3]
+    fixed = exchanged(Nothing(), rates, objective="val_loss")
+    found = exchanged(lrax.PBT(), rates, objective="val_loss")
+    assert np.all(fixed.values[4] == np.nanmin(fixed.values, axis=0))
+    worst = np.nanmax(np.where(np.isfinite(fixed.values), fixed.values, np.nan), axis=0)
+    assert np.all(found.values < worst)
+    assert not np.isfinite(fixed.values[5]).any()
+    distance = lambda rates: np.abs(np.log(rates / 0.1)).mean()
+    assert distance(found.rates[-1]) < distance(found.rates[0])
+
+
+def test_pbt_replaces_the_last_by_the_first_and_perturbs_the_copy():
+    scores = [[3.0], [1.0], [2.0], [np.nan], [5.0], [4.0], [6.0], [7.0]]
+    move = lrax.PBT(quantile=0.25).move(
+        population([np.arange(1.0, 9)[:, None]], [scores]), random()
+    )
+    kept = [0, 1, 2, 4, 5]  # 3 has diverged, 6 and 7 are the last quarter with it
+    assert [i for i in range(8) if move.source[i, 0] == i] == [*kept, 6]
+    assert set(move.source[[3, 7], 0]) <= {1, 2}
+    ratios = move.hyperparams["lr"][:, 0] / (1 + move.source[:, 0])
+    assert all(np.isclose(ratio, [0.8, 1.25]).any() for ratio in ratios[[3, 7]])
+    assert np.all(ratios[[*kept, 6]] == 1)
+    lost = lrax.PBT().move(population([[[1.0], [2.0]]], [[[np.nan], [np.nan]]]), random())
+    assert lost.source[:, 0].tolist() == [0, 1]
+
+
+def test_fan_out_follows_the_formulas_of_the_paper():
+    rule = lrax.FanOut(spread=0.3, step=0.7, momentum=0.8, temperature=0.5, decay=0.1)
+    rates = random(1).uniform(0.1, 1.0, (3, 5, 2))
+    losses = random(2).uniform(0.5, 2.0, (3, 5, 2))
+    move = rule.move(population(rates, losses), random())
+    velocity = np.zeros(2)
+    for eta, loss in zip(rates, losses, strict=True):
+        weights = np.exp((loss.mean(axis=0) - loss) / 0.5)
+        weights /= weights.sum(axis=0)
+        base = eta.mean(axis=0)
+        velocity = 0.8 * velocity + 0.2 * ((weights * eta).sum(axis=0) - base)
+    base = 0.9 * base + 0.7 * velocity
+    multipliers = [1 + 0.3 * (r - 2) / 2 for r in range(5)]
+    expected = base * np.array(multipliers)[:, None]
+    np.testing.assert_allclose(np.sort(move.hyperparams["lr"], axis=0), expected, rtol=1e-12)
+    np.testing.assert_allclose(rule.fan(2.0, 5), 2 * np.array(multipliers))
+    np.testing.assert_allclose(rule.fan(2.0, 1), 2.0)
+    # A lane that is not finite has no weight, and no part in the mean.
+    losses[-1, 0] = np.nan
+    move = rule.move(population(rates, losses), random())
+    assert np.isfinite(move.hyperparams["lr"]).all()
+    assert not move.averaged[0].any()
+    assert np.all(move.averaged[1:])
+    assert np.all(move.source[0] == np.argmin(losses[-1, 1:], axis=0) + 1)
+
+
+def test_lanes_converge_to_their_mean_and_the_base_rate_rises_if_higher_is_better():
+    rates = [0.01, 0.1, 0.2, 0.3]
+    one = exchanged(Nothing(), rates, steps=10)
+    many = exchanged(lrax.FanOut(), rates, steps=10)
+    assert np.ptp(many.metrics["val_loss"], axis=0).max() == 0
+    assert np.all(many.values < one.values.max(axis=0))
+
+    def end(points):
+        """The parameters of every lane, as the mean of some points."""
+        averaged = np.isin(np.arange(4), points)[:, None]
+        rule = Told(averaged=averaged)
+        return exchanged(rule, rates, steps=10, seeds=1).best.params["w"]
+
+    ends = [end([point]) for point in range(4)]
+    np.testing.assert_allclose(end(range(4)), np.mean(ends, axis=0), rtol=1e-5)
+    base = exchanged(lrax.FanOut(spread=0.5), [0.01, 0.02, 0.03, 0.04]).rates.mean(axis=1)
+    assert np.all(np.diff(base, axis=0) > 0)
+
+
+def test_rollback_saves_the_lane_that_spiked_and_touches_no_other():
+    rates = [0.01, 0.1, 100.0, 0.05]
+    fixed = exchanged(Nothing(), rates)
+    found = exchanged(lrax.Rollback(back_off=0.01), rates)
+    np.testing.assert_array_equal(found.losses[[0, 1, 3]], fixed.losses[[0, 1, 3]])
+    assert not np.isfinite(fixed.values[2]).any()
+    assert np.isfinite(found.values[2]).all()
+    assert found.back[0, 2].all()
+    assert not found.back[:, [0, 1, 3]].any()
+    np.testing.assert_allclose(found.rates[1, 2], 1.0)
+    assert found.ancestors[0, 2].tolist() == [-1, -1]
+    # It went back to where it began.
+    start = TASK.init(jax.random.split(jax.random.key(0))[0])
+    assert jax.tree.structure(start) == jax.tree.structure(found.best.params)
+    losses = found.losses[2, :, 10], fixed.losses[0, :, 10]
+    assert np.all(losses[0] > losses[1])
+
+
+@pytest.mark.parametrize(
+    ("losses", "spiked"),
+    [
+        ([1.0, 1.0, 3.9], False),
+        ([1.0, 1.0, 4.1], True),
+        ([1.0, np.nan, 1.0], False),
+        ([1.0, 2.0, np.nan], True),
+        ([-1.0, -2.0, 3.9], False),
+        ([-1.0, -2.0, 4.1], True),
+    ],
+)
+def test_a_spike_is_a_rise_above_the_least_loss(losses, spiked):
+    record = population(np.ones((3, 1, 1)), np.reshape(losses, (3, 1, 1)), every=10)
+    move = lrax.Rollback().move(record, random())
+    assert move.back.item() is spiked
+    assert move.hyperparams["lr"].item() == (0.5 if spiked else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("move", "message"),
+    [
+        ({"hyperparams": {"rate": 1.0}}, "must change hyperparameters of the grid"),
+        ({"hyperparams": {"learning_rate": np.ones(4)}}, "finite values of 'learning_rate'"),
+        ({"source": np.full((4, 2), 4)}, "sources from 0 to 3"),
+        ({"back": np.ones((4, 2))}, "a mask `back`"),
+    ],
+)
+def test_a_rule_that_answers_nonsense_is_named(move, message):
+    with pytest.raises(ValueError, match=f"`exchange` must .*{message}"):
+        exchanged(Told(**move))
+
+
+def test_bad_calls_are_named():
+    with pytest.raises(TypeError, match=r"`exchange` must be lrax\.PBT"):
+        exchanged(lrax.PBT)
+    with pytest.raises(ValueError, match=r"`every` must be .*40"):
+        exchanged(lrax.PBT(), every=41)
+    with pytest.raises(ValueError, match="`name` must be one of"):
+        exchanged(lrax.PBT(), name="momentum")
+
+
+def test_choices_are_copied_and_only_the_rate_is_perturbed():
+    schedules = [lrax.constant(1.0), lrax.linear(1.0, 0.0, 40)]
+    optimizer = lambda schedule, rate: optax.sgd(schedule * rate)
+    grid = {"schedule": schedules, "rate": [1e-4, 0.1]}
+    found = exchanged(lrax.PBT(), grid, optimizer=optimizer)
+    assert found.name == "rate"
+    assert set(np.unique(found.hyperparams["schedule"])) <= {0.0, 1.0}
+    assert found.best.hyperparams["schedule"] in schedules
+    assert jnp.isfinite(found.values).all()
