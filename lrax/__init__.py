@@ -18,7 +18,7 @@
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
   for Optuna, `Halving`, `Median` and `Forecast` stop early. As an experiment, the lanes of
-  `sweep_exchange` exchange states and rates, by `PBT`, `FanOut` or `Rollback`.
+  `sweep_exchange` exchange states and rates, by `PopulationBasedTraining`, `FanOut` or `Rollback`.
 - Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
   from update to update, `suggest` reads one off the losses as other packages do or better,
   `range_ramp` is for a loop of your own.
@@ -112,8 +112,8 @@ if _typing.TYPE_CHECKING:
     from .sweeps.function import sweep_function
     from .sweeps.grid import log_grid
     from .sweeps.optimum import Optimum
-    from .sweeps.pbt import PBT
     from .sweeps.points import points, random_points, sobol
+    from .sweeps.population_based import PopulationBasedTraining
     from .sweeps.result import SweepResult
     from .sweeps.rollback import Rollback
     from .sweeps.rules import Halving, Median
@@ -142,7 +142,7 @@ _MODULES = {
     "Move": "sweeps.exchanging",
     "Optimum": "sweeps.optimum",
     "Outcome": "sweeps.ask_tell",
-    "PBT": "sweeps.pbt",
+    "PopulationBasedTraining": "sweeps.population_based",
     "Paired": "sweeps.statistics",
     "Population": "sweeps.exchanging",
     "Rollback": "sweeps.rollback",
@@ -177,7 +177,6 @@ _MODULES = {
 __version__ = _version("lrax")
 
 __all__ = [
-    "PBT",
     "AskTell",
     "Confirmation",
     "Evidence",
@@ -195,6 +194,7 @@ __all__ = [
     "Outcome",
     "Paired",
     "Population",
+    "PopulationBasedTraining",
     "RangeTest",
     "RateRule",
     "Rollback",

@@ -318,12 +318,16 @@ ROWS = [
     method("Forecast.looks", lambda: lrax.Forecast(lrax.constant), steps=100),
     method("Halving.looks", lrax.Halving, steps=100),
     method("Median.looks", lrax.Median, steps=100),
-    call("PBT"),
+    call("PopulationBasedTraining"),
     call("FanOut"),
     call("Rollback"),
     # Sweeps.
     made("sweep", lambda: sweeping(steps=2), slow=True),
-    made("sweep_exchange", lambda: sweeping(every=1, exchange=lrax.PBT()), slow=True),
+    made(
+        "sweep_exchange",
+        lambda: sweeping(every=1, exchange=lrax.PopulationBasedTraining()),
+        slow=True,
+    ),
     call(
         "sweep_function",
         slow=True,

@@ -66,7 +66,7 @@ def test_nothing_to_exchange_is_the_plain_sweep_to_the_bit(optimizer):
     assert not same.back.any()
     # Later segments, and later calls, find the programs compiled.
     programs = len(cache._entries)
-    again = exchanged(lrax.PBT(), {name: RATES}, optimizer=optimizer, every=5)
+    again = exchanged(lrax.PopulationBasedTraining(), {name: RATES}, optimizer=optimizer, every=5)
     assert len(cache._entries) == programs
     assert np.isfinite(again.values).any()
 
@@ -90,17 +90,17 @@ def test_states_and_rates_come_from_where_the_rule_says():
 
 
 def test_the_same_call_gives_the_same_bits():
-    first, second = (exchanged(lrax.PBT()) for _ in range(2))
+    first, second = (exchanged(lrax.PopulationBasedTraining()) for _ in range(2))
     np.testing.assert_array_equal(first.losses, second.losses)
     np.testing.assert_array_equal(first.rates, second.rates)
-    other = exchanged(lrax.PBT(), key=jax.random.key(1))
+    other = exchanged(lrax.PopulationBasedTraining(), key=jax.random.key(1))
     assert np.any(first.rates != other.rates)
 
 
 def test_pbt_moves_the_rates_to_the_best_and_saves_the_worst():
     rates = [1e-4, 1e-3, 3e-3, 1e-2, 0.1, 1e3]
     fixed = exchanged(Nothing(), rates, objective="val_loss")
-    found = exchanged(lrax.PBT(), rates, objective="val_loss")
+    found = exchanged(lrax.PopulationBasedTraining(), rates, objective="val_loss")
     assert np.all(fixed.values[4] == np.nanmin(fixed.values, axis=0))
     worst = np.nanmax(np.where(np.isfinite(fixed.values), fixed.values, np.nan), axis=0)
     assert np.all(found.values < worst)
@@ -111,7 +111,7 @@ def test_pbt_moves_the_rates_to_the_best_and_saves_the_worst():
 
 def test_pbt_replaces_the_last_by_the_first_and_perturbs_the_copy():
     scores = [[3.0], [1.0], [2.0], [np.nan], [5.0], [4.0], [6.0], [7.0]]
-    move = lrax.PBT(quantile=0.25).move(
+    move = lrax.PopulationBasedTraining(quantile=0.25).move(
         population([np.arange(1.0, 9)[:, None]], [scores]), random()
     )
     kept = [0, 1, 2, 4, 5]  # 3 has diverged, 6 and 7 are the last quarter with it
@@ -120,7 +120,9 @@ def test_pbt_replaces_the_last_by_the_first_and_perturbs_the_copy():
     ratios = move.hyperparams["lr"][:, 0] / (1 + move.source[:, 0])
     assert all(np.isclose(ratio, [0.8, 1.25]).any() for ratio in ratios[[3, 7]])
     assert np.all(ratios[[*kept, 6]] == 1)
-    lost = lrax.PBT().move(population([[[1.0], [2.0]]], [[[np.nan], [np.nan]]]), random())
+    lost = lrax.PopulationBasedTraining().move(
+        population([[[1.0], [2.0]]], [[[np.nan], [np.nan]]]), random()
+    )
     assert lost.source[:, 0].tolist() == [0, 1]
 
 
@@ -208,31 +210,31 @@ def test_a_spike_is_a_rise_above_the_least_loss(losses, spiked):
 @pytest.mark.parametrize(
     ("move", "message"),
     [
-        ({"hyperparams": {"rate": 1.0}}, "must change hyperparameters of the grid"),
-        ({"hyperparams": {"learning_rate": np.ones(4)}}, "finite values of 'learning_rate'"),
-        ({"source": np.full((4, 2), 4)}, "sources from 0 to 3"),
-        ({"back": np.ones((4, 2))}, "a mask `back`"),
+        ({"hyperparams": {"rate": 1.0}}, "change hyperparameters of the grid"),
+        ({"hyperparams": {"learning_rate": np.ones(4)}}, "return finite values of 'learning_rate'"),
+        ({"source": np.full((4, 2), 4)}, "return sources from 0 to 3"),
+        ({"back": np.ones((4, 2))}, "return a mask `back`"),
     ],
 )
 def test_a_rule_that_answers_nonsense_is_named(move, message):
-    with pytest.raises(ValueError, match=f"`exchange` must .*{message}"):
+    with pytest.raises(ValueError, match=f"`exchange` must {message}"):
         exchanged(Told(**move))
 
 
 def test_bad_calls_are_named():
-    with pytest.raises(TypeError, match=r"`exchange` must be lrax\.PBT"):
-        exchanged(lrax.PBT)
+    with pytest.raises(TypeError, match=r"`exchange` must be lrax\.PopulationBasedTraining"):
+        exchanged(lrax.PopulationBasedTraining)
     with pytest.raises(ValueError, match=r"`every` must be .*40"):
-        exchanged(lrax.PBT(), every=41)
+        exchanged(lrax.PopulationBasedTraining(), every=41)
     with pytest.raises(ValueError, match="`name` must be one of"):
-        exchanged(lrax.PBT(), name="momentum")
+        exchanged(lrax.PopulationBasedTraining(), name="momentum")
 
 
 def test_choices_are_copied_and_only_the_rate_is_perturbed():
     schedules = [lrax.constant(1.0), lrax.linear(1.0, 0.0, 40)]
     optimizer = lambda schedule, rate: optax.sgd(schedule * rate)
     grid = {"schedule": schedules, "rate": [1e-4, 0.1]}
-    found = exchanged(lrax.PBT(), grid, optimizer=optimizer)
+    found = exchanged(lrax.PopulationBasedTraining(), grid, optimizer=optimizer)
     assert found.name == "rate"
     assert set(np.unique(found.hyperparams["schedule"])) <= {0.0, 1.0}
     assert found.best.hyperparams["schedule"] in schedules

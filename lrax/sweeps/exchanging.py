@@ -83,9 +83,10 @@ class Answer(NamedTuple):
 
 @runtime_checkable
 class Exchange(Protocol):
-    """A rule of exchange between lanes: `PBT`, `FanOut`, `Rollback`, or your own; experimental.
+    """A rule of exchange between lanes; experimental.
 
-    Any object with this method is a rule. The method must be a pure function of its arguments.
+    `PopulationBasedTraining`, `FanOut` and `Rollback` are such rules, and so is any object with
+    this method. The method must be a pure function of its arguments.
 
     Example:
       A rule that halves the rate of every lane after each segment:
@@ -107,11 +108,11 @@ class Exchange(Protocol):
 
 def as_rule(exchange: _require.Unchecked) -> Exchange:
     """Checks the argument `exchange` of `sweep_exchange`."""
-    # A class has the method too: without the first check `exchange=lrax.PBT` would pass.
+    # A class has the method too: without the first check `exchange=lrax.FanOut` would pass.
     if isinstance(exchange, type) or not isinstance(exchange, Exchange):
         raise TypeError(
-            "`exchange` must be lrax.PBT(), lrax.FanOut(), lrax.Rollback() or an object with the"
-            f" method `move` of lrax.Exchange, got {exchange!r}"
+            "`exchange` must be lrax.PopulationBasedTraining(), lrax.FanOut(), lrax.Rollback() or"
+            f" an object with the method `move` of lrax.Exchange, got {exchange!r}"
         )
     return exchange
 
@@ -127,7 +128,8 @@ def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Answe
     current = {name: values[-1] for name, values in record.hyperparams.items()}
     values = {name: np.asarray(v, np.float64) for name, v in move.hyperparams.items()}
     for name, found in values.items():
-        if found.shape != shape or not np.isfinite(found).all():
+        # A grid may begin with a value that is not finite: its lane diverges, as in `lrax.sweep`.
+        if found.shape != shape or np.any(~np.isfinite(found) & np.isfinite(current[name])):
             raise ValueError(
                 f"`exchange` must return finite values of {name!r} of shape {shape}, got {found}"
             )

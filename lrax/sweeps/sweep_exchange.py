@@ -54,9 +54,10 @@ def sweep_exchange(
 ) -> ExchangeResult:
     """Trains a grid as `lrax.sweep` does; after each segment its lanes exchange; experimental.
 
-    Use it to try population-based training (`lrax.PBT`), replicas that are averaged (`lrax.FanOut`)
-    or a way back from spikes (`lrax.Rollback`). For a good rate take `lrax.sweep` or `lrax.find`:
-    whether an exchange beats a schedule that they tuned at equal compute is not measured.
+    Use it to try population-based training (`lrax.PopulationBasedTraining`), replicas that are
+    averaged (`lrax.FanOut`) or a way back from spikes (`lrax.Rollback`). For a good rate take
+    `lrax.sweep` or `lrax.find`: whether an exchange beats a schedule that they tuned at equal
+    compute is not measured.
 
     The points of a seed are one population: they see the same batches, and states move among them.
     Seeds never exchange, so that each repeats the experiment. After each segment of `every`
@@ -77,8 +78,8 @@ def sweep_exchange(
       steps: Updates of each lane, at least 1.
       every: Updates of a segment, from 1 to `steps`. The last segment is shorter if it does not
         divide them.
-      exchange: The rule: `lrax.PBT()`, `lrax.FanOut()`, `lrax.Rollback()`, or an object of yours
-        (`lrax.Exchange`).
+      exchange: The rule: `lrax.PopulationBasedTraining()`, `lrax.FanOut()`, `lrax.Rollback()`, or
+        an object of yours (`lrax.Exchange`).
       seeds: As in `lrax.sweep`.
       name: The hyperparameter that the rule changes; by default the first numeric one of the grid.
       objective: What ranks the lanes: `"train_loss"`, the mean loss over a segment, or a name that
@@ -102,7 +103,7 @@ def sweep_exchange(
     Example:
       >>> task = lrax.tasks.diabetes()
       >>> rates = lrax.log_grid(1e-4, 1e-1, 8)
-      >>> call = dict(steps=60, every=10, exchange=lrax.PBT(), seeds=2)
+      >>> call = dict(steps=60, every=10, exchange=lrax.PopulationBasedTraining(), seeds=2)
       >>> result = lrax.sweep_exchange(task, optax.adam, rates, **call)
       >>> result.rates.shape  # [segments, points, seeds]
       (6, 8, 2)

@@ -1,4 +1,4 @@
-"""`PBT`: population-based training of the rate."""
+"""`PopulationBasedTraining`: population-based training of the rate."""
 
 import dataclasses
 import math
@@ -10,8 +10,8 @@ from .exchanging import Move, Population
 
 
 @dataclasses.dataclass(frozen=True)
-class PBT:
-    r"""Population-based training: the worst lanes go on from the best ones; experimental.
+class PopulationBasedTraining:
+    r"""Population-based training (PBT): the worst lanes go on from the best ones; experimental.
 
     $$\theta_i \leftarrow \theta_j, \quad \eta_i \leftarrow c \, \eta_j, \qquad
     i \in \text{worst}, \; j \sim U(\text{best}), \; c \sim U(\text{perturb})$$
@@ -34,7 +34,7 @@ class PBT:
       >>> task = lrax.tasks.diabetes()
       >>> rates = lrax.log_grid(1e-3, 1e-1, 4)
       >>> result = lrax.sweep_exchange(
-      ...     task, optax.adam, rates, steps=40, every=10, exchange=lrax.PBT()
+      ...     task, optax.adam, rates, steps=40, every=10, exchange=lrax.PopulationBasedTraining()
       ... )
       >>> result.rates.shape
       (4, 4, 1)
