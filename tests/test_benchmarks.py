@@ -298,3 +298,15 @@ def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, cap
     again = controllers.main(options)
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     np.testing.assert_array_equal(again["auto_cooldown"], found["auto_cooldown"])
+
+
+@pytest.mark.slow
+def test_lanes_that_exchange_are_compared_to_a_tuned_schedule(benchmark_path, capsys):
+    from tests.benchmarks import exchange
+
+    ((name, ways),) = exchange.main(["--smoke", "--points", "4", "--seeds", "2"]).items()
+    assert {losses.shape for losses in ways.values()} == {(2,)}
+    assert all(np.all(np.isfinite(losses)) for losses in ways.values())
+    # The best of each seed is at least as good as one peak for all.
+    assert np.all(ways["cosine, each seed's best"] <= ways[exchange.REFERENCE])
+    assert f"| {name} |" in capsys.readouterr().out
