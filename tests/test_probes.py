@@ -893,3 +893,10 @@ def test_a_state_of_several_groups_tells_no_kind():
     state = optimizer.init({"w": jnp.ones(2), "v": jnp.ones(2)})
     with pytest.raises(ValueError, match="several groups"):
         probes.max_stable_rate(2.0, state)
+
+
+def test_the_sharpness_calls_no_lapack():
+    # A sweep that evaluated it by LAPACK, in two calls at once, hung on a CPU.
+    sharpness = lambda params: probes.sharpness(lambda p: jnp.sum(p**4), params, key=KEY)
+    text = jax.jit(jax.vmap(sharpness)).lower(jnp.ones((6, 30))).as_text()
+    assert "custom_call" not in text

@@ -63,7 +63,7 @@ def sharpness(
         vectors. Then there is no reorthogonalisation, which does not harm the largest eigenvalue.
 
     Returns:
-      A scalar. NaN if the Hessian is not finite.
+      A scalar. NaN if the Hessian is not finite. It has no gradient of its own in reverse mode.
 
     Raises:
       ValueError: if `preconditioner` does not have the structure and shapes of `params`, a concrete
@@ -224,9 +224,15 @@ def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array
     # these are negative. It gets the first diagonal instead. That is a value of the quadratic form,
     # and so not above the largest eigenvalue.
     diagonal = jnp.where(alive, diagonal, diagonal[0])
-    matrix = jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1)
-    finite = jnp.all(jnp.isfinite(matrix))
-    largest = jnp.linalg.eigvalsh(jnp.where(finite, matrix, 0.0))[-1]
+    finite = jnp.all(jnp.isfinite(diagonal)) & jnp.all(jnp.isfinite(beside))
+    # Not `eigvalsh`: sweeps that evaluated it in two calls at once hung in LAPACK (jaxlib 0.10.2).
+    largest = jax.scipy.linalg.eigh_tridiagonal(
+        jnp.where(finite, diagonal, 0.0),
+        jnp.where(finite, beside[:-1], 0.0),
+        eigvals_only=True,
+        select="i",
+        select_range=(steps - 1, steps - 1),
+    )[0]
     return jnp.where(finite, largest, jnp.nan)
 
 

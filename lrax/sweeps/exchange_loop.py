@@ -66,8 +66,7 @@ def exchanged(
     while record is None or record.done < steps:
         for label, column in now.items():
             hyperparams[label].append(column)
-        # All lanes are in their places again, and only their values have changed.
-        loop.engine.feed.points = Points(now, points.choices)[hosts.own(len(points))]
+        loop = loop.having(Points(now, points.choices))
         part = _trained(loop, before, min(every * (len(moves) + 1), steps), report)
         losses = hosts.gather(part.losses(part.done), len(points))
         finite = hosts.gather(part.finite, len(points))

@@ -80,13 +80,12 @@ def functional_law(
     """
     # Variants. The theorem has the noise of the batch in place of eta, and its integral is not
     # normalised; here the batch is fixed and belongs to B and D. Its kernel is the sum of
-    # lambda_j^2 exp(-2 lambda_j t) over curvatures lambda_j = j^-beta, which gives the power. For
-    # language models the authors are said to fit, in appendix B.2, t^-s for e(t) and, for the
-    # integral, minus the sum over falls of the rate of
-    # (c3 + t_i^-s) (1 - (1 + c4 (t - t_i))^-gamma): the same integral by parts, without what the
-    # signal loses meanwhile. Ours is the theorem's, because its exponents have a meaning and its
-    # optimum a closed form. With D = 0 and rates from 0 the integral is that of the multi-power
-    # law with gamma = 0.
+    # lambda_j^2 exp(-2 lambda_j t) over curvatures lambda_j = j^-beta, which gives the power. A
+    # summary says that the authors fit another form to language models, in appendix B.2. There e(t)
+    # is t^-s. The integral becomes minus the sum of (c3 + t_i^-s) (1 - (1 + c4 (t - t_i))^-gamma)
+    # over the falls of the rate: it is integrated by parts, and the signal is held still. Ours is
+    # the theorem's, because its exponents have a meaning and its optimum a closed form. With D = 0
+    # and rates from 0 the integral is that of the multi-power law with gamma = 0.
     given = _require.real(rates=rates, L0=L0, A=A, alpha=alpha, B=B, C=C, beta=beta, D=D)
     steps = rates_of(given)
     law_numbers(given, "L0", "A", "alpha", "B", "C", "beta", "D")

@@ -4,10 +4,11 @@
 The task is the small transformer on text, by Adam. All losses are held-out ones at the end of a run.
 
 First the laws of loss curves: each is fitted to three schedules and predicts others, beside guesses
-that need no law. Then the search, in less than 100 runs: a few records, of which the laws, the bound
-and the gradient norms each make a schedule; these and points of a family, a hold with a decay after
-it, are halved three times. The two references are tuned, peak and warmup, by more runs than that.
-At last all are trained with seeds that chose nothing, and compared seed by seed.
+that need no law. Then the search, in less than 100 runs. From a few records, the laws, the bound and
+the gradient norms each make a schedule. These compete with points of a family, a hold with a decay
+after it, and in rungs the best few go on to more seeds. The two references are tuned, peak and
+warmup, by more runs than that. At last all are trained with seeds that chose nothing, and compared
+seed by seed.
 """
 
 import argparse
@@ -194,7 +195,7 @@ def compare_laws(size):
 
 
 def absolute(step):
-    """The sum of the gradient's absolute values, of which Adam's refined schedule is made."""
+    """The sum of the gradient's absolute values, from which `refined_schedule` is made for Adam."""
     return optax.tree.norm(step.grads, ord=1)
 
 

@@ -1,5 +1,6 @@
 """The arguments of the programs: hyperparameters, keys and batches, placed on the devices."""
 
+import copy
 import math
 import threading
 from collections import OrderedDict
@@ -31,8 +32,7 @@ class Feed:
     """The arguments of the programs. What several chunks need is made and stored once.
 
     Attributes:
-      points: The points that this process trains. Other values may take their place between two
-        calls of `Loop.advance`.
+      points: The points that this process trains.
       bits: Key data: `[seeds, 2]`, or `[seeds, points, 2]` if every lane has its own.
       given: Parameters to start from, with leaves `[seeds, ...]`, or None.
       rng: `"common"` if the points of a seed share their random numbers, or `"independent"`.
@@ -93,6 +93,13 @@ class Feed:
     def seeds(self) -> int:
         """How many seeds."""
         return len(self.bits)
+
+    def having(self, points: Points) -> "Feed":
+        """The same arguments, but for the values of the hyperparameters."""
+        # What is stored does not depend on these values, so both have one store.
+        found = copy.copy(self)
+        found.points = points
+        return found
 
     def put(self, value: ArrayLike, spread: int | None = None) -> jax.Array:
         """An array on the devices.

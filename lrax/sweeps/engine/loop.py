@@ -164,6 +164,16 @@ class Loop:
         changed = dataclasses.replace(self.settings, **settings)
         return Loop(self.engine, changed, self._hosts, self._whole, self._notify)
 
+    def having(self, points: Points) -> "Loop":
+        """A new loop of the same sweep, before its first update, with other values in its lanes.
+
+        Args:
+          points: As many points, of all processes, with the new values.
+        """
+        feed = self.engine.feed.having(points[self._hosts.own(len(points))])
+        engine = dataclasses.replace(self.engine, feed=feed)
+        return Loop(engine, self.settings, self._hosts, self._whole, self._notify)
+
     def losses(self, done: int) -> np.ndarray:
         """The losses of the first `done` updates, `[points, seeds, records]`."""
         every = self.engine.problem.loss_every
