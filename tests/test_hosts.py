@@ -384,7 +384,7 @@ def test_two_processes_of_two_devices(check, processes_of_two_devices):
 
 @pytest.mark.slow
 def test_one_begins_later_than_gloo_waits():
-    for processes in pair(1, late=40):
+    for processes in pair(1, late=33):
         processes.run("check_fewer_points_than_processes", timeout=300)
 
 

@@ -277,7 +277,7 @@ def test_killed_at_random_moments_it_loses_nothing_that_was_saved(tmp_path):
     versions = lambda: (
         [child.name for child in path.iterdir() if child.name.isdigit()] if path.exists() else []
     )
-    for _ in range(3):
+    for _ in range(2):
         known = versions()
         process = subprocess.Popen([sys.executable, "-c", program])
         while process.poll() is None and versions() in ([], known):
