@@ -115,6 +115,30 @@ def test_what_is_not_finite_ends_a_raise():
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
 
 
+def test_a_loss_that_explodes_lowers_the_rate():
+    # The squares of these losses overflow float32, and so may the sums.
+    for highest in (1e25, 1e30, 3e38):
+        losses = np.array([1, highest, highest, 1, 1, 1], np.float32)
+        rates, state = rates_of(velocity(window=3), losses)
+        np.testing.assert_array_equal(rates, [1, 1, 0.5, 0.5, 0.5, 0.75])
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+
+
+def test_there_is_no_raise_at_the_ceiling():
+    losses = np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 9, 9], np.float32)
+    rates, state = rates_of(velocity(up=2.0, window=3, ceiling=1.0), losses)
+    np.testing.assert_array_equal(rates, 1)
+    assert (state.rule.size, state.rule.trying) == (1, False)
+
+
+def test_the_scale_starts_within_its_bounds():
+    for bounds, first in (({"ceiling": 0.5}, 0.5), ({"floor": 2.0}, 2.0), ({"floor": 0.5}, 1.0)):
+        optimizer = lrax.scale_by_lr(velocity(**bounds))
+        assert lrax.get_lr(optimizer.init(jnp.ones(()))) == first
+        rates, _ = rates_of(velocity(window=3, **bounds), np.ones(2, np.float32))
+        np.testing.assert_array_equal(rates, first)
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
@@ -122,7 +146,9 @@ def test_what_is_not_finite_ends_a_raise():
         ({"down": 1.1}, "`down` must be from 0 to 1"),
         ({"shrink": -0.1}, "`shrink` must be from 0 to 1"),
         ({"window": 2}, "`window` must be finite and at least 3"),
-        ({"ceiling": -1.0}, "`ceiling` must be at least 0"),
+        ({"ceiling": -1.0}, "`floor` must be at most `ceiling`, got 0.0 and -1.0"),
+        ({"ceiling": np.nan}, "`floor` must be at most `ceiling`, got 0.0 and nan"),
+        ({"floor": 0.6, "ceiling": 0.5}, "`floor` must be at most `ceiling`, got 0.6 and 0.5"),
     ],
 )
 def test_bad_numbers_are_named(numbers, message):

@@ -22,7 +22,8 @@ Argument = Any  # an extra argument of `update`
 class BackOffState(NamedTuple):
     """State of `back_off`."""
 
-    scale: jax.Array  # shape (), float32: what multiplies the schedule
+    # shape (), float32 (float64 under x64): the factor on the schedule
+    scale: jax.Array
     history: History
     measurement: jax.Array  # shape (), int32: the number of the last measurement seen
 
@@ -44,29 +45,31 @@ def back_off(
     \end{cases}, \qquad
     \text{spike} = m > \text{mean} + \text{sigmas} \cdot \text{deviation}$$
 
-    Mean and deviation are those of the last `window` measurements of `m`. One that is not finite is
-    a spike, and no part of them. Before half of the window is full, no other is a spike.
+    The mean and the standard deviation are those of the last `window` measurements of `m`. A
+    measurement that is not finite is a spike, and is left out of both. Before half of the window is
+    full, a finite measurement is never a spike.
 
-    Use it as a factor of any schedule for a run that has spikes at its highest rate. It lowers the
-    rate of the very update whose loss is a spike. To leave that update out, put
-    `lrax.controllers.skip_spikes` around what comes before the rate:
+    Use it as a factor of any schedule, for a run that has spikes at its highest rate. The update
+    whose loss is the spike is made too, at the lowered rate. To skip that update, put
+    `lrax.controllers.skip_spikes` around the transformations before the rate:
     `optax.chain(skip_spikes(optax.scale_by_adam()), lrax.scale_by_lr(schedule * back_off()))`.
 
     Args:
       factor: Factor at a spike, from 0 to 1.
       recovery: Measurements in which the rate recovers from one spike, above 0.
-      floor: Lowest scale, at least 0, relative to the schedule. From a scale of 0 nothing recovers.
-      window: How many measurements are looked back on, at least 2.
+      floor: Lowest scale, at least 0, relative to the schedule. A scale of 0 never recovers.
+      window: Number of measurements whose mean and deviation are taken, at least 2.
       sigmas: By how many standard deviations a spike is above the mean, at least 0.
       metric: Name of the extra argument of `update` to follow. "value" is the training loss; a
         signal of the gradient's norm is another choice.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
-      The numbers but `window` may be traced, and so be swept.
+      All numbers but `window` may be traced, so a sweep can vary them.
 
     Raises:
-      ValueError: if a number is out of its range, infinite, NaN or no scalar.
+      ValueError: if a concrete number is out of its range, infinite or NaN, or a number is not a
+        scalar.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 
     Example:
@@ -101,9 +104,9 @@ def back_off(
         new, number = is_new(metric, arguments, value, state.measurement)
         spike = is_spike(state.history, value, numbers["sigmas"])
         lower = jnp.maximum(state.scale * numbers["factor"], numbers["floor"])
-        # A floor above the scale must not raise it.
+        # A floor above the scale, such as 2 at the start, must not raise the scale at a spike.
         lower = jnp.minimum(lower, state.scale)
-        # Of a factor of 0 the power is infinite, and the scale may be 0.
+        # A factor of 0 makes the power infinite. Times a scale of 0, that would be NaN.
         growth = jnp.minimum(numbers["factor"] ** (-1 / numbers["recovery"]), 1e30)
         higher = jnp.minimum(state.scale * growth, 1)
         after = BackOffState(
@@ -111,7 +114,8 @@ def back_off(
             history=with_value(state.history, value),
             measurement=number,
         )
-        state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
+        # Without a new measurement the scale and the history stay as they are.
+        state = jax.tree.map(lambda old, updated: jnp.where(new, updated, old), state, after)
         return state.scale, state._replace(measurement=number)
 
     words = {**numbers, "window": window, "metric": metric}

@@ -19,24 +19,31 @@ Argument = Any  # an extra argument of `update`
 
 
 class Window(NamedTuple):
-    """Sums over the losses of a window, from which a line is fitted; every shape is ()."""
+    """Sums over the losses of a window, to which a line is fitted.
 
-    losses: jax.Array  # int32: how many there are
-    first: jax.Array  # float32: the first one, which is subtracted from all: sums stay small
-    sum: jax.Array  # float32
-    moment: jax.Array  # float32: the sum of each one times its index
-    squares: jax.Array  # float32
+    Every shape is (). A float is float32, or float64 under x64. The first loss is subtracted from
+    each loss before it is summed, because large sums would lose digits.
+    """
+
+    losses: jax.Array  # int32: the number of losses
+    first: jax.Array  # float: the first loss
+    sum: jax.Array  # float
+    moment: jax.Array  # float: the sum of each loss times its index
+    squares: jax.Array  # float: the sum of the squares
 
 
 class VelocityState(NamedTuple):
-    """State of `velocity`; every field has the shape ()."""
+    """State of `velocity`.
 
-    scale: jax.Array  # float32: what multiplies the schedule
-    trying: jax.Array  # bool: whether the scale is a raise that is not decided yet
-    before: jax.Array  # float32: the scale before the raise
-    speed: jax.Array  # float32: how fast the loss fell before the raise, per measurement
-    error: jax.Array  # float32: the standard error of that
-    size: jax.Array  # float32: the exponent of `up`, which shrinks after each raise taken back
+    Every shape is (). A float is float32, or float64 under x64.
+    """
+
+    scale: jax.Array  # float: the factor on the schedule
+    trying: jax.Array  # bool: whether the scale was raised and the raise is not decided yet
+    before: jax.Array  # float: the scale before the raise
+    speed: jax.Array  # float: how much the loss fell per measurement, before the raise
+    error: jax.Array  # float: the standard error of `speed`
+    size: jax.Array  # float: the exponent of `up`, which shrinks after each raise taken back
     window: Window
     measurement: jax.Array  # int32: the number of the last measurement that the rule has seen
 
@@ -56,39 +63,44 @@ def velocity(
 
     $$v = -\text{slope of the least-squares line through the losses of a window}$$
 
-    After each window of losses the rule does one thing. It raises the scale by `up`. After the next
-    window it keeps the raise if $v_\text{after} - v_\text{before} > \text{errors} \cdot
-    \sqrt{e_\text{after}^2 + e_\text{before}^2}$, where $e$ is the standard error of the slope, and
-    raises it again. If not, it takes the raise back, and the next one is smaller:
-    $\text{up}^{\text{shrink}^n}$ after $n$ of them. If the loss has risen over a window
-    ($v < -\text{errors} \cdot e$) with no raise under way, it multiplies the scale by `down`.
+    The rule decides at the end of each window of losses. It first multiplies the scale by `up`, a
+    raise. At the end of the next window it keeps the raise, and raises again, if
+    $v_\text{after} - v_\text{before} > \text{errors} \cdot
+    \sqrt{e_\text{after}^2 + e_\text{before}^2}$, where $e$ is the standard error of the slope.
+    Otherwise it takes the raise back, and the next raise is smaller: its factor is
+    $\text{up}^{\text{shrink}^n}$ after $n$ raises were taken back. With no raise under way, it
+    multiplies the scale by `down` if the loss has risen over the window
+    ($v < -\text{errors} \cdot e$, or an overflow of the sums). At `ceiling` it does not raise.
 
     Use it as a factor of a warmup and a constant rate that may be far too low, early in a long run.
-    It looks only at how fast the loss falls now. That favours rates too low for the whole run, and
-    a decay of the schedule looks to it like a success. So let the schedule decay only after the
-    search, or bound the search by `ceiling`.
+    The rule sees only how fast the loss falls now. This favours rates that are too low for the
+    whole run. A loss also falls faster while the schedule decays, and the rule takes that for the
+    success of a raise. So let the schedule decay only after the search, or bound the search by
+    `ceiling`.
 
     This is the search of AdaLRS with two changes. AdaLRS also restores the model's parameters when
-    it takes a rate back, which is no matter of the rate. It lowers the rate after a raise that
-    failed; here only a loss that rises lowers it.
+    it takes a raise back; a rule decides only the rate. AdaLRS lowers the rate after a raise that
+    failed; here only a rising loss lowers it.
 
     Args:
       up: Factor of a raise, at least 1.
       down: Factor after a loss that has risen, from 0 to 1.
-      window: Measurements in a window, at least 3. A hundred are few for the loss of a minibatch.
-      errors: By how many standard errors two speeds must differ, at least 0.
-      shrink: What multiplies the logarithm of a raise after one that was taken back, from 0 to 1.
+      window: Measurements in a window, at least 3. The loss of a minibatch is noisy: 100 is a low
+        number for it.
+      errors: By how many standard errors $v$ must have changed, or the loss must have risen, at
+        least 0.
+      shrink: Factor on the logarithm of later raises after one was taken back, from 0 to 1.
       metric: Name of the extra argument of `update` to follow. "value" is the training loss.
-      floor: Lowest scale, at least 0, relative to the schedule.
-      ceiling: Highest scale, at least 0, relative to the schedule; infinite for none.
+      floor: Lowest scale, at least 0 and at most `ceiling`, relative to the schedule.
+      ceiling: Highest scale, relative to the schedule; infinite for none.
 
     Returns:
-      A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
-      A loss that is not finite ends a raise at once, and is otherwise no measurement. Every number
-      may be traced, and so be swept.
+      A `RateRule` whose rate is a scale that starts at 1, or at the bound nearest to 1. Multiply it
+      with a schedule or a number. A loss that is not finite takes a raise under way back at once;
+      with no raise under way it is ignored. Every number may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, NaN or no scalar.
+      ValueError: if a concrete number is out of its range or NaN, or a number is not a scalar.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 
     Example:
@@ -116,16 +128,18 @@ def velocity(
     _require.between(numbers, 0, 1, "down", "shrink")
     _require.at_least(numbers, 3, "window")
     _require.nonnegative(numbers, "errors", "floor")
-    _require.at_most("`ceiling` must be at least 0", 0.0, numbers["ceiling"])
+    # `ceiling` may be infinite, which the other requirements refuse.
+    _require.at_most("`floor` must be at most `ceiling`", numbers["floor"], numbers["ceiling"])
     require_name(metric)
 
     def init(params: Params) -> VelocityState:
         del params
         zero = jnp.zeros([], _require.float_dtype())
+        scale = jnp.clip(zero + 1, numbers["floor"], numbers["ceiling"])
         return VelocityState(
-            scale=zero + 1,
+            scale=scale,
             trying=jnp.zeros([], jnp.bool_),
-            before=zero + 1,
+            before=scale,
             speed=zero,
             error=zero,
             size=zero + 1,
@@ -141,9 +155,9 @@ def velocity(
         new, number = is_new(metric, arguments, value, state.measurement)
         finite = jnp.isfinite(value)
         after = _after(state, jnp.where(finite, value, 0), finite, numbers)
-        # A loss that is not finite matters only to a raise.
+        # A loss that is not finite is ignored, except that it takes a raise under way back.
         new = new & (finite | state.trying)
-        state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
+        state = jax.tree.map(lambda old, updated: jnp.where(new, updated, old), state, after)
         return state.scale, state._replace(measurement=number)
 
     name = call_text("controllers.velocity", velocity, {**numbers, "metric": metric})
@@ -160,9 +174,13 @@ def _after(
 
     gain = speed - state.speed
     faster = finite & (gain > numbers["errors"] * jnp.hypot(error, state.error))
-    rising = speed < -numbers["errors"] * error
+    # An exploding loss overflows the sums and makes these NaN. Every comparison with NaN is false,
+    # so this is written as "not falling": NaN then counts as rising.
+    rising = ~(speed >= -numbers["errors"] * error)
     taken_back = ended & state.trying & ~faster
-    raised = ended & jnp.where(state.trying, faster, ~rising)
+    # At the ceiling a raise would change nothing, and taking it back would shrink later raises.
+    possible = state.scale < numbers["ceiling"]
+    raised = ended & possible & jnp.where(state.trying, faster, ~rising)
     lowered = ended & ~state.trying & rising
 
     higher = state.scale * numbers["up"] ** state.size
@@ -197,7 +215,9 @@ def _with(window: Window, value: jax.Array) -> Window:
 def _speed(window: Window) -> tuple[jax.Array, jax.Array]:
     """Minus the slope of the least-squares line through a window, and its standard error."""
     n = window.losses.astype(window.sum.dtype)
-    spread = jnp.maximum(n * (n**2 - 1) / 12, 0.5)  # of the indices; 0 for a single loss
+    # The sum of the squares of the indices about their mean. For a single loss it is 0, and the
+    # maximum keeps the division below defined.
+    spread = jnp.maximum(n * (n**2 - 1) / 12, 0.5)
     slope = (window.moment - (n - 1) / 2 * window.sum) / spread
     residual = window.squares - window.sum**2 / n - slope**2 * spread
     variance = jnp.maximum(residual, 0) / jnp.maximum(n - 2, 1)
