@@ -26,12 +26,12 @@ class ScaleByLrState(NamedTuple):
 
     # shape (), int32: the updates made. The field hides `tuple.count`, which nobody needs here.
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
-    # shape (), float32: the rate of the last update, or the one that `set_lr` has set since. Before
-    # the first update it is what the rule's `first` returns.
+    # shape (), float32 (float64 under x64): the rate of the last update, or the one that `set_lr`
+    # has set since. Before the first update it is what the rule's `first` returns.
     learning_rate: jax.Array
     # shape (), bool: whether a rate from `set_lr` replaces the rule's
     held: jax.Array
-    # the rule's own state; a number and a schedule have none
+    # the rule's own state, which is empty for a number and a schedule
     rule: RuleState = ()
 
 
@@ -42,14 +42,14 @@ def scale_by_lr(
 
     $$u \leftarrow -\eta_t \, u$$
 
-    Use it as the last link of `optax.chain`, in place of `optax.scale_by_learning_rate`. The
-    updates equal those of Optax to the last bit. In addition, `lrax.get_lr` reads the rate from the
-    state and `lrax.set_lr` changes it, under any nesting of wrappers and without recompiling. The
-    rate is float32 (float64 under x64). It is cast to the dtype of each update, so bfloat16 updates
-    stay bfloat16.
+    Use it as the last link of `optax.chain`, in place of `optax.scale_by_learning_rate`.
+    Floating-point updates equal those of Optax to the last bit. In addition, `lrax.get_lr` reads
+    the rate from the state and `lrax.set_lr` changes it, under any nesting of wrappers and without
+    recompiling. The rate is float32 (float64 under x64). It is cast to the dtype of each update, so
+    bfloat16 updates stay bfloat16.
 
-    A rate that `lrax.set_lr` holds replaces the rule's. The rule still sees every update, so that
-    its state is up to date when the rate is handed back.
+    A rate that `lrax.set_lr` has set replaces the rule's until `lrax.set_lr(state, None)`. The rule
+    still sees every update, so its state is up to date when it decides the rate again.
 
     Args:
       learning_rate: A number, which may be traced, a `Schedule`, any function of the count, or an
@@ -66,8 +66,8 @@ def scale_by_lr(
       ValueError: if a concrete number is negative, infinite or NaN, or a rate is not a scalar. The
         shape of a number is checked here, the shape of a rule's rate in `init` and `update`.
       TypeError: if `learning_rate` is none of the four, or `flip_sign` is not a bool. `update`
-        raises it if the state of a rule changes its structure, a shape or a dtype, if it is given
-        the state of another rule, or if it lacks an argument that the rule requires.
+        raises a TypeError if the rule's state changes its structure, a shape or a dtype, if the
+        state belongs to another rule, or if an argument that the rule requires is missing.
 
     Example:
       >>> schedule = lrax.warmup_cosine(peak=0.1, steps=100, warmup=10)
@@ -76,7 +76,7 @@ def scale_by_lr(
       >>> state = optimizer.init(params)
       >>> for _ in range(6):
       ...     updates, state = optimizer.update(params, state, params)
-      >>> print(lrax.get_lr(state))  # that of the update with the index 5
+      >>> print(lrax.get_lr(state))  # the rate of the update with the index 5
       0.05
     """
     rule = as_rule(learning_rate, "learning_rate")
@@ -84,7 +84,7 @@ def scale_by_lr(
 
     def init(params: optax.Params) -> ScaleByLrState:
         state = jax.tree.map(_owned, rule.init(params))
-        rate = _owned(_scalar(first_rate(rule, state)))
+        rate = _owned(one_rate(_float(first_rate(rule, state))))
         return ScaleByLrState(jnp.zeros([], jnp.int32), rate, jnp.zeros([], jnp.bool_), state)
 
     def update(
@@ -95,7 +95,8 @@ def scale_by_lr(
     ) -> tuple[optax.Updates, ScaleByLrState]:
         arguments = {"updates": updates, "params": params, **extra_args}
         decided, new_rule = decide(rule, state.count, state.rule, arguments)
-        rate = one_rate(jnp.where(state.held, state.learning_rate, _scalar(decided)))
+        # `where` broadcasts, so its shape tells if either rate is not a scalar.
+        rate = one_rate(jnp.where(state.held, state.learning_rate, _float(decided)))
         step = -rate if flip_sign else rate
         updates = jax.tree.map(lambda update: step.astype(update.dtype) * update, updates)
         count = jnp.asarray(optax.safe_increment(state.count))
@@ -108,15 +109,15 @@ def scale_by_lr(
     )
 
 
-def _scalar(rate: Any) -> jax.Array:
-    return one_rate(jnp.asarray(rate, _require.float_dtype()))
+def _float(rate: Any) -> jax.Array:
+    return jnp.asarray(rate, _require.float_dtype())
 
 
 def _owned(leaf: Any) -> jax.Array:
     require_numeric("state is a pytree of arrays", leaf)
-    # Copy, because the first rate may be an array of the rule's state: a buffer that appears twice
-    # in a state cannot be donated. Give the dtype, because this removes a weak type: a weak type in
-    # the first state would cost a second compilation after the first update.
+    # Copied, because the first rate may be an array of the rule's state, and a buffer that appears
+    # twice in a state cannot be donated. Giving the dtype removes a weak type, which would cost a
+    # second compilation after the first update.
     return jnp.array(leaf, jnp.result_type(leaf), copy=True)
 
 
