@@ -269,6 +269,21 @@ def test_bad_calls_are_named(name, keywords, message):
         getattr(torch, name)(**keywords)
 
 
+def test_a_constant_without_steps_is_at_its_end_in_a_later_place():
+    build = lambda lr: sequence(lr, warmup(lr), torch.ConstantLR(lr=lr, total_iters=0))
+    later = build(0.1).hyperparams["schedules"][1].hyperparams["values"]
+    np.testing.assert_array_equal(later, [0.1, 0.1])
+    assert isinstance(later, np.ndarray)  # on the host
+    np.testing.assert_array_equal(jax.jit(build)(0.1).values(40)[10:], np.float32(0.1))
+
+
+def test_a_fall_at_its_own_start_is_not_lost_in_a_later_place():
+    # PyTorch's closed form at the count 0 has the factor of a milestone at 0.
+    falls = torch.MultiStepLR(lr=0.1, milestones=[0, 10])
+    rates = sequence(0.1, warmup(0.1), falls).values(19)[8:]
+    np.testing.assert_allclose(rates, [0.01] * 10 + [0.001], rtol=1e-6)
+
+
 def test_functions_and_schedules_are_told_apart():
     for name in ["LambdaLR", "MultiplicativeLR"]:
         with pytest.raises(TypeError, match="`lr_lambda` must be a function"):

@@ -20,6 +20,7 @@ from ...schedules import (
     schedule as values,
 )
 from ...schedules.builders import builder
+from ...schedules.concrete import library
 from ...schedules.counts import real
 from ...schedules.schedule import Schedule
 from ..arguments import is_concrete, nonnegative, vector, whole_numbers
@@ -32,29 +33,34 @@ FAR = 2.0**40  # no run has this many updates
 def SequentialLR(
     lr: ArrayLike, schedulers: Sequence[Schedule], milestones: Sequence[float] | ArrayLike
 ) -> Schedule:
-    """One scheduler after the other: mostly `lrax.join(schedulers, milestones)`.
+    """One scheduler after the other: `lrax.join(schedulers, milestones)` with PyTorch's exceptions.
 
-    At its milestone a scheduler starts anew from the optimizer's rate, wherever the one before has
-    ended; but `MultiplicativeLR` and `SWALR` go on from the rate of the update before. PyTorch's
-    other surprises are reproduced too: a `OneCycleLR` anywhere, or a `CyclicLR` in the first place,
-    changes the rate that others start from; a `SequentialLR` or `ChainedScheduler` in the first
-    place is one step ahead. In a later place PyTorch fails at its milestone; here it begins there.
+    At its milestone a scheduler starts anew from the optimizer's rate, whatever the last rate was.
+    The exceptions of PyTorch are reproduced:
+
+    - `MultiplicativeLR` and `SWALR` start from the rate of the update before their milestone.
+    - A `OneCycleLR` anywhere, or a `CyclicLR` in the first place, changes the optimizer's rate, and
+      so the rate from which the other schedulers start.
+    - A `SequentialLR` or `ChainedScheduler` in the first place runs one step ahead.
+
+    A `SequentialLR` or `ChainedScheduler` in a later place makes PyTorch fail at its milestone.
+    Here it begins there.
 
     Args:
-      lr: The optimizer's rate, which its schedulers were given too; at least 0, above 0 with the
-        changes named above.
-      schedulers: One or more schedules that functions of this module made.
-      milestones: Index of the first update of each scheduler but the first, whole numbers, at least
-        0, in ascending order; traced ones are taken to be above 0.
+      lr: The optimizer's rate, which each of `schedulers` was made with too. It is at least 0; with
+        a `OneCycleLR` or `CyclicLR` it is above 0.
+      schedulers: One or more schedules made by functions of this module.
+      milestones: Index of the first update of each scheduler but the first: whole numbers, at least
+        0, in ascending order. A traced milestone is taken to be above 0.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, there is not one scheduler more than
-        milestones, or PyTorch's recursion has no closed form, as of a `ChainedScheduler` of a
-        cosine in the first place.
-      TypeError: if a scheduler is no `Schedule`.
+      ValueError: if a concrete number is out of its range, the number of schedulers is not one more
+        than that of milestones, or PyTorch's recursion has no closed form. An example of the last
+        is a `ChainedScheduler` with a cosine, in the first place.
+      TypeError: if a scheduler is not a `Schedule`.
 
     Example:
       >>> torch = lrax.compat.torch
@@ -75,22 +81,23 @@ def SequentialLR(
     _require.ascending({"milestones": at}, "milestones")
     leaves = _require.real(lr=rate, milestones=at)
     _require_formula(parts, leaves["lr"], leaves["milestones"])
-    if len(parts) == 1 or any(map(_goes_on, parts[1:])):
+    # `join` takes two or more schedules, and none of them depends on the rate of another.
+    if len(parts) == 1 or any(map(_starts_from_last_rate, parts[1:])):
         return Schedule(_SequentialLR, {**leaves, "schedulers": parts})
-    pieces, _ = _in_sequence(leaves["lr"], parts, leaves["milestones"])
-    return phases.join(pieces, leaves["milestones"])
+    sequence, _ = _in_sequence(leaves["lr"], parts, leaves["milestones"])
+    return phases.join(sequence, leaves["milestones"])
 
 
 @builder(SequentialLR, name="compat.torch.SequentialLR", ranks={"milestones": 1})
 def _SequentialLR(count, lr, schedulers, milestones):
     count = real(count)
     parts, initial = _in_sequence(lr, schedulers, milestones)
-    # A part that goes on needs the rate of the update before it: each is found once, in order.
+    # In order, because the last rate before a part depends on the parts before it.
     for i in range(1, len(parts)):
-        if _goes_on(parts[i]):
+        if _starts_from_last_rate(parts[i]):
             begin = milestones[i - 1]
-            before = _rate(parts[:i], milestones[: i - 1], jnp.maximum(begin - 1, 0))
-            parts[i] = _gone_on(parts[i], jnp.where(begin > 0, before, initial), begin)
+            last = _rate(parts[:i], milestones[: i - 1], jnp.maximum(begin - 1, 0))
+            parts[i] = _started_from(parts[i], jnp.where(begin > 0, last, initial), begin)
     return _rate(parts, milestones, count)
 
 
@@ -99,22 +106,25 @@ def _rate(parts, milestones, count):
     return phases.join(parts, milestones)(count) if len(parts) > 1 else parts[0](count)
 
 
-def _goes_on(schedule):
-    """Whether a scheduler begins at the rate of the update before, not at the optimizer's."""
+def _starts_from_last_rate(schedule):
+    """Whether a scheduler starts from the rate of the update before, not from the optimizer's."""
+    # Only SWALR is a `_ramp`: a LinearLR is a `_linear`.
     return schedule.formula in (ramps._ramp, _MultiplicativeLR)
 
 
-def _gone_on(schedule, before, begin):
-    """The scheduler from the rate of the update before."""
+def _started_from(schedule, last, begin):
+    """The scheduler as it starts from the rate of the update before its milestone."""
     if schedule.formula is ramps._ramp:
-        return Schedule(ramps._ramp, {**schedule.hyperparams, "start": before})
+        return Schedule(ramps._ramp, {**schedule.hyperparams, "start": last})
+    # A milestone above 0 begins a MultiplicativeLR by a step with the count 0, which multiplies by
+    # the factor of 0 too.
     function = schedule.hyperparams["lr_lambda"]
     first = jnp.where(begin > 0, lax.stop_gradient(function)(jnp.zeros_like(begin)), 1)
-    return Schedule(_MultiplicativeLR, {**schedule.hyperparams, "lr": before * first})
+    return Schedule(_MultiplicativeLR, {**schedule.hyperparams, "lr": last * first})
 
 
 def _require_formula(schedulers: Sequence[Schedule], lr: Any, milestones: Any) -> None:
-    """Refuses the combinations whose rates PyTorch makes each from the one before."""
+    """Refuses combinations in which PyTorch computes each rate from the last, with no formula."""
     first = schedulers[0]
     is_nested = any(
         schedule.formula is values._multiply or role(schedule) in ("sequence", "recursion")
@@ -130,7 +140,10 @@ def _require_formula(schedulers: Sequence[Schedule], lr: Any, milestones: Any) -
     if begins_at_once and is_nested:
         refuse("a SequentialLR or ChainedScheduler with a milestone at 0")
     if role(first) == "recursion":
-        refuse("a first scheduler that is a recursion: a chain with a cosine, or one that goes on,")
+        refuse(
+            "in the first place, a ChainedScheduler of other schedulers than factors, or a"
+            " SequentialLR that has one scheduler, or a SWALR or MultiplicativeLR in a later place,"
+        )
     if role(first) == "sequence":
         begins = first.hyperparams["schedules"][0]
         if begins.formula is values._multiply or role(begins) not in ("factor", "absolute"):
@@ -141,7 +154,7 @@ def _require_formula(schedulers: Sequence[Schedule], lr: Any, milestones: Any) -
 
 
 def _in_sequence(lr, schedulers, milestones):
-    """The schedulers as they run in a `SequentialLR`, and the rate that it begins with."""
+    """The schedulers as they run in a `SequentialLR`, and the optimizer's rate at its start."""
     found, initial = bases(lr, schedulers)
     is_written = any(map(writes, schedulers))
     result = [_begun(schedulers[0], lr, initial, is_written)]
@@ -152,22 +165,27 @@ def _in_sequence(lr, schedulers, milestones):
 
 
 def _at_its_end(schedule, lr, milestone):
-    """A ConstantLR of no steps is at its end: a milestone calls its closed form at 0."""
+    """A ConstantLR that has ended at its milestone already, because it has no steps.
+
+    At a milestone above 0 PyTorch calls the scheduler's closed form with the count 0. That of a
+    ConstantLR without steps is the whole rate.
+    """
+    # Only ConstantLR is a `_piecewise_constant`: StepLR and MultiStepLR have formulas of their own.
     if schedule.formula is not pieces._piecewise_constant:
         return schedule
     rates = schedule.hyperparams["values"]
     ended = (schedule.hyperparams["boundaries"][0] <= 0) & (milestone > 0)
-    return Schedule(
-        schedule.formula, {**schedule.hyperparams, "values": rates + ended * (lr - rates)}
-    )
+    # NumPy for concrete numbers, so that the leaves stay on the host.
+    values = library(ended, lr, rates).where(ended, lr, rates)
+    return Schedule(schedule.formula, {**schedule.hyperparams, "values": values})
 
 
 def _begun(schedule, lr, initial, is_written):
-    """The first scheduler from the optimizer's rate."""
+    """The first scheduler as it starts from the optimizer's rate."""
     kind = role(schedule)
-    # PyTorch steps the first scheduler into update 0. One that is made of several steps its own
-    # without saying that it is the initial step, so that they apply their factor once more. A
-    # SequentialLR counts that step, too, and so meets its milestones one update early.
+    # PyTorch makes an initial step of the first scheduler before update 0. A ChainedScheduler or
+    # SequentialLR passes this on to its own schedulers as an ordinary step, so a factor is applied
+    # once more. A SequentialLR also counts this step, so it meets its milestones one update early.
     if schedule.formula is values._multiply:
         return _late(schedule)
     if kind == "sequence":
@@ -177,8 +195,9 @@ def _begun(schedule, lr, initial, is_written):
     if not is_written or kind == "absolute":
         return schedule
     if kind == "cosine":
-        # It comes down from the rate that it found, and climbs to its own base. It never meets the
-        # lowest rate exactly, and so never climbs by itself, where `T_max` is no whole count.
+        # The cosine falls from the rate that it finds, and then rises to the rate that it was made
+        # with. If `T_max` is not whole, no count meets the lowest rate, and the cosine goes on with
+        # the rate that it found.
         both = [rebased(schedule, lr, initial), schedule]
         steps = schedule.hyperparams["steps"]
         low = steps + (steps % 1 > 0) * FAR
