@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
 
 import lrax
 from lrax.theory.fitting import FittedLaw
@@ -226,3 +227,17 @@ def test_the_result_is_never_worse_than_the_start():
         lrax.theory.optimize_schedule(lambda rates: rates.sum() / 0, start, 8)
     with pytest.raises(TypeError, match="`law_or_bound` must return a real scalar"):
         lrax.theory.optimize_schedule(lambda rates: None, start, 8)
+
+
+def test_a_curved_warmup_keeps_its_shape_at_any_scale():
+    shape = np.append(np.linspace(0, 1, 11) ** 3, np.ones(29))
+    for scale in (1e-9, 1.0):
+        bound = lambda rates, scale=scale: lrax.theory.last_iterate_bound(rates / scale)
+        best = lrax.theory.optimize_schedule(bound, shape * scale, 40).values(40) / scale
+        np.testing.assert_allclose(best[:11], shape[:11] * best[10], rtol=1e-5)
+
+
+def test_a_schedule_is_not_optimized_inside_a_program():
+    optimize = lambda rates: lrax.theory.optimize_schedule(jnp.sum, rates, 8).values(8)
+    with pytest.raises(TypeError, match="`start` must be concrete: call `optimize_schedule` out"):
+        jax.jit(optimize)(jnp.ones(8))

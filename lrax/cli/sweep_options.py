@@ -15,8 +15,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task",
         metavar="TASK",
-        help="module:attribute or path/to/file.py:attribute, a lrax.Task or a function that"
-        " returns one; such as lrax.tasks:digits",
+        help="where a lrax.Task, or a function that returns one, is found: module:attribute or"
+        " path/to/file.py:attribute, such as lrax.tasks:digits",
     )
     _add_what_is_tried(parser.add_argument_group("what is tried").add_argument)
     _add_how_it_is_judged(parser.add_argument_group("how it is judged").add_argument)
@@ -32,28 +32,29 @@ def add_optimizer(add: Any) -> None:
         "--optimizer",
         default="optax:adam",
         metavar="NAME",
-        help="module:function of the hyperparameters (optax:adam)",
+        help="module:function, which takes the hyperparameters and returns the optimizer"
+        " (optax:adam)",
     )
     add(
         "--warmup",
         default="0",
         metavar="N|P%",
-        help="the rate rises linearly to its value over this number of steps, or percent (0)",
+        help="length of a linear warmup, in steps or in percent of all steps (0)",
     )
     add(
         "--decay",
         choices=list(objects.DECAYS),
         default="constant",
-        help="the shape by which the rate then falls to zero at the last step, or stays (constant)."
-        " --warmup and --decay need an optimizer whose first parameter may be a schedule, as in"
-        " Optax. For other schedules write a function that returns the optimizer under one, and"
-        " name it by --optimizer",
+        help="the rate after the warmup: constant (default), or falling to zero at the last step in"
+        " this shape. --warmup and --decay need an optimizer whose first parameter may be a"
+        " schedule, as in Optax. For another schedule, write a function that returns an optimizer"
+        " with that schedule, and give its name to --optimizer",
     )
     add(
         "--params",
         metavar="NAME",
-        help="module:attribute, the parameters that every run starts from, or a function that"
-        " returns them; by default the task's own initial ones",
+        help="module:attribute: the parameters from which every run starts, or a function that"
+        " returns these parameters; by default the task's initial parameters",
     )
 
 
@@ -71,7 +72,8 @@ def _add_what_is_tried(add: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUES",
-        help="values of another parameter; every combination is tried. May be given several times",
+        help="values of another parameter. May be given several times;"
+        " every combination is tried",
     )
     add(
         "--steps",
@@ -85,7 +87,7 @@ def _add_what_is_tried(add: Any) -> None:
         type=values.at_least(1, values.MOST_VALUES),
         default=1,
         metavar="N",
-        help="runs of each point, from different seeds (1)",
+        help="runs of each point, each from another seed (1)",
     )
 
 
@@ -93,20 +95,20 @@ def _add_how_it_is_judged(add: Any) -> None:
     add(
         "--objective",
         metavar="NAME",
-        help="what ranks the points: train_loss (default), the mean of the last tenth of the"
-        " steps, or a name that the task's evaluate returns",
+        help="what ranks the points: train_loss (default), which is averaged over the last tenth of"
+        " the steps, or a metric that the task's evaluate returns",
     )
     add(
         "--mode",
         choices=["min", "max"],
-        help="whether a low or a high objective is good; by default the objective's name says it,"
-        " as loss or accuracy",
+        help="whether a low (min) or a high (max) objective is better; by default this follows from"
+        " a name such as val_loss or accuracy",
     )
     add(
         "--select",
         choices=["last", "best", "tail"],
-        help="which evaluation of a run ranks it: the last (default), the best, or the mean of the"
-        " last tenth; needs --eval-every",
+        help="which evaluations of a run rank it: the last one (default), the best one, or the mean"
+        " of the last tenth; without --eval-every there is only the last one",
     )
     add(
         "--eval-every",
@@ -117,8 +119,8 @@ def _add_how_it_is_judged(add: Any) -> None:
     add(
         "--stop",
         choices=list(STOPS),
-        help="which points are ended early: the diverged ones (default), none, or by successive"
-        " halving or the median rule also points that are worse than others",
+        help="which points are stopped early: none; diverged ones (default); or, with halving"
+        " (successive halving) or median (the median rule), also those that are worse than others",
     )
 
 
@@ -128,8 +130,8 @@ def _add_what_is_recorded(add: Any) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help=f"record this along the runs: {', '.join(monitors.__all__)}, or module:function of a"
-        " Step. May be given several times",
+        help=f"a monitor to record during the runs: {', '.join(monitors.__all__)}, or"
+        " module:function, a function of a Step. May be given several times",
     )
     add(
         "--record-every",
@@ -145,8 +147,9 @@ def _add_how_it_is_run(add: Any) -> None:
         "--execution",
         type=values.execution,
         metavar="HOW",
-        help="lanes to a call: auto (default), vmap (all), loop (one), a number, steps (a call for"
-        " each step), or tune (time some plans first)",
+        help="how many runs one call of the compiled program trains side by side: auto (default),"
+        " vmap (all), loop (one), or a number; or steps (a call for each step), or tune (time some"
+        " of these first, and take the fastest)",
     )
     # The devices of a CPU share its cores. A single device uses all cores too, by threads, and that
     # was measured to be faster than one device per core.
@@ -154,24 +157,25 @@ def _add_how_it_is_run(add: Any) -> None:
         "--devices",
         type=values.at_least(1),
         metavar="N",
-        help="spread the lanes over this number of devices. A CPU's cores become devices for it,"
-        " but one device uses all cores anyway, and faster",
+        help="number of devices over which the runs are spread. On a CPU the cores become devices;"
+        " this is slower than the default of one device, which uses all cores too",
     )
     add(
         "--budget",
         type=values.duration,
         metavar="TIME",
-        help="end after this time, such as 90s, 10min or 2h",
+        help="time after which the sweep ends, such as 90s, 10min or 2h",
     )
     add(
         "--checkpoint",
         metavar="FILE",
-        help="keep the state in this file; after a stop the same command goes on from it",
+        help="file in which the state is saved. After an interruption, the same command continues"
+        " from this file",
     )
     add(
         "--dry-run",
         action="store_true",
-        help="only train a few updates, and estimate the time and the memory of the sweep",
+        help="train only a few updates, to estimate the time and the memory of the sweep",
     )
     add("--no-progress", action="store_true", help="show no progress bar")
 
@@ -180,8 +184,8 @@ def _add_machines(add: Any) -> None:
     add(
         "--distributed",
         action="store_true",
-        help="join the processes that Slurm, Open MPI or a TPU pod started",
+        help="run as one of the processes that Slurm, Open MPI or a TPU pod has started",
     )
     add("--coordinator", metavar="HOST:PORT", help="address of process 0")
     add("--processes", type=values.at_least(1), metavar="N", help="number of processes")
-    add("--process-id", type=values.at_least(0), metavar="I", help="index of this one, from 0 on")
+    add("--process-id", type=values.at_least(0), metavar="I", help="index of this process, from 0 on")

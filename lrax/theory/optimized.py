@@ -32,19 +32,21 @@ def optimize_schedule(
 
     for `law_or_bound` $f$, where $p$ is the update at which `start` has its peak. Use it to find
     the shape of a decay: fit a law to two or three runs, and search from the schedule in use. The
-    warmup, which is all before the peak, keeps the shape of `start`; the peak may become lower but
-    not higher. After it the rates never rise. The result is a polyline of up to 96 pieces, or
-    `start` itself if no better schedule is found.
+    warmup, which is all updates before the peak, keeps the shape of `start`. The peak may become
+    lower but not higher, and after it the rates never rise. The result is a polyline with at most
+    96 pieces after the peak. Its warmup is one piece if that of `start` is a straight line, and
+    else has one piece for each update. If no better schedule is found, the result is `start`.
 
-    A law is only good for schedules like the ones it was fitted to. The gain that it predicts is an
-    upper limit for what a run will show, because the search takes advantage of its errors too. If
-    the gain is less than `law.interval` allows for, train both.
+    A law is good only for schedules like those to which it was fitted. The gain that it predicts is
+    an upper limit for what a run will show, because the search also exploits the law's errors. If
+    the gain is within the uncertainty of `law.interval`, train with both schedules.
 
     Args:
-      law_or_bound: A `FittedLaw`; or a function of the rates `[steps]`, such as
-        `lrax.theory.last_iterate_bound`, that can be differentiated and returns a scalar, or losses
-        `[steps]`, whose last one is minimised.
-      start: A `Schedule`, or its rates `[steps]`, which has the warmup and the peak.
+      law_or_bound: A `FittedLaw`, or a differentiable function of the rates `[steps]`, such as
+        `lrax.theory.last_iterate_bound`. The function returns a scalar, or an array of losses
+        `[steps]`, of which the last one is minimised.
+      start: The schedule from which the warmup and the peak are taken: a `Schedule`, or rates
+        `[steps]`. It must be concrete.
       steps: Number of updates, at least 2.
 
     Returns:
@@ -73,7 +75,10 @@ def optimize_schedule(
     steps = _require.count("steps", steps, 2)
     rates = rates_of("start", start, steps, steps)
     if isinstance(rates, Tracer):
-        raise TypeError(f"`start` must be known before a program is traced, got {start!r}")
+        raise TypeError(
+            "`start` must be concrete: call `optimize_schedule` outside of `jax.jit`, got"
+            f" {start!r}"
+        )
     rates = np.asarray(rates, np.float64)
     first = float(_value(objective, rates))
     if not np.isfinite(first):
@@ -83,13 +88,15 @@ def optimize_schedule(
     if not len(knots):  # the peak is the last rate
         return start if isinstance(start, Schedule) else from_values(rates)
     height, decay = _searched(objective, rates, peak, knots)
-    # A warmup that is a straight line is one piece.
+    # A warmup that is a straight line is one piece. The tolerance is relative to the peak, because
+    # all rates may be tiny.
     warmup = np.arange(peak + 1)
-    if np.allclose(rates[: peak + 1], np.linspace(rates[0], rates[peak], peak + 1)):
+    line = np.linspace(rates[0], rates[peak], peak + 1)
+    if np.allclose(rates[: peak + 1], line, rtol=0, atol=1e-5 * rates[peak]):
         warmup = np.unique([0, peak])
     values = np.concatenate([height * rates[warmup[:-1]], decay])
     found = piecewise(values, np.concatenate([warmup[1:], knots]))
-    # Both are compared as they will be used, after rounding and with straight pieces.
+    # The schedule found is judged by the rates that it returns, rounded to their dtype.
     if _value(objective, np.asarray(found.values(steps), np.float64)) < first:
         return found
     return start if isinstance(start, Schedule) else from_values(rates)
@@ -109,7 +116,7 @@ def _objective(law_or_bound: FittedLaw | Objective) -> Objective:
         values = jnp.asarray(returned) if isinstance(returned, (jax.Array, float)) else None
         if values is None or values.ndim > 1 or not jnp.issubdtype(values.dtype, jnp.floating):
             raise TypeError(
-                "`law_or_bound` must return a real scalar or a list of losses, got"
+                "`law_or_bound` must return a real scalar or a JAX array `[steps]` of losses, got"
                 f" {returned!r:.80}"
             )
         return values if values.ndim == 0 else values[-1]
