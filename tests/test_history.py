@@ -340,6 +340,8 @@ def test_a_group_without_parameters_records_nothing():
     for _ in range(3):
         state = optimizer.update(GRADS, state, PARAMS)[1]
     assert_recorded(state)
+    made = {group: int(optax.tree.get(inner, "made")) for group, inner in state.inner_states.items()}
+    assert made == {"body": 3, "head": 0}
 
 
 # Lanes.
@@ -603,7 +605,7 @@ def test_bad_updates_are_explained():
     with pytest.raises(ValueError, match="`params` must be given to `update`"):
         optimizer.update(GRADS, state)
     others = lrax.recorded(optax.sgd(0.1), [loss])
-    with pytest.raises(TypeError, match=r"what the state holds, \['index'\], got \['loss'\]"):
+    with pytest.raises(TypeError, match=r"the state, which holds \['index'\], got \['loss'\]"):
         others.update(GRADS, state, PARAMS)
     batches = lrax.recorded(optax.sgd(0.1), [target], like={"batch": {"y": jnp.ones(3)}})
     with pytest.raises(TypeError, match="`batch` must be given to `update`, because `like`"):

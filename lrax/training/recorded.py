@@ -17,12 +17,14 @@ from .run import Step
 Example = Any  # a pytree of arrays, or of their shapes
 Records = dict[str, jax.Array] | jax.Array
 
-# Before the names of monitors in the state. Without it, `optax.tree.set(state, learning_rate=0.1)`
-# would write into the history of the monitor `learning_rate` too.
+# The names of monitors have this prefix in the state. Without it,
+# `optax.tree.set(state, learning_rate=0.1)` would also write into the history of the monitor
+# `learning_rate`.
 PREFIX = "recorded/"
 
-# The fields of a `Step` that only the loop knows, by the extra argument of `update` that has them.
-# `update` itself has a parameter `state`, so the model's state needs another name.
+# `{argument: field}`: the fields of a `Step` that only the training loop knows, and the extra
+# arguments of `update` that carry them. The model's state is called `model_state`, because
+# `update` has a parameter `state` already.
 _GIVEN = {"key": "key", "batch": "batch", "aux": "aux", "model_state": "state"}
 
 
@@ -32,10 +34,12 @@ class RecordedState(NamedTuple):
     # shape (), int32: the updates made. The field hides `tuple.count`, which nobody needs here.
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     made: jax.Array  # shape (), int32: the records made
-    at: jax.Array  # shape (length,), int32: the update of each record, -1 where there is none yet
-    # shape (length,) each, float32: the record n is at n % length. If there are no parameters,
-    # nothing is recorded, and a NaN stands in place of the dict. `optax.tree.map_params` calls
-    # `init` so, and accepts one leaf in place of any dict.
+    # shape (length,), int32: the index of the update of each record, -1 where there is none yet
+    at: jax.Array
+    # An array of shape (length,), float32 (float64 under x64), for each monitor. Like `at` it is a
+    # ring buffer: record n is at the index n % length. Without parameters nothing is recorded, and
+    # a NaN stands in place of the dict: `optax.tree.map_params` calls `init` without parameters,
+    # and accepts one leaf in place of any dict.
     records: Records
     inner_state: optax.OptState
 
@@ -50,40 +54,42 @@ def recorded(
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer that records monitors in its own state, for a training loop of your own.
 
-    The updates are those of `optimizer`. The monitors are those of `lrax.sweep` and `lrax.train`:
-    functions of a `Step`, ready-made ones in `lrax.monitors`. Their values stay on the device, in
-    arrays of a fixed size that hold the last `length` records. `lrax.history` reads them from the
-    state, under any nesting, when the loop is done or now and then.
+    The updates are those of `optimizer`. A monitor is a function of a `Step`, as for `lrax.sweep`
+    and `lrax.train`; `lrax.monitors` has ready-made ones. The recorded values stay on the device,
+    in arrays of a fixed size that hold the last `length` records. `lrax.history` reads them from
+    the state, under any nesting of wrappers, during the loop or at its end.
 
-    Wrap the whole optimizer: the monitors then see the gradient as the loop computed it, the
-    updates as they are added, and the rate of this update. Inside of `optax.MultiSteps`,
-    `optax.masked` or `optax.partition` they see what that wrapper hands on, and count its updates.
+    Wrap the whole optimizer. The monitors then see the gradient that the loop computed, the updates
+    that are added to the parameters, and the rate of this update. Inside of `optax.MultiSteps`,
+    `optax.masked` or `optax.partition` they see only what that wrapper passes on, and count the
+    updates that it makes.
 
-    With `record_every=k`, only every k-th update computes the monitors. That holds under `jax.vmap`
-    too. If lanes count apart, as under `optax.apply_if_finite`, an update computes them for all
-    lanes if one lane needs them, and keeps them for that lane.
+    With `record_every=k`, only every k-th update computes the monitors, also under `jax.vmap`. Only
+    if the counts of the lanes differ, as under `optax.apply_if_finite`, are the monitors computed
+    for all lanes whenever one lane is due. The values are then recorded for that lane alone.
 
-    In a sweep it works too, but there use the argument `monitors=` of `lrax.sweep`: it keeps all
-    records of every lane, and they are part of the result.
+    Within a sweep, prefer the argument `monitors=` of `lrax.sweep`. It keeps all records of every
+    lane, and the result contains them.
 
     Optax's `snapshot`, and from 0.2.7 on `monitor`, keep the last value of a function of the
-    updates at their place in a chain. They see neither the rate nor the gradient beside the
-    updates, have no history, and compute in every update. `lrax.history` reads them as well, and a
-    monitor can record a snapshot: `lambda step: optax.tree.get(step.opt_state, "before_clip")`. An
-    `optax.monitor` cannot be recorded so. Its state has no values before the first update, so it
-    changes its structure then: that costs a second compilation, and `lax.scan` refuses it.
+    updates at their place in a chain. They see neither the rate nor the gradient, have no history,
+    and compute in every update. `lrax.history` reads them as well. A monitor can record a snapshot:
+    `lambda step: optax.tree.get(step.opt_state, "before_clip")`. It cannot record an
+    `optax.monitor`, whose state has no values before the first update and then changes its
+    structure. That change costs a second compilation, and `lax.scan` refuses it.
 
     Args:
       optimizer: The transformation, such as `optax.adam(1e-3)`.
       monitors: Functions of a `Step`, or `{name: function}`. `step.loss` is the argument `value` of
-        `update`, and NaN without one. `step.index` counts the updates.
+        `update`, or NaN if there is none. `step.index` counts the updates.
       record_every: Updates between two records, at least 1. The updates 0, record_every, ... are
         recorded.
-      length: How many records are kept, at least 1. Later ones replace the oldest. A record takes 4
-        bytes for each scalar.
-      like: Examples of the extra arguments of `update` from which a `Step` gets `key`, `batch`,
-        `aux` and (from `model_state`) `state`: `{"batch": batch}` if a monitor reads `step.batch`.
-        Only their shapes matter. Without an example a field is None, and `aux` is empty.
+      length: How many records are kept, at least 1. A later record replaces the oldest one. A
+        record takes 4 bytes for each scalar.
+      like: Examples of the extra arguments of `update` that monitors read, of which only the shapes
+        matter: `{"batch": batch}` if a monitor reads `step.batch`. The arguments `key`, `batch`,
+        `aux` and `model_state` become the fields `key`, `batch`, `aux` and `state` of a `Step`. In
+        `init` a field without an example is None; `aux` is then an empty dict.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose state is plain arrays. `update` requires
@@ -91,10 +97,10 @@ def recorded(
 
     Raises:
       ValueError: if a number is below 1, `monitors` is empty or has a name twice, or `like` names
-        another argument. `update` raises it without `params`.
-      TypeError: if an argument is not as described. `init` raises it if a monitor does not return
-        scalars; `update` raises it without an argument that `like` names, or if it is given a state
-        of other monitors.
+        an argument other than these four. `update` raises a ValueError without `params`.
+      TypeError: if an argument is not as described. `init` raises a TypeError if a monitor does not
+        return scalars. `update` raises one if an argument that `like` names is missing, or if the
+        state holds other monitors.
 
     Example:
       >>> monitors = {"loss": lambda step: step.loss, "grad_norm": lrax.monitors.grad_norm}
@@ -145,32 +151,34 @@ def recorded(
     ) -> tuple[optax.Updates, RecordedState]:
         if params is None:
             raise ValueError(
-                "`params` must be given to `update`, because monitors read them, got None"
+                "`params` must be given to `update`, because monitors may read them, got None"
             )
         missing = [name for name in examples if name not in extra_args]
         if missing:
             raise TypeError(f"`{missing[0]}` must be given to `update`, because `like` names it")
         grads = updates
         updates, inner_state = inner.update(grads, state.inner_state, params, **extra_args)
-        old = state.at, state.records
+        old = state.made, state.at, state.records
         is_due = state.count % record_every == 0
         slot = state.made % length
-        # A lane that is not due keeps what it has.
+        # Under `vmap`, `write` runs for all lanes if one is due. A lane that is not due writes the
+        # entry that is there already.
         put = lambda ring, value: lax.dynamic_update_index_in_dim(
             ring, jnp.where(is_due, value, ring[slot]), slot, 0
         )
 
-        def write() -> tuple[jax.Array, Records]:
+        def write() -> tuple[jax.Array, jax.Array, Records]:
             step = _step(state.count, params, grads, updates, inner_state, extra_args)
-            return jax.tree.map(put, old, (state.count, _values(named, step, state.records)))
+            values = _values(named, step, state.records)
+            at, records = jax.tree.map(put, (state.at, state.records), (state.count, values))
+            return state.made + is_due.astype(jnp.int32), at, records
 
-        if not isinstance(state.records, Mapping):
-            at, records = old
+        if not isinstance(state.records, Mapping):  # there were no parameters in `init`
+            made, at, records = old
         elif record_every == 1:
-            at, records = write()
+            made, at, records = write()
         else:
-            at, records = lax.cond(_any_lane(is_due), write, lambda: old)
-        made = state.made + is_due.astype(jnp.int32)
+            made, at, records = lax.cond(_any_lane(is_due), write, lambda: old)
         count = jnp.asarray(optax.safe_increment(state.count))
         return updates, RecordedState(count, made, at, records, inner_state)
 
@@ -185,8 +193,8 @@ def recorded(
 def _any_lane(is_due: jax.Array) -> jax.Array:
     """Whether the condition holds in any lane.
 
-    A `lax.cond` on a batched predicate would become a `select`, and compute both sides in every
-    update. This one value for all lanes has no batch axis.
+    Under `vmap` this is one value without a batch axis. A `lax.cond` on a batched predicate would
+    become a `select`, which computes both branches in every update.
     """
     return is_due
 
@@ -217,8 +225,9 @@ def _shapes(
     """What the monitors return, by name. Nothing is computed."""
 
     def first(params: Any, inner_state: Any, extra_args: Any) -> dict[str, jax.Array]:
-        # Monitors return scalars, so it does not matter that updates may have another dtype than
-        # the parameters. To know it would need all extra arguments of the optimizer.
+        # The parameters stand in for gradients and updates. These may have another dtype, which
+        # only a call of `optimizer.update` with all its extra arguments would tell. Monitors return
+        # scalars, for which this does not matter.
         index = jnp.zeros([], jnp.int32)
         return measured(named, _step(index, params, params, params, inner_state, extra_args))
 
@@ -226,9 +235,9 @@ def _shapes(
         return jax.eval_shape(first, params, inner_state, examples)
     except Exception as error:
         error.add_note(
-            "`lrax.recorded` calls its monitors in `init`, to know what they return. If one reads"
-            " `step.batch`, `step.key`, `step.aux` or `step.state`, give an example of it:"
-            " `like={'batch': batch}`."
+            "`lrax.recorded` calls its monitors in `init`, to know what they return. If a monitor"
+            " reads `step.batch`, `step.key`, `step.aux` or `step.state`, give an example of that"
+            " argument: `like={'batch': batch}`."
         )
         raise
 
@@ -239,7 +248,9 @@ def _values(named: Mapping[str, Monitor], step: Step, old: Records) -> Records:
     new = {PREFIX + name: value for name, value in values.items()}
     if new.keys() != set(old):
         known = [name.removeprefix(PREFIX) for name in old]
-        raise TypeError(f"`monitors` must record what the state holds, {known}, got {list(values)}")
+        raise TypeError(
+            f"`monitors` must be those of the state, which holds {known}, got {list(values)}"
+        )
     return new
 
 
