@@ -900,3 +900,21 @@ def test_the_sharpness_calls_no_lapack():
     sharpness = lambda params: probes.sharpness(lambda p: jnp.sum(p**4), params, key=KEY)
     text = jax.jit(jax.vmap(sharpness)).lower(jnp.ones((6, 30))).as_text()
     assert "custom_call" not in text
+
+
+def test_the_sharpness_rounds_no_product_on_accelerators():
+    sharpness = lambda params: probes.sharpness(lambda p: jnp.sum(p**4), params, key=KEY)
+    text = jax.jit(sharpness).lower(jnp.ones(30)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
+def test_empty_parameters_have_no_curvature():
+    empty = {"w": jnp.zeros((0, 3)), "b": jnp.zeros(0)}
+    flat = lambda params: jnp.sum(params["w"] ** 2) + jnp.sum(params["b"] ** 2)
+    for low_memory in (False, True):
+        assert probes.sharpness(flat, empty, key=KEY, low_memory=low_memory) == 0
+    assert probes.directional_sharpness(flat, empty) == 0
+    part = {"w": jnp.zeros((0, 3)), "b": jnp.ones(2)}
+    np.testing.assert_allclose(probes.sharpness(flat, part, key=KEY), 2, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,21 +33,21 @@ def sharpness(
       \text{ by default}$$
 
     Gradient descent with a rate above 2 / sharpness is unstable; `max_stable_rate` has the limits
-    of other optimizers. Adam and other adaptive optimizers depend on the preconditioned sharpness:
-    for them, pass `preconditioner=lrax.probes.preconditioner(opt_state)`. A rate at the limit is an
-    upper bound for a search, and not a recommendation.
+    of other optimizers. For Adam and other adaptive optimizers the preconditioned sharpness counts:
+    pass `preconditioner=lrax.probes.preconditioner(opt_state)`. The limit is an upper bound for a
+    search of the rate, and not a recommended rate.
 
     The method is Lanczos with full reorthogonalisation. It computes one gradient, and then in each
     step one product of the Hessian with a vector, which costs as much as 2 to 3 gradients. The
     default of 20 steps is exact to 1 % or better if the largest eigenvalue is well separated from
-    the others, as it is in training. The result is the largest eigenvalue, not the one of largest
-    magnitude, which power iteration finds and which may be negative. With few steps the estimate
-    may be too low, and never too high.
+    the others, as it is in training. The result is the largest eigenvalue; power iteration would
+    find that of largest magnitude, which may be negative. With few steps the estimate may be too
+    low, but never too high.
 
-    It misleads in these cases. The sharpness of one batch is larger than that of the data: use a
-    large batch. A loss with random numbers must have its key bound. Networks with ReLU have
-    kinks. The Hessian does not see them, but `critical_rate` does. A negative sharpness means that
-    all of the curvature is negative. Parameters in bfloat16 give two digits.
+    It misleads in these cases. The sharpness of one batch is larger than that of all data: use a
+    large batch. A loss that draws random numbers must use the same key in every call. The Hessian
+    does not see the kinks of networks with ReLU; `critical_rate` does. A negative sharpness means
+    that no direction has a positive curvature. Parameters in bfloat16 give two digits.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`. It must have two
@@ -54,21 +55,25 @@ def sharpness(
       params: The parameters, any pytree of floating-point arrays.
       preconditioner: A tree P of positive numbers, of the structure and shapes of `params`, or None
         for 1.
-      key: A random key of JAX, for the vector that the method begins with.
+      key: A random key of JAX, from which the start vector is drawn.
       steps: Steps of the method, at least 1. 20 is a good default, 40 if you need more digits.
-      model: Function from the parameters to outputs, which may be any pytree, or None. With a
-        model, `loss` must be a function of these outputs, and the matrix is the Gauss-Newton matrix
-        J^T (d2 loss / d outputs2) J. For convex losses it has no negative eigenvalues.
+      model: Function of the parameters that returns outputs, any pytree of floating-point arrays;
+        or None. With a model, `loss` must be a function of these outputs, and H is replaced by the
+        Gauss-Newton matrix J^T (d2 loss / d outputs2) J. For a loss that is convex in the outputs,
+        that matrix has no negative eigenvalues.
       low_memory: Whether to keep only 3 vectors of the size of the parameters, instead of `steps`
-        vectors. Then there is no reorthogonalisation, which does not harm the largest eigenvalue.
+        vectors. There is no reorthogonalisation then. The largest eigenvalue does not suffer.
 
     Returns:
-      A scalar. NaN if the Hessian is not finite. It has no gradient of its own in reverse mode.
+      A scalar: NaN if the Hessian is not finite, 0 if all arrays of `params` are empty. It cannot
+      be differentiated in reverse mode.
 
     Raises:
-      ValueError: if `preconditioner` does not have the structure and shapes of `params`, a concrete
-        number in it is not positive, or `steps` is below 1.
-      TypeError: if an argument is not as described.
+      ValueError: if `params` or the outputs of `model` have no arrays, `preconditioner` does not
+        have the structure and shapes of `params`, a concrete number in it is not positive, or
+        `steps` is below 1.
+      TypeError: if an argument is not as described, or `loss` does not return a real scalar or
+        (scalar, aux).
 
     Example:
       >>> loss = lambda params: jnp.sum(jnp.array([1.0, 2.0, 5.0]) * params**2) / 2
@@ -97,8 +102,10 @@ def sharpness(
     product = _hessian(loss, params) if model is None else _gauss_newton(loss, model, params)
     if preconditioner is not None:
         product = _preconditioned(product, _positive(preconditioner, params))
-    # More steps than parameters would find nothing new.
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if not size:  # there is no direction to have a curvature
+        return jnp.zeros_like(dot(start, start))
+    # More steps than parameters would find nothing new.
     return _largest(product, start, min(steps, size), keep=not low_memory)
 
 
@@ -108,23 +115,24 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
     $$g^\top H g / g^\top g$$
 
     Use it where `sharpness` is too expensive: it costs about 3 gradients. It is at most the
-    sharpness, and comes close to it late in training with large rates. On a quadratic loss,
-    1 / `directional_sharpness` is the rate of the best single step along this gradient, and twice
-    that rate is the `critical_rate`. The best single step is greedy: a good rate for a whole run is
-    often smaller.
+    sharpness, and in training with a large rate it comes close to the sharpness in the end. On a
+    quadratic loss, 1 / `directional_sharpness` is the rate of the best single step along this
+    gradient, and twice that rate is the `critical_rate`. The best single step is greedy: a good
+    rate for a whole run is often smaller.
 
-    It misleads as `sharpness` does: it belongs to one batch, and does not see kinks.
+    It misleads as `sharpness` does: it is that of one batch, and does not see kinks.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`.
       params: The parameters, any pytree of floating-point arrays.
 
     Returns:
-      A scalar; 0 where the gradient is zero.
+      A scalar: 0 if the gradient is zero.
 
     Raises:
       ValueError: if `params` has no arrays.
-      TypeError: if an argument is not as described.
+      TypeError: if an argument is not as described, or `loss` does not return a real scalar or
+        (scalar, aux).
 
     Example:
       >>> loss = lambda params: jnp.sum(jnp.array([1.0, 3.0]) * params**2) / 2
@@ -137,7 +145,8 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
     """
     params = real_tree("params", params)
     gradient, product = _gradient(loss, params)
-    # Scaled first, so that the square of a small gradient is not rounded to 0.
+    # The gradient is divided by its largest entry first. Otherwise the square of a small one would
+    # be rounded to 0.
     leaves = jax.tree.leaves(gradient)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]))
     divisor = jnp.where(largest == 0, 1, largest)
@@ -147,10 +156,10 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
 
 
 def _gradient(loss: Loss, params: Params) -> tuple[Tree, Product]:
-    """The gradient, and the Hessian as a function."""
+    """The gradient, and the function that multiplies the Hessian by a vector."""
     value = scalar(loss)
-    # Products take and return vectors in float32 or better. The loss still gets parameters in their
-    # own dtypes, for which it is written.
+    # The product takes and returns vectors in float32 or better. The loss is written for parameters
+    # in their own dtypes, so these are rounded back for it.
     return jax.linearize(jax.grad(lambda wide: value(rounded(wide, params))), widened(params))
 
 
@@ -179,56 +188,64 @@ def _positive(preconditioner: Any, params: Params) -> Tree:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, Tracer):
             continue
-        # Compared on the device, because the tree is as large as the parameters; and at once, even
-        # if the caller traces a function that closes over the tree.
+        # Compared on the device, because the tree is as large as the parameters. Without the
+        # context, the comparison would be traced if the caller traces a function that closes over
+        # the tree.
         with jax.ensure_compile_time_eval():
             positive = bool(jnp.all(leaf > 0))
         if not positive:
-            raise ValueError("`preconditioner` must be positive, got other numbers")
+            raise ValueError(
+                "`preconditioner` must be positive, got numbers that are zero, negative or NaN"
+            )
     return tree
 
 
 def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array:
-    """The largest eigenvalue of a symmetric matrix in the Krylov space of a vector."""
+    """The largest eigenvalue of a symmetric matrix in the Krylov space of a vector.
+
+    The Lanczos method finds the entries of a tridiagonal matrix, whose eigenvalues approach those
+    of the matrix.
+    """
     dtype = dot(start, start).dtype
     tiny = 100 * jnp.finfo(dtype).eps  # a relative size below which a remainder is only rounding
 
     def step(carry: Any, index: jax.Array) -> Any:
-        basis, vector, last, residual, scale = carry
+        basis, vector, last, off_diagonal, scale = carry
         if keep:
             basis = jax.tree.map(lambda rows, row: rows.at[index].set(row), basis, vector)
         image = product(vector)
         diagonal = dot(image, vector)
         image = _minus(image, diagonal, vector)
-        image = _minus(image, residual, last)
+        image = _minus(image, off_diagonal, last)
         if keep:
             image = _orthogonal(_orthogonal(image, basis), basis)  # twice, against rounding
-        after = _norm(image)
-        scale = jnp.maximum(scale, jnp.maximum(jnp.abs(diagonal), after))
+        norm = _norm(image)
+        scale = jnp.maximum(scale, jnp.maximum(jnp.abs(diagonal), norm))
         # If only rounding is left, the space is exhausted. Then all further vectors are zero.
-        after = jnp.where(after <= tiny * scale, 0.0, after)
-        factor = jnp.where(after == 0, 0.0, 1 / jnp.where(after == 0, 1.0, after))
-        then = jax.tree.map(lambda leaf: factor.astype(leaf.dtype) * leaf, image)
+        off_diagonal = jnp.where(norm <= tiny * scale, 0.0, norm)
+        is_exhausted = off_diagonal == 0
+        factor = jnp.where(is_exhausted, 0.0, 1 / jnp.where(is_exhausted, 1.0, off_diagonal))
+        carry = (basis, _times(factor, image), vector, off_diagonal, scale)
         alive = dot(vector, vector) > 0
-        return (basis, then, vector, after, scale), (diagonal, after, alive)
+        return carry, (diagonal, off_diagonal, alive)
 
-    # `start` divided by its norm.
-    unit = _minus(jax.tree.map(jnp.zeros_like, start), -1 / _norm(start), start)
+    unit = _times(1 / _norm(start), start)
     zero = jax.tree.map(jnp.zeros_like, start)
     rows = lambda leaf: jnp.zeros((steps, *leaf.shape), leaf.dtype)
     basis = jax.tree.map(rows, start) if keep else None
     nothing = jnp.zeros([], dtype)
     carry = (basis, unit, zero, nothing, nothing)
-    diagonal, beside, alive = lax.scan(step, carry, jnp.arange(steps))[1]
+    diagonal, off_diagonal, alive = lax.scan(step, carry, jnp.arange(steps))[1]
     # A step after the space is exhausted has the diagonal 0, which may be above all eigenvalues if
-    # these are negative. It gets the first diagonal instead. That is a value of the quadratic form,
-    # and so not above the largest eigenvalue.
+    # these are negative. It gets the first diagonal instead: a value of the quadratic form at a
+    # unit vector is at most the largest eigenvalue.
     diagonal = jnp.where(alive, diagonal, diagonal[0])
-    finite = jnp.all(jnp.isfinite(diagonal)) & jnp.all(jnp.isfinite(beside))
-    # Not `eigvalsh`: sweeps that evaluated it in two calls at once hung in LAPACK (jaxlib 0.10.2).
+    finite = jnp.all(jnp.isfinite(diagonal)) & jnp.all(jnp.isfinite(off_diagonal))
+    # `eigvalsh` calls LAPACK, in which sweeps hung that evaluated it in two calls at once (jaxlib
+    # 0.10.2).
     largest = jax.scipy.linalg.eigh_tridiagonal(
         jnp.where(finite, diagonal, 0.0),
-        jnp.where(finite, beside[:-1], 0.0),
+        jnp.where(finite, off_diagonal[:-1], 0.0),  # the last entry is beside no other step
         eigvals_only=True,
         select="i",
         select_range=(steps - 1, steps - 1),
@@ -243,6 +260,10 @@ def _normal(key: jax.Array, like: Tree) -> Tree:
     return structure.unflatten([jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in pairs])
 
 
+def _times(factor: jax.Array, tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: factor.astype(leaf.dtype) * leaf, tree)
+
+
 def _minus(tree: Tree, factor: jax.Array, direction: Tree) -> Tree:
     return jax.tree.map(lambda a, b: a - factor.astype(a.dtype) * b, tree, direction)
 
@@ -253,8 +274,10 @@ def _norm(tree: Tree) -> jax.Array:
 
 def _orthogonal(vector: Tree, basis: Tree) -> Tree:
     """The vector without its components along the rows of the basis. Rows of zeros do nothing."""
-    products = jax.tree.map(lambda rows, leaf: jnp.tensordot(rows, leaf, leaf.ndim), basis, vector)
+    # By default a TPU rounds the factors of products to bfloat16, and a GPU may round to TF32.
+    product = functools.partial(jnp.tensordot, precision=lax.Precision.HIGHEST)
+    products = jax.tree.map(lambda rows, leaf: product(rows, leaf, leaf.ndim), basis, vector)
     along = jnp.asarray(sum(jax.tree.leaves(products)))
     return jax.tree.map(
-        lambda leaf, rows: leaf - jnp.tensordot(along.astype(leaf.dtype), rows, 1), vector, basis
+        lambda leaf, rows: leaf - product(along.astype(leaf.dtype), rows, 1), vector, basis
     )
