@@ -239,6 +239,24 @@ def test_the_power_of_the_horizon_is_measured():
     assert lrax.find(task, optax.sgd, runs=15, progress=False, **options).horizon_exponent is None
 
 
+def test_why_the_power_of_the_horizon_is_missing_is_told():
+    def call(schedule):
+        task = lrax.tasks.diabetes()
+        options = dict(steps=48, runs=60, seeds=2, bounds=(1e-3, 0.1), progress=False)
+        return lrax.find(task, optax.sgd, schedule=schedule, **options)
+
+    # The warmup is too long for a quarter of the horizon.
+    too_long = lambda peak, steps: lrax.warmup_cosine(peak, steps, warmup=20)
+    with pytest.warns(RuntimeWarning, match="not measured: `schedule` failed for 12 steps: ValueE"):
+        found = call(too_long)
+    assert found.horizon_exponent is None
+    assert found.rate > 0
+    # All shorter runs diverge.
+    too_high = lambda peak, steps: lrax.constant(peak * (1 if steps == 48 else 1e30))
+    with pytest.warns(RuntimeWarning, match="not measured: in runs of 12 steps, no rate can be"):
+        assert call(too_high).horizon_exponent is None
+
+
 def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
     whole = find(params, runs=20)

@@ -8,6 +8,7 @@ import functools
 import inspect
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as Files
 from typing import Any
@@ -24,19 +25,19 @@ from ..sweeps.result import SweepResult
 from ..sweeps.sweep import Devices, Execution, sweep
 from ..training.optimizer import first_parameter, parameters
 from ..training.run import Params, TaskLike
-from .found import Found
+from .found import Found, NoRate
 from .search import BOUNDS, CAREFUL, SEVERAL, SHORTEST, WHOLE, Shape, Stop, planned, search
 from .several import FoundSeveral, search_several
 
 Optimizer = Callable[..., optax.GradientTransformation]
 Path = str | os.PathLike[str]
 
-# The exponent of the horizon is measured between the whole run and this part of it. The best rate
-# of the shorter run is sought within this factor of that of the whole one.
+# `horizon_exponent` is measured between the whole run and runs that are shorter by the factor
+# `SHORTER`. Their best rate is sought within the factor `NEAR` of that of the whole run.
 SHORTER = 4
 NEAR = 30.0
-LONG = 10_000  # updates from which a CPU trains small models side by side too
-MANY = 3  # names of rates, at most: the coarse grid has a power of it
+LONG = 10_000  # in runs of more updates, lanes are trained side by side on a CPU too
+MANY = 3  # the most rates: the coarse grid grows exponentially with their number
 
 
 def find(
@@ -60,58 +61,62 @@ def find(
 ) -> Found | FoundSeveral:
     r"""Finds the learning rate for a run of `steps` updates, and says how sure it is.
 
-    Rates at half decades over the whole range begin side by side with common random numbers. At
-    $T / 12, T / 6, T / 3, \dots$ the half with the worse objective stops. No more than half stops
-    at once, so that a second basin is not lost early. Then neighbours of the best rate, a quarter
-    of a decade away, are trained to the end, until the best rate has a worse or diverged neighbour
-    on each side. Last, the best few rates get the other seeds. The rate is the vertex of a parabola
-    through the best rate and its neighbours, over the logarithm of the rate.
+    The search begins with rates at half decades over the whole range, which are trained side by
+    side with common random numbers. At the updates $T / 6, T / 3, \dots$ (from $T / 12$ on if
+    `runs` is below 12) the worse half of the rates is stopped. It is no more than half, so that a
+    second basin is not lost early. Then neighbours of the best rate, a quarter of a decade away,
+    are trained to the end, until the best rate has a worse or diverged neighbour on each side.
+    Last, the best few rates are trained with the other seeds. The result is the vertex of a
+    parabola through the scores of the best rate and its neighbours, over the logarithm of the rate.
 
     Use it before the one long run that matters. The validation loss decides by default, because
-    over-fitting moves the best rate by octaves. Nothing is extrapolated from shorter runs unless
-    `runs` is too small for whole ones. Then the answer is a range, and `why` says so. If not even
-    two whole runs can be paid for, find the rate of a smaller model, batch or horizon, and give it
-    to `lrax.scaling.transfer`, as in the example.
+    over-fitting can change the best rate by a factor of 2 or more. Nothing is extrapolated from
+    shorter runs unless `runs` is too small for whole runs. Then the answer is a range, and `why`
+    says so. If you cannot afford two whole runs, find the rate of a smaller model, batch or
+    horizon, and give it to `lrax.scaling.transfer`, as in the example.
 
     Args:
       task: What is trained, a `lrax.Task` or a function that returns one, as for `lrax.sweep`.
       optimizer: Function of the rate that returns an `optax.GradientTransformation`, such as
         `optax.adam`, or `lambda rate: optax.adam(lrax.warmup_cosine(rate, 1000, 100))`. With
-        several groups, apply fixed ratios by `lrax.scale_by_multipliers` inside of it.
+        several groups, apply fixed ratios by `lrax.scale_by_multipliers` inside of that function.
       steps: Optimizer updates of the run that the rate is for, at least 1.
-      seeds: Number of seeds that the best rates are trained with, at least 1. With one, how seeds
-        differ stays unknown.
+      seeds: Number of seeds that the best rates are trained with, at least 1. With one seed, the
+        noise between seeds stays unknown.
       objective: What decides: a name that the task's `evaluate` returns, or `"train_loss"`.
       mode: `"min"` or `"max"`; None reads it from the objective's name.
       bounds: The least and the highest rate allowed, or `{name: (low, high)}` with `names`. By
-        default the search begins with 1e-5 to 10, and goes on beyond an end if the best rate is
-        there.
+        default the search begins with the range from 1e-5 to 10, and leaves it at an end where the
+        best rate is.
       runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
         careful. Below 25, all stages but the last have one seed. Below 7, the runs are shorter than
-        `steps`. From 25 on, what is left measures `horizon_exponent`, if there is a `schedule`.
+        `steps`. From 25 on, the cost that is left over is spent to measure `horizon_exponent`, if
+        there is a `schedule`.
       names: Names of two or three parameters of the optimizer that are rates, such as
-        `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then neighbours of
-        the best point are trained, which differ in one rate. Their distance is halved until it is
-        about a quarter of a decade. Give narrow `bounds` for each, and about 15 `runs` for each.
+        `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then points are
+        trained that differ from the best one in one rate. The distance to it is halved until it is
+        about a quarter of a decade. Give narrow `bounds` for each rate, and 15 `runs` per rate.
       params: Parameters that all runs start from, for fine-tuning.
       schedule: Function `(peak, steps) -> Schedule`, for an optimizer that takes a schedule. The
-        search is for the peak then, and shorter runs have shorter schedules. Without it, shorter
-        runs are the beginning of a whole run.
+        search is then for the peak, and a shorter run has a shorter schedule. Without it, a shorter
+        run is the beginning of a whole run.
       devices: Over which devices lanes are spread, as for `lrax.sweep`.
       budget: Time after which the search ends with what it knows, in seconds or as `"10min"`.
       checkpoint: A file name, such as `"search.npz"`. Each stage of the search keeps its state in a
-        file of its own: `search-1.npz`, `search-2.npz` and so on. The same call goes on from them.
-      progress: Whether to show a progress bar. By default where a person watches.
+        file of its own: `search-1.npz`, `search-2.npz` and so on. The same call, made again, goes
+        on from these files.
+      progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
       on_event: Called as `on_event(kind, facts)` by each stage's sweep, as for `lrax.sweep`.
 
     Returns:
       A `Found`: `.rate`, `.interval`, `.good` (the rates within 1 % of the best), `.at_edge`,
       `.certain` and `.why`, `.runs`, `.evidence`, `.plot()`. `optimizer(**found.hyperparams)`
-      builds the optimizer. With `names` it is a `FoundSeveral`, whose fields are dicts by name.
+      builds the optimizer. With `names` it is a `FoundSeveral`, whose fields are dicts by name. A
+      `RuntimeWarning` says why `horizon_exponent` is None if it was to be measured and could not be.
 
     Raises:
-      ValueError: if no rate was trained to its end, with the reason in the message; if an argument
-        is out of its range.
+      ValueError: if an argument is out of its range, or if no rate was trained to its end; the
+        message says why.
       TypeError: if an argument is not as described.
 
     Example:
@@ -145,9 +150,11 @@ def find(
         raise TypeError(f"`schedule` must be a function of (peak, steps), got {schedule!r}")
     if checkpoint is not None:
         _require.path("checkpoint", checkpoint)
-    bounded = limits[rates[0]] if names is None and bounds is not None else None
-    plan = planned(steps, runs=runs, seeds=seeds, bounds=bounded, schedule=schedule)
-    # The rates' names in sweeps and pictures, and the optimizer's. It may call its schedule `lr`.
+    # The bounds that the caller gave for a single rate.
+    given = limits[rates[0]] if names is None and bounds is not None else None
+    plan = planned(steps, runs=runs, seeds=seeds, bounds=given, schedule=schedule)
+    # `{name in sweeps and pictures: name of the optimizer's parameter}`. The names differ for the
+    # peak of a schedule, because an optimizer may call its schedule `lr`, for instance.
     axes = {name: name for name in rates}
     if schedule is not None and names is None:
         axes = {"peak": rates[0]}
@@ -178,23 +185,36 @@ def find(
     found = search(train, plan, name, lambda rate: hyperparams({name: rate}))
     part = steps // SHORTER
     left = (runs - found.runs) * SHORTER
-    # Only a schedule of the shorter run's own length tells how the best rate moves. The beginning
-    # of a long run has another best rate.
+    # Without a schedule of their own length, shorter runs would be beginnings of a whole run. Their
+    # best rate does not tell how the best rate depends on the horizon.
     if schedule is None or runs < SEVERAL or left < WHOLE or part < SHORTEST:
         return found
     if found.ended or found.at_edge is not None:
         return found
-    low, high = (0.0, np.inf) if bounded is None else bounded
+    low, high = (0.0, np.inf) if given is None else given
     near = max(low, found.rate / NEAR), min(high, found.rate * NEAR)
-    again = planned(part, runs=min(left, CAREFUL), seeds=seeds, bounds=near, schedule=schedule)
     at_part = lambda rate: {axes[name]: schedule(rate, part)}
+    # The rate has been paid for, so a failure here must not lose it. The caller's schedule may fail
+    # for such a short run, for instance because its warmup is longer.
+    try:
+        at_part(found.rate)
+    except Exception as error:
+        _warn(f"`schedule` failed for {part} steps: {type(error).__name__}: {error}")
+        return found
+    again = planned(part, runs=min(left, CAREFUL), seeds=seeds, bounds=near, schedule=schedule)
     try:
         shorter = search(trainer(part, train.stages), again, name, at_part)
-    except ValueError:  # it was ended before any run, and what was found before stays
+    except NoRate as error:
+        _warn(f"in runs of {part} steps, {error}")
         return found
     if shorter.ended:
         return found
     return dataclasses.replace(found, shorter=shorter, runs=found.runs + shorter.runs / SHORTER)
+
+
+def _warn(why: str) -> None:
+    message = f"`horizon_exponent` was not measured: {why}"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)  # at the call of `find`
 
 
 @dataclasses.dataclass
@@ -246,9 +266,10 @@ class _Trainer:
 def _execution(steps: int) -> Execution:
     """How the stages are trained.
 
-    Each stage has its own number of lanes, so each would compile programs of its own, which on a
-    CPU takes longer than the training of most searches. With one lane to a call, all stages share
-    their programs. On an accelerator, and in long runs, lanes side by side save more than that.
+    Stages have different numbers of lanes. With lanes side by side, each stage would compile its
+    own programs. On a CPU that takes longer than the training of most searches, so there each call
+    trains one lane, and all stages share their programs. On an accelerator, and in long runs,
+    training side by side saves more time than compiling costs.
     """
     return "loop" if jax.default_backend() == "cpu" and steps <= LONG else "auto"
 
@@ -262,7 +283,7 @@ def _names(names: _require.Unchecked, optimizer: Optimizer) -> list[str]:
     if not 2 <= len(found) <= MANY or len(set(found)) < len(found):
         raise ValueError(
             f"`names` must be 2 to {MANY} different names of rates, got {names!r}; for one rate,"
-            " leave it out"
+            " leave `names` out"
         )
     if known and any(name not in known for name in found):
         raise ValueError(
@@ -299,9 +320,9 @@ def _pair(name: str, bounds: _require.Unchecked) -> tuple[float, float]:
 def _shaped(
     optimizer: Optimizer, axes: Mapping[str, str], schedule: Shape, steps: int
 ) -> Optimizer:
-    """The optimizer as a function of the peaks of its schedules, which `axes` names."""
-    # A partial of a function at the top level, so that the next search with the same optimizer and
-    # schedule finds its compiled programs.
+    """The optimizer as a function of the peaks of its schedules, by their names in `axes`."""
+    # Not a closure: the cache of programs takes partials of the same function and arguments for
+    # equal. So the next search with this optimizer and schedule finds its compiled programs.
     shaped: Any = functools.partial(
         _with_schedules, optimizer, tuple(axes.items()), schedule, steps
     )
@@ -313,9 +334,9 @@ def _shaped(
 
 def _with_schedules(
     optimizer: Optimizer,
-    names: tuple[tuple[str, str], ...],
+    axes: tuple[tuple[str, str], ...],
     schedule: Shape,
     steps: int,
     **peaks: Any,
 ) -> optax.GradientTransformation:
-    return optimizer(**{name: schedule(peaks[axis], steps) for axis, name in names})
+    return optimizer(**{name: schedule(peaks[axis], steps) for axis, name in axes})

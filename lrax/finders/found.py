@@ -31,6 +31,10 @@ GOOD = 0.01  # rates are called good if their score is worse than the best by at
 EXPONENT = 0.5
 
 
+class NoRate(ValueError):
+    """No rate of a search was trained to its end."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Found:
     """The rate that `lrax.find` found, how sure it is, and what that rests on.
@@ -186,12 +190,12 @@ def found_by(
       ended: Whether the search was ended early.
 
     Raises:
-      ValueError: if no rate was trained to its end.
+      NoRate: if no rate was trained to its end.
     """
     (name,) = evidence.hyperparams
     known = trials(evidence, name)
     if known.best is None:
-        raise ValueError(f"no rate can be named: {evidence.why_no_best}")
+        raise NoRate(f"no rate can be named: {evidence.why_no_best}")
     if confirmed is not None:
         known = completed(known, trials(confirmed, name))
     # The parabola is fitted to the logarithms of positive losses: their ratios say more than their

@@ -99,7 +99,7 @@ def search(
       hyperparams: The optimizer's arguments for a rate.
 
     Raises:
-      ValueError: if no rate was trained to its end.
+      NoRate: if no rate was trained to its end.
     """
     stages = Stages(train)
     several = range(plan.several)
