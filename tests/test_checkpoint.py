@@ -205,6 +205,36 @@ def test_a_file_can_run_no_code(tmp_path):
         assert all(array.dtype.kind in "biufcU" for array in file.values())
 
 
+def test_a_file_with_more_updates_than_steps_is_damaged(tmp_path):
+    path = tmp_path / "sweep.npz"
+    swept(checkpoint=path, steps=3, eval_every=None)
+    with np.load(path) as file:
+        members = dict(file)
+    facts = json.loads(str(members["facts"]))
+    longer = dict(members, facts=np.array(json.dumps(facts | {"done": 5})))
+    longer["array/at"] = np.full_like(members["array/at"], 5)
+    for name in (name for name in members if name.startswith("array/records/")):
+        longer[name] = np.pad(members[name], [(0, 0), (0, 0), (0, 2)])
+    np.savez(path, **longer)
+    with pytest.raises(ValueError, match="its facts are not those of this sweep"):
+        swept(checkpoint=path, steps=3, eval_every=None)
+
+
+def test_a_state_has_the_best_lanes_before_the_first_evaluation(tmp_path, interrupt_at):
+    path = tmp_path / "sweep.npz"
+    options = dict(keep="best_evaluation", checkpoint=path)
+    interrupt_at(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
+        swept(**options)
+    interrupt_at(-1)
+    with np.load(path) as file:
+        facts = json.loads(str(file["facts"]))
+        assert np.all(np.isinf(file["array/best_value"]))
+    assert (facts["keeps_best"], facts["evaluated_at"]) == (True, [])
+    assert_equal(swept(**options), swept(keep="best_evaluation"))
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_at, whole):
     path = tmp_path / "sweep.npz"
@@ -222,7 +252,11 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_a
         RuntimeWarning,
         match=r"the checkpoint could not be written: No space left .* saved before is kept.*sweep",
     ):
-        assert_equal(swept(checkpoint=path), whole)  # training goes on
+        events = []
+        tell = lambda kind, facts: events.append(kind)
+        assert_equal(swept(checkpoint=path, on_event=tell), whole)  # training goes on
+    assert "segment" in events
+    assert "checkpoint" not in events  # nothing was saved
     monkeypatch.setattr(store.os, "fsync", fsync)
     assert path.read_bytes() == good
     assert [file.name for file in tmp_path.iterdir()] == ["sweep.npz"]

@@ -340,7 +340,9 @@ def test_a_group_without_parameters_records_nothing():
     for _ in range(3):
         state = optimizer.update(GRADS, state, PARAMS)[1]
     assert_recorded(state)
-    made = {group: int(optax.tree.get(inner, "made")) for group, inner in state.inner_states.items()}
+    made = {
+        group: int(optax.tree.get(inner, "made")) for group, inner in state.inner_states.items()
+    }
     assert made == {"body": 3, "head": 0}
 
 

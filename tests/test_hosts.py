@@ -219,6 +219,17 @@ def check_growing(folder):
             swept(rates=known, checkpoint=path, **options)
 
 
+def check_growing_with_best_evaluations(folder):
+    """The first evaluation is made while only one process has lanes: new ones, which diverge."""
+    options = dict(steps=320, objective="val_loss", keep="best_evaluation", checkpoint_every=0)
+    path = folder / "best"
+    swept(checkpoint=path, **options)
+    rates = [*RATES, np.inf]
+    result, wanted = swept(rates=rates, checkpoint=path, **options), alone(rates=rates, **options)
+    np.testing.assert_allclose(result.losses, wanted.losses, rtol=1e-4)
+    np.testing.assert_array_equal(result.stopped_at, [320] * 5 + [40])
+
+
 def check_resume_after_points_were_stopped(folder):
     rates = [np.inf, *lrax.log_grid(1e-3, 0.3, 5), 1e30, 1e31]
     options, path = dict(rates=rates, steps=320), folder / "stopped"

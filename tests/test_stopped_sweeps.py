@@ -1,5 +1,7 @@
 """Points that are stopped early keep what they have, and change nothing for the others."""
 
+import time
+
 import numpy as np
 import optax
 import problems
@@ -78,6 +80,31 @@ def test_fewer_lanes_are_trained(monkeypatch):
     monkeypatch.setattr(running.Loop, "_train", counted)
     swept(steps=900)
     assert sum(cells) < 0.6 * 900 * 2 * len(RATES)
+
+
+def test_the_hosts_work_does_not_count_as_time_of_a_segment(monkeypatch):
+    ended, begun = [0.0], []
+    length = running.Loop._length
+
+    def timed(name):
+        work = getattr(running.Loop, name)
+
+        def call(self):
+            work(self)
+            ended.append(time.perf_counter())
+
+        monkeypatch.setattr(running.Loop, name, call)
+
+    def measured(self, count, last, since):
+        begun.append((since, ended[-1]))
+        return length(self, count, last, since)
+
+    timed("_evaluate")
+    timed("_look")
+    monkeypatch.setattr(running.Loop, "_length", measured)
+    swept(eval_every=20)
+    assert len(ended) > 5
+    assert all(since >= work for since, work in begun)
 
 
 def test_survivors_that_fill_half_a_chunk_move_to_smaller_ones(full):

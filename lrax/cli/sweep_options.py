@@ -72,8 +72,7 @@ def _add_what_is_tried(add: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUES",
-        help="values of another parameter. May be given several times;"
-        " every combination is tried",
+        help="values of another parameter. May be given several times; every combination is tried",
     )
     add(
         "--steps",
@@ -188,4 +187,9 @@ def _add_machines(add: Any) -> None:
     )
     add("--coordinator", metavar="HOST:PORT", help="address of process 0")
     add("--processes", type=values.at_least(1), metavar="N", help="number of processes")
-    add("--process-id", type=values.at_least(0), metavar="I", help="index of this process, from 0 on")
+    add(
+        "--process-id",
+        type=values.at_least(0),
+        metavar="I",
+        help="index of this process, from 0 on",
+    )

@@ -1,9 +1,13 @@
 """The loop that trains a sweep: segments of updates, and the host's work between them.
 
-A segment is a number of updates that all lanes make. Within a segment, a thread trains one chunk
-through all these updates before it begins the next chunk. So a lane costs no more in a sweep of
-many chunks than in a sweep of few. Between segments the host handles stop rules, evaluations,
-checkpoints, the clock and Ctrl-C. The results do not depend on where segments end.
+A lane is one point of the grid with one seed. A chunk is the lanes that one call of the compiled
+program trains. A segment is a number of updates that all lanes make, after which the host handles
+stop rules, evaluations, checkpoints, the clock and Ctrl-C. The results do not depend on where
+segments end.
+
+Within a segment, a thread trains one chunk through all the updates before it begins the next chunk.
+So the lanes of a chunk stay in the processor's caches, and a lane costs no more in a sweep of many
+chunks than in a sweep of few.
 """
 
 import concurrent.futures
@@ -25,19 +29,18 @@ from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
 
-# A segment should take this many seconds. They are the time between two progress reports, and the
-# time until Ctrl-C is answered. With many chunks a segment is longer, by a factor of at most
-# `LONGEST`, so that each chunk is trained for some time in it.
-SECONDS_PER_SEGMENT, LONGEST = 0.3, 16
-CALLS = 5  # a segment is longer if a thread has more chunks than this
-STRETCH = 1.5  # or it is up to this factor longer if the host has work to do then
+# How long a segment should take. This is also the time between two progress reports, and the
+# longest time until Ctrl-C is answered. If a thread has more than `CHUNKS` chunks, a segment is
+# longer in proportion, by a factor of at most `LONGEST`, so that a call of each chunk is not short.
+SECONDS_PER_SEGMENT, CHUNKS, LONGEST = 0.3, 5, 16
+STRETCH = 1.5  # a segment may be longer by this factor, to end where the host has work to do
 FEW = 2  # if a thread has more chunks than this, one is timed before the first segment
 SLOW = 2e9  # operations a second: a low guess for any device, to size the first segment
-# If a sweep may stop diverged points, it looks for them after each of `LOOKS` equal parts of a run
-# but the last, if a part has at least `LOOK_STEPS` updates.
+# A sweep that stops diverged points looks for them `LOOKS - 1` times, at equal distances, if these
+# distances are at least `LOOK_STEPS` updates.
 LOOKS, LOOK_STEPS = 8, 32
-# Seconds to wait for batches from the host before the clock is read again. Once the sweep is asked
-# to end, it waits for its very first batches until `FIRST_WAIT` seconds have passed in all.
+# Seconds to wait for batches from the host before the clock is read again; and the seconds after
+# which a sweep that was asked to end gives up waiting for its very first batches.
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
@@ -69,11 +72,10 @@ class Chunk:
 class Segment(NamedTuple):
     """Updates that were handed to the threads. The results may not be there yet."""
 
-    first: int
+    first: int  # the index of the first update
     steps: int
     layout: Layout
-    # One for each chunk: the records of every call, and which lanes are finite.
-    results: list[concurrent.futures.Future[Any]]
+    results: list[concurrent.futures.Future[Any]]  # of `_chunk_trained`, one for each chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Settings:
       steps: Updates of each lane.
       until: After how many updates the loop ends: `steps` or fewer.
       times: After which updates all lanes are evaluated.
-      finally_too: Whether all lanes are also evaluated when the loop ends.
+      finally_too: Whether all lanes are also evaluated when the loop ends, after the last save.
       rule: The stop rule, or None.
       drop: Whether a point is stopped once all its lanes have diverged.
       objective: Name of the objective.
@@ -116,11 +118,11 @@ class Loop:
       alive: `[points]`, whether a point is still trained.
       stopped_at: `[points]`, after how many updates a point was stopped; the number of steps for a
         point that was not stopped.
-      behind: `[points]`, whether a point has fewer updates than `done`. That is so if the sweep was
-        ended before the point had caught up with the others. This loop must not train such a
-        point, because `done` counts the updates of all points.
-      finite: `[points, seeds]`, whether a lane's parameters are finite; for a stopped point,
-        whether they were when it was stopped.
+      behind: `[points]`, whether a point has fewer updates than `done`: a point that was added to
+        the grid, if the sweep ended before it had caught up with the others. This loop must not
+        train such a point, because `done` counts the updates of all points.
+      finite: `[points, seeds]`, whether a lane's parameters are finite. For a stopped point, the
+        answer is that of the time when it was stopped.
       records: The recorded values, a tree with leaves `[points, seeds, records]`: first the losses
         and aux, then the monitors.
       evaluations: One pair for each evaluation: after how many updates it was made, and its metrics
@@ -136,14 +138,14 @@ class Loop:
         self._hosts, self._whole, self._notify = hosts, points, notify
         self._points = len(points)
         steps, rule = settings.steps, settings.rule
-        # The updates after which the rule is asked. Together with the looks for diverged points
-        # they are `_looks`.
+        # The updates after which the rule is asked.
         self._asked: tuple[int, ...] = looks_of(rule, steps) if rule else ()
-        eighths = [steps * i // LOOKS for i in range(1, LOOKS)]
+        # The updates after which points may be stopped, by the rule or because they have diverged.
+        parts = [steps * i // LOOKS for i in range(1, LOOKS)]
         long = settings.drop and steps >= LOOKS * LOOK_STEPS
-        looks: set[int] = {*(eighths if long else []), *self._asked}
+        looks: set[int] = {*(parts if long else []), *self._asked}
         self._looks: list[int] = sorted(looks)
-        # `_points` counts the points of the whole sweep, `own` the points of this process.
+        # `own` is the number of points of this process, `self._points` that of the whole sweep.
         own, seeds = len(engine.feed.points), engine.feed.seeds
         self.done = 0
         self.alive = np.ones(own, bool)
@@ -153,7 +155,12 @@ class Loop:
         self.records = self._blank_records()
         self.evaluations: list[tuple[int, dict[str, np.ndarray]]] = []
         self.failure: Exception | None = None
-        self._best: list[np.ndarray] | None = None  # lanes at their best evaluation, as leaves
+        # The leaves of all lanes at their best evaluations, zeros before the first one. They are
+        # part of a saved state in every process or in none, so only the settings decide.
+        self._best: list[np.ndarray] | None = None
+        if settings.keep_best:
+            leaves = jax.tree.leaves(engine.lanes)
+            self._best = [np.zeros((own, seeds, *leaf.shape[2:]), leaf.dtype) for leaf in leaves]
         self._best_value = np.full((own, seeds), np.inf)
         self._layout: Layout = engine.arrange(np.flatnonzero(self.alive))
         self._chunks: list[Chunk] = []
@@ -177,30 +184,35 @@ class Loop:
     def losses(self, done: int) -> np.ndarray:
         """The losses of the first `done` updates, `[points, seeds, records]`."""
         every = self.engine.problem.loss_every
-        # Update 0 is recorded, then each update that `every` divides. So the number of records is
-        # `done / every`, rounded up: here and elsewhere `-(-a // b)` rounds up.
+        # The updates 0, `every`, 2 * `every` ... are recorded, so the number of records is
+        # `done / every`, rounded up. Here and below, `-(-a // b)` rounds up.
         return self.records[0]["loss"][..., : -(-done // every)]
 
     def expected(self, facts: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """The shapes and dtypes that the arrays of a saved state must have, given its facts.
+        """The shapes and dtypes that the arrays of a saved state must have.
+
+        Args:
+          facts: The numbers and names that were saved with the arrays, as `state` writes them.
 
         Raises:
-          ValueError: if the facts cannot belong to this sweep.
+          ValueError: if the facts contradict each other or this sweep.
         """
         seeds = self.engine.feed.seeds
         lanes = jax.tree.leaves(self.engine.lanes)
         records = [leaf for part in self.records for leaf in jax.tree.leaves(part)]
-        # For each leaf of `records`, the number of updates from one record to the next.
+        # For each leaf of `records`, the updates from one record to the next.
         every = [
             n
             for part, n in zip(self.records, self._cadences, strict=True)
             for _ in jax.tree.leaves(part)
         ]
-        done, placed, points = facts["done"], facts["placed"], facts["points"]
+        done, steps = facts["done"], facts["steps"]
+        placed, points = facts["placed"], facts["points"]
         names, times = facts["metrics"], facts["evaluated_at"]
-        counts = [done, placed, points, *times]
+        counts = [done, steps, placed, points, *times]
         known = set(self.engine.metrics).issuperset(names)
-        if not (known and all(isinstance(n, int) and n >= 0 for n in counts) and placed <= points):
+        whole = all(isinstance(n, int) and n >= 0 for n in counts)
+        if not (known and whole and placed <= points and max([done, *times]) <= steps):
             raise ValueError("its facts are not those of this sweep")
         found: dict[str, Any] = {
             "alive": ((points,), np.dtype(bool)),
@@ -231,11 +243,9 @@ class Loop:
         self.done = int(facts["done"])
         self.alive = arrays["alive"][own]
         self.finite = arrays["finite"][own]
-        before = int(facts["steps"])
-        stopped_at = arrays["stopped_at"][own]
-        # For a point that was not stopped, `stopped_at` is the number of steps of the saved sweep.
-        # This sweep may have more steps. The point then goes on to the new end.
-        stopped_at = np.where(stopped_at == before, self.settings.steps, stopped_at)
+        # For a point that was not stopped, the saved `stopped_at` is the number of steps of the saved
+        # sweep. This sweep may have more steps.
+        stopped_at = np.where(self.alive, self.settings.steps, arrays["stopped_at"][own])
         self.behind = self.alive & (arrays["at"][own] < self.done)
         self.stopped_at = np.where(self.behind, arrays["at"][own], stopped_at)
         self.evaluations = [
@@ -255,12 +265,12 @@ class Loop:
         report: Callable[[int, np.ndarray], None],
         checkpoint: Place | None,
     ) -> None:
-        """Trains all lanes to `until`, or until `halt()` is true between two segments.
+        """Trains all lanes to the update `until`, or until `halt()` is true between two segments.
 
         At least one segment is trained, even if `halt()` is true from the start.
 
         Args:
-          halt: Whether to stop.
+          halt: Whether to end early.
           report: Called with the updates done and the losses since the last call.
           checkpoint: Where the state is saved, or None.
         """
@@ -273,37 +283,39 @@ class Loop:
             since = time.perf_counter()
             while self.done < until and self._anyone():
                 due = checkpoint is not None and checkpoint.is_due
-                # All processes must do the same next. If one process halts, all do. The first
-                # process decides whether to save. The process that wants the fewest updates decides
-                # the length of the segment.
+                # All processes must do the same. They halt if one of them halts, save if the first
+                # one is due to save, and train the fewest updates that one of them wants.
                 words = self._hosts.tell(self.done > begun and halt(), due, length)
                 if words[:, 0].any():
                     break
                 due, length = bool(words[0, 1]), words[:, 2].min()
                 if not self._await_batches(halt, first=self.done == begun):
                     break
-                # The next segment begins before the results of the last one are read, so that
-                # training does not wait for the host.
+                # The next segment begins before the results of the last one are read, so that the
+                # devices do not wait for the host.
                 segment = self._train(self._count(int(length)), pool)
                 if pending is not None:
-                    self._read(pending, report)  # while the next one is under way
+                    self._read(pending, report)
                     length, since = self._length(pending.steps, length, since)
                 pending = segment
                 evaluating = self.done in self.settings.times and self.done < until
-                # All of these need the results of every update up to now.
-                if evaluating or due or self.done in self._looks:
-                    self._read(pending, report)
-                    pending = None
-                    length, since = self._length(segment.steps, length, since)
-                # A stop rule is given the objective. If that is a metric, it is evaluated first.
+                looking = self.done in self._looks
+                if not (evaluating or looking or due):
+                    continue
+                # All three need the results of every update up to now.
+                self._read(pending, report)
+                pending = None
+                length, _ = self._length(segment.steps, length, since)
+                # A stop rule looks at the objective. If that is a metric, it is evaluated first.
                 if evaluating or (self.done in self._asked and self._is_evaluated):
                     self._evaluate()
-                if self.done in self._looks:
+                if looking:
                     self._look()
                 if due and checkpoint is not None:
                     self._save(checkpoint)
-                    # The time of saving does not count as time of the next segment.
-                    since = time.perf_counter()
+                # The time of this work is not time of the next segment. A long evaluation would
+                # otherwise make the segment seem slow, and the one after it far too short.
+                since = time.perf_counter()
             if pending is not None:
                 self._read(pending, report)
             if self.done < until and not self._anyone():
@@ -313,30 +325,29 @@ class Loop:
             if checkpoint is not None and self.done > begun:
                 self._save(checkpoint)
             if self.settings.finally_too:
-                # The evaluation at the end is one of the evaluations too. But the saved state must
-                # not have it, so it is made after the save: a sweep that was interrupted here and
-                # goes on must have the same evaluations as one that was never interrupted.
+                # Evaluated after the save, because the saved state must not have this evaluation: a
+                # sweep that was interrupted and resumed must have the same evaluations as one that
+                # was never interrupted.
                 self._evaluate()
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """The metrics after the last update. A stopped point has those of when it was stopped."""
+        """The metrics after the last update of each point, which may have been stopped earlier."""
         if self.evaluations and self.evaluations[-1][0] == self.done:
             now = {name: values.copy() for name, values in self.evaluations[-1][1].items()}
         else:
             now = self._evaluated()
             self._keep_best(now)  # an evaluation at the end may be the best one too
-        for at, then in self.evaluations:
+        for at, metrics in self.evaluations:
             stopped = ~self.alive & (self.stopped_at == at)
-            for name, values in then.items():
+            for name, values in metrics.items():
                 now[name][stopped] = values[stopped]
         return now
 
     def lane(self, point: int, seed: int) -> Tree:
-        """A lane on the host: its state at its best evaluation if that is kept, else its last one.
+        """A lane on the host: its state at its best evaluation if that is kept, else the last one.
 
-        If another process has the point, it is a lane of zeros: processes exchange arrays of the
-        same shapes. It is also a lane of zeros if the point was stopped and the state at its best
-        evaluation is not kept.
+        It is a lane of zeros if another process has the point, because processes exchange arrays of
+        the same shapes; or if the point was stopped and its best state is not kept.
         """
         if not 0 <= point < len(self.alive):
             return self.engine.blank()
@@ -351,19 +362,19 @@ class Loop:
     def state(self) -> State:
         """The whole state of all processes, on the host: the content of a checkpoint."""
         whole = lambda tree: self._hosts.gather(tree, self._points)
-        # A point is placed if its lanes are in the chunks. A stopped point may have been moved out.
+        # A point is placed if its lanes are in the chunks. A stopped point may have been dropped.
         placed = np.isin(np.arange(len(self.alive)), self._layout.points)
         everywhere = whole(placed)
         leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
         if self._hosts.count > 1:
-            # All processes must send arrays of the same shapes. So each process sends zeros for its
-            # points without lanes. After the exchange these zeros are dropped.
+            # All processes must send arrays of the same shapes. So each sends zeros for its points
+            # without lanes, which are dropped after the exchange.
             leaves = [whole(_expanded(leaf, placed))[everywhere] for leaf in leaves]
         arrays: dict[str, np.ndarray] = {
             "alive": whole(self.alive),
             "placed": everywhere,
             "at": whole(np.full(len(self.alive), self.done)),
-            # The shape of the chunks, repeated for each point: each process may have another shape.
+            # The shape of the chunks, for each point: it may differ from process to process.
             "shape": whole(np.tile(self._layout.shape, (len(self.alive), 1))),
             "stopped_at": whole(self.stopped_at),
             "finite": whole(self.finite),
@@ -402,27 +413,27 @@ class Loop:
 
     def _begin(self) -> None:
         """Makes the chunks, with new lanes or with those of the saved state."""
-        # Points that were added to the grid have a saved state too. Before their first update it
-        # has no lanes for them.
+        # A saved state without updates has no lanes: it is that of points which are new in the
+        # grid, see `growing`.
         if self._saved is None or self.done == 0:
             self._saved = None
             points = np.flatnonzero(self.alive)
             self.engine = narrowed(self.engine, len(points))
             self._layout = self.engine.arrange(points)
-            # The lanes are made on this thread, not in the pool: JAX's settings, such as x64, may
-            # be set for this thread alone.
+            # The lanes are made on this thread and not in the pool, because settings of JAX, such as
+            # x64, may hold for this thread alone.
             chunks = range(len(self._layout.chunks))
             self._chunks = [Chunk(*self.engine.begin(self._layout, i)) for i in chunks]
             return
         own = self._hosts.own(self._points)
         arrays = self._saved.arrays
         placed = np.flatnonzero(arrays["placed"][own])
-        of = arrays["shape"][own[0]]  # all points of a process have the same one
-        if of.all():
-            # Every lane goes back to its old position in a chunk: in another position its sums may
+        shape = arrays["shape"][own[0]]  # of the chunks of this process, the same for its points
+        if shape.all():
+            # Every lane goes back to its old position in a chunk. In another position its sums may
             # be rounded in another way. A shape of zeros means that the lanes have no old position:
             # see `growing`.
-            self.engine = reshaped(self.engine, tuple(of.tolist()))
+            self.engine = reshaped(self.engine, tuple(shape.tolist()))
         else:
             self.engine = narrowed(self.engine, len(placed))
         # The saved lanes are those of the placed points of all processes. `rows` are the positions
@@ -440,28 +451,28 @@ class Loop:
         """Puts lanes from the host into the chunks of a layout."""
         self._layout, self._chunks = layout, []
         for i, lanes in enumerate(self.engine.place(layout, leaves, points)):
-            hyperparams, _, keys = self.engine.begin(layout, i)  # `lanes` replace its new lanes
+            hyperparams, _, keys = self.engine.begin(layout, i)  # `lanes` replace the new lanes
             self._chunks.append(Chunk(hyperparams, lanes, keys))
 
     def _await_batches(self, halt: Callable[[], bool], *, first: bool) -> bool:
-        """Waits for batches from the host; returns whether to go on.
+        """Waits for batches from the host, and returns whether to train on.
 
-        A sweep trains at least one segment, even if its budget is used up. So it waits longer for
-        the first batches than for later ones.
+        A sweep trains at least one segment, even if its budget is used up. So after `halt()` it
+        still waits for its first batches, for `FIRST_WAIT` seconds.
         """
         waited = 0.0
         try:
             while not self.engine.feed.is_ready(self.done, WAIT):
                 waited += WAIT
-                # One of several processes must not give up here: the others would wait for it.
+                # One of several processes must not give up alone: the others would wait for it.
                 alone = self._hosts.count == 1
                 if alone and halt() and (not first or waited > FIRST_WAIT):
                     if self.done == 0:
                         raise TimeoutError("no batch came from the host before the sweep ended")
                     return False
         except Exception as error:
-            # With several processes the error is raised at once, in all of them: see `together`.
-            # Before the first update there is nothing to save, so it is raised at once too.
+            # With several processes the error must be raised at once, in all of them: see
+            # `hosts.together`. Before the first update there is no state to save first.
             if self._hosts.count > 1 or self.done == 0:
                 raise
             self.failure = error  # the sweep raises it after the state is saved
@@ -474,8 +485,8 @@ class Loop:
 
         def train(i: int, before: concurrent.futures.Future[Any] | None) -> Any:
             if before is not None:
-                # The same chunk's task of the previous segment, whose lanes this one needs. It was
-                # queued earlier, so a thread runs it or has run it: this wait cannot last forever.
+                # `before` trains this chunk through the previous segment, and its lanes are needed
+                # here. It was queued earlier, so a thread has begun it: the wait comes to an end.
                 before.result()
             return self._chunk_trained(layout, i, first, count)
 
@@ -500,8 +511,7 @@ class Loop:
             steps = min(end, (block + 1) * feed.block) - first
             rows = feed.rows(self.engine.programs.draw, layout, i, chunk.keys, block)
             chunk.lanes, records, finite = self.engine.train(chunk, rows, first, steps)
-            # The records are fetched after the loop. To fetch them here would wait for the device
-            # and so delay the next call.
+            # Fetched after the loop: here it would wait for the device, and delay the next call.
             found.append((first, steps, records))
             first += steps
         return jax.device_get(found), np.asarray(finite)
@@ -510,8 +520,8 @@ class Loop:
         """Waits for a segment's results, writes them into the records, and reports its losses."""
         for chunk, result in zip(segment.layout.chunks, segment.results, strict=True):
             calls, finite = result.result()
-            # A stopped point may remain in a chunk that is trained for its other points. Its
-            # records are dropped. So are the records of the copies that fill up a chunk.
+            # A chunk may hold lanes of stopped points, beside others that are still trained, and
+            # copies of lanes that fill it up. Their records are dropped.
             kept = chunk.own & self.alive[chunk.points]
             points, seeds = chunk.points[kept], chunk.seeds[kept]
             for first, steps, records in calls:
@@ -558,29 +568,28 @@ class Loop:
         ends = [settings.until]
         ends += [at for at in settings.times if at > done][:1]
         ends += [look for look in self._looks if look > done][:1]
-        # Batches from the host are loaded in blocks. All chunks must use a block before the next
-        # one is loaded, so a segment ends where a block ends.
+        # Batches from the host are loaded in blocks of updates. All chunks must have used a block
+        # before the next block is loaded, so a segment ends where a block ends.
         if self.engine.feed.streamed:
             ends.append(done + self.engine.feed.block - done % self.engine.feed.block)
         left = max(min(ends) - done, 1)
-        # A short rest would cost one more call of each chunk.
+        # A short rest is added to this segment, because it would cost one more call of each chunk.
         return left if left < STRETCH * length else max(length, 1)
 
     def _segment(self) -> tuple[float, float]:
         """The seconds that a segment should take, and the number of chunks of each thread."""
         chunks = len(self._layout.chunks) / max(self.engine.plan.threads, 1)
-        return SECONDS_PER_SEGMENT * min(max(chunks / CALLS, 1), LONGEST), max(chunks, 1)
+        return SECONDS_PER_SEGMENT * min(max(chunks / CHUNKS, 1), LONGEST), max(chunks, 1)
 
     def _first_length(self) -> float:
         """Updates of the first segment, for which there is no earlier segment to time.
 
         They are estimated from XLA's count of operations. Without a count, the first segment has
-        one update, and the next ones at most 8 times as many as the one before. Short sweeps that
-        always began so would spend much of their time between such short segments.
+        one update, and each later one at most 8 times as many as the one before. That would cost a
+        short sweep much of its time.
         """
-        operations = (
-            self.engine.programs.train.flops
-        )  # of one update: a loop's body is counted once
+        # Of one update, because XLA counts the body of the loop over updates once.
+        operations = self.engine.programs.train.flops
         if operations is None:
             return 1.0
         seconds, chunks = self._segment()
@@ -588,17 +597,18 @@ class Loop:
         left = self.settings.until - self.done
         if length >= left or chunks <= FEW or self.engine.feed.streamed:
             return length
-        # The estimate is low. A segment that is too short costs a call of each of many chunks. So
-        # one of them is timed for a few updates, which takes little beside the work of all.
+        # `SLOW` makes this a low estimate, and a short segment costs one more call of each of many
+        # chunks. So one chunk is timed for some updates, which takes little time compared with the
+        # training of all chunks.
         pace = self._pace(min(left / 10, length * chunks))
         return max(seconds / (pace * chunks), 1.0)
 
     def _pace(self, count: float) -> float:
-        """Seconds of an update of one chunk, from a call of about `count` updates."""
+        """Seconds that an update of one chunk takes, measured by a call of about `count` updates."""
         layout, chunk, feed = self._layout, self._chunks[0], self.engine.feed
         block = self.done // feed.block
         rows = feed.rows(self.engine.programs.draw, layout, 0, chunk.keys, block)
-        # Copied, because `train` takes the buffers of its lanes.
+        # A copy, because `train` donates the buffers of the lanes that it is given.
         copy = Chunk(chunk.hyperparams, jax.tree.map(jnp.copy, chunk.lanes), chunk.keys)
         jax.block_until_ready((copy.lanes, rows))
         steps = min(max(int(count), 1), (block + 1) * feed.block - self.done)
@@ -611,16 +621,16 @@ class Loop:
 
         Args:
           count: Updates of the segment that was just read.
-          length: Updates that a segment should have, as computed last.
-          since: The time from which that segment is timed.
+          length: What this method, or `_first_length`, returned last.
+          since: When that segment began.
         """
         now = time.perf_counter()
         if not self._layout.chunks:  # this process has no points left: the others set the length
             return np.inf, now
         seconds, _ = self._segment()
-        # A segment is at most 8 times as long as the last one, because the time of the first
-        # segments includes work that is done only once. The last one may have been cut short, by an
-        # evaluation for instance, so the length computed last is always allowed.
+        # At most 8 times the updates of the last segment, because the first segments include work
+        # that is done only once and makes them slow. If the last segment was cut short, by an
+        # evaluation for instance, the last `length` is still allowed.
         wanted = count * seconds / max(now - since, 1e-9)
         return float(np.clip(wanted, 1, 8 * max(count, length / 8))), now
 
@@ -648,7 +658,7 @@ class Loop:
         return found
 
     def _evaluate(self) -> None:
-        """Evaluates all lanes and keeps the result, unless that was done since the last update."""
+        """Evaluates all lanes and keeps the metrics, unless that was done after this update."""
         if not self.engine.metrics:
             return
         if self.evaluations and self.evaluations[-1][0] == self.done:
@@ -667,9 +677,7 @@ class Loop:
         better = values < self._best_value  # False where the value is NaN
         leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
         placed = self._layout.points
-        if self._best is None:
-            room = lambda leaf: np.zeros((len(self.alive), *leaf.shape[1:]), leaf.dtype)
-            self._best = [room(leaf) for leaf in leaves]
+        assert self._best is not None
         for best, leaf in zip(self._best, leaves, strict=True):
             mask = better[placed]
             kept = best[placed]  # a copy, because `placed` is an array of indices
@@ -686,7 +694,7 @@ class Loop:
             leaving |= self._given_up(leaving)
         stopped, alive = self._hosts.gather((leaving, self.alive & ~leaving), self._points)
         if stopped.any():
-            # Now, while their lanes still exist: these are the metrics of the stopped points. All
+            # These are the metrics of the stopped points, whose lanes are dropped below. All
             # processes evaluate, even if only one of them stops points.
             self._evaluate()
         self.stopped_at[leaving] = self.done
@@ -704,7 +712,7 @@ class Loop:
         self.engine, layout = compacted(self.engine, before, points)
         if layout is before:
             return
-        # If each new chunk equals an old one, no lane moves. The other old chunks are dropped.
+        # If each new chunk equals an old one, no lane moves, and the other old chunks are dropped.
         same = layout.among(before)
         if same is not None:
             self._layout, self._chunks = layout, [self._chunks[i] for i in same]
@@ -719,8 +727,8 @@ class Loop:
         """The points of this process that the rule drops, `[points]`.
 
         Args:
-          lost: The points that are stopped anyway, because all their lanes have diverged. The rule
-            is told that they are not alive.
+          lost: The points that are stopped already, because all their lanes have diverged. In the
+            rule's evidence they are not alive.
         """
         rule, settings = self.settings.rule, self.settings
         assert rule is not None
@@ -752,15 +760,16 @@ class Loop:
         kept = np.asarray(rule.keep(evidence))
         if kept.shape != alive.shape or kept.dtype != bool:
             raise ValueError(
-                f"`stop` must keep a mask of {len(alive)} points, got {kept.dtype} of shape"
-                f" {kept.shape} from {rule!r}"
+                f"`stop` must have `keep` return a mask, {len(alive)} bools, got {kept.dtype} of"
+                f" shape {kept.shape} from {rule!r}"
             )
         return self.alive & ~lost & ~kept[self._hosts.own(self._points)]
 
     def _save(self, checkpoint: Place) -> None:
         """Saves the state. If that fails there is a warning, and training goes on."""
-        checkpoint.try_save(self.state(), write=self._hosts.is_first)
-        self._notify("checkpoint", {"done": self.done, "path": str(checkpoint.path)})
+        error = checkpoint.try_save(self.state(), write=self._hosts.is_first)
+        if error is None:
+            self._notify("checkpoint", {"done": self.done, "path": str(checkpoint.path)})
 
 
 def _write(
@@ -788,14 +797,14 @@ def _write(
     begin, end = -(-first // every), -(-(first + steps) // every)
 
     def one(whole: np.ndarray, part: np.ndarray) -> None:
-        # The mask selects lanes, and so gives `[lanes, records]`, as the indices on the left do.
+        # On both sides the lanes become one axis in front: `[lanes, records]`.
         whole[points, seeds, begin:end] = np.moveaxis(part[: end - begin], 0, -1)[kept]
 
     jax.tree.map(one, room, records)
 
 
 def _expanded(leaf: np.ndarray, own: np.ndarray) -> np.ndarray:
-    # An array for all points of `own`: the rows of `leaf` where the mask is true, else zeros.
+    # The rows of `leaf` where the mask is true, and zeros elsewhere.
     whole = np.zeros((len(own), *leaf.shape[1:]), leaf.dtype)
     whole[own] = leaf
     return whole
