@@ -248,12 +248,12 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_a
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store.os, "fsync", full)
+    events = []
+    tell = lambda kind, facts: events.append(kind)
     with pytest.warns(
         RuntimeWarning,
         match=r"the checkpoint could not be written: No space left .* saved before is kept.*sweep",
     ):
-        events = []
-        tell = lambda kind, facts: events.append(kind)
         assert_equal(swept(checkpoint=path, on_event=tell), whole)  # training goes on
     assert "segment" in events
     assert "checkpoint" not in events  # nothing was saved

@@ -112,7 +112,7 @@ def find(
       A `Found`: `.rate`, `.interval`, `.good` (the rates within 1 % of the best), `.at_edge`,
       `.certain` and `.why`, `.runs`, `.evidence`, `.plot()`. `optimizer(**found.hyperparams)`
       builds the optimizer. With `names` it is a `FoundSeveral`, whose fields are dicts by name. A
-      `RuntimeWarning` says why `horizon_exponent` is None if it was to be measured and could not be.
+      `RuntimeWarning` tells why if `horizon_exponent` was to be measured and could not be.
 
     Raises:
       ValueError: if an argument is out of its range, or if no rate was trained to its end; the

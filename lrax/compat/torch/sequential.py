@@ -58,8 +58,8 @@ def SequentialLR(
 
     Raises:
       ValueError: if a concrete number is out of its range, the number of schedulers is not one more
-        than that of milestones, or PyTorch's recursion has no closed form. An example of the last
-        is a `ChainedScheduler` with a cosine, in the first place.
+        than that of milestones, or PyTorch's recursion has no closed form, such as that of a
+        `ChainedScheduler` with a cosine in the first place.
       TypeError: if a scheduler is not a `Schedule`.
 
     Example:

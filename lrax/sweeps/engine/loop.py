@@ -6,7 +6,7 @@ stop rules, evaluations, checkpoints, the clock and Ctrl-C. The results do not d
 segments end.
 
 Within a segment, a thread trains one chunk through all the updates before it begins the next chunk.
-So the lanes of a chunk stay in the processor's caches, and a lane costs no more in a sweep of many
+So a CPU keeps the lanes of a chunk in its caches, and a lane costs no more in a sweep of many
 chunks than in a sweep of few.
 """
 
@@ -29,9 +29,9 @@ from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
 
-# How long a segment should take. This is also the time between two progress reports, and the
-# longest time until Ctrl-C is answered. If a thread has more than `CHUNKS` chunks, a segment is
-# longer in proportion, by a factor of at most `LONGEST`, so that a call of each chunk is not short.
+# Seconds that a segment should take: the time between two progress reports, and until Ctrl-C is
+# answered. If a thread has more than `CHUNKS` chunks, a segment takes longer in proportion, by a
+# factor of at most `LONGEST`, so that the call of each chunk does not become too short.
 SECONDS_PER_SEGMENT, CHUNKS, LONGEST = 0.3, 5, 16
 STRETCH = 1.5  # a segment may be longer by this factor, to end where the host has work to do
 FEW = 2  # if a thread has more chunks than this, one is timed before the first segment
@@ -39,8 +39,8 @@ SLOW = 2e9  # operations a second: a low guess for any device, to size the first
 # A sweep that stops diverged points looks for them `LOOKS - 1` times, at equal distances, if these
 # distances are at least `LOOK_STEPS` updates.
 LOOKS, LOOK_STEPS = 8, 32
-# Seconds to wait for batches from the host before the clock is read again; and the seconds after
-# which a sweep that was asked to end gives up waiting for its very first batches.
+# Seconds to wait for batches from the host before the clock is read again; and how long a sweep
+# that is asked to end has waited for its very first batches, in all, when it gives up.
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
@@ -243,8 +243,8 @@ class Loop:
         self.done = int(facts["done"])
         self.alive = arrays["alive"][own]
         self.finite = arrays["finite"][own]
-        # For a point that was not stopped, the saved `stopped_at` is the number of steps of the saved
-        # sweep. This sweep may have more steps.
+        # For a point that was not stopped, the saved number is the steps of the saved sweep. This
+        # sweep may have more.
         stopped_at = np.where(self.alive, self.settings.steps, arrays["stopped_at"][own])
         self.behind = self.alive & (arrays["at"][own] < self.done)
         self.stopped_at = np.where(self.behind, arrays["at"][own], stopped_at)
@@ -285,10 +285,10 @@ class Loop:
                 due = checkpoint is not None and checkpoint.is_due
                 # All processes must do the same. They halt if one of them halts, save if the first
                 # one is due to save, and train the fewest updates that one of them wants.
-                words = self._hosts.tell(self.done > begun and halt(), due, length)
-                if words[:, 0].any():
+                wishes = self._hosts.tell(self.done > begun and halt(), due, length)
+                if wishes[:, 0].any():
                     break
-                due, length = bool(words[0, 1]), words[:, 2].min()
+                due, length = bool(wishes[0, 1]), wishes[:, 2].min()
                 if not self._await_batches(halt, first=self.done == begun):
                     break
                 # The next segment begins before the results of the last one are read, so that the
@@ -362,7 +362,7 @@ class Loop:
     def state(self) -> State:
         """The whole state of all processes, on the host: the content of a checkpoint."""
         whole = lambda tree: self._hosts.gather(tree, self._points)
-        # A point is placed if its lanes are in the chunks. A stopped point may have been dropped.
+        # A point is placed if its lanes are in the chunks. Those of a stopped point may be gone.
         placed = np.isin(np.arange(len(self.alive)), self._layout.points)
         everywhere = whole(placed)
         leaves = self.engine.fetch(self._layout, [chunk.lanes for chunk in self._chunks])
@@ -420,7 +420,7 @@ class Loop:
             points = np.flatnonzero(self.alive)
             self.engine = narrowed(self.engine, len(points))
             self._layout = self.engine.arrange(points)
-            # The lanes are made on this thread and not in the pool, because settings of JAX, such as
+            # The lanes are made on this thread and not in the pool, because JAX's settings, such as
             # x64, may hold for this thread alone.
             chunks = range(len(self._layout.chunks))
             self._chunks = [Chunk(*self.engine.begin(self._layout, i)) for i in chunks]
@@ -457,8 +457,8 @@ class Loop:
     def _await_batches(self, halt: Callable[[], bool], *, first: bool) -> bool:
         """Waits for batches from the host, and returns whether to train on.
 
-        A sweep trains at least one segment, even if its budget is used up. So after `halt()` it
-        still waits for its first batches, for `FIRST_WAIT` seconds.
+        A sweep trains at least one segment, even if its budget is used up. So `halt()` does not end
+        the wait for its first batches before `FIRST_WAIT` seconds.
         """
         waited = 0.0
         try:
@@ -585,8 +585,8 @@ class Loop:
         """Updates of the first segment, for which there is no earlier segment to time.
 
         They are estimated from XLA's count of operations. Without a count, the first segment has
-        one update, and each later one at most 8 times as many as the one before. That would cost a
-        short sweep much of its time.
+        one update, and each later one at most 8 times as many as the one before. Such short
+        segments would take much of the time of a short sweep.
         """
         # Of one update, because XLA counts the body of the loop over updates once.
         operations = self.engine.programs.train.flops
@@ -604,7 +604,7 @@ class Loop:
         return max(seconds / (pace * chunks), 1.0)
 
     def _pace(self, count: float) -> float:
-        """Seconds that an update of one chunk takes, measured by a call of about `count` updates."""
+        """Seconds that an update of one chunk takes, by a call of about `count` updates."""
         layout, chunk, feed = self._layout, self._chunks[0], self.engine.feed
         block = self.done // feed.block
         rows = feed.rows(self.engine.programs.draw, layout, 0, chunk.keys, block)
