@@ -72,7 +72,7 @@ def velocity(
     multiplies the scale by `down` if the loss has risen over the window
     ($v < -\text{errors} \cdot e$, or an overflow of the sums). At `ceiling` it does not raise.
 
-    Use it as a factor of a warmup and a constant rate that may be far too low, early in a long run.
+    Use it early in a long run, as a factor of a warmup and a constant rate that may be far too low.
     The rule sees only how fast the loss falls now. This favours rates that are too low for the
     whole run. A loss also falls faster while the schedule decays, and the rule takes that for the
     success of a raise. So let the schedule decay only after the search, or bound the search by
@@ -174,8 +174,8 @@ def _after(
 
     gain = speed - state.speed
     faster = finite & (gain > numbers["errors"] * jnp.hypot(error, state.error))
-    # An exploding loss overflows the sums and makes these NaN. Every comparison with NaN is false,
-    # so this is written as "not falling": NaN then counts as rising.
+    # An exploding loss overflows the sums, which makes the speed or its error NaN. A comparison
+    # with NaN is false, so the test is "not steady or falling", and NaN counts as rising.
     rising = ~(speed >= -numbers["errors"] * error)
     taken_back = ended & state.trying & ~faster
     # At the ceiling a raise would change nothing, and taking it back would shrink later raises.

@@ -63,10 +63,10 @@ def find(
 
     The search begins with rates at half decades over the whole range, which are trained side by
     side with common random numbers. At the updates $T / 6, T / 3, \dots$ (from $T / 12$ on if
-    `runs` is below 12) the worse half of the rates is stopped. It is no more than half, so that a
+    `runs` is below 12) the worse half of the rates is stopped, and never more at once, so that a
     second basin is not lost early. Then neighbours of the best rate, a quarter of a decade away,
     are trained to the end, until the best rate has a worse or diverged neighbour on each side.
-    Last, the best few rates are trained with the other seeds. The result is the vertex of a
+    At the end, the best few rates are trained with the other seeds. The result is the vertex of a
     parabola through the scores of the best rate and its neighbours, over the logarithm of the rate.
 
     Use it before the one long run that matters. The validation loss decides by default, because

@@ -81,7 +81,7 @@ def SequentialLR(
     _require.ascending({"milestones": at}, "milestones")
     leaves = _require.real(lr=rate, milestones=at)
     _require_formula(parts, leaves["lr"], leaves["milestones"])
-    # `join` takes two or more schedules, and none of them depends on the rate of another.
+    # `join` needs two schedules or more, which do not depend on the rates of each other.
     if len(parts) == 1 or any(map(_starts_from_last_rate, parts[1:])):
         return Schedule(_SequentialLR, {**leaves, "schedulers": parts})
     sequence, _ = _in_sequence(leaves["lr"], parts, leaves["milestones"])
@@ -206,5 +206,6 @@ def _begun(schedule, lr, initial, is_written):
 
 
 def _late(schedule):
+    """A factor that another scheduler begins by a step."""
     factor = late(schedule)
     return with_rates(schedule, lambda rate: rate * factor)
