@@ -248,6 +248,47 @@ def test_a_search_that_is_played_from_a_record_is_the_search_itself(benchmark_pa
     np.testing.assert_allclose(played.interval, found.interval, rtol=1e-2)
 
 
+def test_the_critical_rate_at_the_start_can_lie_far_below_the_best_rate(
+    benchmark_path, capsys, tmp_path
+):
+    from tests.benchmarks import curvature
+
+    name, begin = curvature.BOWL, np.array(curvature.BEGIN)
+    stiffness = np.array(curvature.STIFFNESS)
+    options = ["--only", name, "--draws", "1", "--seeds", "3", "--truth", "1"]
+    row = curvature.main([*options, "--cache", str(tmp_path)])[name]
+    assert name in capsys.readouterr().out
+    # Adam's first update at rate 1 is -1 for each parameter.
+    critical = 2 * np.sum(stiffness * begin) / np.sum(stiffness)
+    np.testing.assert_allclose(row.start, critical, rtol=0.1)
+    # Each parameter's stiffness is divided by its first gradient, so 1 / begin is left.
+    assert row.limit == pytest.approx(38 * begin.min(), rel=0.01)
+
+    steps = curvature.bowl().steps
+    rates = np.logspace(-1, 1, 97)[:, None]
+    shape = lrax.warmup_cosine(1.0, steps, warmup=steps // 20)
+    part = np.asarray(shape.values(np.arange(steps)), np.float64)
+    x = np.tile(begin, (97, 1))
+    first = second = np.zeros_like(x)
+    for count in range(steps):
+        grads = stiffness * x
+        first = 0.9 * first + 0.1 * grads
+        second = 0.999 * second + 0.001 * grads**2
+        mean, square = first / (1 - 0.9 ** (count + 1)), second / (1 - 0.999 ** (count + 1))
+        x = x - rates * part[count] * mean / (np.sqrt(square) + 1e-8)
+    best = rates[np.argmin(np.sum(stiffness * x**2, axis=1)), 0]
+    assert row.best == pytest.approx(best, rel=0.1)
+    assert best > 30 * critical
+
+    # A bounded search goes on above its grid, but not with few runs.
+    few, many = (row.played[runs] for runs in curvature.RUNS)
+    for found in (few, many):
+        np.testing.assert_array_equal(found.rates[:, 0], [13, 8])
+        assert found.first[1, 0] < found.first[0, 0]
+    assert few.regret[1, 0] > 10 * few.regret[0, 0]
+    assert many.regret[1, 0] == pytest.approx(many.regret[0, 0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("only", ["width", "depth", "fit", "joint"])  # notebook 03 has the others
 def test_experiments_of_transfer_run(only, benchmark_path, capsys):

@@ -133,6 +133,7 @@ def test_lanes_give_what_each_gives_alone(probe):
 
 
 @ALL
+@pytest.mark.slow  # two programs of each probe
 def test_what_scalars_there_are_is_float32_for_bfloat16_parameters(probe):
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), PARAMS)
     found, expected = jax.jit(probe)(params), jax.jit(probe)(PARAMS)

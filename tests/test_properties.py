@@ -212,6 +212,7 @@ def test_a_cooldown_begins_at_the_rate_where_it_is_attached(peak, steps, begin, 
     assert np.all(result[begin + length <= COUNTS] == np.float32(end))
 
 
+@pytest.mark.slow
 @short
 @given(rates, st.integers(1, 50), st.integers(0, 50), st.floats(0.25, 4.0, width=32))
 def test_clocks(peak, steps, by, factor):

@@ -307,6 +307,7 @@ def test_pictures():
         lrax.display.schedules([lrax.cosine(0.1, 10)], 0)
 
 
+@pytest.mark.slow  # a process of its own; the next test runs in this one
 def test_the_command(tmp_path):
     texts = [
         "warmup_cosine(peak=3e-4, steps=10000, warmup=500)",
@@ -469,7 +470,7 @@ def test_help(capsys):
     assert "argument --steps: must be at least 1, got 0" in capsys.readouterr().err
 
 
-def test_the_gallery_has_every_builder_with_its_formula_and_use(capsys, tmp_path):
+def test_the_gallery_has_every_builder_with_its_formula_and_use():
     entries = gallery()
     assert {entry.name for entry in entries} == set(_own())
     for entry in entries:
@@ -480,6 +481,10 @@ def test_the_gallery_has_every_builder_with_its_formula_and_use(capsys, tmp_path
         assert entry.line.endswith(".")
         assert entry.formula or entry.name == "one_cycle"  # whose formula is in its sentences
         assert entry.use.startswith("Use ")
+
+
+@pytest.mark.slow  # the picture takes many seconds to draw
+def test_the_gallery_is_printed_and_drawn(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "gallery.png"
     assert main(["show", "--all", "--width", "60", "--out", str(picture)]) == 0

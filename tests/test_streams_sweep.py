@@ -317,6 +317,7 @@ print("returned", result.losses.shape[-1], flush=True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_a_source_that_hangs():
     program = HANGING.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)

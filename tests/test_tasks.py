@@ -93,13 +93,17 @@ def test_public_names():
     ]
 
 
-def test_shapes():
-    assert {name: jax.tree.map(jnp.shape, found(name)["batch"]) for name in BUILDERS} == {
-        "mlp": {"inputs": (64, 64), "targets": (64,)},
-        "cnn": {"inputs": (64, 8, 8, 1), "targets": (64,)},
-        "char_lm": {"inputs": (8, 16), "targets": (8, 16)},
-        "diabetes": {"inputs": (32, 10), "targets": (32,)},
-    }
+BATCHES = {
+    "mlp": {"inputs": (64, 64), "targets": (64,)},
+    "cnn": {"inputs": (64, 8, 8, 1), "targets": (64,)},
+    "char_lm": {"inputs": (8, 16), "targets": (8, 16)},
+    "diabetes": {"inputs": (32, 10), "targets": (32,)},
+}
+
+
+@every_task
+def test_shapes(name):
+    assert jax.tree.map(jnp.shape, found(name)["batch"]) == BATCHES[name]
 
 
 def parameters(task):
@@ -229,6 +233,7 @@ def test_structures_differ_where_the_networks_do():
     assert len({jax.tree.structure(functions(task)) for task in tasks}) == 3
 
 
+@pytest.mark.slow  # a process of its own
 def test_building_touches_no_device():
     program = (
         "import lrax; from jax._src import xla_bridge;"

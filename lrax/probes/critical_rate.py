@@ -36,10 +36,12 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
 
     Use it to see how much room a learning rate has. With `update=step.updates`, the answer is in
     units of the rate in use: if it is below 1, this update raises the loss of its batch. If
-    `update` is an optimizer's update at rate 1, the answer is a rate, and an upper bound for a
-    search. The probe computes losses only. So it also works where second derivatives do not, as
-    with fused attention kernels. On a quadratic loss and with `update=-grad`, the field `sharpness`
-    equals `directional_sharpness`, which is at most the largest eigenvalue of the Hessian.
+    `update` is an optimizer's update at rate 1, the answer is a rate. Before training it was above
+    the best rate for the validation loss on 15 small tasks, by 1.8 to 1200 times, but no factor is
+    a sure bound (`python -m tests.benchmarks.curvature`). The probe computes losses only. So it
+    also works where second derivatives do not, as with fused attention kernels. On a quadratic loss
+    and with `update=-grad`, the field `sharpness` equals `directional_sharpness`, which is at most
+    the largest eigenvalue of the Hessian.
 
     From the guess, the rate is raised or lowered by 1, 2, 4, ... octaves until one rate raises the
     loss and another does not. Then this bracket is bisected. The answer is within 10 % of a rate

@@ -277,6 +277,12 @@ def rate_of(key):
     return 10.0 ** (np.asarray(key) / LATTICE)
 
 
+def file_of(folder, name, kind, count):
+    """The file that keeps a record of the combination `name` with `count` seeds."""
+    slug = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return folder / f"{slug}-{kind}-{count}.npz"
+
+
 class Record:
     """The runs of a case that were trained, for some seeds and one horizon.
 
@@ -505,8 +511,7 @@ class Bench:
     def __init__(self, name, case, folder, seeds, true_seeds):
         self.case, self.folder, self.name = case, folder, name
         self.seeds = list(range(FIRST, FIRST + seeds))
-        slug = "".join(letter if letter.isalnum() else "_" for letter in name)
-        path = lambda kind, count: folder / f"{slug}-{kind}-{count}.npz"
+        path = lambda kind, count: file_of(folder, name, kind, count)
         steps = case.steps
         self.true = Record(case, steps, list(range(true_seeds)), False, path("true", true_seeds))
         self.own = Record(case, steps, self.seeds, True, path("own", seeds))

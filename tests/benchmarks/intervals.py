@@ -244,7 +244,7 @@ def main(arguments=None):
     known = cases(options.seeds)
     found = {}
     print("| task | flat | " + " | ".join(f"{n} seeds" for n in SEEDS) + " |")
-    second = []
+    second, peaked = [], []
     for name in options.only or known:
         case = known[name]
         begin = time.perf_counter()
@@ -258,8 +258,17 @@ def main(arguments=None):
         mark = "" if case.design else " *"
         words = "flat" if true.flat else ""
         print(f"| {name}{mark} | {words} | " + " | ".join(cells) + " |", flush=True)
+        if not true.flat:
+            peaked.append(rows)
         good = [f"{row.claims:.0%}, {row.false:.0%}, {row.flat:.0%}" for row in rows]
         second.append(f"| {name}{mark} | {words} | " + " | ".join(good) + f" | {trained:.0f} s")
+    if peaked:
+        held, width = np.array(peaked)[..., :2].transpose(2, 0, 1)
+        cells = [
+            f"{share:.0%}, {octaves:.2f}"
+            for share, octaves in zip(held.mean(axis=0), np.median(width, axis=0), strict=True)
+        ]
+        print("| all that are not flat: mean, median | | " + " | ".join(cells) + " |")
     print("\ngood rates: shares of the draws that name some, that do so wrongly, that say flat")
     print("\n".join(second))
     print("\nseeds: means, paired, paired to the best of the draw, sensitivity over its truth")
