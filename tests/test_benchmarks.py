@@ -304,7 +304,9 @@ def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, cap
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = controllers.main(options)
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    np.testing.assert_array_equal(again["cancer"]["auto_cooldown"], found["cancer"]["auto_cooldown"])
+    np.testing.assert_array_equal(
+        again["cancer"]["auto_cooldown"], found["cancer"]["auto_cooldown"]
+    )
 
 
 @pytest.mark.slow
