@@ -70,9 +70,9 @@ def hypergradient(
     with a rate that is low: 0 is what its authors use. `hyper_rate` is the size of the first
     correction, such as 0.1; on small batches 0.01 was better. There it ended at 1.13 times the loss
     of a swept rate in the median of six small tasks, at worst at 1.6 times
-    (`python -m tests.benchmarks.controllers`). The corrections are those of AdaGrad, as in both of the authors'
-    programs; their theory has a constant `hyper_rate` without the root, which must then be below
-    2 / L. They also learn a matrix of rates and a momentum.
+    (`python -m tests.benchmarks.controllers`). The corrections are those of AdaGrad, as in both of
+    the authors' programs; their theory has a constant `hyper_rate` without the root, which must
+    then be below 2 / L. They also learn a matrix of rates and a momentum.
 
     The rate is held at 0 or above. A gradient or an update that is not finite changes nothing. Of
     a step to a loss that is not finite there is no hypergradient: "hdm" then halves the rate.
