@@ -91,6 +91,24 @@ def test_states_and_rates_come_from_where_the_rule_says():
     ]
 
 
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_lane_takes_a_state_of_another_lane_from_segments_ago(back):
+    source = np.tile([[2], [1], [3], [0]], 2)
+
+    class Last:
+        def move(self, record, rng):
+            at_end = record.done == record.steps
+            return lrax.Move({}, source, np.full((4, 2), back)) if at_end else lrax.Move({})
+
+    found = exchanged(Last())
+    before = exchanged(Nothing(), steps=40 - 10 * back)
+    for name, values in before.metrics.items():
+        np.testing.assert_array_equal(found.metrics[name], values[source[:, 0]])
+    undone = [-1] * back
+    assert found.ancestors[:, 0, 0].tolist() == [*[2] * (4 - back), *undone]
+    assert found.ancestors[:, 2, 1].tolist() == [*[3] * (4 - back), *undone]
+
+
 def test_the_same_call_gives_the_same_bits():
     first, second = (exchanged(lrax.PopulationBasedTraining()) for _ in range(2))
     np.testing.assert_array_equal(first.losses, second.losses)
