@@ -324,21 +324,30 @@ def test_a_sweep_goes_on_beyond_its_edge(benchmark_path, monkeypatch):
 def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, capsys, tmp_path):
     from tests.benchmarks import controllers
 
-    options = ["--smoke", "--cache", str(tmp_path), "--only", "auto_cooldown", "schedule_free_sgd"]
+    names = ["auto_cooldown", "plateau, validation loss", "hypergradient, hdm", "kl"]
+    names += ["dog, its average", "schedule_free_sgd"]
+    options = ["--smoke", "--cache", str(tmp_path), "--only", *names]
     found = controllers.main(options)
     shown = capsys.readouterr().out
-    assert all(f"| {name} |" in shown for name in ["Adam", "auto_cooldown", "schedule_free_sgd"])
+    assert all(f"| {name} |" in shown for name in ["Adam", *names])
+    assert set(found) == {"cancer", "pole"}
+    assert set(found["cancer"]) ^ set(found["pole"]) == {"kl", "hypergradient, hdm"}
     # The reference is the better of the two best constant rates.
-    first = [found[name][0, 0, 0] for name in ("Adam", "momentum")]
-    assert min(first) == 1.0
-    assert found["momentum"].shape == (1, 3, 2)
-    # The rule waits for 100 updates, so in 20 it is Adam.
-    np.testing.assert_allclose(found["auto_cooldown"][0, 0, 0], found["Adam"][0, 0, 0], rtol=1e-3)
+    assert min(found["cancer"][name][0, 0] for name in ("Adam", "momentum")) == 1.0
+    assert all(np.all((lost > 0) & (lost < 100)) for lost in found["pole"].values())
+    for table in found.values():
+        assert table["momentum"].shape == (3, 2)
+        # The rule waits for 100 updates, so in 20 it is Adam.
+        ours, adam = table["auto_cooldown"][0, 0], table["Adam"][0, 0]
+        np.testing.assert_allclose(ours, adam, rtol=1e-3)
+    assert found["cancer"]["hypergradient, hdm"].shape == (3, 1)
     # The second time everything is read.
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = controllers.main(options)
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    np.testing.assert_array_equal(again["auto_cooldown"], found["auto_cooldown"])
+    np.testing.assert_array_equal(
+        again["cancer"]["auto_cooldown"], found["cancer"]["auto_cooldown"]
+    )
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Lanes that exchange states and rates between segments."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
@@ -87,6 +89,24 @@ def test_states_and_rates_come_from_where_the_rule_says():
         found.rates[0, found.ancestors[0, point, seed], 0],
         *[0.1] * 3,
     ]
+
+
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_lane_takes_a_state_of_another_lane_from_segments_ago(back):
+    source = np.tile([[2], [1], [3], [0]], 2)
+
+    class Last:
+        def move(self, record, rng):
+            at_end = record.done == record.steps
+            return lrax.Move({}, source, np.full((4, 2), back)) if at_end else lrax.Move({})
+
+    found = exchanged(Last())
+    before = exchanged(Nothing(), steps=40 - 10 * back)
+    for name, values in before.metrics.items():
+        np.testing.assert_array_equal(found.metrics[name], values[source[:, 0]])
+    undone = [-1] * back
+    assert found.ancestors[:, 0, 0].tolist() == [*[2] * (4 - back), *undone]
+    assert found.ancestors[:, 2, 1].tolist() == [*[3] * (4 - back), *undone]
 
 
 def test_the_same_call_gives_the_same_bits():
@@ -189,6 +209,76 @@ def test_rollback_saves_the_lane_that_spiked_and_touches_no_other():
     assert np.all(losses[0] > losses[1])
 
 
+def momentum(rate):
+    return optax.sgd(rate, momentum=0.9)
+
+
+def test_a_few_bad_batches_cost_a_lane_one_segment():
+    """Three batches of digits with inputs thirty times too large, at updates 100 to 102."""
+    digits = lrax.tasks.digits()
+    data = digits.batch.arrays
+
+    def batch(step, key):
+        rows = jax.random.randint(key, (32,), 0, len(data["targets"]))
+        scale = jnp.where((step >= 100) & (step < 103), 30.0, 1.0)
+        return {
+            "inputs": scale * jnp.asarray(data["inputs"])[rows],
+            "targets": jnp.asarray(data["targets"])[rows],
+        }
+
+    task = dataclasses.replace(digits, batch=batch)
+    call = dict(optimizer=momentum, steps=180, every=30, objective="val_loss")
+    rates = [0.001, 0.003, 0.1]
+    plain = exchanged(Nothing(), rates, task, **call)
+    found = exchanged(lrax.Rollback(), rates, task, **call)
+    # The lanes with low rates forget the bad batches before their segment ends.
+    assert np.all(plain.losses[:, :, 100] > 1.5 * plain.losses[:, :, 99])
+    np.testing.assert_array_equal(found.losses[:2], plain.losses[:2])
+    np.testing.assert_array_equal(found.values[:2], plain.values[:2])
+    assert not found.back[:, :2].any()
+    # The other one goes back once, to before the bad batches, and goes on with those after them.
+    np.testing.assert_array_equal(found.losses[2, :, :120], plain.losses[2, :, :120])
+    assert found.back[:, 2].tolist() == [[0, 0], [0, 0], [0, 0], [1, 1], [0, 0], [0, 0]]
+    np.testing.assert_array_equal(found.rates[:, 2], [[0.1] * 2] * 4 + [[0.05] * 2] * 2)
+    assert found.ancestors[:, 2, 0].tolist() == [2, 2, 2, -1, 2, 2]
+    healthy = plain.losses[2, :, 60:90].mean(axis=-1)
+    assert np.all(found.losses[2, :, 120:].mean(axis=-1) < healthy)
+    assert np.all(plain.losses[2, :, 120:].mean(axis=-1) > 4 * healthy)
+    assert np.all(found.values[2] < plain.values[2])
+
+
+def test_damage_that_shows_a_segment_later_is_undone_as_well():
+    """The last update of the second segment is ruined by its gradient; its loss shows nothing."""
+
+    def kicked(params, batch):
+        total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
+        kick = jnp.where(batch["step"] == 39, 1e4, 0.0)
+        loss = problems.squared_error(params, batch)
+        return loss + kick * (total - jax.lax.stop_gradient(total))
+
+    def batch(step, key):
+        rows = jax.random.randint(key, (8,), 0, len(problems.X))
+        return {
+            "x": jnp.asarray(problems.X)[rows],
+            "y": jnp.asarray(problems.Y)[rows],
+            "step": step,
+        }
+
+    task = problems.regression(loss=kicked, batch=batch)
+    call = dict(steps=160, every=20, objective="val_loss")
+    plain = exchanged(Nothing(), [1e-8, 0.02], task, **call)
+    found = exchanged(lrax.Rollback(), [1e-8, 0.02], task, **call)
+    np.testing.assert_array_equal(found.losses[0], plain.losses[0])
+    # After one segment back it is still ruined, after two it is not.
+    assert found.back[:, 1].tolist() == [[0, 0], [0, 0], [1, 1], [2, 2], *[[0, 0]] * 4]
+    assert found.ancestors[:, 1, 0].tolist() == [1, -1, -1, -1, 1, 1, 1, 1]
+    np.testing.assert_array_equal(found.rates[-1, 1], 0.005)
+    after = found.losses[1, :, 80:90].mean(axis=-1)
+    assert np.all(after < 2 * plain.losses[1, :, 20:30].mean(axis=-1))
+    assert np.all(found.losses[1, :, 60] > 1e3 * after)
+    assert np.all(found.values[1] < 0.1 * plain.values[1])
+
+
 @pytest.mark.parametrize(
     ("losses", "spiked"),
     [
@@ -203,7 +293,7 @@ def test_rollback_saves_the_lane_that_spiked_and_touches_no_other():
 def test_a_spike_is_a_rise_above_the_least_loss(losses, spiked):
     record = population(np.ones((3, 1, 1)), np.reshape(losses, (3, 1, 1)), every=10)
     move = lrax.Rollback().move(record, random())
-    assert move.back.item() is spiked
+    assert move.back.item() == spiked
     assert move.hyperparams["lr"].item() == (0.5 if spiked else 1.0)
 
 
@@ -213,7 +303,9 @@ def test_a_spike_is_a_rise_above_the_least_loss(losses, spiked):
         ({"hyperparams": {"rate": 1.0}}, "change hyperparameters of the grid"),
         ({"hyperparams": {"learning_rate": np.ones(4)}}, "return finite values of 'learning_rate'"),
         ({"source": np.full((4, 2), 4)}, "return sources from 0 to 3"),
-        ({"back": np.ones((4, 2))}, "return a mask `back`"),
+        ({"back": np.ones((4, 2), bool)}, "return whole numbers `back` from 0 to 2"),
+        ({"back": np.full((4, 2), 3)}, "return whole numbers `back` from 0 to 2"),
+        ({"averaged": np.ones((4, 2))}, "return a mask `averaged`"),
     ],
 )
 def test_a_rule_that_answers_nonsense_is_named(move, message):

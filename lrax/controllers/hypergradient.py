@@ -68,9 +68,11 @@ def hypergradient(
     run gives. It is meant for full batches, plain gradients and `scale_by_lr` at the end of the
     chain; a product with another rate would apply a rate other than the one that was tried. Begin
     with a rate that is low: 0 is what its authors use. `hyper_rate` is the size of the first
-    correction, such as 0.1. The corrections are those of AdaGrad, as in both of the authors'
-    programs; their theory has a constant `hyper_rate` without the root, which must then be below
-    2 / L. They also learn a matrix of rates and a momentum.
+    correction, such as 0.1; on small batches 0.01 was better. There it ended at 1.13 times the loss
+    of a swept rate in the median of six small tasks, at worst at 1.6 times
+    (`python -m tests.benchmarks.controllers`). The corrections are those of AdaGrad, as in both of
+    the authors' programs; their theory has a constant `hyper_rate` without the root, which must
+    then be below 2 / L. They also learn a matrix of rates and a momentum.
 
     The rate is held at 0 or above. A gradient or an update that is not finite changes nothing. Of
     a step to a loss that is not finite there is no hypergradient: "hdm" then halves the rate.

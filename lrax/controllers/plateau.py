@@ -58,7 +58,7 @@ def plateau(
     one. Use it if the length of the run is not known in advance, as a factor of a warmup and a
     constant rate. `factor=0.5` and `patience=5` measurements of a validation loss are a good start.
     The loss of a minibatch is noisy: with `metric="value"`, let `patience` be hundreds of updates.
-    There the default of 10 made Adam worse on five of five small tasks, with 1.9 times the loss of
+    There the default of 10 made Adam worse on six of six small tasks, with 1.7 times the loss of
     a swept rate in the median; on the validation loss it did no harm
     (`python -m tests.benchmarks.controllers`). If the length is known, a schedule that decays to
     zero is usually better.

@@ -42,7 +42,9 @@ def polyak(
     that the rule is given: those of the group under `optax.masked` and `optax.partition`. Use it
     with plain gradients, as `lrax.scale_by_lr(lrax.controllers.polyak())`, where the model can fit
     every batch, so that each batch's lowest loss is near `f_min`. Otherwise the rate does not fall
-    to zero, and `max_rate` must be set.
+    to zero, and `max_rate` must be set: without it, it ended at 1.3 times the loss of a swept rate
+    in the median of six small tasks, at worst at 3.8 times, and with a cosine at 1.13 and 2.7
+    (`python -m tests.benchmarks.controllers`).
 
     Its published forms are these. SPS is `c=0.5`, the default of its authors, and SPS_max adds
     `max_rate`. They smooth with `growth=2 ** (batch_size / dataset_size)`, and take 1 for the rate

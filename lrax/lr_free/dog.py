@@ -50,7 +50,9 @@ def dog(
 
     Use it in place of gradient descent without momentum if no rate is known, for fine-tuning above
     all. Evaluate an average of the parameters, `polynomial_average`: without it the last parameters
-    are noisy, because the rate does not decay. `layerwise` gives each array of parameters its own
+    are noisy, because the rate does not decay. The average ended at 1.12 times the loss of a swept
+    rate in the median of six small tasks, at worst at 1.4 times, the last ones at 1.15 and 1.5
+    (`python -m tests.benchmarks.controllers`). `layerwise` gives each array of parameters its own
     rate (L-DoG), which suits transformers better.
 
     `lrax.get_lr` reads the rate, and `lrax.set_lr` holds it. For layers it reads a dict by the

@@ -37,7 +37,8 @@ def schedule_free_sgd(
     $(k+1)^r$, times the largest rate so far to the power `weight_lr_power`, in their sum. The
     parameters in training are `y`; evaluate and save `x`, by `schedule_free_eval_params`. Use it if
     the length of the run is not known, or to evaluate good parameters at any time. The rate still
-    matters: search near 10 times that of `optax.sgd` with momentum 0.9. Keep it constant.
+    matters: search near 10 times that of `optax.sgd` with momentum 0.9. The default diverged on one
+    of six small tasks (`python -m tests.benchmarks.controllers`). Keep it constant.
 
     `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. A gradient that is not
     finite is skipped, state and parameters stay. State is float32 at least. Under `optax.partition`

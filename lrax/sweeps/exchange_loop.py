@@ -1,6 +1,6 @@
 """Trains lanes segment by segment, and moves their states and hyperparameters in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -59,15 +59,16 @@ def exchanged(
     hyperparams: dict[str, list[Values]] = {label: [] for label in now}
     scores: list[Values] = []
     moves: list[Answer] = []
-    before = _trained(loop, None, 0, report).state()
-    values_before = np.full((len(points), seeds), np.inf)
+    # Where the lanes begin the next segment, and where they were a segment earlier.
+    kept = [_trained(loop, None, 0, report).state()] * 2
+    kept_values = [np.full((len(points), seeds), np.inf)] * 2
     words = np.ravel(jax.random.key_data(key)).tolist()
     record = None
     while record is None or record.done < steps:
         for label, column in now.items():
             hyperparams[label].append(column)
         loop = loop.having(Points(now, points.choices))
-        part = _trained(loop, before, min(every * (len(moves) + 1), steps), report)
+        part = _trained(loop, kept[0], min(every * (len(moves) + 1), steps), report)
         losses = hosts.gather(part.losses(part.done), len(points))
         finite = hosts.gather(part.finite, len(points))
         segment = losses[..., every * len(moves) :].astype(np.float64)
@@ -84,11 +85,18 @@ def exchanged(
         move = asked(rule, record, np.random.default_rng([*words, len(moves)]))
         moves.append(move)
         now = move.hyperparams
-        values_before = _moved(scores[-1], values_before, move, averages=True)
-        before = _moved_state(part, part.state(), before, move)
-    last = _trained(loop, before, steps, report)
+        # The earlier states move with the lanes, and no mean is taken of them.
+        along = move._replace(averaged=np.zeros_like(move.averaged))
+        values = [scores[-1], *kept_values]
+        kept_values = [
+            _moved(values, move, averages=True),
+            _moved(values[1:], along, averages=False),
+        ]
+        states = [part.state(), *kept]
+        kept = [_moved_state(part, states, move), _moved_state(part, states[1:], along)]
+    last = _trained(loop, kept[0], steps, report)
     metrics = hosts.gather(last.metrics(), len(points))
-    values = values_before
+    values = kept_values[0]
     if loop.settings.objective in metrics:
         values = loop.settings.sign * metrics[loop.settings.objective]
     return Exchanged(record, moves, values, metrics, last)
@@ -120,27 +128,36 @@ def _scores(loop: Loop, hosts: Hosts, points: int, segment: Values, finite: Mask
     return np.where(finite & np.isfinite(found), found, np.inf)
 
 
-def _moved_state(loop: Loop, now: State, before: State, move: Answer) -> State:
-    """The state from which the lanes go on."""
+def _moved_state(loop: Loop, states: Sequence[State], move: Answer) -> State:
+    """The state from which the lanes go on, of the states that they had, the last one first."""
+    now = states[0]
     arrays = dict(now.arrays)
     lanes = loop.engine.lanes
     params = len(jax.tree.leaves(lanes.params))
     for i, leaf in enumerate(jax.tree.leaves(lanes)):
         # The parameters are the first leaves of a lane. Counts, for instance, have no mean.
         averages = i < params and jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
-        old, new = before.arrays[f"lanes/{i}"], now.arrays[f"lanes/{i}"]
-        arrays[f"lanes/{i}"] = _moved(new, old, move, averages=averages)
+        had = [state.arrays[f"lanes/{i}"] for state in states]
+        arrays[f"lanes/{i}"] = _moved(had, move, averages=averages)
     # Evaluations before the exchange are not those of the lanes after it.
     arrays = {name: leaf for name, leaf in arrays.items() if not name.startswith("evaluations/")}
     return State({**now.facts, "evaluated_at": [], "metrics": []}, arrays)
 
 
-def _moved(now: np.ndarray, before: np.ndarray, move: Answer, *, averages: bool) -> np.ndarray:
-    """One array of the lanes, `[points, seeds, ...]`, after an exchange."""
-    source, back, averaged = move.source, move.back, move.averaged
-    column = np.arange(now.shape[1])
-    found = now[source, column]
-    found[back] = before[source, column][back]
+def _moved(had: Sequence[np.ndarray], move: Answer, *, averages: bool) -> np.ndarray:
+    """One array of the lanes, `[points, seeds, ...]`, after an exchange.
+
+    Args:
+      had: The array as it is, a segment ago, and so on. Who goes back further gets the last one.
+      move: The exchange.
+      averages: Whether the mean of lanes is taken.
+    """
+    averaged = move.averaged
+    column = np.arange(had[0].shape[1])
+    found = had[0][move.source, column]
+    for i in range(1, len(had)):
+        back = move.back >= i
+        found[back] = had[i][move.source, column][back]
     if averages:
         for seed in np.flatnonzero(averaged.any(axis=0)):
             # In double precision, and copies are bits: only the mean is rounded.

@@ -7,7 +7,7 @@ import numpy as np
 
 from .best import Best, Choice, Params, State
 from .direction import Mode
-from .exchanging import Indices, Mask, Values
+from .exchanging import FURTHEST, Indices, Mask, Values
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -29,7 +29,7 @@ class ExchangeResult:
         see `Population.objective`.
       source: `[segments, points, seeds]`, the point from which a lane took its state after a
         segment.
-      back: `[segments, points, seeds]`, whether it took the state from before the segment.
+      back: `[segments, points, seeds]`, by how many segments it went back then; mostly 0.
       averaged: `[segments, points, seeds]`, whether its parameters were part of a mean that all
         lanes of the seed went on from.
       values: `[points, seeds]`, the objective of the lanes as they are at the end. A training loss
@@ -52,7 +52,7 @@ class ExchangeResult:
     losses: np.ndarray
     scores: np.ndarray
     source: Indices
-    back: Mask
+    back: Indices
     averaged: Mask
     values: Values
     metrics: dict[str, Values]
@@ -80,10 +80,13 @@ class ExchangeResult:
         found = np.full(self.source.shape, -1)
         column = np.arange(len(self.seeds))
         at = np.tile(np.arange(len(self.values))[:, None], len(self.seeds))
+        further = np.zeros_like(at)  # how many of the segments before are undone as well
         for k in reversed(range(len(found))):
-            undone = self.back[k, at, column]
+            # No state is kept from before the furthest one.
+            back = np.minimum(self.back[k, at, column] + further, FURTHEST)
             at = self.source[k, at, column]
-            found[k] = np.where(undone, -1, at)
+            found[k] = np.where(back > 0, -1, at)
+            further = np.maximum(back - 1, 0)
         return found
 
     @property

@@ -12,6 +12,7 @@ from .. import _require
 Values = np.ndarray  # [points, seeds]
 Mask = np.ndarray  # [points, seeds], bool
 Indices = np.ndarray  # [points, seeds], int
+FURTHEST = 2  # by how many segments a lane can go back: the states before are not kept
 
 
 class Population(NamedTuple):
@@ -60,15 +61,16 @@ class Move(NamedTuple):
       hyperparams: `{name: [points, seeds]}` of those that change, for the next segment.
       source: The point from which each lane takes its parameters, model state and optimizer state,
         `[points, seeds]`; it has the same seed. None: each keeps its own.
-      back: Which lanes take the state that the source had before the segment that has just ended,
-        `[points, seeds]`. None: no lane does.
+      back: By how many segments each lane goes back, `[points, seeds]`: 1 takes the state that the
+        source had before the segment that has just ended, and 2 that of a segment earlier. None:
+        0 for all lanes.
       averaged: Which lanes have their parameters averaged, `[points, seeds]`. All lanes of the seed
         go on from the mean. None: nothing is averaged. The optimizer's state is never averaged.
     """
 
     hyperparams: dict[str, Values]
     source: Indices | None = None
-    back: Mask | None = None
+    back: Indices | None = None
     averaged: Mask | None = None
 
 
@@ -77,7 +79,7 @@ class Answer(NamedTuple):
 
     hyperparams: dict[str, Values]
     source: Indices
-    back: Mask
+    back: Indices
     averaged: Mask
 
 
@@ -140,17 +142,20 @@ def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Answe
             f"`exchange` must return sources from 0 to {shape[0] - 1} of shape {shape}, got"
             f" {source}"
         )
-    masks = {}
-    for name in ("back", "averaged"):
-        mask = getattr(move, name)
-        masks[name] = np.zeros(shape, bool) if mask is None else np.asarray(mask)
-        if masks[name].shape != shape or masks[name].dtype != bool:
-            raise ValueError(
-                f"`exchange` must return a mask `{name}` of shape {shape}, got {mask!r}"
-            )
-    return Answer({**current, **values}, source, **masks)
+    back = np.zeros(shape, np.int64) if move.back is None else np.asarray(move.back)
+    if back.shape != shape or back.dtype.kind not in "iu" or not _among(back, FURTHEST + 1):
+        raise ValueError(
+            f"`exchange` must return whole numbers `back` from 0 to {FURTHEST} of shape {shape},"
+            f" got {back}"
+        )
+    averaged = np.zeros(shape, bool) if move.averaged is None else np.asarray(move.averaged)
+    if averaged.shape != shape or averaged.dtype != bool:
+        raise ValueError(
+            f"`exchange` must return a mask `averaged` of shape {shape}, got {move.averaged!r}"
+        )
+    return Answer({**current, **values}, source, back, averaged)
 
 
-def _among(source: Indices, points: int) -> bool:
-    """Whether all are indices of points."""
-    return bool(np.all((source >= 0) & (source < points)))
+def _among(indices: Indices, count: int) -> bool:
+    """Whether all are indices of this many entries."""
+    return bool(np.all((indices >= 0) & (indices < count)))

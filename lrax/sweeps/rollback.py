@@ -1,4 +1,4 @@
-"""`Rollback`: a lane whose loss spiked goes back to where it was a segment before."""
+"""`Rollback`: a lane whose loss spiked goes back to where it was before."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _require
 from ..training.tail import tail_mean
-from .exchanging import Move, Population
+from .exchanging import Mask, Move, Population
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +17,20 @@ class Rollback:
     \theta \leftarrow \theta_{k-1}, \quad \eta \leftarrow \text{back\_off} \cdot \eta$$
 
     with the mean loss $\ell_k$ of the last tenth of the segment, and the least of these of the
-    segments before, $\ell^*$; in the first segment, the first loss. Use it for long runs near the
-    highest stable rate. A lane whose loss or parameters are not finite goes back too. Other lanes
-    are not touched. The lane goes on with the batches that come next, and not with those before the
-    spike. Its optimizer's state goes back with it, and so does the count of its schedule: it ends
-    `every` updates short of the schedule's end. `controllers.restore_after_spikes` is the same for
-    one run, inside of the optimizer.
+    segments before and of the first loss, $\ell^*$. Use it for long runs near the highest stable
+    rate, and against batches that ruin a run. A lane whose loss or parameters are not finite goes
+    back too. Other lanes are not touched. The lane goes on with the batches that come next, and not
+    with those before the spike.
+
+    What ruined the lane may be older than its spike: bad batches at the very end of a segment show
+    only in the next one. So a lane that spikes again at once goes back to where it was another
+    segment earlier. Damage that takes longer to show is not undone. Take segments of a hundred
+    updates and more: the loss of few batches may exceed the limit by chance, and the segment is
+    then lost.
+
+    The optimizer's state goes back too, and with it the count of its schedule: the lane ends as
+    many updates short of the schedule's end as it went back. `controllers.restore_after_spikes` is
+    the same for one run, inside of the optimizer.
 
     Args:
       factor: How many times the least loss is a spike, above 1.
@@ -60,13 +68,21 @@ class Rollback:
     def move(self, record: Population, rng: np.random.Generator) -> Move:
         """How the lanes go on after a segment."""
         del rng  # nothing here is random
+        segments = len(record.hyperparams[record.name])
+        spiked = self._spiked(record, segments)
+        again = spiked & self._spiked(record, segments - 1)
+        rates = np.where(spiked, self.back_off * record.rates, record.rates)
+        return Move({record.name: rates}, back=spiked.astype(int) + again)
+
+    def _spiked(self, record: Population, segments: int) -> Mask:
+        """Which lanes have spiked in the last of so many segments; none if there are 0."""
+        if segments == 0:
+            return np.zeros(record.rates.shape, bool)
         losses = record.losses.astype(np.float64)
-        starts = range(0, record.done, record.every)
+        starts = range(0, segments * record.every, record.every)
         with np.errstate(invalid="ignore", over="ignore"):
             ends = [tail_mean(losses[..., i : i + record.every]) for i in starts]
             # `fmin` skips the segments that were not finite.
-            usual = np.fmin.reduce(ends[:-1]) if len(ends) > 1 else losses[..., 0]
+            usual = np.fmin.reduce([losses[..., 0], *ends[:-1]])
             spiked = ~(ends[-1] - usual <= (self.factor - 1) * np.abs(usual))
-        spiked |= ~np.isfinite(record.scores)
-        rates = np.where(spiked, self.back_off * record.rates, record.rates)
-        return Move({record.name: rates}, back=spiked)
+        return spiked | ~np.isfinite(record.objective[..., segments - 1])

@@ -67,9 +67,9 @@ def sweep_exchange(
     a cosine goes on where it is, and its new peak holds for the rest of it.
 
     All segments run the same compiled programs. The states pass through the host's memory between
-    two segments, and the host keeps those of the last two, so take segments of many updates. A rule
-    that changes nothing gives the bits of `lrax.sweep(..., stop=None)`. The same call gives the
-    same bits on the same machine. Ctrl-C raises: there are no checkpoints.
+    two segments, and the host keeps three of them, so take segments of many updates. A rule that
+    changes nothing gives the bits of `lrax.sweep(..., stop=None)`. The same call gives the same
+    bits on the same machine. Ctrl-C raises: there are no checkpoints.
 
     Args:
       task: As in `lrax.sweep`.

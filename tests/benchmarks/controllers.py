@@ -1,7 +1,7 @@
 """What rules and learning-rate-free methods reach at their defaults, beside a rate that was swept:
 `python -m tests.benchmarks.controllers`.
 
-The tasks are those of the benchmark of finders. On each, Adam and SGD with momentum are trained
+The tasks are all those of the benchmark of finders. On each, Adam and SGD with momentum are trained
 densely at 3 rates to a decade, with a constant rate and with a warmup and a cosine. The best rate
 has the lowest mean over seeds of the final validation loss. The better of the two best constant
 rates is the reference.
@@ -11,6 +11,10 @@ mean over seeds, then the median and the worst of the tasks. Below 1 is better t
 Rules start from the best constant rate of their optimizer, and also from a tenth and from ten
 times of it. The methods of `lrax.lr_free` start from the default of their own argument `lr`. All
 are trained once more under a cosine, at the same base rates.
+
+The pole is reinforcement learning, and has a table of its own. Every good rate ends at the highest
+return, so a ratio of final losses would be 0 / 0. A figure is there how many percent of the highest
+return were lost in the mean over 30 evaluations of a run, and over seeds.
 """
 
 import argparse
@@ -37,7 +41,10 @@ TASKS = {  # a combination of the benchmark of finders whose task is taken
     "MLP": "MLP, momentum, constant",
     "CNN": "CNN, momentum, cosine",
     "text": "text, momentum, constant",
+    "diabetes": "diabetes, momentum, cosine",
+    "pole": "pole, Adam, constant",
 }
+EVALUATIONS = 30  # of the validation loss, by rules that follow it
 
 
 class Entry(NamedTuple):
@@ -49,6 +56,9 @@ class Entry(NamedTuple):
       tuned: Whether the base rate can be wrong. If not, it is trained at the right one only.
       signals: Whether it follows the validation loss, which is then measured 30 times.
       average: (state, params) -> the parameters to evaluate; None for those in training.
+      scheduled: Whether it is trained under a cosine too.
+      needs: What only some tasks have: "batch" is a loss of the batch at any parameters, and "kl"
+        the step of a policy.
     """
 
     make: Callable[[Any, Any, int], optax.GradientTransformation]
@@ -56,6 +66,16 @@ class Entry(NamedTuple):
     tuned: bool = True
     signals: bool = False
     average: Callable[[Any, Any], Any] | None = None
+    scheduled: bool = True
+    needs: str = ""
+
+    @property
+    def decays(self):
+        return [0.0, 1.0] if self.scheduled else [0.0]
+
+    def runs_on(self, task):
+        # The episodes of an update of the pole belong to the parameters that played them.
+        return self.needs != ("batch" if task == "pole" else "kl")
 
 
 def following(rule):
@@ -74,6 +94,23 @@ def starting(rule, direction, part=1.0):
 
 def method(function):
     return lambda schedule, rate, steps: function(schedule)
+
+
+def averaging(function):
+    """A method that keeps the average of its parameters beside its state."""
+
+    def make(schedule, rate, steps):
+        inner, average = function(schedule), lr_free.polynomial_average()
+
+        def update(grads, state, params, **extra):
+            updates, state_of_inner = inner.update(grads, state[0], params, **extra)
+            _, averages = average.update(optax.apply_updates(params, updates), state[1])
+            return updates, (state_of_inner, averages)
+
+        init = lambda params: (inner.init(params), average.init(params))
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    return make
 
 
 BASELINES = {
@@ -99,20 +136,36 @@ ENTRIES = {
         ),
         "Adam",
     ),
-    "critical": Entry(following(lambda steps: controllers.critical()), 1.0, tuned=False),
+    # What multiplies its rate would apply another one than it has tried. It begins at 0, and what
+    # may be wrong is the size of its corrections.
+    "hypergradient, hdm": Entry(
+        lambda schedule, rate, steps: lrax.scale_by_lr(
+            controllers.hypergradient(0.0, rate, kind="hdm")
+        ),
+        0.1,
+        scheduled=False,
+        needs="batch",
+    ),
+    "kl": Entry(following(lambda steps: controllers.kl(0.01)), "Adam", needs="kl"),
+    "critical": Entry(
+        following(lambda steps: controllers.critical()), 1.0, tuned=False, needs="batch"
+    ),
     "polyak": Entry(
         lambda schedule, rate, steps: lrax.scale_by_lr(schedule * controllers.polyak()),
         1.0,
         tuned=False,
     ),
     # Plain descent wants ten times the rate of momentum, and the first rate is to be a thousandth.
-    "adgd": Entry(starting(controllers.adgd, optax.identity, 0.01), "momentum"),
+    "adgd": Entry(starting(controllers.adgd, optax.identity, 0.01), "momentum", needs="batch"),
     "barzilai_borwein": Entry(
-        starting(controllers.barzilai_borwein, optax.identity, 0.01), "momentum"
+        starting(controllers.barzilai_borwein, optax.identity, 0.01), "momentum", needs="batch"
     ),
     "prodigy": Entry(method(lr_free.prodigy), 1.0, tuned=False),
     "dadapt_adam": Entry(method(lr_free.dadapt_adam), 1.0, tuned=False),
     "dog": Entry(method(lr_free.dog), 1.0, tuned=False),
+    "dog, its average": Entry(
+        averaging(lr_free.dog), 1.0, tuned=False, average=lambda state, params: state[1].average
+    ),
     "momo": Entry(method(lr_free.momo), 1.0),
     "momo_adam": Entry(method(lr_free.momo_adam), 0.01),
     "schedule_free_sgd": Entry(method(lr_free.schedule_free_sgd), 1.0, average=averaged),
@@ -122,13 +175,10 @@ ENTRIES = {
 
 def trained(case, entry, rates, steps, seeds):
     """Final validation losses `[rates, 2, seeds]`, constant and cosine; infinite if diverged."""
+    if case.task is finders.pole:
+        return balanced(entry, rates, steps, seeds)
     task = case.task
-
-    def optimizer(rate, decay):
-        # Where it ends at its peak and has no warmup, the schedule is a constant.
-        warmup, end = decay * (steps // 20), (1.0 - decay) * rate
-        schedule = lrax.warmup_cosine(rate, steps, warmup=warmup, end=end)
-        return entry.make(schedule, rate, steps)
+    optimizer = lambda rate, decay: entry.make(scheduled(rate, decay, steps), rate, steps)
 
     def measured(params, state=None):
         return task.evaluate(params, state) if task.stateful else task.evaluate(params)
@@ -144,14 +194,14 @@ def trained(case, entry, rates, steps, seeds):
             if task.stateful
             else (lambda params: measured(params)["val_loss"])
         )
-        options["signals"] = {"val_loss": lrax.every(max(steps // 30, 1), loss)}
+        options["signals"] = {"val_loss": lrax.every(max(steps // EVALUATIONS, 1), loss)}
     if entry.average is not None:
         # Monitors see the first update and the last one.
         options |= {"monitors": {"average": of_average}, "record_every": steps - 1}
     found = lrax.sweep(
         task,
         optimizer,
-        {"rate": rates, "decay": [0.0, 1.0]},
+        {"rate": rates, "decay": entry.decays},
         steps=steps,
         seeds=seeds,
         objective="val_loss",
@@ -164,7 +214,35 @@ def trained(case, entry, rates, steps, seeds):
     if entry.average is not None:
         values = found.monitors["average"][..., -1]
     whole = np.isfinite(found.losses).all(-1) & np.isfinite(values)
-    return np.where(whole, values, np.inf).reshape(len(rates), 2, seeds)
+    return np.where(whole, values, np.inf).reshape(len(rates), -1, seeds)
+
+
+def balanced(entry, rates, steps, seeds):
+    """As `trained`, on the pole: what runs lost of the highest return, in the mean over the run."""
+    parts = max(count for count in range(1, EVALUATIONS + 1) if steps % count == 0)
+
+    def function(hyperparams, key):
+        rate = hyperparams["rate"]
+        make = lambda schedule: entry.make(schedule, rate, steps)
+        schedule = scheduled(rate, hyperparams["decay"], steps)
+        return finders.pole(make, schedule, key, steps, parts=parts, average=entry.average)
+
+    found = lrax.sweep_function(
+        function,
+        {"rate": rates, "decay": entry.decays},
+        seeds=seeds,
+        objective="val_return",
+        progress=False,
+    )
+    lost = 1 - found.curves["return_curve"].mean(axis=-1) / finders.EPISODE
+    whole = np.isfinite(found.curves["loss"]).all(axis=-1)
+    return np.where(whole, lost, np.inf).reshape(len(rates), -1, seeds)
+
+
+def scheduled(rate, decay, steps):
+    """A warmup and a cosine if `decay` is 1. If it is 0, a constant: both ends are the peak."""
+    warmup, end = decay * (steps // 20), (1.0 - decay) * rate
+    return lrax.warmup_cosine(rate, steps, warmup=warmup, end=end)
 
 
 class Bench:
@@ -202,7 +280,10 @@ class Bench:
 
 
 def measured(case, names, steps, seeds, path):
-    """`{method: [factors, 2]}` of ratios to the reference, and the baselines' best rates."""
+    """`{method: [factors, 2]}` of ratios to the reference, and the baselines' best rates.
+
+    On the pole the figures are percent, and no ratios.
+    """
     bench = Bench(case, steps, seeds, path)
     best, found = bench.baselines()
     reference = min((losses[0, 0] for losses in found.values()), key=np.mean)
@@ -211,6 +292,8 @@ def measured(case, names, steps, seeds, path):
         base = best[entry.base][0] if isinstance(entry.base, str) else entry.base
         rates = [factor * base for factor in (FACTORS if entry.tuned else FACTORS[:1])]
         found[name] = bench.need(name, entry, rates)
+    if case.task is finders.pole:
+        return {name: 100 * lost.mean(axis=-1) for name, lost in found.items()}, best
     ratio = lambda losses: np.exp(np.mean(np.log(losses / reference), axis=-1))
     return {name: ratio(losses) for name, losses in found.items()}, best
 
@@ -221,17 +304,30 @@ def number(value):
     return f"{value:.0e}" if value >= 1000 else f"{value:.{2 if value < 10 else 0}f}"
 
 
-def words(ratios):
-    """A row's cells of the ratios `[tasks, factors, 2]`: constant, then cosine."""
+def words(figures):
+    """A row's cells of the figures `[tasks, factors, 2]`: constant, then cosine."""
     cells = []
     for kind in range(2):
         for factor in range(len(FACTORS)):
-            if factor >= ratios.shape[1]:
+            if factor >= figures.shape[1] or kind >= figures.shape[2]:
                 cells.append("")
                 continue
-            values = ratios[:, factor, kind]
-            cells.append(f"{number(np.median(values))} / {number(np.max(values))}")
+            values = figures[:, factor, kind]
+            shown = [np.median(values), np.max(values)] if len(values) > 1 else values
+            cells.append(" / ".join(map(number, shown)))
     return cells
+
+
+def show(found, tasks):
+    """Prints the table of some tasks, of what `main` returns."""
+    chosen = [found[task] for task in tasks if task in found]
+    if not chosen:
+        return
+    print(f"\n{', '.join(task for task in tasks if task in found)}")
+    print("| method | as it is | base rate / 10 | base rate x 10 | cosine | / 10 | x 10 |")
+    print("|---|---|---|---|---|---|---|")
+    for name in chosen[0]:
+        print(f"| {name} | " + " | ".join(words(np.stack([of[name] for of in chosen]))) + " |")
 
 
 def main(arguments=None):
@@ -242,25 +338,24 @@ def main(arguments=None):
     parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--smoke", action="store_true", help="cancer alone, 20 updates, 2 seeds")
+    parser.add_argument("--smoke", action="store_true", help="cancer and pole, 20 updates, 2 seeds")
     parser.add_argument("--cache", type=Path, help="a folder that keeps the runs")
     options = parser.parse_args(arguments)
     if options.smoke:
-        options.tasks, options.steps, options.seeds = ["cancer"], 20, 2
+        options.tasks, options.steps, options.seeds = ["cancer", "pole"], 20, 2
     if options.cache is not None:
         options.cache.mkdir(parents=True, exist_ok=True)
     machine(with_torch=False)
     print(f"{options.steps} updates, {options.seeds} seeds")
     known = finders.cases()
-    found = []
+    found = {}
     for task in options.tasks:
         begin = time.process_time()
         size = f"{task}-{options.steps}-{options.seeds}.json"
         path = None if options.cache is None else options.cache / size
-        ratios, best = measured(
-            known[TASKS[task]], options.only, options.steps, options.seeds, path
-        )
-        found.append(ratios)
+        names = [name for name in options.only if ENTRIES[name].runs_on(task)]
+        ratios, best = measured(known[TASKS[task]], names, options.steps, options.seeds, path)
+        found[task] = ratios
         rates = ", ".join(f"{name} {a:.2g} and {b:.2g}" for name, (a, b) in best.items())
         seconds = time.process_time() - begin
         print(f"{task}: best constant and cosine of {rates}; {seconds:.0f} s of the processor")
@@ -268,12 +363,9 @@ def main(arguments=None):
             print(
                 f"  {name:32}" + " ".join(f"{number(v):>9}" for v in values.T.ravel()), flush=True
             )
-    print("\n| method | as it is | base rate / 10 | base rate x 10 | cosine | / 10 | x 10 |")
-    print("|---|---|---|---|---|---|---|")
-    table = {name: np.stack([ratios[name] for ratios in found]) for name in found[0]}
-    for name, ratios in table.items():
-        print(f"| {name} | " + " | ".join(words(ratios)) + " |")
-    return table
+    show(found, [task for task in TASKS if task != "pole"])
+    show(found, ["pole"])
+    return found
 
 
 if __name__ == "__main__":

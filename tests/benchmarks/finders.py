@@ -40,6 +40,7 @@ FIRST = 1000  # the first seed of the finders; the truth's begin at 0
 RAMP = 100  # updates of a range test
 RUNS = (2, 7, 15)
 SEEDS = 3  # of a search
+EPISODE = 60  # steps of the pole, and so its highest return
 
 
 class Case(NamedTuple):
@@ -162,9 +163,23 @@ def fine_tuning():
     return classes(network, inputs, targets, rows[900:1200], rows[1200:], 32), params
 
 
-def pole(optimizer, schedule, key, steps):
-    """Policy gradients for a pole on a cart: 8 episodes of 60 steps to an update."""
-    episodes, length = 8, 60
+def pole(optimizer, schedule, key, steps, *, parts=EVALUATIONS, average=None):
+    """Policy gradients for a pole on a cart: 8 episodes of 60 steps to an update.
+
+    The optimizer is given what rules follow. `value` is what the update's episodes lost of the
+    highest return, as a part of it: the gradient is an estimate of this number's. `val_loss` is the
+    same of 32 other episodes, played anew before each part of the run. `kl` is how far the update
+    before has moved the policy, on its own episodes.
+
+    Args:
+      optimizer: A function of the schedule.
+      schedule: What the optimizer is made of.
+      key: The key of the run.
+      steps: Updates; a multiple of `parts`.
+      parts: How often the policy is evaluated.
+      average: (state, params) -> the parameters to evaluate; None for those in training.
+    """
+    episodes = 8
     network = MLP((4, 16, 2))
 
     def moved(x, push):
@@ -176,7 +191,7 @@ def pole(optimizer, schedule, key, steps):
         return jnp.stack([place, speed, angle, turn]) + 0.02 * jnp.stack([speed, back, turn, spin])
 
     def played(params, key, count):
-        """Log-probabilities and rewards `[length, count]`."""
+        """Log-probabilities and rewards `[EPISODE, count]`, and what `distance` reads."""
         first, key = jax.random.split(key)
         start = 0.05 * jax.random.normal(first, (count, 4))
 
@@ -185,36 +200,66 @@ def pole(optimizer, schedule, key, steps):
             odds = nn.log_softmax(network.apply(params, x))
             action = jax.random.categorical(key, odds)
             chosen = jnp.take_along_axis(odds, action[:, None], axis=1)[:, 0]
-            x = jax.vmap(moved)(x, 20.0 * action - 10.0)
-            now = up * (jnp.abs(x[:, 0]) < 2.4) * (jnp.abs(x[:, 2]) < 0.2)
-            return (x, now), (chosen * up, now)
+            moved_x = jax.vmap(moved)(x, 20.0 * action - 10.0)
+            now = up * (jnp.abs(moved_x[:, 0]) < 2.4) * (jnp.abs(moved_x[:, 2]) < 0.2)
+            return (moved_x, now), (chosen * up, now, (x, odds, up))
 
-        keys = jax.random.split(key, length)
+        keys = jax.random.split(key, EPISODE)
         return lax.scan(step, (start, jnp.ones(count)), keys)[1]
 
     def loss(params, key):
-        chosen, rewards = played(params, key, episodes)
+        chosen, rewards, seen = played(params, key, episodes)
         to_go = jnp.cumsum(rewards[::-1], axis=0)[::-1]
-        gain = lax.stop_gradient(to_go - to_go.mean(axis=1, keepdims=True)) / length
-        return -jnp.mean(jnp.sum(chosen * gain, axis=0))
+        gain = lax.stop_gradient(to_go - to_go.mean(axis=1, keepdims=True)) / EPISODE
+        return -jnp.mean(jnp.sum(chosen * gain, axis=0)), (lost(rewards), seen)
 
-    transform = optimizer(schedule)
+    def lost(rewards):
+        return 1 - rewards.sum(axis=0).mean() / EPISODE
+
+    def distance(seen, params):
+        """The mean KL divergence of a policy from the one that played."""
+        x, odds, up = seen
+        now = nn.log_softmax(jax.vmap(network.apply, (None, 0))(params, x))
+        return jnp.sum(up * jnp.sum(jnp.exp(odds) * (odds - now), axis=-1)) / jnp.sum(up)
+
+    def tested(params, state):
+        judged = params if average is None else average(state, params)
+        return played(judged, test, 32)[1]
+
+    transform = optax.with_extra_args_support(optimizer(schedule))
     start, train, test = jax.random.split(key, 3)
     params = network.init(start)
 
-    def update(carry, key):
-        params, state = carry
-        value, grads = jax.value_and_grad(loss)(params, key)
-        updates, state = transform.update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), value
+    def part(carry, x):
+        keys, number = x
+        *carry, val_loss = carry
 
-    def part(carry, keys):
-        carry, values = lax.scan(update, carry, keys)
-        _, rewards = played(carry[0], test, 32)
-        return carry, (values, rewards.sum(axis=0).mean())
+        def update(carry, x):
+            params, state, kl = carry
+            key, fresh = x
+            (value, (short, seen)), grads = jax.value_and_grad(loss, has_aux=True)(params, key)
+            updates, state = transform.update(
+                grads,
+                state,
+                params,
+                value=short,
+                grad=grads,
+                kl=kl,
+                val_loss=val_loss,
+                fresh={"val_loss": fresh},
+                measurement={"val_loss": number},
+            )
+            params = optax.apply_updates(params, updates)
+            return (params, state, distance(seen, params)), value
 
-    keys = jax.random.split(train, (EVALUATIONS, steps // EVALUATIONS))
-    _, (values, returns) = lax.scan(part, (params, transform.init(params)), keys)
+        carry, values = lax.scan(update, tuple(carry), (keys, jnp.arange(len(keys)) == 0))
+        rewards = tested(*carry[:2])
+        return (*carry, lost(rewards)), (values, rewards.sum(axis=0).mean())
+
+    keys = jax.random.split(train, (parts, steps // parts))
+    state = transform.init(params)
+    begin = (params, state, jnp.zeros([]), lost(tested(params, state)))
+    _, (values, returns) = lax.scan(part, begin, (keys, 1 + jnp.arange(parts)))
     return {"loss": values.reshape(-1), "return_curve": returns, "val_return": returns[-1]}
 
 
