@@ -539,6 +539,7 @@ ROWS = [
     made("diagnose", doctor),
     method("StructuralResult.where", structural, width=8),
     method("StructuralResult.optima", structural, name="learning_rate"),
+    method("StructuralResult.paired", structural),
     method("StructuralResult.to_pandas", structural),
     method("StructuralResult.save", structural, path="folder"),
     Call(
