@@ -100,11 +100,11 @@ def test_pairs_across_choices(result):
 
 def test_pairs_without_an_answer_are_refused(result):
     a, b = result.results[:2]
-    other = lrax.StructuralResult(result.choices[:2], [a, b.replaced(seeds=["4", "5"])])
+    other = lrax.StructuralResult(result.choices[:2], [a, dataclasses.replace(b, seeds=["4", "5"])])
     with pytest.raises(ValueError, match=r"the same seeds to be paired, got \['0', '1'\] for"):
         other.paired()
     # Its scores are those of fewer updates.
-    ended = b.replaced(status=np.full(b.status.shape, "interrupted"))
+    ended = dataclasses.replace(b, status=np.full(b.status.shape, "interrupted"))
     other = lrax.StructuralResult(result.choices[:2], [a, ended])
     assert other.paired((0, 1))[1][1].status.tolist() == ["interrupted"] * 3
     with pytest.raises(ValueError, match="trained to the end, got one that was interrupted"):

@@ -55,7 +55,7 @@ class SweepResult(Views):
       best_params: The parameters at the end of the best lane, or `None`. `best` has them too.
       best_state: The model's state beside them, or `None`.
       best_opt_state: The optimizer's state of that lane, or `None`.
-      kept: The state of all lanes for `resume=`, or `None`.
+      kept: The state of all lanes for `resume=`, or `None`; `lanes` reads it.
     """
 
     def one_standard_error(self, name: str | None = None, *, paired: bool = False) -> float:

@@ -19,8 +19,10 @@ from ..training.optimizer import Optimizer
 from ..training.task import Task
 from . import statistics
 from .best import Best
+from .direction import Mode
 from .grid import Grid
 from .optimum import Optimum
+from .record import Select
 from .result import SweepResult
 from .statistics import Paired
 from .sweep import sweep
@@ -106,6 +108,25 @@ class StructuralResult:
         # One choice with a best point is enough.
         reasons = [result.why_no_best for result in self.results]
         return reasons[0] if all(reasons) else ""
+
+    def rank_by(
+        self, objective: str, *, mode: Mode | None = None, select: Select | None = None
+    ) -> StructuralResult:
+        """The same results, all ranked by something else: `SweepResult.rank_by`.
+
+        Args:
+          objective: `"train_loss"`, or a name among the metrics.
+          mode: `"min"` or `"max"`; None reads it from the objective's name.
+          select: Which evaluation ranks; None leaves it as it is.
+
+        Returns:
+          A `StructuralResult`; this one is not changed.
+
+        Raises:
+          ValueError: as `SweepResult.rank_by`.
+        """
+        results = [own.rank_by(objective, mode=mode, select=select) for own in self.results]
+        return StructuralResult(self.choices, results)
 
     def where(self, **choice: Structural) -> StructuralResult:
         """The choices with these values, as in `result.where(width=64)`.
