@@ -523,6 +523,7 @@ ROWS = [
             "one_standard_error": {},
             "optimum": {},
             "paired": {},
+            "rank_by": {"objective": "train_loss"},
             "sensitivity": {},
             "series": {},
             "shown": {"name": "b1", "point": 0},
@@ -539,6 +540,8 @@ ROWS = [
     made("diagnose", doctor),
     method("StructuralResult.where", structural, width=8),
     method("StructuralResult.optima", structural, name="learning_rate"),
+    method("StructuralResult.paired", structural),
+    method("StructuralResult.rank_by", structural, objective="train_loss"),
     method("StructuralResult.to_pandas", structural),
     method("StructuralResult.save", structural, path="folder"),
     Call(

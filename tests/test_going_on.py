@@ -1,5 +1,8 @@
 """Runs that go on: from given parameters, from a kept result, from a checkpoint with more steps."""
 
+import dataclasses
+
+import chex
 import jax
 import numpy as np
 import optax
@@ -75,6 +78,42 @@ def test_a_cooldown_branches_off_a_plateau():
     rates = branch.monitors["learning_rate"][1, 0]
     np.testing.assert_allclose(rates[:31], 0.1)
     assert rates[-1] < 0.01
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return swept(keep="state")
+
+
+def test_the_lanes_of_a_kept_result_are_what_all_runs_ended_with(kept):
+    """Measured once more they give the sweep's metrics; the best one is the best lane."""
+    lanes = kept.lanes
+    again = jax.vmap(jax.vmap(TASK.evaluate))(lanes.params)
+    np.testing.assert_allclose(again["val_loss"], kept.metrics["val_loss"], rtol=1e-5)
+    best = lanes.at(*kept.best_lane)
+    chex.assert_trees_all_equal(best.params, kept.best_params)
+    chex.assert_trees_all_equal(best.opt_state, kept.best_opt_state)
+    # Ranked by what is to be high, the worst lane is the best one, with its own parameters.
+    worst = kept.rank_by("val_loss", mode="max")
+    assert worst.best_lane != kept.best_lane
+    chex.assert_trees_all_equal(worst.best.params, lanes.at(*worst.best_lane).params)
+
+
+def test_lanes_that_were_not_kept_are_not_known(kept):
+    # The last point was stopped and its lanes are gone; the second was stopped and is still there.
+    arrays = {
+        name: values[:2] if name.startswith("lanes/") else values
+        for name, values in kept.kept.arrays.items()
+    }
+    arrays |= {"placed": np.array([True, True, False]), "alive": np.array([True, False, False])}
+    stopped = dataclasses.replace(kept, kept=kept.kept._replace(arrays=arrays))
+    lanes = stopped.lanes
+    assert np.isnan(lanes.params["w"][1:]).all()
+    np.testing.assert_array_equal(lanes.params["w"][0], kept.lanes.params["w"][0])
+    with pytest.raises(ValueError, match=r"`lanes` needs a result .* with `keep='state'`"):
+        _ = dataclasses.replace(kept, kept=None).lanes
+    with pytest.raises(ValueError, match="no point was trained to the end"):
+        _ = dataclasses.replace(kept, best_params=None).lanes
 
 
 @pytest.mark.parametrize(

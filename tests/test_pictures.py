@@ -112,6 +112,46 @@ def test_an_accuracy_is_never_on_a_logarithmic_axis():
     assert loss.plot().axes[0].get_yscale() == "log"
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "scale"),
+    [
+        ("val_loss", [1.0, 3.0], "log"),  # as the training loss has, whatever the range
+        ("val_loss", [0.0, 3.0], "linear"),
+        ("val_accuracy", [0.01, 0.9], "linear"),
+        ("grad_norm", [1.0, 3.0], "linear"),
+        ("grad_norm", [0.01, 3.0], "log"),
+        ("momentum", [0.0, 3.0], "linear"),
+    ],
+)
+@pytest.mark.parametrize("objective", ["train_loss", "return"])
+def test_the_axis_of_a_curve_that_is_not_the_objective(name, values, scale, objective):
+    curve = np.tile(values, (2, 1, 1))
+    monitors = {name: curve, "return": curve}
+    fields = dict(metrics={"return": [[1.0], [2.0]]}, monitors=monitors, record_every=20)
+    mode = "min" if objective == "train_loss" else "max"
+    result = made([[1.0], [0.1]], objective=objective, mode=mode, **fields)
+    assert result.plot_curves(name).axes[0].get_yscale() == scale
+
+
+def test_the_curve_of_the_objective_is_drawn_where_it_was_evaluated_on_the_way():
+    """As after a stop rule, whose looks do not include the end of the run."""
+    final, nan = np.array([[0.5], [0.3], [0.9]]), np.nan
+    fields = dict(metrics={"error": final}, objective="error", stopped_at=np.array([40, 40, 20]))
+    looks = np.array([[[0.8, 0.6]], [[0.7, 0.4]], [[1.0, 0.9]]])
+    on_the_way = dict(evaluations={"error": looks}, evaluated_at=np.array([10, 20]))
+    result = made([[0.2], [0.4], [1.0]], **fields, **on_the_way)
+    for axes in (result.plot().axes[1], result.plot_curves().axes[0]):
+        assert axes.get_ylabel() == "error"
+        assert bold(axes).get_xdata().tolist() == [10, 20, 40]
+        np.testing.assert_allclose(bold(axes).get_ydata(), [0.7, 0.4, 0.3], rtol=1e-6)
+        (pruned,) = [line for line in axes.lines if line.get_ydata()[0] == 1.0]
+        np.testing.assert_allclose(pruned.get_ydata(), [1.0, 0.9, nan], rtol=1e-6)
+    assert result.series().name == "error"
+    # Evaluated at the end alone, the objective has no curve.
+    for axes in (made(final, **fields).plot().axes[1], result.rank_by("train_loss").plot().axes[1]):
+        assert axes.get_ylabel() == "training loss"
+
+
 def test_plot_over_a_rate_that_may_be_zero():
     figure = made([[1.0], [0.5]], hyperparams={"decay": np.array([0.0, 0.1])}).plot()
     assert figure.axes[0].get_xscale() == "linear"

@@ -107,6 +107,36 @@ def test_an_objective_to_maximise():
     assert result.best_lane == (1, 0)
 
 
+def test_another_objective_ranks_the_same_lanes():
+    metrics = {"acc": [[0.5, 0.5], [0.9, 0.7], [0.6, 0.6]], "speed": [[3, 3], [1, 1], [2, 2]]}
+    result = made([[0.1, 0.2], [0.5, 0.5], [0.3, 0.3]], metrics=metrics, params={"w": 7.0})
+    by_accuracy = result.rank_by("acc")
+    assert (by_accuracy.objective, by_accuracy.mode) == ("acc", "max")
+    assert by_accuracy.ranking.tolist() == [1, 2, 0]
+    assert by_accuracy.best.params is None  # those of another lane were kept
+    assert by_accuracy.losses is result.losses
+    assert (result.objective, result.best.params) == ("train_loss", {"w": 7.0})
+    slowest = result.rank_by("speed", mode="max")
+    assert slowest.best_lane == (0, 0)
+    assert slowest.best.params == {"w": 7.0}
+    assert slowest.rank_by("speed").mode == "max"
+    for arguments, message in [
+        (("nothing",), "`objective` must be one of 'train_loss', 'acc', 'speed', got 'nothing'"),
+        (("speed",), "`mode` must be 'min' or 'max' for the `objective` 'speed'"),
+        (("acc", "first"), "`select` must be one of 'last', 'best', 'tail', got 'first'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            result.rank_by(arguments[0], select=arguments[1] if len(arguments) > 1 else None)
+
+
+def test_another_evaluation_ranks():
+    curves = np.array([[[0.1, 0.9, 0.2]], [[0.3, 0.5, 0.4]]])
+    facts = dict(evaluations={"acc": curves}, evaluated_at=np.array([10, 20, 40]))
+    result = made(np.ones((2, 1)), metrics={"acc": curves[..., -1]}, **facts)
+    assert result.rank_by("acc").ranking.tolist() == [1, 0]
+    assert result.rank_by("acc", select="best").ranking.tolist() == [0, 1]
+
+
 EXPLODED = np.stack([np.geomspace(2.0, 1e9 * (i + 1), 40) for i in range(3)])[:, None]
 NOTHING = {
     "all exploded": (made(EXPLODED[..., -1], losses=EXPLODED), "every point diverged.*lower rates"),

@@ -271,16 +271,38 @@ def test_pairs_with_diverged_lanes():
     assert np.all(np.isinf(found.mean[1:]))
     assert np.all(np.isinf(found.standard_error[1:]))
     assert found.interval[1].tolist() == [-np.inf, np.inf]
-    assert not any(np.any(np.isnan(values)) for values in found)
+    assert not any(np.any(np.isnan(values)) for values in found[1:-1])
+    assert found.status.tolist() == ["done", *["diverged"] * 3]
     for point in (1, 2, 3):  # the limit of ever larger losses
         large = np.where(np.isinf(scores[point]), 1e6, scores[point]) - 1
         signs = np.array(list(itertools.product((1, -1), repeat=3)))
         as_far = np.abs(signs @ large) >= np.abs(large.sum()) * (1 - 1e-12)
         assert found.p_value[point] == pytest.approx(as_far.mean())
-    with pytest.raises(
-        ValueError, match="`reference` must be a point without a diverged lane, got 1"
-    ):
-        statistics.paired(scores, 1)
+
+
+def test_pairs_with_a_diverged_reference():
+    """A seed in which one lane diverged has a sign; where both did, there is no difference."""
+    scores = np.array([[1.0, 1.0, 1.0], [1.1, np.inf, 1.2], [0.9, np.inf, 0.8]])
+    found = statistics.paired(scores, 1)
+    np.testing.assert_allclose(found.differences[0], [-0.1, -np.inf, -0.2])
+    np.testing.assert_allclose(found.differences[2], [-0.2, np.nan, -0.4])
+    np.testing.assert_array_equal(found.mean, [-np.inf, np.nan, np.nan])
+    assert found.status.tolist() == ["diverged"] * 3
+    assert np.all(np.isinf(found.interval))
+    # Of 8 choices of signs, 2 are as far as three differences of one sign; a tie leaves 4 of 8.
+    assert found.p_value.tolist() == [2 / 8, 1.0, 4 / 8]
+
+
+def test_pairs_with_a_point_that_was_not_trained_to_the_end():
+    scores = np.array([[1.0, 1.2], [np.inf, np.inf], [0.9, np.inf]])
+    status = np.array([["done"] * 2, ["pruned"] * 2, ["done", "diverged"]])
+    found = statistics.paired(scores, 0, status=status)
+    assert found.status.tolist() == ["done", "pruned", "diverged"]
+    for values in (found.differences, found.mean, found.p_value):
+        assert np.isnan(values[1]).all()
+    assert found.mean[2] == np.inf
+    with pytest.raises(ValueError, match="trained to the end, got one that was pruned"):
+        statistics.paired(scores, 1, status=status)
 
 
 def test_pairs_of_a_result():

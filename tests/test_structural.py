@@ -76,6 +76,48 @@ def test_optima_for_each_choice(result):
     assert optima[0][1] == result.results[0].optimum()
 
 
+def test_pairs_across_choices(result):
+    """All points of all choices against one, by seed: as if they were points of one sweep."""
+    found = result.paired()
+    best, point = result.ranking[0]
+    against = result.results[best].scores[point]
+    for (choice, pairs), own in zip(found, result.results, strict=True):
+        assert choice == result.choices[result.results.index(own)]
+        assert pairs.reference == (best, point)
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(pairs.differences, own.scores - against)
+        lost = (own.status == "diverged").any(axis=1)
+        assert pairs.status.tolist() == np.where(lost, "diverged", "done").tolist()
+    assert found[best][1].mean[point] == 0
+    # A diverged reference is an answer: every point without a diverged lane is better.
+    at = (0, int(np.argmax((result.results[0].status == "diverged").all(axis=1))))
+    _, pairs = result.paired(at)[3]
+    finite = np.isfinite(result.results[3].scores).all(axis=1)
+    assert finite.any()
+    assert np.all(pairs.mean[finite] == -np.inf)
+    assert np.all(pairs.status == "diverged")
+
+
+def test_pairs_without_an_answer_are_refused(result):
+    a, b = result.results[:2]
+    other = lrax.StructuralResult(result.choices[:2], [a, dataclasses.replace(b, seeds=["4", "5"])])
+    with pytest.raises(ValueError, match=r"the same seeds to be paired, got \['0', '1'\] for"):
+        other.paired()
+    # Its scores are those of fewer updates.
+    ended = dataclasses.replace(b, status=np.full(b.status.shape, "interrupted"))
+    other = lrax.StructuralResult(result.choices[:2], [a, ended])
+    assert other.paired((0, 1))[1][1].status.tolist() == ["interrupted"] * 3
+    with pytest.raises(ValueError, match="trained to the end, got one that was interrupted"):
+        other.paired((1, 0))
+    for reference, error, message in [
+        (3, TypeError, r"`reference` must be \(choice, point\), got 3"),
+        ((4, 0), ValueError, r"`reference\[0\]` must be"),
+        ((0, 3), ValueError, r"`reference\[1\]` must be"),
+    ]:
+        with pytest.raises(error, match=message):
+            result.paired(reference)
+
+
 def test_table_and_repr(result):
     lines = result.table().splitlines()
     assert lines[0].split() == [*STRUCTURE, "learning_rate", "train", "loss", "val_loss", "status"]

@@ -44,7 +44,7 @@ class Curves(NamedTuple):
     name: str
     at: np.ndarray  # [time]
     values: np.ndarray  # [points, seeds, time]
-    log: bool  # whether the values may go on a logarithmic axis
+    mode: str | None  # "min", "max", or None where it is not known whether low or high is good
     clock: str = "step"  # what `at` counts
 
     @property
@@ -378,8 +378,9 @@ def _limits(axes: "Axes", curves: Curves, sound: list[np.ndarray], best: np.ndar
         high = max(start, low)
         if best is not None and np.isfinite(best).any():
             high = max(high, float(np.nanmax(best)))
-    # A loss is read by ratios; other curves only where they span more than a factor of ten.
-    if curves.log and low > 0 and (curves.name == "train_loss" or high > 10 * low):
+    # What is minimised is read by ratios, and what is maximised by differences. Other curves, such
+    # as norms, are read by ratios where they span more than a factor of ten.
+    if low > 0 and (curves.mode == "min" or (curves.mode is None and high > 10 * low)):
         axes.set_yscale("log")
         margin = float(np.clip((high / low) ** 0.15, 1.02, 1.3))
         axes.set_ylim(low / margin, high * margin**2)

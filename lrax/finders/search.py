@@ -11,6 +11,7 @@ import numpy as np
 
 from ..schedules.schedule import Schedule
 from ..sweeps.grid import Grid, log_grid
+from ..sweeps.record import replaced
 from ..sweeps.result import SweepResult
 from ..sweeps.rules import Halving
 from .found import Found, found_by
@@ -171,7 +172,7 @@ class Stages:
         self.spent += float(found.stopped_at.sum()) * len(found.seeds) / found.steps
         # A stage with rungs has evaluations during its runs, and other stages have none. They are
         # dropped, so that the stages can be merged.
-        return found.replaced(evaluations={}, evaluated_at=np.zeros(0, int))
+        return replaced(found, evaluations={}, evaluated_at=np.zeros(0, int))
 
 
 def _grid(low: float, high: float) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from ..display import canvas
 from ..sweeps.merging import GROUPS
 from ..sweeps.points import points
+from ..sweeps.record import replaced
 from ..sweeps.result import SweepResult
 from .found import Found, found_by
 from .search import Plan, Stages, Stop, Train
@@ -299,4 +300,4 @@ def along(result: SweepResult, name: str, center: Point) -> SweepResult:
     for group in GROUPS:
         fields[group] = {key: values[same] for key, values in getattr(result, group).items()}
     fields["hyperparams"] = {name: fields["hyperparams"][name]}
-    return result.replaced(**fields, kept=None)
+    return replaced(result, **fields, kept=None)

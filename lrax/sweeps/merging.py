@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from .record import replaced
+
 # The fields that hold `{name: array}`. The first axis of each array is that of the points.
 GROUPS = ("hyperparams", "aux", "monitors", "metrics", "curves", "evaluations")
 
@@ -51,12 +53,12 @@ def merged(a: Result, b: Result) -> Result:
     info = {**a.info, **seconds}
     # `kept` holds the lanes of one sweep, and `resume=` needs those of all points. The merged
     # result has points of two sweeps, so it keeps none.
-    both = a.replaced(**joined, labels=labels, choices=choices, info=info, kept=None)
+    both = replaced(a, **joined, labels=labels, choices=choices, info=info, kept=None)
     # The parameters are those of the best lane of both results. If that is a lane of `b`, its
     # parameters take the place of those of `a`.
     if both.best_lane[0] >= len(a.status):
         best = ("best_params", "best_state", "best_opt_state")
-        both = both.replaced(**{field: getattr(b, field) for field in best})
+        both = replaced(both, **{field: getattr(b, field) for field in best})
     return both
 
 
@@ -128,4 +130,4 @@ def _with_choices_of(a: Result, b: Result) -> Result:
         # A column of hyperparameters is float64, whether it holds numbers or indices of choices.
         numbers = np.array([labels[name].index(label) for label in own], np.float64)
         hyperparams[name] = numbers[b.hyperparams[name].astype(int)]
-    return b.replaced(hyperparams=hyperparams)
+    return replaced(b, hyperparams=hyperparams)

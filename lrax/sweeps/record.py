@@ -2,18 +2,20 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
 from .. import _require
 from ..training.tail import tail_mean
 from .best import Best, Choice, Params, State, Value
-from .direction import Mode
+from .direction import Mode, mode_of
+from .lanes import Lanes, lanes_of
 from .optimum import Optimum, optimum
 
 Kept = Any  # the `State` of all lanes, or None
 Field = Any  # of a `Record`
+R = TypeVar("R", bound="Record")
 Select = Literal["last", "best", "tail"]
 
 
@@ -73,16 +75,6 @@ class Record:
     best_state: State = None
     best_opt_state: State = None
     kept: Kept = None
-
-    def replaced(self, **fields: Field) -> Self:
-        """A copy with other values in some fields.
-
-        `dataclasses.replace` reads every field, and reading `losses` is an error where there are
-        none.
-        """
-        # From the instance's dict, past the descriptor of `losses`.
-        own = {field.name: self.__dict__[field.name] for field in dataclasses.fields(self)}
-        return type(self)(**{**own, **fields})
 
     @property
     def has_losses(self) -> bool:
@@ -186,6 +178,84 @@ class Record:
         diverged = np.sum(self.status == "diverged", axis=1)
         means = np.mean(self.scores, axis=1)
         return np.lexsort((np.mean(self.reached, axis=1), -self.stopped_at, diverged, means))
+
+    def rank_by(
+        self, objective: str, *, mode: Mode | None = None, select: Select | None = None
+    ) -> Self:
+        """The same result with its points ranked by something else that was measured.
+
+        Use it to see whether another metric would have chosen another rate: nothing is trained
+        again. Which lanes diverged, and which were pruned, stays as the sweep decided it. Only the
+        parameters of the sweep's own best lane were kept. If another lane is the best one now,
+        `best.params` is None, unless the sweep kept the state of all lanes by `keep="state"`.
+
+        Args:
+          objective: `"train_loss"`, or a name among `metrics` or `curves`.
+          mode: `"min"` or `"max"`. None reads it from the objective's name, as `lrax.sweep` does.
+          select: Which evaluation ranks: `"last"`, `"best"` or `"tail"`. None leaves it as it is.
+
+        Returns:
+          A result of the same type; this one is not changed.
+
+        Raises:
+          ValueError: if there is no such objective, an argument is another word, or `mode` is not
+            given and the name tells no direction.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep(task, optax.adam, lrax.log_grid(1e-4, 1e-1, 4), steps=50, seeds=3)
+          >>> result.objective, result.rank_by("val_loss").objective
+          ('train_loss', 'val_loss')
+        """
+        names = [*(["train_loss"] if self.has_losses else []), *self.metrics, *self.curves]
+        _require.choice("objective", objective, names)
+        # A direction that was given for the sweep's own objective need not be given again.
+        own = self.mode if objective == self.objective else None
+        mode = mode_of(objective, own if mode is None else mode)
+        if select is not None:
+            _require.choice("select", select, ("last", "best", "tail"))
+        ranked = replaced(self, objective=objective, mode=mode, select=select or self.select)
+        if ranked.best_lane == self.best_lane:
+            return ranked
+        known = self.kept is not None and self.best_params is not None and not ranked.why_no_best
+        lane = self.lanes.at(*ranked.best_lane) if known else Lanes(None, None, None)
+        return replaced(
+            ranked,
+            best_params=lane.params,
+            best_state=lane.state,
+            best_opt_state=lane.opt_state,
+        )
+
+    @property
+    def lanes(self) -> Lanes:
+        """The parameters and states that every lane ended with; for a sweep with `keep="state"`.
+
+        Use it to compare or average the trained models, or to evaluate all of them in some other
+        way: `jax.vmap(jax.vmap(evaluate))(result.lanes.params)`.
+
+        Returns:
+          `Lanes(params, state, opt_state)`, pytrees of NumPy arrays `[points, seeds, ...]`; NaN for
+          points that were stopped before the end, and 0 in arrays of integers.
+
+        Raises:
+          ValueError: if the sweep did not keep them, or no point was trained to the end.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> rates = lrax.log_grid(1e-4, 1e-1, 4)
+          >>> result = lrax.sweep(task, optax.adam, rates, steps=50, seeds=3, keep="state")
+          >>> result.lanes.params["dense_1"]["kernel"].shape  # points, seeds, inputs, outputs
+          (4, 3, 32, 1)
+        """
+        if self.kept is None:
+            raise ValueError(
+                "`lanes` needs a result that `lrax.sweep` returned with `keep='state'`; other"
+                " results have the best lane alone, in `best`"
+            )
+        if self.best_params is None:
+            raise ValueError("there are no `lanes`: no point was trained to the end")
+        best = Lanes(self.best_params, self.best_state, self.best_opt_state)
+        return lanes_of(self.kept, best)
 
     @property
     def best_lane(self) -> tuple[int, int]:
@@ -324,6 +394,16 @@ class Record:
                 f" `best` is the best point; for an optimum sweep a grid of {name!r} around it"
             )
         return name, line
+
+
+def replaced(record: R, **fields: Field) -> R:
+    """A copy of a record with other values in some fields.
+
+    `dataclasses.replace` reads every field, and reading `losses` is an error where there are none.
+    """
+    # From the instance's dict, past the descriptor of `losses`.
+    own = {field.name: record.__dict__[field.name] for field in dataclasses.fields(record)}
+    return type(record)(**{**own, **fields})
 
 
 def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:

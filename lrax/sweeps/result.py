@@ -55,7 +55,7 @@ class SweepResult(Views):
       best_params: The parameters at the end of the best lane, or `None`. `best` has them too.
       best_state: The model's state beside them, or `None`.
       best_opt_state: The optimizer's state of that lane, or `None`.
-      kept: The state of all lanes for `resume=`, or `None`.
+      kept: The state of all lanes for `resume=`, or `None`; `lanes` reads it.
     """
 
     def one_standard_error(self, name: str | None = None, *, paired: bool = False) -> float:
@@ -191,17 +191,21 @@ class SweepResult(Views):
         Measured 95 % intervals hold the truth in 94 to 96 % of sweeps next to a smooth optimum, but
         in 75 to 90 % at rates where only a few seeds fail: few seeds do not show that.
 
+        A difference is infinite where one of the two lanes diverged, and NaN where both did. The
+        numbers of a point that was pruned or interrupted are not known: NaN. `status` says so.
+
         Args:
           reference: Index of the point to compare to; by default the best one.
           confidence: Coverage of the intervals, in (0, 1).
 
         Returns:
-          `Paired(reference, differences, mean, standard_error, interval, p_value)`, arrays over the
-          points.
+          `Paired(reference, differences, mean, standard_error, interval, p_value, status)`, arrays
+          over the points. `status` is `"done"` where both points have a score with every seed;
+          else `"diverged"`, `"pruned"` or `"interrupted"`.
 
         Raises:
-          ValueError: if there are fewer than two seeds, a lane of the reference diverged, or there
-            is no best point.
+          ValueError: if there are fewer than two seeds, the reference was not trained to the end,
+            or there is no best point.
           TypeError: if `reference` is not an int.
 
         Example:
@@ -222,7 +226,7 @@ class SweepResult(Views):
             raise ValueError(
                 f"`reference` must be an index of one of {len(self.status)} points, got {reference}"
             )
-        return statistics.paired(self.scores, reference, confidence)
+        return statistics.paired(self.scores, reference, confidence, self.status)
 
     def extend(
         self, n: int = 4, *, name: str | None = None, edge: Literal["low", "high"] | None = None

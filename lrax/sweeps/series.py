@@ -23,7 +23,8 @@ class WithSeries(Record):
 
         Args:
           curve: `"train_loss"`, or a name among `curves`, `monitors`, `evaluations` or `aux`. By
-            default the training loss; of a `sweep_function` the objective's curve, or the first.
+            default the objective's evaluations, if there were some along the way, or the training
+            loss; of a `sweep_function` the objective's curve, or the first.
 
         Returns:
           `Series(name, at, values)`: values `[points, seeds, time]` at the updates `at` `[time]`.
@@ -78,7 +79,9 @@ class WithSeries(Record):
         return list(dict.fromkeys(name for group, _ in self._groups() for name in group))
 
     def _main_series(self, names: list[str]) -> str:
-        """The default curve: the training loss, or the one named most like the objective."""
+        """The default curve: what ranks the points, or else the one that is most like it."""
+        if self.objective in self.evaluations and len(self.evaluated_at) > 1:
+            return self.objective
         if self.has_losses:
             return "train_loss"
         # The objective `final_return`, for instance, is one number of the curve `return`. The name

@@ -15,51 +15,84 @@ EXACT_SEEDS = 16
 class Paired(NamedTuple):
     """Every point against a reference point, seed by seed; a positive difference is worse."""
 
-    reference: int  # index of the point that the others are compared to
-    differences: np.ndarray  # [points, seeds]; infinite where a lane diverged
+    # Index of the point that the others are compared to; of a `StructuralResult` (choice, point).
+    reference: int | tuple[int, int]
+    differences: np.ndarray  # [points, seeds]; see `paired` for lanes that diverged
     mean: np.ndarray  # [points]
-    standard_error: np.ndarray  # [points]; infinite where a lane diverged
+    standard_error: np.ndarray  # [points]; infinite where a lane of the pair has no score
     interval: np.ndarray  # [points, 2], of the mean, by Student's t
     p_value: np.ndarray  # [points], two-sided, by exact sign flips
+    status: np.ndarray  # [points], "done", or why the pair has a lane without a score
 
 
-def paired(scores: np.ndarray, reference: int, confidence: float = 0.95) -> Paired:
+def paired(
+    scores: np.ndarray,
+    reference: int,
+    confidence: float = 0.95,
+    status: np.ndarray | None = None,
+) -> Paired:
     r"""The differences of all points to one, seed by seed, with intervals and p-values.
 
     $$d_{ps} = s_{ps} - s_{rs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
     and $p$ is the share of the $2^n$ choices of signs whose mean is at least as far from zero.
 
+    A difference is infinite where one of its two lanes diverged, with the sign that says which. It
+    is NaN where both did, and so is the mean of a point with such a seed, or with infinite
+    differences of both signs. To the p-value, a seed in which both diverged is a tie. All numbers
+    of a point that was not trained to the end are unknown: NaN.
+
     Args:
       scores: What is minimised, infinite where a lane diverged; `[points, seeds]`.
-      reference: Index of the point to compare to, without a diverged lane.
+      reference: Index of the point to compare to, which was trained to the end.
       confidence: Coverage of the intervals, in (0, 1).
+      status: Of every lane, as in a result; without it, lanes with an infinite score diverged.
 
     Returns:
       The `Paired`.
 
     Raises:
-      ValueError: if there are fewer than two seeds, or a lane of the reference diverged.
+      ValueError: if there are fewer than two seeds, or the reference was not trained to the end.
     """
     from scipy import stats
 
     _require.fraction("confidence", confidence)
     n = _replicated(scores)
-    if not np.all(np.isfinite(scores[reference])):
-        raise ValueError(f"`reference` must be a point without a diverged lane, got {reference}")
-    differences = scores.astype(np.float64) - scores[reference]
+    labels = _labels(scores, np.full(scores.shape, "done") if status is None else status)
+    # What the score of such a point would have been at the end is not known.
+    unknown = ~np.isin(labels, ("done", "diverged"))
+    if unknown[reference]:
+        raise ValueError(
+            "`reference` must be a point that was trained to the end, got one that was"
+            f" {labels[reference]}"
+        )
+    with np.errstate(invalid="ignore"):  # infinity less infinity is the NaN that is meant
+        differences = scores.astype(np.float64) - scores[reference]
+        differences[unknown] = np.nan
+        mean = differences.mean(axis=1)
     known = np.all(np.isfinite(differences), axis=1)
-    # Zeros stand in for points with a diverged lane, because infinity less infinity is NaN.
+    # Zeros stand in for the others, because a deviation from infinity is NaN.
     finite = np.where(known[:, None], differences, 0.0)
     error = np.where(known, finite.std(axis=1, ddof=1) / np.sqrt(n), np.inf)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
-    center = np.where(known, finite.mean(axis=1), 0.0)
+    center = finite.mean(axis=1)
     interval = np.stack([center - half, center + half], axis=1)
     # With the infinite differences: that a lane diverged is evidence too.
     p_values = np.array([_sign_flips(row) for row in differences])
-    return Paired(
-        reference, differences, np.where(known, center, np.inf), error, interval, p_values
-    )
+    p_values[unknown] = np.nan
+    # A diverged lane of the reference is in every pair.
+    labels[~known & ~unknown] = "diverged"
+    return Paired(reference, differences, mean, error, interval, p_values, labels)
+
+
+def _labels(scores: np.ndarray, status: np.ndarray) -> np.ndarray:
+    """Why a point has a lane without a score, or "done"; `[points]`."""
+    lost = ~np.isfinite(scores)
+    labels = np.where(lost.any(axis=1), "diverged", "done").astype("U11")
+    # A diverged lane does not make up for one that was not trained to the end.
+    for word in ("pruned", "interrupted"):
+        labels[np.any(lost & (status == word), axis=1)] = word
+    return labels
 
 
 def _sign_flips(differences: np.ndarray) -> float:
@@ -68,6 +101,8 @@ def _sign_flips(differences: np.ndarray) -> float:
     It is exact for up to `EXACT_SEEDS` seeds.
     """
     n = len(differences)
+    # A difference of no known sign is a tie.
+    differences = np.nan_to_num(differences, nan=0.0, posinf=np.inf, neginf=-np.inf)
     size = np.abs(differences)
     known = np.isfinite(size)
     # All infinite differences get one finite size, which is larger than the sum of the others.

@@ -17,10 +17,14 @@ from .. import _require
 from ..display.tables import aligned
 from ..training.optimizer import Optimizer
 from ..training.task import Task
+from . import statistics
 from .best import Best
+from .direction import Mode
 from .grid import Grid
 from .optimum import Optimum
+from .record import Select
 from .result import SweepResult
+from .statistics import Paired
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -105,6 +109,25 @@ class StructuralResult:
         reasons = [result.why_no_best for result in self.results]
         return reasons[0] if all(reasons) else ""
 
+    def rank_by(
+        self, objective: str, *, mode: Mode | None = None, select: Select | None = None
+    ) -> StructuralResult:
+        """The same results, all ranked by something else: `SweepResult.rank_by`.
+
+        Args:
+          objective: `"train_loss"`, or a name among the metrics.
+          mode: `"min"` or `"max"`; None reads it from the objective's name.
+          select: Which evaluation ranks; None leaves it as it is.
+
+        Returns:
+          A `StructuralResult`; this one is not changed.
+
+        Raises:
+          ValueError: as `SweepResult.rank_by`.
+        """
+        results = [own.rank_by(objective, mode=mode, select=select) for own in self.results]
+        return StructuralResult(self.choices, results)
+
     def where(self, **choice: Structural) -> StructuralResult:
         """The choices with these values, as in `result.where(width=64)`.
 
@@ -145,6 +168,75 @@ class StructuralResult:
             (dict(choice), None if result.why_no_best else result.optimum(name))
             for choice, result in self
         ]
+
+    def paired(
+        self, reference: tuple[int, int] | None = None, *, confidence: float = 0.95
+    ) -> list[tuple[dict[str, Structural], Paired]]:
+        """Every point of every choice against one point, seed by seed: `SweepResult.paired`.
+
+        Use it to see whether a choice, such as an optimizer, is better than another beyond the
+        noise of the seeds. A seed gives all choices the same key. What they share by that, such as
+        the order of the batches if they have one batch size, cancels in the differences.
+
+        Args:
+          reference: `(choice, point)`, the indices of the point to compare to, as in `ranking`; by
+            default the best one.
+          confidence: Coverage of the intervals, in (0, 1).
+
+        Returns:
+          `(choice, paired)` for each choice, with a `Paired` over its points. `paired.reference` is
+          the `(choice, point)` of the reference.
+
+        Raises:
+          ValueError: if the choices have different seeds or fewer than two, the reference was not
+            trained to the end, or there is no best point.
+          TypeError: if `reference` is not a pair of ints.
+
+        Example:
+          >>> task = lrax.tasks.diabetes()
+          >>> result = lrax.sweep_over(
+          ...     {"steps": [10, 50]},
+          ...     lambda steps: (task, optax.adam),
+          ...     lrax.log_grid(1e-4, 1e-1, 4),
+          ...     steps=lambda steps: steps,
+          ...     seeds=3,
+          ... )
+          >>> [(choice["steps"], bool(pairs.mean.min() > 0)) for choice, pairs in result.paired()]
+          [(10, True), (50, False)]
+        """
+        at = self._point(reference)
+        seeds = self.results[0].seeds
+        for choice, result in self:
+            if result.seeds != seeds:
+                raise ValueError(
+                    f"all choices must have the same seeds to be paired, got {seeds} for"
+                    f" {_words(self.choices[0])} and {result.seeds} for {_words(choice)}"
+                )
+        status = np.concatenate([result.status for result in self.results])
+        # Within one sweep, lanes that were interrupted at the same update can be compared. The
+        # sweeps of other choices went further.
+        scores = np.concatenate([result.scores for result in self.results])
+        scores = np.where(status == "interrupted", np.inf, scores)
+        starts = np.cumsum([0, *(len(result.status) for result in self.results)])
+        found = statistics.paired(scores, int(starts[at[0]]) + at[1], confidence, status)
+        # The rows of all choices, each field of `found`, as those of each choice.
+        parts = zip(*(np.split(field, starts[1:-1]) for field in found[1:]), strict=True)
+        return [
+            (dict(own), Paired(at, *fields))
+            for own, fields in zip(self.choices, parts, strict=True)
+        ]
+
+    def _point(self, reference: _require.Unchecked) -> tuple[int, int]:
+        """The indices of the choice and the point of a reference: given, or the best one."""
+        if reference is None:
+            if reason := self.why_no_best:
+                raise ValueError(f"there is no best point: {reason}")
+            return self.ranking[0]
+        if not isinstance(reference, tuple) or len(reference) != 2:
+            raise TypeError(f"`reference` must be (choice, point), got {reference!r}")
+        choice = _require.count("reference[0]", reference[0], 0, len(self) - 1)
+        points = len(self.results[choice].status)
+        return choice, _require.count("reference[1]", reference[1], 0, points - 1)
 
     def table(self) -> str:
         """A text table of all points: `SweepResult.table` with columns of the choice in front.

@@ -144,7 +144,7 @@ def sweep(
       keep: What is kept besides the curves: `"best"`, the best lane's parameters, model state and
         optimizer state at the end; `"best_evaluation"`, the same at its best evaluation, by which
         `select="best"` ranks; `"state"`, as `"best"`, and also the state of all lanes, for
-        `resume`.
+        `resume` and for `result.lanes`.
       resume: A result of a sweep with `keep="state"`, whose lanes go on to `steps` updates. Points,
         seeds and the state's structure must be the same; the optimizer's schedule may be another.
       eval_every: Updates between two evaluations of all lanes, at least 1. None evaluates them at

@@ -1,5 +1,6 @@
 """The tables and pictures of a result, and how a notebook shows it."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from .. import _require
 from ..display import canvas, pictures, swept
 from ..display.swept import Band, Curves, Slice, Swept
 from ..display.tables import aligned, as_html, spread, summary
-from .direction import mode_of
+from .direction import Mode, mode_of
 from .frames import Frames
 from .series import Series
 
@@ -74,9 +75,8 @@ class Views(Frames):
         If the points are a product, the points drawn are those that share all other hyperparameters
         with the best point. The spread over seeds is shaded, and diverged lanes are marked. The
         star and the bold curve belong to `best`, the best point of the grid. The green line and
-        band are the interpolated `optimum()`. The right panel has the training losses, smoothed as
-        by `plot_curves`. For a `sweep_function` it has the curve whose name is most like the
-        objective's.
+        band are the interpolated `optimum()`. The right panel has the curve that `plot_curves`
+        draws by default.
 
         Args:
           name: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -120,13 +120,16 @@ class Views(Frames):
 
         Training losses of single batches are noisy. If there are 100 records or more, each value
         drawn is the mean over a window of a fiftieth of the records, and the label of the axis says
-        so. Other curves are drawn as they were recorded.
+        so. Other curves are drawn as they were recorded. What is minimised, by the name of the
+        curve, has a logarithmic axis; what is maximised has a linear one; another curve has a
+        logarithmic axis where it spans more than a factor of ten. No axis with a value of 0 or
+        below is logarithmic.
 
         Args:
           curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. If it
             names a monitor that returned a dict, there is a panel for each entry. By default it is
-            the training loss; for a `sweep_function`, the curve whose name is most like the
-            objective's.
+            the objective's evaluations, if there were some along the way, or the training loss; for
+            a `sweep_function`, the curve whose name is most like the objective's.
           by: The hyperparameter of the colours; by default the first numeric one.
 
         Returns:
@@ -242,14 +245,17 @@ class Views(Frames):
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture. Only a curve that is minimised may have a logarithmic axis."""
+        """A series for a picture. Whether it is to be low decides on a logarithmic axis."""
         # The direction of the objective is known. For another curve it is guessed from the name.
-        mode: Any = self.mode if series.name == self.objective else None
-        try:
-            high = mode_of(series.name, mode) == "max"
-        except ValueError:  # the name, such as that of a monitor, tells no direction
-            high = False
-        return Curves(series.name, series.at, series.values, not high, self._clock(series.name))
+        mode: Mode | None = self.mode if series.name == self.objective else None
+        with contextlib.suppress(ValueError):  # the name, as that of a monitor, tells no direction
+            mode = mode_of(series.name, mode)
+        if series.at is self.evaluated_at:
+            # With a stop rule, the evaluation at the end is not one of those along the way.
+            values = self._evaluations(series.name)
+            ends = [*series.at, self.done][: values.shape[-1]]
+            series = series._replace(values=values, at=np.array(ends))
+        return Curves(series.name, series.at, series.values, mode, self._clock(series.name))
 
     def _means(self) -> np.ndarray:
         """The objective of every point, `[points]`; NaN where a lane has none.
