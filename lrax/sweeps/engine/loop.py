@@ -11,9 +11,10 @@ chunks than in a sweep of few.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -28,6 +29,7 @@ from .engine import Engine, compacted, narrowed, replanned, reshaped
 from .hosts import Hosts
 from .layout import Layout
 from .plan import Plan
+from .threads import threads
 
 # Seconds that a segment should take: the time between two progress reports, and until Ctrl-C is
 # answered. If a thread has more than `CHUNKS` chunks, a segment takes longer in proportion, by a
@@ -275,8 +277,7 @@ class Loop:
           checkpoint: Where the state is saved, or None.
         """
         begun, until = self.done, self.settings.until
-        threads = max(self.engine.plan.threads, 1)
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        with self._threads() as pool:
             self._begin()
             pending: Segment | None = None
             length = self._first_length()
@@ -479,6 +480,15 @@ class Loop:
             return False
         return True
 
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[concurrent.futures.ThreadPoolExecutor]:
+        """The threads that train chunks. When the context ends, no chunk is in training."""
+        try:
+            yield threads(self.engine.plan.threads)
+        finally:
+            # After an error some chunks may still be.
+            concurrent.futures.wait([c.task for c in self._chunks if c.task is not None])
+
     def _train(self, count: int, pool: concurrent.futures.ThreadPoolExecutor) -> Segment:
         """Gives the next updates of all chunks to the threads, and does not wait for them."""
         first, layout = self.done, self._layout
@@ -649,8 +659,7 @@ class Loop:
             data = self.engine.feed.data
             return jax.device_get(evaluate(data, chunk.hyperparams, chunk.keys, chunk.lanes))
 
-        with concurrent.futures.ThreadPoolExecutor(max(self.engine.plan.threads, 1)) as pool:
-            parts = list(pool.map(one, self._chunks))
+        parts = list(threads(self.engine.plan.threads).map(one, self._chunks))
         gather = lambda *leaves: self._layout.gather(leaves, len(self.alive))
         found = jax.tree.map(gather, *parts)
         for values in found.values():
