@@ -94,9 +94,34 @@ def test_a_spoiled_loss_changes_little():
         np.testing.assert_allclose(law.predict(schedule)[-1], true[-1], rtol=3e-3)
 
 
-def test_one_curve_has_no_interval():
-    law = lrax.theory.fit_law("annealing", GIVEN[:1], curves("annealing")[0][:1])
+def test_curves_of_one_schedule_have_no_interval():
+    losses = curves("annealing")[0]
+    law = lrax.theory.fit_law("annealing", GIVEN[:1], losses[:1])
     assert law.interval == (0, np.inf)
+    seeds = [losses[0], losses[0] * np.exp(np.random.default_rng(1).normal(0, 3e-3, STEPS))]
+    law = lrax.theory.fit_law("annealing", [GIVEN[0]] * 2, seeds)
+    assert law.interval == (0, np.inf)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)], ids=str)
+def test_the_interval_of_two_noisy_curves_holds_the_others_and_is_narrow(pair):
+    of = lambda schedule: np.asarray(
+        LAWS["annealing"](schedule.values(STEPS), **NUMBERS["annealing"])
+    )
+    errors, widths = [], []
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(0, 3e-3, (2, STEPS))
+        given = [of(GIVEN[i]) * np.exp(e) for i, e in zip(pair, noise, strict=True)]
+        for losses in given:
+            losses[:20] = np.nan
+        law = lrax.theory.fit_law("annealing", [GIVEN[i] for i in pair], given)
+        widths.append(np.log(law.interval[1]))
+        errors += [abs(np.log(law.predict(s)[-1] / of(s)[-1])) / widths[-1] for s in UNSEEN]
+    assert max(errors) < 1
+    # The noise of a stretch of 8 losses is 0.001. The width is a small multiple of it, and hardly
+    # depends on the draw.
+    assert 0.004 < min(widths) < max(widths) < 0.015
+    assert max(widths) < 1.5 * min(widths)
 
 
 @pytest.mark.parametrize("name", LAWS)
