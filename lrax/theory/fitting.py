@@ -437,8 +437,15 @@ def _interval(name: str, curves: list[_Curve], theta: np.ndarray) -> tuple[float
     schedules = len({curve.rates.tobytes() for curve in curves})
     if schedules == 1:
         return 0.0, np.inf
-    errors, _ = _residuals(name, theta, curves)
+    # A spike of the loss, which reaches over two stretches at most, is no error of the law.
+    errors = np.concatenate([_smoothed(_residuals(name, theta, [curve])[0]) for curve in curves])
     # As the deviation of a regression: each number takes one error away.
     size = np.sqrt(np.sum(errors**2) / (len(errors) - len(theta)))
     half = stats.t.ppf(0.975, schedules) * FARTHER * size
     return float(np.exp(-half)), float(np.exp(half))
+
+
+def _smoothed(errors: np.ndarray) -> np.ndarray:
+    """The median of each error and the two on both sides."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(errors, 2, mode="edge"), 5)
+    return np.median(around, axis=1)
