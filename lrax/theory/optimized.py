@@ -40,9 +40,9 @@ def optimize_schedule(
     upper limit for what a run will show, because the search takes advantage of its errors too. If
     the gain is less than `law.interval` allows for, train both.
 
-    Do not search with a law of `"annealing"`. In it each rate has its own weight, a gain for the way
-    less a loss that grows towards the end, so the best rate is the peak or 0: a sudden fall, when
-    about as many updates are left as `decay` remembers. Runs do not gain what it says.
+    Do not search with a law of `"annealing"`. In it each rate has its own weight, a gain for the
+    way less a loss that grows towards the end. So the best rate is the peak or 0: a sudden fall,
+    when about as many updates are left as `decay` remembers. Runs do not gain what it says.
     `"multi_power"` and `"fsl"`, by which a fall gains by the way after it, have a smooth decay as
     their best schedule.
 
