@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import lrax
+from lrax.theory.fitting import FittedLaw
 
 LAWS = ("annealing", "multi_power", "fsl")
 SIZES = ("25", "100", "400")
@@ -63,7 +64,7 @@ def fitted(law, curves):
 
 
 def published(size):
-    return lrax.theory.FittedLaw(
+    return FittedLaw(
         "multi_power", dict(zip(NUMBERS, PUBLISHED[size], strict=True)), np.nan, (0, np.inf), 24000
     )
 
