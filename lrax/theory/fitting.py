@@ -65,7 +65,7 @@ class FittedLaw:
         one schedule it is `(0, inf)`, because it tells nothing of others. It supposes that the
         given schedules differ, and that the others are much like them. On published curves, of
         `python -m tests.benchmarks.laws`, the interval of two curves held more than 99 % of the
-        other ends for "annealing" and 96 % for "multi_power".
+        other ends for "annealing" and 96 % for "multi_power" and "fsl".
       steps: The updates of the longest given curve, up to its last measured loss.
     """
 
