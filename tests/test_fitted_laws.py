@@ -93,11 +93,37 @@ def test_a_spoiled_loss_changes_little():
     law = lrax.theory.fit_law("annealing", GIVEN, losses)
     for schedule, true in zip(UNSEEN, curves("annealing")[1], strict=True):
         np.testing.assert_allclose(law.predict(schedule)[-1], true[-1], rtol=3e-3)
+    np.testing.assert_allclose(np.log(law.interval), np.log(fitted("annealing").interval), rtol=0.2)
 
 
-def test_one_curve_has_no_interval():
-    law = lrax.theory.fit_law("annealing", GIVEN[:1], curves("annealing")[0][:1])
+def test_curves_of_one_schedule_have_no_interval():
+    losses = curves("annealing")[0]
+    law = lrax.theory.fit_law("annealing", GIVEN[:1], losses[:1])
     assert law.interval == (0, np.inf)
+    seeds = [losses[0], losses[0] * np.exp(np.random.default_rng(1).normal(0, 3e-3, STEPS))]
+    law = lrax.theory.fit_law("annealing", [GIVEN[0]] * 2, seeds)
+    assert law.interval == (0, np.inf)
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)], ids=str)
+def test_the_interval_of_two_noisy_curves_holds_the_others_and_is_narrow(pair):
+    of = lambda schedule: np.asarray(
+        LAWS["annealing"](schedule.values(STEPS), **NUMBERS["annealing"])
+    )
+    errors, widths = [], []
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(0, 3e-3, (2, STEPS))
+        given = [of(GIVEN[i]) * np.exp(e) for i, e in zip(pair, noise, strict=True)]
+        for losses in given:
+            losses[:20] = np.nan
+        law = lrax.theory.fit_law("annealing", [GIVEN[i] for i in pair], given)
+        widths.append(np.log(law.interval[1]))
+        errors += [abs(np.log(law.predict(s)[-1] / of(s)[-1])) / widths[-1] for s in UNSEEN]
+    assert max(errors) < 1
+    # The noise of a stretch of 8 losses is 0.001. The width is a small multiple of it, and hardly
+    # depends on the draw.
+    assert 0.004 < min(widths) < max(widths) < 0.012
+    assert max(widths) < 1.5 * min(widths)
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -214,6 +240,16 @@ def test_the_multi_power_law_likes_a_plateau_and_a_decay():
     assert law.final(best.values(STEPS)) < law.final(start.values(STEPS)) - 1e-3
     # The result is a schedule like any other.
     assert repr(lrax.Schedule.from_dict(best.to_dict())) == repr(best)
+
+
+def test_the_law_of_annealing_likes_a_sudden_fall():
+    law = FittedLaw("annealing", NUMBERS["annealing"], 1.0, (0.99, 1.01), STEPS)
+    best = lrax.theory.optimize_schedule(law, lrax.warmup_cosine(PEAK, STEPS, warmup=20), STEPS)
+    rates = np.asarray(best.values(STEPS))[20:]
+    between = (rates > 0.05 * PEAK) & (rates < 0.95 * PEAK)
+    # The knots of the polyline are up to 8 updates apart, and the fall takes two pieces.
+    assert between.sum() <= 16
+    assert rates[-1] < 0.01 * PEAK
 
 
 def test_the_result_is_never_worse_than_the_start():

@@ -41,6 +41,12 @@ def optimize_schedule(
     an upper limit for what a run will show, because the search also exploits the law's errors. If
     the gain is within the uncertainty of `law.interval`, train with both schedules.
 
+    Do not search with a law of `"annealing"`. In it each rate has its own weight, a gain for the
+    way less a loss that grows towards the end. So the best rate is the peak or 0: a sudden fall,
+    when about as many updates are left as `decay` remembers. Runs do not gain what it says.
+    `"multi_power"` and `"fsl"`, by which a fall gains by the way after it, have a smooth decay as
+    their best schedule.
+
     Args:
       law_or_bound: A `FittedLaw`, or a differentiable function of the rates `[steps]`, such as
         `lrax.theory.last_iterate_bound`. The function returns a scalar, or an array of losses
