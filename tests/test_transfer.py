@@ -8,7 +8,7 @@ import pytest
 from jax import numpy as jnp
 
 from lrax import scaling
-from lrax.scaling.published import ALL, PUBLISHED
+from lrax.scaling.published import ALL, POWERS, PUBLISHED
 from lrax.scaling.setting import AXES
 
 SMALL = scaling.Setting(width=256, depth=4, batch=64, tokens=2.5e9)
@@ -198,6 +198,12 @@ def test_the_explanation_names_the_source_and_each_factor(rules, optimizer):
 
 def test_the_table_of_horizons_has_the_exponents_of_the_rules():
     table = scaling.horizon.__doc__
+    for name, power in POWERS.items():
+        line = next(line for line in table.splitlines() if f"| {name} |" in line)
+        _, _, exponent, *words, _ = [cell.strip() for cell in line.split("|")]
+        assert float(exponent) == power.exponent
+        assert words == [power.optimizer, power.condition, power.source]
+    assert table.count("\n    | ") == 1 + len(POWERS)
     for rules, exponent, paper in (("completed", -0.5, "2512.22382"), ("hyperp", -0.32, "2603.2")):
         *_, rows = PUBLISHED[rules].rows.values()
         assert next(row.tokens for row in rows if row.name == "lr") == exponent
