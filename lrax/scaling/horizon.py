@@ -24,7 +24,7 @@ def horizon(
     | scion | -0.56 | Scion | the batch is fixed; times batch^0.62 | arXiv 2510.03871 |
     | bjorck | -0.32 | AdamW | batch and model are fixed | Bjorck et al., arXiv 2409.19913 |
     | hyperp | -0.32 | Muon on a hyperball | times batch^0.5 | HyperP, arXiv 2603.28743 |
-    | marin | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | marin, completed_adamh.py |
+    | marin | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | completed_adamh.py |
     | step_law | +0.31 | AdamW | the batch grows as tokens^0.57 | arXiv 2503.04715 |
 
     The name is for the `priors` of `lrax.scaling.fit`.

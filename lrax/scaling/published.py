@@ -125,7 +125,7 @@ POWERS: dict[str, Power] = {
     "bjorck": Power(-0.32, "AdamW", "batch and model are fixed", "Bjorck et al., arXiv 2409.19913"),
     "hyperp": Power(-0.32, "Muon on a hyperball", "times batch^0.5", "HyperP, arXiv 2603.28743"),
     "marin": Power(
-        -0.3, "Adam on a hyperball", "times batch^0.5, b2 by half-life", "marin, completed_adamh.py"
+        -0.3, "Adam on a hyperball", "times batch^0.5, b2 by half-life", "completed_adamh.py"
     ),
     "step_law": Power(
         0.31, "AdamW", "the batch grows as tokens^0.57", "arXiv 2503.04715", fixed_batch=False
