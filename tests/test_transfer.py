@@ -194,6 +194,12 @@ def test_the_explanation_names_the_source_and_each_factor(rules, optimizer):
     for row in PUBLISHED[rules].rows[optimizer]:
         assert any(line.split()[:2] == [row.name, row.kind or "all"] for line in lines)
     assert all(f"warning: {warning}" in lines for warning in result.warnings)
+    # A range that nobody told is said to be unknown.
+    (tested,) = (line for line in lines if line.startswith("tested range: "))
+    assert len(tested.split(",")) == len(PUBLISHED[rules].axes)
+    for axis in PUBLISHED[rules].axes:
+        largest = PUBLISHED[rules].tested.get(axis)
+        assert (f"{axis} up to x {largest}" if largest else f"{axis} not known") in tested
 
 
 def test_the_table_of_horizons_has_the_exponents_of_the_rules():

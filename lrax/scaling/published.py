@@ -37,7 +37,8 @@ class Rules(NamedTuple):
     Attributes:
       rows: The rows for each optimizer. A row without exponents says that the source keeps it.
       axes: The fields of a `Setting` that the source covers.
-      tested: The largest ratio of a field for which a source shows that the rules hold.
+      tested: The largest ratio of a field for which a source shows that the rules hold. A field
+        that is missing has none that is known here.
       source: Where the exponents are from.
       valid: Where they hold.
       needs: What must be said even to those who do not read `valid`, a sentence.
