@@ -82,19 +82,17 @@ def lines(
     labels: Sequence[str], factors: Sequence[Any], found: Parameters, lr: ArrayLike | None
 ) -> str:
     """A line for each pair of a label and a multiplier, in the order of their first arrays."""
-    if lr is not None:
-        rate = _require.scalars(lr=lr)
+    rate = {} if lr is None else _require.scalars(lr=lr)
+    if rate:
         _require.nonnegative(rate, "lr")
     together: dict[tuple[str, str], list[int]] = {}
     for i, (label, factor) in enumerate(zip(labels, factors, strict=True)):
         together.setdefault((label, text(factor)), []).append(i)
-    rows = [
-        ["group", "multiplier", *["rate"] * (lr is not None), "arrays", "parameters", "such as"]
-    ]
+    rows = [["group", "multiplier", *["rate"] * len(rate), "arrays", "parameters", "such as"]]
     for (label, factor), places in together.items():
         size = sum(found.sizes[i] for i in places)
         cells = [label, factor]
-        if lr is not None:
+        if rate:
             cells.append(text(rate["lr"] * factors[places[0]]))
         rows.append([*cells, str(len(places)), f"{size:,}", found.paths[places[0]]])
     return tables.aligned(rows)
