@@ -9,6 +9,7 @@ import pytest
 
 import lrax
 from lrax.scaling import Setting, fit
+from lrax.scaling.published import POWER_SD, POWERS
 from lrax.sweeps.optimum import Optimum
 
 EXPONENTS = {"width": -1.0, "depth": -0.5, "batch": 0.5, "tokens": -0.3}
@@ -104,6 +105,32 @@ def test_a_prior_stands_in_for_what_does_not_vary():
     words = " ".join(law.warnings(Setting(batch=32, tokens=1.6e7)))
     assert "tokens 1.6e+07 is 16 times the largest of the results, 1e+06" in words
     assert "1 value of tokens cannot show whether the law bends" in words
+
+
+@pytest.mark.parametrize("law", POWERS)
+def test_a_published_law_is_a_wide_prior(law):
+    settings = [Setting(tokens=tokens) for tokens in (1e6, 4e6)]
+    results = [(each, around(rate(each))) for each in settings]
+    by_name = fit(results, priors={"tokens": law})
+    by_hand = fit(results, priors={"tokens": (POWERS[law].exponent, POWER_SD)})
+    assert by_name.exponents == by_hand.exponents
+    # The results outweigh it, if it is far away too: theirs is -0.3 with a standard deviation of
+    # 0.1, so a tenth of the difference is the prior's.
+    assert by_name.exponents["tokens"].value == pytest.approx(
+        -0.3 + 0.1 * (POWERS[law].exponent + 0.3), abs=0.01
+    )
+
+
+def test_the_prior_is_as_wide_as_published_exponents_scatter():
+    exponents = [power.exponent for power in POWERS.values()]
+    assert np.std(exponents, ddof=1) == pytest.approx(POWER_SD, abs=0.02)
+
+
+def test_published_laws_are_named_and_hold_under_their_condition():
+    one = [(Setting(width=64, batch=8, tokens=1e6), around(0.01))]
+    refused(one, "must be one of 'completed', 'scion', 'bjorck'", priors={"tokens": "chinchilla"})
+    refused(one, "published laws with a name are of tokens", priors={"width": "bjorck"})
+    refused(one, "got 'step_law': the batch grows", priors={"tokens": "step_law"})
 
 
 COVERAGE = {

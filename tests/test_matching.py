@@ -26,6 +26,35 @@ def recorded(seed=0, steps=STEPS):
     }
 
 
+def shampoo(epsilon=1e-3):
+    """A Kronecker-preconditioned direction: L^(-1/4) G R^(-1/4), and a root for vectors."""
+
+    def root(matrix, power):
+        values, vectors = jnp.linalg.eigh(matrix)
+        return (vectors * jnp.maximum(values, epsilon)[None] ** power) @ vectors.T
+
+    def init(params):
+        square = lambda leaf: tuple(epsilon * jnp.eye(size) for size in leaf.shape)
+        return jax.tree.map(square, params)
+
+    def one(gradient, factors):
+        matrix = gradient if gradient.ndim == 2 else gradient[:, None]
+        products = (matrix @ matrix.T, matrix.T @ matrix)
+        factors = tuple(a + b for a, b in zip(factors, products, strict=False))
+        power = -1 / (2 * len(factors))
+        moved = root(factors[0], power) @ matrix
+        if len(factors) == 2:
+            moved = moved @ root(factors[1], power)
+        return moved.reshape(gradient.shape), factors
+
+    def update(updates, state, params=None):
+        del params
+        found = {name: one(updates[name], state[name]) for name in updates}
+        return tuple({name: pair[i] for name, pair in found.items()} for i in range(2))
+
+    return optax.GradientTransformation(init, update)
+
+
 GRADIENTS = recorded()
 OPTIMIZERS = {
     "sgd": optax.sgd,
@@ -36,6 +65,7 @@ OPTIMIZERS = {
     "adagrad": optax.adagrad,
     "lion": optax.lion,
     "muon": optax.contrib.muon,
+    "shampoo": lambda rate: optax.chain(shampoo(), optax.scale_by_learning_rate(rate)),
     "a direction": optax.scale_by_adam(b1=0.5, b2=0.9),
     "ours": lambda rate: optax.chain(optax.scale_by_adam(b1=0.5), lrax.scale_by_lr(rate)),
 }

@@ -156,6 +156,32 @@ def test_a_table_splits_groups_by_multiplier():
     assert "0.5 to 1" in scaling.table({**multipliers, "head": np.array([0.5, 1, 1])}, params)
 
 
+def test_a_table_has_the_rates_where_one_is_given():
+    params = network(blocks=1)
+    multipliers = {**dict.fromkeys(params, 0.5), "head": np.array([0.5, 1, 1])}
+    cells = [line.split() for line in scaling.table(multipliers, params, lr=3e-3).splitlines()]
+    assert cells[0][:4] == ["group", "multiplier", "rate", "arrays"]
+    assert all(row[1:3] == ["0.5", "0.0015"] for row in cells[1:] if row[0] != "head")
+    (head,) = (row for row in cells if row[0] == "head")
+    assert head[4:7] == ["0.0015", "to", "0.003"]
+    assert "rate" not in scaling.table(multipliers, params)
+
+    printed = str(scaling.groups(params, {"^head": 0.0}, lr=jnp.float32(3e-3))).splitlines()
+    assert [line.split()[:3] for line in printed[1:]] == [
+        ["(others)", "1", "0.003"],
+        ["^head", "0", "0"],
+    ]
+    seen = []
+    jax.jit(lambda rate: seen.append(str(scaling.groups(params, {"^head": 0.5}, lr=rate))))(0.1)
+    assert seen[0].count("traced") == 2
+    for function, first in (
+        (scaling.table, (multipliers, params)),
+        (scaling.groups, (params, {"^head": 0.5})),
+    ):
+        with pytest.raises(ValueError, match=r"`lr` must be .*got -1"):
+            function(*first, lr=-1.0)
+
+
 WIDE = 2**15
 
 

@@ -8,7 +8,7 @@ import pytest
 from jax import numpy as jnp
 
 from lrax import scaling
-from lrax.scaling.published import ALL, PUBLISHED
+from lrax.scaling.published import ALL, POWERS, PUBLISHED
 from lrax.scaling.setting import AXES
 
 SMALL = scaling.Setting(width=256, depth=4, batch=64, tokens=2.5e9)
@@ -194,10 +194,22 @@ def test_the_explanation_names_the_source_and_each_factor(rules, optimizer):
     for row in PUBLISHED[rules].rows[optimizer]:
         assert any(line.split()[:2] == [row.name, row.kind or "all"] for line in lines)
     assert all(f"warning: {warning}" in lines for warning in result.warnings)
+    # A range that nobody told is said to be unknown.
+    (tested,) = (line for line in lines if line.startswith("tested range: "))
+    assert len(tested.split(",")) == len(PUBLISHED[rules].axes)
+    for axis in PUBLISHED[rules].axes:
+        largest = PUBLISHED[rules].tested.get(axis)
+        assert (f"{axis} up to x {largest}" if largest else f"{axis} not known") in tested
 
 
 def test_the_table_of_horizons_has_the_exponents_of_the_rules():
     table = scaling.horizon.__doc__
+    for name, power in POWERS.items():
+        line = next(line for line in table.splitlines() if f"| {name} |" in line)
+        _, _, exponent, *words, _ = [cell.strip() for cell in line.split("|")]
+        assert float(exponent) == power.exponent
+        assert words == [power.optimizer, power.condition, power.source]
+    assert table.count("\n    | ") == 1 + len(POWERS)
     for rules, exponent, paper in (("completed", -0.5, "2512.22382"), ("hyperp", -0.32, "2603.2")):
         *_, rows = PUBLISHED[rules].rows.values()
         assert next(row.tokens for row in rows if row.name == "lr") == exponent

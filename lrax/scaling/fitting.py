@@ -12,6 +12,7 @@ from .. import _require
 from ..display import tables
 from .law import Law, Priors
 from .optima import as_setting, pairs
+from .published import POWER_SD, POWERS
 from .setting import AXES, Setting
 
 Result = Any  # a SweepResult, a Found, an Optimum, (rate, low, high), or a number
@@ -119,7 +120,7 @@ class Fit:
 def fit(
     results: Sequence[tuple[Setting, Result]],
     *,
-    priors: Mapping[str, tuple[float, float]] | None = None,
+    priors: Mapping[str, tuple[float, float] | str] | None = None,
 ) -> Fit:
     r"""One's own law of the best rate, from the optima of one's own sweeps.
 
@@ -145,7 +146,10 @@ def fit(
         their errors are taken as equal, and estimated from the residuals.
       priors: Exponents from elsewhere, `{field: (mean, standard deviation)}`, such as `{"tokens":
         (-0.3, 0.1)}`. They count like a measurement of the exponent. A field with a prior need not
-        vary in the results.
+        vary in the results. For tokens, the name of a published law in the table of
+        `lrax.scaling.horizon` will do, such as `{"tokens": "bjorck"}`: its exponent is the mean.
+        No source gives a standard deviation. 0.3 is taken, about that of the table's six exponents,
+        which differ by their conditions. So the results decide where they span a factor of 4.
 
     Returns:
       A `Fit` with `predict(setting) -> (rate, low, high)`, `warnings(setting)` and `exponents`.
@@ -174,13 +178,20 @@ def fit(
       >>> law.warnings(setting(512, 1e6))
       ['extrapolates: width 512 is 2 times the largest of the results, 256']
 
+      One setting, and a published law for the tokens:
+
+      >>> one = [(setting(64, 1e6), (0.0100, 0.0090, 0.0110))]
+      >>> law = lrax.scaling.fit(one, priors={"tokens": "bjorck"})
+      >>> print(f"{law.predict(setting(64, 4e6)).rate:.4f}")
+      0.0064
+
     Reference:
       The form of the law is that of Bi et al., "DeepSeek LLM", arXiv 2401.02954, and of Li et al.,
       "Predictable scale", arXiv 2503.04715. Birge, "The calculation of errors by the method of
       least squares" (1932), for intervals that grow with the residuals.
     """
     settings, optima = pairs(results)
-    known = _priors(priors)
+    known = _priors(priors, settings)
     names = _varying(settings, known)
     bare = [optimum.low is None for optimum in optima]
     if any(bare) and not all(bare):
@@ -222,14 +233,20 @@ def _varying(settings: list[Setting], priors: Priors) -> list[str]:
     return names
 
 
-def _priors(priors: _require.Unchecked) -> Priors:
+def _priors(priors: _require.Unchecked, settings: list[Setting]) -> Priors:
     if priors is None:
         return {}
     if not isinstance(priors, Mapping):
-        raise TypeError(f"`priors` must be {{field: (mean, standard deviation)}}, got {priors!r}")
+        raise TypeError(
+            "`priors` must be {field: (mean, standard deviation)} or {'tokens': name}, got"
+            f" {priors!r}"
+        )
     found = {}
     for name, pair in priors.items():
         _require.choice("priors", name, AXES)
+        if isinstance(pair, str):
+            found[name] = _published(name, pair, settings)
+            continue
         pair = _require.listed(f"priors[{name!r}]", pair)
         if len(pair) != 2:
             raise ValueError(f"`priors[{name!r}]` must be (mean, standard deviation), got {pair}")
@@ -238,3 +255,20 @@ def _priors(priors: _require.Unchecked) -> Priors:
         _require.positive({"priors": sd}, "priors")
         found[name] = (mean, sd)
     return found
+
+
+def _published(field: str, law: str, settings: list[Setting]) -> tuple[float, float]:
+    """The prior by the name of a published law."""
+    if field != "tokens":
+        raise ValueError(
+            f"`priors[{field!r}]` must be (mean, standard deviation), because the published laws"
+            f" with a name are of tokens, got {law!r}"
+        )
+    _require.choice("priors['tokens']", law, POWERS)
+    # The exponent of this fit is at a fixed batch if the settings have one.
+    if not POWERS[law].fixed_batch and any(each.batch is not None for each in settings):
+        raise ValueError(
+            "`priors['tokens']` must be a law for a fixed batch where the settings of `results`"
+            f" have one, got {law!r}: {POWERS[law].condition}"
+        )
+    return POWERS[law].exponent, POWER_SD

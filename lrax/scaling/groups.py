@@ -18,7 +18,7 @@ OTHERS = "(others)"  # the group of what no pattern matches
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Groups:
-    """What `groups` returns. It prints as a table: group, multiplier, arrays, parameters.
+    """What `groups` returns. It prints as a table: group, multiplier, rate, arrays, parameters.
 
     Attributes:
       tree: The multipliers, in the structure of the parameters: for `lrax.scale_by_multipliers`.
@@ -35,7 +35,9 @@ class Groups:
     __repr__ = __str__
 
 
-def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
+def groups(
+    params: Tree, multipliers: Mapping[str, ArrayLike], *, lr: ArrayLike | None = None
+) -> Groups:
     r"""A multiplier on the rate for each group of parameters, chosen by patterns of their paths.
 
     $$m_i = \text{multipliers}[p], \qquad p = \text{the first pattern found in the path of } i$$
@@ -56,23 +58,25 @@ def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
         `re.search` in the path of a parameter, such as `"block_0/mlp/kernel"`. The path is
         `jax.tree_util.keystr(path, simple=True, separator="/")`. A multiplier is a scalar of at
         least 0, and may be traced.
+      lr: The rate at a multiplier of 1, a scalar of at least 0. With it, the printed table has the
+        rate of each group.
 
     Returns:
       A `Groups` with the multipliers as `.tree`. With Python numbers, so are its leaves.
 
     Raises:
-      ValueError: if a pattern catches no parameter or is no regular expression, a multiplier is
-        negative, not finite or no scalar, or there are no patterns or no parameters.
+      ValueError: if a pattern catches no parameter or is no regular expression, a multiplier or
+        `lr` is negative, not finite or no scalar, or there are no patterns or no parameters.
       TypeError: if an argument is not as described.
 
     Example:
       >>> params = {"body": {"w": jnp.ones((8, 8)), "b": jnp.ones(8)}, "head": jnp.ones((8, 2))}
-      >>> groups = lrax.scaling.groups(params, {"^body/b": 0.0, "^body": 0.1})
+      >>> groups = lrax.scaling.groups(params, {"^body/b": 0.0, "^body": 0.1}, lr=1e-3)
       >>> groups
-         group  multiplier  arrays  parameters  such as
-       ^body/b           0       1           8  body/b
-         ^body         0.1       1          64  body/w
-      (others)           1       1          16  head
+         group  multiplier    rate  arrays  parameters  such as
+       ^body/b           0       0       1           8  body/b
+         ^body         0.1  0.0001       1          64  body/w
+      (others)           1   0.001       1          16  head
       >>> optimizer = optax.chain(
       ...     optax.scale_by_adam(),
       ...     lrax.scale_by_multipliers(groups.tree),
@@ -94,5 +98,5 @@ def groups(params: Tree, multipliers: Mapping[str, ArrayLike]) -> Groups:
     return Groups(
         tree=found.structure.unflatten(each),
         names=found.structure.unflatten(names),
-        _table=lines(names, each, found),
+        _table=lines(names, each, found, lr),
     )

@@ -18,14 +18,16 @@ def horizon(
     There is no default, because no exponent is safe. Published ones have both signs, and each holds
     under its own condition:
 
-    | exponent | optimizer | condition | source |
-    |---|---|---|---|
-    | -0.5 | AdamW | b1, b2, epsilon, decay follow too | Complete(d)P, arXiv 2512.22382 |
-    | -0.56 | Scion | the batch is fixed; times batch^0.62 | arXiv 2510.03871 |
-    | -0.32 | AdamW | batch and model are fixed | Bjorck et al., arXiv 2409.19913 |
-    | -0.32 | Muon on a hyperball | times batch^0.5 | HyperP, arXiv 2603.28743 |
-    | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | marin, completed_adamh.py |
-    | +0.31 | AdamW | the batch grows as tokens^0.57 | Step Law, arXiv 2503.04715 |
+    | name | exponent | optimizer | condition | source |
+    |---|---|---|---|---|
+    | completed | -0.5 | AdamW | b1, b2, eps, decay follow too | Complete(d)P, arXiv 2512.22382 |
+    | scion | -0.56 | Scion | the batch is fixed; times batch^0.62 | arXiv 2510.03871 |
+    | bjorck | -0.32 | AdamW | batch and model are fixed | Bjorck et al., arXiv 2409.19913 |
+    | hyperp | -0.32 | Muon on a hyperball | times batch^0.5 | HyperP, arXiv 2603.28743 |
+    | marin | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | completed_adamh.py |
+    | step_law | +0.31 | AdamW | the batch grows as tokens^0.57 | arXiv 2503.04715 |
+
+    The name is for the `priors` of `lrax.scaling.fit`.
 
     Use it to centre a search, with two exponents that differ as the ends of the range, as in the
     example. Better, measure it: take the best rate at two or three short horizons with the same

@@ -37,7 +37,8 @@ class Rules(NamedTuple):
     Attributes:
       rows: The rows for each optimizer. A row without exponents says that the source keeps it.
       axes: The fields of a `Setting` that the source covers.
-      tested: The largest ratio of a field for which a source shows that the rules hold.
+      tested: The largest ratio of a field for which a source shows that the rules hold. A field
+        that is missing has none that is known here.
       source: Where the exponents are from.
       valid: Where they hold.
       needs: What must be said even to those who do not read `valid`, a sentence.
@@ -105,6 +106,36 @@ _SDE = (
     Row("warmup", batch=-1),
 )
 _HALF_LIFE = (Row("b1"), Row("b2", batch=1, form=HALF_LIFE))
+
+
+class Power(NamedTuple):
+    """A published power of the tokens by which the best rate grows: a line of `horizon`'s table."""
+
+    exponent: float
+    optimizer: str
+    condition: str
+    source: str
+    fixed_batch: bool = True  # else the batch of the source grew with the tokens
+
+
+POWERS: dict[str, Power] = {
+    "completed": Power(
+        -0.5, "AdamW", "b1, b2, eps, decay follow too", "Complete(d)P, arXiv 2512.22382"
+    ),
+    "scion": Power(-0.56, "Scion", "the batch is fixed; times batch^0.62", "arXiv 2510.03871"),
+    "bjorck": Power(-0.32, "AdamW", "batch and model are fixed", "Bjorck et al., arXiv 2409.19913"),
+    "hyperp": Power(-0.32, "Muon on a hyperball", "times batch^0.5", "HyperP, arXiv 2603.28743"),
+    "marin": Power(
+        -0.3, "Adam on a hyperball", "times batch^0.5, b2 by half-life", "completed_adamh.py"
+    ),
+    "step_law": Power(
+        0.31, "AdamW", "the batch grows as tokens^0.57", "arXiv 2503.04715", fixed_batch=False
+    ),
+}
+
+# No source gives a standard deviation. The exponents above differ by their conditions, and one's
+# own are yet others; the standard deviation of the six about their mean is 0.31.
+POWER_SD = 0.3
 
 PUBLISHED: dict[str, Rules] = {
     "mup": Rules(

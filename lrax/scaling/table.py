@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from .. import _require
 from ..display import tables
@@ -17,8 +18,14 @@ Multipliers = Any  # a pytree of numbers
 Group = Callable[[str], str]
 
 
-def table(multipliers: Multipliers, params: Tree, *, group: Group | None = None) -> str:
-    """A tree of multipliers as a text table: group, multiplier, arrays, parameters.
+def table(
+    multipliers: Multipliers,
+    params: Tree,
+    *,
+    group: Group | None = None,
+    lr: ArrayLike | None = None,
+) -> str:
+    """A tree of multipliers as a text table: group, multiplier, rate, arrays, parameters.
 
     A group whose arrays have several multipliers gets a line for each. Use it before training, to
     see that a decay has an effect, and on which parameters.
@@ -29,21 +36,23 @@ def table(multipliers: Multipliers, params: Tree, *, group: Group | None = None)
       params: The parameters, or their shapes as `jax.eval_shape` returns them.
       group: Function from the path of a parameter, such as `"block_0/mlp/kernel"`, to the name of
         its group. By default, the group is the path's first part.
+      lr: The rate at a multiplier of 1, a scalar of at least 0. With it, the table has the rate of
+        each group.
 
     Returns:
       The table. Print it.
 
     Raises:
       ValueError: if `multipliers` has not the structure of `params` or a prefix of it, a multiplier
-        is negative or not finite, or `params` has no leaf.
+        or `lr` is negative or not finite, or `params` has no leaf.
       TypeError: if an argument is not as described.
 
     Example:
       >>> params = {"block_0": {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}, "head": jnp.ones((4, 2))}
-      >>> print(lrax.scaling.table({"block_0": 0.5, "head": 1.0}, params))
-        group  multiplier  arrays  parameters  such as
-      block_0         0.5       2          20  block_0/b
-         head           1       1           8  head
+      >>> print(lrax.scaling.table({"block_0": 0.5, "head": 1.0}, params, lr=3e-4))
+        group  multiplier     rate  arrays  parameters  such as
+      block_0         0.5  0.00015       2          20  block_0/b
+         head           1   0.0003       1           8  head
     """
     found = parameters("params", params)
     if group is not None and not callable(group):
@@ -66,18 +75,26 @@ def table(multipliers: Multipliers, params: Tree, *, group: Group | None = None)
     factors = [_require.real(multipliers=factor) for factor in jax.tree.leaves(spread)]
     for factor in factors:
         _require.nonnegative(factor, "multipliers")
-    return lines(labels, [factor["multipliers"] for factor in factors], found)
+    return lines(labels, [factor["multipliers"] for factor in factors], found, lr)
 
 
-def lines(labels: Sequence[str], factors: Sequence[Any], found: Parameters) -> str:
+def lines(
+    labels: Sequence[str], factors: Sequence[Any], found: Parameters, lr: ArrayLike | None
+) -> str:
     """A line for each pair of a label and a multiplier, in the order of their first arrays."""
+    rate = {} if lr is None else _require.scalars(lr=lr)
+    if rate:
+        _require.nonnegative(rate, "lr")
     together: dict[tuple[str, str], list[int]] = {}
     for i, (label, factor) in enumerate(zip(labels, factors, strict=True)):
         together.setdefault((label, text(factor)), []).append(i)
-    rows = [["group", "multiplier", "arrays", "parameters", "such as"]]
+    rows = [["group", "multiplier", *["rate"] * len(rate), "arrays", "parameters", "such as"]]
     for (label, factor), places in together.items():
         size = sum(found.sizes[i] for i in places)
-        rows.append([label, factor, str(len(places)), f"{size:,}", found.paths[places[0]]])
+        cells = [label, factor]
+        if rate:
+            cells.append(text(rate["lr"] * factors[places[0]]))
+        rows.append([*cells, str(len(places)), f"{size:,}", found.paths[places[0]]])
     return tables.aligned(rows)
 
 

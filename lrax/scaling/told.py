@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..display import tables
 from . import published
 from .numbers import Number
-from .published import Row
+from .published import Row, Rules
 from .setting import AXES, Setting
 from .table import text
 
@@ -62,6 +62,14 @@ def change(axis: str, from_: Setting, to: Setting) -> str:
     """By how much a field changes."""
     before, after = float(getattr(from_, axis)), float(getattr(to, axis))
     return f"{axis} {before:g} -> {after:g} (x {after / before:.4g})"
+
+
+def tested(rules: Rules) -> str:
+    """How far a source shows that its rules hold, for each field that they cover."""
+    return ", ".join(
+        f"{axis} up to x {rules.tested[axis]:g}" if axis in rules.tested else f"{axis} not known"
+        for axis in rules.axes
+    )
 
 
 def _not_stated(rows: Sequence[Row], keys: Keys) -> list[str]:

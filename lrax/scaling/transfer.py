@@ -167,6 +167,7 @@ def transfer(
         told.table(given, found, rows, factors, keys),
         f"source: {chosen.source}",
         f"valid: {chosen.valid}",
+        f"tested range: {told.tested(chosen)}",
     ]
     return Transfer(found, multipliers, warnings, "\n".join(lines))
 

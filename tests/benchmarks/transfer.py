@@ -11,7 +11,8 @@ the experiments:
 - depth: digits by a residual network and Adam, with and without CompleteP;
 - horizon: text by Adam, with the batch fixed;
 - fit: three small settings predict one that is 16 times as large, in width and in length;
-- joint: `transfer` over width, batch and length at once, beside copying the rate.
+- joint: `transfer` over width, batch and length at once, beside copying the rate;
+- coordinates: how far the layers of digits move at several widths, with and without muP.
 """
 
 import argparse
@@ -53,6 +54,7 @@ class Size(NamedTuple):
     short: tuple[int, ...] = (50, 100, 200, 3200)
     joint: tuple[int, int] = (16, 64)  # widths
     joint_steps: int = 200
+    coordinates: tuple[int, ...] = (64, 128, 256, 512, 1024)
 
 
 SMOKE = Size(
@@ -69,6 +71,7 @@ SMOKE = Size(
     short=(4, 6, 8),
     joint=(8, 16),
     joint_steps=4,
+    coordinates=(8, 16),
 )
 
 
@@ -411,6 +414,25 @@ def joint(size):
     return found
 
 
+def coordinates(size):
+    """Digits: the slopes of the changes of the layers over the width, after 5 updates by Adam."""
+    base = size.coordinates[0]
+    found = {}
+    for name, made in (
+        ("without muP", lambda each: (digits(each), optax.adam)),
+        ("with muP", lambda each: by_mup(each, base)),
+    ):
+        check = scaling.coord_check(
+            lambda each: made(each)[0],  # noqa: B023
+            size.coordinates,
+            optimizer=lambda each: made(each)[1](1e-3),  # noqa: B023
+        )
+        largest = max(map(abs, check.slopes.values()))
+        print(f"\n{name}\n{check}\nlargest |slope| of a change: {largest:.3f}; bar: below 0.1")
+        found[name] = check
+    return found
+
+
 EXPERIMENTS = {
     "batch": batch,
     "width": width,
@@ -418,6 +440,7 @@ EXPERIMENTS = {
     "horizon": horizon,
     "fit": fit,
     "joint": joint,
+    "coordinates": coordinates,
 }
 
 
