@@ -125,6 +125,7 @@ def test_seeds_with_different_basins_are_not_called_certain():
     found = find(curved(curve, tilt=0.1), seeds=4, runs=40)
     assert not found.certain
     assert "basins" in found.why
+    assert "`lrax.find(..., seeds=" in found.why  # the call that would tell
 
 
 def test_the_best_rate_beside_a_cliff_is_below_it():
@@ -145,7 +146,7 @@ def test_an_optimum_outside_of_the_bounds_is_at_the_edge():
     assert above.at_edge == "low"
     assert not above.certain
     assert above.interval[0] == 0
-    assert "bounds" in above.why
+    assert "give `bounds` of (" in above.why
     assert find(params, bounds=(1e-5, 1e-3)).at_edge == "high"
 
 
