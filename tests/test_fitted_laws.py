@@ -4,8 +4,10 @@ import functools
 
 import jax
 import numpy as np
+import optax
 import pytest
 from jax import numpy as jnp
+from scipy import optimize, signal
 
 import lrax
 from lrax.theory.fitting import FittedLaw
@@ -73,6 +75,63 @@ def test_a_law_predicts_schedules_that_it_has_not_seen(name):
         )
         for number in ("alpha", "AC", "B", "beta"):
             np.testing.assert_allclose(found[number], true[number], rtol=0.1)
+
+
+def by_numpy(rates, L0, A, alpha, C, left):
+    """The law of Tissue et al. with 1 - decay = `left`, by SciPy's filter."""
+    falls = -np.diff(rates, prepend=rates[0])
+    falling = signal.lfilter([1.0], [1.0, left - 1.0], falls)
+    area = np.maximum(np.cumsum(rates), 1e-12)  # a warmup begins at 0
+    return L0 + A * area**-alpha - C * np.cumsum(falling)
+
+
+def huber(found, losses):
+    errors = np.abs(np.log(np.maximum(found, 1e-9)) - np.log(losses))
+    return np.where(errors < 1e-3, errors**2 / 2, 1e-3 * (errors - 5e-4)).sum()
+
+
+@pytest.mark.slow
+def test_the_fit_of_real_curves_is_no_worse_than_scipys_own():
+    steps = 300
+    schedules = [
+        s.replace(**longer) for s, longer in zip(GIVEN, [{}, {"steps": steps}, {}], strict=True)
+    ]
+    schedules = [0.1 / PEAK * schedule for schedule in schedules]
+    swept = lrax.sweep(
+        lrax.tasks.digits(),
+        lambda schedule: optax.sgd(schedule),
+        {"schedule": schedules},
+        steps=steps,
+        seeds=24,
+        progress=False,
+    )
+    at = np.arange(50, steps, 5)
+    # The mean over seeds and over five updates: curves that no law has made.
+    smooth = np.stack([swept.losses[..., i : i + steps - 4] for i in range(5)]).mean(axis=(0, 2))
+    at = at[at < smooth.shape[1]]
+    losses = smooth[:, at].astype(np.float64)
+    rates = [np.asarray(schedule.values(steps), np.float64) for schedule in schedules]
+    law = lrax.theory.fit_law("annealing", rates, losses, steps=[at] * 3)
+    numbers = {**law.numbers}
+    numbers["left"] = 1 - numbers.pop("decay")
+
+    def objective(logs):
+        each = dict(zip(("L0", "A", "alpha", "C", "left"), np.exp(logs), strict=True))
+        return sum(
+            huber(by_numpy(own, **each)[at], seen) for own, seen in zip(rates, losses, strict=True)
+        )
+
+    found = objective(np.log([float(numbers[n]) for n in ("L0", "A", "alpha", "C", "left")]))
+    draw = np.random.default_rng(0)
+    best = np.inf
+    for _ in range(20):
+        start = np.log([losses.min() / 2, 1.0, 0.5, 1.0, 0.02]) + draw.normal(0, 1, 5)
+        least = optimize.minimize(
+            objective, start, method="Nelder-Mead", options={"maxiter": 4000, "maxfev": 4000}
+        )
+        best = min(best, least.fun)
+    assert np.isfinite(best)
+    assert found <= 1.01 * best
 
 
 def test_losses_may_be_measured_seldom_and_rates_given_as_numbers():

@@ -139,3 +139,17 @@ def test_a_sweep_stops_by_forecast():
     assert whole.best.hyperparams == full.best.hyperparams
     assert 2 <= np.sum(whole.stopped_at == 90) <= 6
     assert np.sum(whole.stopped_at) < 0.5 * 12 * 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 10])
+def test_a_sweep_of_digits_keeps_the_best_rate_at_two_fifths_of_the_work(seed):
+    rates = lambda learning_rate: lrax.warmup_cosine(learning_rate, 300, 15)
+    adam = lambda learning_rate: optax.adam(rates(learning_rate))
+    options = dict(steps=300, seeds=[seed, seed + 1], objective="val_loss", progress=False)
+    grid = lrax.log_grid(1e-5, 1.0, 24)
+    task = lrax.tasks.digits()
+    full = lrax.sweep(task, adam, grid, stop=None, **options)
+    told = lrax.sweep(task, adam, grid, stop=lrax.Forecast(rates), **options)
+    assert told.best.hyperparams == full.best.hyperparams
+    assert np.sum(told.stopped_at) <= 0.4 * 24 * 300

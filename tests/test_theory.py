@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from jax import numpy as jnp
 from scipy import ndimage
@@ -135,6 +136,29 @@ def test_refined_schedules_are_the_authors(norm, power, window):
 def test_equal_gradients_call_for_the_linear_decay():
     rates = lrax.theory.refined_schedule(np.full(T, 1e-25))
     np.testing.assert_allclose(rates, np.linspace(1, 0, T), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_norms_that_a_monitor_recorded_make_a_schedule_that_ends_lower_than_a_constant_rate():
+    task = lrax.tasks.diabetes()
+    peak, steps = 0.05, 200
+    train = lambda schedules, **more: lrax.sweep(
+        task,
+        lambda schedule: optax.sgd(schedule, momentum=0.9),
+        {"schedule": schedules},
+        steps=steps,
+        seeds=8,
+        progress=False,
+        **more,
+    )
+    line = train([lrax.linear(peak, 0.0, steps)], monitors=[lrax.monitors.grad_norm])
+    norms = np.median(line.monitors["grad_norm"][0], axis=0)
+    assert norms.shape == (steps,)
+    rates = lrax.theory.refined_schedule(norms, norm="l2")
+    refined = lrax.from_values(peak * np.asarray(rates) / np.max(rates))
+    ends = train([refined, lrax.constant(peak)]).scores  # by the training loss
+    assert ends[0].mean() < ends[1].mean()
+    assert np.sum(ends[0] < ends[1]) >= 6  # of 8 seeds
 
 
 def test_a_refined_schedule_has_a_lower_bound_than_the_linear_decay():
