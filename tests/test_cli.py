@@ -86,7 +86,7 @@ def test_demo(tmp_path):
     assert 1e-3 < found < 1
     # One seed: the answer says that it is not certain, and the option that would help.
     assert "cannot tell: " in done.stdout
-    assert "--runs" in done.stdout
+    assert "`lrax.find` with --seeds 3 and --runs 14 would" in done.stdout
     assert "picture: a.png" in rest
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     # What comes next: the code that uses the rate, and a command that exists.

@@ -273,7 +273,8 @@ def _doubts(
     """Why the rate is not certain, and the call that would tell; empty if it is certain."""
     # Twice of all that was spent makes an interval narrower by about a third.
     seeds = max(2 * known.scores.shape[1], 3)
-    again = f"`lrax.find(..., seeds={seeds}, runs={2 * math.ceil(runs)})`"
+    # The command line turns names in backquotes into its options.
+    again = f"`lrax.find` with `seeds` {seeds} and `runs` {2 * math.ceil(runs)}"
     if ended:
         return (
             f"the search was ended early; its first runs had {evidence.done} of {evidence.steps}"
