@@ -87,7 +87,8 @@ def test_a_mean_of_each_pass_counts_once():
 
 
 @pytest.mark.slow
-def test_a_reinforcement_learner_learns_from_rates_that_are_too_low():
+@pytest.mark.parametrize("zero", ["ignore", "small"])  # as the two published programs have it
+def test_a_reinforcement_learner_learns_from_rates_that_are_too_low(zero):
     rates = jnp.array([1e-5, 1e-4, 1e-2])
     keys = jax.vmap(jax.random.key)(jnp.arange(4))
 
@@ -96,7 +97,7 @@ def test_a_reinforcement_learner_learns_from_rates_that_are_too_low():
         return jax.jit(jax.vmap(jax.vmap(train, (None, 0)), (0, None)))(rates, keys)
 
     steady = curves(lambda rate: lrax.constant(rate))
-    ruled = curves(lambda rate: rate * kl(0.01, floor=1e-4, ceiling=1e4))
+    ruled = curves(lambda rate: rate * kl(0.01, floor=1e-4, ceiling=1e4, zero=zero))
     assert steady["final_return"][:2].mean() < 0.5
     assert ruled["final_return"].mean(1).min() > 0.8
     divergences = np.median(ruled["kl"][..., 15:], axis=(1, 2))

@@ -18,6 +18,7 @@ Params = Any
 
 
 # `optax.contrib.schedule_free_adamw` is the same method without warmup; see `schedule_free_sgd`.
+# This file may go with that one.
 def schedule_free_adamw(
     lr: Rate = 0.0025,
     *,
