@@ -1,5 +1,6 @@
 """What guards a run against spikes: updates left out, clipped, taken back, and a lower rate."""
 
+import golden
 import jax
 import numpy as np
 import optax
@@ -9,6 +10,7 @@ from jax import numpy as jnp
 import lrax
 
 controllers = lrax.controllers
+SETTINGS = golden.read("spikes")["settings"]
 STEPS = 80
 RNG = np.random.default_rng(3)
 # A loss and a gradient that fall with noise, with spikes of both kinds.
@@ -17,35 +19,6 @@ NORMS = 3 + 0.3 * RNG.normal(size=STEPS)
 LOSSES[[30, 31, 55]] += 3
 NORMS[[20, 41, 42, 43, 55, 70]] *= 6
 GRADIENTS = NORMS[:, None] * np.array([0.6, 0.8])
-
-
-def olmo(losses, norms, window, sigmas):
-    """OLMo-core's rule: the history without the new value, and the deviation of a sample."""
-    skips = []
-    for step in range(len(losses)):
-        skip = False
-        if step + 1 >= max(2, window // 2):
-            for values in (losses, norms):
-                before = values[max(step - window, 0) : step]
-                before = before[np.isfinite(before)]
-                above = values[step] > np.mean(before) + sigmas * np.std(before, ddof=1)
-                skip |= bool(above) or not np.isfinite(values[step])
-        skips.append(skip)
-    return np.array(skips)
-
-
-def levanter(losses, norms, window, sigmas):
-    """Levanter's rule: the deviation of a population, which is at least 1e-6."""
-    skips = []
-    for step in range(len(losses)):
-        skip = False
-        if step >= max(2, window // 2):
-            for values in (losses, norms):
-                before = values[max(step - window, 0) : step]
-                deviation = max(np.std(before), 1e-6)
-                skip |= not values[step] <= np.mean(before) + sigmas * deviation
-        skips.append(skip)
-    return np.array(skips)
 
 
 def walk(optimizer, gradients=GRADIENTS, losses=LOSSES, start=(1.0, -1.0)):
@@ -63,24 +36,40 @@ def walk(optimizer, gradients=GRADIENTS, losses=LOSSES, start=(1.0, -1.0)):
     return jax.jit(run)((jnp.asarray(gradients), jnp.asarray(losses)))
 
 
-@pytest.mark.parametrize(("counting", "rule"), [("olmo", olmo), ("levanter", levanter)])
-def test_updates_are_left_out_as_in_the_frameworks(counting, rule, x64):
-    with x64:
-        for window, sigmas in ((16, 3.0), (25, 6.0), (128, 2.0)):
-            inner = optax.trace(0.9)
-            optimizer = controllers.skip_spikes(
-                inner, window=window, sigmas=sigmas, counting=counting
-            )
-            updates, states, _ = walk(optimizer)
-            skips = np.diff(np.asarray(states.skips), prepend=0)
-            wanted = rule(LOSSES, NORMS, window, sigmas)
-            np.testing.assert_array_equal(skips, wanted)
-            assert 0 < wanted.sum() < 20 or window == 128
-            # The momentum is that of the other updates alone.
-            momentum = np.zeros(2)
-            for update, gradient, skip in zip(updates, GRADIENTS, wanted, strict=True):
-                momentum = momentum if skip else 0.9 * momentum + gradient
-                np.testing.assert_allclose(update, 0 if skip else momentum, rtol=1e-12)
+@pytest.mark.parametrize("name", ["olmo", "levanter", "zclip"])
+@pytest.mark.parametrize("part", [slice(2), pytest.param(slice(2, None), marks=pytest.mark.slow)])
+def test_they_do_what_their_authors_do(name, part, x64):
+    for setting in [s for s in SETTINGS if s["name"] == name][part]:
+        losses, norms = np.array(setting["losses"]), np.array(setting["norms"])
+        gradients = norms[:, None] * np.array([0.6, 0.8])
+        keywords, wanted = setting["keywords"], np.array(setting["rates"])
+        with x64:
+            if name == "zclip":
+                updates, _, _ = walk(controllers.clip_spikes(**keywords), gradients, losses)
+                np.testing.assert_allclose(np.linalg.norm(updates, axis=1), wanted, rtol=1e-9)
+                continue
+            optimizer = controllers.skip_spikes(optax.trace(0.9), **keywords, counting=name)
+            updates, states, _ = walk(optimizer, gradients, losses)
+        np.testing.assert_array_equal(np.diff(np.asarray(states.skips), prepend=0), wanted)
+        # The momentum is that of the other updates alone.
+        momentum = np.zeros(2)
+        for update, gradient, skip in zip(updates, gradients, wanted, strict=True):
+            momentum = momentum if skip else 0.9 * momentum + gradient
+            np.testing.assert_allclose(update, 0 if skip else momentum, rtol=1e-12)
+
+
+def test_the_record_has_spikes_and_other_updates():
+    for name in ("olmo", "levanter"):
+        skips = [sum(s["rates"]) for s in SETTINGS if s["name"] == name]
+        assert len(skips) >= 20
+        assert 20 < sum(skips) < 400
+    clipped = [
+        sum(left < norm for left, norm in zip(s["rates"], s["norms"], strict=True))
+        for s in SETTINGS
+        if s["name"] == "zclip"
+    ]
+    assert len(clipped) >= 20
+    assert sum(clipped) > 60
 
 
 @pytest.mark.parametrize("counting", ["olmo", "levanter"])
@@ -97,42 +86,6 @@ def test_what_is_not_finite_is_left_out_once(counting):
     assert np.isfinite(params).all()
     assert np.isfinite(updates).all()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states.inner_state))
-
-
-def zclip(norms, threshold=2.5, decay=0.97, warmup=25, kind="adaptive", eps=1e-6):
-    """The norms that ZClip leaves, without its clip to a fixed norm."""
-    mean = var = None
-    buffer, clipped = [], []
-    for norm in norms:
-        bound = None
-        if mean is None:
-            buffer.append(norm)
-            if len(buffer) >= warmup:
-                mean, var = np.mean(buffer), np.var(buffer)
-        else:
-            z = (norm - mean) / (var**0.5 + eps)
-            if kind == "sigmas":
-                limit = mean + threshold * var**0.5
-                bound = limit if norm > limit else None
-            elif z > threshold:
-                adaptive = mean + (threshold * var**0.5) / (z / threshold)
-                bound = adaptive if kind == "adaptive" else mean
-            effective = norm if bound is None else bound
-            mean = decay * mean + (1 - decay) * effective
-            var = decay * var + (1 - decay) * (effective - mean) ** 2
-        clipped.append(norm if bound is None else bound * norm / (norm + eps))
-    return np.array(clipped)
-
-
-@pytest.mark.parametrize("kind", ["adaptive", "mean", "sigmas"])
-def test_gradients_are_clipped_as_by_zclip(kind, x64):
-    with x64:
-        for numbers in ({}, {"threshold": 1.5, "decay": 0.9, "warmup": 5}):
-            updates, _, _ = walk(controllers.clip_spikes(kind=kind, **numbers))
-            found = np.linalg.norm(updates, axis=1)
-            wanted = zclip(NORMS, kind=kind, **numbers)
-            np.testing.assert_allclose(found, wanted, rtol=1e-9)
-            assert np.sum(found < 0.9 * NORMS) >= 5
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_clip_sound():

@@ -3,7 +3,7 @@ repository's root.
 
 Of the frameworks named, all by default, it needs: torch (for the first four), transformers, timm,
 keras, optax. The rules that follow feedback are recorded if they are named: plateau (torch, keras),
-greedy (transformers), kl (rl-games, skrl), polyak (sps, pytorch_optimizer). So are the worst cases of
+greedy (transformers), kl (rl-games, skrl), polyak (sps, pytorch_optimizer), spikes (see there). So are the worst cases of
 gradient descent, pepit (PEPit).
 """
 
@@ -17,7 +17,7 @@ from . import FOLDER, FRAMEWORKS
 
 def lines(setting):
     """A setting as JSON text: what it is on the first line, each list of numbers on a line of its own."""
-    lists = ("counts", "rates", "momentum")
+    lists = ("counts", "losses", "norms", "rates", "momentum")
     rows = [json.dumps({key: value for key, value in setting.items() if key not in lists})[:-1]]
     rows += [f"{json.dumps(key)}: {json.dumps(setting[key])}" for key in lists if key in setting]
     return ",\n  ".join(rows) + "}"
