@@ -1,5 +1,6 @@
 """muP from shapes alone, against the rules of the authors' package."""
 
+import collections
 import math
 
 import equinox as eqx
@@ -262,3 +263,10 @@ def test_a_few_updates_move_the_outputs_alike_at_every_width(optimizer):
     with_mup = slope([moved(width, optimizer, base=64) for width in widths])
     without = slope([moved(width, optimizer, base=width) for width in widths])
     assert abs(with_mup) < 0.1 < without
+
+
+def test_parameters_in_another_order_are_refused():
+    narrow = collections.OrderedDict(a=np.ones((4, 8)), b=np.ones((8, 4)))
+    wide = collections.OrderedDict(b=np.ones((16, 4)), a=np.ones((4, 16)))
+    with pytest.raises(ValueError, match="`target` must have its parameters in the same order"):
+        lrax.scaling.mup_multipliers(narrow, wide)

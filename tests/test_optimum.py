@@ -140,6 +140,22 @@ def test_rates_next_to_the_cliff_of_divergence_and_lanes_without_a_number():
         assert optimum(RATES, scores) == found
 
 
+def test_the_vertex_is_not_beyond_a_rate_that_was_lost():
+    # The best rate lies next to one with a diverged seed, and the curve falls towards it.
+    rates = np.exp([0, 0.2, 0.4, 0.6, 0.8])
+    scores = np.array([[0.9, 0.9], [0.5, 0.5], [np.inf, 0.5], [0.499, 0.499], [1.2, 1.2]])
+    found = optimum(rates, scores)
+    assert found.value == found.point == rates[3]
+    assert rates[2] <= found.interval[0] <= found.value <= found.interval[1]
+    assert "interpolated" not in str(found)
+
+
+def test_without_a_parabola_the_value_is_the_point_itself():
+    found = optimum(np.array([0.01, 0.1, 1.0]), np.array([[2.0], [1.0], [np.inf]]))
+    assert found.value == found.point == 0.1
+    assert "interpolated" not in str(found)
+
+
 def test_at_an_edge_noise_reaches_into_the_grid():
     generator = np.random.default_rng(4)
     falling = -0.01 * np.log(RATES)[:, None]

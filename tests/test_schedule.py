@@ -594,3 +594,9 @@ def test_a_simplified_wsd_cools_down_to_zero_along_a_root():
 def test_a_curve_that_would_be_zero_at_once_is_refused(shape):
     with pytest.raises(ValueError, match="`end` must be"):
         lrax.wsd(0.1, 100, 10, 20, shape=shape)
+
+
+@pytest.mark.parametrize("count", [2**31, -(2**31) - 1, np.int64(2**31), np.array([0, 2**40])])
+def test_a_count_that_does_not_fit_is_refused(count):
+    with pytest.raises(ValueError, match="`count` must fit in int32, got"):
+        lrax.cosine(0.1, 100)(count)

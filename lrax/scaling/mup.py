@@ -214,6 +214,8 @@ def _factors(
 def _same_paths(narrow: Parameters, wide: Parameters) -> None:
     # The paths, and not the structures: a module of Equinox keeps its widths in its structure.
     if narrow.paths != wide.paths:
+        if set(narrow.paths) == set(wide.paths):
+            raise ValueError("`target` must have its parameters in the same order as `base`")
         only = [
             ", ".join(sorted(set(a.paths) - set(b.paths))[:5]) or "nothing"
             for a, b in ((wide, narrow), (narrow, wide))

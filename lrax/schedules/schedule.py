@@ -236,14 +236,18 @@ def _as_counts(name: str, value: Any) -> jax.Array:
         numbers = _require.as_numbers(value)
         if numbers is None or not np.all(numbers == numbers):  # a NaN is not equal to itself
             raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
-        # A scalar stays a Python number: `jnp.asarray` then raises an OverflowError if it does not
-        # fit in int32.
+        # NumPy's integers wrap around in `jnp.asarray`, and Python's raise an OverflowError.
+        limits = jnp.iinfo(jnp.result_type(int))  # of int32, or of int64 under x64
+        if numbers.dtype.kind in "iu" and not np.all(
+            (limits.min <= numbers) & (numbers <= limits.max)
+        ):
+            raise ValueError(f"`{name}` must fit in {limits.dtype}, got {value!r}")
         value = numbers if np.ndim(value) else value
     try:
         with np.errstate(over="ignore"):  # 1e300 is infinite in float32
             counts = jnp.asarray(value)
     except OverflowError as error:
-        raise ValueError(f"`{name}` must be at most 2^31 - 1, got {value!r}") from error
+        raise ValueError(f"`{name}` must fit in int32, got {value!r}") from error
     if not any(jnp.issubdtype(counts.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         raise TypeError(f"`{name}` must be a number of updates, got {value!r}")
     return counts

@@ -94,7 +94,8 @@ class Optimum:
         else:
             low, high = self.interval
             words = f"{self.value:.3g}, between {low:.2g} and {high:.2g}"
-            words += f"; interpolated, the best point of the grid is {self.point:.3g}"
+            if self.value != self.point:
+                words += f"; interpolated, the best point of the grid is {self.point:.3g}"
         if self.good is not None and self.flat:
             low, high = self.good
             words += f"; flat: from {low:.2g} to {high:.2g} it is within 1 % of the best"
@@ -188,6 +189,11 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     lost = log_rates[~known]
     lowest = max(log_rates[0], *lost[lost < log_rates[best]], -np.inf)
     highest = min(log_rates[-1], *lost[lost > log_rates[best]], np.inf)
+    # The parabola was fitted through the rates that are known, and may have its vertex beyond one
+    # that is lost.
+    within = x[(x >= lowest) & (x <= highest)]
+    if not within[0] <= fitted.center <= within[-1]:
+        fitted = fitted._replace(center=float(log_rates[best]), height=np.zeros(seeds), noise=None)
     low, high = _interval(x, excess, fitted, lowest, highest)
     # If the best point is at an edge, the interval is open on that side. On the other side it
     # reaches at least to the neighbouring point of the grid.
@@ -213,8 +219,9 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
         between = (x >= lowest) & (x <= highest)
         rivals = np.vstack([fitted.height, excess[between & (x >= low) & (x <= high)]])
         good = _good(x[between], excess[between], rivals, fitted, size)
-    point = float(np.exp(log_rates[best]))
-    return Optimum(float(np.exp(fitted.center)), interval, edge, point, seeds, good)
+    point = float(rates[order][best])
+    value = point if fitted.center == log_rates[best] else float(np.exp(fitted.center))
+    return Optimum(value, interval, edge, point, seeds, good)
 
 
 class _Fit(NamedTuple):
