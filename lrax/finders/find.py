@@ -77,6 +77,8 @@ def find(
 
     Args:
       task: What is trained, a `lrax.Task` or a function that returns one, as for `lrax.sweep`.
+        For a whole run that is one function, as in reinforcement learning, use
+        `lrax.sweep_function` and its result's `optimum()`.
       optimizer: Function of the rate that returns an `optax.GradientTransformation`, such as
         `optax.adam`, or `lambda rate: optax.adam(lrax.warmup_cosine(rate, 1000, 100))`. With
         several groups, apply fixed ratios by `lrax.scale_by_multipliers` inside of that function.

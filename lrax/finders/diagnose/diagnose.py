@@ -54,7 +54,8 @@ def diagnose(
     fewer than 30, only a loss that is not finite, faults of the schedule, and over-fitting are
     found. The rates show faults of the schedule, and the validation loss shows over-fitting. The
     monitors `param_norm`, `grad_norm` and `update_ratio` tell the other causes apart. `notes` say
-    what was missing.
+    what was missing. The edge of stability is not read: compare a recorded `lrax.probes.sharpness`
+    with `lrax.probes.max_stable_rate`.
 
     Args:
       source: A `SweepResult`, a pandas DataFrame, a dict of arrays, or the path of a CSV, a file of
