@@ -28,6 +28,12 @@ def evaluate(params):
     return {"val_loss": squared_error(params, {"x": X, "y": Y})}
 
 
+def drawn(key):
+    """A batch of 8 examples that a key draws."""
+    rows = jax.random.randint(key, (8,), 0, len(X))
+    return {"x": jnp.asarray(X)[rows], "y": jnp.asarray(Y)[rows]}
+
+
 def regression(**fields):
     """Linear regression on 40 examples, in batches of 8."""
     defaults = dict(

@@ -257,12 +257,7 @@ def test_damage_that_shows_a_segment_later_is_undone_as_well():
         return loss + kick * (total - jax.lax.stop_gradient(total))
 
     def batch(step, key):
-        rows = jax.random.randint(key, (8,), 0, len(problems.X))
-        return {
-            "x": jnp.asarray(problems.X)[rows],
-            "y": jnp.asarray(problems.Y)[rows],
-            "step": step,
-        }
+        return {**problems.drawn(key), "step": step}
 
     task = problems.regression(loss=kicked, batch=batch)
     call = dict(steps=160, every=20, objective="val_loss")

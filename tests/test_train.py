@@ -63,13 +63,7 @@ def test_is_differentiable_in_the_rate():
 
 def test_batches_from_a_function_have_a_new_key_every_step():
     def batch(step, key):
-        rows = jax.random.randint(key, (8,), 0, len(problems.X))
-        return {
-            "x": jnp.asarray(problems.X)[rows],
-            "y": jnp.asarray(problems.Y)[rows],
-            "step": step,
-            "key": key,
-        }
+        return {**problems.drawn(key), "step": step, "key": key}
 
     def loss(params, batch):
         return problems.squared_error(params, batch), {

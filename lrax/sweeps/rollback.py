@@ -75,7 +75,7 @@ class Rollback:
         return Move({record.name: rates}, back=spiked.astype(int) + again)
 
     def _spiked(self, record: Population, segments: int) -> Mask:
-        """Which lanes have spiked in the last of so many segments; none if there are 0."""
+        """Which lanes spiked in the last of the first `segments` segments; none if that is 0."""
         if segments == 0:
             return np.zeros(record.rates.shape, bool)
         losses = record.losses.astype(np.float64)

@@ -659,7 +659,10 @@ class Loop:
             data = self.engine.feed.data
             return jax.device_get(evaluate(data, chunk.hyperparams, chunk.keys, chunk.lanes))
 
-        parts = list(threads(self.engine.plan.threads).map(one, self._chunks))
+        pool = threads(self.engine.plan.threads)
+        tasks = [pool.submit(one, chunk) for chunk in self._chunks]
+        concurrent.futures.wait(tasks)  # all of them, even if one fails
+        parts = [task.result() for task in tasks]
         gather = lambda *leaves: self._layout.gather(leaves, len(self.alive))
         found = jax.tree.map(gather, *parts)
         for values in found.values():
