@@ -18,7 +18,7 @@ import pytest
 
 import lrax
 from lrax.sweeps import progress
-from lrax.sweeps.engine import loop as engine
+from lrax.sweeps.engine import segments
 from lrax.sweeps.storage import store
 
 TASK = problems.regression()
@@ -72,7 +72,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bits(
 ):
     path = tmp_path / "sweep"
     with monkeypatch.context():
-        monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one step long
+        monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one step long
         interrupt_at(reports)
         part = swept(checkpoint=path)
     assert 0 < part.losses.shape[-1] < 40
@@ -225,7 +225,7 @@ def test_a_state_has_the_best_lanes_before_the_first_evaluation(tmp_path, interr
     options = dict(keep="best_evaluation", checkpoint=path)
     interrupt_at(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
+        patch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
         swept(**options)
     interrupt_at(-1)
     with np.load(path) as file:
@@ -238,7 +238,7 @@ def test_a_state_has_the_best_lanes_before_the_first_evaluation(tmp_path, interr
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch, interrupt_at, whole):
     path = tmp_path / "sweep.npz"
-    monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
     interrupt_at(1)
     swept(checkpoint=path)
     interrupt_at(-1)
@@ -270,8 +270,8 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path):
 PROGRAM = """
 import sys
 sys.path[:0] = [{tests!r}]
-import lrax.sweeps.engine.loop, test_checkpoint
-lrax.sweeps.engine.loop.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
+import lrax.sweeps.engine.segments, test_checkpoint
+lrax.sweeps.engine.segments.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
 result = test_checkpoint.swept(steps=400, checkpoint={path!r})
 result.save({out!r})
 """

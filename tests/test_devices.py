@@ -18,7 +18,7 @@ import optax
 import problems
 
 import lrax
-from lrax.sweeps.engine import devices as hardware, loop
+from lrax.sweeps.engine import devices as hardware, segments
 from lrax.sweeps.storage.checkpoint import Checkpoint
 
 TASK = problems.regression()
@@ -236,14 +236,14 @@ def check_resume(folder):
     for rng in ("common", "independent"):
         whole = swept(rng=rng, **options)
         # Every segment is one step long.
-        segment, loop.SECONDS_PER_SEGMENT = loop.SECONDS_PER_SEGMENT, 0.0
+        segment, segments.SECONDS_PER_SEGMENT = segments.SECONDS_PER_SEGMENT, 0.0
         try:
             path = folder / f"resume-{rng}"
             part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
             assert 0 < part.losses.shape[-1] < 40
             part = swept(rng=rng, checkpoint=path, budget=0, checkpoint_every=0, **options)
         finally:
-            loop.SECONDS_PER_SEGMENT = segment
+            segments.SECONDS_PER_SEGMENT = segment
         assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
         assert_equal(swept(rng=rng, checkpoint=path, **options), whole)
         # On another number of devices it goes on too, to the same numbers up to their order of

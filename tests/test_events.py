@@ -10,7 +10,7 @@ import pytest
 
 import lrax
 from lrax.sweeps.choices import Points
-from lrax.sweeps.engine import loop
+from lrax.sweeps.engine import segments
 from lrax.sweeps.events import guarded
 from lrax.sweeps.progress import Progress, standing, words
 
@@ -20,7 +20,7 @@ TASK = problems.regression()
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
-    monkeypatch.setattr(loop, "SECONDS_PER_SEGMENT", 1e-5)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 1e-5)
 
 
 def recorded(grid=RATES, **options):

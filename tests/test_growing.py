@@ -16,7 +16,7 @@ import pytest
 import test_checkpoint
 
 import lrax
-from lrax.sweeps.engine import loop as running
+from lrax.sweeps.engine import loop as running, segments
 
 interrupt_at = test_checkpoint.interrupt_at
 
@@ -122,9 +122,9 @@ def test_equal_points_are_told_apart_by_number(tmp_path):
         swept([np.nan, 0.1, 0.1], checkpoint=path)
 
 
-@pytest.mark.parametrize("segments", [1, 15, 30])
+@pytest.mark.parametrize("after", [1, 15, 30])
 def test_interrupted_while_new_points_catch_up(
-    segments,
+    after,
     tmp_path,
     whole,
     interrupt_at,
@@ -133,15 +133,15 @@ def test_interrupted_while_new_points_catch_up(
     path = tmp_path / "sweep.npz"
     known = swept(RATES[1:4], steps=40, checkpoint=path)
     with monkeypatch.context() as patch:
-        patch.setattr(running, "SECONDS_PER_SEGMENT", 0.0)  # a segment is one update
-        interrupt_at(segments)
+        patch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)  # a segment is one update
+        interrupt_at(after)
         part = swept(checkpoint=path)
     interrupt_at(-1)
     # What was trained is the result, and the known points lead it.
     assert part.status[:, 0].tolist() == ["interrupted", "done", "done", "done", "interrupted"]
     behind = [0, 4]
     done = int(part.stopped_at[0])
-    assert segments <= done < 40
+    assert after <= done < 40
     assert part.stopped_at.tolist() == [done, 40, 40, 40, done]
     np.testing.assert_array_equal(part.losses[1:4], known.losses)
     np.testing.assert_array_equal(part.losses[behind, :, :done], whole.losses[behind, :, :done])
@@ -161,7 +161,7 @@ def test_interrupted_while_new_points_catch_up(
 
 def test_more_points_while_new_points_catch_up(tmp_path, whole, monkeypatch):
     path = tmp_path / "sweep.npz"
-    monkeypatch.setattr(running, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
     swept(RATES[1:3], steps=30, checkpoint=path)
     for _ in range(5):
         swept(RATES[1:4], budget=0, checkpoint=path)
@@ -383,8 +383,8 @@ def test_in_a_directory_of_orbax(tmp_path, whole, interrupt_at):
 PROGRAM = """
 import sys
 sys.path[:0] = [{tests!r}]
-import lrax.sweeps.engine.loop, test_growing
-lrax.sweeps.engine.loop.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
+import lrax.sweeps.engine.segments, test_growing
+lrax.sweeps.engine.segments.SECONDS_PER_SEGMENT = 0.0  # every segment is one step long, and saved
 result = test_growing.swept(steps=400, checkpoint={path!r})
 result.save({out!r})
 """

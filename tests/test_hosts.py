@@ -28,7 +28,7 @@ from test_devices import assert_close, assert_equal
 
 import lrax
 from lrax.sweeps import sweep as sweeping
-from lrax.sweeps.engine import engine, hosts, loop
+from lrax.sweeps.engine import engine, hosts, loop, segments
 from lrax.sweeps.storage.checkpoint import State
 
 TASK = problems.regression()
@@ -65,7 +65,7 @@ def alone(*args, **options):
 
 
 def one_step_segments():
-    return changed(loop, "SECONDS_PER_SEGMENT", 0.0)
+    return changed(segments, "SECONDS_PER_SEGMENT", 0.0)
 
 
 def check_exchange(folder):

@@ -20,7 +20,7 @@ from jax import numpy as jnp
 from test_checkpoint import PROGRAM, assert_equal, swept
 
 import lrax
-from lrax.sweeps.engine import loop as run
+from lrax.sweeps.engine import segments
 from lrax.sweeps.storage import checkpoint, orbax
 
 if __name__ != "__main__":
@@ -37,7 +37,7 @@ def whole():
 
 @pytest.fixture
 def one_step_segments(monkeypatch):
-    monkeypatch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
 
 
 def arrays():
@@ -332,7 +332,7 @@ def check_a_spoiled_directory(tmp_path):
 
 def check_two_processes(folder):
     """The first one alone reads and writes, and neither waits for the other inside Orbax."""
-    run.SECONDS_PER_SEGMENT = 0.0
+    segments.SECONDS_PER_SEGMENT = 0.0
     options = dict(steps=12, seeds=2, eval_every=5, progress=False)
     sweep = lambda **more: lrax.sweep(
         problems.regression(), optax.adam, [1e-3, 1e-2, 0.1], **options, **more

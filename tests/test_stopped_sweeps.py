@@ -8,7 +8,7 @@ import problems
 import pytest
 
 import lrax
-from lrax.sweeps.engine import loop as running
+from lrax.sweeps.engine import chunks, loop as running
 from lrax.sweeps.engine.loop import LOOK_STEPS, LOOKS
 
 TASK = problems.regression()
@@ -71,20 +71,20 @@ def test_a_pruned_point_keeps_its_curve_status_and_metrics(full, halved):
 
 def test_fewer_lanes_are_trained(monkeypatch):
     cells = []
-    train = running.Loop._train
+    train = chunks.Chunks.train
 
-    def counted(self, count, pool):
-        cells.append(count * self._layout.cells)
-        return train(self, count, pool)
+    def counted(self, first, count):
+        cells.append(count * self.layout.cells)
+        return train(self, first, count)
 
-    monkeypatch.setattr(running.Loop, "_train", counted)
+    monkeypatch.setattr(chunks.Chunks, "train", counted)
     swept(steps=900)
     assert sum(cells) < 0.6 * 900 * 2 * len(RATES)
 
 
 def test_the_hosts_work_does_not_count_as_time_of_a_segment(monkeypatch):
     ended, begun = [0.0], []
-    length = running.Loop._length
+    length = running.next_length
 
     def timed(name):
         work = getattr(running.Loop, name)
@@ -95,13 +95,13 @@ def test_the_hosts_work_does_not_count_as_time_of_a_segment(monkeypatch):
 
         monkeypatch.setattr(running.Loop, name, call)
 
-    def measured(self, count, last, since):
-        begun.append((since, ended[-1]))
-        return length(self, count, last, since)
+    def measured(lanes, count, last, took):
+        begun.append((time.perf_counter() - took, ended[-1]))
+        return length(lanes, count, last, took)
 
     timed("_evaluate")
     timed("_look")
-    monkeypatch.setattr(running.Loop, "_length", measured)
+    monkeypatch.setattr(running, "next_length", measured)
     swept(eval_every=20)
     assert len(ended) > 5
     assert all(since >= work for since, work in begun)

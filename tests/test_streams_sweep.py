@@ -18,7 +18,7 @@ from jax import numpy as jnp
 from test_checkpoint import assert_equal
 
 import lrax
-from lrax.sweeps.engine import engine, feed, loop as run
+from lrax.sweeps.engine import engine, feed, segments
 
 RATES = [1e-3, 1e-2, 3e-2, 1e-1, 0.3]
 BATCHES = [{"x": problems.X[i : i + 8] + i / 7, "y": problems.Y[i : i + 8]} for i in range(7)]
@@ -241,7 +241,7 @@ def test_errors_of_the_source_come_with_their_own_traceback(at, short_blocks):
 
 
 def test_what_was_trained_before_an_error_is_saved(tmp_path, short_blocks, monkeypatch, whole):
-    monkeypatch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
     with pytest.raises(OSError, match="no such shard"):
         swept(broken(20), checkpoint=tmp_path / "sweep", checkpoint_every=0)
     result = swept(generate, checkpoint=tmp_path / "sweep")
@@ -287,7 +287,7 @@ def test_the_thread_ends_with_a_sweep_that_cannot_begin():
 
 
 def test_ctrl_c_returns_what_is_done_and_ends_the_thread(short_blocks, monkeypatch, whole):
-    monkeypatch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
 
     part = swept(generate, on_event=interrupting(11))
     assert threads() == []
@@ -358,7 +358,7 @@ def test_a_resumed_sweep_sees_the_same_batches(make, suffix, tmp_path, short_blo
         pytest.importorskip("orbax.checkpoint", exc_type=ImportError)
     wanted, path = swept(make()), tmp_path / f"sweep{suffix}"
     with monkeypatch.context() as patch:
-        patch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
+        patch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
         for end in (
             3,
             7,
@@ -378,7 +378,7 @@ def test_a_fresh_iterator_goes_on_and_a_used_one_is_refused(tmp_path, short_bloc
     wanted, path = swept(once()), tmp_path / "sweep"
     used, spent = once(), iter([BATCHES[i % 7] for i in range(60)])
     with monkeypatch.context() as patch:
-        patch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
+        patch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
         part = swept(used, checkpoint=path, on_event=interrupting(1))
         while part.losses.shape[-1] < 18:
             part = swept(once(), checkpoint=path, budget=0)
@@ -422,7 +422,7 @@ def test_a_dataloader_of_pytorch(tmp_path, whole, monkeypatch):
     epochs = [jax.tree.map(np.asarray, batch) for _ in range(8) for batch in same]
     wanted = swept(drawn(epochs))
     assert_close(swept(loader()), wanted)
-    monkeypatch.setattr(run, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
     monkeypatch.setattr(feed, "BLOCK", 8)
     first = swept(loader())
     for _ in range(4):

@@ -15,7 +15,7 @@ from jax import numpy as jnp
 
 import lrax
 from lrax.sweeps import progress
-from lrax.sweeps.engine import loop as engine
+from lrax.sweeps.engine import segments
 
 RATES = lrax.log_grid(1e-3, 1e-1, 4)
 TASK = problems.regression()
@@ -141,10 +141,10 @@ def test_other_rates_of_equal_size_recompile_nothing(compilations):
 
 
 def test_segments_do_not_show(result, monkeypatch):
-    monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one step long
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one step long
     short = lrax.sweep(TASK, optax.adam, {"learning_rate": RATES}, steps=30, seeds=2)
     np.testing.assert_array_equal(short.losses, result.losses)
-    monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 1e9)  # as long as they may grow
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 1e9)  # as long as they may grow
     long = lrax.sweep(TASK, optax.adam, {"learning_rate": RATES}, steps=30, seeds=2)
     np.testing.assert_array_equal(long.losses, result.losses)
 
@@ -188,7 +188,7 @@ def test_memory_is_linear_in_lanes_and_lanes_are_donated():
 
 
 def test_ctrl_c_returns_what_is_done(monkeypatch):
-    monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
     previous = signal.getsignal(signal.SIGINT)
     advance = progress.Progress.advance
 

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from . import devices as hardware
+from .chunks import Chunk
 from .engine import Engine, replanned
 from .feed import nbytes
-from .loop import Chunk
 from .plan import Plan
 
 TRIAL = 0.05  # seconds that a measurement takes at least
