@@ -187,6 +187,13 @@ def check_data_is_no_constant(folder):
     assert_close(swept(committed, devices=8), swept(closing, devices=1))
 
 
+def check_a_dry_run_counts_the_data_of_every_device(folder):
+    data = sum(leaf.nbytes for leaf in jax.tree.leaves(TASK.batch.arrays))
+    one, eight = (swept(devices=devices, dry_run=True).bytes for devices in (1, 8))
+    assert eight > 8 * data
+    assert eight > one
+
+
 def check_a_lane_of_nan_changes_no_bit_of_the_others(folder):
     for rng in ("common", "independent"):
         sane = swept(devices=8, rng=rng)

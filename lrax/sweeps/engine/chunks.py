@@ -91,7 +91,8 @@ class Chunks:
             steps = min(end, (block + 1) * feed.block) - first
             rows = feed.rows(self.engine.programs.draw, self.layout, i, chunk.keys, block)
             chunk.lanes, records, finite = self.engine.train(chunk, rows, first, steps)
-            # Fetched after the loop: here it would wait for the device, and delay the next call.
+            # The records are fetched after the loop, because fetching them here would wait for the
+            # device and delay the next call.
             found.append((first, steps, records))
             first += steps
         return Trained(jax.device_get(found), np.asarray(finite))

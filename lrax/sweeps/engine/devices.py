@@ -11,12 +11,12 @@ from jax.sharding import AxisType, Mesh
 from ... import _require
 from .programs import LANE
 
-# The part of the memory that a sweep may use. A plan counts the sweep's own arrays, and not the
-# user's other arrays and compiled programs. The host also holds Python and other processes.
+# The part of the memory that a sweep may use. The rest is for what a plan does not count: the
+# user's other arrays, compiled programs, and on the host also Python and other processes.
 OF_DEVICE = 0.95
 OF_HOST = 0.8
 
-Device = Any  # `jax.Device`, which is a variable and no class to type checkers
+Device = Any  # `jax.Device`, which type checkers take for a variable and not for a class
 
 
 def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
@@ -41,8 +41,8 @@ def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
     found: list[Device] = []
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         found = list(wanted)
-    # `jax.devices()` lists those of other processes too. As a set, a device that is given twice
-    # counts once, so it is refused.
+    # Refused are devices of other processes, which `jax.devices()` lists too, and a device that is
+    # given twice, which the set counts once.
     process = jax.process_index()
     own = {d for d in found if isinstance(d, jax.Device) and d.process_index == process}
     if not found or len(own) < len(found):
@@ -81,7 +81,7 @@ def memory(devices: Sequence[Device]) -> float | None:
 
 def cores() -> int:
     """The number of CPU cores that this process may use."""
-    # A scheduler may give the process fewer cores than the machine has. Linux alone tells.
+    # A scheduler may give the process fewer cores than the machine has. Only Linux tells.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -272,7 +272,8 @@ def narrowed(engine: Engine, points: int) -> Engine:
 def facts(problem: Problem, feed: Feed) -> Facts:
     """What a plan is derived from, found by tracing one lane's loss, gradient and evaluation."""
 
-    # Cached, because tracing takes long: parameters' bytes, convolutions, names of metrics.
+    # The bytes of the parameters, whether there are convolutions, and the names of the metrics.
+    # They are cached, because tracing takes long.
     def look() -> tuple[int, bool, tuple[str, ...]]:
         forward = lambda key, batch: _forward(problem, key, batch)
         traced = trace(forward, jax.random.key(0), feed.first)

@@ -44,7 +44,7 @@ class Traced(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Executable:
-    """A compiled program. Any thread may call it: JAX's settings had their effect when lowering."""
+    """A compiled program. Any thread may call it: JAX's settings matter only during lowering."""
 
     call: Callable[..., Tree]
     compiled: jax.stages.Compiled

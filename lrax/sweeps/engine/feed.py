@@ -65,14 +65,14 @@ class Feed:
         # Drawn rows by groups and block, the oldest first.
         self._rows: OrderedDict[tuple[bytes, int], Future[Tree]] = OrderedDict()
         self._lock = threading.Lock()
-        # What the groups start from, by their key data: of one chunk.
+        # What the groups of the latest chunk start from, by their key data.
         self._initial: dict[bytes, Tree] = {}
         # Batches from the host by block: the current one, and the one before, on which some chunks
         # may still be training.
         self._taken: dict[int, Tree] = {}
         self.first: Tree = None
-        # A short run needs no more than its own length. Rounded up to a power of two, so that runs
-        # of similar lengths share their programs.
+        # A block need not be longer than the run. Its length is rounded up to a power of two, so
+        # that runs of similar lengths share their programs.
         self.block = min(BLOCK, 1 << (steps - 1).bit_length())
         self.streamed = source(problem.example.batch).streamed
         batches: Any = problem.example.batch
@@ -85,7 +85,7 @@ class Feed:
                 size = sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
                 self.block = max(min(self.block, STREAMED // max(size, 1)), 1)
         except BaseException:
-            # The error's traceback holds this object, and with it the thread that reads ahead.
+            # The error's traceback holds this object, so the thread that reads ahead would go on.
             self.close()
             raise
 
@@ -95,8 +95,8 @@ class Feed:
         return len(self.bits)
 
     def having(self, points: Points) -> "Feed":
-        """The same arguments, but for the values of the hyperparameters."""
-        # What is stored does not depend on these values, so both have one store.
+        """The same arguments with other values of the hyperparameters."""
+        # What is stored does not depend on these values, so both feeds share it.
         found = copy.copy(self)
         found.points = points
         return found
@@ -129,7 +129,8 @@ class Feed:
           i: The index of the chunk.
         """
         chunk = layout.chunks[i]
-        # All members of a group share its seed. With independent numbers a group is one lane.
+        # All members of a group share its seed. With independent random numbers a
+        # group is one lane.
         seeds = chunk.seeds[:, 0]
         bits = self.bits[seeds]
         if self.rng == "independent":
@@ -145,9 +146,9 @@ class Feed:
         return bits, self._initial[key]
 
     def rows(self, draw: Draw, layout: Layout, i: int, keys: Tree, block: int) -> Tree:
-        """What the updates of a block need beside the data: batches, or what is drawn for them.
+        """The rows of a block: its batches from the host, or what `draw` returns for its updates.
 
-        Chunks of the same groups share it. Any thread may call this.
+        Chunks of the same groups share them. Any thread may call this.
         """
         if self.streamed:
             return self._taken[block]
@@ -160,8 +161,8 @@ class Feed:
             is_first = key not in self._rows
             rows = self._rows.setdefault(key, Future())
         if is_first:
-            # Without the lock, so that other threads draw other rows meanwhile. A thread that needs
-            # these waits for them.
+            # Drawn without the lock, so that other threads draw other rows meanwhile. A thread that
+            # needs the same rows waits for the future.
             try:
                 rows.set_result(draw(self.data, keys, np.int32(block)))
             except BaseException as error:

@@ -134,12 +134,12 @@ class Hosts:
         return State(facts, dict(zip(kinds, _arrays(payload[begin:], like), strict=True)))
 
     def leave(self, failure: str | None = None) -> None:
-        """Makes the last exchange, or tells of a failure.
+        """Makes the last exchange, which may tell the other processes of a failure.
 
-        Whatever the others exchange next, they get the failure in its place.
+        Their next exchange, whatever it is, then raises a `HostError`.
         """
         if self.count > 1:
-            # A failure must fit the head, after which there is no further round.
+            # A failure must fit into the head, after which there is no further round.
             self._exchange((failure or "").encode()[:INLINE], failed=failure is not None)
 
     def _exchange(self, payload: bytes, *, failed: bool = False) -> list[bytes]:
@@ -149,7 +149,7 @@ class Hosts:
         )
         heads = self._gathered(head.ljust(HEAD, b"\0"))
         sizes = [int.from_bytes(head[8:16], "little") for head in heads]
-        # Before the further rounds, in which a failed process takes no part.
+        # Checked before the further rounds, in which a failed process takes no part.
         for index, (head, size) in enumerate(zip(heads, sizes, strict=True)):
             if head[0] and index != self.index and not failed:
                 raise HostError(
@@ -185,7 +185,7 @@ def _meet() -> None:
     On CPUs JAX communicates by gloo, which fails for good if the processes begin more than half a
     minute apart.
     """
-    # JAX's barrier has no public name. A version without it waits no longer than gloo does.
+    # JAX's barrier has no public name. In a version of JAX without it, only gloo waits.
     from jax._src import distributed
 
     wait = getattr(getattr(distributed.global_state, "client", None), "wait_at_barrier", None)
@@ -222,7 +222,7 @@ def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         except HostError:
             raise  # the other processes have raised it too
         except BaseException as error:
-            # Ctrl-C too.
+            # Any error, Ctrl-C included.
             with contextlib.suppress(HostError):  # the other processes may have ended
                 hosts.leave(f"{type(error).__name__}: {error}")
             raise

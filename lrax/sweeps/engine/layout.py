@@ -79,7 +79,7 @@ class Layout:
     def collect(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
         """Joins arrays `[groups, members, ...]` of the chunks to one `[points, seeds, ...]`.
 
-        It has the points of this layout alone.
+        It has only the points of this layout.
         """
         whole = np.empty((len(self.points), self.seeds, *leaves[0].shape[2:]), leaves[0].dtype)
         for chunk, leaf in zip(self.chunks, leaves, strict=True):
@@ -92,8 +92,8 @@ class Layout:
         """The reverse of `collect`: cuts an array into one for each chunk of this layout.
 
         Args:
-          whole: `[points, seeds, ...]`, from a layout of `points`.
-          points: The points of that layout. This layout has some or all of them.
+          whole: `[points, seeds, ...]`, with an entry for each of `points`.
+          points: Indices of points, ascending. This layout has some or all of them.
         """
         return [whole[np.searchsorted(points, chunk.points), chunk.seeds] for chunk in self.chunks]
 
@@ -120,9 +120,9 @@ class Layout:
 def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tuple[int, int]:
     """Groups and members of a chunk, so that few places are filled up with copies.
 
-    One of both is a multiple of the number of devices, because each device trains a part of every
-    chunk. They do not depend on the number of threads, so that the same call gives the same bits on
-    any number of cores.
+    One of the two is a multiple of the number of devices, because each device trains a part of
+    every chunk. They do not depend on the number of threads, so that the same call gives the same
+    bits on any number of cores.
 
     Args:
       points: The number of points.

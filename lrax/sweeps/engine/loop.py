@@ -31,8 +31,8 @@ from .segments import first_length, next_length, updates
 # A sweep that stops diverged points looks for them `LOOKS - 1` times, at equal distances, if these
 # distances are at least `LOOK_STEPS` updates.
 LOOKS, LOOK_STEPS = 8, 32
-# Seconds to wait for batches from the host before the clock is read again; and how long a sweep
-# that is asked to end has waited for its very first batches, in all, when it gives up.
+# `WAIT` is the seconds to wait for batches from the host before asking whether to end. A sweep that
+# is asked to end gives up its very first batches after `FIRST_WAIT` seconds in all.
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
@@ -368,7 +368,7 @@ class Loop:
         while self.done < until and self._anyone():
             due = checkpoint is not None and checkpoint.is_due
             # All processes must do the same. They halt if one of them halts, save if the first
-            # one is due to save, and train the fewest updates that one of them wants.
+            # one is due to save, and train the fewest updates that any of them wants.
             wishes = self._hosts.tell(self.done > begun and halt(), due, length)
             if wishes[:, 0].any():
                 break

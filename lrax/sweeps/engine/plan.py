@@ -16,17 +16,17 @@ from ... import _require
 
 # On a CPU, lanes of small models are trained eight to a call. They share the overhead of an update,
 # which takes longer than its arithmetic. Larger models gain nothing from that, and eight of them
-# do not fit the caches. `python -m tests.benchmarks.widths` shows from which size on. Even a
-# few lanes are cut into two calls, so that two cores have work. The number of cores has no part in
-# this: the same call must give the same bits on every machine.
+# do not fit the caches. `python -m tests.benchmarks.widths` shows where the line is. Even a few
+# lanes are cut into two calls, so that two cores have work. The width does not depend on the number
+# of cores, because the same call must give the same bits on every machine.
 SMALL = 64 * 1024  # bytes of the parameters of a lane
 TOGETHER = 8
 
 # On a TPU, the lanes of a call may have this many bytes of parameters in all, a small part of the
 # memory on the chip: moments, gradients and padding take several times as many. With more lanes,
-# the compiler's estimate for a lane no longer falls and later rises, and compiling takes longer, as
-# `python -m tests.benchmarks.tpu` shows. But a call has at least `FILLING` lanes on each device,
-# for which the estimate is as low as for any other number.
+# the compiler's estimate of the time per lane no longer falls and later rises, and compiling takes
+# longer, as `python -m tests.benchmarks.tpu` shows. But a call has at least `FILLING` lanes on each
+# device, because that estimate is at its lowest there.
 ON_CHIP = 4 * 2**20
 FILLING = 256
 
@@ -109,7 +109,7 @@ class Plan:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Plan":
-        """The plan from `dataclasses.asdict` of it, which a checkpoint has as JSON."""
+        """The plan whose `dataclasses.asdict` a checkpoint holds as JSON."""
         return cls(**{**facts, "reasons": tuple(facts["reasons"])})
 
 
@@ -125,7 +125,7 @@ def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
     if isinstance(execution, (int, np.integer)) and not isinstance(execution, bool):
         return found.because("as asked for", width=_require.count("execution", execution, 1))
     _require.choice("execution", execution, EXECUTIONS)
-    # Both of these train all lanes in one call, which leaves nothing to other threads.
+    # "steps" and "vmap" train all lanes in one call, which leaves nothing to other threads.
     if execution == "steps":
         return found.because("as asked for", scanned=False, threads=1)
     if execution == "vmap":
@@ -169,8 +169,6 @@ def fitting(
 ) -> int:
     """How many lanes of one call fit the memory of a device, at most `width`.
 
-    Nothing else makes a chunk smaller for want of memory.
-
     Args:
       width: Lanes that a call would train on the device.
       lanes: Lanes of all chunks on the device, whose states are kept there.
@@ -205,7 +203,7 @@ def _all_lanes(facts: Facts) -> Plan:
 
 
 def _with_convolutions(plan: Plan, convolutions: str, facts: Facts) -> Plan:
-    """The plan, and how it computes convolutions."""
+    """The plan with the way in which convolutions are computed."""
     _require.choice("convolutions", convolutions, CONVOLUTIONS)
     if convolutions == "products":
         return plan.because("as asked for", products=True)

@@ -45,7 +45,7 @@ Program = Callable[..., Any]
 
 
 class Problem(NamedTuple):
-    """All that the programs of a sweep are made of. The grid's values are their arguments."""
+    """What the programs of a sweep are built from. The grid's values are arguments of them."""
 
     task: TaskLike  # a task, or a function of hyperparameters that returns one
     example: Task  # the task, or what the task's function returned for the first point
@@ -159,7 +159,7 @@ def parts(problem: Problem, build: Build) -> dict[str, Part]:
         """A program that each device runs with its own lanes.
 
         Devices do not communicate. With shardings alone, XLA would divide the program in its own
-        way, in which convolutions communicate. `jax.shard_map` leaves XLA no choice.
+        way, and devices would communicate in convolutions. `jax.shard_map` leaves XLA no choice.
         """
         if build.mesh is None:
             return Part(function, options)
@@ -448,7 +448,7 @@ def _is_finite(lane: Lane) -> jax.Array:
 
 
 def _on_each(mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out: Spec) -> Program:
-    """`jax.shard_map` of a function that is traced before, with the shapes of one device's arrays.
+    """`jax.shard_map` of a function that is traced first, with the shapes of one device's arrays.
 
     The function is traced outside of `jax.shard_map`, because inside of it jax 0.7 cannot trace a
     `vmap` of gradients of convolutions.
@@ -485,6 +485,4 @@ def _on_each(mesh: Mesh, function: Program, into: tuple[PartitionSpec, ...], out
 
 def _on(mesh: Mesh, specs: Spec) -> Tree:
     """A tree of shardings from a tree of `PartitionSpec`s."""
-    # Specs must be leaves. JAX may take them for nodes, because a spec can be a tuple.
-    is_spec = lambda value: isinstance(value, PartitionSpec)
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=is_spec)
+    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)

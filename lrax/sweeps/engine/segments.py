@@ -65,7 +65,8 @@ def next_length(chunks: Chunks, count: int, length: float, took: float) -> float
 
 def updates(length: float, left: int) -> int:
     """Updates of a segment of about a length, which must end after `left` updates at the latest."""
-    # A short rest is added to this segment, because it would cost one more call of each chunk.
+    # If few updates remain, they join this segment: a segment of their own would cost one more call
+    # of each chunk.
     return left if left < STRETCH * length else max(int(length), 1)
 
 

@@ -1,6 +1,6 @@
 """Threads that run several programs at once, kept from one sweep to the next.
 
-To start a thread takes about a third of a millisecond on a CPU, because Python waits until it runs.
+Starting a thread takes about a third of a millisecond, because Python waits until the thread runs.
 A short sweep of a small model would spend a tenth of its time on that.
 """
 
@@ -10,9 +10,10 @@ import os
 
 
 def threads(count: int) -> concurrent.futures.ThreadPoolExecutor:
-    """`count` threads. They are shared: tasks may wait only for tasks that were given before them.
+    """A pool of `count` threads, which all callers share.
 
-    The pool is never shut down. A caller that fails must wait for its own tasks.
+    A task may wait only for tasks that were submitted before it. The pool is never shut down, so a
+    caller that fails must still wait for its own tasks.
     """
     return _threads(count, os.getpid())
 

@@ -1,7 +1,7 @@
 """Measurements by the clock: how long a sweep takes, and which plan is the fastest.
 
-Plans are compared only for `execution="tune"`. Another plan adds in another order, and every other
-call must give the same bits each time.
+Plans are compared only for `execution="tune"`. Plans differ in the order in which they add numbers,
+and so in the last bits of the results. Any other call must give the same bits each time.
 """
 
 import concurrent.futures
@@ -28,8 +28,8 @@ class Estimate:
     Attributes:
       seconds: From the first update to the last, without compiling, evaluations and checkpoints.
       compile_seconds: The time that compiling took. The sweep itself need not compile again.
-      lanes: How many runs there are.
-      bytes: The largest memory use of this process's devices, by XLA's account.
+      lanes: The number of lanes.
+      bytes: The most memory that this process's devices use, by XLA's account.
       available: Memory that may be used, or None if that is not known.
       plan: How the sweep is run, in words.
     """
@@ -53,7 +53,9 @@ def estimated(engine: Engine, steps: int) -> Estimate:
     """The estimate of a sweep, by training a few chunks for a few updates."""
     lanes = len(engine.feed.points) * engine.feed.seeds
     cells = engine.shape[0] * engine.shape[1]
-    # The states of all lanes are kept; each thread has temporary memory for one chunk.
+    count = len(engine.feed.devices)
+    # The states of all lanes are kept. Every device has a copy of the data, and each thread has
+    # temporary memory for one chunk, which XLA counts for one device.
     state = nbytes(engine.lanes) / cells * lanes
     temporary = getattr(engine.programs.train.memory, "temp_size_in_bytes", 0)
     available = hardware.memory(engine.feed.devices)
@@ -61,8 +63,8 @@ def estimated(engine: Engine, steps: int) -> Estimate:
         seconds=trial(engine) * steps,
         compile_seconds=engine.programs.seconds,
         lanes=lanes,
-        bytes=int(nbytes(engine.feed.data) + state + temporary * engine.plan.threads),
-        available=None if available is None else int(available * len(engine.feed.devices)),
+        bytes=int(state + count * (nbytes(engine.feed.data) + temporary * engine.plan.threads)),
+        available=None if available is None else int(available * count),
         plan=engine.described,
     )
 

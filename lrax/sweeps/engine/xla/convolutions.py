@@ -5,8 +5,8 @@ on a CPU. XLA runs a matrix product with one more batch dimension fast. So the j
 slices and one product replace each `conv_general_dilated`, also in the bodies of loops, branches
 and calls. Custom derivative rules stay with their functions.
 
-A *tap* is a position in the window of a convolution, a *place* one in its output. The *cotangent*
-is the gradient with respect to the output.
+A *tap* is a position in the window of a convolution, and a *place* is a position in its output. The
+*cotangent* is the gradient with respect to the output.
 """
 
 import functools
@@ -377,7 +377,7 @@ def _by_tap(
         part = _pad(lax.index_in_dim(parts, index, keepdims=False), config)
         part = lax.slice(part, (0,) * part.ndim, part.shape, (1, *summed.strides, 1))
         total = part if total is None else lax.add(total, part)
-    # A forward result that is a sum would be computed once for each use.
+    # Without this, XLA would compute a forward result that is a sum once for each use.
     if role == "forward" and not all(cut):
         total = _computed_once(total)
     return lax.convert_element_type(total, dtype)
