@@ -190,6 +190,13 @@ def test_what_is_timed_is_the_real_step():
     assert engine.programs.train.flops > 0
 
 
+def test_timing_without_batches_from_the_host_says_so(monkeypatch):
+    engine = problems.engine(TASK, RATES, seeds=2, steps=20)
+    monkeypatch.setattr(engine.feed, "is_ready", lambda first, timeout: False)
+    with pytest.raises(TimeoutError, match="no batch came from the host in 60 seconds"):
+        tuning.trial(engine)
+
+
 def test_a_plan_that_is_asked_for_is_checked():
     for execution, message in [
         ("fast", "`execution` must be one of"),

@@ -19,6 +19,7 @@ from .feed import nbytes
 from .plan import Plan
 
 TRIAL = 0.05  # seconds that a measurement takes at least
+FIRST_WAIT = 60.0  # seconds to wait for the first batches from the host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,10 @@ def trial(engine: Engine) -> float:
     layout = engine.arrange(np.arange(len(engine.feed.points)))
     at_once = min(engine.plan.threads, len(layout.chunks))
     chunks = [Chunk(*engine.begin(layout, i)) for i in range(at_once)]
-    engine.feed.is_ready(0, timeout=60.0)
+    if not engine.feed.is_ready(0, FIRST_WAIT):
+        raise TimeoutError(
+            f"no batch came from the host in {FIRST_WAIT:g} seconds, to time the sweep"
+        )
     draw = engine.programs.draw
     rows = [engine.feed.rows(draw, layout, i, chunk.keys, 0) for i, chunk in enumerate(chunks)]
 

@@ -50,8 +50,8 @@ def from_raw(array: np.ndarray, name: str) -> np.ndarray:
     """The reverse of `raw`: the array in the dtype with this name.
 
     Raises:
-      ValueError: if `raw` stores that dtype in another one than the array has. Bytes of a wrong
-        dtype are never reinterpreted.
+      ValueError: if the array does not have the dtype in which `raw` stores that one. Bytes of a
+        wrong dtype are never reinterpreted.
     """
     if array.dtype != raw_dtype(name):
         raise ValueError(f"it holds {array.dtype.name} in place of {name}")

@@ -19,7 +19,7 @@ Tree = Any  # a pytree
 
 FORMAT = "lrax.Checkpoint/4"
 
-# A function of an entry of the stored configuration and that of this sweep: it returns how they
+# Takes an entry of the configuration as it is stored and as this sweep has it. Returns how the two
 # differ, or None if the sweep can go on.
 Comparison = Callable[[Any, Any], str | None]
 
@@ -42,7 +42,8 @@ class Checkpoint:
       path: The place.
       every: Seconds between two saves.
       configuration: The arguments and fingerprints that identify the sweep, as JSON.
-      comparisons: A comparison for each entry of the configuration that need not be equal.
+      comparisons: `{name: comparison}` for the entries of the configuration that may differ. All
+        other entries must be equal.
     """
 
     def __init__(
@@ -138,7 +139,8 @@ class Checkpoint:
         Raises:
           OSError: if the state cannot be written. The one that was there is kept.
         """
-        # Noted before the write too: if it fails, the next save is due after a whole interval.
+        # The time is noted before the write too. If the write fails, the next save is due after a
+        # whole interval.
         self._saved_at = time.monotonic()
         if not write:
             return

@@ -1,4 +1,4 @@
-"""Reads an `.npz` file that may come from anywhere.
+"""Reads an `.npz` file from a source that need not be trusted.
 
 No pickle is loaded. No array is allocated that a file of this size cannot hold.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from .arrays import Facts
 
-_PIECE = 1 << 20  # bytes
+_PIECE = 1 << 20  # bytes that are read at once
 _FACTS = 1 << 28  # bytes of the JSON text at most; NumPy stores four bytes for a character
 _DEFLATE = 1032  # one byte of deflated data expands to at most this many bytes
 
@@ -95,5 +95,5 @@ def _header(stream: IO[bytes], info: zipfile.ZipInfo) -> Header:
     if any(type(length) is not int or length < 0 for length in shape) or len(shape) > 32:
         raise ValueError(f"its member {info.filename!r:.100} has the shape {shape}")
     if math.prod(shape) * dtype.itemsize != info.file_size - stream.tell():
-        raise ValueError(f"its member {info.filename!r:.100} has not the size that it declares")
+        raise ValueError(f"its member {info.filename!r:.100} is not of the size that it declares")
     return Header(tuple(shape), dtype, bool(fortran))

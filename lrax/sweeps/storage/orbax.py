@@ -59,8 +59,8 @@ def save(
     def write() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with _manager(directory, cleaning=True) as manager:
-            # The number counts versions. It is not the step of the sweep, because the same step may
-            # be saved twice.
+            # Orbax's step is here the number of the version and not the updates of the sweep: a
+            # state may be saved twice after the same update.
             manager.save((manager.latest_step() or 0) + 1, args=item, force=True)
 
     _writing(write)
@@ -146,7 +146,8 @@ def load(
                 raise ValueError(f"its {name} is damaged")
             arrays[name] = kinds_of.from_raw(raw, dtype)
     except FileNotFoundError as error:
-        # Raised above, because nothing was saved. Others mean that a part is missing.
+        # The one raised above names the directory: nothing was saved. Any other one means that a
+        # part is missing.
         if error.filename == str(directory):
             raise
         raise ValueError(_spoiled(what, directory, error)) from error
@@ -197,7 +198,7 @@ def _directory(path: str | os.PathLike[str]) -> Any:
 
 
 def _manager(directory: Any, *, cleaning: bool = False) -> Any:
-    """Orbax's manager of a directory, set to work in this process without the others."""
+    """Orbax's manager of a directory, which works in this process without the others."""
     ocp = _require.extra("orbax.checkpoint", "orbax")
     here = jax.process_index()
     processes = ocp.options.MultiprocessingOptions(

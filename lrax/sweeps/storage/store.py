@@ -104,7 +104,7 @@ def flatten(tree: Tree) -> tuple[list[Any], Description]:
 
 
 def unflatten(leaves: list[Any], description: Description) -> Tree:
-    """The reverse of `flatten`: a pytree from its leaves and a description.
+    """The reverse of `flatten`: a pytree from its leaves and its description.
 
     Raises:
       ValueError: if `flatten` cannot have made the description.
@@ -124,7 +124,8 @@ def _arrays(
     dtypes: dict[str, str] = facts.pop("dtypes")
     stored = {name.removeprefix("array/") for name in members if name != "facts"}
     if dtypes.keys() != stored:
-        raise ValueError(f"it lacks {sorted(dtypes.keys() ^ stored)}")
+        differing = ", ".join(sorted(dtypes.keys() ^ stored))
+        raise ValueError(f"its facts and its arrays do not name the same ones: {differing}")
     headers = {name: npz.header(archive, members[f"array/{name}"]) for name in dtypes}
     for name, dtype in dtypes.items():
         if headers[name].dtype != raw_dtype(dtype):
