@@ -1,4 +1,4 @@
-"""`controllers.kl` equals rl_games and skrl, and RSL-RL's rule; a PPO learns from any low rate."""
+"""`controllers.kl` equals rl_games, skrl and RSL-RL; a PPO learns from any low rate."""
 
 import feedback
 import golden
@@ -17,47 +17,30 @@ RECORDED = golden.read("kl")["settings"]
 
 def ours(keywords):
     """The numbers of `kl` that stand for a scheduler's own arguments."""
+    base = keywords.get("learning_rate", BASE)
+    lowest = 1e-5 if "desired_kl" in keywords else 1e-6
     return {
-        "target": keywords["kl_threshold"],
+        "base": base,
+        "target": keywords.get("kl_threshold", keywords.get("desired_kl")),
         "kl_factor": keywords.get("kl_factor", 2.0),
         "lr_factor": keywords.get("lr_factor", 1.5),
-        "floor": keywords.get("min_lr", 1e-6) / BASE,
-        "ceiling": keywords.get("max_lr", 1e-2) / BASE,
+        "floor": keywords.get("min_lr", lowest) / base,
+        "ceiling": keywords.get("max_lr", 1e-2) / base,
     }
 
 
-def test_kl_equals_rl_games_and_skrl(x64):
-    assert len(RECORDED) >= 60
-    assert {setting["name"] for setting in RECORDED} == {"rl_games", "skrl"}
-    make = lambda **numbers: BASE * kl(metric="value", zero="small", **numbers)
-    feedback.equals_recorded(make, RECORDED, ours, x64)
-
-
-def of_rsl_rl(divergences, target):
-    """The adaptive schedule of RSL-RL, relative to its rate of 1e-3.
-
-    It stands in the middle of `PPO.update` of rsl-rl-lib 5.5.1, so it is copied, not recorded.
-    """
-    scale, scales = 1.0, []
-    for divergence in divergences:
-        if divergence > target * 2.0:
-            scale = max(1e-2, scale / 1.5)
-        elif 0.0 < divergence < target / 2.0:
-            scale = min(10.0, scale * 1.5)
-        scales.append(scale)
-    return scales
-
-
-def test_kl_equals_rsl_rl(x64):
-    random = np.random.default_rng(0)
-    divergences = 0.01 * np.exp(np.cumsum(random.normal(size=200)))
-    divergences[::9], divergences[::14] = 0.0, -0.01
-    with x64:
-        scales = feedback.rates_of(kl(0.01), divergences, "kl")
-    expected = of_rsl_rl(divergences, 0.01)
-    np.testing.assert_allclose(scales, expected, rtol=1e-12)
-    assert min(expected) < 0.02
-    assert max(expected) > 1
+@pytest.mark.parametrize(
+    ("zero", "names"), [("small", {"rl_games", "skrl"}), ("ignore", {"rsl_rl"})]
+)
+def test_kl_equals_its_published_forms(zero, names, x64):
+    settings = [setting for setting in RECORDED if setting["name"] in names]
+    assert {setting["name"] for setting in settings} == names
+    assert len(settings) >= 30 * len(names)
+    rates = [rate for setting in settings for rate in setting["rates"]]
+    assert min(rates) <= 1e-5
+    assert max(rates) >= 1e-2
+    make = lambda base, **numbers: base * kl(metric="value", zero=zero, **numbers)
+    feedback.equals_recorded(make, settings, ours, x64)
 
 
 # keywords, divergences, scales

@@ -3,8 +3,8 @@ repository's root.
 
 Of the frameworks named, all by default, it needs: torch (for the first four), transformers, timm,
 keras, optax. The rules that follow feedback are recorded if they are named: plateau (torch, keras),
-greedy (transformers), kl (rl-games, skrl), polyak (sps, pytorch_optimizer), spikes (see there). So are the worst cases of
-gradient descent, pepit (PEPit).
+greedy (transformers), kl (rl-games, skrl, rsl-rl-lib), polyak (sps, pytorch_optimizer), spikes (see there). So are
+the worst cases of gradient descent, pepit (PEPit).
 """
 
 import importlib
