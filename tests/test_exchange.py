@@ -326,3 +326,12 @@ def test_choices_are_copied_and_only_the_rate_is_perturbed():
     assert set(np.unique(found.hyperparams["schedule"])) <= {0.0, 1.0}
     assert found.best.hyperparams["schedule"] in schedules
     assert jnp.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("index", [2.0, -1.0, 0.5])
+def test_a_choice_that_does_not_exist_is_named(index):
+    schedules = [lrax.constant(1.0), lrax.linear(1.0, 0.0, 40)]
+    optimizer = lambda schedule, rate: optax.sgd(schedule * rate)
+    rule = Told(hyperparams={"schedule": np.full((4, 2), index)})  # 2 schedules x 2 rates
+    with pytest.raises(ValueError, match=r"indices from 0 to 1 of the choices of 'schedule'"):
+        exchanged(rule, {"schedule": schedules, "rate": [1e-4, 0.1]}, optimizer=optimizer)

@@ -62,6 +62,7 @@ def exchanged(
     # Where the lanes begin the next segment, and where they were a segment earlier.
     kept = [_trained(loop, None, 0, report).state()] * 2
     kept_values = [np.full((len(points), seeds), np.inf)] * 2
+    choices = {label: len(choice.items) for label, choice in points.choices.items()}
     words = np.ravel(jax.random.key_data(key)).tolist()
     record = None
     while record is None or record.done < steps:
@@ -82,7 +83,7 @@ def exchanged(
             done=part.done,
             steps=steps,
         )
-        move = asked(rule, record, np.random.default_rng([*words, len(moves)]))
+        move = asked(rule, record, np.random.default_rng([*words, len(moves)]), choices)
         moves.append(move)
         now = move.hyperparams
         # The earlier states move with the lanes, and no mean is taken of them.

@@ -3,6 +3,7 @@
 A rule is a pure function of the record. `sweep_exchange` asks it after every segment of updates.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -119,8 +120,17 @@ def as_rule(exchange: _require.Unchecked) -> Exchange:
     return exchange
 
 
-def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Answer:
-    """What the rule returns, once it is checked, with entries for all hyperparameters."""
+def asked(
+    rule: Exchange, record: Population, rng: np.random.Generator, choices: Mapping[str, int]
+) -> Answer:
+    """What the rule returns, once it is checked, with entries for all hyperparameters.
+
+    Args:
+      rule: The rule.
+      record: What it is told.
+      rng: Its random numbers.
+      choices: For each axis of choices, how many there are.
+    """
     move = rule.move(record, rng)
     if not isinstance(move, Move):
         raise TypeError(f"`exchange` must return a lrax.Move, got {move!r} from {rule!r}")
@@ -134,6 +144,12 @@ def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Answe
         if found.shape != shape or np.any(~np.isfinite(found) & np.isfinite(current[name])):
             raise ValueError(
                 f"`exchange` must return finite values of {name!r} of shape {shape}, got {found}"
+            )
+        count = choices.get(name)
+        if count is not None and not (_among(found, count) and np.all(found == np.rint(found))):
+            raise ValueError(
+                f"`exchange` must return indices from 0 to {count - 1} of the choices of {name!r},"
+                f" got {found}"
             )
     own = np.broadcast_to(np.arange(shape[0])[:, None], shape)
     source = own if move.source is None else np.asarray(move.source)
@@ -156,6 +172,6 @@ def asked(rule: Exchange, record: Population, rng: np.random.Generator) -> Answe
     return Answer({**current, **values}, source, back, averaged)
 
 
-def _among(indices: Indices, count: int) -> bool:
-    """Whether all are indices of this many entries."""
+def _among(indices: Values, count: int) -> bool:
+    """Whether all are at least 0 and below the count."""
     return bool(np.all((indices >= 0) & (indices < count)))
