@@ -35,7 +35,7 @@ class Source(Protocol):
     streamed: ClassVar[bool]
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> Any:
-        """What is computed at once for the updates `first` to `first + steps - 1`.
+        """What is computed ahead for the updates `first` to `first + steps - 1`, all at once.
 
         This is an array with one row per update, such as the indices of its examples. It is None
         for a source that computes nothing ahead.
@@ -57,8 +57,8 @@ def check_batch(batch: Any) -> None:
     """Requires a value that a task accepts as its `batch`.
 
     Raises:
-      TypeError: if it is something else, or a list or tuple of arrays: as an iterable, each array
-        would be taken for one batch.
+      TypeError: if it is anything else. A list or tuple of arrays is refused too, because each
+        array would be taken for one batch.
     """
     is_array = lambda entry: isinstance(entry, (np.ndarray, jax.Array))
     if isinstance(batch, (tuple, list)) and any(map(is_array, batch)):
@@ -110,7 +110,7 @@ class FromHost:
     streamed: ClassVar[bool] = True
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> None:
-        """Draws nothing ahead: a thread on the host does (`lrax.Stream`)."""
+        """Draws nothing ahead: a thread on the host reads batches ahead (`lrax.Stream`)."""
         del first, steps, key
 
     def batch(self, index: Any, row: Batch, key: jax.Array) -> Batch:
@@ -162,7 +162,7 @@ class Minibatches:
         return jax.tree.map(lambda array: jnp.asarray(array)[rows], self.arrays)
 
     def ahead(self, first: Any, steps: int, key: jax.Array) -> jax.Array:
-        """Indices of the batches of `steps` steps from `first` on, `[steps, size]`.
+        """Indices of the examples of `steps` batches from step `first` on, `[steps, size]`.
 
         An epoch's order depends only on the key and the index of the epoch. So a run that is cut
         into segments, or resumed, sees the same batches as an uninterrupted run.
@@ -190,9 +190,9 @@ class Minibatches:
             + epoch
             + jnp.arange(1 + max(furthest, 0) // self.examples, dtype=jnp.int32)
         )
-        # `lax.map` shuffles one epoch after the other. Under `vmap`, keys of the kind "rbg" would
-        # all draw from the first key's numbers. An epoch's order would then depend on which epoch
-        # comes first in the segment.
+        # `lax.map` shuffles one epoch after the other. Under `vmap`, JAX draws the numbers of all
+        # "rbg" keys from the first key, so an epoch's order would depend on which epoch comes first
+        # in the segment.
         orders = lax.map(
             lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), self.examples),
             epochs,

@@ -32,7 +32,7 @@ def in_batches(
       metrics_of: Function of a batch and its 0-based index that returns `{name: scalar}`.
 
     Returns:
-      The metrics, in the dtype of rates.
+      The metrics, in the dtype of learning rates: float32, or float64 under x64.
 
     Raises:
       TypeError: if `metrics_of` does not return a dict of scalars.
@@ -64,7 +64,7 @@ def in_batches(
 
 
 def as_metrics(metrics: Any) -> Metrics:
-    """Requires a dict of scalars from an `evaluate`, and casts them to the dtype of rates."""
+    """Requires a dict of scalars from an `evaluate`; casts them to the dtype of learning rates."""
     is_dict = isinstance(metrics, Mapping)
     if not is_dict or any(jnp.shape(value) != () for value in metrics.values()):
         raise TypeError(f"`evaluate` must return a dict of scalars, got {metrics!r}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Tree = Any
 
-PANELS = 12  # that are drawn if no name is given, at most
+PANELS = 12  # the most panels that are drawn if no name is given
 
 # `{class of a state: its fields}`
 _KNOWN = {
@@ -134,8 +134,8 @@ class History:
 def history(opt_state: optax.OptState) -> History:
     """What `lrax.recorded`, `optax.snapshot` and `optax.monitor` keep in an optimizer's state.
 
-    Use it in a training loop of your own, when the loop is done or now and then: it copies the
-    records to the host, and waits for the updates before it.
+    Use it after a training loop of your own, or now and then within it: a call waits for the
+    updates made so far, and copies the records to the host.
 
     The records are found under any nesting of `chain`, `partition`, `masked`, `MultiSteps`,
     `inject_hyperparams`, `apply_if_finite` and the like, in a `TrainState` of Flax, in the state of
@@ -193,7 +193,7 @@ def _found(state: Tree, path: Path) -> Iterator[Part]:
     """The parts of a state that keep records, also those inside of others."""
     for part in parts(state, _KNOWN):
         if part.name == "SnapshotState" and isinstance(part.node, Mapping):
-            continue  # may as well be the moments of parameters called "measurement"
+            continue  # it may be the moments of parameters called "measurement"
         part = part._replace(path=(*path, *part.path))
         yield part
         if part.name == "RecordedState":

@@ -36,9 +36,9 @@ class RecordedState(NamedTuple):
     made: jax.Array  # shape (), int32: the records made
     # shape (length,), int32: the index of the update of each record, -1 where there is none yet
     at: jax.Array
-    # An array of shape (length,), float32 (float64 under x64), for each monitor. Like `at` it is a
+    # For each monitor an array of shape (length,), float32 (float64 under x64). Like `at` it is a
     # ring buffer: record n is at the index n % length. Without parameters nothing is recorded, and
-    # a NaN stands in place of the dict: `optax.tree.map_params` calls `init` without parameters,
+    # a NaN takes the place of the dict: `optax.tree.map_params` calls `init` without parameters,
     # and accepts one leaf in place of any dict.
     records: Records
     inner_state: optax.OptState
@@ -64,9 +64,9 @@ def recorded(
     `optax.masked` or `optax.partition` they see only what that wrapper passes on, and count the
     updates that it makes.
 
-    With `record_every=k`, only every k-th update computes the monitors, also under `jax.vmap`. Only
-    if the counts of the lanes differ, as under `optax.apply_if_finite`, are the monitors computed
-    for all lanes whenever one lane is due. The values are then recorded for that lane alone.
+    With `record_every=k`, only every k-th update computes the monitors, also under `jax.vmap`. If
+    the counts of the lanes differ, as under `optax.apply_if_finite`, the monitors are computed for
+    all lanes whenever one lane is due, and recorded for that lane alone.
 
     Within a sweep, prefer the argument `monitors=` of `lrax.sweep`. It keeps all records of every
     lane, and the result contains them.

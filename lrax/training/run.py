@@ -68,18 +68,17 @@ class Step(NamedTuple):
       updates: What the optimizer returns, as it is added to the parameters.
     """
 
-    # shape=(), dtype=int32; 0-based index of the update. The field hides the method `tuple.index`,
-    # which pyright reports.
+    # The field hides the method `tuple.index`, which pyright reports.
     index: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
-    key: jax.Array  # the key of the loss in this update
+    key: jax.Array
     batch: Batch
-    params: Params  # before the update
-    state: State  # before the update; None for a model without state
-    opt_state: optax.OptState  # after the update, so that `lrax.get_lr` reads this update's rate
-    loss: jax.Array  # shape=(); of the parameters before the update
-    aux: dict[str, jax.Array]  # the scalars of the loss's aux
+    params: Params
+    state: State
+    opt_state: optax.OptState
+    loss: jax.Array
+    aux: dict[str, jax.Array]
     grads: Params
-    updates: Params  # as they are added to the parameters
+    updates: Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Run:
           index: 0-based index of the update. It must not have a batch axis under `vmap`: `lax.cond`
             on it then remains a branch, and a signal costs nothing in the updates in which it is
             not measured.
-          row: The entry for this update of what was drawn ahead: see `Source`.
+          row: This update's row of `Source.ahead`, or its batch from the host.
           keys: The run's keys.
         """
         with _hint_of_a_state(self.task, lane.params):
@@ -240,7 +239,7 @@ def initial(task: Task, keys: Keys) -> tuple[Params, State]:
 def as_start(
     given: Any, params_like: Params, state_like: State | None
 ) -> tuple[Params, State | None]:
-    """What a run starts from: parameters, and the state if (params, state) was given, else None.
+    """What a run starts from: the parameters, and the state or None if it was not given.
 
     Parameters may themselves be a pair. So the value given is compared with the structure of what
     `init` returns, to tell parameters from (params, state).
@@ -282,8 +281,8 @@ def _taking(function: Callable[[Params], Any], extra: Mapping[str, Any]) -> Call
     """A function of the parameters that also takes, and ignores, the extra arguments of `update`.
 
     Optax's line searches pass their extra arguments on to `value_fn`, if its signature names them.
-    They raise an error for an argument that it does not name, so the signature names them all.
-    `grad_fn` is among them, because the line searches have no parameter of that name.
+    They raise an error for an argument that neither they nor `value_fn` name, so the signature
+    names all of them. It names `grad_fn` too, which the line searches have no parameter for.
     """
 
     def call(params: Params, **_: Any) -> Any:

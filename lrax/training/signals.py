@@ -127,8 +127,9 @@ def refreshed(
 ) -> dict[str, Signal]:
     """The signals after the measurements that are due in this update.
 
-    Called twice in every update. The call before the update has the parameters, and measures the
-    functions of these. The call after it has the `Step`, and measures the functions of a step.
+    A run calls this twice in every update. The call before the optimizer's `update` has the
+    parameters, and measures the functions of these. The call after it has the `Step`, and measures
+    the functions of a step.
     """
     found = dict(now)
     for name, signal in signals.items():

@@ -18,7 +18,7 @@ def tail_length(records: int) -> int:
 
 
 def tail_mean(losses: Losses) -> Losses:
-    """The mean over the last tenth of the last axis, or over the last entry if that is more.
+    """The mean over the last tenth of the last axis, and over one entry at least.
 
     Args:
       losses: Array of NumPy or JAX, `[..., records]`, with at least one record.

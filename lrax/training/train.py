@@ -33,7 +33,7 @@ class Trained:
       state: The state of a stateful model after the last update; None for other models.
       opt_state: The optimizer's state after the last update.
       aux: `{name: [steps]}`, the scalars of the loss's aux.
-      metrics: `{name: scalar}`, what the task's `evaluate` returns at the end.
+      metrics: `{name: scalar}`, what the task's `evaluate` returns after the last update.
       monitors: `{name: [records]}`, what the monitors returned at the updates 0, record_every, ...
     """
 
