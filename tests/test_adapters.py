@@ -450,6 +450,18 @@ def test_aux_and_inputs():
         chex.assert_trees_all_close(task.evaluate(params), expected, rtol=1e-6)
 
 
+def test_the_validation_loss_is_the_loss_whatever_its_aux_is_called():
+    def loss(outputs, batch):
+        value = jnp.mean((outputs - batch[1]) ** 2)
+        return value + 1, {"loss": value}
+
+    for adapter, model in MODELS:
+        task = adapter(model, loss, lrax.minibatches((X, Y), size=8), held_out=(X, Y))
+        params = task.init(jax.random.key(0))
+        value, _ = task.loss(params, (X, Y), jax.random.key(0))
+        chex.assert_trees_all_close(task.evaluate(params), {"val_loss": value}, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("adapter", "model"), MODELS)
 def test_a_function_of_the_inputs_never_sees_the_whole_data_set(adapter, model):
     def inputs(batch):
@@ -519,6 +531,11 @@ def test_nnx_streams_of_two_layers_draw_different_masks():
 def test_a_source_that_is_read_once_needs_an_example():
     batch = {"inputs": X[:8], "targets": Y[:8]}
     chex.assert_trees_all_equal(first_batch([batch]), batch)
+
+    def anew():
+        yield batch
+
+    chex.assert_trees_all_equal(first_batch(anew), batch)
     task = lrax.tasks.from_linen(LinenPlain(), squared_error, iter([batch]), example=batch)
     chex.assert_trees_all_equal(task.init.args[1], batch)
     with pytest.raises(ValueError, match="`example` must be a batch"):

@@ -33,7 +33,7 @@ def digits(
       model: `"mlp"`, dense layers with ReLU between them, or `"cnn"`, 3x3 convolutions with ReLU
         that keep the size of 8 by 8, and one dense layer.
       widths: Widths of the MLP's hidden layers; `()` makes it logistic regression, which is convex.
-      channels: Channels of the CNN's convolutions; `()` leaves the dense layer alone.
+      channels: Channels of the CNN's convolutions; with `()` there is only the dense layer.
       batch_size: Examples per step, from 1 to the number of examples to train on (1437 by
         default).
       held_out: Fraction of the examples of each class that is kept for `evaluate`, between 0 and 1.
@@ -72,7 +72,7 @@ def digits(
     else:
         inputs = inputs.reshape(-1, 8, 8, 1)
         network = CNN((8, 8, 1), channels, outputs=10)
-    # Of `Partial`s, so that two calls share one compiled program: see `losses.py`.
+    # The functions are `Partial`s, so that two calls share one compiled program: see `losses.py`.
     return Task(
         init=Partial(init, network),
         loss=Partial(cross_entropy, network),

@@ -38,7 +38,7 @@ class MLP:
     def init(self, key: jax.Array) -> Params:
         """`{"dense_0": {"kernel", "bias"}, ...}`.
 
-        Kernels are He's, biases are 0, and the output layer is small.
+        Kernels have He's initialization, biases are 0, and the output layer is small.
         """
         last = len(self.sizes) - 2
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
@@ -67,7 +67,7 @@ class CNN:
     def init(self, key: jax.Array) -> Params:
         """`{"conv_0": {"kernel", "bias"}, ..., "dense"}`.
 
-        Kernels are He's, biases are 0, and the output layer is small.
+        Kernels have He's initialization, biases are 0, and the output layer is small.
         """
         height, width, colours = self.image
         channels = (colours, *self.channels)
@@ -113,7 +113,7 @@ class Transformer:
     def init(self, key: jax.Array) -> Params:
         """`{"tokens", "positions", "block_0", ..., "norm", "head"}`.
 
-        Embeddings are normal, kernels are Glorot's or He's, and the head is small.
+        Embeddings are normal, kernels have Glorot's or He's initialization, and the head is small.
         """
         width = self.width
         inner = 4 * width

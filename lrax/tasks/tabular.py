@@ -51,13 +51,13 @@ def diabetes(
       2004, arXiv:math/0406456.
     """
     network = MLP((10, *sizes("widths", widths), 1))
-    # Unscaled: scikit-learn would scale by all examples, so that the held-out ones would have a
-    # part in training.
+    # Unscaled, because scikit-learn would scale by statistics of all examples. The held-out ones
+    # would then influence training.
     inputs, targets = datasets("diabetes").load_diabetes(return_X_y=True, scaled=False)
     train, test = split(len(targets), held_out, seed)
     inputs = _standardise(inputs, inputs[train])
     targets = _standardise(targets, targets[train])
-    # Of `Partial`s, so that two calls share one compiled program: see `losses.py`.
+    # The functions are `Partial`s, so that two calls share one compiled program: see `losses.py`.
     return Task(
         init=Partial(init, network),
         loss=Partial(squared_error, network),

@@ -54,7 +54,7 @@ def char_lm(
     running Python, so figures differ a little between its versions.
 
     Args:
-      width: Numbers per position, a multiple of `heads`.
+      width: Width of the model, a multiple of `heads`.
       layers: Blocks, at least 1: pre-norm attention and a GELU layer four times as wide, with
         learned positions.
       heads: Attention heads, at least 1.

@@ -63,9 +63,10 @@ def from_equinox(
       training: Keyword arguments of the model in training, in addition to its mode.
       evaluation: Keyword arguments of the model in evaluation, in addition to its mode.
       batched: Whether the model takes whole batches. Otherwise it takes one example, as Equinox's
-        layers do, and is mapped by `jax.vmap`. If it has an argument `key`, that is the key of the
-        step for a whole batch, and one of `jax.random.split(key, examples)` for each example. In
-        evaluation `jax.random.key(0)` takes the place of the step's key.
+        layers do, and is mapped by `jax.vmap`. If it has an argument `key`, a model of whole
+        batches gets the key of the step, and a mapped one gets one of `jax.random.split(key,
+        examples)` for each example. In evaluation `jax.random.key(0)` takes the place of the step's
+        key.
       axis_name: Name of the batch axis, for layers that reduce over it, such as batch norm. It is
         used if `jax.vmap` maps the model.
 
@@ -180,7 +181,7 @@ class _Model:
             outputs, held = call(arguments, key, held)
         else:
             examples = len(jax.tree.leaves(arguments)[0])
-            # If there are no keys, None is mapped, a pytree without leaves.
+            # Without keys, None is mapped: a pytree without leaves.
             keys = jax.random.split(key, examples) if self.with_key else None
             # The state has no batch axis: layers reduce over that axis by its name to update it.
             mapped = jax.vmap(

@@ -1,6 +1,8 @@
 """Flax Linen models as tasks."""
 
 import dataclasses
+import inspect
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from jax import numpy as jnp
 
 from ... import _require
 from ...training.batches import Batch, Minibatches
+from ...training.streams import is_source
 from ...training.task import Batches, Task
 from .calls import Calls, Inputs, Keywords, calls
 from .models import Evaluate, Loss, Outputs, Params, Recipe, State, data
@@ -155,6 +158,8 @@ def first_batch(batch: Batches) -> Batch:
     """
     if isinstance(batch, Minibatches):
         return jax.tree.map(lambda array: array[: batch.size], batch.arrays)
+    if inspect.isgeneratorfunction(batch) and is_source(batch):
+        batch = list(itertools.islice(batch(), 1))  # the run's own call starts anew
     if callable(batch):  # shapes are enough, and need no device
         shapes = jax.eval_shape(lambda: batch(jnp.int32(0), jax.random.key(0)))
         return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
