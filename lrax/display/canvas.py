@@ -1,7 +1,7 @@
 """The figures that lrax returns: matplotlib's, which also show themselves in a notebook.
 
-A matplotlib Figure that pyplot does not know prints as `<Figure size ...>` in Jupyter and Colab,
-because only pyplot teaches the notebook to draw one. A Figure that pyplot knows would be drawn
+A matplotlib Figure that pyplot did not make prints as `<Figure size ...>` in Jupyter and Colab,
+because only pyplot registers how a notebook draws one. A Figure that pyplot made would be drawn
 twice and kept in memory. So the figures here have a `_repr_png_` of their own.
 """
 
@@ -50,12 +50,12 @@ def plain_numbers(axis: "Axis", decades: float = 2) -> None:
 
     Args:
       axis: A matplotlib Axis.
-      decades: Up to how many decades some ticks between powers of ten have labels. Short axes have
-        room for fewer.
+      decades: If the axis spans fewer decades than this, some ticks between powers of ten have
+        labels too. A small picture has room for fewer labels.
     """
     formatter = _plain()
     axis.set_major_formatter(formatter())
-    # All ticks between powers of ten have labels below half a decade.
+    # On an axis of less than half a decade, all ticks between powers of ten have labels.
     axis.set_minor_formatter(formatter(minor_thresholds=(decades, 0.5)))
 
 

@@ -18,8 +18,8 @@ __all__ = ["schedules"]  # the other pictures are methods of the results that th
 # package `schedules` imports this one.
 ScheduleLike = Callable[..., Any]
 
-ROW = 6  # panels of the gallery beside each other
-CURVE = 4000  # intervals between the points of a curve, at most
+ROW = 6  # panels in a row of the gallery
+CURVE = 4000  # the most intervals between the points of a curve
 
 
 def schedules(

@@ -23,17 +23,18 @@ def range_test(
     name: str = "training loss",
     log: bool = True,
 ) -> "Figure":
-    """Losses against rates: those of every seed, the median of their averages, and the suggestion.
+    """Loss against learning rate for every seed, with smoothed curves and the suggested rate.
 
     Args:
-      rates: `[steps]`.
+      rates: `[steps]`, the rate of each update.
       losses: `[seeds, steps]`; NaN where a lane was frozen.
-      smoothed: `[seeds, steps]`, averages of the losses, cut at the height of the start.
+      smoothed: `[seeds, steps]`, running averages of the losses, after losses above the initial
+        ones were lowered to them. Of several seeds, the median and the range are drawn.
       diverged_at: `[seeds]`, the update at which a lane was frozen, -1 for none.
       suggested: The suggested rate, or None.
-      note: Why there is none, or which curve this is.
-      name: What the curves are.
-      log: Whether the rates go on a logarithmic axis.
+      note: The title, such as why there is no suggestion.
+      name: The label of the axis of losses.
+      log: Whether the axis of rates is logarithmic.
 
     Returns:
       A matplotlib Figure.
@@ -46,11 +47,12 @@ def range_test(
     for i, curve in enumerate(losses):
         label = None if i else "as measured" if len(losses) == 1 else "each seed"
         axes.plot(rates, curve, color="C0", lw=0.8, alpha=0.35, label=label)
-    there = np.isfinite(smoothed).any(0)
+    # `nanquantile` would warn of a step at which no seed has a finite value.
+    finite = np.isfinite(smoothed).any(0)
     low, middle, high = np.full((3, len(rates)), np.nan)
-    if there.any():
-        known = np.where(np.isfinite(smoothed), smoothed, np.nan)[:, there]
-        low[there], middle[there], high[there] = np.nanquantile(known, [0, 0.5, 1], axis=0)
+    if finite.any():
+        known = np.where(np.isfinite(smoothed), smoothed, np.nan)[:, finite]
+        low[finite], middle[finite], high[finite] = np.nanquantile(known, [0, 0.5, 1], axis=0)
     if len(losses) > 1:
         axes.fill_between(rates, low, high, color="C0", alpha=0.15, lw=0)
     label = "average" if len(losses) == 1 else "average, median and range of seeds"
@@ -76,7 +78,7 @@ def range_test(
 
 
 def _limit(axes: "Axes", losses: np.ndarray) -> None:
-    """Cuts the axis of the losses a little above the start: a diverged loss would hide the rest."""
+    """Ends the axis of losses above the first ones, so that diverged ones do not hide the rest."""
     start = losses[:, : max(losses.shape[1] // 10, 5)]
     known, early = losses[np.isfinite(losses)], start[np.isfinite(start)]
     if not early.size:

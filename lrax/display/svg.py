@@ -14,7 +14,7 @@ _COLORS = ("#2f7fd8", "#d9660f", "#1a936f", "#d1477a", "#8a63d2", "#a07a0b", "#0
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 40
 _HOVERS = 60  # places along the axis with a tooltip of their own
-_LEGEND = 12  # entries, at most
+_LEGEND = 12  # the most entries
 
 
 def svg(

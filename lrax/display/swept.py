@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 DIVERGED = "#c1272d"
 BEST = "#1b7837"
 
-DRAWN = 300  # curves in a panel, at most; more take seconds and cover each other
-LEGEND = 20  # choices in a legend, at most; a longer one cannot be read
-ROW = 3  # panels beside each other, at most
+DRAWN = 300  # the most curves in a panel; more take seconds and cover each other
+LEGEND = 20  # the most choices in a legend; a longer one cannot be read
+ROW = 3  # the most panels in a row
 
 
 class Swept(NamedTuple):

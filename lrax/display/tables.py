@@ -18,9 +18,14 @@ def spread(values: np.ndarray) -> str:
 def summary(
     status: np.ndarray, causes: np.ndarray | None = None, stopped_at: int | None = None
 ) -> str:
-    """The status of a point's lanes, why the first diverged one did, and when it was pruned.
+    """The status of a point's lanes, the cause of the first divergence, and when it was pruned.
 
-    One word if the lanes agree, else the number of lanes with each word.
+    The status is one word if the lanes agree, else the number of lanes with each word.
+
+    Args:
+      status: `[seeds]`, the word of each lane.
+      causes: `[seeds]`, why each lane diverged; "" where it did not.
+      stopped_at: The update at which the point was pruned, if it was.
     """
     words, counts = np.unique(status, return_counts=True)
     if stopped_at is not None:
@@ -49,7 +54,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_html(rows: Sequence[Sequence[str]], bold: int | None = None) -> str:
-    """Rows of cells as an HTML table, the first one as its head; the row `bold` in bold type."""
+    """An HTML table of rows of cells. The first row is its head; `bold` is the row in bold type."""
     # A label may be "<lambda>", which a browser would take for a tag.
     head, *body = [[html.escape(cell, quote=False) for cell in row] for row in rows]
     cells = "".join(f"<th>{cell}</th>" for cell in head)

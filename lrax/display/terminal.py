@@ -1,4 +1,4 @@
-"""A chart of curves in a terminal, in braille dots, from plain arrays to text."""
+"""Draws curves from plain arrays as text for a terminal, in braille dots."""
 
 import itertools
 import textwrap
@@ -11,7 +11,7 @@ from .axes import Axis, counts_axis, rates_axis
 # The bit of each dot in a braille character, by row and column of the dot.
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _KEYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# Those of a terminal's 256 colours that are legible on light and on dark.
+# Indices of those of a terminal's 256 colors that are legible on light and on dark backgrounds.
 _COLORS = (33, 208, 35, 170, 141, 37, 178, 203)
 
 
@@ -37,7 +37,7 @@ def chart(
       log: Whether the axis of the rates is logarithmic.
       color: Whether to tell curves apart by colors, written as ANSI escapes; otherwise by letters
         on the curves.
-      ascii: Whether to draw with ASCII characters only, for terminals and files without others.
+      ascii: Whether to draw with ASCII characters only, for terminals and files without Unicode.
 
     Returns:
       The text, without a line break at the end.

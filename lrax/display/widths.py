@@ -18,11 +18,11 @@ def against_width(
     panels: Mapping[str, Mapping[str, np.ndarray]],
     verdicts: Mapping[str, str],
 ) -> "Figure":
-    """Curves against the width on logarithmic axes, with one panel beside the other.
+    """Curves against the width on logarithmic axes, in panels side by side.
 
     Args:
       widths: The widths.
-      panels: `{title: {layer: [widths]}}`. A value that is not positive has no place.
+      panels: `{title: {layer: [widths]}}`. A value that is not positive is not drawn.
       verdicts: `{layer: word}`, for the legend. A growing layer is dashed, a vanishing one dotted.
 
     Returns:
