@@ -1,5 +1,6 @@
 """The command line, as a person meets it."""
 
+import dataclasses
 import importlib
 import re
 import shlex
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -101,7 +103,7 @@ def test_help_and_errors_read_well(capsys):
     for arguments in (["--help"], ["demo", "--help"]):
         with pytest.raises(SystemExit, match="0"):
             main(arguments)
-    assert "what it may cost, in whole runs (15)" in capsys.readouterr().out
+    assert "the most that the search may cost, in full runs (15)" in capsys.readouterr().out
     for arguments, message in (
         ([], "the following arguments are required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
@@ -349,6 +351,24 @@ def test_bad_tasks_end_without_a_traceback(folder, capsys, value):
         assert capsys.readouterr().err.replace("\n", "").isprintable()
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CallableParams:
+    """Parameters that can be called, as an Equinox module can."""
+
+    weight: float
+
+    def __call__(self, x):
+        return self.weight * x
+
+
+def test_parameters_that_can_be_called_are_not_called(monkeypatch):
+    model = CallableParams(2.0)
+    for value in (model, lambda: model):
+        monkeypatch.setattr(objects, "named", lambda text, what, value=value: value)
+        assert objects.parameters("module:start") is model
+
+
 def test_sweep_starts_from_given_parameters(folder, capsys, monkeypatch):
     seen = {}
 
@@ -405,6 +425,13 @@ def test_the_report_has_one_best_and_names_the_direction():
     (best,) = re.findall(r"^best: +(.*)\n +(.*)$", shown, re.MULTILINE)
     assert best == ("learning rate 1", "highest val accuracy: 0.9 ±0")
     assert re.search(r"^optimum: learning rate .*; interpolated between the points", shown, re.M)
+
+
+def test_the_report_rounds_the_speed_to_a_plain_number():
+    found = result(1.0, [[0.5, 0.5], [0.9, 0.9], [0.8, 0.8]])  # 6 lanes of 4 updates
+    for speed, text in ((999.4, "999"), (999.6, "1k"), (999_600, "1M")):
+        found.info["run_seconds"] = 24 / speed
+        assert f"({text} updates a second)" in report.report(found)
 
 
 @pytest.mark.parametrize(
@@ -469,6 +496,7 @@ def test_values(text, wanted):
             "--lr 0:1:3",
             "has equal ratios and must begin above 0; with equal distances it is 0:1:3:linear",
         ),
+        ("--lr 0:1:3:log", "with equal distances it is 0:1:3:linear, got '0:1:3:log'"),
         ("--grid 1e-3:1:3", "must be name=values"),
         ("--budget soon", "must be seconds, or such as 90s, 10min or 2h, got 'soon'"),
         ("--out no_such_folder/a", "must be a file name in a folder that exists"),
@@ -587,6 +615,7 @@ def test_find_takes_several_rates(folder, capsys):
     [
         ("--bounds 3", "must be low:high"),
         ("--bounds =1:3", "must be low:high"),
+        ("--bounds low:3", "must be low:high, such as 1e-4:1, or name=low:high, got 'low:3'"),
         ("--bounds 1:3 --bounds 1:4", "--bounds must be given once"),
         ("--bounds 1:3 --bounds lr=1:4", "--bounds must be for all rates, or for each name"),
         ("--names lr,other", "--names must be parameters of the optimizer"),

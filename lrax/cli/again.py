@@ -26,7 +26,7 @@ def extended(
       edge: `"low"` or `"high"`.
 
     Returns:
-      The command; `None` if the values do not tell how to extend them.
+      The command; `None` if these values cannot be extended.
     """
     values, spacing = np.unique(axes[name].values), axes[name].spacing
     if len(values) < 2 or values[0] <= 0:
@@ -51,7 +51,7 @@ def extended(
         low, high = min(end, inner[0]), max(end, inner[1])
         text = f"{low:.4g}:{high:.4g}:{more + 2}" + (":linear" if spacing == "linear" else "")
     key = f"--grid {name}"
-    # The values of the rate may have been given by `--lr` or by `--grid`: remove the latter.
+    # The values of the rate were given by `--lr` or by `--grid`. `--lr` takes the place of both.
     if name == rate:
         return again(words, {"--lr": text, key: None})
     return again(words, {key: f"{name}={text}"})

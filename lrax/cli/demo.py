@@ -13,10 +13,11 @@ from ..tasks.images import digits
 from . import values
 from .errors import with_flags
 
-# The option for each argument that `lrax.find` may name in an error or a doubt.
+# The option of each argument that `lrax.find` may name in an error, or in the reason why a rate is
+# not certain.
 FLAGS = {name: f"--{name}" for name in ("steps", "seeds", "runs")}
 FLAGS["bounds"] = "--low and --high"
-BOUNDS = (1e-5, 10.0)  # where only one of them is given, the other is this
+BOUNDS = (1e-5, 10.0)  # if the user gives only one of them, the other one is taken from here
 NEXT = """\
 next:    train with optax.adam(lrax.warmup_cosine({rate:.3g}, {steps}, {warmup})), in a script
          found = lrax.find(...), then optax.adam(**found.hyperparams). For a task of your own:
@@ -45,22 +46,22 @@ def add_to(commands: Any) -> None:
         type=values.at_least(1, values.MOST_VALUES),
         default=3,
         metavar="N",
-        help="seeds of the best rates (3)",
+        help="seeds with which the best rates are trained (3)",
     )
     add(
         "--runs",
         type=values.positive,
         default=15,
         metavar="N",
-        help="what it may cost, in whole runs (15)",
+        help="the most that the search may cost, in full runs (15)",
     )
-    for edge, word, bound in zip(("low", "high"), ("least", "highest"), BOUNDS, strict=True):
+    for edge, word, bound in zip(("low", "high"), ("lowest", "highest"), BOUNDS, strict=True):
         add(
             f"--{edge}",
             type=values.positive,
             metavar="RATE",
             help=f"the {word} rate allowed; by default the search begins with {bound:g}, and goes"
-            " on beyond it if the best rate is there",
+            " beyond it if the best rate is there",
         )
     add(
         "--out",

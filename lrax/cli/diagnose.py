@@ -34,11 +34,11 @@ def add_to(commands: Any) -> None:
         help="a CSV, JSON lines, trainer_state.json, TensorBoard events, or a .npz that"
         " `SweepResult.save` wrote",
     )
-    for name in COLUMNS:
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="COLUMN", help=f"the {name}")
-    for name in MONITORS:
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="COLUMN", help=f"the {name}")
-    parser.add_argument("--dtype", metavar="NAME", help="dtype of the parameters, as bfloat16")
+    for name in (*COLUMNS, *MONITORS):
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", metavar="COLUMN", help=f"name of the column of {name}"
+        )
+    parser.add_argument("--dtype", metavar="NAME", help="dtype of the parameters, such as bfloat16")
     parser.add_argument("--json", action="store_true", help="print JSON, one object per file")
     parser.add_argument(
         "--out", type=values.file, metavar="FILE", help="also draw the curves of one file"
@@ -53,13 +53,13 @@ def _run(options: argparse.Namespace) -> int:
         raise Mistake("--out draws one file, and several were given")
     if options.out:
         _require.extra("matplotlib", "plot")  # if it is missing, fail before the work
-    told = {name: getattr(options, name) for name in COLUMNS}
+    columns = {name: getattr(options, name) for name in COLUMNS}
     monitors = {name: text for name in MONITORS if (text := getattr(options, name)) is not None}
     status = 0
     for place, path in enumerate(options.paths):
         try:
             source = SweepResult.load(path) if path.endswith(".npz") else path
-            found = diagnose(source, **told, monitors=monitors or None, dtype=options.dtype)
+            found = diagnose(source, **columns, monitors=monitors or None, dtype=options.dtype)
         except (OSError, ValueError, ImportError) as error:
             # An error from code that is not lrax's needs its whole traceback.
             if not is_refusal(error):

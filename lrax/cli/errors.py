@@ -13,7 +13,7 @@ REFUSALS = (ImportError, OSError, TypeError, ValueError, ArithmeticError, Memory
 
 
 class Mistake(ValueError):
-    """A command that asks for something that does not exist."""
+    """A wrong command: a value that cannot be used, or options that exclude each other."""
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -30,7 +30,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
-    """The error message of a Python function, with the options of the command line in it.
+    """The message of a Python function, with options of the command line in place of arguments.
 
     Args:
       message: It names arguments in backticks, such as `eval_every` or `mode=`.

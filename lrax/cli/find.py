@@ -16,12 +16,13 @@ examples:
       --bounds muon_rate=1e-3:1 --bounds adam_rate=1e-5:1e-1 --steps 5000 --runs 30
   python -m lrax find my_package.model:task --steps 20000 --budget 2h --checkpoint search.npz
 
-exit status: 0 with a rate that is certain within an octave, 1 with another one or after an error,
-2 for a wrong command, 130 if Ctrl-C came before there was anything to show."""
+exit status: 0 with a rate that is certain within an octave, 1 with a less certain one or after an
+error, 2 for a wrong command, 130 if Ctrl-C came before there was anything to show."""
 # Options that are passed on to `lrax.find` under their own names if they are given. Without them
 # `find` takes its own defaults.
 PASSED = ("objective", "mode", "names", "runs", "seeds", "budget", "checkpoint")
-# The option of each argument of `lrax.find`, to be named in its place in an error or a doubt.
+# The option of each argument of `lrax.find`. Errors, and the reason why a rate is not certain, name
+# the option in place of the argument.
 FLAGS = {name: f"--{name}" for name in (*PASSED, "bounds", "steps", "params", "optimizer")}
 
 
@@ -41,8 +42,18 @@ def add_to(commands: Any) -> None:
     add("task", metavar="TASK", help="module:attribute or path/to/file.py:attribute, a lrax.Task")
     add("--steps", type=values.at_least(1), required=True, metavar="N", help="updates of the run")
     add_optimizer(add)
-    add("--runs", type=values.positive, metavar="N", help="what it may cost, in whole runs (15)")
-    add("--seeds", type=values.at_least(1), metavar="N", help="seeds of the best rates (3)")
+    add(
+        "--runs",
+        type=values.positive,
+        metavar="N",
+        help="the most that the search may cost, in full runs (15)",
+    )
+    add(
+        "--seeds",
+        type=values.at_least(1),
+        metavar="N",
+        help="seeds with which the best rates are trained (3)",
+    )
     add(
         "--names",
         type=lambda text: text.split(","),
@@ -54,19 +65,24 @@ def add_to(commands: Any) -> None:
         type=_bounds,
         action="append",
         metavar="[NAME=]LOW:HIGH",
-        help="the least and the highest rate allowed; with --names once for each name, or for all",
+        help="the lowest and the highest rate allowed; with --names, once for each name or for all",
     )
-    add("--objective", metavar="NAME", help="what decides: a name of evaluate (val_loss)")
+    add(
+        "--objective",
+        metavar="NAME",
+        help="what decides: a metric that the task's evaluate returns, or train_loss (val_loss)",
+    )
     add(
         "--mode",
         choices=["min", "max"],
-        help="whether a low or a high objective is good; by default the objective's name says it",
+        help="whether a low or a high objective is good; by default this follows from its name",
     )
     add("--budget", type=values.duration, metavar="TIME", help="end after this time, such as 10min")
     add(
         "--checkpoint",
         metavar="FILE",
-        help="keep the state in files of this name; after a stop the same command goes on",
+        help="keep the state in files with this name and a number; the same command goes on from"
+        " them",
     )
     add("--out", type=values.file, metavar="FILE", help="write the picture of the evidence")
     add("--no-progress", action="store_true", help="show no progress bar")
@@ -77,15 +93,19 @@ def _bounds(text: str) -> tuple[str, tuple[float, float]]:
     """The name and the two rates of a text such as "1e-4:1" or "adam_rate=1e-4:1"."""
     name, equals, ends = text.rpartition("=")
     low, colon, high = ends.partition(":")
+    wrong = argparse.ArgumentTypeError(
+        f"must be low:high, such as 1e-4:1, or name=low:high, got {text!r}"
+    )
     if not colon or (equals and not name):
-        raise argparse.ArgumentTypeError(
-            f"must be low:high, such as 1e-4:1, or name=low:high, got {text!r}"
-        )
-    return name, (values.positive(low), values.positive(high))
+        raise wrong
+    try:
+        return name, (values.positive(low), values.positive(high))
+    except ValueError:  # a word in place of a number
+        raise wrong from None
 
 
 def _joined(bounds: list[tuple[str, tuple[float, float]]]) -> Any:
-    """The argument `bounds` of `lrax.find`: one pair, or a pair for each name."""
+    """The argument `bounds` of `lrax.find`: one pair, or `{name: pair}`."""
     found = dict(bounds)
     if len(found) < len(bounds):
         raise Mistake("--bounds must be given once, or once for each name")

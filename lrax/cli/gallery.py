@@ -9,7 +9,7 @@ from ..schedules.schedule import Schedule
 from .names import ScheduleNames
 
 STEPS = 1000  # the length of the pictures, so that they can be compared
-SHORT = 50  # the examples that are shorter than this have pictures of their own length
+SHORT = 50  # an example that is shorter than this has a picture of its own length
 # An example of each builder. A combinator shows what it does to a cosine.
 EXAMPLES = {
     "constant": "constant(1)",
@@ -70,7 +70,7 @@ class Entry(NamedTuple):
       steps: Updates of its picture.
       line: What it is.
       formula: Its formula in LaTeX, or "" if it has none.
-      use: When to use it, or "" if it does not say so.
+      use: When to use it, or "" if its docstring does not say so.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Entry(NamedTuple):
 
 
 def gallery() -> list[Entry]:
-    """Every builder of schedules, with an example; what is told of it is from its docstring."""
+    """Every builder of schedules, with an example and what its docstring says."""
     names = ScheduleNames()
     return [_entry(names, name, text) for name, text in EXAMPLES.items()]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
 import optax
 
 from ..schedules.schedule import Schedule
@@ -110,9 +111,11 @@ def task(text: str) -> Task:
 
 
 def parameters(text: str) -> Named:
-    """The parameters that the text names, or that the function returns which it names."""
+    """The parameters that the text names: the object itself, or what it returns as a function."""
     found = named(text, "--params")
-    return found() if callable(found) else found
+    # An Equinox module is a pytree of parameters that can be called. A function is a leaf.
+    is_function = callable(found) and jax.tree_util.all_leaves([found])
+    return found() if is_function else found
 
 
 def monitor(text: str) -> Callable[..., Any]:

@@ -151,7 +151,7 @@ def _wrapped(label: str, text: str) -> str:
 def _short(number: float) -> str:
     """A number to three digits with a suffix for thousands."""
     for suffix in ("", "k", "M"):
-        if number < 1000:
+        if number < 999.5:  # a number above it would be rounded to 1e+03
             return f"{number:.3g}{suffix}"
         number /= 1000
     return f"{number:.3g}G"

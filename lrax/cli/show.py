@@ -130,7 +130,7 @@ def _width(options: argparse.Namespace) -> int:
 
 
 def _style() -> dict[str, bool]:
-    """What the terminal can show."""
+    """The arguments of `terminal.chart` for what the terminal can show."""
     term = os.environ.get("TERM")
     return {
         "color": sys.stdout.isatty() and "NO_COLOR" not in os.environ and term != "dumb",

@@ -41,7 +41,7 @@ PASSED = (
     "budget",
     "checkpoint",
 )
-# The option for each argument that an error of `lrax.sweep` may name.
+# The option of each argument that an error of `lrax.sweep` may name.
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in (*PASSED, "steps", "seeds", "params")}
 FLAGS |= {
     "monitors": "--monitor",

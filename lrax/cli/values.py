@@ -77,7 +77,8 @@ def axis(text: str) -> Axis:
     if low <= 0:
         raise _wrong(
             text,
-            f"has equal ratios and must begin above 0; with equal distances it is {text}:linear",
+            "has equal ratios and must begin above 0; with equal distances it is"
+            f" {':'.join(numbers)}:linear",
         )
     try:
         return Axis(log_grid(low, high, n), spacing)
