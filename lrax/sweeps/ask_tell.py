@@ -50,9 +50,9 @@ class AskTell:
     the same data and random numbers. So the value of a point does not depend on the others in its
     batch.
 
-    A point that diverges with some seed has no value of its own. If it were reported as failed, the
-    library would learn nothing, and most would propose points near it again. So its value is the
-    worst one of the points that have finished so far. If the training loss is the objective, the
+    A point that diverges with some seed has no value of its own. If it were reported as failed,
+    most libraries would learn nothing and propose points near it again. So its value is the worst
+    one of the points that have finished so far. If the training loss is the objective, the
     losses before the first update count among them.
 
     With `stop=lrax.Median()` or another rule, points that are worse than others of their batch are
@@ -291,7 +291,7 @@ class AskTell:
     ) -> None:
         """Keeps the best point of a batch if it is better than the ones before."""
         best = result.best_lane[0]
-        # A copy that fills up the batch has the index of its original, which is the last point.
+        # If it is a copy that fills up the batch, its original is the last point.
         best = min(best, len(done) - 1)
         if not done[best] or (self._best is not None and scores[best] >= self._best[0]):
             return
@@ -310,12 +310,12 @@ def _choosing(
 
     So a batch has numbers alone, and batches with other choices share a program.
     """
-    # The sweep refuses a function that cannot be called.
+    # A function that cannot be called is left to the sweep, which raises the error.
     if not choices or not callable(function):
         return function
     stacked = {name: _stacked(name, list(options.values())) for name, options in choices.items()}
 
-    # With the signature of `function`: a sweep reads there which hyperparameters it takes.
+    # `wraps` keeps the signature, from which a sweep reads the names of the hyperparameters.
     @functools.wraps(function)
     def chosen(**hyperparams: Hyperparameter) -> Tree:
         for name, options in stacked.items():
@@ -351,7 +351,7 @@ def _worst_status(lanes: np.ndarray) -> str:
 
 
 def _check_direction(study: Study, mode: Mode) -> None:
-    """Requires a study with one objective and the direction of `mode`, if it says what it has."""
+    """Requires one objective in the direction of `mode`, if the study has these attributes."""
     directions = getattr(study, "directions", None)
     if directions is not None and len(directions) > 1:
         raise ValueError(

@@ -37,16 +37,16 @@ class Choices:
         return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], self.stacked)
 
     def fingerprints(self) -> list[str]:
-        """A text for each choice that tells it from others, whatever other choices there are.
+        """A text that identifies each choice, whatever the other choices of the axis are.
 
-        Functions of the count are told by their place among the formulas of the axis: which they
-        are follows from the text of the program.
+        A function of the count is identified by its index among the formulas of the axis. What the
+        function computes is in the program's text, which a checkpoint compares too.
         """
         if not isinstance(self.stacked, Schedule):
             lanes = range(len(self.items))
             return [digest(self.lanes(np.array(i))) for i in lanes]
-        # A stack fills the places of the formulas that a lane does not have with other lanes'
-        # numbers, which are no part of the lane.
+        # In a stack, every lane has numbers for every formula. Only those of its own formula
+        # identify it. The others are copied from other lanes.
         kinds = self.stacked.hyperparams["schedules"]
         index = self.stacked.hyperparams["index"]
         own = [(int(kind), jax.tree.leaves(kinds[int(kind)])) for kind in np.asarray(index)]
@@ -103,7 +103,7 @@ class Points:
         return found
 
     def described(self) -> dict[str, Any]:
-        """The points as JSON, `{name: [points]}`: a checkpoint compares it to know its sweep again.
+        """The points as JSON, `{name: [points]}`, by which a checkpoint recognises its sweep.
 
         A choice is `[label, fingerprint]`.
         """
@@ -131,7 +131,7 @@ def as_choices(name: str, values: _require.Unchecked) -> Choices | None:
     if not isinstance(values, (list, tuple)) or not values or all(map(_is_number, values)):
         return None
     items = tuple(values)
-    # These are no arrays, so no tracer can stand for them: each needs a program of its own. A
+    # These are not arrays and cannot be traced, so each needs a program of its own. A
     # transformation would pass for a pytree, because it is a NamedTuple.
     refused = [item for item in items if isinstance(item, (str, bytes, bool)) or item is None]
     refused += [item for item in items if _is_transformation(item)]
@@ -141,7 +141,7 @@ def as_choices(name: str, values: _require.Unchecked) -> Choices | None:
             f" {refused[0]!r}. What changes the program is swept by"
             f" `lrax.sweep_over({{{name!r}: [...]}}, lambda {name}: (task, optimizer), grid, ...)`."
         )
-    # Schedules may differ in their formulas, and numbers among them are constant ones.
+    # Schedules may differ in their formulas. Numbers among them become constant schedules.
     if any(isinstance(item, Schedule) or callable(item) for item in items):
         return Choices(items, _labels(items), stack(list(items)))
     structures = {jax.tree.structure(item) for item in items}

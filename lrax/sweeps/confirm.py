@@ -27,9 +27,9 @@ class Confirmation(NamedTuple):
     """The best points of a sweep, measured on seeds that had no part in choosing them."""
 
     hyperparams: list[dict[str, Value]]  # of the points, in the sweep's ranking
-    mean: np.ndarray  # [points], the objective over the fresh seeds; NaN where a lane diverged
+    mean: np.ndarray  # [points], of the objective over the fresh seeds; NaN if a lane diverged
     interval: np.ndarray  # [points, 2], of the mean, by Student's t
-    claimed: np.ndarray  # [points], the objective over the seeds that chose
+    claimed: np.ndarray  # [points], the mean objective over the sweep's own seeds
     paired: Paired  # against the point that the sweep ranked first
     result: SweepResult  # of the fresh seeds
 
@@ -70,9 +70,9 @@ def confirm(
       result: What `lrax.sweep` returned.
       seeds: Number of fresh seeds, at least 2, or the seeds themselves, none of them the sweep's.
       top: Number of points to take from the top of the ranking, at least 1. Points with a diverged
-        lane are left out.
+        or a pruned lane are left out.
       confidence: Coverage of the intervals, in (0, 1).
-      progress: Whether to show a progress bar. By default only if a person sees stderr.
+      progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
 
     Returns:
       `Confirmation(hyperparams, mean, interval, claimed, paired, result)`, which prints as a few
@@ -102,8 +102,8 @@ def confirm(
     top = _require.count("top", top, 1)
     if not result.has_losses:
         raise ValueError(
-            "`result` must be of `lrax.sweep`; for one of `sweep_function` call it again with other"
-            " `seeds` on `lrax.points` of the best points"
+            "`result` must come from `lrax.sweep`, and not from `sweep_function`: call that again,"
+            " with other `seeds`, on `lrax.points` of the best points"
         )
     # `done` alone does not tell: with thinned losses it is also below `steps` if every point was
     # stopped early. Such a sweep has no best point, which is the next error.

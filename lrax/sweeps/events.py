@@ -40,9 +40,9 @@ class Segment(TypedDict):
     """`"segment"`: all lanes have made some more updates."""
 
     done: int
-    losses: np.ndarray  # [points, seeds, updates] since the last event; NaN for stopped points
-    # The hyperparameters of the point with the least training loss, averaged over the last tenth of
-    # the updates so far; {} if no point has a finite one.
+    losses: np.ndarray  # [points, seeds, records] since the last segment; NaN for stopped points
+    # The hyperparameters of the point with the least training loss, as a mean over seeds and the last
+    # tenth of the updates so far; {} if no point has a finite one.
     best: dict[str, Any]
     loss: float  # that training loss, or NaN
     alive: int  # lanes that are still trained and have not diverged

@@ -14,13 +14,13 @@ from .storage.checkpoint import State
 
 
 class Exchanged(NamedTuple):
-    """What was trained.
+    """The lanes at the end of the training, and the history of their exchanges.
 
     Attributes:
       record: What the rule was told after the last segment.
-      moves: What it answered after each segment.
+      moves: What the rule returned after each segment.
       values: `[points, seeds]`, the objective of the lanes at the end, lower is better.
-      metrics: `{name: [points, seeds]}`, what `evaluate` returned at the end.
+      metrics: `{name: [points, seeds]}`, what the task's `evaluate` returned at the end.
       last: The loop that holds the lanes at the end.
     """
 
@@ -50,7 +50,7 @@ def exchanged(
       points: The points of all processes.
       rule: The rule of exchange.
       key: The key of the rule's random numbers.
-      name: The hyperparameter that is the rate.
+      name: The hyperparameter that the rule changes.
       every: Updates of a segment.
       report: Called with the updates done.
     """
@@ -59,7 +59,7 @@ def exchanged(
     hyperparams: dict[str, list[Values]] = {label: [] for label in now}
     scores: list[Values] = []
     moves: list[Answer] = []
-    # Where the lanes begin the next segment, and where they were a segment earlier.
+    # The state from which the lanes begin the next segment, and the one of a segment earlier.
     kept = [_trained(loop, None, 0, report).state()] * 2
     kept_values = [np.full((len(points), seeds), np.inf)] * 2
     choices = {label: len(choice.items) for label, choice in points.choices.items()}
@@ -104,8 +104,8 @@ def exchanged(
 
 
 def _trained(loop: Loop, state: State | None, until: int, report: Callable[[int], None]) -> Loop:
-    """A loop that has trained from a state to an update. The objective is evaluated there."""
-    # At the very end the lanes are evaluated once more, after the last exchange.
+    """A loop that has trained from a state to the update `until`, and evaluated the objective."""
+    # After the last exchange nothing is trained. `Loop.metrics` then evaluates the lanes.
     is_end = state is not None and state.facts["done"] == until
     evaluated = loop.settings.objective != "train_loss" and not is_end
     part = loop.again(until=until, times=(until,) if evaluated and until else ())
@@ -130,13 +130,13 @@ def _scores(loop: Loop, hosts: Hosts, points: int, segment: Values, finite: Mask
 
 
 def _moved_state(loop: Loop, states: Sequence[State], move: Answer) -> State:
-    """The state from which the lanes go on, of the states that they had, the last one first."""
+    """The state from which the lanes go on, put together from the earlier ones, newest first."""
     now = states[0]
     arrays = dict(now.arrays)
     lanes = loop.engine.lanes
     params = len(jax.tree.leaves(lanes.params))
     for i, leaf in enumerate(jax.tree.leaves(lanes)):
-        # The parameters are the first leaves of a lane. Counts, for instance, have no mean.
+        # The parameters are the first leaves of a lane. Integers are not averaged.
         averages = i < params and jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
         had = [state.arrays[f"lanes/{i}"] for state in states]
         arrays[f"lanes/{i}"] = _moved(had, move, averages=averages)
@@ -149,9 +149,9 @@ def _moved(had: Sequence[np.ndarray], move: Answer, *, averages: bool) -> np.nda
     """One array of the lanes, `[points, seeds, ...]`, after an exchange.
 
     Args:
-      had: The array as it is, a segment ago, and so on. Who goes back further gets the last one.
+      had: The array now, a segment ago, and so on. A lane that goes back further gets the oldest.
       move: The exchange.
-      averages: Whether the mean of lanes is taken.
+      averages: Whether all lanes of a seed get the mean over its lanes in `move.averaged`.
     """
     averaged = move.averaged
     column = np.arange(had[0].shape[1])
@@ -161,7 +161,7 @@ def _moved(had: Sequence[np.ndarray], move: Answer, *, averages: bool) -> np.nda
         found[back] = had[i][move.source, column][back]
     if averages:
         for seed in np.flatnonzero(averaged.any(axis=0)):
-            # In double precision, and copies are bits: only the mean is rounded.
+            # In double precision, so that only the result is rounded.
             mean = found[averaged[:, seed], seed].astype(np.float64).mean(axis=0)
             found[:, seed] = mean.astype(found.dtype)
     return found

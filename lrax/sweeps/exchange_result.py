@@ -14,24 +14,25 @@ from .exchanging import FURTHEST, Indices, Mask, Values
 class ExchangeResult:
     """What `lrax.sweep_exchange` found, and the history of its exchanges; experimental.
 
-    A *lane* is a place of a point and a seed, in which segments are trained one after the other.
-    After each segment, its state may be replaced by that of another lane.
+    A *lane* is one point with one seed. It is trained in segments. After each segment, its state
+    may be replaced by that of another lane.
 
     Attributes:
-      hyperparams: `{name: [segments, points, seeds]}`, the values in force in each segment; on an
+      hyperparams: `{name: [segments, points, seeds]}`, the values used in each segment; on an
         axis of choices the index of the choice.
       choices: `{name: list}`, the objects of each axis of choices.
       seeds: Names of the seeds.
-      name: The hyperparameter that is the rate.
+      name: The hyperparameter that the rule changed, as a rule the learning rate.
       losses: `[points, seeds, updates]`, the training loss before each update that a lane made,
         also in segments that were undone.
       scores: `[points, seeds, segments]`, what the rule was told of each segment, lower is better:
         see `Population.objective`.
       source: `[segments, points, seeds]`, the point from which a lane took its state after a
         segment.
-      back: `[segments, points, seeds]`, by how many segments it went back then; mostly 0.
-      averaged: `[segments, points, seeds]`, whether its parameters were part of a mean that all
-        lanes of the seed went on from.
+      back: `[segments, points, seeds]`, by how many segments the lane went back after a segment;
+        0 where it did not.
+      averaged: `[segments, points, seeds]`, whether the lane's parameters were part of a mean, from
+        which all lanes of the seed went on.
       values: `[points, seeds]`, the objective of the lanes as they are at the end. A training loss
         is the mean over the last segment of the lane that the state comes from.
       metrics: `{name: [points, seeds]}`, what `evaluate` returned at the end.
@@ -40,7 +41,7 @@ class ExchangeResult:
       steps: Updates of each lane.
       every: Updates of a segment.
       best_params: The parameters of the best lane.
-      best_state: The model's state beside them, or None.
+      best_state: The model's state of that lane, or None.
       best_opt_state: The optimizer's state of that lane.
       info: The plan, and the seconds that compiling and running took.
     """
@@ -74,15 +75,15 @@ class ExchangeResult:
     def ancestors(self) -> np.ndarray:
         """The points in which the states at the end were trained, `[segments, points, seeds]`.
 
-        Entry `[k, p, s]` is the point in which the final state of point `p` was in segment `k`. It
-        is -1 if the segment was undone for it. A mean counts as the state of the lane itself.
+        Entry `[k, p, s]` is the point whose lane trained the final state of point `p` in segment
+        `k`. It is -1 if that training was undone. A mean counts as the state of the lane itself.
         """
         found = np.full(self.source.shape, -1)
         column = np.arange(len(self.seeds))
         at = np.tile(np.arange(len(self.values))[:, None], len(self.seeds))
         further = np.zeros_like(at)  # how many of the segments before are undone as well
         for k in reversed(range(len(found))):
-            # No state is kept from before the furthest one.
+            # A lane can go back no further than this.
             back = np.minimum(self.back[k, at, column] + further, FURTHEST)
             at = self.source[k, at, column]
             found[k] = np.where(back > 0, -1, at)

@@ -13,7 +13,7 @@ from .. import _require
 Values = np.ndarray  # [points, seeds]
 Mask = np.ndarray  # [points, seeds], bool
 Indices = np.ndarray  # [points, seeds], int
-FURTHEST = 2  # by how many segments a lane can go back: the states before are not kept
+FURTHEST = 2  # a lane can go back by so many segments at most: older states are not kept
 
 
 class Population(NamedTuple):
@@ -27,10 +27,10 @@ class Population(NamedTuple):
         its update.
       objective: One number for each lane and segment, `[points, seeds, segments]`. Lower is better.
         It is the mean loss of the segment, or else the metric at its end, negated where high is
-        good. It is infinite where a loss of the segment or a parameter is not finite.
+        good. It is infinite where it, a loss of the segment or a parameter is not finite.
       hyperparams: `{name: [segments, points, seeds]}`, the values that each segment was trained
         with; on an axis of choices the index of the choice.
-      name: The hyperparameter that is the rate.
+      name: The hyperparameter that the rule changes, as a rule the learning rate.
       every: Updates of a segment.
       done: Updates made.
       steps: Updates of the whole sweep.
@@ -59,9 +59,10 @@ class Move(NamedTuple):
     """How the lanes go on: what an exchange rule returns; experimental.
 
     Attributes:
-      hyperparams: `{name: [points, seeds]}` of those that change, for the next segment.
+      hyperparams: `{name: [points, seeds]}`, the values in the next segment of the hyperparameters
+        that change.
       source: The point from which each lane takes its parameters, model state and optimizer state,
-        `[points, seeds]`; it has the same seed. None: each keeps its own.
+        `[points, seeds]`; the seed stays the same. None: each keeps its own.
       back: By how many segments each lane goes back, `[points, seeds]`: 1 takes the state that the
         source had before the segment that has just ended, and 2 that of a segment earlier. None:
         0 for all lanes.
@@ -140,7 +141,7 @@ def asked(
     current = {name: values[-1] for name, values in record.hyperparams.items()}
     values = {name: np.asarray(v, np.float64) for name, v in move.hyperparams.items()}
     for name, found in values.items():
-        # A grid may begin with a value that is not finite: its lane diverges, as in `lrax.sweep`.
+        # The grid may have a value that is not finite. Its lane diverges, as in `lrax.sweep`.
         if found.shape != shape or np.any(~np.isfinite(found) & np.isfinite(current[name])):
             raise ValueError(
                 f"`exchange` must return finite values of {name!r} of shape {shape}, got {found}"

@@ -7,7 +7,7 @@ import numpy as np
 from .. import _require
 from .exchanging import Move, Population, Values
 
-FALL = 0.5  # the base rate falls to this part of itself at most in one exchange: it stays positive
+FALL = 0.5  # one exchange multiplies the base rate by this or more, so that it stays positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,22 +20,23 @@ class FanOut:
     \bar\eta \leftarrow (1 - \text{decay}) \, \bar\eta + \text{step} \cdot v, \qquad
     \eta_r = \bar\eta \, \rho_{\pi(r)}$$
 
-    with the mean loss $\ell_r$ of the segment, the mean rate $\bar\eta$, $\beta$ = `momentum`,
-    multipliers $\rho$ evenly spaced from 1 - `spread` to 1 + `spread`, and a random permutation
-    $\pi$. Use it to see how one run with averaged replicas behaves: all lanes of a seed are one
-    model after each exchange. Each lane keeps its optimizer's state. In the authors' data-parallel
-    training all replicas take steps along one averaged gradient; here each lane follows its own
-    gradient of the same batch. A lane that is not finite goes on from the mean of the others, with
-    the optimizer's state of the best one.
+    with the parameters $\theta_r$ and the rates $\eta_r$ of $n$ lanes, the mean rate $\bar\eta$,
+    the objective of the segment $\ell_r$ and its mean $\bar\ell$, the velocity $v$, which starts at
+    0, $\beta$ = `momentum`, multipliers $\rho$ evenly spaced from 1 - `spread` to 1 + `spread`, and
+    a random permutation $\pi$. Use it to see how one run with averaged replicas behaves: all lanes
+    of a seed are one model after each exchange. Each lane keeps its optimizer's state. In the
+    authors' data-parallel training all replicas take steps along one averaged gradient; here each
+    lane follows its own gradient of the same batch. A lane that is not finite goes on from the mean
+    of the others, with the optimizer's state of the best one.
 
     Args:
-      spread: How far the rates spread, a part of the base rate, between 0 and 1.
+      spread: How far the rates spread, as a fraction of the base rate, between 0 and 1.
       step: How fast the base rate follows the velocity, at least 0; 0 leaves it where it is.
       momentum: Of the velocity, at least 0 and below 1.
-      temperature: The difference of the losses that counts, above 0, in units of the objective.
-        A low one makes the best lane alone decide.
-      decay: By which part the base rate falls in each exchange, at least 0 and below 1. Leave it 0
-        if the schedule of the lanes decays by itself.
+      temperature: The difference in the objective that changes a lane's weight by a factor of e,
+        above 0. With a low temperature the best lane alone decides.
+      decay: The fraction by which the base rate falls in each exchange, at least 0 and below 1.
+        Leave it 0 if the schedule of the lanes decays by itself.
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -95,7 +96,7 @@ class FanOut:
         sound = np.isfinite(record.scores)
         best = np.argmin(record.scores, axis=0)
         own = np.arange(points)[:, None]
-        # Its moments are not finite either.
+        # A lane that is not finite has an optimizer state that is not finite either.
         source = np.where(sound, own, best)
         rates = base * rng.permuted(ratios, axis=0)
         return Move({record.name: rates}, source, averaged=sound)
@@ -106,7 +107,7 @@ class FanOut:
 
     def _base(self, record: Population) -> Values:
         """The next base rate of each seed, `[seeds]`."""
-        # The velocity follows from all segments up to now, so the rule keeps no state.
+        # The velocity is computed from all segments up to now, so the rule keeps no state.
         velocity = np.zeros(record.rates.shape[1])
         mean = velocity
         for rates, losses in zip(

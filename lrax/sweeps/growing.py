@@ -2,9 +2,9 @@
 
 The new points are trained by a loop of their own until they have as many updates as the others.
 Then their state is joined to that of the others, and all points go on together. If the sweep is
-ended before that, the checkpoint holds points with different numbers of updates, the array `at`.
-The next call first trains the points with the fewest updates. So updates are made in ascending
-order, and batches from the host are read once, in their order.
+ended before that, the points in the checkpoint have different numbers of updates, which its array
+`at` holds. The next call first trains the points with the fewest updates. So updates are made in
+ascending order, and batches from the host are read once, in their order.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Mask = np.ndarray  # [points], bool
 # A loop calls it with the updates done and the losses since the last call.
 Report = Callable[[int, np.ndarray], None]
 
-SHOWN = 3  # an error names at most this many points
+SHOWN = 3  # an error names at most this number of points
 
 
 def difference(old: Any, new: Described, *, ordered: bool) -> str | None:
@@ -49,7 +49,7 @@ def difference(old: Any, new: Described, *, ordered: bool) -> str | None:
     return None
 
 
-def placed(state: State, new: Described) -> State:
+def rearranged(state: State, new: Described) -> State:
     """The state of a checkpoint, with its arrays rearranged for the points of this sweep.
 
     Args:
@@ -65,23 +65,24 @@ def placed(state: State, new: Described) -> State:
         raise ValueError("`checkpoint` must hold a whole sweep, got facts and arrays that differ")
     if count == known and np.array_equal(where, np.arange(count)):
         return state
-    # The entries of a new point, where `_missing` is not right.
+    # The entries of a new point in these arrays. In all others they are what `_missing` returns.
     blank = {"alive": True, "finite": True, "best_value": np.inf}
     blank["stopped_at"] = state.facts["steps"]
     arrays: dict[str, np.ndarray] = {}
     for name, array in state.arrays.items():
         group = name.partition("/")[0]
-        if group == "lanes":  # only placed points have lanes; sort them by their new indices
+        # Only the points in the array `placed` have lanes. These are sorted by their new indices.
+        if group == "lanes":
             arrays[name] = array[np.argsort(where[state.arrays["placed"]])]
             continue
         missing = blank.get(name, _missing(name, array.dtype))
         whole = np.full((count, *array.shape[1:]), missing, array.dtype)
         whole[where] = array
         arrays[name] = whole
-    return State({**state.facts, "points": count}, _anywhere(arrays))
+    return State({**state.facts, "points": count}, _in_any_chunk(arrays))
 
 
-def least(state: State) -> int:
+def fewest_updates(state: State) -> int:
     """The smallest number of updates that a point has."""
     return int(state.arrays["at"].min())
 
@@ -101,13 +102,13 @@ def advance(
       loop: The sweep before its first update.
       state: The state from which the sweep goes on, or None.
       halt: Whether to stop.
-      report: A function that returns the report of a loop.
+      report: A function that takes a loop and returns the `Report` that this loop calls.
       checkpoint: Where the state is saved, or None.
 
     Returns:
       The loop at its end. Points that did not catch up are `behind` in it.
     """
-    while state is not None and least(state) < state.facts["done"]:
+    while state is not None and fewest_updates(state) < state.facts["done"]:
         # The points with the fewest updates are trained until they have as many as those with the
         # next higher number.
         levels = np.unique(state.arrays["at"])
@@ -118,9 +119,9 @@ def advance(
         part.advance(halt, report(part), checkpoint and _Joining(checkpoint, state, behind))
         state = _joined(state, part.state(), behind)
         if part.done < until:
-            # The sweep was ended before these points had caught up. A loop that ends where the
-            # other points are trains nothing, and makes the result of what was done. `part` has
-            # saved the state already.
+            # The sweep was ended before these points had caught up. The loop that makes the result
+            # ends at the update that the other points have reached, so it trains nothing. `part`
+            # has saved the state already.
             done = int(state.facts["done"])
             loop = loop.again(until=done, times=(), finally_too=False)
             loop.failure, checkpoint = part.failure, None
@@ -167,7 +168,7 @@ def _only(state: State, points: Mask) -> State:
 def _joined(state: State, part: State, points: Mask) -> State:
     """A state, with the entries of some points taken from the state of a loop of their own.
 
-    An evaluation that only that loop made is left out. There is one if a point diverged in it.
+    An evaluation that only that loop made is left out. It makes one when it stops a diverged point.
 
     Args:
       state: The state of all points.
@@ -200,17 +201,17 @@ def _joined(state: State, part: State, points: Mask) -> State:
     ended = ~points & (arrays["stopped_at"] == state.facts["steps"])
     arrays["stopped_at"][ended] = steps
     facts = {"placed": int(arrays["placed"].sum()), "steps": steps}
-    return State({**state.facts, **facts}, _anywhere(arrays))
+    return State({**state.facts, **facts}, _in_any_chunk(arrays))
 
 
 def _missing(name: str, dtype: np.dtype) -> np.ndarray:
-    """The value in an array of a state for a point that has no value: NaN in curves, or else 0."""
+    """The entry of a point that has no value yet: NaN in a curve of floats, 0 in other arrays."""
     is_curve = name.startswith(("records/", "evaluations/"))
     return np.asarray(np.nan if is_curve and jnp.issubdtype(dtype, jnp.inexact) else 0, dtype)
 
 
-def _anywhere(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays with zeros for the shape of chunks: a loop may place the lanes in any chunk."""
+def _in_any_chunk(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with chunks of shape 0, which lets a loop place the lanes in any chunk."""
     return {**arrays, "shape": np.zeros_like(arrays["shape"])}
 
 

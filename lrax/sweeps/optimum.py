@@ -23,9 +23,9 @@ ROUNDS = 3
 # interpolated between two such rates.
 SPACING = np.log(2) / 8
 # A point whose excess over the least score is this many times the median excess has half of the
-# weight that it would have without an excess. The place of the vertex can be read from few points,
-# so its fit takes more weight from high ones. A slope has less noise with more points.
-SOFT_PLACE = 2.0
+# weight that it would have without an excess. Few points are enough to locate the vertex, so its
+# fit gives high points less weight. A slope has less noise if more points count.
+SOFT_VERTEX = 2.0
 SOFT_SLOPE = 4.0
 # The noise of slopes and of differences is pooled over the rates within this share of the reach.
 # The pooled estimate has about `FREEDOM` times the degrees of freedom of a single rate's estimate.
@@ -46,15 +46,16 @@ class Optimum:
     """The best value of a hyperparameter, interpolated between the points of a grid.
 
     Attributes:
-      value: The best value; between the grid's points unless `at_edge` says otherwise.
+      value: The best value. It may lie between the grid's points. If `at_edge` is set, it is the
+        value at that edge.
       interval: The confidence interval of the best value, at 95 %: `(low, high)`. If the best point
         is at an edge of the grid, the interval is open on that side: it ends at 0 or infinity.
-      at_edge: `"low"` or `"high"` if the best point is the grid's first or last, else `None`.
+      at_edge: `"low"` or `"high"` if the best point is the grid's lowest or highest, else `None`.
       point: The best point of the grid itself, as in `result.best`.
       seeds: Number of seeds whose scores were used.
       good: The range `(low, high)` of the values whose score is, with 95 % confidence, at most 1 %
-        worse than the best score. `None` if there is only one seed, or if the noise of the seeds is
-        too large to say so of any value. At an edge of the grid, the best score is that of the
+        worse than the best score. `None` if there is only one seed, or if the seeds differ too
+        much to show this for any value. At an edge of the grid, the best score is that of the
         grid's best point.
     """
 
@@ -77,7 +78,7 @@ class Optimum:
 
     @property
     def hint(self) -> str:
-        """What more seeds would do for the interval, in words; empty from three seeds on."""
+        """What more seeds would do for the interval; empty from three seeds on, or at an edge."""
         if self.at_edge is not None or self.seeds > 2:
             return ""
         if self.seeds == 1:
@@ -103,42 +104,42 @@ class Optimum:
 
 
 def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
-    r"""The minimum of scores over rates, between grid points where the curve allows.
+    r"""The rate with the lowest score, interpolated between grid points where the curve allows.
 
     The scores are averaged over seeds, and a parabola in the logarithm of the rate is fitted around
-    the best one,
+    the best rate:
 
     $$\min_{a, b, c} \sum_i w_i (a + b x_i + c x_i^2 - \bar s_i)^2, \qquad
     w_i = (1 - |x_i / h|^3)^3 / (1 + e_i^2)$$
 
-    where $x_i$ is the distance from the vertex, found in a few rounds, and $h$ the reach. $e_i$ is
-    the excess over the least score, in units of twice the median excess within the reach. Because
-    of it, points on the steep rise before divergence have little weight. The vertex lies at most
-    half of the way to the best point's neighbours, or `ASIDE` if this is more.
+    where $\bar s_i$ is the mean score, $x_i$ the distance from the vertex, which is found by
+    iteration, and $h$ the reach, a third of a decade or more. $e_i$ is the excess over the least
+    score, in units of twice the median excess within the reach. It gives little weight to points on
+    the steep rise before divergence. The vertex lies at most half of the way to the best point's
+    neighbours, or 2/9 of a decade if this is more.
 
-    The interval ends where the curve surely rises. The same fit around any rate $v$ gives the slope
-    of each seed's own curve, $b_s(v)$. For slopes the unit of the excess is twice as large. A
-    constant that a seed adds to its scores at all rates does not change its slopes. Going out from
-    the vertex, the interval ends at the first rates with
+    The interval ends where the curve rises significantly. The same fit around any rate $v$ gives
+    the slope of each seed's own curve, $b_s(v)$. For slopes the unit of the excess is twice as
+    large. A constant that a seed adds to its scores at all rates does not change its slopes. Going
+    out from the vertex, the interval of $n$ seeds ends at the first rates with
 
     $$|\bar b(v)| > t_{1.5 (n - 1)} \, \hat\sigma(v) / \sqrt n, \qquad
     \hat\sigma^2 = \left((n - 1) \, \mathrm{sd}(b)^2 + \tilde\sigma^2\right) / n$$
 
-    and a slope that leads back to the vertex. $\tilde\sigma$ pools the standard deviations at the
-    rates around $v$. Their noise is only partly the same, so together they tell more about
-    $\sigma$ than one rate: hence 1.5 times the degrees of freedom. With one seed, the noise is read
-    from the residuals of the parabola. How seeds differ then stays unknown.
+    where the mean slope $\bar b$ rises away from the vertex. $\tilde\sigma$ pools the standard
+    deviations at the rates around $v$. Their noise is only partly correlated, so together they tell
+    more about $\sigma$ than one rate: hence 1.5 times the degrees of freedom. With one seed, the
+    noise is estimated from the residuals of the parabola. How seeds differ is then unknown.
 
     On a coarse grid the vertex of the parabola is biased, and more so if one side is steeper.
     Therefore the interval reaches at least $\Delta \min(\Delta / \log 10, 1/2)$ to either side of
-    the vertex, where $\Delta$ is the grid's spacing. On the steeper side it reaches up to
-    1 + `STEEP` times as far; the full factor is for a cliff.
+    the vertex, where $\Delta$ is the grid's spacing in the log rate. On the steeper side it reaches
+    up to 1 + `STEEP` times as far, and at a cliff by this full factor.
 
-    Any rate within the interval may be the best one. So the rivals of a rate are the vertex and the
-    points of the grid within the interval. A rate is good if, compared with each rival, it is
-    surely worse by at most 1 % of the best score. That is, the mean over seeds of the differences
-    from that rival, plus the margin of the mean, is at most this 1 %. Between points of the grid,
-    scores are interpolated linearly.
+    Any rate within the interval may be the best one. So a rate is compared with several rivals: the
+    vertex and the points of the grid within the interval. The rate is good if, for each rival, the
+    upper end of the confidence interval of the mean difference in score is at most 1 % of the best
+    score. Between points of the grid, scores are interpolated linearly.
 
     Args:
       rates: Positive rates, shape `[points]`.
@@ -149,7 +150,7 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
       the true optimum may lie beyond.
 
     Raises:
-      ValueError: if no rate has a finite score, or a rate is not positive.
+      ValueError: if no rate has a finite score with every seed, or a rate is not positive.
 
     Reference:
       Fieller, Some Problems in Interval Estimation (1954), for the set of the rates at which the
@@ -241,7 +242,7 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
     reach = float(max(REACH, STEPS * np.mean(gaps))) if len(gaps) else float(REACH)
     nothing = _Fit(float(x[best]), reach, excess[best], None)
     # A fit needs a neighbour on each side. There is none if the best point is at the edge of the
-    # grid, or if the next rate diverged.
+    # grid, or if all rates beyond it diverged.
     if best in (0, len(x) - 1):
         return nothing
     # The vertex may not leave this range. If points are far apart and one of them is on a cliff,
@@ -250,7 +251,7 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
     highest = x[best] + max(gaps[1] / 2, ASIDE)
     center = x[best]
     for _ in range(ROUNDS):
-        lines = _parabolas(x, curve, np.array([center]), reach, SOFT_PLACE)
+        lines = _parabolas(x, curve, np.array([center]), reach, SOFT_VERTEX)
         if not lines.usable[0]:
             return nothing
         _, slope, curvature = lines.coefficients[0] @ curve
@@ -259,7 +260,7 @@ def _fit(x: np.ndarray, excess: np.ndarray) -> _Fit:
         if not curvature * reach**2 > 1e-9 * np.ptp(curve[lines.weights[0] > 0]):
             return nothing
         center = np.clip(center - slope / (2 * curvature), lowest, highest)
-    lines = _parabolas(x, curve, np.array([center]), reach, SOFT_PLACE)
+    lines = _parabolas(x, curve, np.array([center]), reach, SOFT_VERTEX)
     if not lines.usable[0]:
         return nothing
     weights = lines.weights[0]
@@ -289,7 +290,7 @@ def _parabolas(
 ) -> _Parabolas:
     """Weighted least squares around all centers at once.
 
-    The weights depend on `curve`, the mean of the scores over seeds. `soft` is `SOFT_PLACE` or
+    The weights depend on `curve`, the mean of the scores over seeds. `soft` is `SOFT_VERTEX` or
     `SOFT_SLOPE`.
     """
     u = (x - centers[:, None]) / reach
@@ -325,7 +326,7 @@ def _parabolas(
 def _interval(
     x: np.ndarray, excess: np.ndarray, fitted: _Fit, lowest: float, highest: float
 ) -> tuple[float, float]:
-    """The nearest log rates below and above the vertex whose slope surely leads back to it."""
+    """The nearest log rates on both sides where the curve surely rises away from the vertex."""
     tested = _around(fitted.center, lowest, highest)
     lines = _parabolas(x, excess.mean(axis=1), tested, fitted.reach, SOFT_SLOPE)
     tested = tested[lines.usable]
@@ -371,7 +372,7 @@ def _lean(log_rates: np.ndarray, means: np.ndarray, fitted: _Fit) -> float:
     """
     ends = fitted.center + np.array([-LEAN, LEAN])
     # The mean of a rate that diverged is infinite. Next to such a rate the interpolated value is
-    # infinite or NaN, and either is read as a cliff below.
+    # infinite or NaN. Both are treated as a cliff.
     with np.errstate(invalid="ignore"):
         down, up = np.interp(ends, log_rates, means) - np.min(means)
     if not np.isfinite(up):
@@ -397,12 +398,12 @@ def _margin(values: np.ndarray, reach: float) -> np.ndarray:
     places = np.arange(rates)
     apart = np.abs(places[:, None] - places)
     # A pool reaches equally far to both sides. The noise grows with the rate, so a pool with more
-    # rates on one side than on the other would give too much or too little noise.
+    # rates on one side than on the other would estimate too much or too little noise.
     width = np.minimum(POOL * reach / SPACING, np.minimum(places, rates - 1 - places) + 1)
     weights = np.maximum(1 - apart / width[:, None], 0.0)
     # The mean of the square roots, squared. In a mean of squares, the noisy rates of the steep rise
     # before divergence would outweigh all others. In a geometric mean, a rate at which the seeds
-    # agree by chance would.
+    # agree by chance would outweigh them.
     pooled = (weights @ np.sqrt(deviation) / weights.sum(axis=1)) ** 2
     variance = ((seeds - 1) * deviation**2 + pooled**2) / seeds
     return stats.t.ppf((1 + CONFIDENCE) / 2, FREEDOM * (seeds - 1)) * np.sqrt(variance / seeds)
@@ -418,7 +419,7 @@ def _ends(
 ) -> tuple[float, float]:
     """The places at which `below` and `above` first become positive, going out from the center.
 
-    `below` counts on the lower side of the center and `above` on the upper side.
+    `below` is used on the lower side of the center and `above` on the upper side.
     """
     left = tested <= center
     right = tested >= center

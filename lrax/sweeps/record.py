@@ -129,7 +129,7 @@ class Record:
             # `fmin` and `fmax` skip NaN, which stands where a lane was not evaluated.
             better = np.fmin if self.mode == "min" else np.fmax
             return better.reduce(values, axis=-1)
-        # The length of a point's curve ends with its last number: after its stop there is only NaN.
+        # A curve ends with its last number: after its point was stopped there is only NaN.
         known = np.arange(1, values.shape[-1] + 1) * ~np.isnan(values).all(axis=1)
         lengths = np.maximum(known.max(axis=-1), 1)
         last = lambda curves: curves[..., -1]
@@ -170,11 +170,11 @@ class Record:
     def ranking(self) -> np.ndarray:
         """Indices of the points from best to worst by their mean score over seeds, `[points]`.
 
-        The pruned points come after those that were trained to the end, the later stopped first.
-        The diverged come last.
+        Pruned points come after those that were trained to the end, and among them those that were
+        stopped later come first. Diverged points come last.
         """
-        # Among the diverged, those with fewer diverged seeds come first. The score when a point was
-        # stopped decides last. `lexsort` takes its keys in reverse order: the last one counts most.
+        # Among diverged points, those with fewer diverged seeds come first. The score when a point
+        # was stopped decides last. `lexsort` takes its keys in reverse order: the last counts most.
         diverged = np.sum(self.status == "diverged", axis=1)
         means = np.mean(self.scores, axis=1)
         return np.lexsort((np.mean(self.reached, axis=1), -self.stopped_at, diverged, means))
@@ -342,9 +342,9 @@ class Record:
           with 95 % confidence. Take three seeds or more: then it spans about an octave, unless the
           curve is flat. `good` is the range of the values that are surely within 1 % of the best
           score, or `None` where the seeds do not tell. `flat` says whether that is a factor of 2 or
-          more. `at_edge` is `"low"` or `"high"` if the best point is the grid's first or last: then
-          `value` is that point, the interval is open on that side (0 or infinity), and `extend()`
-          is the grid to try next; else it is `None`.
+          more. `at_edge` is `"low"` or `"high"` if the best point is the grid's lowest or highest:
+          then `value` is that point, the interval is open on that side (0 or infinity), and
+          `extend()` is the grid to try next; else it is `None`.
 
         Raises:
           ValueError: if `name` is unknown or an axis of choices, a value is not positive, there is

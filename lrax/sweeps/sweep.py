@@ -313,7 +313,7 @@ def sweep(
         if state is None and resume is not None:
             state = _longer(_kept(resume, points, names, engine), steps, "`resume`")
         compiled = time.perf_counter()
-        bar.start(0 if state is None else growing.least(state))
+        bar.start(0 if state is None else growing.fewest_updates(state))
         notify(
             "start",
             {
@@ -482,7 +482,7 @@ def _state(
     state = None if saved is None else hosts.of_first(lambda: saved.load(loop.expected))
     if state is None:
         return None
-    return growing.placed(_longer(state, steps, "the checkpoint"), points.described())
+    return growing.rearranged(_longer(state, steps, "the checkpoint"), points.described())
 
 
 def _longer(state: State, steps: int, whose: str) -> State:

@@ -52,13 +52,13 @@ def sweep_exchange(
     devices: Devices | None = None,
     progress: bool | None = None,
 ) -> ExchangeResult:
-    """Trains a grid as `lrax.sweep` does; after each segment its lanes exchange; experimental.
+    """Trains a grid as `lrax.sweep` does, with lanes that exchange states and rates; experimental.
 
     Use it to try population-based training (`lrax.PopulationBasedTraining`), replicas that are
-    averaged (`lrax.FanOut`) or a way back from spikes (`lrax.Rollback`). At equal compute,
-    population-based training was as good as a tuned cosine on three small tasks, and `FanOut` did
-    not mend a wrong base rate: `python -m tests.benchmarks.exchange`. For a rate that you can use
-    again take `lrax.sweep` or `lrax.find`.
+    averaged (`lrax.FanOut`) or lanes that go back after a spike (`lrax.Rollback`). At equal
+    compute, population-based training was as good as a tuned cosine on three small tasks, and
+    `FanOut` did not correct a wrong base rate: `python -m tests.benchmarks.exchange`. To find a
+    rate for later runs take `lrax.sweep` or `lrax.find`.
 
     The points of a seed are one population: they see the same batches, and states move among them.
     Seeds never exchange, so that each repeats the experiment. After each segment of `every`
@@ -77,8 +77,8 @@ def sweep_exchange(
         `lambda lr: optax.adam(lrax.cosine(lr, 1000))`.
       grid: As in `lrax.sweep`: the hyperparameters that the lanes begin with.
       steps: Updates of each lane, at least 1.
-      every: Updates of a segment, from 1 to `steps`. The last segment is shorter if it does not
-        divide them.
+      every: Updates of a segment, from 1 to `steps`. The last segment is shorter if `every` does
+        not divide `steps`.
       exchange: The rule: `lrax.PopulationBasedTraining()`, `lrax.FanOut()`, `lrax.Rollback()`, or
         an object of yours (`lrax.Exchange`).
       seeds: As in `lrax.sweep`.
