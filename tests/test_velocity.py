@@ -24,7 +24,15 @@ def rates_of(rule, losses):
 
 
 def in_numpy(losses, *, up=1.5, down=0.5, window=100, errors=2.0, shrink=0.8):
-    """The rule, from scipy's regression of each window."""
+    """The rule, from scipy's regression of each window.
+
+    AdaLRS has for the rate of the next window, with the errors of both slopes as 2 e,
+        a eta if v(a eta) > v(eta) + 2 e, b eta if v(a eta) < v(eta) - 2 e, else eta,
+    where a = max(lambda^t alpha, 1) and b = 1 / max(lambda^t beta, 1). The first case and the last
+    are those below. Not b, in whose place is `down` after a loss that has risen; not the clock t of
+    the factors, in whose place is the number of raises taken back; not the return to the parameters
+    before the raise; and AdaLRS raises only where the loss has slowed.
+    """
     scale, before, size, trying, seen, rates = 1.0, 1.0, 1.0, None, [], []
     for loss in losses:
         if not np.isfinite(loss):

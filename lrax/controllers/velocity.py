@@ -78,9 +78,12 @@ def velocity(
     success of a raise. So let the schedule decay only after the search, or bound the search by
     `ceiling`.
 
-    This is the search of AdaLRS with two changes. AdaLRS also restores the model's parameters when
-    it takes a raise back; a rule decides only the rate. AdaLRS lowers the rate after a raise that
-    failed; here only a rising loss lowers it.
+    This is the search of AdaLRS with four changes. AdaLRS also restores the model's parameters when
+    it takes a raise back; a rule decides only the rate. AdaLRS lowers the rate where the loss fell
+    more slowly after a raise, by more than the error; here only a rising loss lowers it. AdaLRS
+    raises the rate once the loss has slowed; here every window without a raise under way ends in
+    one, unless the loss has risen. And the factors of AdaLRS shrink with time, here with raises
+    taken back.
 
     Args:
       up: Factor of a raise, at least 1.
@@ -113,7 +116,8 @@ def velocity(
 
     Reference:
       Dong et al., "AdaLRS: loss-guided adaptive learning rate search for efficient foundation model
-      pretraining", 2025, arXiv:2506.13274.
+      pretraining", 2025, arXiv:2506.13274. Its update is equation 1 of Yin et al., "SAIL-VL2
+      technical report", 2025, arXiv:2509.14033.
     """
     numbers = _require.scalars(
         up=up,
