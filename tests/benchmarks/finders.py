@@ -9,9 +9,14 @@ Rates are rounded to 48ths of a decade, and those of range tests to 24ths, so th
 With `--cache FOLDER` the runs are kept there, and the next call trains what is missing.
 
 Half of the combinations had no part in the making of `find`. They have a star.
+
+With `--forecast`, `find` is also played with `lrax.Forecast` in place of the halving of its first
+stage: with the rule as it is, and with one that is asked first where the halving is. What the first
+stage saves is left to the later ones.
 """
 
 import argparse
+import dataclasses
 import tempfile
 import time
 import warnings
@@ -41,6 +46,9 @@ RAMP = 100  # updates of a range test
 RUNS = (2, 7, 15)
 SEEDS = 3  # of a search
 EPISODE = 60  # steps of the pole, and so its highest return
+SHARE = 0.5  # of the rates go on at the first look of a forecast that looks where the halving does
+MOST = 1.0  # regrets that are compared count as this at most
+APART = 0.01  # regrets differ by more than this, or are the same
 
 
 class Case(NamedTuple):
@@ -322,10 +330,32 @@ def rate_of(key):
     return 10.0 ** (np.asarray(key) / LATTICE)
 
 
+def forecasts(case, halving):
+    """`{name: Forecast}`: rules for the first stage in place of a `Halving`."""
+    rates = lambda rate: lrax.constant(rate) if case.shape is None else case.shape(rate, case.steps)
+    return {
+        "Forecast": lrax.Forecast(rates),
+        "early Forecast": lrax.Forecast(rates, first=halving.first, share=SHARE),
+    }
+
+
 def file_of(folder, name, kind, count):
     """The file that keeps a record of the combination `name` with `count` seeds."""
     slug = "".join(letter if letter.isalnum() else "_" for letter in name)
     return folder / f"{slug}-{kind}-{count}.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """A stop rule that stops nothing. A sweep evaluates its objective where a rule looks."""
+
+    times: tuple[int, ...]
+
+    def looks(self, steps):
+        return self.times
+
+    def keep(self, record):
+        return record.alive
 
 
 class Record:
@@ -338,10 +368,20 @@ class Record:
       lost: `{key: [seeds]}`, the first update whose loss is not finite, above `steps` if none.
     """
 
-    def __init__(self, case, steps, seeds, often, path):
+    def __init__(self, case, steps, seeds, often, path, looks=()):
+        """Reads the file if it is there.
+
+        Args:
+          case: What is trained; with `looks`, no function.
+          steps: Updates of each run.
+          seeds: The seeds.
+          often: Whether runs are evaluated during the training.
+          path: The file.
+          looks: After how many updates they are evaluated in addition.
+        """
         self.case, self.steps, self.seeds, self.path = case, steps, seeds, path
         count = EVALUATIONS if often else 1
-        self.times = steps * np.arange(1, count + 1) // count
+        self.times = np.union1d(steps * np.arange(1, count + 1) // count, looks).astype(int)
         self.scores = {}
         self.lost = {}
         if path.exists():
@@ -380,7 +420,7 @@ class Record:
             seeds=self.seeds,
             objective=objective,
             params=self.case.params,
-            eval_every=int(self.times[0]),
+            stop=Watch(tuple(self.times[:-1])),
             progress=False,
         )
         # A sweep also evaluates where it stops diverged runs, and no more where all have diverged.
@@ -429,6 +469,10 @@ def player(record, chosen):
         lost = np.stack([record.lost[key][columns] for key in keys])
         grid = {name: np.asarray(rates, np.float64)}
         place = lambda done: int(np.flatnonzero(record.times == done)[0])
+        schedules = None
+        if hasattr(stop, "rates"):
+            every = [stop.rates(**{name: rate})(np.arange(steps)) for rate in rates]
+            schedules = np.stack(every).astype(np.float64)
         curves = np.where(np.arange(steps) < lost[..., None], 0.0, np.nan)
         alive = np.ones(len(keys), bool)
         stopped_at = np.full(len(keys), steps)
@@ -447,9 +491,12 @@ def player(record, chosen):
                     steps=steps,
                     alive=alive & ~leaving,
                     look=asked.index(done),
+                    rates=schedules,
+                    objective_at=record.times[before],
                 )
                 leaving |= alive & ~leaving & ~stop.keep(evidence)
             stopped_at[leaving] = done
+            curves[leaving, :, done:] = np.nan
             alive &= ~leaving
         status = np.where((stopped_at < steps)[:, None], "pruned", "done")
         status = np.where(lost <= stopped_at[:, None], "diverged", status)
@@ -535,6 +582,8 @@ class Answer(NamedTuple):
     certain: bool = True
     interval: tuple[float, float] | None = None
     why: str = ""
+    first: float = np.nan  # the cost of the first stage
+    kept: bool = False  # whether the first stage trained the rate to its end that ends best there
 
 
 class Row(NamedTuple):
@@ -548,18 +597,28 @@ class Row(NamedTuple):
     held: np.ndarray  # whether the interval holds the best rate
     width: np.ndarray  # of the interval, in octaves
     dense: np.ndarray  # the regret of the dense sweep with the same seeds
+    first: np.ndarray
+    kept: np.ndarray
 
 
 class Bench:
     """The records of a case, and the answers of the finders."""
 
-    def __init__(self, name, case, folder, seeds, true_seeds):
+    def __init__(self, name, case, folder, seeds, true_seeds, forecast):
         self.case, self.folder, self.name = case, folder, name
         self.seeds = list(range(FIRST, FIRST + seeds))
         path = lambda kind, count: file_of(folder, name, kind, count)
         steps = case.steps
         self.true = Record(case, steps, list(range(true_seeds)), False, path("true", true_seeds))
-        self.own = Record(case, steps, self.seeds, True, path("own", seeds))
+        # `{runs: {name: rule}}`; the pole is no task, and a forecast may look after any update.
+        self.rules = {}
+        if forecast and case.task is not pole:
+            for runs in RUNS[1:]:
+                self.rules[runs] = forecasts(case, self.plan(runs).stop)
+        rules = [rule for some in self.rules.values() for rule in some.values()]
+        looks = sorted({look for rule in rules for look in rule.looks(steps)})
+        kind = "looks" if looks else "own"
+        self.own = Record(case, steps, self.seeds, True, path(kind, seeds), looks)
         short = planned(steps, runs=RUNS[0], seeds=SEEDS).horizon
         self.short = Record(case, short, self.seeds, True, path("short", seeds))
         self.ramp_path = path("ramp", seeds)
@@ -608,17 +667,33 @@ class Bench:
             answers.append(Answer(key, RAMP / self.case.steps))
         return answers
 
-    def found(self, runs, draws):
-        """What `find` says."""
-        plan = planned(self.case.steps, runs=runs, seeds=SEEDS, schedule=self.case.shape)
+    def plan(self, runs):
+        return planned(self.case.steps, runs=runs, seeds=SEEDS, schedule=self.case.shape)
+
+    def found(self, runs, draws, rule=None):
+        """What `find` says; with a `rule`, if it is that of the first stage."""
+        plan = self.plan(runs)
+        if rule is not None:
+            plan = dataclasses.replace(plan, stop=rule)
         record = self.own if plan.horizon == self.case.steps else self.short
         answers = []
         for chosen in draws:
-            found = search(player(record, chosen), plan, "rate", lambda rate: {})
+            train = player(record, chosen)
+            first = train({"rate": plan.grid}, range(plan.several), plan.stop)
+            ends = [record.ends(key_of(rate))[chosen[: plan.several]].mean() for rate in plan.grid]
+            found = search(train, plan, "rate", lambda rate: {})
             with np.errstate(divide="ignore"):
                 interval = tuple(LATTICE * np.log10(found.interval))
             answers.append(
-                Answer(key_of(found.rate), found.runs, found.certain, interval, found.why)
+                Answer(
+                    key_of(found.rate),
+                    found.runs,
+                    found.certain,
+                    interval,
+                    found.why,
+                    first.stopped_at.sum() * plan.several / self.case.steps,
+                    bool(first.stopped_at[np.argmin(ends)] == first.steps),
+                )
             )
         return answers
 
@@ -651,6 +726,8 @@ class Bench:
             held=(low - 0.5 <= best) & (best <= high + 0.5),
             width=(high - low) / octave,
             dense=regret([dense[i].key for i in told]),
+            first=np.array([answer.first for answer in kept]),
+            kept=np.array([answer.kept for answer in kept]),
         )
 
 
@@ -662,11 +739,14 @@ def drawn(count, seeds):
 
 def measured(name, case, folder, options):
     """`{finder: Row}`, and the truth."""
-    bench = Bench(name, case, folder, options.seeds, options.truth)
+    bench = Bench(name, case, folder, options.seeds, options.truth, options.forecast)
     draws = drawn(options.draws, options.seeds)
     dense = bench.dense(draws)
     answers = {"dense sweep": dense}
-    answers |= {f"find, {runs} runs": bench.found(runs, draws) for runs in RUNS}
+    for runs in RUNS:
+        answers[f"find, {runs} runs"] = bench.found(runs, draws)
+        for rule_name, rule in bench.rules.get(runs, {}).items():
+            answers[f"find, {runs} runs, {rule_name}"] = bench.found(runs, draws, rule)
     if not options.find:
         answers |= {method: bench.suggested(method, draws) for method in METHODS}
     answers = {finder: found for finder, found in answers.items() if found}
@@ -710,6 +790,28 @@ def words(row):
     return cells
 
 
+def compared(rows, others):
+    """Cells of a table: a finder beside another one on the same draws of the same combinations.
+
+    Args:
+      rows: A `Row` for each combination.
+      others: Those of the other finder.
+    """
+    pairs = [
+        np.minimum(row.regret, MOST) - np.minimum(other.regret, MOST)
+        for row, other in zip(rows, others, strict=True)
+    ]
+    every, means = np.concatenate(pairs), np.array([pair.mean() for pair in pairs])
+    error = means.std(ddof=1) / len(means) ** 0.5 if len(means) > 1 else np.nan
+    row = pooled(rows)
+    return [
+        f"{row.first.mean():.1f}",
+        f"{row.kept.mean():.0%}",
+        f"{np.sum(every < -APART)} / {np.sum(np.abs(every) <= APART)} / {np.sum(every > APART)}",
+        f"{100 * means.mean():+.1f} ± {100 * error:.1f}",
+    ]
+
+
 HEAD = "octaves | regret | runs | interval holds, width | cannot tell"
 
 
@@ -723,6 +825,7 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, default=24, help="seeds of the finders")
     parser.add_argument("--truth", type=int, default=12, help="seeds of the truth")
     parser.add_argument("--find", action="store_true", help="leave out the range tests")
+    parser.add_argument("--forecast", action="store_true", help="also `find` with forecasts")
     parser.add_argument("--why", action="store_true", help="print each answer of 15 runs")
     parser.add_argument("--quick", action="store_true", help="5 draws, 6 seeds, 4 of the truth")
     parser.add_argument("--cache", type=Path, help="a folder that keeps the runs")
@@ -760,6 +863,16 @@ def main(arguments=None):
         for finder in found[half[0]]:
             row = pooled([found[name][finder] for name in half if finder in found[name]])
             print(f"| {finder} | " + " | ".join(words(row)) + " |")
+        if options.forecast:
+            print("\n| finder | first stage | keeps the best | better / same / worse | by points |")
+            for finder in found[half[0]]:
+                runs = finder.split(", ")[:2]
+                if runs[0] != "find" or runs == ["find", f"{RUNS[0]} runs"]:
+                    continue
+                some = [found[name] for name in half if finder in found[name]]
+                base = [rows[", ".join(runs)] for rows in some]
+                cells = compared([rows[finder] for rows in some], base)
+                print(f"| {finder} | " + " | ".join(cells) + " |")
     return found
 
 
