@@ -420,6 +420,7 @@ class Record:
             seeds=self.seeds,
             objective=objective,
             params=self.case.params,
+            eval_every=self.steps,  # at the end
             stop=Watch(tuple(self.times[:-1])),
             progress=False,
         )
