@@ -248,6 +248,55 @@ def test_a_search_that_is_played_from_a_record_is_the_search_itself(benchmark_pa
     np.testing.assert_allclose(played.interval, found.interval, rtol=1e-2)
 
 
+def test_searches_are_compared_by_regrets_with_a_cap(benchmark_path):
+    from tests.benchmarks import finders
+
+    def row(regret, first, kept):
+        blank = np.zeros(len(regret))
+        fields = dict.fromkeys(finders.Row._fields, blank)
+        fields |= {"regret": np.array(regret), "first": np.array(first), "kept": np.array(kept)}
+        return finders.Row(**{**fields, "refused": 0})
+
+    plain = [row([0.5, np.inf], [6, 6], [True, True]), row([0.01, 0.0], [6, 6], [True, False])]
+    other = [row([0.5, 0.4], [4, 5], [True, True]), row([0.015, 0.1], [4, 5], [True, True])]
+    # 0 and -60 points, then 0.5 and 10 points: means of -30 and 5.25.
+    assert finders.compared(other, plain) == ["4.5", "100%", "1 / 2 / 1", "-12.4 ± 17.6"]
+    assert finders.compared(plain, plain) == ["6.0", "75%", "0 / 4 / 0", "+0.0 ± 0.0"]
+
+
+@pytest.mark.slow
+def test_a_forecast_that_is_played_from_a_record_stops_what_a_sweep_stops(
+    benchmark_path, capsys, tmp_path
+):
+    from tests.benchmarks import finders
+
+    name = "cancer, AdamW, cosine"
+    options = ["--only", name, "--find", "--forecast", "--draws", "2", "--seeds", "3"]
+    found = finders.main([*options, "--truth", "2", "--cache", str(tmp_path)])[name]
+    assert finders.COMPARED in capsys.readouterr().out
+    case = finders.cases()[name]
+    bench = finders.Bench(name, case, tmp_path, 3, 2, True)  # reads what was trained
+    for runs, rules in bench.rules.items():
+        assert rules["early Forecast"].first == bench.plan(runs).stop.first
+        for rule in rules:
+            assert np.all(found[f"find, {runs} runs, {rule}"].runs <= runs)
+    grid = {"rate": bench.plan(15).grid}
+    for rule in bench.rules[15].values():
+        played = finders.player(bench.own, [2, 0, 1])(grid, range(2), rule)
+        swept = lrax.sweep(
+            case.task,
+            case.made(case.steps),
+            grid,
+            steps=case.steps,
+            seeds=[finders.FIRST + 2, finders.FIRST],
+            objective=case.objective,
+            stop=rule,
+            progress=False,
+        )
+        np.testing.assert_array_equal(played.stopped_at, swept.stopped_at)
+        assert len(np.unique(played.stopped_at)) > 3
+
+
 def test_the_critical_rate_at_the_start_can_lie_far_below_the_best_rate(
     benchmark_path, capsys, tmp_path
 ):

@@ -47,7 +47,7 @@ RUNS = (2, 7, 15)
 SEEDS = 3  # of a search
 EPISODE = 60  # steps of the pole, and so its highest return
 SHARE = 0.5  # of the rates go on at the first look of a forecast that looks where the halving does
-MOST = 1.0  # regrets that are compared count as this at most
+CAP = 1.0  # regrets that are compared count as this at most
 APART = 0.01  # regrets differ by more than this, or are the same
 
 
@@ -792,14 +792,17 @@ def words(row):
 
 
 def compared(rows, others):
-    """Cells of a table: a finder beside another one on the same draws of the same combinations.
+    """Cells of a table: a search beside another one on the same draws of the same combinations.
+
+    The last cell is the mean difference in regret, in points of percent, and its standard error
+    over combinations, because the draws of a combination share seeds.
 
     Args:
       rows: A `Row` for each combination.
-      others: Those of the other finder.
+      others: Those of the other search.
     """
     pairs = [
-        np.minimum(row.regret, MOST) - np.minimum(other.regret, MOST)
+        np.minimum(row.regret, CAP) - np.minimum(other.regret, CAP)
         for row, other in zip(rows, others, strict=True)
     ]
     every, means = np.concatenate(pairs), np.array([pair.mean() for pair in pairs])
@@ -814,6 +817,7 @@ def compared(rows, others):
 
 
 HEAD = "octaves | regret | runs | interval holds, width | cannot tell"
+COMPARED = "first stage | keeps the best | better / same / worse | difference"
 
 
 def main(arguments=None):
@@ -865,14 +869,13 @@ def main(arguments=None):
             row = pooled([found[name][finder] for name in half if finder in found[name]])
             print(f"| {finder} | " + " | ".join(words(row)) + " |")
         if options.forecast:
-            print("\n| finder | first stage | keeps the best | better / same / worse | by points |")
+            print(f"\n| finder | {COMPARED} |")
             for finder in found[half[0]]:
-                runs = finder.split(", ")[:2]
-                if runs[0] != "find" or runs == ["find", f"{RUNS[0]} runs"]:
+                plain = ", ".join(finder.split(", ")[:2])
+                if plain not in (f"find, {runs} runs" for runs in RUNS[1:]):
                     continue
                 some = [found[name] for name in half if finder in found[name]]
-                base = [rows[", ".join(runs)] for rows in some]
-                cells = compared([rows[finder] for rows in some], base)
+                cells = compared([row[finder] for row in some], [row[plain] for row in some])
                 print(f"| {finder} | " + " | ".join(cells) + " |")
     return found
 
