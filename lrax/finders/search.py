@@ -188,8 +188,8 @@ def _rungs(first: float, schedule: Shape | None, steps: int) -> Stop:
         values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
         first = max(first, 1.5 * float(np.argmax(values)) / steps)
     # It is no `Forecast`. That keeps the best rate of the grid more often, but with the same `runs`
-    # the searches ended no better beyond noise (`python -m tests.benchmarks.finders --forecast`).
-    # And it needs the future rates, which are unknown without a `schedule`.
+    # the searches ended no better beyond noise (`python -m tests.benchmarks.finders --half first
+    # --forecast`). And it needs the future rates, which are unknown without a `schedule`.
     #
     # Before so late a rung there are only a few updates, or a warmup, which tell nothing. Then all
     # rates are trained to the end.
