@@ -84,7 +84,7 @@ def source(batch: Any) -> Source:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
-    """Batches that a pure function of step and key makes."""
+    """Batches made by a pure function of step and key."""
 
     function: Callable[[Any, jax.Array], Batch]
     streamed: ClassVar[bool] = False

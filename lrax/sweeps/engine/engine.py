@@ -206,7 +206,7 @@ def prepared(
             width = _fitting(engine, points * seeds, free)
         if engine is not None and width >= chunk_shape[0] * chunk_shape[1]:
             return engine
-        plan = plan.because(f"{width} lanes of a call are what the memory holds", width=width)
+        plan = plan.because(f"the memory holds {width} lanes of a call", width=width)
         narrower = shape_for(plan, feed, points)
         if (
             engine is not None and narrower == chunk_shape
@@ -246,8 +246,8 @@ def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engin
     """The engine and the layout for the points that go on after others were stopped.
 
     If they fit into fewer chunks, they move there. If they fill at most half of a chunk, they move
-    to smaller chunks, whose programs are compiled anew: points are stopped early in a sweep, so
-    that most of it gets faster.
+    to smaller chunks, whose programs are compiled anew. This pays because most points are stopped
+    early in a sweep.
 
     Args:
       engine: The engine until now.

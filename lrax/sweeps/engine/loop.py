@@ -365,7 +365,7 @@ class Loop:
         pending: Segment | None = None
         length = first_length(self.chunks, self.done, until)
         since = time.perf_counter()
-        while self.done < until and self._anyone():
+        while self.done < until and self._any_alive():
             due = checkpoint is not None and checkpoint.is_due
             # All processes must do the same. They halt if one of them halts, save if the first
             # one is due to save, and train the fewest updates that any of them wants.
@@ -405,7 +405,7 @@ class Loop:
             since = time.perf_counter()
         if pending is not None:
             self._read(pending, report)
-        if self.done < until and not self._anyone():
+        if self.done < until and not self._any_alive():
             self.done = until  # every point was stopped: the remaining records stay NaN
         if self.done in self.settings.times:
             self._evaluate()
@@ -467,7 +467,7 @@ class Loop:
         end = segment.first + segment.steps
         report(end, self.records.losses(segment.first, end))
 
-    def _anyone(self) -> bool:
+    def _any_alive(self) -> bool:
         """Whether any process trains a point."""
         return bool(self._hosts.gather(self.alive, self._points).any())
 

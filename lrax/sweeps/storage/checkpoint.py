@@ -53,7 +53,7 @@ class Checkpoint:
         configuration: Facts,
         comparisons: Mapping[str, Comparison] | None = None,
     ):
-        self._in_orbax = orbax.names(path)
+        self._in_orbax = orbax.is_path(path)
         if self._in_orbax:
             self.path = orbax.location(path)
         else:
@@ -103,7 +103,8 @@ class Checkpoint:
             )
             if differences:
                 raise _OtherSweep(
-                    f"`checkpoint` must be of the same sweep, got one of another in {self.path}:\n"
+                    f"`checkpoint` must be of the same sweep, got {self.path}, which differs"
+                    " (there) from this call (here):\n"
                     "  " + "\n  ".join(differences) + "\n"
                     "Give the arguments of that sweep again to go on with it, "
                     "or another path to begin anew."

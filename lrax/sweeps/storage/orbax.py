@@ -27,7 +27,7 @@ from .arrays import Expected, Facts, raw_dtype
 SUFFIX = ".orbax"
 
 
-def names(path: str | os.PathLike[str]) -> bool:
+def is_path(path: str | os.PathLike[str]) -> bool:
     """Whether a path names a directory of Orbax: a URL, or a path that ends in `.orbax`."""
     text = os.fspath(path)
     return "://" in text or text.rstrip(os.sep).endswith(SUFFIX)

@@ -44,7 +44,7 @@ def from_nnx(
       loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as in the loss of a `lrax.Task`.
       batch: The batches, in any form that the `batch` of a `lrax.Task` may have.
       inputs: Which part of a batch the model takes: a key, an index, or a function of the batch.
-        If the part is a tuple, its entries are several arguments. By default the model takes
+        The entries of a tuple are passed as separate arguments. By default the model takes
         `"inputs"` of a dict, the first entry of a tuple or list, and the whole of any other batch.
       held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
         size=...)`. The latter is evaluated in batches, in order and without a transform; use it if
