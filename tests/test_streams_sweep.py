@@ -1,5 +1,6 @@
 """A sweep over batches from the host is the sweep over the same batches drawn on the device."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -369,6 +370,19 @@ def test_a_resumed_sweep_sees_the_same_batches(make, suffix, tmp_path, short_blo
             part = swept(make(), checkpoint=path, on_event=interrupting(end))
             assert end <= part.losses.shape[-1] < 40
     assert_equal(swept(make(), checkpoint=path), wanted)
+
+
+def test_passing_over_used_batches_lets_the_caller_look_at_the_clock(short_blocks):
+    def source():
+        while True:
+            time.sleep(0.005)
+            yield BATCHES[0]
+
+    waiting = problems.engine(problems.regression(batch=source), RATES, steps=200).feed
+    with contextlib.closing(waiting):
+        assert not waiting.is_ready(192, timeout=0.05)  # 192 batches take most of a second
+        while not waiting.is_ready(192, timeout=0.05):
+            pass
 
 
 def test_a_fresh_iterator_goes_on_and_a_used_one_is_refused(tmp_path, short_blocks, monkeypatch):

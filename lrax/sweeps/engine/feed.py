@@ -3,6 +3,7 @@
 import copy
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -191,9 +192,11 @@ class Feed:
         block = first // self.block
         if self._stream is None or block in self._taken:
             return True
+        end = time.perf_counter() + timeout
         while self._stream.position < block * self.block:
-            # A resumed run passes over the batches that were used before.
-            if not self._stream.ready(1, timeout):
+            # A resumed run passes over the batches that were used before. This may take longer than
+            # the timeout, so the next call goes on with it.
+            if not self._stream.ready(1, timeout) or time.perf_counter() > end:
                 return False
             self._stream.take(1)
         steps = min(self.block, self._steps - block * self.block)

@@ -125,7 +125,7 @@ def _arrays(
     stored = {name.removeprefix("array/") for name in members if name != "facts"}
     if dtypes.keys() != stored:
         differing = ", ".join(sorted(dtypes.keys() ^ stored))
-        raise ValueError(f"its facts and its arrays do not name the same ones: {differing}")
+        raise ValueError(f"its facts list other arrays than it holds: {differing}")
     headers = {name: npz.header(archive, members[f"array/{name}"]) for name in dtypes}
     for name, dtype in dtypes.items():
         if headers[name].dtype != raw_dtype(dtype):
