@@ -28,8 +28,8 @@ def range_test(
     Args:
       rates: `[steps]`, the rate of each update.
       losses: `[seeds, steps]`; NaN where a lane was frozen.
-      smoothed: `[seeds, steps]`, running averages of the losses, after losses above the initial
-        ones were lowered to them. Of several seeds, the median and the range are drawn.
+      smoothed: `[seeds, steps]`, averages of the losses along the steps, which are clipped at the
+        highest of the first ones. Of several seeds, the median and the range are drawn.
       diverged_at: `[seeds]`, the update at which a lane was frozen, -1 for none.
       suggested: The suggested rate, or None.
       note: The title, such as why there is no suggestion.

@@ -41,8 +41,8 @@ def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
     found: list[Device] = []
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         found = list(wanted)
-    # Refused are devices of other processes, which `jax.devices()` lists too, and a device that is
-    # given twice, which the set counts once.
+    # Devices of other processes, which `jax.devices()` lists too, are refused. So is a device that
+    # is given twice: the set counts it once.
     process = jax.process_index()
     own = {d for d in found if isinstance(d, jax.Device) and d.process_index == process}
     if not found or len(own) < len(found):

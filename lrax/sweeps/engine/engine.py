@@ -246,8 +246,8 @@ def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engin
     """The engine and the layout for the points that go on after others were stopped.
 
     If they fit into fewer chunks, they move there. If they fill at most half of a chunk, they move
-    to smaller chunks, whose programs are compiled anew. This pays because most points are stopped
-    early in a sweep.
+    to smaller chunks, whose programs are compiled anew. This pays because points are stopped early
+    in a sweep.
 
     Args:
       engine: The engine until now.

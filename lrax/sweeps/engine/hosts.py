@@ -185,7 +185,8 @@ def _meet() -> None:
     On CPUs JAX communicates by gloo, which fails for good if the processes begin more than half a
     minute apart.
     """
-    # JAX's barrier has no public name. In a version of JAX without it, only gloo waits.
+    # JAX's barrier has no public name. In a version of JAX without it, the
+    # processes wait only as long as gloo does.
     from jax._src import distributed
 
     wait = getattr(getattr(distributed.global_state, "client", None), "wait_at_barrier", None)

@@ -232,7 +232,7 @@ def _loss_metrics(output: Any) -> Metrics:
     value, aux = _value_and_aux(output)
     scalars = aux if isinstance(aux, Mapping) else {}
     named = {f"val_{name}": x for name, x in scalars.items() if jnp.ndim(x) == 0}
-    # The loss comes last, because its name may also be that of `aux["loss"]`.
+    # The loss comes last, because `aux["loss"]` would have the same name.
     return {**named, "val_loss": value}
 
 
