@@ -11,6 +11,8 @@ from jax import numpy as jnp
 
 import lrax
 from lrax.sweeps.engine import cache
+from lrax.sweeps.exchange_loop import _moved as moved
+from lrax.sweeps.exchanging import Answer
 
 TASK = problems.regression()
 RATES = [0.01, 0.1, 0.3, 1.0]
@@ -189,6 +191,13 @@ def test_lanes_converge_to_their_mean_and_the_base_rate_rises_if_higher_is_bette
     np.testing.assert_allclose(end(range(4)), np.mean(ends, axis=0), rtol=1e-5)
     base = exchanged(lrax.FanOut(spread=0.5), [0.01, 0.02, 0.03, 0.04]).rates.mean(axis=1)
     assert np.all(np.diff(base, axis=0) > 0)
+
+
+def test_the_mean_of_complex_parameters_is_complex():
+    own = np.arange(2)[:, None]
+    move = Answer({}, own, np.zeros_like(own), averaged=np.ones((2, 1), bool))
+    params = np.array([[1 + 1j], [3 - 3j]], np.complex64)
+    assert moved([params], move, averages=True).ravel().tolist() == [2 - 1j] * 2
 
 
 def test_rollback_saves_the_lane_that_spiked_and_touches_no_other():

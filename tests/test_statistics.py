@@ -390,6 +390,18 @@ def test_confirm_trains_the_first_points_on_fresh_seeds():
     assert "p " in str(found).splitlines()[1]
 
 
+@pytest.mark.parametrize("eval_every", [120, None])
+def test_confirm_ranks_by_evaluations_at_the_same_times(eval_every):
+    call = dict(steps=320, seeds=2, objective="val_loss", select="best", eval_every=eval_every)
+    task = problems.regression()
+    # The last point diverges, and is evaluated before update 120, when it is stopped.
+    result = lrax.sweep(task, optax.sgd, [1e-3, 1e-2, 1e6], **call)
+    assert result.evaluated_at[0] < 120
+    found = lrax.confirm(task, optax.sgd, result, seeds=[7, 9], top=2)
+    wanted = [] if eval_every is None else [120, 240, 320]
+    assert found.result.evaluated_at.tolist() == wanted
+
+
 @pytest.mark.slow
 def test_confirm_undoes_the_winners_curse():
     """Where all points are equal, the best one is too good by the curse; confirmed, it is not."""

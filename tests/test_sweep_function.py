@@ -175,6 +175,11 @@ def test_the_settings_of_the_caller_hold_on_all_threads():
             ValueError,
             r"`function` must return scalars and arrays of one axis, got 'final_loss'",
         ),
+        (
+            dict(function=lambda hyperparams, key: {"final_loss": 1j}),
+            ValueError,
+            "`function` must return real numbers, got 'final_loss' of complex64",
+        ),
     ],
 )
 def test_bad_arguments_are_named(changes, error, message):

@@ -159,10 +159,8 @@ def _selection(result: SweepResult) -> dict[str, Any]:
     # The last evaluation and the training loss need no evaluations along the way.
     if result.select == "last" or result.objective == "train_loss":
         return {}
-    # The result does not keep `eval_every`. The first evaluation after update 0 was made after
-    # `eval_every` updates.
-    first = result.evaluated_at[result.evaluated_at > 0][0]
-    return {"select": result.select, "eval_every": int(first)}
+    # `evaluated_at` does not tell `eval_every`: points were evaluated when they were stopped too.
+    return {"select": result.select, "eval_every": result.info.get("eval_every")}
 
 
 def _fresh(used: Sequence[str], seeds: int | Sequence[int]) -> list[int]:

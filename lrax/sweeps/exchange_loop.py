@@ -162,6 +162,7 @@ def _moved(had: Sequence[np.ndarray], move: Answer, *, averages: bool) -> np.nda
     if averages:
         for seed in np.flatnonzero(averaged.any(axis=0)):
             # In double precision, so that only the result is rounded.
-            mean = found[averaged[:, seed], seed].astype(np.float64).mean(axis=0)
+            dtype = np.promote_types(found.dtype, np.float64)
+            mean = found[averaged[:, seed], seed].astype(dtype).mean(axis=0)
             found[:, seed] = mean.astype(found.dtype)
     return found

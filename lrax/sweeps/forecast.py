@@ -1,4 +1,4 @@
-"""The stop rule `Forecast`: it ranks points by where their losses are going, too."""
+"""The stop rule `Forecast`, which ranks points by their present and their predicted losses."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .. import _require
 from .rules import among, curves_of, ranking, smoothed, with_neighbours
 from .stopping import Curves, Evidence, Mask, Values
 
-GROWTH = 1.5  # from one look to the next
+GROWTH = 1.5  # a look comes after this many times the updates of the one before
 EARLY = 8  # looks before the first decision, which only record evaluations
 POWER = 0.75  # the share of points that go on falls with this power of the updates done
 BINS = 48  # points of a curve of training losses, evenly spaced on a logarithmic scale
-# Another point tells the future of a point only if their losses agree where both have been: within
-# this part of what the best loss has fallen. Twice that is not taken at all.
+# A point is forecast from another one if their losses are close where the sums of their rates were
+# equal. The unit of the difference is this fraction of the fall of the best loss. The weight of the
+# other point decreases with the difference, and from two units on it is 0.
 AGREEMENT = 0.3
-# The noise that a point above the best rate may lose as its rate falls to zero, as a part of what
-# the best loss has fallen. Points whose loss was worse by more did not win in our sweeps.
+# The noise that a point above the best rate may lose as its rate falls to zero, as a fraction of
+# the fall of the best loss. Points whose loss was worse by more did not win in our sweeps.
 NOISE = 0.3
 
 
@@ -32,30 +33,34 @@ class Forecast:
     $$\log \hat\ell_p(T) = \log \ell_p(t) + \log \ell_q(s') - \log \ell_q(s), \quad
       S_q(s) = S_p(t), \quad S_q(s') = S_p(T), \quad S(t) = \sum_{i < t} \eta_i$$
 
-    Use it where the best rates start slowly: with a held-out objective that high rates overfit, or
-    with runs much longer than it takes the fast points to get somewhere. `Halving` stops the slow
-    points at its first rung. It costs 0.4 of the full grid's work.
+    where $\ell_p(t)$ is the loss of point $p$ after $t$ of $T$ updates, $\eta_i$ a rate, and $q$ a
+    point whose rates sum up to more. Use it where the best rates start slowly: with a held-out
+    objective that high rates overfit, or with runs much longer than the fast points need for most
+    of their progress. There, `Halving` stops the slow points at its first rung. `Forecast` costs
+    0.4 of the full grid's work.
 
-    The law behind it: the loss depends on the way `S` that the rate has gone, whatever the rate. So
-    a point will change as faster points did on the same way. They are weighted by how well their
-    losses agree with the point's own where both have been. A point that is faster than all others
-    has no such forecast. Its future rates tell how much of the noise in its loss will go: if they
-    fall to zero, a part of what it is worse than the best by. Points are ranked by their present
-    loss and by their forecast, and the two ranks are added, because each misleads in another way.
+    The law behind it: the loss depends on the sum of the rates so far, $S$, and hardly on the rates
+    themselves. So a point will change as faster points did between the same values of $S$. These
+    are weighted by how well their losses agree with the point's own at the same $S$. The fastest
+    point has no faster ones to be forecast from, and is forecast to keep its present loss. If $S$
+    will exceed that of the best point, part of the loss is noise that goes as the rate falls. The
+    forecast is lowered by it, in proportion to the fall of the rate and to the part of $S$ still to
+    come. Points are ranked by the sum of two ranks, of the present loss and of the forecast,
+    because each of these misleads in its own way.
 
-    At a look after a part `f` of the updates, the best `share` (f / first)^-3/4 of the points go
-    on. The best point's neighbours on the grid always go on, as with `Halving`. A point that
+    At a look after a fraction `f` of the updates, the best `share` (f / first)^-3/4 of the points
+    go on. The best point's neighbours on the grid always go on, as with `Halving`. A point that
     diverged with some seed is dropped.
 
     On 12 tasks that were held out, with four sweeps of each, it kept the full grid's best point in
     48 of 48 sweeps for 0.38 of the work; `Halving()` in 43 for 0.32, `Halving(eta=1.5)` in 46 for
     0.37: `python -m tests.benchmarks.stopping --held-out`. If the training loss is the objective,
-    the gentle halving is as good.
+    `Halving(eta=1.5)` is as good.
 
     Args:
       rates: Function of the hyperparameters by name that returns the `Schedule` of a point, as the
         optimizer has it: `lambda learning_rate: lrax.cosine(learning_rate, 1000)`. A checkpoint
-        knows it by its name alone.
+        identifies it by its name alone.
       first: When points are stopped first, as a fraction of the steps, between 0 and 1. Before that
         the objective is evaluated a few times.
       share: Which share of the points goes on then, between 0 and 1.
@@ -71,8 +76,8 @@ class Forecast:
       [100, 150, 225, 338, 506, 759]
 
     Reference:
-      Li et al. Functional Scaling Laws in Kernel Regression. 2025, arXiv:2509.19189, for the way as
-      the time of training.
+      Li et al. Functional Scaling Laws in Kernel Regression. 2025, arXiv:2509.19189, for the sum of
+      the rates as the time of training.
     """
 
     rates: Callable[..., Any]
@@ -129,52 +134,55 @@ class Forecast:
 
 
 def forecasts(record: Evidence) -> tuple[Values, Values]:
-    """The present and the predicted final losses of all points, `[points]`, maybe as logarithms.
+    """The present and the predicted final losses of all points, `[points]`, as `_means` has them.
 
-    They are infinite for points that are not alive or that have a loss that is not finite.
+    They are infinite for points that are not alive or whose present loss is not finite.
     """
     assert record.rates is not None
     curves, at = _means(record)
     now = np.where(record.alive & np.isfinite(curves[:, -1]), curves[:, -1], np.inf)
-    way = np.cumsum(record.rates, axis=1)
+    sums = np.cumsum(record.rates, axis=1)
+    # On a logarithmic scale, at the times of the curves, now, and at the end.
     with np.errstate(divide="ignore"):
-        walked = np.log(way[:, np.maximum(at, 1) - 1])
-        here, end = np.log(way[:, record.done - 1]), np.log(way[:, -1])
+        log_sums = np.log(sums[:, np.maximum(at, 1) - 1])
+        here, end = np.log(sums[:, record.done - 1]), np.log(sums[:, -1])
     best = int(np.argmin(now))
     fallen = max(float(np.nanmedian(curves[:, 0]) - now[best]), 0.0)
     changes, weights = np.zeros(len(now)), np.zeros(len(now))
     for q, curve in enumerate(curves):
-        known = np.isfinite(curve) & np.isfinite(walked[q])
+        known = np.isfinite(curve) & np.isfinite(log_sums[q])
         if known.sum() < 3:
             continue
-        path, values = walked[q, known], curve[known]
+        path, values = log_sums[q, known], curve[known]
         before = np.interp(here, path, values)
         after = np.interp(end, path, values)
         apart = (before - now) / (AGREEMENT * max(fallen, 1e-9))
-        # It went that far, and was not yet there at its first record.
-        told = (end <= path[-1] + 0.05) & (path[0] <= here) & (end[q] > end) & (np.abs(apart) < 2)
-        weight = np.where(told, np.exp(-(apart**2) / 2 - (end[q] - end)), 0)
+        # The records of point `q` must begin before the present sum of the other point, and reach
+        # its final sum.
+        covered = (path[0] <= here) & (end <= path[-1] + 0.05)
+        usable = covered & (end[q] > end) & (np.abs(apart) < 2)
+        weight = np.where(usable, np.exp(-(apart**2) / 2 - (end[q] - end)), 0)
         changes += weight * np.minimum(after - before, 0)
         weights += weight
     then = now + np.where(weights > 0, changes / np.where(weights > 0, weights, 1), 0)
-    # What part of its present rate a point will lose until the end, and of its way it has left.
+    # The fraction of its present rate that a point will lose, and that of its sum still to come.
     present = np.maximum(record.rates[:, record.done - 1], 1e-300)
     falling = 1 - np.clip(record.rates[:, -1] / present, 0, 1)
-    left = 1 - way[:, record.done - 1] / way[:, -1]
+    left = 1 - sums[:, record.done - 1] / sums[:, -1]
     noise = np.where(end > end[best], NOISE * fallen * falling * left, 0)
     return now, then - noise
 
 
 def _means(record: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    """The objective over seeds, `[points, times]`, smoothed, and the updates before each time.
+    """The mean objective over seeds, `[points, times]`, and the updates made before each time.
 
-    Losses are as logarithms if all of them are positive.
+    Training losses are smoothed. If all values are positive, their logarithms are returned.
     """
     objective, at = record.objective.astype(np.float64), record.objective_at
     if at is None:
         objective, at = _binned(objective, record.loss_every)
     else:
-        # What was evaluated after a point had stopped says nothing of the updates until then.
+        # Evaluations after a lane's last finite loss are left out: it was stopped or diverged.
         trained = np.sum(np.isfinite(record.losses[:, 0]), axis=-1) * record.loss_every
         objective = np.where(at <= trained[:, None, None] + record.loss_every, objective, np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -184,7 +192,7 @@ def _means(record: Evidence) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _binned(losses: Curves, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over tenths of the curve up to ever later records, and the middle of each tenth."""
+    """Means over the last tenth up to each of at most `BINS` records, and each tenth's middle."""
     count = losses.shape[-1]
     ends = np.unique(np.round(np.geomspace(min(2, count), count, BINS)).astype(int))
     starts = np.minimum((0.9 * ends).astype(int), ends - 1)

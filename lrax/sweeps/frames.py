@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Frames(WithSeries):
-    """The tables of a `SweepResult` in the terms of other packages."""
+    """A `SweepResult` in the tables of other packages."""
 
     def to_pandas(self, curve: str | None = None) -> "pandas.DataFrame":
         """A pandas DataFrame with a row for every lane, or for every record of a curve.

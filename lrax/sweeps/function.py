@@ -36,7 +36,7 @@ from .sweep import Devices, Path, outside_of_jit, tracers_explained
 # starting an operation takes longer than the operation itself, so some lanes share the cost. With
 # more than this number, the arrays of all lanes no longer fit the caches. Measured on the PPO of
 # `tests/test_sweep_function.py`.
-TOGETHER = 16
+CPU_LANES = 16
 
 Tree = Any
 Hyperparams = dict[str, Tree]  # numbers and Schedules, as tracers
@@ -73,9 +73,9 @@ def sweep_function(
 
     Args:
       function: `function(hyperparams, key) -> {name: scalar or [time]}`, pure and traceable.
-        `hyperparams` is `{name: value}` with the grid's names; a number is a tracer, a Schedule one
-        with tracers for numbers. `key` is `jax.random.key(s)` for the seed `s`. Curves may differ
-        in length.
+        `hyperparams` is `{name: value}` with the grid's names: a number is a tracer, and the
+        numbers of a Schedule are tracers. `key` is `jax.random.key(s)` for the seed `s`. Curves may
+        differ in length.
       grid: `{name: axis}`, where every combination of values is a point; or `lrax.points` and the
         like. An axis is as in `lrax.sweep`.
       seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys.
@@ -90,7 +90,7 @@ def sweep_function(
       checkpoint: A file, or a directory of Orbax, that keeps the outputs, as in `lrax.sweep`. If it
         is there, the sweep resumes from it, and chunks that ran before are not run again.
       checkpoint_every: Seconds between two saves, at least 0.
-      progress: Whether to show a progress bar. By default where a person watches.
+      progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
       on_event: Called as `on_event(kind, facts)`: `"start"`, `"segment"` after chunks (`done` of
         how many `lanes`), `"checkpoint"` and `"end"`.
 
@@ -100,7 +100,7 @@ def sweep_function(
 
     Raises:
       ValueError: if an argument is out of its range, the function returns arrays of two axes or
-        more, or the objective is no scalar output.
+        more or complex numbers, or the objective is no scalar output.
       TypeError: if an argument is not as described.
       OSError: if the checkpoint's place cannot be written to.
 
@@ -144,7 +144,7 @@ def sweep_function(
                 "objective": objective,
                 "mode": mode,
                 "processes": hosts.count,
-                # By what it computes: a new process has no other way to know it again.
+                # It is identified by what it computes, which is the same in a new process.
                 "function": digest(runner.text, *runner.constants),
                 "jax": jax.__version__,
             }
@@ -237,8 +237,8 @@ def _result(
     ran = arrays["ran"]
     metrics = {name: arrays[f"outputs/{name}"] for name in runner.scalars}
     finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
-    # A lane that did not run has NaN, which is no divergence. Every point counts as run here, and
-    # lanes that were not get their status below: the seeds of a point may lie in different chunks.
+    # A lane that did not run has NaN, which is no divergence. Every point counts as run here. Lanes
+    # that did not run get their status below, because some seeds of a point may have run alone.
     everywhere = np.ones(len(points), int)
     status, causes = statuses(None, finite | ~ran, everywhere, whole=True, objective=objective)
     status[~ran] = "interrupted"
@@ -268,11 +268,11 @@ class _Runner:
       outputs: Shapes of what the function returns for one lane, by name.
       scalars: Names of the outputs that are scalars.
       ran: `[points, seeds]`, whether a lane has run.
-      text: What the function computes, as text, for a checkpoint to know it again.
+      text: What the function computes, as text, by which a checkpoint recognises it.
       constants: The arrays that it closes over.
       devices: The devices of this process that lanes are spread over.
       threads: How many chunks run at once.
-      reasons: Why as many lanes are run to a call.
+      reasons: Why a call has this number of lanes, in words.
     """
 
     def __init__(
@@ -291,7 +291,7 @@ class _Runner:
         # Several devices train a part of every chunk, so one chunk keeps all of them busy.
         self.threads = hardware.cores() if on_cpu and len(devices) == 1 else 1
         # Lanes of a call; 0 is all of them.
-        widths: dict[Execution, int] = {"vmap": 0, "loop": 1, "auto": TOGETHER if on_cpu else 0}
+        widths: dict[Execution, int] = {"vmap": 0, "loop": 1, "auto": CPU_LANES if on_cpu else 0}
         width = int(widths.get(execution, execution))
         lanes = len(points) * len(bits)
         if execution != "auto":
@@ -404,13 +404,13 @@ def _run(
 ) -> None:
     """Runs the chunks that have not run, as many at once as there are threads.
 
-    Between two rounds the host shows the progress, saves, and looks whether to stop.
+    Between two rounds the host shows the progress, saves, and checks whether to stop.
     """
     waiting = runner.waiting
     with concurrent.futures.ThreadPoolExecutor(runner.threads) as pool:
         while True:
-            # A process without chunks left goes on with empty rounds: the others wait for its part
-            # in every exchange.
+            # A process without chunks left goes on with empty rounds, because the others wait for
+            # it in every exchange.
             now = waiting[: runner.threads]
             waiting = waiting[runner.threads :]
             list(pool.map(runner.run, now, [runner.arguments(i) for i in now]))
@@ -465,7 +465,9 @@ def _checked(outputs: _require.Unchecked) -> dict[str, jax.Array]:
                 f"`function` must return scalars and arrays of one axis, got {name!r} of shape"
                 f" {array.shape}"
             )
-        # Whole numbers and bools too, because NaN marks the outputs of lanes that did not run.
+        if jax.numpy.iscomplexobj(array):
+            raise ValueError(f"`function` must return real numbers, got {name!r} of {array.dtype}")
+        # Integers and bools become floats, because NaN marks the outputs of lanes that did not run.
         is_float = jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
         found[str(name)] = array if is_float else array.astype(_require.float_dtype())
     return found

@@ -62,7 +62,7 @@ def log_grid(
         per_decade = _require.number("per_decade", per_decade)
         _require.positive({"per_decade": per_decade}, "per_decade")
         steps = float(np.log10(high / low)) * per_decade
-        # One rate more than steps: both ends are rates.
+        # One rate more than steps, because both ends are rates.
         n = max(round(steps), 1) + 1 if high > low else 1
     return np.geomspace(low, high, n)
 
@@ -77,8 +77,8 @@ def as_points(
 
     Args:
       grid: `{name: axis}`, points, or the values of one axis.
-      optimizer: The optimizer, whose parameters the names are.
-      task: A function of hyperparameters that returns a task, whose parameters may be named too.
+      optimizer: The optimizer. Its parameters have the names of the grid.
+      task: The task. If it is a function that returns one, names may be parameters of it too.
     """
     if not isinstance(grid, Mapping):
         names = parameters(optimizer)

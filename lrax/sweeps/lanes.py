@@ -14,7 +14,7 @@ Kept = Any  # the state of all lanes, as a checkpoint has it
 class Lanes(NamedTuple):
     """What every lane ended with: pytrees of arrays `[points, seeds, ...]`.
 
-    Of a point that was stopped before the end nothing is known: NaN, and 0 in arrays of integers.
+    A point that was stopped before the end has NaN, and 0 in arrays of integers.
     """
 
     params: Params
@@ -29,9 +29,9 @@ class Lanes(NamedTuple):
 def lanes_of(kept: Kept, like: Lanes) -> Lanes:
     """The lanes in the state that a sweep kept, with the structure of one lane."""
     structure = jax.tree.structure(like)
-    # The lane of a run has its signals too, as the last leaves.
+    # The kept state has the run's signals too, as the last leaves. They are left out.
     leaves = [kept.arrays[f"lanes/{i}"] for i in range(structure.num_leaves)]
-    # There is a row for each point that is placed, and among these may be stopped ones.
+    # There is a row for each point in `placed`. Some of these points may have been stopped.
     rows = np.flatnonzero(kept.arrays["placed"])
     trained = kept.arrays["alive"][rows]
     points = len(kept.arrays["alive"])

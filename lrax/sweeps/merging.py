@@ -10,7 +10,7 @@ from .record import replaced
 GROUPS = ("hyperparams", "aux", "monitors", "metrics", "curves", "evaluations")
 
 # The relative difference up to which two first losses of a seed count as equal. Programs for other
-# array shapes round in another way. In a low precision such as bfloat16 the difference is visible.
+# array shapes round differently. In a low precision such as bfloat16 the difference is visible.
 ALIKE = 0.02
 
 Result = Any  # a `SweepResult`, which this file must not import

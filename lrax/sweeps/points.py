@@ -140,16 +140,17 @@ def sobol(
     $$\eta_i = \text{low}^{1 - u_i} \, \text{high}^{u_i} \quad\text{or}\quad
     \text{low} \, (1 - u_i) + \text{high} \, u_i$$
 
-    with the points $u_i$ of Sobol's sequence. Use it for two hyperparameters or more: a product of
-    the same number of points tries only a few values of each. Powers of two fill most evenly; take
-    16 to 64 points for two or three hyperparameters. For the learning rate alone `lrax.log_grid` is
-    better.
+    by ratio or linearly, with the points $u_i$ of Sobol's sequence. Use it for two hyperparameters
+    or more: a product of the same number of points tries only a few values of each. A power of two
+    as the number of points fills the ranges most evenly; take 16 to 64 for two or three
+    hyperparameters. For the learning rate alone `lrax.log_grid` is better.
 
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
       n: How many points, at least 1.
-      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. The
-        others are spread by ratio if their bounds are positive.
+      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. Names
+        without an entry, and with `None` all names, are spread by ratio if their bounds are
+        positive.
       seed: Seed of the scrambling, at least 0. The same seed gives the same points; fewer points
         are the first of them.
 
@@ -199,8 +200,9 @@ def random_points(
     Args:
       bounds: `{name: (low, high)}`, finite, with `low` below `high`.
       n: How many points, at least 1.
-      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. The
-        others are spread by ratio if their bounds are positive.
+      log: Whether values are spread by ratio: `True` or `False` for all, or `{name: bool}`. Names
+        without an entry, and with `None` all names, are spread by ratio if their bounds are
+        positive.
       seed: Seed of the draw, at least 0. The same seed gives the same points; fewer points are
         the first of them.
 

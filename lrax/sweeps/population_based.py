@@ -19,8 +19,8 @@ class PopulationBasedTraining:
     Use it with eight rates or more around a guess, where the best rate changes during the run and
     no schedule is known. It prefers what is best now: a high rate that would pay off after a later
     decay loses. The best and the worst are the first and the last `ceil(quantile * points)` points
-    of a seed, at most half of them. A copy takes all hyperparameters of its source, and its rate is
-    perturbed. A lane that is not finite is replaced too.
+    of a seed by their objective, at most half of them. A copy takes all hyperparameters of its
+    source, and its rate is perturbed. A lane that is not finite is replaced too.
 
     Args:
       quantile: The part of the points that is replaced, between 0 and 1.

@@ -74,7 +74,7 @@ class Progress:
             )
 
     def __enter__(self) -> "Progress":
-        # Set again: programs were compiled since `__init__`, and the speed is that of training.
+        # Set again, because programs were compiled since `__init__`. The speed is that of training.
         self._start = time.monotonic()
         if not self._show:
             return self

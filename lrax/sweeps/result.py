@@ -51,9 +51,9 @@ class SweepResult(Views):
       mode: Whether a low or a high objective is good: `"min"` or `"max"`.
       select: Which evaluation of a lane ranks it: `"last"`, `"best"`, or `"tail"`, the mean of the
         last tenth. A training loss that ranks is always the mean of its last tenth.
-      info: Device, versions, steps, and the seconds that compiling and running took.
+      info: Device, plan, versions, steps, and the seconds that compiling and running took.
       best_params: The parameters at the end of the best lane, or `None`. `best` has them too.
-      best_state: The model's state beside them, or `None`.
+      best_state: The model's state of that lane, or `None`.
       best_opt_state: The optimizer's state of that lane, or `None`.
       kept: The state of all lanes for `resume=`, or `None`; `lanes` reads it.
     """
@@ -63,9 +63,9 @@ class SweepResult(Views):
 
         $$\min \{ \eta_p : \bar s_p \le \bar s_b + \mathrm{sd}(s_b) / \sqrt n \}$$
 
-        Use it to choose with caution among rates that do not differ beyond the noise of the seeds:
-        losses rise more steeply above the optimum than below it. The other hyperparameters are at
-        their best.
+        with the scores $s_p$ of point $p$ over $n$ seeds, and $b$ the best point. Use it to choose
+        with caution among rates that do not differ beyond the noise of the seeds: losses rise more
+        steeply above the optimum than below it. The other hyperparameters are at their best.
 
         Args:
           name: The hyperparameter; by default the first numeric one of the grid.
@@ -107,12 +107,13 @@ class SweepResult(Views):
     ) -> float:
         r"""How much worse a rate picked blindly is than the best one, in units of the objective.
 
-        $$\mathbb{E}_\eta [\min(\ell(\eta), \ell_0) - \min_\eta \ell(\eta)]$$
+        $$\mathbb{E}_\eta [\ell(\eta)] - \min_\eta \ell(\eta), \qquad
+        \ell(\eta) = \frac{1}{n} \sum_s \min(\ell_s(\eta), \ell_{s0})$$
 
-        with $\ell$ the mean over seeds and $\ell_0$ the objective before the first update. A
-        diverged lane counts as $\ell_0$. Use it to compare optimizers, warmups or models over the
-        same range of rates: one with a small sensitivity needs little tuning. The rate is uniform
-        on the logarithmic scale, and the other hyperparameters are at their best.
+        with the objective $\ell_s(\eta)$ of seed $s$ of $n$, and $\ell_{s0}$ before the first
+        update. A diverged lane counts as $\ell_{s0}$. Use it to compare optimizers, warmups or
+        models over the same range of rates: one with a small sensitivity needs little tuning. The
+        rate is uniform on the logarithmic scale, and the other hyperparameters are at their best.
 
         Args:
           name: The hyperparameter; by default the first numeric one of the grid.
@@ -182,17 +183,19 @@ class SweepResult(Views):
 
         $$d_{ps} = s_{ps} - s_{bs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
-        Use it to see which points differ beyond the noise of the seeds. With common random numbers
+        with the score $s_{ps}$ of point $p$ and seed $s$, $n$ seeds, and the best point $b$. Use it
+        to see which points differ beyond the noise of the seeds. With common random numbers
         the luck that all points of a seed share cancels in the differences, so the intervals are
         much narrower than those of the points' own means. Positive is worse. The p-value is
-        Fisher's exact one, over all changes of sign. With n seeds it is never below $2^{1-n}$, so
+        Fisher's exact one, over all flips of sign. With n seeds it is never below $2^{1-n}$, so
         take six seeds or more to get below 0.05. Neither it nor the interval corrects for the
         choice of the best point among many. `lrax.confirm` trains the first ones again for that.
         Measured 95 % intervals hold the truth in 94 to 96 % of sweeps next to a smooth optimum, but
         in 75 to 90 % at rates where only a few seeds fail: few seeds do not show that.
 
-        A difference is infinite where one of the two lanes diverged, and NaN where both did. The
-        numbers of a point that was pruned or interrupted are not known: NaN. `status` says so.
+        A difference is infinite where one of the two lanes diverged, and NaN where both did.
+        Nothing is known of a point that was pruned or interrupted: its differences, mean and
+        p-value are NaN, and its interval is unbounded. `status` says so.
 
         Args:
           reference: Index of the point to compare to; by default the best one.
@@ -275,7 +278,7 @@ class SweepResult(Views):
                     " of it; `zoom()` refines it"
                 )
         _require.choice("edge", edge, ("low", "high"))
-        # Every value of the others once more, for a product with the new values.
+        # All values of the other hyperparameters, for a product with the new values.
         everywhere = np.arange(len(self.status))
         others = {other: self._values(other, everywhere) for other in self.hyperparams}
         return {**others, name: grid.beyond(rates, edge, n)}

@@ -16,11 +16,11 @@ class Rollback:
     $$\ell_k - \ell^* > (\text{factor} - 1) \, |\ell^*| \quad\Rightarrow\quad
     \theta \leftarrow \theta_{k-1}, \quad \eta \leftarrow \text{back\_off} \cdot \eta$$
 
-    with the mean loss $\ell_k$ of the last tenth of the segment, and the least of these of the
-    segments before and of the first loss, $\ell^*$. Use it for long runs near the highest stable
-    rate, and against batches that ruin a run. A lane whose loss or parameters are not finite goes
-    back too. Other lanes are not touched. The lane goes on with the batches that come next, and not
-    with those before the spike.
+    with the mean loss $\ell_k$ of the last tenth of segment $k$, and $\ell^*$, the least of the
+    first loss and of these means of the segments before. Use it for long runs near the highest
+    stable rate, and against batches that ruin a run. A lane whose loss or parameters are not finite
+    goes back too. Other lanes are not touched. The lane goes on with the batches that come next:
+    those of the undone updates are not used again.
 
     What ruined the lane may be older than its spike: bad batches at the very end of a segment show
     only in the next one. So a lane that spikes again at once goes back to where it was another
@@ -33,8 +33,8 @@ class Rollback:
     the same for one run, inside of the optimizer.
 
     Args:
-      factor: How many times the least loss is a spike, above 1.
-      back_off: By how much the rate of the lane is multiplied, above 0 and at most 1.
+      factor: A loss above this many times the least one is a spike; above 1.
+      back_off: The factor by which the rate of the lane is multiplied, above 0 and at most 1.
 
     Raises:
       ValueError: if an argument is out of its range.

@@ -12,10 +12,10 @@ from .stopping import Curves, Evidence, Mask, Values
 # How many neighbours of the best point survive on each side: one for every 16 values of the axis,
 # rounded up. So it is one on a grid of up to 16 values, and three on a grid of 48. On a fine grid
 # the next value is nearly the same rate, which is no guard against an optimum that moves. Both
-# sides are treated alike. The best rate after few updates may be too low, where noise dominates
-# (Wu et al.). It may be too high, during a warmup or while fast progress still counts for more.
-# After a ninth of the steps we saw both, by a factor of up to three. More neighbours above and
-# fewer below did not lose the best point less often.
+# sides have the same number. The best rate after few updates may be too low, where noise dominates
+# (Wu et al.). It may be too high, during a warmup or while fast progress counts for more than low
+# noise. After a ninth of the steps we saw both, by a factor of up to three. More neighbours above
+# and fewer below did not lose the best point less often.
 AXIS = 16
 # A margin adds at most this share of the points that are kept for their rank. Without the limit the
 # flat bottom of a fine grid, where noise alone tells points apart, would never be thinned.
@@ -33,14 +33,14 @@ class Halving:
 
     $$t_i = \text{first} \cdot \eta^i \cdot T < T, \qquad n_{i+1} = \lceil n_0 / \eta^{i+1} \rceil$$
 
-    Use it for grids of a dozen points or more: it costs a third of the work. `Halving(eta=2,
-    first=1/8)` costs 0.4 of the work and misses the best point less often. Points are ranked by
-    their mean score over seeds, smoothed over the last tenth of the updates done. A point that
-    diverged with some seed is dropped. The plain rule is softened in two ways. First, the best
-    point's neighbours on the grid always go on, on both sides of every numeric hyperparameter,
-    because the best rate after few updates is not the best one after many. Second, points go on
-    that are worse than the last one of the plain rule by less than `margin` standard errors of the
-    difference; these are at most half as many again.
+    with $T$ = `steps` and $n_0$ points. Use it for grids of a dozen points or more: it costs a
+    third of the work. `Halving(eta=2, first=1/8)` costs 0.4 of the work and misses the best point
+    less often. Points are ranked by their mean score over seeds, smoothed over the last tenth of
+    the updates done. A point that diverged with some seed is dropped. The plain rule is softened in
+    two ways. First, the best point's neighbours on the grid always go on, on both sides of every
+    numeric hyperparameter, because the best rate after few updates is not the best one after many.
+    Second, points go on that are worse than the last one of the plain rule by less than `margin`
+    standard errors of the difference; these are at most half as many again.
 
     All lanes follow the schedule of the whole sweep, never one shortened to a rung. So a rate that
     decays to zero at `steps` is still high at the rungs. Choose `first` past the warmup, during
@@ -48,7 +48,7 @@ class Halving:
 
     Args:
       eta: One point of `eta` goes on at each rung, above 1. A value so close to 1 that it makes
-        more than 100 rungs is raised. Without margins the training up to the first rung costs
+        more than 100 rungs is increased. Without margins the training up to the first rung costs
         `first` of the full grid's work, and that between two rungs or after the last one less.
       first: Where the first rung is, as a fraction of the steps, between 0 and 1. Earlier is
         cheaper and riskier.
@@ -91,7 +91,7 @@ class Halving:
         return _between(steps, [self.first * eta**i for i in range(begin, end)])
 
     def _eta(self, steps: int) -> float:
-        """`eta`, raised if there would be more than `LOOKS` rungs."""
+        """`eta`, increased if there would be more than `LOOKS` rungs."""
         begin = max(self.first, 0.5 / steps)
         return max(float(self.eta), (1 / begin) ** (1 / (LOOKS - 1)))
 
@@ -143,7 +143,7 @@ class Median:
       first: When the rule is first asked, as a fraction of the steps, between 0 and 1: Optuna's
         `n_warmup_steps`.
       every: How long after that it is asked again, as a fraction of the steps, between 0 and 1:
-        Optuna's `interval_steps`. A value so small that it makes more than 100 looks is raised.
+        Optuna's `interval_steps`. A value so small that it makes more than 100 looks is increased.
 
     Raises:
       ValueError: if an argument is out of its range.
@@ -175,7 +175,7 @@ class Median:
         return _between(steps, [self.first + i * every for i in range(count)])
 
     def keep(self, record: Evidence) -> Mask:
-        """Which points go on: three at least, unless fewer than three have not diverged.
+        """Which points go on: three at least, or all that have not diverged if these are fewer.
 
         Args:
           record: What is known of the sweep.
@@ -275,9 +275,9 @@ def with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
     coordinates = np.stack(columns, axis=1)
     unordered = [i for i, name in enumerate(record.hyperparams) if name in record.choices]
     # Diverged points are left out first, so that the nearest point that trains is a neighbour.
-    among = np.flatnonzero(sound)
-    near = neighbours(coordinates[among], int(np.searchsorted(among, best)), unordered)
-    return _mask(len(sound), among[near]) | _mask(len(sound), best)
+    rows = np.flatnonzero(sound)
+    near = neighbours(coordinates[rows], int(np.searchsorted(rows, best)), unordered)
+    return _mask(len(sound), rows[near]) | _mask(len(sound), best)
 
 
 def _standard_errors(history: Curves, scores: np.ndarray, reference: int) -> Values:

@@ -162,8 +162,8 @@ def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
     choices: dict[str, list[Choice]] = {}
     for name, entries in described.items():
         # Entries are looked up by index, so an axis with a missing entry (None) is left out.
-        # An error is no failure: another version of lrax may have stored a schedule that this one
-        # cannot build. The numbers and the labels of the result are read all the same.
+        # An axis is also left out if a schedule cannot be built, for instance one that another
+        # version of lrax stored. The numbers and the labels of the result are read all the same.
         with contextlib.suppress(TypeError, ValueError):
             choices[name] = [Schedule.from_dict(entry) for entry in entries]
     return choices

@@ -39,14 +39,15 @@ def paired(
 
     A difference is infinite where one of its two lanes diverged, with the sign that says which. It
     is NaN where both did, and so is the mean of a point with such a seed, or with infinite
-    differences of both signs. To the p-value, a seed in which both diverged is a tie. All numbers
-    of a point that was not trained to the end are unknown: NaN.
+    differences of both signs. To the p-value, a seed in which both diverged is a tie. Nothing is
+    known of a point that was not trained to the end: its differences, mean and p-value are NaN.
+    Without a finite mean, the standard error is infinite and the interval unbounded.
 
     Args:
       scores: What is minimised, infinite where a lane diverged; `[points, seeds]`.
       reference: Index of the point to compare to, which was trained to the end.
       confidence: Coverage of the intervals, in (0, 1).
-      status: Of every lane, as in a result; without it, lanes with an infinite score diverged.
+      status: Of every lane, as in a result; without it, an infinite score means divergence.
 
     Returns:
       The `Paired`.
@@ -66,7 +67,7 @@ def paired(
             "`reference` must be a point that was trained to the end, got one that was"
             f" {labels[reference]}"
         )
-    with np.errstate(invalid="ignore"):  # infinity less infinity is the NaN that is meant
+    with np.errstate(invalid="ignore"):  # infinity minus infinity gives the intended NaN
         differences = scores.astype(np.float64) - scores[reference]
         differences[unknown] = np.nan
         mean = differences.mean(axis=1)
@@ -77,7 +78,7 @@ def paired(
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
     center = finite.mean(axis=1)
     interval = np.stack([center - half, center + half], axis=1)
-    # With the infinite differences: that a lane diverged is evidence too.
+    # The infinite differences are included, because that a lane diverged is evidence too.
     p_values = np.array([_sign_flips(row) for row in differences])
     p_values[unknown] = np.nan
     # A diverged lane of the reference is in every pair.
@@ -96,7 +97,7 @@ def _labels(scores: np.ndarray, status: np.ndarray) -> np.ndarray:
 
 
 def _sign_flips(differences: np.ndarray) -> float:
-    """The p-value of Fisher's test, with the hypothesis that every sign is equally likely.
+    """The p-value of Fisher's test, whose null hypothesis is that both signs are equally likely.
 
     It is exact for up to `EXACT_SEEDS` seeds.
     """
@@ -126,7 +127,7 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
 
     $$\min \{ \eta_p : \bar s_p \le \bar s_b + \mathrm{sd}(s_b) / \sqrt n \}$$
 
-    or, paired, `mean(s_p - s_b) <= sd(s_p - s_b) / sqrt(n)`.
+    or, paired, `mean(s_p - s_b) <= sd(s_p - s_b) / sqrt(n)`, with the best rate `b` and `n` seeds.
 
     Args:
       rates: Rates, `[points]`.
@@ -161,9 +162,10 @@ def one_standard_error(rates: np.ndarray, scores: np.ndarray, *, pair: bool = Fa
 def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | float) -> float:
     r"""How much worse a rate picked blindly from the grid is than the best one, on average.
 
-    $$\mathbb{E}_\eta [\min(s(\eta), s_0)] - \min_\eta s(\eta)$$
+    $$\mathbb{E}_\eta [\bar s(\eta)] - \min_\eta \bar s(\eta)$$
 
-    over rates that are uniform on the logarithmic scale. The weight of a rate of the grid is the
+    where $\bar s$ is the mean over seeds of scores of which none is above the initial one, over
+    rates that are uniform on the logarithmic scale. The weight of a rate of the grid is the
     length of the scale that is nearer to it than to other rates. For the first and the last rate
     that length reaches as far outside of the grid as inside. So a grid of equal ratios gives the
     plain mean.
@@ -171,7 +173,7 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
     Args:
       rates: Positive rates, `[points]`.
       scores: What is minimised, infinite where a lane diverged; `[points, seeds]`.
-      initial: The score before the first update: a number, or one for each seed.
+      initial: The score before the first update: a number, or an array that broadcasts to `scores`.
 
     Returns:
       The sensitivity, at least 0, in units of the score.

@@ -44,9 +44,10 @@ def statuses(
 
     with the means $m_k$ of the curve's stretches, the factor $d$, the lane's first loss $s$, and a
     scale $r$ that is the same for all lanes. It is the median of $|s|$, or the usual size of the
-    first ten losses if that is larger. A positive loss that starts at $r$ has diverged once it rose
-    to $d$ times its start. With another objective the training loss may rise while the runs get
-    better, as in reinforcement learning. So there, only lanes that are not finite have diverged.
+    first ten losses if that is larger. A positive loss that starts at $r$ has diverged if it rose
+    to $d$ times its start and did not end below 0.8 of its start. With another objective the
+    training loss may rise while the runs get better, as in reinforcement learning. So there, only
+    lanes that are not finite have diverged.
 
     Args:
       losses: `[points, seeds, records]`, those after a point was stopped are ignored. `None`

@@ -66,7 +66,7 @@ class Stopping(Protocol):
 
     Any object with these two methods is a rule. Both must be pure functions of their arguments, so
     that a sweep that resumes from a checkpoint decides the same. The `repr` must tell all settings,
-    as that of a dataclass does: by it a checkpoint tells whether the rule is the same. With a
+    as that of a dataclass does, because a checkpoint identifies the rule by it. With a
     `checkpoint`, a `repr` with an address in memory is an error.
 
     Example:
@@ -120,7 +120,7 @@ def as_rule(stop: _require.Unchecked, *, stored: bool = False) -> Stopping | Non
 
     Args:
       stop: The argument.
-      stored: Whether a checkpoint will tell it from other rules, by its `repr`.
+      stored: Whether a checkpoint will identify it by its `repr`.
     """
     if stop is None or isinstance(stop, str):
         if stop is not None:
@@ -134,8 +134,8 @@ def as_rule(stop: _require.Unchecked, *, stored: bool = False) -> Stopping | Non
         )
     if stored and re.search(r" at 0x[0-9a-f]+", repr(stop)):
         raise ValueError(
-            "`stop` must have a `repr` without an address beside `checkpoint`, which tells it from"
-            " other rules by its `repr`, and an address is another one in the next process: make it"
-            f" a frozen dataclass of plain values, or define `__repr__`; got {stop!r}"
+            "`stop` must have a `repr` without a memory address if there is a `checkpoint`, which"
+            " identifies the rule by its `repr`: the address changes from process to process. Make"
+            f" the rule a frozen dataclass of plain values, or define `__repr__`; got {stop!r}"
         )
     return stop

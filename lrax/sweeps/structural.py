@@ -213,13 +213,13 @@ class StructuralResult:
                     f" {_words(self.choices[0])} and {result.seeds} for {_words(choice)}"
                 )
         status = np.concatenate([result.status for result in self.results])
-        # Within one sweep, lanes that were interrupted at the same update can be compared. The
-        # sweeps of other choices went further.
+        # Within one sweep, lanes that were interrupted at the same update can be compared. Those of
+        # other choices were trained further.
         scores = np.concatenate([result.scores for result in self.results])
         scores = np.where(status == "interrupted", np.inf, scores)
         starts = np.cumsum([0, *(len(result.status) for result in self.results)])
         found = statistics.paired(scores, int(starts[at[0]]) + at[1], confidence, status)
-        # The rows of all choices, each field of `found`, as those of each choice.
+        # Each field of `found` has the rows of all choices, and is split into those of each choice.
         parts = zip(*(np.split(field, starts[1:-1]) for field in found[1:]), strict=True)
         return [
             (dict(own), Paired(at, *fields))
@@ -247,8 +247,8 @@ class StructuralResult:
         structure = list(self.choices[0])
         tables = [result.rows() for result in self.results]
         # Choices may have grids and metrics of their own. The columns are the union of all, and a
-        # dict keeps them in order: hyperparameters first. A head begins with the mark and ends with
-        # the status, which are no columns of this kind.
+        # dict keeps them in order: hyperparameters first. The first and the last entry of a head
+        # are left out: the mark and the status have columns of their own below.
         names = dict.fromkeys(name for result in self.results for name in result.hyperparams)
         names |= dict.fromkeys(name for head, *_ in tables for name in head[1:-1])
         rows = [["", *structure, *names, "status"]]

@@ -169,7 +169,7 @@ def sweep(
       checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is
         added to a path without a suffix. It is saved at intervals, at Ctrl-C and at the end. A save
         replaces the whole file or nothing. The file holds arrays and JSON, so loading it runs no
-        code. A checkpoint of another sweep is an error, which tells the difference. The same call
+        code. A checkpoint of another sweep is an error, which names the difference. The same call
         with more `steps` goes on from the checkpoint. So does a call with more points, in any
         order: new points are first trained alone, up to the update that the others have reached. If
         the sweep ends before that, new points are `"interrupted"` and rank behind the others, and
@@ -311,7 +311,7 @@ def sweep(
             saved = Checkpoint(checkpoint, every, configuration, {"hyperparams": compared})
         state = _state(loop, hosts, saved, points, steps)
         if state is None and resume is not None:
-            state = _longer(_kept(resume, points, names, engine), steps, "`resume`")
+            state = _checked_steps(_kept(resume, points, names, engine), steps, "`resume`")
         compiled = time.perf_counter()
         bar.start(0 if state is None else growing.fewest_updates(state))
         notify(
@@ -348,6 +348,7 @@ def sweep(
                 "compile_seconds": round(compiled - start, 3),
                 "run_seconds": round(time.perf_counter() - compiled, 3),
                 "resumed_at": 0 if state is None else int(state.facts["done"]),
+                "eval_every": interval,
             },
         )
         # `Loop.metrics` evaluates the lanes at the end without an event.
@@ -482,10 +483,10 @@ def _state(
     state = None if saved is None else hosts.of_first(lambda: saved.load(loop.expected))
     if state is None:
         return None
-    return growing.rearranged(_longer(state, steps, "the checkpoint"), points.described())
+    return growing.rearranged(_checked_steps(state, steps, "the checkpoint"), points.described())
 
 
-def _longer(state: State, steps: int, whose: str) -> State:
+def _checked_steps(state: State, steps: int, whose: str) -> State:
     """Requires that a state is of a sweep with at most `steps` steps, and returns it."""
     before = int(state.facts["steps"])
     if before > steps:

@@ -120,10 +120,10 @@ class Views(Frames):
 
         Training losses of single batches are noisy. If there are 100 records or more, each value
         drawn is the mean over a window of a fiftieth of the records, and the label of the axis says
-        so. Other curves are drawn as they were recorded. What is minimised, by the name of the
-        curve, has a logarithmic axis; what is maximised has a linear one; another curve has a
-        logarithmic axis where it spans more than a factor of ten. No axis with a value of 0 or
-        below is logarithmic.
+        so. Other curves are drawn as they were recorded. The axis is logarithmic if low values are
+        good, as the name of the curve says, and linear if high ones are. If the name says neither,
+        it is logarithmic where the curve spans more than a factor of ten. No axis with a value of 0
+        or below is logarithmic.
 
         Args:
           curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. If it
@@ -245,7 +245,7 @@ class Views(Frames):
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture. Whether it is to be low decides on a logarithmic axis."""
+        """A series for a picture, with the direction that decides on a logarithmic axis."""
         # The direction of the objective is known. For another curve it is guessed from the name.
         mode: Mode | None = self.mode if series.name == self.objective else None
         with contextlib.suppress(ValueError):  # the name, as that of a monitor, tells no direction
