@@ -110,6 +110,12 @@ def as_numbers(value: Any) -> np.ndarray | None:
     return array if is_real else None
 
 
+def unfit_dtypes(arrays: Any) -> list[str]:
+    """The dtypes in a pytree of arrays that JAX lacks: objects, text, dates, durations, records."""
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(arrays)]
+    return [str(t) for t in dtypes if t.kind in "OSUMm" or getattr(t, "names", None)]
+
+
 def number(name: str, value: Any) -> float:
     """Requires one real number known to Python, in double precision. It may be infinite or NaN."""
     array = as_numbers(value)

@@ -162,6 +162,7 @@ def test_keeps_examples_together():
             r"share the length of their first axis, got shapes \[\(3,\), \(4,",
         ),
         ((np.array(["a", "b"]), 1), TypeError, "`arrays` must be of numbers, got dtypes <U1"),
+        ((np.zeros(4, [("a", "f4")]), 1), TypeError, "`arrays` must be of numbers, got dtypes"),
         ((np.zeros(3), 0), ValueError, "`size` must be at least 1, got 0"),
         ((np.zeros(3), 4), ValueError, "`size` must be at most the 3 examples of `arrays`, got 4"),
         ((np.zeros(3), 2.0), TypeError, "`size` must be an int, got 2.0"),

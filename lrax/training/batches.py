@@ -244,9 +244,7 @@ def minibatches(
         raise ValueError(
             f"`arrays` must be a pytree of arrays with a first axis, got shapes {shapes}"
         )
-    # Objects, bytes, strings, dates and durations: JAX has no such arrays.
-    unfit = [str(array.dtype) for array in jax.tree.leaves(arrays) if array.dtype.kind in "OSUMm"]
-    if unfit:
+    if unfit := _require.unfit_dtypes(arrays):
         raise TypeError(f"`arrays` must be of numbers, got dtypes {', '.join(unfit)}")
     lengths = {shape[0] for shape in shapes}
     if len(lengths) > 1:

@@ -267,7 +267,7 @@ def _as_arrays(batch: Any, index: int) -> Any:
     # Copied, because a source may reuse the memory for its next batch. `np.array` would copy too,
     # but NumPy 2 warns of it if `__array__` has no argument `copy`, as that of PyTorch's tensors.
     arrays = jax.tree.map(lambda leaf: np.asarray(leaf).copy(), batch)
-    unfit = [str(leaf.dtype) for leaf in jax.tree.leaves(arrays) if leaf.dtype.kind in "OSUMm"]
+    unfit = _require.unfit_dtypes(arrays)
     if unfit or not jax.tree.leaves(arrays):
         raise TypeError(
             f"`source` must hold pytrees of numbers, got dtypes {unfit} in batch {index}"
