@@ -153,3 +153,10 @@ def test_a_sweep_of_digits_keeps_the_best_rate_at_two_fifths_of_the_work(seed):
     told = lrax.sweep(task, adam, grid, stop=lrax.Forecast(rates), **options)
     assert told.best.hyperparams == full.best.hyperparams
     assert np.sum(told.stopped_at) <= 0.4 * 24 * 300
+
+
+def test_rates_that_are_no_schedules_are_named():
+    with pytest.raises(TypeError, match=r"`stop` must have `rates` return a schedule.*got 0\.1"):
+        lrax.sweep(
+            lrax.tasks.diabetes(), optax.adam, [0.1], steps=8, stop=lrax.Forecast(lambda **p: 0.1)
+        )

@@ -184,3 +184,15 @@ def test_maximising_is_minimising_the_negative():
     least = made(scores, hyperparams={"lr": RATES})
     most = made(-scores, hyperparams={"lr": RATES}, mode="max")
     assert most.optimum() == least.optimum()
+
+
+def test_a_rate_that_the_grid_has_twice_is_one_rate():
+    rates, scores = [1e-3, 1e-2, 1e-1], [[3, 3.1], [2, 2.1], [1, 1.1]]
+    once = optimum(np.array(rates), np.array(scores))
+    twice = optimum(np.array([*rates, 1e-1]), np.array([*scores, [1, 1.1]]))
+    assert once.at_edge == "high"
+    assert twice == once
+
+
+def test_the_only_value_of_a_grid_is_said_to_be_that():
+    assert "the only value of the grid" in str(optimum(np.array([0.1]), np.array([[1.0, 1.1]])))

@@ -400,6 +400,9 @@ def test_confirm_ranks_by_evaluations_at_the_same_times(eval_every):
     found = lrax.confirm(task, optax.sgd, result, seeds=[7, 9], top=2)
     wanted = [] if eval_every is None else [120, 240, 320]
     assert found.result.evaluated_at.tolist() == wanted
+    # What the sweep had is of the same evaluations.
+    ends = result.metrics["val_loss"] if eval_every is None else result.values
+    np.testing.assert_allclose(found.claimed, ends[result.ranking[:2]].mean(axis=1), rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 # Annotations stay as they are written, so that `help` shows the names of the aliases.
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -62,7 +63,8 @@ def confirm(
     is (the winner's curse). The bias grows with the number of points and falls with the number of
     seeds. Use this for the numbers to report, and to settle which of the first few points is best.
     The fresh seeds differ from all seeds of the sweep. Steps, objective, `select` and the sharing
-    of random numbers are those of the sweep.
+    of random numbers are those of the sweep. But a sweep without `eval_every` evaluated its points
+    only where some were stopped: then both are measured at the end.
 
     Args:
       task: The sweep's task.
@@ -137,7 +139,8 @@ def confirm(
         )
     values = np.where(np.isfinite(fresh.scores), fresh.values, np.nan)
     mean, interval = statistics.means(values, confidence)
-    claimed = result.values[chosen].mean(axis=1, dtype=np.float64)
+    chose = dataclasses.replace(result, select=fresh.select)
+    claimed = chose.values[chosen].mean(axis=1, dtype=np.float64)
     return Confirmation(
         rows, mean, interval, claimed, fresh.paired(0, confidence=confidence), fresh
     )
@@ -160,7 +163,8 @@ def _selection(result: SweepResult) -> dict[str, Any]:
     if result.select == "last" or result.objective == "train_loss":
         return {}
     # `evaluated_at` does not tell `eval_every`: points were evaluated when they were stopped too.
-    return {"select": result.select, "eval_every": result.info.get("eval_every")}
+    every = result.info.get("eval_every")
+    return {} if every is None else {"select": result.select, "eval_every": every}
 
 
 def _fresh(used: Sequence[str], seeds: int | Sequence[int]) -> list[int]:

@@ -86,7 +86,9 @@ class Optimum:
         return "two seeds: a third one makes the interval much narrower"
 
     def __str__(self) -> str:
-        if self.at_edge is not None:
+        if self.at_edge is not None and self.interval == (0, np.inf):
+            words = f"{self.value:.3g} is the only value of the grid: the optimum may lie anywhere"
+        elif self.at_edge is not None:
             word, where = ("lowest", "below") if self.at_edge == "low" else ("highest", "above")
             words = (
                 f"{self.value:.3g} is the {word} of the grid: the optimum may lie {where}, extend"
@@ -164,9 +166,10 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
         raise ValueError(
             f"`rates` must be positive for an optimum on their logarithmic scale, got {rates.min()}"
         )
-    order = np.argsort(rates, kind="stable")
-    log_rates = np.log(rates[order])
-    scores = scores[order]
+    # A rate that the grid has twice is one rate, with the mean of its scores.
+    rates, which = np.unique(rates, return_inverse=True)
+    scores = np.stack([scores[which == i].mean(axis=0) for i in range(len(rates))])
+    log_rates = np.log(rates)
     # A rate is left out if one of its lanes has no finite score: the mean of its other lanes would
     # look too good.
     known = np.all(np.isfinite(scores), axis=1)
@@ -220,7 +223,7 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
         between = (x >= lowest) & (x <= highest)
         rivals = np.vstack([fitted.height, excess[between & (x >= low) & (x <= high)]])
         good = _good(x[between], excess[between], rivals, fitted, size)
-    point = float(rates[order][best])
+    point = float(rates[best])
     value = point if fitted.center == log_rates[best] else float(np.exp(fitted.center))
     return Optimum(value, interval, edge, point, seeds, good)
 

@@ -268,8 +268,7 @@ def sweep(
             facts = engines.facts(problem, feed)
             _require.choice("objective", objective, ["train_loss", *facts.metrics])
             mode = mode_of(objective, mode)
-            plan = planning.plan(execution, convolutions, facts)
-            plan = _followed(plan, hosts)
+            plan = _followed(planning.plan(execution, convolutions, facts), hosts)
             engine = engines.prepared(problem, feed, plan)
             if execution == "tune":
                 engine = tuned(engine, steps)
@@ -547,8 +546,13 @@ def _future_rates(rule: Stopping, points: Points, steps: int) -> np.ndarray | No
     if rates is None:
         return None
     counts = np.arange(steps)
-    found = [np.asarray(rates(**points.at(i))(counts), np.float64) for i in range(len(points))]
-    return np.stack(found)
+    schedules = [rates(**points.at(i)) for i in range(len(points))]
+    if not all(map(callable, schedules)):
+        raise TypeError(
+            "`stop` must have `rates` return a schedule, such as lrax.constant(learning_rate), got"
+            f" {schedules[0]!r} from {rule!r}"
+        )
+    return np.stack([np.asarray(schedule(counts), np.float64) for schedule in schedules])
 
 
 def _info(engine: Engine, steps: int, rng: str, hosts: Hosts) -> dict[str, Any]:
