@@ -2,12 +2,12 @@
 
 For a whole run, describe both settings:
 
-- `transfer` takes the hyperparameters of one `Setting` to another by published rules, and tells
+- `transfer` takes the hyperparameters of one `Setting` to another by published rules, and names
   their source and where they stop being valid;
-- `fit` finds one's own law in one's own sweeps, and predicts the rate of another `Setting`.
+- `fit` fits a law to your own sweeps, and predicts the rate of another `Setting`.
 
-Rules of one thing take numbers and return numbers. Where a rule changes more than the rate, it
-returns all that it changes:
+The rules for a single quantity take numbers and return numbers. A rule that changes more than the
+rate returns all that it changes:
 
 - the batch: `linear` for SGD, `sqrt` or `adam_sde` for Adam, `ema` for a moving average and for the
   half-life of Adam's b2 in tokens;
@@ -16,7 +16,7 @@ returns all that it changes:
 - the length of the run: `horizon`, with the exponents that were published;
 - weight decay: `decay_timescale`, the time over which weights are forgotten; `decay_forms` converts
   the numbers of its forms, `decay_balance` says how large weights get and how fast they turn, and
-  `corrected_decay` is an optimizer's last link;
+  `corrected_decay` is the last transformation of an optimizer;
 - width and depth: `complete_p`.
 
 Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
@@ -25,22 +25,22 @@ Multipliers are trees for `lrax.scale_by_multipliers`, from shapes alone:
 - groups of parameters by patterns: `groups`;
 - width: `mup_multipliers`, which also has the factors of weight decay, of the initial parameters
   and of the forward pass;
-- `muon_multipliers`: by what the conventions of Muon multiply each matrix;
+- `muon_multipliers`: the factors that the conventions of Muon have for each matrix;
 - `table` prints what any such tree does.
 
 From one optimizer to another:
 
-- `matching_rate` measures the rate that gives updates of one size;
+- `matching_rate` measures the rate at which the updates of both are equally large;
 - `muon_rate` converts a rate between the conventions of Muon;
 - `lora` has a first rate for low-rank adapters.
 
 `spectral_condition` is a check of weights and updates, layer by layer. `coord_check` trains at
-several widths, and measures whether the outputs of layers move equally far: whether the multipliers
-are complete.
+several widths, and measures whether the outputs of layers move equally far. They do if the
+multipliers are complete.
 
 The numbers may be traced, and those of rules may have an axis of lanes. Python numbers give Python
-floats in double precision, and start no device. A `Setting` and the arguments of `batch_ramp` are
-numbers that Python knows.
+floats in double precision, and start no device. The numbers of a `Setting` and the arguments of
+`batch_ramp` must be concrete.
 """
 
 from .batch import adam_sde, ema, linear, sqrt

@@ -1,4 +1,4 @@
-"""`coord_check`: whether what a network computes moves equally far at all widths."""
+"""`coord_check`: whether the outputs of a network's layers move equally far at all widths."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Batch = Any
 Optimizer = optax.GradientTransformation
 Activations = Callable[..., Mapping[str, Any]]
 
-BAR = 0.1  # a slope of at most this size is none
+BAR = 0.1  # a slope of at most this size counts as 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -122,18 +122,18 @@ def coord_check(
 
     with $h_t$ the outputs of a layer for the first batch after $t$ updates. In a parametrisation
     whose rates transfer, all slopes are about 0. A layer "grows" if the slope of its change or of
-    its size at the start is above 0.1. It "vanishes" if the slope of its change is below -0.1. At
-    the start outputs may shrink with the width, as the last layer's do in muP.
+    its size at the start is above 0.1. It "vanishes" if the slope of its change is below -0.1.
+    Outputs at the start may shrink with the width, as those of the last layer do in muP.
 
     Use it before you tune a narrow network for a wide one. It finds a forgotten multiplier in
     seconds. Take widths that span a factor of 8 or more. Very narrow networks follow the rules
-    less well, so a slope near the bar calls for wider ones.
+    less well, so measure wider ones if a slope is near 0.1.
 
-    By default layers are read from the program of the loss: each product of a parameter with an
-    activation, by the path of the parameter. Products of two activations, as in attention, are
-    "product", "product (2)" and so on. A constant factor behind a product belongs to it. Products
-    inside of a loop or a branch are not seen, except for a `lax.scan` over the parameters of
-    several layers. Give `activations` for such networks.
+    By default layers are read from the program of the loss. A layer is a product of a parameter
+    with an activation, and its name is the path of the parameter. Products of two activations, as
+    in attention, are "product", "product (2)" and so on. A constant factor after a product belongs
+    to it. Products inside of a loop or a branch are not seen, except for a `lax.scan` over the
+    parameters of several layers. Give `activations` for such networks.
 
     Args:
       make_task: Function from a width to the `lrax.Task` of that width. Its batches are drawn by
@@ -144,8 +144,8 @@ def coord_check(
       optimizer: An Optax transformation, or a function from the width to one, where the rates of
         layers depend on it. By default `optax.adam(1e-3)`.
       activations: `activations(params, batch) -> {name: array}` in place of the layers that are
-        read from the loss, and with the same names at all widths. A stateful task's has the
-        arguments `(params, state, batch)`.
+        read from the loss, with the same names at all widths. For a stateful task it takes
+        `(params, state, batch)`.
       seeds: Number of seeds, or their names. Slopes are those of the mean logarithm over seeds.
 
     Returns:
@@ -239,7 +239,7 @@ def _measured(run: Run, steps: int, keys: jax.Array, activations: Activations | 
                 "`activations` must be given for this task: its loss has no product of a parameter"
                 " with an activation outside of loops and branches"
             )
-        layers[:] = found  # here in their order: a compiled program sorts the names of its outputs
+        layers[:] = found  # in program order: the names of a compiled program's outputs are sorted
         return found
 
     def measure(key: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
@@ -260,7 +260,8 @@ def _measured(run: Run, steps: int, keys: jax.Array, activations: Activations | 
         _, changes = lax.scan(update, lane, (jnp.arange(steps), rows))
         return {name: _rms(value) for name, value in start.items()}, changes
 
-    # A few updates take less time than fast code takes to compile. Only XLA for CPUs knows how.
+    # A few updates take less time than optimised code takes to compile. Only XLA for CPUs has
+    # these options.
     options = HASTY if jax.default_backend() == "cpu" else {}
     sizes, changes = jax.device_get(jax.jit(jax.vmap(measure), compiler_options=options)(keys))
     as_numbers = lambda found: {name: found[name].astype(np.float64) for name in layers}
@@ -292,8 +293,8 @@ def _rms(values: jax.Array) -> jax.Array:
 def _slope(widths: list[int], values: np.ndarray) -> float:
     """The power of the width by which positive values `[widths, seeds, steps]` grow.
 
-    Updates after which some network has not moved are left out: behind a last layer of zeros, the
-    other layers have no gradient in the first update.
+    Updates after which some network has not moved are left out: if the last layer starts with
+    zeros, the other layers have no gradient in the first update.
     """
     moved = np.all(values > 0, axis=(0, 1))
     if not np.any(moved):

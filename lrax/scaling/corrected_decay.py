@@ -33,19 +33,19 @@ def corrected_decay(
       \right)$$
 
     for the parameters of `normalized`, and without the factor eta_t / peak for the others. Use it
-    as the last link of a chain, in place of `lrax.scale_by_lr` and of a link for the decay: after
-    `optax.scale_by_adam` it is AdamC, after nothing SGDC. Under plain decay, the weights in front
-    of a normalisation shrink as the rate falls, and their gradients grow at the end of training.
-    Here their balance stays that of the peak rate (`decay_balance`). Begin with the weight decay of
-    AdamW.
+    as the last transformation of a chain. It takes the place of `lrax.scale_by_lr` and of
+    `optax.add_decayed_weights`. After `optax.scale_by_adam` the chain is AdamC; alone it is SGDC.
+    Under plain decay, the weights in front of a normalisation shrink as the rate falls, and their
+    gradients grow at the end of training. Here their balance stays that of the peak rate
+    (`decay_balance`). Begin with the weight decay of AdamW.
 
-    `optax.adamw` cannot say this decay, because it does not see the rate that is in use: a
+    `optax.adamw` cannot express this decay, because it does not see the rate that is in use: a
     controller may lower it, and `lrax.set_lr` may set it. `lrax.get_lr` and `lrax.set_lr` find the
     rate in the state.
 
-    It stops being valid without a normalisation after the parameter, where decay is a true
-    regulariser: leave such parameters, the output layer for one, out of `normalized`. It hardly
-    matters in short runs, below the time of `decay_timescale`.
+    It stops being valid for parameters that no normalisation follows, such as the output layer:
+    there decay is a true regulariser. Leave them out of `normalized`. The correction hardly matters
+    in runs shorter than the time of `decay_timescale`.
 
     Args:
       learning_rate: A number, which may be traced, a `Schedule`, any function of the count, or an
@@ -64,8 +64,9 @@ def corrected_decay(
       dtypes.
 
     Raises:
-      ValueError: if a concrete number is out of its range or no scalar, or a tree of bools has not
-        the structure of the parameters or a prefix of it. `update` raises it without `params`.
+      ValueError: if a concrete number is out of its range or not a scalar, or a tree of bools does
+        not have the structure of the parameters or a prefix of it. `update` raises it without
+        `params`.
       TypeError: if an argument is not as described.
 
     Example:

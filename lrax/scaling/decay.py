@@ -32,8 +32,8 @@ def decay_timescale(
 
     It stops being valid where the decay is not multiplied by the rate: for an independent decay, as
     in the paper of AdamW, pass `lr=1`. It is not about L2 regularisation, which Adam divides by its
-    second moment. With a schedule the time is that of the peak rate. Parameters without
-    normalisation after them feel the decay beyond its timescale.
+    second moment. With a schedule the time is that of the peak rate. For parameters that no
+    normalisation follows, decay is also a regulariser, which this timescale does not describe.
 
     Args:
       lr: The rate, at its peak, above 0.

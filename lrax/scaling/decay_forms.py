@@ -1,4 +1,4 @@
-"""Forms of weight decay: how their numbers convert, and the balance that decay leads to."""
+"""Forms of weight decay: the conversion between them, and the balance that decay leads to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMS = ("adamw", "independent", "corrected", "l2")
 
 
 class DecayForms(NamedTuple):
-    """What `decay_forms` returns: one decay, as the number of each form."""
+    """What `decay_forms` returns: one decay, as a number for each form."""
 
     adamw: Number
     independent: Number
@@ -22,7 +22,7 @@ class DecayForms(NamedTuple):
 
 
 class DecayBalance(NamedTuple):
-    """What `decay_balance` returns: what the weights of AdamW end up at."""
+    """What `decay_balance` returns: the size and rotation at which AdamW's weights settle."""
 
     rms: Number
     angle: Number
@@ -33,26 +33,26 @@ def decay_forms(
 ) -> DecayForms:
     r"""One weight decay as the number that each form of it takes.
 
-    The forms differ in what an update at the rate lr_t takes off the weights:
+    The forms differ in what an update at the rate lr_t subtracts from the weights w:
 
-    | form | taken off | its number, from that of "adamw" | in Optax |
+    | form | subtracted | its number, from that of "adamw" | in Optax |
     |---|---|---|---|
     | adamw | lr_t d w | d | `optax.adamw(schedule, weight_decay=d)` |
     | independent | (lr_t / lr) d w | lr d | `optax.adamw(schedule, weight_decay=d / lr)` |
     | corrected | (lr_t^2 / lr) d w | d | `lrax.scaling.corrected_decay` |
     | l2 | with the gradient | (1 - momentum) d | `add_decayed_weights(d)` before `sgd(schedule)` |
 
-    with the peak `lr` of the schedule. Use it to carry a decay from one framework or paper to
-    another. All forms take off the same at the peak. They differ in what to keep when something
-    changes: "independent" keeps its number when the peak rate changes, and "adamw" when the time
-    of forgetting shall follow the rate. "corrected" is AdamC, for layers that a normalisation
-    follows.
+    where d is the decay of "adamw", and `lr` the peak of the schedule. Use it to carry a decay from
+    one framework or paper to another. At the peak all forms subtract the same. The form decides
+    what happens when the peak rate changes: with the number of "independent" kept, the time over
+    which weights are forgotten stays, and with that of "adamw" it changes with the rate.
+    "corrected" is AdamC, for layers that a normalisation follows.
 
     It stops being valid as follows. Away from the peak, "corrected" decays less than the others do.
     "l2" is for SGD, with heavy-ball momentum as in `optax.sgd(schedule, momentum)`, and for
-    `lr * weight_decay` far below 1 - momentum. L2 regularisation under Adam has no equal: there it
-    is divided by the second moment. The paper of AdamW has the independent form; PyTorch, Optax and
-    Keras have "adamw" under that name.
+    `lr * weight_decay` far below 1 - momentum. L2 regularisation under Adam has no equivalent here,
+    because Adam divides it by the second moment. The paper of AdamW has the independent form;
+    AdamW of PyTorch, Optax and Keras has the form "adamw".
 
     Args:
       lr: The rate, at the peak of its schedule, above 0.
@@ -107,9 +107,10 @@ def decay_balance(lr: ArrayLike, weight_decay: ArrayLike, *, b1: ArrayLike = 0.9
     Updates make the weights grow, and decay shrinks them. Where a normalisation follows, the two
     balance after a few times 1 / (2 lr weight_decay) updates, whatever the gradients are. Then each
     update turns the weights by `angle` radians. Use it to see what a pair of rate and decay does:
-    pairs with one product turn alike, and a lower rate needs a higher decay. `angle` is also a
-    first rate for `lrax.scale_by_hyperball` after Adam with the same `b1`. As the rate falls, so
-    does `rms`, and gradients grow by its inverse: `lrax.scaling.corrected_decay` keeps it.
+    pairs with the same product turn weights equally fast, so a lower rate needs a higher decay.
+    `angle` is also a first rate for `lrax.scale_by_hyperball` after Adam with the same `b1`. As the
+    rate falls, so does `rms`, and gradients grow by its inverse. `lrax.scaling.corrected_decay`
+    keeps `rms` constant.
 
     It stops being valid where gradients of successive updates point the same way: `rms` is then
     larger, and weights that are not followed by a normalisation do not balance like this. It needs

@@ -1,4 +1,4 @@
-"""`fit`: the law by which the best rate moves, from one's own sweeps."""
+"""`fit`: a power law of the best rate, from your own sweeps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Fit:
       settings: The settings of the results.
       rates: The best rates of the results, `[results]`.
       misfit: The mean square residual of the optima in units of their standard deviations; about 1
-        or less if the law holds. NaN if nothing is left to tell it.
+        or less if the law holds. NaN for bare numbers, and if no degrees of freedom are left.
     """
 
     exponents: dict[str, Exponent]
@@ -60,7 +60,7 @@ class Fit:
     def predict(self, setting: Setting) -> Predicted:
         """The best rate in another setting, with its interval.
 
-        The interval holds if the law does. What speaks against that is in `warnings(setting)`.
+        The interval holds if the law does. `warnings(setting)` has what speaks against the law.
 
         Args:
           setting: The setting, with a value for each field of `exponents`. Other fields must be as
@@ -122,22 +122,23 @@ def fit(
     *,
     priors: Mapping[str, tuple[float, float] | str] | None = None,
 ) -> Fit:
-    r"""One's own law of the best rate, from the optima of one's own sweeps.
+    r"""Fits a power law of the best rate to the optima of your own sweeps.
 
     $$\log \text{rate} = c + a_N \log N + a_L \log L + a_B \log B + a_D \log D$$
 
     with the fields of the setting that vary: width N, depth L, batch B and tokens D. The optima are
-    weighted by their intervals. For the intervals of the law, optima are drawn again within theirs,
-    4000 times, and the law is fitted to each draw. They are wider where the optima disagree with
-    the law by more than their own intervals say.
+    weighted by their intervals. For the intervals of the law, optima are drawn from their own
+    intervals 4000 times, and the law is fitted to each draw. The intervals of the law are wider
+    where the optima disagree with it by more than their own intervals say.
 
-    Use it where published rules disagree, and the horizon is the best example: their exponents have
+    Use it where published rules disagree, above all for the horizon, where their exponents have
     both signs. Sweep three or more small settings that span a factor of 4 in each field that will
     grow, with at least three seeds, and predict the large one. Take the rate, and train at `low`
     and `high` too if that can be paid for.
 
-    It stops being valid where the law is no power law: near the critical batch, at the limit of
-    stability, in very narrow networks. `warnings(setting)` tells what can be seen of that.
+    It stops being valid where the best rate follows no power law: near the critical batch, at the
+    limit of stability, in very narrow networks. `warnings(setting)` says what the results show of
+    that.
 
     Args:
       results: Pairs of a `lrax.scaling.Setting` and the best rate in it: the `SweepResult` of a
@@ -149,7 +150,7 @@ def fit(
         vary in the results. For tokens, the name of a published law in the table of
         `lrax.scaling.horizon` will do, such as `{"tokens": "bjorck"}`: its exponent is the mean.
         No source gives a standard deviation. 0.3 is taken, about that of the table's six exponents,
-        which differ by their conditions. So the results decide where they span a factor of 4.
+        which differ by their conditions. So results that span a factor of 4 outweigh the prior.
 
     Returns:
       A `Fit` with `predict(setting) -> (rate, low, high)`, `warnings(setting)` and `exponents`.

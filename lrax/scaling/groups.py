@@ -13,7 +13,7 @@ from .parameters import Tree, parameters
 from .patterns import caught
 from .table import Multipliers, lines
 
-OTHERS = "(others)"  # the group of what no pattern matches
+OTHERS = "(others)"  # the group of the parameters that no pattern matches
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -47,7 +47,7 @@ def groups(
     parameters each pattern catches.
 
     A pattern that catches nothing is an error, because a rate that was meant to differ would not.
-    That includes a pattern all of whose parameters match an earlier one. Mind that `"block_1"` is
+    That includes a pattern whose parameters all match an earlier one. Mind that `"block_1"` is
     found in `"block_10/w"` too: write `"block_1/"`. Weight decay must come before the multipliers,
     as `optax.add_decayed_weights` in front of `lrax.scale_by_multipliers`: after them, a frozen
     part would still decay.
@@ -62,11 +62,12 @@ def groups(
         rate of each group.
 
     Returns:
-      A `Groups` with the multipliers as `.tree`. With Python numbers, so are its leaves.
+      A `Groups` with the multipliers as `.tree`. Its leaves are Python floats if the multipliers
+      are Python numbers.
 
     Raises:
       ValueError: if a pattern catches no parameter or is no regular expression, a multiplier or
-        `lr` is negative, not finite or no scalar, or there are no patterns or no parameters.
+        `lr` is negative, not finite or not a scalar, or there are no patterns or no parameters.
       TypeError: if an argument is not as described.
 
     Example:

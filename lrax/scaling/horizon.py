@@ -27,21 +27,21 @@ def horizon(
     | marin | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | completed_adamh.py |
     | step_law | +0.31 | AdamW | the batch grows as tokens^0.57 | arXiv 2503.04715 |
 
-    The name is for the `priors` of `lrax.scaling.fit`.
+    `lrax.scaling.fit` takes the name in its `priors`.
 
     Use it to centre a search, with two exponents that differ as the ends of the range, as in the
     example. Better, measure it: take the best rate at two or three short horizons with the same
     cooldown in updates, and read the exponent off them.
 
-    It stops being valid away from its condition, above all on the batch: at +0.31 the batch grows
-    along, at -0.32 it does not. Independent replications of such laws were off by factors of 4 to
-    10 on other architectures. A run that is short in updates may also ask for a smaller rate than
-    the law says, because it has less time to decay.
+    It stops being valid away from its condition, above all on the batch: +0.31 is for a batch that
+    grows with the tokens, and -0.32 for a fixed one. Independent replications of such laws were off
+    by factors of 4 to 10 on other architectures. A run of few updates may also need a smaller rate
+    than the law says, because the rate has less time to decay.
 
     Args:
       lr: The peak rate that is good for `base_tokens`, at least 0.
       tokens: The length of the new run, in tokens or examples, above 0.
-      base_tokens: The length of the run of `lr`, in the same unit, above 0.
+      base_tokens: The length of the run that `lr` is good for, in the same unit, above 0.
       exponent: The power of the ratio, such as -0.32; from -2 to 2.
 
     Returns:

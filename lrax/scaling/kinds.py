@@ -1,4 +1,4 @@
-"""Kinds of parameters: which axes grow with the width, told from two shapes."""
+"""Kinds of parameters: which axes grow with the width, seen from two shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("hidden", *VECTOR_LIKE, "scalar")
 
 
 def kind_of(
-    path: str, small: tuple[int, ...], large: tuple[int, ...], told: str | None, layout: str
+    path: str, small: tuple[int, ...], large: tuple[int, ...], given: str | None, layout: str
 ) -> tuple[str, float, float]:
     """The kind of a parameter, and by how much its input side and its output side grow.
 
@@ -22,7 +22,7 @@ def kind_of(
       path: The path of the parameter.
       small: Its shape in the base network.
       large: Its shape in the target network.
-      told: The kind, if the caller has given it.
+      given: The kind, if the caller has given it.
       layout: "in_out" or "out_in".
     """
     if len(small) != len(large) or 0 in (*small, *large):
@@ -33,18 +33,18 @@ def kind_of(
     growth = {i: b / a for i, (a, b) in enumerate(zip(small, large, strict=True)) if a != b}
     if not growth:
         return "scalar", 1.0, 1.0
-    if told is None and (len(large) == 1 or "bias" in path.split("/")):
-        told = "vector"
-    if told is None and len(growth) == 1:
+    if given is None and (len(large) == 1 or "bias" in path.split("/")):
+        given = "vector"
+    if given is None and len(growth) == 1:
         (axis,) = growth
         # A table of embeddings is (entries, width) in every framework, and under "out_in" its shape
         # is that of an output layer.
         is_table = "embed" in path.lower() and "unembed" not in path.lower()
         on_output_side = axis == (len(large) - 1 if layout == "in_out" else 0)
-        told = "input" if on_output_side or (is_table and layout == "out_in") else "output"
-    if told is not None:
+        given = "input" if on_output_side or (is_table and layout == "out_in") else "output"
+    if given is not None:
         whole = float(math.prod(growth.values()))
-        return (told, whole, 1.0) if told == "output" else (told, 1.0, whole)
+        return (given, whole, 1.0) if given == "output" else (given, 1.0, whole)
     if len(growth) > 2:
         raise ValueError(
             f"`target` must differ from `base` in at most two axes of a parameter, got shapes"
@@ -54,7 +54,7 @@ def kind_of(
     return ("hidden", first, last) if layout == "in_out" else ("hidden", last, first)
 
 
-def told_kinds(kinds: Mapping[str, str] | None, found: Parameters) -> list[str | None]:
+def given_kinds(kinds: Mapping[str, str] | None, found: Parameters) -> list[str | None]:
     """The kinds that the caller gave, for each parameter."""
     if kinds is None:
         return [None] * len(found.paths)

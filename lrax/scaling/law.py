@@ -15,9 +15,9 @@ Priors = dict[str, tuple[float, float]]  # {field: (mean, standard deviation)}
 
 DRAWS = 4000  # of the bootstrap
 SEED = 0  # of the bootstrap, so that the same results give the same interval
-# Where the optima disagree with the law, intervals grow with the residuals. The optima's own
-# intervals count like this many residuals of the size that they say: one residual alone, large by
-# chance, would make intervals too wide.
+# Where the optima disagree with the law, intervals grow with the mean square residual. In that mean
+# the optima's own intervals count as this many residuals of the size that they state. Otherwise one
+# residual, large by chance, would make intervals too wide.
 TRUST = 1.0
 # Singular values below this share of the largest one are rounding.
 RANK = 1e-9
@@ -31,8 +31,8 @@ class Law(NamedTuple):
       center: The mean logarithms of these fields.
       constant: `{field: value}` of the other fields, as in all results.
       coefficients: The law: the log rate at the center, and the exponents.
-      draws: The same for each draw of the bootstrap, `[draws, 1 + names]`; None if nothing says how
-        far the optima are from the law.
+      draws: The coefficients of each draw of the bootstrap, `[draws, 1 + names]`; None for bare
+        numbers without a degree of freedom, which say nothing of their errors.
       misfit: As in `Fit`.
     """
 
@@ -51,7 +51,7 @@ class Law(NamedTuple):
         names: list[str],
         priors: Priors,
     ) -> Law:
-        """The law of some optima.
+        """Fits the law to optima.
 
         Args:
           settings: Their settings.
@@ -66,14 +66,14 @@ class Law(NamedTuple):
         center = logs.mean(axis=0)
         # The rows of the optima, then those of the priors, which are measurements of an exponent.
         design = np.column_stack([np.ones(len(settings)), logs - center])
-        told = [name for name in names if name in priors]
-        prior_rows = np.zeros((len(told), len(names) + 1))
-        prior_rows[np.arange(len(told)), [1 + names.index(name) for name in told]] = 1.0
+        known = [name for name in names if name in priors]
+        prior_rows = np.zeros((len(known), len(names) + 1))
+        prior_rows[np.arange(len(known)), [1 + names.index(name) for name in known]] = 1.0
         _require_determined(np.vstack([design, prior_rows]), names)
         y = np.log([optimum.rate for optimum in optima])
-        means = np.array([priors[name][0] for name in told])
+        means = np.array([priors[name][0] for name in known])
         below, above = _errors(optima, y)
-        sd = np.concatenate([(below + above) / 2, [priors[name][1] for name in told]])
+        sd = np.concatenate([(below + above) / 2, [priors[name][1] for name in known]])
         rows = np.vstack([design, prior_rows]) / sd[:, None]
         # [1 + names, rows]: the coefficients as a linear function of the measurements.
         solve = np.linalg.pinv(rows, rcond=RANK * 1e-3) / sd
@@ -146,7 +146,7 @@ def _errors(optima: list[Optimum], y: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _require_determined(rows: np.ndarray, names: list[str]) -> None:
-    """Requires settings that tell the exponents of all fields apart."""
+    """Requires settings that determine the exponent of each field."""
     size = np.linalg.norm(rows, axis=0)
     _, values, directions = np.linalg.svd(rows / np.where(size > 0, size, 1.0))
     rank = int(np.sum(values > RANK * values[0]))

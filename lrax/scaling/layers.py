@@ -47,7 +47,7 @@ def layer_multipliers(
       `lrax.scale_by_multipliers`.
 
     Raises:
-      ValueError: if a concrete number is out of its range or no scalar, a layer is below 0, or
+      ValueError: if a concrete number is out of its range or not a scalar, a layer is below 0, or
         there are no parameters.
       TypeError: if an argument is not as described, or `layer_of` returns no int.
 

@@ -29,7 +29,7 @@ def lora(
     ratio: ArrayLike = 10.0,
     b_over_a: ArrayLike = 1.0,
 ) -> Lora:
-    r"""A first rate for low-rank adapters (LoRA), and all that it belongs to.
+    r"""A first rate for low-rank adapters (LoRA), and the scale that it belongs to.
 
     $$W + \text{scale} \cdot B A, \qquad
       \text{scale} = \text{alpha} / \text{rank}, \qquad
@@ -37,14 +37,14 @@ def lora(
       \text{b\_lr} = \text{b\_over\_a} \cdot \text{a\_lr}$$
 
     or scale = alpha / sqrt(rank) with `scaling="sqrt_rank"`. Use it as the middle of a search, from
-    `ratio` 5 to 20. It is a prior, and no law: the factor of 10 was measured, and has no theory.
+    `ratio` 5 to 20. It is a prior and not a law: the factor of 10 was measured, without a theory.
 
     It was measured under these conditions, and is valid for no others:
 
     - Adam with a constant rate, on language models of 1 to 70 billion parameters, fine-tuned with
       supervision and by reinforcement learning;
-    - adapters on all layers, those of MLPs and experts too. On attention alone they are worse at
-      any rate;
+    - adapters on all layers, those of MLPs and experts too. Adapters on attention alone are worse
+      at every rate;
     - `alpha` 32 with `scaling="rank"`. The best rate then hardly depends on the rank. With another
       `alpha`, keep `alpha * b_lr`, which decides the first updates. With "sqrt_rank" the best rate
       may fall with the rank;

@@ -39,7 +39,7 @@ def matching_rate(
     where both optimizers run at `rate` on the same gradients, and the RMS is over the parameters
     and the later steps. Use it for a first rate after a change of the optimizer, such as from
     AdamW to Muon or Lion, and as the middle of a search. Record some 20 to 100 gradients of a
-    training run, after its warmup, so that the averages of both optimizers fill.
+    training run, after its warmup, so that the moving averages of both optimizers settle.
 
     It is exact for optimizers whose updates are proportional to the rate: SGD, momentum, Adam,
     RMSProp, Adagrad, Lion, Muon, Shampoo and others, with weight decay or without. It says nothing

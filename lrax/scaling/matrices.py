@@ -15,7 +15,7 @@ Axes = Mapping[str, tuple[int | Sequence[int], int | Sequence[int]]]
 
 
 class Matrix(NamedTuple):
-    """The axes of a parameter. Those that are in neither part count matrices in a stack."""
+    """The axes of a parameter. Axes on neither side count matrices in a stack."""
 
     shape: tuple[int, ...]
     inputs: tuple[int, ...]
@@ -47,14 +47,14 @@ def matrices(found: Parameters, layout: str, axes: Axes | None) -> list[Matrix]:
       axes: `{pattern: (input axes, output axes)}` for parameters that the layout does not fit.
     """
     _require.choice("layout", layout, LAYOUTS)
-    told = (
+    patterns = (
         [None] * len(found.paths) if axes is None else caught("axes", axes, "params", found.paths)
     )
     return [
         _by_layout(path, shape, layout)
         if pattern is None or axes is None
-        else _told(pattern, path, shape, axes[pattern])
-        for path, shape, pattern in zip(found.paths, found.shapes, told, strict=True)
+        else _by_axes(pattern, path, shape, axes[pattern])
+        for path, shape, pattern in zip(found.paths, found.shapes, patterns, strict=True)
     ]
 
 
@@ -68,7 +68,7 @@ def _by_layout(path: str, shape: tuple[int, ...], layout: str) -> Matrix:
     return Matrix(shape, every[1:], every[:1])
 
 
-def _told(pattern: str, path: str, shape: tuple[int, ...], given: object) -> Matrix:
+def _by_axes(pattern: str, path: str, shape: tuple[int, ...], given: object) -> Matrix:
     name = f"axes[{pattern!r}]"
     words = f"`{name}` must be a pair of input axes and output axes, each an int or several"
     if not isinstance(given, tuple) or len(given) != 2:

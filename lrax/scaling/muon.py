@@ -1,4 +1,4 @@
-"""Muon's conventions: by what each multiplies the orthogonalised update of a matrix."""
+"""Muon's conventions: the factor of each on the orthogonalised update of a matrix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def muon_multipliers(
     rms: float | None = None,
     axes: Axes | None = None,
 ) -> Multipliers:
-    r"""By what a convention of Muon multiplies the orthogonalised update of each matrix.
+    r"""The factors on the orthogonalised updates of matrices, by a convention of Muon.
 
     | convention | multiplier | keeps | who has it |
     |---|---|---|---|
@@ -48,8 +48,8 @@ def muon_multipliers(
 
     It stops being valid for embeddings and output layers, which Muon is not meant for, and for
     kernels of attention with an axis of heads, unless `axes` tells which side the heads are on.
-    Newton-Schulz iterations leave singular values between 0.7 and 1.2, so norms are those of the
-    table but for some 30 %.
+    Newton-Schulz iterations leave singular values between 0.7 and 1.2, so norms differ from those
+    of the table by up to 30 %.
 
     Args:
       params: The parameters, or their shapes as `jax.eval_shape` returns them.
@@ -68,7 +68,7 @@ def muon_multipliers(
       axis or none, and those with "bias" as a part of their path, have 1.
 
     Raises:
-      ValueError: if a word is unknown, a pattern catches nothing, an axis is not there, `rms` is
+      ValueError: if an option is unknown, a pattern catches nothing, an axis is not there, `rms` is
         missing or not positive, or an axis has length 0.
       TypeError: if an argument is not as described.
 
@@ -112,11 +112,11 @@ def muon_rate(
     $$\text{lr} \cdot \frac{m_\text{from\_}}{m_\text{to}}$$
 
     with the multipliers m of `muon_multipliers`, so that the update stays the same. Use it to carry
-    a rate from one library to another. The factor depends on the shape, so take the shape of most
-    parameters, and use `muon_multipliers` with `relative_to` where all of them shall be exact.
+    a rate from one library to another. The factor depends on the shape, so take the shape that most
+    parameters have. `muon_multipliers` with `relative_to` is exact for all of them.
 
-    It stops being valid for the weight decay: libraries multiply it by the rate before the
-    multiplier. Keep rate times decay: multiply the decay by `lr` / the new rate.
+    It says nothing of the weight decay, which libraries multiply by the rate without the
+    multiplier. To keep rate times decay, multiply the decay by `lr` / the new rate.
 
     Args:
       lr: The rate in the convention `from_`, at least 0.
@@ -131,8 +131,8 @@ def muon_rate(
       The rate in the convention `to`.
 
     Raises:
-      ValueError: if a word is unknown, `shape` has fewer than two axes or one of length 0, `rms` is
-        missing or not positive, or a concrete `lr` is negative or not finite.
+      ValueError: if an option is unknown, `shape` has fewer than two axes or one of length 0, `rms`
+        is missing or not positive, or a concrete `lr` is negative or not finite.
       TypeError: if an argument is not as described.
 
     Example:
@@ -172,8 +172,8 @@ def _multiplier(matrix: Matrix, convention: str, rms: float | None) -> float:
     if not matrix.inputs:
         return 1.0
     fan_in, fan_out = matrix.fan_in, matrix.fan_out
-    # The flattened kernel of a convolution counts. Some releases of Muon took its last two axes,
-    # kh / kw in PyTorch, for the sides of the matrix.
+    # The sides are those of the flattened kernel of a convolution. Some releases of Muon took its
+    # last two axes, kh / kw in PyTorch, for the sides of the matrix.
     if convention == "original":
         return math.sqrt(max(1.0, fan_out / fan_in))
     if convention == "spectral":

@@ -1,4 +1,4 @@
-"""`mup_multipliers`: what changes from a narrow network to a wide one, from shapes alone."""
+"""`mup_multipliers`: factors from a narrow network to a wide one, by the shapes of parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .. import _require
 from ..display import tables
-from .kinds import KINDS, kind_of, told_kinds
+from .kinds import KINDS, given_kinds, kind_of
 from .parameters import Parameters, Tree, parameters
 from .table import Multipliers
 
@@ -30,7 +30,7 @@ class Factors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Mup:
-    """What `mup_multipliers` returns: trees like the target, of Python floats.
+    """What `mup_multipliers` returns: trees like `target`, of Python floats.
 
     It prints as a table of the kinds of parameters and their factors.
 
@@ -67,10 +67,11 @@ def mup_multipliers(
 ) -> Mup:
     r"""The factors of the maximal update parametrisation (muP), from two trees of shapes.
 
-    An axis whose length differs between `base` and `target` is a width. A hidden matrix has two,
-    which grow by m_in and m_out; others have one, which grows by m.
+    An axis whose length differs between `base` and `target` is a width. Its growth is the length in
+    `target` divided by that in `base`. A hidden matrix has two widths, with the growths m_in and
+    m_out; other parameters have one, with the growth m.
 
-    | kind | its widths | lr, Adam | lr, SGD | lr, Muon | init | forward |
+    | kind | widths | lr, Adam | lr, SGD | lr, Muon | init | forward |
     |---|---|---|---|---|---|---|
     | hidden | both sides | 1 / m_in | m_out / m_in | (m_out / m_in)^1/2 | m_in^-1/2 | 1 |
     | input | output side | 1 | m | 1 | 1 | 1 |
@@ -86,24 +87,26 @@ def mup_multipliers(
       no factor, as in the example. For other decays, add `0.1 * factor * param` to the updates
       *before* them, with `factor` from `mup.weight_decay`;
     - the initial parameters: `jax.tree.map(jnp.multiply, params, mup.init)` with `init="fan_in"`,
-      or draw each with `mup.init` times the base's standard deviation with `init="constant"`;
-    - the forward pass: use `jax.tree.map(jnp.multiply, params, mup.forward)` in the loss. That is
-      the same as multiplying the input of the output layer.
+      or, with `init="constant"`, draw each parameter with `mup.init` times the standard deviation
+      of the base;
+    - the forward pass: use `jax.tree.map(jnp.multiply, params, mup.forward)` in the loss. That has
+      the effect of multiplying the input of the output layer.
 
-    No factor can say what attention needs. Where the size d of a head grows, logits must be
-    multiplied by sqrt(d_base) / d, and not by 1 / sqrt(d). Where the number of heads grows instead,
-    nothing changes.
+    Attention needs a change that no factor on parameters makes. If the size d of a head grows,
+    multiply the logits by sqrt(d_base) / d, and not by 1 / sqrt(d). If the number of heads grows
+    instead, nothing changes.
 
     It stops being valid in these cases. Depth, batch size and the length of the run are not part of
     it: see `complete_p` and the rules of the batch. The rules are limits for large widths, so very
-    narrow networks follow them less well. With weight decay, weights leave their initial size after
-    a while. Then the decay decides how well rates transfer, and the three choices of `decay` are
-    three answers from the literature. An embedding that is tied to the output layer has both roles:
-    use `forward` where it is the output layer only.
+    narrow networks follow them less well. Under weight decay, weights leave their initial size
+    after a while. From then on the decay decides how well rates transfer, and the literature has
+    three answers: the choices of `decay`. An embedding that is tied to the output layer has both
+    roles: apply `forward` only where it is used as the output layer.
 
-    "muon" is for the orthogonalised matrix itself, whose spectral norm is 1, on hidden matrices,
-    and for Adam on all others. `optax.contrib.muon` also multiplies by sqrt(max(1, out / in)). If
-    the two sides of a matrix grow by different factors, divide `lr` by the growth of that root.
+    "muon" assumes that the update of a hidden matrix is the orthogonalised matrix itself, with a
+    spectral norm of 1, and that all other parameters have Adam. `optax.contrib.muon` also
+    multiplies by sqrt(max(1, out / in)). If the two sides of a matrix grow by different factors,
+    divide `lr` by the growth of that root.
 
     Args:
       base: The parameters of the network whose rate is known, or their shapes: a pytree of anything
@@ -112,28 +115,29 @@ def mup_multipliers(
       optimizer: "adam", also for RMSProp and Lion, "adamw", "sgd", with or without momentum, or
         "muon".
       layout: "in_out" for kernels (..., in, out), as in Flax and Haiku. "out_in" for (out, in, ...)
-        as in Equinox and PyTorch. Of two widths, the first is the input side under "in_out" and the
-        output side under "out_in". Of one, the last axis is the output side under "in_out", and the
-        first one under "out_in". Parameters with one axis, and those with "bias" as a part of their
-        path, are vectors. A table of embeddings is (entries, width) in Equinox too, which looks
-        like an output layer: under "out_in", a path with "embed" but not "unembed" is an input.
-      decay: "mup" keeps rate times decay: 1 / the factor of the rate. "independent" is 1: for
-        optimizers whose decay is not multiplied by the rate. "sqrt_width" is sqrt(m_in) for hidden
-        matrices and 1 else: found for AdamW, without decay of the others.
-      init: "constant" if the standard deviation of the network's own initialisation does not depend
-        on width, as with `normal(0.02)`: as in the table. "fan_in" if it falls with the root of the
-        input side, as with LeCun's and He's, the default of Flax's layers: hidden matrices are
-        right then, and output layers have sqrt(m).
-      kinds: `{pattern: kind}` for parameters that their shapes do not tell: "input", "output" or
-        "vector" where the pattern is found in the path, as in `lrax.scaling.groups`. An example is
-        `kinds={"wte": "input"}` for a table of embeddings under "out_in".
+        as in Equinox and PyTorch. If a parameter has two widths, the first is the input side under
+        "in_out" and the output side under "out_in". If it has one, the output side is the last axis
+        under "in_out", and the first axis under "out_in". Parameters with one axis, and those with
+        "bias" as a part of their path, are vectors. A table of embeddings is (entries, width) in
+        Equinox too, which looks like an output layer: under "out_in", a path with "embed" but not
+        "unembed" is an input.
+      decay: "mup" is 1 / the factor of the rate, so that rate times decay stays. "independent" is
+        1, for optimizers that do not multiply the decay by the rate. "sqrt_width" is sqrt(m_in) for
+        hidden matrices and 1 for others. It was found for AdamW that decays hidden matrices only.
+      init: Says how the standard deviation of the network's own initialisation depends on width.
+        "constant" if it does not, as with `normal(0.02)`: the factors are those of the table.
+        "fan_in" if it falls with the root of the input side, as with LeCun's and He's, the default
+        of Flax's layers. Then the factor is 1 for hidden matrices, and sqrt(m) for output layers.
+      kinds: `{pattern: kind}` for parameters whose shapes do not show their kind: "input", "output"
+        or "vector" where the pattern is found in the path, as in `lrax.scaling.groups`. An example
+        is `kinds={"wte": "input"}` for a table of embeddings under "out_in".
 
     Returns:
       A `Mup` of `lr`, `weight_decay`, `init`, `forward` and `kinds`. Print it before training.
 
     Raises:
       ValueError: if the trees have different paths or numbers of axes, a parameter has three
-        widths, a word is unknown, or a pattern catches nothing.
+        widths, an option is unknown, or a pattern catches nothing.
       TypeError: if an argument is not as described.
 
     Example:
@@ -169,9 +173,9 @@ def mup_multipliers(
     narrow = parameters("base", base)
     wide = parameters("target", target)
     _same_paths(narrow, wide)
-    told = told_kinds(kinds, wide)
+    given = given_kinds(kinds, wide)
     found = []
-    for path, small, large, kind in zip(wide.paths, narrow.shapes, wide.shapes, told, strict=True):
+    for path, small, large, kind in zip(wide.paths, narrow.shapes, wide.shapes, given, strict=True):
         kind, fan_in, fan_out = kind_of(path, small, large, kind, layout)
         found.append((kind, _factors(kind, fan_in, fan_out, optimizer, decay, init)))
     tree = lambda leaves: wide.structure.unflatten(list(leaves))
@@ -212,7 +216,7 @@ def _factors(
 
 
 def _same_paths(narrow: Parameters, wide: Parameters) -> None:
-    # The paths, and not the structures: a module of Equinox keeps its widths in its structure.
+    # Structures are not compared: that of an Equinox module has its widths, which differ.
     if narrow.paths != wide.paths:
         if set(narrow.paths) == set(wide.paths):
             raise ValueError("`target` must have its parameters in the same order as `base`")

@@ -63,8 +63,8 @@ def surge(max_lr: ArrayLike, *, batch: ArrayLike, noise_scale: ArrayLike) -> Num
     It stops being valid in several ways. It is derived for the sign of the gradient, without
     momentum, for normal noise, and for batches that are not far above the peak. For larger batches,
     the paper's rate levels off above 0. If most of the curvature is in the diagonal of the Hessian,
-    there is no peak at all. The noise scale grows during training, and the peak with it. It is not
-    quite the noise scale of SGD, so measure the peak in a sweep where the choice is costly.
+    there is no peak at all. The noise scale grows during training, and the peak with it. The peak
+    is not quite at the noise scale of SGD, so measure it in a sweep where the choice is costly.
 
     Args:
       max_lr: The best rate at the batch size of the peak, at least 0.

@@ -18,7 +18,7 @@ from .parameters import parameters
 Params = Any
 Outputs = dict[str, jax.Array]
 
-DATA = -1  # in the sources of a value, for all that is no parameter: the batch, a key, a state
+DATA = -1  # the source of all values that are no parameters: the batch, a key, a state
 PRODUCTS = ("dot_general", "conv_general_dilated")
 # Calls whose inner program is run in their place. A loop or a branch is not among them.
 CALLS = ("pjit", "jit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
@@ -46,9 +46,9 @@ def layer_outputs(function: Callable[..., Any], params: Params, *arguments: Any)
     """The output of each layer, by the path of its parameter, in the order of the program.
 
     A layer is a product of a parameter with an activation: a matrix product, a convolution, or a
-    table of embeddings at some indices. A parameter that takes part in several has " (2)" and so on
-    behind its path. Products of two activations, as in attention, are "product", "product (2)".
-    Constant factors that follow a product belong to it.
+    table of embeddings at some indices. If a parameter takes part in several, the name of the
+    second is its path and " (2)". Products of two activations, as in attention, are "product",
+    "product (2)". Constant factors that follow a product belong to it.
 
     Not seen are products inside of a loop or a branch, except for a `scan` over the parameters of
     several layers, which is unrolled.
@@ -127,21 +127,21 @@ class _Reader:
         return [*carry, *stacked]
 
     def _layer(self, name: str, inputs: list[_Value]) -> str | None:
-        """The name of the layer that an equation ends or passes on, or None."""
+        """The name of the layer whose output the equation returns, or None."""
         if name in PRODUCTS or name == "gather":
             one, other = (value.sources for value in inputs[:2])
             weights = one if DATA not in one else other
             against = other if weights is one else one
             if DATA not in weights and weights and DATA in against:
                 if name == "gather" and weights is not one:
-                    return None  # the indices depend on the parameters, and not the table
+                    return None  # the indices depend on the parameters, and the table does not
                 return self._new(", ".join(self.paths[i] or "params" for i in sorted(weights)))
             if name != "gather" and len(one) > 1 and len(other) > 1 and DATA in one & other:
                 return self._new("product")
             return None
         passed = [value.layer for value in inputs if value.sources]
-        behind = name == "div" and not inputs[0].sources
-        return passed[0] if name in FACTORS and len(passed) == 1 and not behind else None
+        is_divisor = name == "div" and not inputs[0].sources
+        return passed[0] if name in FACTORS and len(passed) == 1 and not is_divisor else None
 
     def _new(self, name: str) -> str:
         names = (name, *(f"{name} ({i})" for i in range(2, len(self.outputs) + 2)))

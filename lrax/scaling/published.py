@@ -35,13 +35,14 @@ class Rules(NamedTuple):
     """What one source says.
 
     Attributes:
-      rows: The rows for each optimizer. A row without exponents says that the source keeps it.
+      rows: The rows for each optimizer. A row without exponents says that the source keeps the
+        hyperparameter.
       axes: The fields of a `Setting` that the source covers.
-      tested: The largest ratio of a field for which a source shows that the rules hold. A field
-        that is missing has none that is known here.
+      tested: The largest ratio of a field for which a source shows that the rules hold. A field is
+        missing if no such ratio is known.
       source: Where the exponents are from.
       valid: Where they hold.
-      needs: What must be said even to those who do not read `valid`, a sentence.
+      needs: A condition that is easily missed, as a sentence: each transfer warns of it.
     """
 
     rows: Mapping[str, tuple[Row, ...]]
@@ -52,7 +53,7 @@ class Rules(NamedTuple):
     needs: str = ""
 
 
-# The package `mup` 1.0.0; the same as in `mup.py`, whose factors also know two different widths.
+# The package `mup` 1.0.0. `mup.py` has the same rules, also for two widths that grow differently.
 _MUP_WEIGHTS = (Row("init", HIDDEN, width=-0.5), Row("forward", OUTPUT, width=-1))
 _MUP_ADAM = (Row("lr"), Row("lr", HIDDEN, width=-1), *_MUP_WEIGHTS)
 _MUP_SGD = (
@@ -75,10 +76,10 @@ _COMPLETEP = (
 )
 _HIDDEN_DECAY = (Row("weight_decay"), Row("weight_decay", HIDDEN, width=1))
 
-# Complete(d)P, table 1, with alpha = 1. Batch and tokens enter as those of an SDE whose time is
-# tokens: with kappa = batch / tokens, Adam's square-root rule. The output layer has no forward
-# factor: it is in the initialisation and the rate. CompleteP's epsilon of the embeddings is the
-# same here; that of the output layer is not.
+# Complete(d)P, table 1, with alpha = 1. Batch and tokens enter only as kappa = batch / tokens, by
+# Adam's square-root rule. The output layer has no forward factor: its rate and initialisation have
+# the factor instead. The epsilon of the embeddings is that of CompleteP; that of the output layer
+# is not.
 _COMPLETED = (
     Row("lr", batch=0.5, tokens=-0.5),
     *(Row("lr", kind, width=-1) for kind in (HIDDEN, OUTPUT)),
@@ -133,8 +134,8 @@ POWERS: dict[str, Power] = {
     ),
 }
 
-# No source gives a standard deviation. The exponents above differ by their conditions, and one's
-# own are yet others; the standard deviation of the six about their mean is 0.31.
+# No source gives a standard deviation. The exponents above differ by their conditions, and a user's
+# conditions differ again. The standard deviation of the six about their mean is 0.31.
 POWER_SD = 0.3
 
 PUBLISHED: dict[str, Rules] = {

@@ -60,7 +60,8 @@ def batch_ramp(
     it. It grows during training, so measure it late. Both equivalences are for a rate that is small
     against the limit of stability. That for Adam is proved for normalised SGD while the gradient is
     mostly noise; a batch that grows faster than here can make Adam diverge. Momentum and betas are
-    kept, so they average over more examples as the batch grows, and the run follows less closely.
+    kept, so they average over more examples as the batch grows. Then the new run follows the old
+    one less closely.
 
     Args:
       schedule: The rates of the run with a fixed batch: a `Schedule`, or a function of the count.
@@ -76,7 +77,7 @@ def batch_ramp(
 
     Raises:
       ValueError: if a number is out of its range, `optimizer` is unknown, or a rate of `schedule`
-        is negative or not finite, all of them are 0, or they have lanes.
+        is negative or not finite, all rates are 0, or `schedule` has lanes.
       TypeError: if an argument is not as described, or traced.
 
     Example:

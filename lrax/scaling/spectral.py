@@ -37,7 +37,7 @@ class Spectral(NamedTuple):
 def spectral_condition(
     params: Tree, updates: Tree, *, layout: str = "in_out", axes: Axes | None = None
 ) -> Spectral:
-    r"""The spectral norms of weights and updates, relative to what keeps features of one size.
+    r"""The spectral norms of weights and updates, relative to those that keep the size of features.
 
     $$\frac{\|W\|_2}{\sqrt{\text{out} / \text{in}}}, \qquad
       \frac{\|\Delta W\|_2}{\sqrt{\text{out} / \text{in}}}$$
@@ -50,8 +50,8 @@ def spectral_condition(
     belongs to a layer whose rate needs a factor. `lrax.scaling.mup_multipliers` has the factors.
 
     It is a condition of sizes alone: a network may meet it and still have a rate that is too high.
-    The rate stands in the second number, so compare networks at one rate. Tables of embeddings are
-    read by one token at a time: tell `axes={"embed": ((), 1)}`, and each row is a vector. The
+    The second number is proportional to the rate, so compare networks at one rate. A token reads
+    one row of a table of embeddings: with `axes={"embed": ((), 1)}` each row is a vector. The
     output layer meets it only with the factors of `mup.forward`, or if it starts small.
 
     Args:

@@ -43,8 +43,8 @@ def table(
       The table. Print it.
 
     Raises:
-      ValueError: if `multipliers` has not the structure of `params` or a prefix of it, a multiplier
-        or `lr` is negative or not finite, or `params` has no leaf.
+      ValueError: if `multipliers` does not have the structure of `params` or a prefix of it, a
+        multiplier or `lr` is negative or not finite, or `params` has no leaf.
       TypeError: if an argument is not as described.
 
     Example:
@@ -99,7 +99,7 @@ def lines(
 
 
 def text(factor: Any) -> str:
-    """A number, the range of an array, or that it is traced."""
+    """A number as text, an array as its range, a traced value as "traced"."""
     if isinstance(factor, Tracer):
         return "traced"
     low, high = np.min(factor), np.max(factor)

@@ -12,12 +12,12 @@ from jax.typing import ArrayLike
 
 from .. import _require
 from ..schedules.concrete import library
-from . import published, told
+from . import published, report
 from .numbers import Number, numbers, plain
 from .published import PUBLISHED, Row, Rules
+from .report import Hyperparams
 from .setting import AXES, Setting
 from .table import text
-from .told import Hyperparams
 
 # What callers may name, and the name in the table. A sweep's grid calls the rate `learning_rate`.
 NAMES = {"lr": "lr", "learning_rate": "lr", "weight_decay": "weight_decay", "eps": "eps"}
@@ -34,11 +34,11 @@ class Transfer:
     """What `transfer` returns. It prints as `explain()`.
 
     Attributes:
-      hyperparams: The hyperparameters for the target, by the names that came in.
+      hyperparams: The hyperparameters for the target, by the names that the caller used.
       multipliers: `{name: {kind: factor}}`: factors on top of `hyperparams` for kinds of
         parameters, and on the initial standard deviation ("init"), the forward pass ("forward") and
         the output of residual blocks ("residual").
-      warnings: Sentences: what the rules do not cover, and what is left to do.
+      warnings: Sentences: what the rules do not cover, and what the caller has to do.
     """
 
     hyperparams: Hyperparams
@@ -78,20 +78,21 @@ def transfer(
     | "completed_adamh" | adam on a hyperball | yes | yes | yes | yes | batch^0.5 tokens^-0.3 |
     | "sde" | adam, adamw | | | yes | | batch^0.5 |
     | "sdew" | adamw | | | yes | | 1 |
-    | "half_life" | adam, adamw | | | yes | | not told |
+    | "half_life" | adam, adamw | | | yes | | not stated |
     | "power_lines" | adamw | | | yes | yes | 1, and the decay by batch tokens^-0.48 |
     | "linear" | sgd | | | yes | | batch |
 
-    Use it to tune small and to train big, and print the result before training. `hyperparams` are
-    for all parameters. Where width or depth treat kinds of parameters differently, `multipliers`
-    have factors on top: "hidden" for matrices in the residual blocks, "vector" for biases and
-    normalisation in the blocks, "qk_norm", "input" for embeddings, "output" for the matrix of the
-    output layer, "final" for the last normalisation and the output's bias. A kind that is not named
-    has 1. For width, `lrax.scaling.mup_multipliers` gives the factors of "mup" as trees.
+    Use it to tune a small run and to train a big one, and print the result before training.
+    `hyperparams` are for all parameters. Where the rules for width or depth differ by kind of
+    parameter, `multipliers` have further factors: "hidden" for matrices in the residual blocks,
+    "vector" for biases and normalisation in the blocks, "qk_norm", "input" for embeddings, "output"
+    for the matrix of the output layer, "final" for the last normalisation and the output's bias. A
+    kind that is not named has 1. For width, `lrax.scaling.mup_multipliers` gives the factors of
+    "mup" as trees.
 
     It stops being valid where `.warnings` and the text of `explain()` say so. Rules are starting
     points: they disagree with each other most about the tokens (`lrax.scaling.horizon`). After a
-    transfer, try the rate, half of it and twice of it if that can be paid for. Rules are powers. So
+    transfer, try the rate, half of it and twice it if that can be paid for. Rules are powers. So
     two transfers in a row equal one over both, and one rule may follow another for other fields.
 
     Args:
@@ -107,8 +108,8 @@ def transfer(
       updates is not rounded.
 
     Raises:
-      ValueError: if the source of the rules does not cover the optimizer, a word is unknown, or a
-        concrete number is out of its range.
+      ValueError: if the source of the rules does not cover the optimizer, an option is unknown, or
+        a concrete number is out of its range.
       TypeError: if an argument is not as described.
 
     Example:
@@ -159,15 +160,15 @@ def transfer(
             multipliers.setdefault(keys.get(name, name), {})[kind] = factor
 
     if any(ratio != 1 for ratio in growth.values()):
-        warnings += told.left(rules, rows, factors, keys)
+        warnings += report.warnings(rules, rows, factors, keys)
         warnings += [chosen.needs] if chosen.needs else []
-    changes = [told.change(axis, from_, to) for axis in AXES if growth[axis] != 1]
+    changes = [report.change(axis, from_, to) for axis in AXES if growth[axis] != 1]
     lines = [
         f"{rules} for {optimizer}: {', '.join(changes) or 'the same setting'}",
-        told.table(given, found, rows, factors, keys),
+        report.table(given, found, rows, factors, keys),
         f"source: {chosen.source}",
         f"valid: {chosen.valid}",
-        f"tested range: {told.tested(chosen)}",
+        f"tested range: {report.tested(chosen)}",
     ]
     return Transfer(found, multipliers, warnings, "\n".join(lines))
 
@@ -195,7 +196,7 @@ def _required(hyperparams: Mapping[str, ArrayLike]) -> Hyperparams:
 def _growth(
     from_: Setting, to: Setting, rules: str, chosen: Rules
 ) -> tuple[dict[str, float], list[str]]:
-    """The ratio of each field, and what is to be said of it."""
+    """The ratio of each field, and warnings of what the rules do not cover."""
     growth: dict[str, float] = dict.fromkeys(AXES, 1.0)
     warnings: list[str] = []
     for axis in AXES:
@@ -232,8 +233,8 @@ def _moved(key: str, value: Number, factor: float, form: str) -> tuple[Number, l
     if form == published.TIMES:
         return value * factor, []
     moved = 1 - factor * (1 - value)
-    # A moving average that would reach back over less than one update is none. Rounding leaves a
-    # small rest where the product is 1.
+    # A coefficient of 0 or less averages nothing. Where it should be exactly 0, rounding leaves a
+    # small rest.
     kept = library(moved).where(moved > 1e-6, moved, 0.0)
     if isinstance(moved, Tracer) or np.all(np.asarray(moved) > 1e-6):
         return kept, []

@@ -1,4 +1,4 @@
-"""What a transfer tells: its table, and what is left to do."""
+"""The report of a transfer: its table, and warnings of what it leaves to the caller."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def table(
         factor = f"{factors[row.name, row.kind]:.4g}"
         lines.append([key, row.kind or "all", before, after, factor, _rule(row)])
     lines += [
-        [key, "all", text(given[key]), text(found[key]), "1", "not told"]
+        [key, "all", text(given[key]), text(found[key]), "1", "not stated"]
         for key in _not_stated(rows, keys)
     ]
     return tables.aligned(lines)
 
 
-def left(rules: str, rows: Sequence[Row], factors: Factors, keys: Keys) -> list[str]:
+def warnings(rules: str, rows: Sequence[Row], factors: Factors, keys: Keys) -> list[str]:
     """What the rules do not do for the caller, as sentences."""
-    warnings = [
+    found = [
         f"`{key}` is unchanged, because the rules {rules!r} say nothing of it."
         for key in _not_stated(rows, keys)
     ]
@@ -49,13 +49,13 @@ def left(rules: str, rows: Sequence[Row], factors: Factors, keys: Keys) -> list[
         if row.kind != published.ALL:
             differing[f"`{keys.get(row.name, row.name)}`"] = None
         elif row.name not in keys:
-            warnings.append(
+            found.append(
                 f"`{row.name}` was not given, and the rules change it: {_rule(row)}, which is"
                 f" {factor:.4g}."
             )
     if differing:
-        warnings.append(f"Use `multipliers` too, for kinds of parameters: {', '.join(differing)}.")
-    return warnings
+        found.append(f"Use `multipliers` too, for kinds of parameters: {', '.join(differing)}.")
+    return found
 
 
 def change(axis: str, from_: Setting, to: Setting) -> str:
