@@ -1,7 +1,7 @@
 """Theory: what mathematics says of the learning rate, as functions.
 
 They take numbers, or the rates of a schedule, `schedule.values(steps)`. They work under `jax.jit`
-and `jax.vmap` and can be differentiated, but for `fit_law`, `optimize_schedule` and
+and `jax.vmap` and can be differentiated. The exceptions are `fit_law`, `optimize_schedule` and
 `functional_schedule`, which search.
 """
 

@@ -14,7 +14,7 @@ from ..schedules.counts import divided
 from ..schedules.landmarks import Known, Landmarks
 from ..schedules.schedule import Schedule, Static
 
-_MOST_STEPS = 2**24  # there is a table of them
+_MOST_STEPS = 2**24  # all step sizes are kept in a table
 
 
 def chebyshev(mu: ArrayLike, smoothness: ArrayLike, steps: int) -> Schedule:
@@ -29,10 +29,10 @@ def chebyshev(mu: ArrayLike, smoothness: ArrayLike, steps: int) -> Schedule:
     Chebyshev polynomial $T_n$; no other step sizes do better. Gradient descent with a constant rate
     needs about the square of that many steps. On a loss that is not quadratic it may diverge.
 
-    In exact arithmetic the order of the steps does not matter. In descending order the parameters
-    overflow on the way, and in ascending order the last steps multiply rounding errors. So they
-    come in a stable, fractal order: large steps and small ones take turns, on each scale of time.
-    After `steps` updates they begin again.
+    In exact arithmetic the order of the steps does not matter. In floating point, parameters
+    overflow if the steps descend, and the last steps multiply rounding errors if they ascend. So
+    the steps come in a stable, fractal order: large and small ones alternate, on each scale of
+    time. After `steps` updates they begin again.
 
     Args:
       mu: The least curvature, at least 0.
@@ -99,6 +99,6 @@ def _order(steps: int) -> np.ndarray:
         return np.zeros(1, np.int64)
     half = _order((steps + 1) // 2)
     pairs = np.stack([half, steps - 1 - half], axis=1)
-    # The middle one of an odd number is its own mirror image.
+    # If `steps` is odd, the middle number is its own mirror image.
     twice = pairs[:, 0] == pairs[:, 1]
     return np.delete(pairs.ravel(), 2 * np.flatnonzero(twice) + 1)

@@ -13,7 +13,7 @@ from .. import _require
 from ..probes.losses import Loss, Params, real_tree, scalar, widened
 from ..probes.sharpness import sharpness
 
-SMALL = 256  # parameters: the whole Hessian is computed
+SMALL = 256  # up to this many parameters, the whole Hessian is computed
 
 
 def smoothness(
@@ -33,8 +33,8 @@ def smoothness(
     gradient descent with a guarantee, for `theory.silver` and for `theory.chebyshev`. The loss must
     be that of all examples. For least squares every point has the same curvature, and for logistic
     regression zero parameters have the largest one, so the default `radius` of 0 is enough. For
-    other losses take the distance that training will go. Then the result is an estimate from below,
-    because between the points the curvature may be larger.
+    other losses take the distance that training will move the parameters. Then the result is an
+    estimate from below, because between the points the curvature may be larger.
 
     With up to 256 parameters the Hessian is computed as a whole, and the eigenvalue is exact. With
     more it is that of `lrax.probes.sharpness`, which may be too low and never too high.
@@ -86,7 +86,7 @@ def strong_convexity(
     negative result says that the loss is not convex there.
 
     With up to 256 parameters the eigenvalue is exact. With more, Lanczos' method may find one that
-    is too high, and seldom comes close if the least eigenvalues are many: take more `steps`.
+    is too high, and seldom comes close if many eigenvalues lie near the least: take more `steps`.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`, with two
@@ -127,10 +127,10 @@ def _extreme(loss, params, radius, samples, key, steps, sign):
     steps = _require.count("steps", steps, 1)
     key = jax.random.key(0) if key is None else _require.key("key", key)
     center, unravel = ravel_pytree(widened(params))
-    moved, began = jax.random.split(key)
+    points_key, lanczos_key = jax.random.split(key)
     points = center[None]
     if isinstance(radius, Tracer) or np.any(given["radius"]):
-        directions = jax.random.normal(moved, (samples, len(center)), center.dtype)
+        directions = jax.random.normal(points_key, (samples, len(center)), center.dtype)
         directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
         others = points + jnp.asarray(given["radius"], center.dtype) * directions
         points = jnp.concatenate([points, others])
@@ -142,7 +142,7 @@ def _extreme(loss, params, radius, samples, key, steps, sign):
 
     def largest(point):
         if len(center) > SMALL:
-            return sharpness(at, point, key=began, steps=steps)
+            return sharpness(at, point, key=lanczos_key, steps=steps)
         hessian = jax.hessian(at)(point)
         finite = jnp.all(jnp.isfinite(hessian))
         return jnp.where(finite, jnp.linalg.eigvalsh(jnp.where(finite, hessian, 0))[-1], jnp.nan)

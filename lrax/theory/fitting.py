@@ -20,31 +20,32 @@ from .laws import annealing, annealing_law, changes_of, multi_power, multi_power
 
 Numbers = dict[str, float]
 
-HUBER = 1e-3  # residuals of the logarithm beyond this count by their size, as the authors have it
-# A curve is averaged over stretches, to at most this number of values. Starting points are compared
-# with fewer, which takes a fifth of the time. The errors of the interval are those of the fewer,
-# with less of the noise, which tells nothing of other schedules.
+HUBER = 1e-3  # larger residuals of the logarithm count linearly, as in the authors' fit
+# A curve is averaged over stretches, to at most `POINTS` values. Starting points are compared with
+# `FEW` values, which takes a fifth of the time. The interval follows from the errors of `FEW`
+# values, which have less noise: noise tells nothing of other schedules.
 POINTS = 256
 FEW = 48
 LEAST = 8  # measured losses in a curve
 # The error at the end of another schedule, in multiples of the errors on the given curves. It is
 # measured on published curves of three sizes: with 2 the interval held 94 to 96 % of the ends for
-# pairs and triples of curves and two laws. To hold out curves in turn says less of the size: a law
-# that is fitted to one curve has hardly a reason for what it says of the other one.
+# pairs and triples of curves and two laws. Holding out each curve in turn is a worse measure: one
+# curve hardly determines what a law says of another.
 FARTHER = 2.0
-# Small changes of the rate are put together while a law is fitted, to about this number.
+# Small changes of the rate are merged while a law is fitted, to about this number.
 CHANGES = 1000
-# Starting points: the share of the least loss that remains in the end, and the gain of a whole fall
-# of the rate, as a share of what the loss fell.
+# Starting points: the share of the least loss that remains in the end, and the gain when the rate
+# falls from its peak to 0, as a share of the fall of the loss.
 FLOORS = (0.5, 0.9, 0.99)
 GAINS = (0.05, 0.3)
-# Few curves do not tell how a gain saturates, and numbers far away fit them as well and predict
-# worse. So the first two are drawn to the authors' starting values, with this weight for each loss,
-# and `power` of the functional law, which is the same as `beta` of the multi-power law, to that.
+# A few curves do not determine how a gain saturates: extreme numbers fit them as well and predict
+# worse. So the fit is regularised towards the authors' starting values of `beta` and `gamma`, with
+# this weight for each loss. `power` of the functional law has the value of `beta`, because it acts
+# like `beta` of the multi-power law.
 EXPECTED = {"beta": 0.5, "gamma": 0.5, "power": 0.5}
-DRAWN = 3.0
-# The numbers are found as logarithms, of rates that are scaled so that the longest way is 1. Beyond
-# these limits a law does not change any more, or not at all.
+PRIOR_WEIGHT = 3.0
+# Limits of the numbers, whose logarithms are fitted to rates with a largest sum of 1. Beyond these
+# limits a law hardly changes.
 SMALL = 1e-6
 LARGE = 1e9
 POWERS = (1e-2, 10.0)
@@ -59,11 +60,11 @@ class FittedLaw:
       numbers: Its numbers: the arguments of `annealing_law`, `multi_power_law` or `functional_law`.
       r2: The share of the variance of the given losses that the law explains, the mean over curves;
         1 is perfect. On other schedules it is lower.
-      interval: Between which multiples of the prediction the loss at the end of another schedule
-        is, `(low, high)`, with a confidence of 95 %. It rests on the errors on the given curves,
-        which are about half of those at the ends of others, and on the number of schedules. With
-        one schedule it is `(0, inf)`, because it tells nothing of others. It supposes that the
-        given schedules differ, and that the others are much like them. On published curves, of
+      interval: `(low, high)`: with a confidence of 95 %, the loss at the end of another schedule is
+        between these multiples of the prediction. It follows from the errors on the given curves,
+        which are about half of those at the ends of others, and from the number of schedules. With
+        one schedule it is `(0, inf)`, because one curve tells nothing of others. It assumes that
+        the given schedules differ, and that the others are much like them. On published curves, of
         `python -m tests.benchmarks.laws`, the interval of two curves held more than 99 % of the
         other ends for "annealing" and 96 % for "multi_power" and "fsl".
       steps: The updates of the longest given curve, up to its last measured loss.
@@ -106,7 +107,7 @@ class FittedLaw:
         return laws[self.name](rates, **self.numbers)
 
     def final(self, rates: jax.Array) -> jax.Array:
-        """The loss after the last update alone, without checks: much cheaper where it is traced."""
+        """The loss after the last update, without checks: much cheaper for traced `rates`."""
         last = np.array([np.shape(rates)[0] - 1])
         return _predicted(self.name, rates, last, changes_of(rates), **self.numbers)[0]
 
@@ -124,11 +125,12 @@ def fit_law(
 
     over all measured losses $\ell$, with every number of the law $L$ above 0. Use it to choose a
     schedule without training with it. Give it two or three curves of the same task with schedules
-    that differ: a constant rate, a cosine, and a rate that falls at once are the authors' choice.
-    One schedule alone does not tell what a fall of the rate gains. `"annealing"` has five numbers;
-    `"fsl"` has six and `"multi_power"` seven, and both are better if the curves are smooth. Curves
-    hardly tell the `beta` of `"fsl"`, which stays near 2 unless they leave no choice; its `D` is
-    left at 0, because curves do not tell the noise of the signal from the signal.
+    that differ: a constant rate, a cosine, and a rate that drops in one step are the authors'
+    choice. One schedule alone does not tell what a fall of the rate gains. `"annealing"` has five
+    numbers; `"fsl"` has six and `"multi_power"` seven, and both are better if the curves are
+    smooth. Curves hardly tell the `beta` of `"fsl"`, which stays near 2 unless they leave no
+    choice; its `D` is left at 0, because curves do not tell the noise of the signal from the
+    signal.
 
     The laws hold after the warmup, and not for the first updates, when the loss falls from that of
     random parameters: leave these out, by NaN or by `steps`. The warmup still belongs to the
@@ -232,7 +234,7 @@ def _measured(schedules: Any, losses: Any, steps: Any) -> list[_Curve]:
     if len(counts) != len(losses):
         raise ValueError(f"`steps` must be a list for each of {len(losses)} curves, got {steps!r}")
     curves = [_curve(*parts) for parts in zip(schedules, losses, counts, strict=True)]
-    # Equally many changes, so that curves share compiled programs; the last one may come again.
+    # Equally many changes, so that curves share compiled programs: the last change is repeated.
     most = max(1, *(len(curve.changes) for curve in curves))
     return [curve._replace(changes=_repeated(curve.changes, most)) for curve in curves]
 
@@ -270,7 +272,7 @@ def _curve(schedule: Any, losses: Any, counts: Any) -> _Curve:
 
 
 def _main_changes(rates: np.ndarray) -> np.ndarray:
-    """The updates at which the rate has changed by another part of all its changes."""
+    """The updates at which the sum of all changes has grown by another 1 / `CHANGES` of it."""
     changes = changes_of(rates)
     made = np.cumsum(np.abs(np.diff(rates)))[changes - 1]
     parts = np.floor(CHANGES * made / made[-1:])
@@ -320,7 +322,7 @@ def _predicted(name: str, rates: Any, at: Any, changes: Any, **numbers: Any) -> 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _compared(name: str, theta: jax.Array, rates: Any, at: Any, losses: Any, changes: Any) -> Any:
-    """The slopes of the residuals in all numbers, and the residuals, of one curve."""
+    """The derivatives of one curve's residuals in all numbers, and the residuals."""
 
     def residuals(theta):
         numbers = dict(zip(_LAWS[name], jnp.exp(theta), strict=True))
@@ -329,7 +331,7 @@ def _compared(name: str, theta: jax.Array, rates: Any, at: Any, losses: Any, cha
         if "power" in numbers:
             numbers["beta"] = 1 / (1 - numbers.pop("power"))
         found = _predicted(name, rates, at, changes, **numbers)
-        # A law whose falls gain too much may become negative on the way to the best numbers.
+        # During the search, a law whose falls gain too much may become negative.
         errors = jnp.log(jnp.maximum(found, 1e-3 * losses)) - jnp.log(losses)
         return errors, errors
 
@@ -356,14 +358,14 @@ def _nearest(name: str, curves: list[_Curve], start: np.ndarray) -> tuple[np.nda
     low, high = np.log(limits).T
     expected = [i for i, number in enumerate(_LAWS[name]) if number in EXPECTED]
     center = np.log([EXPECTED[_LAWS[name][i]] for i in expected])
-    weight = DRAWN * HUBER * np.sqrt(sum(len(curve.at) for curve in curves))
-    pull = weight * np.eye(len(low))[expected]
+    weight = PRIOR_WEIGHT * HUBER * np.sqrt(sum(len(curve.at) for curve in curves))
+    prior_slopes = weight * np.eye(len(low))[expected]
 
     @functools.lru_cache(maxsize=1)  # SciPy asks for the residuals first, and then for the slopes
     def both(numbers):
         errors, slopes = _residuals(name, np.array(numbers), curves)
-        drawn = weight * (np.array(numbers)[expected] - center)
-        return np.append(errors, drawn), np.concatenate([slopes, pull])
+        prior_errors = weight * (np.array(numbers)[expected] - center)
+        return np.append(errors, prior_errors), np.concatenate([slopes, prior_slopes])
 
     found = optimize.least_squares(
         lambda theta: both(tuple(theta))[0],
@@ -381,14 +383,14 @@ def _nearest(name: str, curves: list[_Curve], start: np.ndarray) -> tuple[np.nda
 def _starts(name: str, curves: list[_Curve]) -> list[np.ndarray]:
     """Starting points: a line through the logarithms for each share that may remain in the end."""
     losses = np.concatenate([curve.losses for curve in curves])
-    way = np.log(np.concatenate([np.cumsum(curve.rates)[curve.at] for curve in curves]))
+    log_time = np.log(np.concatenate([np.cumsum(curve.rates)[curve.at] for curve in curves]))
     peak = max(curve.rates.max() for curve in curves)
     fallen = np.ptp(losses) + 1e-3 * losses.min()
     steps = max(len(curve.rates) for curve in curves)
     starts = []
     for share in FLOORS:
         floor = share * losses.min()
-        slope, height = np.polyfit(way, np.log(losses - floor), 1)
+        slope, height = np.polyfit(log_time, np.log(losses - floor), 1)
         alpha = max(-slope, 0.05)
         first = [floor, np.exp(height), alpha]
         for gain in GAINS:
@@ -397,8 +399,8 @@ def _starts(name: str, curves: list[_Curve]) -> list[np.ndarray]:
                 left = 10 / steps
                 starts.append([*first, gain * fallen / peak * left, min(left, 0.5)])
             elif name == "fsl":
-                # The intrinsic time has its unit before the first measured loss.
-                unit = 10 * np.exp(-way.min())
+                # The unit of time, 1 / C, is a tenth of the time at the first measured loss.
+                unit = 10 * np.exp(-log_time.min())
                 noise = gain * fallen / peak
                 starts.append([floor, np.exp(height) * unit**alpha, alpha, noise, unit, 0.5])
             else:
@@ -439,7 +441,7 @@ def _interval(name: str, curves: list[_Curve], theta: np.ndarray) -> tuple[float
         return 0.0, np.inf
     # A spike of the loss, which reaches over two stretches at most, is no error of the law.
     errors = np.concatenate([_smoothed(_residuals(name, theta, [curve])[0]) for curve in curves])
-    # As the deviation of a regression: each number takes one error away.
+    # As in a regression, each fitted number takes one degree of freedom.
     size = np.sqrt(np.sum(errors**2) / (len(errors) - len(theta)))
     half = stats.t.ppf(0.975, schedules) * FARTHER * size
     return float(np.exp(-half)), float(np.exp(half))

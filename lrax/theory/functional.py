@@ -12,7 +12,9 @@ from .. import _require
 from .last_iterate import rates_of
 from .laws import changes_of, law_numbers
 
-_FINE = 50  # pieces of the way to each factor of e; the signal is taken to be constant in a piece
+# The signal is taken to be constant within a piece of the intrinsic time. There are this many
+# pieces while the time grows by a factor of e.
+_FINE = 50
 
 
 def functional_law(
@@ -34,13 +36,13 @@ def functional_law(
     $$e(t) = (1 + C t)^{-\alpha}, \quad
       K(t) = C \left(1 - \tfrac{1}{\beta}\right) (1 + C t)^{-(2 - 1 / \beta)}$$
 
-    for `rates` $\eta$, in the intrinsic time $t$, which is the way that training went. The signal
-    is learned by $e$. The noise of each update is forgotten by the kernel $K$, whose integral is 1:
-    a constant rate $\eta$ has a noise of $B \eta$ in the end. Use it where theory is to say why a
-    schedule is good: it is proven for stochastic gradient descent on kernel regression, and its
-    best schedule has a closed form, `functional_schedule`. On published curves of language models
-    it predicts about as well as `multi_power_law`, but ranks schedules less surely
-    (`python -m tests.benchmarks.laws`). It is finite from the first update on.
+    for `rates` $\eta$ and the intrinsic time $t$, the sum of the rates so far. $e$ is the share of
+    the signal that is still to be learned. The kernel $K$ says how fast the noise of an update is
+    forgotten. Its integral is 1, so a constant rate $\eta$ ends with a noise of $B \eta$. Use it to
+    explain by theory why a schedule is good: it is proven for stochastic gradient descent on kernel
+    regression, and its best schedule has a closed form, `functional_schedule`. On published curves
+    of language models it predicts about as well as `multi_power_law`, but ranks schedules less
+    surely (`python -m tests.benchmarks.laws`). The loss is finite from the first update on.
 
     The cost is `steps` times the number of changes of the rate, or `steps` squared if the rates are
     traced. Memory is linear.
@@ -49,21 +51,21 @@ def functional_law(
       rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`.
       L0: The loss that remains in the end: that of the noise of labels and of the model's size.
       A: The loss that is still to be learned at first, above 0.
-      alpha: The source exponent $s$: how soon the signal is learned, above 0. Large is an easy
+      alpha: The source exponent: how soon the signal is learned, above 0. It is large for an easy
         task.
-      B: Noise of a constant rate in the end, for each unit of rate, at least 0.
-      C: Unit of the intrinsic time, the largest curvature up to a factor, above 0.
-      beta: The capacity exponent, at least 1: the curvatures fall like $j^{-\beta}$. The noise is
-        forgotten the slower the closer it is to 1.
+      B: The noise that a constant rate ends with, divided by the rate, at least 0.
+      C: Scale of the intrinsic time, the largest curvature up to a factor, above 0.
+      beta: The capacity exponent, at least 1: the curvatures fall like $j^{-\beta}$. The closer it
+        is to 1, the more slowly noise is forgotten.
       D: Noise that grows with the loss to be learned, at least 0.
 
     Returns:
       The losses, shape `[steps]`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` is no list of at least one
+      ValueError: if a concrete number is out of its range, or `rates` is not a list of at least one
         number.
-      TypeError: if an argument is no real number.
+      TypeError: if an argument is not a real number.
 
     Example:
       >>> law = dict(L0=2.6, A=8.0, alpha=0.5, B=300.0, C=200.0, beta=2.0)
@@ -74,8 +76,8 @@ def functional_law(
 
     Reference:
       Li, Chen, Huang, Wang, Wu. Functional Scaling Laws in Kernel Regression: Loss Dynamics and
-      Learning Rate Schedules. 2025, arXiv:2509.19189. Its abstract was read in the original, the
-      two exponents and the integral in a summary of others. The theorem is an equality up to
+      Learning Rate Schedules. 2025, arXiv:2509.19189. The abstract was read in the original. The
+      two exponents and the integral are from a summary by others. The theorem is an equality up to
       constant factors; `A`, `B`, `C`, `D` are these factors.
     """
     # Variants. The theorem has the noise of the batch in place of eta, and its integral is not
@@ -83,11 +85,11 @@ def functional_law(
     # lambda_j^2 exp(-2 lambda_j t) over curvatures lambda_j = j^-beta, which gives the power. A
     # summary says that the authors fit another form to language models, in appendix B.2. There e(t)
     # is t^-s. The integral becomes minus the sum of (c3 + t_i^-s) (1 - (1 + c4 (t - t_i))^-gamma)
-    # over the falls of the rate: it is integrated by parts, and the signal is held still. Ours is
+    # over the falls of the rate: it is integrated by parts with a constant signal. The form here is
     # the theorem's, because its exponents have a meaning and its optimum a closed form. With D = 0
-    # and rates from 0 the integral is that of the multi-power law with gamma = 0.
-    # A test fits it to the exact expected loss of SGD on features with power laws: it finds the
-    # source exponent within 15 %, and the end under other schedules within 0.25 %.
+    # and rates from 0 the integral is that of the multi-power law with gamma = 0. A test fits it to
+    # the exact expected loss of SGD on features with power laws: it finds the source exponent
+    # within 15 %, and the end under other schedules within 0.25 %.
     given = _require.real(rates=rates, L0=L0, A=A, alpha=alpha, B=B, C=C, beta=beta, D=D)
     steps = rates_of(given)
     law_numbers(given, "L0", "A", "alpha", "B", "C", "beta", "D")
@@ -98,14 +100,13 @@ def functional_law(
 
 
 def _pieces(rates: ArrayLike) -> np.ndarray:
-    """The updates at which a piece of constant noise begins: all of them if they are traced."""
+    """The updates at which a piece of constant noise begins: all of them if `rates` is traced."""
     changes = changes_of(rates)
     if isinstance(rates, Tracer):
         return changes
-    # The signal has changed where the way has grown by another part.
-    way = np.cumsum(np.asarray(rates, np.float64))
+    time = np.cumsum(np.asarray(rates, np.float64))
     with np.errstate(divide="ignore"):
-        parts = np.floor(_FINE * np.log(way))
+        parts = np.floor(_FINE * np.log(time))
     return np.union1d(changes, 1 + np.flatnonzero(parts[1:] != parts[:-1]))
 
 
@@ -115,9 +116,9 @@ def functional(rates, L0, A, alpha, B, C, beta, D, at, pieces):
 
     The noise is taken to be constant from one of the updates `pieces` to the next.
     """
-    way = jnp.cumsum(rates)
-    begin = jnp.concatenate([jnp.zeros_like(way[:1]), way[pieces - 1]])
-    end = jnp.concatenate([way[pieces - 1], way[-1:]])
+    time = jnp.cumsum(rates)
+    begin = jnp.concatenate([jnp.zeros_like(time[:1]), time[pieces - 1]])
+    end = jnp.concatenate([time[pieces - 1], time[-1:]])
     noise = B + D * (1 + C * (begin + end) / 2) ** -alpha
     firsts = jnp.concatenate([rates[:1], rates[pieces]])
     rises = jnp.diff(noise * firsts, prepend=0)
@@ -129,4 +130,4 @@ def functional(rates, L0, A, alpha, B, C, beta, D, at, pieces):
         # 1 - (1 + x)^-power, the integral of the kernel, exact where x is small
         return -jnp.sum(rises * jnp.expm1(-power * jnp.log1p(C * since)))
 
-    return L0 + A * (1 + C * way[at]) ** -alpha + lax.map(forgotten, way[at])
+    return L0 + A * (1 + C * time[at]) ** -alpha + lax.map(forgotten, time[at])

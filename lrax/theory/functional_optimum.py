@@ -30,26 +30,27 @@ def functional_schedule(
       \quad k = \frac{c \, C}{2 \beta}$$
 
     for `steps` $N$ and the rate $c$ at the end, the one number that is searched for. If the task is
-    easy, `alpha` $\ge 1 - 1 / \beta$, and the run is long, that is the power decay
+    easy, `alpha` $\ge 1 - 1 / \beta$, and the run is long, the schedule is the power decay
     $(1 - t / N)^{2 \beta - 1}$ from a rate below `peak`, which falls with $N$ like
-    $N^{-(\alpha - 1 + 1 / \beta) / (\alpha + 1 / \beta)}$. If it is hard, the rate stays at `peak`
-    and decays in the end by the same power, for a share of the run that falls with its length.
+    $N^{-(\alpha - 1 + 1 / \beta) / (\alpha + 1 / \beta)}$. If the task is hard, the rate stays at
+    `peak` and decays in the end by the same power. The decay's share of the run falls with the
+    run's length.
     Use it to see which shape theory asks for: with `beta` of 1.5 the decay is a square, with 2 a
     cube. Or use it with the numbers of `fit_law("fsl", ...)`, whose `beta` is a rough guess. In
     simulated regressions the schedule of a law fitted to three curves had a final loss 4 % and 7 %
     below the best of 84 tuned schedules (tests/test_fitted_laws.py).
 
-    The noise `D` of the law, which is forgotten in the end, is left out, and so is the warmup: give
-    it one with `lrax.warmup`. `optimize_schedule` searches without these limits.
+    The noise `D` of the law is left out, because it is forgotten by the end. The schedule has no
+    warmup: add one with `lrax.warmup`. `optimize_schedule` searches without these limits.
 
     Args:
       peak: The largest rate with which training is stable, above 0.
       steps: Number of updates, an int of at least 1.
-      A: The loss that is still to be learned at first, above 0; as all that follows, a number of
-        `functional_law`.
+      A: The loss that is still to be learned at first, above 0. It and the next arguments are those
+        of `functional_law`.
       alpha: The source exponent, above 0.
-      B: Noise of a constant rate, above 0.
-      C: Unit of the intrinsic time, above 0.
+      B: Noise of a constant rate, divided by the rate, above 0.
+      C: Scale of the intrinsic time, above 0.
       beta: The capacity exponent, at least 1.
 
     Returns:
@@ -57,7 +58,7 @@ def functional_schedule(
 
     Raises:
       ValueError: if a number is out of its range.
-      TypeError: if a number is none or is traced, or `steps` is no int.
+      TypeError: if an argument is not a number or is traced, or `steps` is not an int.
 
     Example:
       >>> law = dict(A=1.0, B=2.0, C=10.0, beta=2.0)
@@ -79,7 +80,7 @@ def functional_schedule(
     _require.at_least(numbers, 1, "beta")
     length = _require.count("steps", steps, 1)
     last = _last_rate(steps=length, **numbers)
-    # The decay reaches 0 at the end of a longer run: 1 + k (N - t) is k times what is left of it.
+    # The decay would reach 0 after N + 1 / k updates: 1 + k (N - t) is k times the updates left.
     slope = last * numbers["C"] / (2 * numbers["beta"])
     power = 2 * numbers["beta"] - 1
     first = last * (1 + slope * length) ** power
@@ -98,7 +99,7 @@ def _last_rate(**numbers: float) -> float:
 
 
 def _final(last, peak, steps, A, alpha, B, C, beta):
-    """The final loss of the schedule that ends with the rate `last`, but for what always remains.
+    """The final loss of the schedule that ends with the rate `last`, without L0.
 
     With the time u that is left, the noise of the rates is the integral of K(u) eta(u). For a given
     number of updates, which is the integral of 1 / eta(u), it is least where eta is proportional to

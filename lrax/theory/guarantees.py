@@ -22,7 +22,7 @@ def predicted_gap(
     distance: ArrayLike,
     mu: ArrayLike = 0.0,
 ) -> jax.Array:
-    r"""The most by which the loss exceeds its minimum after steps of gradient descent.
+    r"""The most by which the loss can exceed its minimum after `steps` steps of gradient descent.
 
     $$\text{constant: } \frac{L D^2}{2} \cdot \frac{\kappa}{\kappa - 1 + (1 - \kappa)^{-2n}}, \quad
       \text{optimal: } \frac{L D^2}{2} \left(\frac{L - \mu}{L + \mu}\right)^{2n}, \quad
@@ -31,7 +31,7 @@ def predicted_gap(
 
     for `smoothness` $L$, `distance` $D$, `steps` $n$, $\kappa = \mu / L$ and the silver ratio
     $\rho$. Use it to see what a guarantee is worth on a task, and how many steps it asks for. Real
-    losses are mostly far below it.
+    gaps are mostly far smaller.
 
     - "constant": the rate 1 / L, on any smooth convex loss; for `mu` of 0 it is $L D^2 / (4n + 2)$.
     - "optimal": the rate 2 / (L + mu), on any strongly convex loss.
@@ -39,9 +39,9 @@ def predicted_gap(
     - "silver": `theory.silver(smoothness, steps)`, on any smooth convex loss, for $n = 2^m - 1$.
 
     Args:
-      rule: One of the four words.
+      rule: One of these four names.
       steps: Number of steps, an int of at least 0.
-      smoothness: The largest curvature, above 0, as of `theory.smoothness`.
+      smoothness: The largest curvature, above 0, such as from `theory.smoothness`.
       distance: Distance from the first point to the minimum, above 0.
       mu: The least curvature, at least 0 and at most `smoothness`.
 
@@ -49,8 +49,8 @@ def predicted_gap(
       The gap, a scalar.
 
     Raises:
-      ValueError: if a concrete number is out of its range, `rule` is another word, or `steps` is
-        not one below a power of 2 for "silver".
+      ValueError: if a concrete number is out of its range, `rule` is unknown, or `steps` is not one
+        below a power of 2 for "silver".
       TypeError: if an argument is not as described.
 
     Example:
@@ -105,18 +105,20 @@ def _gap(rule, steps, smoothness, distance, mu):
 def least_grad_norm(
     rates: ArrayLike, *, smoothness: ArrayLike, gap: ArrayLike, noise: ArrayLike = 0.0
 ) -> jax.Array:
-    r"""The most that the least gradient norm of a run can be, on any smooth loss.
+    r"""An upper bound on the least gradient norm of a run, for any smooth loss.
 
     $$\min_k \lVert g_k \rVert^2 \le \frac{\text{gap} + \frac{L}{2} \sum_k \eta_k^2 \sigma^2}
       {\sum_k \eta_k (1 - L \eta_k / 2)}$$
 
     for `rates` $\eta$, `smoothness` $L$ and `noise` $\sigma$: the descent lemma, summed. Use it for
     losses that are not convex, such as those of networks, where nothing is promised for the loss.
-    With noise it holds for the expectation. Every rate must be below 2 / L.
+    With noise it holds for the expectation. Every rate must be at most 2 / L; the bound is infinite
+    if all rates are 0 or 2 / L.
 
     Args:
       rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`.
-      smoothness: The largest curvature along the way, above 0, as of `theory.smoothness`.
+      smoothness: The largest curvature that training meets, above 0, such as from
+        `theory.smoothness`.
       gap: The first loss less the least one that is possible, above 0; the first loss itself, if no
         loss is negative.
       noise: Standard deviation of the norm of the gradient's noise, at least 0; 0 for the gradient
@@ -126,8 +128,8 @@ def least_grad_norm(
       The bound on the norm, a scalar.
 
     Raises:
-      ValueError: if a concrete number is out of its range, a rate is not below 2 / `smoothness`, or
-        `rates` is no list of at least one number.
+      ValueError: if a concrete number is out of its range, a rate is above 2 / `smoothness`, or
+        `rates` is not a list of numbers with one above 0.
       TypeError: if an argument holds no real numbers.
 
     Example:

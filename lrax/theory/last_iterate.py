@@ -16,7 +16,7 @@ Numbers = dict[str, ArrayLike]  # leaves, as `_require.real` makes them
 def last_iterate_bound(
     rates: ArrayLike, *, distance: ArrayLike = 1.0, grad_norm: ArrayLike = 1.0
 ) -> jax.Array:
-    r"""The most by which the loss at the last point can exceed the least one, for a schedule.
+    r"""A bound on how far the loss at the last point is above the least one, for a schedule.
 
     $$\frac{D^2}{2 S_1} + \frac{Q_1}{2 S_1}
       + \frac{1}{2} \sum_{k=1}^{T-1} \frac{\eta_k}{S_{k+1}} \cdot \frac{Q_k}{S_k},
@@ -43,7 +43,7 @@ def last_iterate_bound(
 
     Raises:
       ValueError: if a concrete number is out of its range, or `rates` has no axis of at least one
-        number, or `grad_norm` neither a number nor a list as long as `rates`.
+        number, or `grad_norm` is neither a number nor a list as long as `rates`.
       TypeError: if an argument holds no real numbers.
 
     Example:
@@ -70,9 +70,9 @@ def best_base_rate(
 
     where $a / \gamma + \gamma b$ is `last_iterate_bound` of $\gamma \cdot \text{rates}$. Use it to
     compare the shapes of two schedules, each at its own best rate. With a peak of 1 in `rates`, the
-    factor is the best peak. Its absolute value is worth as much as the two numbers `distance` and
-    `grad_norm`, which are seldom known. Ratios of it do not depend on them: with twice the steps,
-    the best peak of a linear decay is $\sqrt{2}$ times smaller.
+    factor is the best peak. Its absolute value is only as good as `distance` and `grad_norm`, which
+    are seldom known. Ratios of two factors do not depend on them: with twice the steps, the best
+    peak of a linear decay is $\sqrt{2}$ times smaller.
 
     Args:
       rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`, or of
@@ -87,7 +87,7 @@ def best_base_rate(
 
     Raises:
       ValueError: if a concrete number is out of its range, or `rates` has no axis of at least one
-        number, or `grad_norm` neither a number nor a list as long as `rates`.
+        number, or `grad_norm` is neither a number nor a list as long as `rates`.
       TypeError: if an argument holds no real numbers.
 
     Example:
@@ -146,18 +146,19 @@ def _of_lanes(rates: ArrayLike, distance: ArrayLike, grad_norm: ArrayLike):
 @jax.jit
 def _parts(rates: jax.Array, distance: jax.Array, grad_norm: jax.Array):
     """The part of the bound that falls as 1 / rate, and the part that grows with the rate."""
-    # Squares of small rates leave the range of float32, those of rates in (0, 1] do not matter
-    # there. The factors are constants of the derivative: the bound does not depend on them.
+    # The squares of small rates leave the range of float32. After a division by the largest rate, a
+    # square that does so is negligible. The result does not depend on the divisors, so they are
+    # constants for the derivative.
     top, steepest = _largest(rates), _largest(grad_norm)
     shape, norms = rates / top, grad_norm / steepest
     left = lax.cumsum(shape, reverse=True)  # S_k, a sum of positive numbers: no cancellation
     noise = lax.cumsum(shape**2 * norms**2, reverse=True)  # Q_k
-    # At the end, a rate of 0 adds nothing, though nothing is left to divide by.
+    # Rates of 0 at the end add nothing: their 0 / 0 counts as 0.
     moves = shape[:-1] > 0
     after = jnp.where(moves | (left[1:] > 0), left[1:], 1)
     whole = jnp.where(left[:-1] > 0, left[:-1], 1)
     terms = shape[:-1] / after * (noise[:-1] / whole)
-    total = lax.cumsum(terms, reverse=True)[:1].sum()  # a sum in pairs; `sum` adds in a row
+    total = lax.cumsum(terms, reverse=True)[:1].sum()  # adds in pairs; `sum` adds one by one
     near = distance / (2 * left[0]) * (distance / top)
     average = noise[0] / jnp.where(left[0] > 0, left[0], 1)
     return near, (average + total) / 2 * steepest * (steepest * top)

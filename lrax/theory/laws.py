@@ -28,8 +28,9 @@ def annealing_law(
     $$L_s = L_0 + A \, S_1^{-\alpha} - C \, S_2, \quad S_1 = \sum_{i=0}^{s} \eta_i, \quad
       S_2 = \sum_{i=1}^{s} \sum_{k=1}^{i} (\eta_{k-1} - \eta_k) \, \text{decay}^{\,i-k}$$
 
-    for `rates` $\eta$. The first area is the way that training went, the second one is what a
-    falling rate gains. Use it to predict the loss curves of other schedules from one or two that
+    for `rates` $\eta$. The first area $S_1$ is the sum of the rates so far, and the second area
+    $S_2$ is what falls of the rate gain. Use it to predict the loss curves of other schedules from
+    one or two that
     were run; it was found to hold for language models. It has fewer numbers to fit than
     `multi_power_law` and is less exact. The decay is seldom fitted: 0.99 to 0.9999 were found.
 
@@ -41,15 +42,15 @@ def annealing_law(
       A: Weight of the first area, above 0.
       alpha: Power of the first area, above 0.
       C: Weight of the second area, at least 0.
-      decay: How much of a fall of the rate is left after one more update, from 0 to 1.
+      decay: The share of a fall of the rate that counts after one more update, from 0 to 1.
 
     Returns:
       The losses, shape `[steps]`. The loss is infinite as long as every rate is 0.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` is no list of at least one
+      ValueError: if a concrete number is out of its range, or `rates` is not a list of at least one
         number.
-      TypeError: if an argument is no real number.
+      TypeError: if an argument is not a real number.
 
     Example:
       >>> rates = lrax.wsd(2e-4, steps=20_000, warmup=500, cooldown=4000).values(20_000)
@@ -110,9 +111,9 @@ def multi_power_law(
     Args:
       rates: The rates of all updates, at least 0: the values of a schedule, shape `[steps]`.
       L0: The loss that remains in the end.
-      A: Weight of the way that training went, above 0.
-      alpha: Power of that way, above 0.
-      B: Weight of what falls of the rate gain, at least 0.
+      A: Weight of the sum $S$, above 0.
+      alpha: Power of the sum, above 0.
+      B: Weight of the gain from falls of the rate, at least 0.
       C: How soon the gain saturates, at least 0.
       beta: Power of the saturation, above 0.
       gamma: Power by which a lower rate saturates sooner, a real number; mostly 0 to 1.
@@ -121,9 +122,9 @@ def multi_power_law(
       The losses, shape `[steps]`. The loss is infinite as long as every rate is 0.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` is no list of at least one
+      ValueError: if a concrete number is out of its range, or `rates` is not a list of at least one
         number.
-      TypeError: if an argument is no real number.
+      TypeError: if an argument is not a real number.
 
     Example:
       >>> rates = lrax.wsd(3e-4, steps=2000, warmup=100, cooldown=400).values(2000)
@@ -147,8 +148,8 @@ def multi_power_law(
 
 
 def changes_of(rates: ArrayLike) -> np.ndarray:
-    """The updates whose rate is not that of the update before: all of them if they are traced."""
-    # Where the rate does not change, nothing is gained. Concrete rates tell where that is.
+    """The updates whose rate differs from the rate before. All but the first for traced `rates`."""
+    # Where the rate does not change, nothing is gained. Only concrete rates show where that is.
     if isinstance(rates, Tracer):
         return np.arange(1, np.shape(rates)[0])
     return 1 + np.flatnonzero(np.diff(np.asarray(rates)))
@@ -160,11 +161,11 @@ def multi_power(rates, L0, A, alpha, B, C, beta, gamma, at, changes):
 
     The rate is taken to be constant from one of the updates `changes` to the next.
     """
-    way = jnp.cumsum(rates)
+    sums = jnp.cumsum(rates)
     levels = jnp.concatenate([rates[:1], rates[changes]])
     falls = levels[:-1] - levels[1:]
-    before = way[changes - 1]
-    # A rate of 0 saturates at once. Its power is bounded, because infinity times a way of 0 is NaN.
+    before = sums[changes - 1]
+    # A rate of 0 saturates at once. Its power is bounded, because infinity times a sum of 0 is NaN.
     low = jnp.maximum(rates[changes], jnp.finfo(rates.dtype).tiny)
     speed = C * jnp.exp(jnp.minimum(-gamma * jnp.log(low), _MOST_POWER))
 
@@ -174,16 +175,16 @@ def multi_power(rates, L0, A, alpha, B, C, beta, gamma, at, changes):
         # 1 - (1 + x)^-beta, exact where x is small
         return -jnp.sum(falls * jnp.expm1(-beta * jnp.log1p(speed * since)))
 
-    return L0 + A * _power(way[at], alpha) - B * lax.map(gained, way[at])
+    return L0 + A * _power(sums[at], alpha) - B * lax.map(gained, sums[at])
 
 
-def _power(way: jax.Array, alpha: jax.Array) -> jax.Array:
-    """`way ** -alpha`. Where it is infinite it has no derivative, in place of NaN."""
-    return jnp.where(way > 0, jnp.where(way > 0, way, 1) ** -alpha, jnp.inf)
+def _power(sums: jax.Array, alpha: jax.Array) -> jax.Array:
+    """`sums ** -alpha`. Where it is infinite, its derivative is 0 in place of NaN."""
+    return jnp.where(sums > 0, jnp.where(sums > 0, sums, 1) ** -alpha, jnp.inf)
 
 
 def law_numbers(given: Numbers, *names: str) -> None:
-    """Requires single numbers, of laws that begin alike."""
+    """Requires single numbers, and the ranges of `L0`, `A` and `alpha`, which all laws have."""
     for name in names:
         if np.ndim(given[name]):
             raise ValueError(f"`{name}` must be one number, got {given[name]}")

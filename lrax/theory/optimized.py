@@ -1,4 +1,4 @@
-"""`optimize_schedule`: the schedule that a law or a bound likes best."""
+"""`optimize_schedule`: the schedule with the least predicted loss, or the least bound."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .fitting import FittedLaw, rates_of
 Objective = Callable[[jax.Array], jax.Array]  # of the rates, [steps]
 
 KNOTS = 96  # of the polyline; half of them evenly spaced, half of them closer to the end
-HEIGHTS = 0.5 ** np.arange(12)  # of the peak, with which the search may begin
+HEIGHTS = 0.5 ** np.arange(12)  # multiples of the peak that the search may begin with
 FIRST = 25  # iterations from each starting point
 ITERATIONS = 150  # from the best of them
 
@@ -41,11 +41,11 @@ def optimize_schedule(
     an upper limit for what a run will show, because the search also exploits the law's errors. If
     the gain is within the uncertainty of `law.interval`, train with both schedules.
 
-    Do not search with a law of `"annealing"`. In it each rate has its own weight, a gain for the
-    way less a loss that grows towards the end. So the best rate is the peak or 0: a sudden fall,
-    when about as many updates are left as `decay` remembers. Runs do not gain what it says.
-    `"multi_power"` and `"fsl"`, by which a fall gains by the way after it, have a smooth decay as
-    their best schedule.
+    Do not search with a law of `"annealing"`. By it each rate has a weight: a gain from further
+    training, less a cost that grows towards the end. So the best rate is the peak or 0, and it
+    falls at once when about as many updates are left as `decay` remembers. Runs do not gain what
+    this law predicts. By `"multi_power"` and `"fsl"` a fall gains more the larger the sum of the
+    rates after it, so their best schedule decays smoothly.
 
     Args:
       law_or_bound: A `FittedLaw`, or a differentiable function of the rates `[steps]`, such as

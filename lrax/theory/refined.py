@@ -32,9 +32,9 @@ def refined_schedule(
     Equal norms give the linear decay. Norms that rise in the beginning and fall at the end give a
     warmup and a faster decay.
 
-    The norms are filtered first by a running median, because single batches are noisy. At the start
-    the window is filled up with the first norm, and at the end with the norms in reverse. The last
-    rate is always 0.
+    The norms are filtered first by a running median, because single batches are noisy. Before the
+    start the first norm is repeated, and after the end the norms are reflected. The last rate is
+    always 0.
 
     Args:
       grad_norms: Norm of the gradient at each update, above 0; shape `[steps]`, `steps >= 2`.
@@ -49,9 +49,10 @@ def refined_schedule(
       The rates, shape `[steps]`.
 
     Raises:
-      ValueError: if a concrete norm is not positive, there are less than two, `norm` is neither
-        word, or `window` is not odd and at least 1.
-      TypeError: if `grad_norms` holds no real numbers, `window` is no int, or `normalize` no bool.
+      ValueError: if a concrete norm is not positive, there are less than two, `norm` is unknown, or
+        `window` is not odd and at least 1.
+      TypeError: if `grad_norms` holds no real numbers, `window` is not an int, or `normalize` is
+        not a bool.
 
     Example:
       >>> rates = lrax.theory.refined_schedule([2.0, 1.0, 1.0, 1.0, 1.0], window=1)
