@@ -67,9 +67,9 @@ def read(xp: ModuleType, curve: Curve) -> Reading:
     noise = noise + 1e-6 * xp.max(abs(xp.where(inside, average, 0)))  # the rounding of losses
     minimum = np.minimum.accumulate if xp is np else lax.cummin
     maximum = np.maximum.accumulate if xp is np else lax.cummax
-    blank = xp.where(inside, average, average[0])
-    fall = xp.max(xp.where(inside, maximum(high) - blank, 0))
-    rise = xp.max(xp.where(inside, blank - minimum(low), 0))
+    known = xp.where(inside, average, average[0])  # values outside are not used
+    fall = xp.max(xp.where(inside, maximum(high) - known, 0))
+    rise = xp.max(xp.where(inside, known - minimum(low), 0))
     # The ceiling hides how far a loss rises, so the rise at the end is read from the losses
     # as measured.
     end = xp.median(xp.where(inside, losses, lowest)[-first:]) - lowest

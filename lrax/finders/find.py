@@ -63,11 +63,12 @@ def find(
 
     The search begins with rates at half decades over the whole range, which are trained side by
     side with common random numbers. At the updates $T / 6, T / 3, \dots$ (from $T / 12$ on if
-    `runs` is below 12) the worse half of the rates is stopped, and never more at once, so that a
-    second basin is not lost early. Then neighbours of the best rate, a quarter of a decade away,
-    are trained to the end, until the best rate has a worse or diverged neighbour on each side.
-    At the end, the best few rates are trained with the other seeds. The result is the vertex of a
-    parabola through the scores of the best rate and its neighbours, over the logarithm of the rate.
+    `runs` is below 12) the worse half of the rates is stopped. It is never more than half at once,
+    so that a second basin is not lost early. Then neighbours of the best rate, a quarter of a
+    decade away, are trained to the end, until the best rate has a worse or diverged neighbour on
+    each side. At the end, the best few rates are trained with the other seeds. The result is the
+    vertex of a parabola through the scores of the best rate and its neighbours, over the logarithm
+    of the rate.
 
     Use it before the one long run that matters. The validation loss decides by default, because
     over-fitting can change the best rate by a factor of 2 or more. Nothing is extrapolated from
@@ -130,8 +131,8 @@ def find(
       >>> small = lrax.scaling.Setting(width=64, batch=32, tokens=60 * 32)
       >>> large = lrax.scaling.Setting(width=256, batch=128, tokens=6000 * 128)
       >>> known = {"lr": found.rate, "b1": 0.9, "b2": 0.999, "eps": 1e-8}
-      >>> told = lrax.scaling.transfer(known, from_=small, to=large, optimizer="adam")
-      >>> told.hyperparams["lr"] < found.rate
+      >>> moved = lrax.scaling.transfer(known, from_=small, to=large, optimizer="adam")
+      >>> moved.hyperparams["lr"] < found.rate
       True
 
     Reference:
@@ -323,8 +324,8 @@ def _shaped(
     optimizer: Optimizer, axes: Mapping[str, str], schedule: Shape, steps: int
 ) -> Optimizer:
     """The optimizer as a function of the peaks of its schedules, by their names in `axes`."""
-    # Not a closure: the cache of programs takes partials of the same function and arguments for
-    # equal. So the next search with this optimizer and schedule finds its compiled programs.
+    # A partial, and not a closure: in the cache of programs, partials with the same function and
+    # arguments are equal. So the next search with this optimizer and schedule reuses its programs.
     shaped: Any = functools.partial(
         _with_schedules, optimizer, tuple(axes.items()), schedule, steps
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # which rate to take.
 WIDE = 2.0
 # An interval reaches at least by this factor to both sides of the rate. Three seeds that agree by
-# chance would give a narrower one, and the benchmark of finders shows that it holds too seldom.
+# chance would give a narrower one. By the benchmark of finders, such an interval holds too seldom.
 LEAST = 2 ** (1 / 3)
 GOOD = 0.01  # rates are called good if their score is worse than the best by at most this share
 # The best rate is taken to move, in either direction, by at most this power of the ratio of two
@@ -45,9 +45,9 @@ class Found:
         seeds, or a wider one. At 15 runs it held the best rate in 82 to 93 % of the searches of
         `python -m tests.benchmarks.finders`, because few rates have all the seeds. If the best rate
         is the lowest or the highest that was tried, that end of the interval is 0 or infinity.
-      good: The least and the highest of the rates around `rate` whose mean objective is within 1 %
-        of the best one's. Unlike that of `lrax.SweepResult.optimum`, it has no confidence: other
-        seeds may draw its ends elsewhere.
+      good: The least and the highest of the rates around `rate` whose mean objective is within
+        1 % of the best one's. Unlike that of `lrax.SweepResult.optimum`, it has no level of
+        confidence: with other seeds its ends may be elsewhere.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
         else None.
       certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
@@ -271,7 +271,7 @@ def _doubts(
     ended: bool,
 ) -> str:
     """Why the rate is not certain, and the call that would tell; empty if it is certain."""
-    # Twice of all that was spent makes an interval narrower by about a third.
+    # Twice the seeds and twice the cost make an interval narrower by about a third.
     seeds = max(2 * known.scores.shape[1], 3)
     # The command line turns names in backquotes into its options.
     again = f"`lrax.find` with `seeds` {seeds} and `runs` {2 * math.ceil(runs)}"
@@ -282,8 +282,8 @@ def _doubts(
         )
     if evidence.steps < asked:
         return (
-            f"the runs were {evidence.steps} steps long, not {asked}: a range, from which"
-            " `runs=15` would take the rate; or find the rate of a smaller model, batch or"
+            f"the runs were {evidence.steps} steps long, not {asked}, so the answer is a range;"
+            " `runs=15` would find the rate; or find the rate of a smaller model, batch or"
             " horizon, and give it to `lrax.scaling.transfer`"
         )
     if is_flat(evidence):

@@ -122,7 +122,7 @@ class RangeTest:
           Rates `[n]` and losses `[seeds, n]`. With `"after"`, n is one less than the updates.
 
         Raises:
-          ValueError: if a word is unknown, or there is no validation loss.
+          ValueError: if an option is unknown, or there is no validation loss.
 
         Example:
           >>> test = lrax.range_test(lrax.tasks.diabetes(), optax.adam, steps=20)
@@ -160,8 +160,8 @@ class RangeTest:
           The rate; of an even number of rates, the lower one of the two in the middle.
 
         Raises:
-          ValueError: if a word is unknown, there is no validation loss, or the method refuses for
-            half of the seeds or more. The message then gives the reason of the first of them.
+          ValueError: if an option is unknown, there is no validation loss, or the method refuses
+            for half of the seeds or more. The message then gives the reason of the first of them.
 
         Example:
           >>> test = lrax.range_test(lrax.tasks.digits(), optax.adam, seeds=3)
@@ -198,7 +198,7 @@ class RangeTest:
           `figure.savefig(path)` writes it.
 
         Raises:
-          ValueError: if a word is unknown, or there is no validation loss.
+          ValueError: if an option is unknown, or there is no validation loss.
           ImportError: if matplotlib is not installed.
 
         Example:
@@ -322,7 +322,7 @@ def range_test(
       multipliers: Factors on the updates, as under `lrax.scale_by_multipliers`, so that groups keep
         the ratios of their rates.
       validation: The name of a metric that the task's `evaluate` returns. It is measured before
-        each update. A low value should be a good one.
+        each update. Lower values must be better.
       progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
 
     Returns:
@@ -330,7 +330,7 @@ def range_test(
       conclusion in three lines.
 
     Raises:
-      ValueError: if an argument is out of its range, or a word is unknown.
+      ValueError: if an argument is out of its range, or an option is unknown.
       TypeError: if an argument is not as described.
 
     Example:

@@ -22,9 +22,9 @@ Stop = Halving | Literal["diverged"]  # the argument `stop` of a sweep
 # Trains the points of a grid, each with some seeds: (grid, seeds, stop) -> result.
 Train = Callable[[Grid, range, Stop], SweepResult]
 
-# Curvature does not bound them. Without the rates above the critical rate at the start, searches of
-# equal cost were no better on small tasks with 15 runs, and where the first update misleads, a
-# search with 7 runs missed the best rate (`python -m tests.benchmarks.curvature`).
+# The curvature at the start is not used to narrow these bounds. Searches of equal cost without the
+# rates above the critical rate were no better on small tasks with 15 runs. Where the first update
+# misleads, such a search with 7 runs missed the best rate (`python -m tests.benchmarks.curvature`).
 BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
@@ -118,8 +118,8 @@ def search(
         rates = wanted(known, *plan.limits)[: max(int(left // plan.several), 0)]
         if len(rates):
             more = stages.train({name: rates}, several)
-            # The scores of runs that were ended early are no scores of whole runs. Of two runs of a
-            # rate the first operand's is taken: a rate that was stopped early is now whole.
+            # The scores of runs that were ended early are no scores of whole runs. If a rate is in
+            # both, `|` keeps the run of `more`, where a rate that was stopped early is now whole.
             if not stages.ended:
                 first = more | first
             continue
@@ -156,18 +156,18 @@ class Stages:
     """The stages of a search that were trained.
 
     Attributes:
-      of: What trains them.
+      trainer: What trains them.
       ended: Whether one was ended early, by Ctrl-C or the budget.
       spent: What they cost, in runs of their steps.
     """
 
-    of: Train
+    trainer: Train
     ended: bool = False
     spent: float = 0.0
 
     def train(self, grid: Grid, seeds: range, stop: Stop = "diverged") -> SweepResult:
         """Trains the points of a grid, each with all the seeds."""
-        found = self.of(grid, seeds, stop)
+        found = self.trainer(grid, seeds, stop)
         self.ended |= bool(np.any(found.status == "interrupted"))
         self.spent += float(found.stopped_at.sum()) * len(found.seeds) / found.steps
         # A stage with rungs has evaluations during its runs, and other stages have none. They are
@@ -187,12 +187,12 @@ def _rungs(first: float, schedule: Shape | None, steps: int) -> Stop:
     if schedule is not None:
         values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
         first = max(first, 1.5 * float(np.argmax(values)) / steps)
-    # It is no `Forecast`. That keeps the best rate of the grid more often, but with the same `runs`
-    # the searches ended no better beyond noise (`python -m tests.benchmarks.finders --half first
-    # --forecast`). And it needs the future rates, which are unknown without a `schedule`.
+    # It is not a `Forecast`. That keeps the best rate of the grid more often, but with the same
+    # `runs` the searches ended no better beyond noise (`python -m tests.benchmarks.finders --half
+    # first --forecast`). And it needs the future rates, which are unknown without a `schedule`.
     #
-    # Before so late a rung there are only a few updates, or a warmup, which tell nothing. Then all
-    # rates are trained to the end.
+    # The rung is that late if there are only a few updates, or if most of them are a warmup. Losses
+    # before it tell nothing, so all rates are trained to the end.
     return Halving(eta=2, first=first) if first < 0.5 else "diverged"
 
 

@@ -135,7 +135,7 @@ class Search:
     """A search for several rates.
 
     All points have the first seed. With common random numbers, one seed tells which of two points
-    is better. Only how sure that is takes more seeds, and the best points get them at the end.
+    is better. More seeds tell how sure that is, and the best points get them at the end.
 
     Attributes:
       names: The rates' names.
@@ -179,8 +179,8 @@ class Search:
             affordable = max(int(runs - stages.spent), 0)
             if rows[:affordable]:
                 more = stages.train(points(rows[:affordable]), range(1))
-                # The scores of runs that were ended early are no scores of whole runs. Of two runs
-                # of a point the first operand's is taken: one that was stopped early is now whole.
+                # The scores of runs that were ended early are no scores of whole runs. If a point
+                # is in both, `|` keeps the run of `more`, where one stopped early is now whole.
                 if not stages.ended:
                     self.evidence = more | self.evidence
             elif rows or step < 1.5 * STEP:  # nothing can be paid for, or nothing is wanted

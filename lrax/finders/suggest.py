@@ -145,8 +145,8 @@ def refusal(found: descent.Reading, curve: Curve) -> str:
     """Why `"lrax"` suggests no rate; "" if it suggests one."""
     if found.few:
         return (
-            f"`losses` must have at least {descent.FEWEST} finite values before the first other"
-            f" one, after the skips, got {curve.count}"
+            f"`losses` must have at least {descent.FEWEST} finite values before the first one that"
+            f" is not finite, after the skips, got {curve.count}"
         )
     if not found.no_descent:
         return ""
@@ -195,7 +195,7 @@ def _of_peer(
         curve, order = valid(xp, cut, method.drops)
         index = method.rule(xp, curve)
     refused = index < 0
-    # A traced refusal indexes as well. Its rate becomes NaN below.
+    # A traced call cannot stop here if the method refuses. It takes index 0, and returns NaN below.
     at = xp.maximum(index, 0)
     at = skip_start + (at if method.shifts else xp.asarray(order)[at])
     rate = all_rates[xp.minimum(at, len(all_rates) - 1)] / method.divisor

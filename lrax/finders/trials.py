@@ -128,7 +128,9 @@ def vertex(known: Trials, logs: bool) -> float:
     y = known.scores[near]
     below, at, above = (np.log(y) if logs else y).mean(axis=1)
     down, up = known.x[near[::2]] - known.x[best]
-    # Slopes of the lines to both neighbours. The mean of logarithms may be least at a neighbour.
+    # Slopes of the lines to both neighbours. The best rate has the least mean score, but a
+    # neighbour may have a lower mean of logarithms. The slope to it would have the wrong sign, and
+    # is 0.
     left = min((below - at) / down, 0.0)
     right = max((above - at) / up, 0.0)
     if left == right:
@@ -163,7 +165,7 @@ def wanted(known: Trials, low: float, high: float, *, step: float = STEP) -> np.
     """
     best = known.best
     if best is None:
-        return _below_the_lost(known, low)
+        return _below_all(known, low)
     at, x = known.x[best], known.x
     # Rates that were stopped early are not neighbours. They say which side is worse, but their
     # scores are of an earlier time and cannot be compared.
@@ -188,7 +190,7 @@ def wanted(known: Trials, low: float, high: float, *, step: float = STEP) -> np.
     return np.sort([rate for rate in rates[inside] if not _has(known, rate)])
 
 
-def _below_the_lost(known: Trials, low: float) -> np.ndarray:
+def _below_all(known: Trials, low: float) -> np.ndarray:
     """A rate a decade below all others, if `low` allows it, where no rate came to its end."""
     rate = known.rates[0] / 10
     return np.array([rate] if rate >= low * (1 - SAME) else [])

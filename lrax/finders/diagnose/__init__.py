@@ -1,1 +1,1 @@
-"""The doctor: what a training run's curves say of its learning rate, its schedule and its decay."""
+"""`diagnose`: what a run's curves say of its learning rate, its schedule and its weight decay."""

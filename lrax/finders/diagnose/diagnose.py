@@ -9,7 +9,7 @@ from ...training.optimizer import Optimizer
 from ...training.run import Params, TaskLike
 from . import fit, inputs, progress, rates as schedules, replay, stability
 from .finding import Finding
-from .inputs import Source, Told
+from .inputs import Given, Source
 from .lane import Lane
 from .log import Log
 from .report import Findings
@@ -23,11 +23,11 @@ UNSTABLE = ("diverging", "rate_too_high")
 def diagnose(
     source: Source = None,
     *,
-    loss: Told = None,
-    val_loss: Told = None,
-    rates: Told = None,
-    steps: Told = None,
-    monitors: Mapping[str, Told] | None = None,
+    loss: Given = None,
+    val_loss: Given = None,
+    rates: Given = None,
+    steps: Given = None,
+    monitors: Mapping[str, Given] | None = None,
     lane: Lane = "best",
     dtype: str | None = None,
     retry: TaskLike | None = None,
@@ -50,12 +50,12 @@ def diagnose(
     `schedule_climbs_back`, `count_fault`, `decay_too_strong`, `over_fitting` and
     `updates_too_small`.
 
-    More records tell more. The training loss should have 30 records or more, and 150 are good. With
-    fewer than 30, only a loss that is not finite, faults of the schedule, and over-fitting are
-    found. The rates show faults of the schedule, and the validation loss shows over-fitting. The
-    monitors `param_norm`, `grad_norm` and `update_ratio` tell the other causes apart. `notes` say
-    what was missing. The edge of stability is not read: compare a recorded `lrax.probes.sharpness`
-    with `lrax.probes.max_stable_rate`.
+    The training loss should have 30 records or more, and 150 are good. With fewer than 30, only a
+    loss that is not finite, faults of the schedule, and over-fitting are found. The rates show
+    faults of the schedule, and the validation loss shows over-fitting. The monitors `param_norm`,
+    `grad_norm` and `update_ratio` tell the other causes apart. `notes` say what was missing. The
+    edge of stability is not looked at: compare a recorded `lrax.probes.sharpness` with
+    `lrax.probes.max_stable_rate`.
 
     Args:
       source: A `SweepResult`, a pandas DataFrame, a dict of arrays, or the path of a CSV, a file of
@@ -80,13 +80,15 @@ def diagnose(
       optimizer: For `retry`, a function of the rate that returns an `optax.GradientTransformation`.
         It gets a number if the rate is constant, else a `Schedule`.
       params: For `retry`, the parameters at the first step of the finding, from a checkpoint.
-        Without them the replay begins at the task's own start, and ends with the finding's steps.
+        Without them the replay begins at the task's first update, and ends with the finding's
+        steps.
       seeds: For `retry`, how many seeds, at least 1.
-      progress: For `retry`, whether to show a progress bar. By default where a person watches.
+      progress: For `retry`, whether to show a progress bar. By default one is shown in a terminal
+        or a notebook.
 
     Returns:
-      `Findings`, the surest first; they are true if there is one, and `print` shows them. See also
-      `.findings`, `.notes`, `.retry`, `.to_dict()` and `.plot()`.
+      A `Findings`, with the surest finding first. It is true if there is one, and `print` shows it.
+      See also `.findings`, `.notes`, `.retry`, `.to_dict()` and `.plot()`.
 
     Raises:
       ValueError: if there is no training loss, a column of the given name does not exist, lengths

@@ -35,8 +35,8 @@ def findings(signs: Signs) -> list[Finding]:
         or rise < SURE * robust.noise(values)
     ):
         return []
-    # If the training loss rises as well, the cause is the rate, and not over-fitting. So it is if
-    # the training loss ends above the lowest validation loss: the data are not fitted at all.
+    # If the training loss rises as well, the cause is the rate, and not over-fitting. If it ends
+    # above the lowest validation loss, the data are not fitted at all.
     at = int(np.searchsorted(signs.steps, steps[low]))
     if at >= signs.count - 1:
         return []

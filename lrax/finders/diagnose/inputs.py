@@ -1,4 +1,4 @@
-"""Reads what a user gives to the doctor: a result, a table, a file or arrays, as one `Log`."""
+"""Reads what a user gives to `diagnose`, a result, a table, a file or arrays, as one `Log`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +17,26 @@ from .log import Columns, Log, Series
 from .names import MONITORS, WITHIN, plain, recognised
 
 Source = Any  # a SweepResult, a DataFrame, a dict of arrays, a path, or None
-Told = Any  # the name of a column, an array, or for rates also a number or a function of the count
+Given = Any  # the name of a column, an array, or for rates also a number or a function of the count
 
 
 def read(
     source: Source,
     *,
-    steps: Told,
-    loss: Told,
-    val_loss: Told,
-    rates: Told,
-    monitors: Mapping[str, Told] | None,
+    steps: Given,
+    loss: Given,
+    val_loss: Given,
+    rates: Given,
+    monitors: Mapping[str, Given] | None,
     lane: Lane,
     dtype: str | None,
 ) -> Log:
-    """The curves of the run that a source and the told quantities describe."""
+    """The curves of the run that a source and the other arguments describe."""
     if not (isinstance(lane, str) and lane == "best") and not isinstance(source, SweepResult):
         raise ValueError(f"`lane` must be 'best' where `source` is no SweepResult, got {lane!r}")
     cause = ""
     known_dtype = ""
-    given: dict[str, Told] = {"loss": loss, "val_loss": val_loss, "rates": rates}
+    given: dict[str, Given] = {"loss": loss, "val_loss": val_loss, "rates": rates}
     given |= _checked_monitors(monitors)
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(source, SweepResult):
@@ -58,7 +58,7 @@ def read(
             # Rates may be a function of the loss's steps. Without a loss an error follows below.
             if name == "rates" and "loss" not in found:
                 continue
-            found[name] = _told(name, given[name], columns, found.get("loss"), steps)
+            found[name] = _of_argument(name, given[name], columns, found.get("loss"), steps)
             names[name] = given[name] if isinstance(given[name], str) else name
         elif names.get(name) in columns:
             found[name] = columns[names[name]]
@@ -86,7 +86,7 @@ def read(
     )
 
 
-def _checked_monitors(monitors: Mapping[str, Told] | None) -> dict[str, Told]:
+def _checked_monitors(monitors: Mapping[str, Given] | None) -> dict[str, Given]:
     if monitors is None:
         return {}
     if not isinstance(monitors, Mapping) or not all(name in MONITORS for name in monitors):
@@ -101,7 +101,7 @@ def _checked_monitors(monitors: Mapping[str, Told] | None) -> dict[str, Told]:
     return dict(monitors)
 
 
-def _of_source(source: Source, steps: Told) -> tuple[Columns, dict[str, str], list[str], str]:
+def _of_source(source: Source, steps: Given) -> tuple[Columns, dict[str, str], list[str], str]:
     """Reads any source but a `SweepResult`.
 
     Returns:
@@ -201,7 +201,9 @@ def _column(value: Any) -> np.ndarray | None:
     return None if np.isnan(array).all() else array
 
 
-def _told(name: str, value: Told, columns: Columns, loss: Series | None, steps: Told) -> Series:
+def _of_argument(
+    name: str, value: Given, columns: Columns, loss: Series | None, steps: Given
+) -> Series:
     """The curve of an argument: the name of a column, an array, or for rates a number or function.
 
     Args:

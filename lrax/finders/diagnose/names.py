@@ -1,4 +1,4 @@
-"""The names under which loggers write the columns that the doctor reads."""
+"""The names under which loggers write the columns that `diagnose` reads."""
 
 import re
 from collections.abc import Iterable

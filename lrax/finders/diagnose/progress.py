@@ -30,9 +30,9 @@ def findings(signs: Signs) -> list[Finding]:
     """Findings of a training that is slower or worse than it could be."""
     if signs.count < LEAST or len(signs.loss) < len(signs.log.loss.values):
         return []
-    lost = _too_small(signs)
-    if lost is not None:
-        return [lost]  # a rate too low for the dtype looks like a rate too low
+    too_small = _too_small(signs)
+    if too_small is not None:
+        return [too_small]  # updates that are rounded away look like those of a rate too low
     some = [_too_low(signs), _decays(signs) or _plateau(signs)]
     return [finding for finding in some if finding is not None]
 
@@ -117,8 +117,8 @@ def _too_low(signs: Signs) -> Finding | None:
         return Finding(
             name="rate_too_low",
             what=(
-                "The loss still falls in a straight line at the end: the run has not come through"
-                " its fast part."
+                "The loss still falls in a straight line at the end: the run has not passed its"
+                " first, fast phase."
             ),
             evidence=evidence,
             at=signs.span(0, signs.count - 1),
@@ -191,8 +191,8 @@ def _plateau(signs: Signs) -> Finding | None:
         at=signs.span(first, signs.count - 1),
         confidence="likely",
         advice=(
-            "Decay the rate: the loss of a constant rate stands at its noise. If it does not fall"
-            " then, the run has converged and may end here."
+            "Decay the rate: at a constant rate the noise of the updates keeps the loss up. If it"
+            " does not fall then, the run has converged and may end here."
         ),
         call="lrax.controllers.plateau(), or lrax.cooldown(schedule, at, steps)",
     )

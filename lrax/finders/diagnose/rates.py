@@ -98,8 +98,8 @@ def _count_fault(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
         known = since_jump <= steps[jump] - steps[0]
         start = np.interp(since_jump[known], steps - steps[0], rates)
         same = bool(np.max(np.abs(start - after[known])) < 0.05)
-        # A jump down is a fault only if the schedule begins anew there, with its warmup. Without a
-        # drop from the highest rate before it, a jump is in no decay.
+        # A jump down is a fault only if the schedule begins anew there, with its warmup. A jump is
+        # in the middle of a decay only if the rate has dropped before it.
         up = after[0] > before
         rises_again = same and after.max() > max(before, after[0]) + JUMP
         if finished or (not up and not rises_again) or drop < 0.01:
@@ -135,7 +135,7 @@ def _by_design(jumps: np.ndarray) -> bool:
     if len(gaps) < 2:
         return False
     ratios = gaps[1:] / gaps[:-1]
-    # An interval is known to a record only, which makes a ratio uncertain by the second term.
+    # Intervals are known only to within a record. The second term is that error of a ratio.
     return bool(np.ptp(ratios) < 0.2 * np.median(ratios) + 2 / gaps.min())
 
 

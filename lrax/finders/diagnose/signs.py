@@ -80,7 +80,7 @@ class Signs:
     def fell(self) -> bool:
         """Whether the fall is more than noise: above 4 standard deviations of one record."""
         # The lowest of a few dozen windows counts. Without any fall, it is 4 standard deviations
-        # below the first record in one run of hundreds.
+        # below the first record in one of several hundred runs.
         return self.fall > 4 * self.noise
 
     @functools.cached_property
