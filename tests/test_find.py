@@ -1,5 +1,7 @@
 """`lrax.find` on tasks whose best rate is known, and whose first updates mislead."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import optax
 import pytest
 
 import lrax
-from lrax.sweeps.engine import engine
+from lrax.sweeps.engine import engine, segments
 
 pytest.importorskip("scipy")
 
@@ -288,6 +290,30 @@ def test_a_search_that_is_ended_says_so():
     assert found.evidence.done < STEPS  # the first rung ends a segment
     assert not found.certain
     assert "the search was ended early" in found.why
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_ctrl_c_ends_a_stage_and_the_same_call_goes_on(stage, tmp_path, monkeypatch):
+    params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
+    whole = find(params, runs=20)
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one update
+    begun = []
+
+    def interrupt(kind, facts):
+        begun.extend([kind] if kind == "start" else [])
+        if kind == "segment" and len(begun) == stage and facts["done"] == STEPS // 2:
+            signal.raise_signal(signal.SIGINT)
+
+    part = find(params, runs=20, checkpoint=tmp_path / "search.npz", on_event=interrupt)
+    assert len(begun) == stage
+    assert part.ended
+    assert not part.certain
+    assert "the search was ended early" in part.why
+    assert part.rate > 0
+    monkeypatch.undo()
+    again = find(params, runs=20, checkpoint=tmp_path / "search.npz")
+    assert not again.ended
+    assert str(again) == str(whole)
 
 
 def test_it_goes_on_from_trained_parameters_with_state_and_batches_of_the_host():
