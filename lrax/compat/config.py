@@ -1,4 +1,4 @@
-"""Schedules out of configurations that name another framework's."""
+"""Schedules from the configurations of other frameworks."""
 
 import contextlib
 import difflib
@@ -17,21 +17,21 @@ from ..schedules.schedule import Schedule
 def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Schedule:
     """The schedule that a configuration of transformers or PyTorch names.
 
-    It reads two kinds:
+    There are two kinds of configuration:
 
     - the arguments of transformers' `TrainingArguments`, among any others: `lr_scheduler_type`
       (`"linear"`), `learning_rate` (5e-5), `lr_scheduler_kwargs`, also as JSON, `max_steps`, and
       the warmup as `warmup_steps`, which is a part of the whole when below 1, or else as
       `warmup_ratio`. A part of an update is rounded up, as there;
     - `{"scheduler": "OneCycleLR", "lr": 0.1, ...}` or `{"class":
-      "torch.optim.lr_scheduler.OneCycleLR", ...}`: a class of PyTorch with its arguments. Those in
-      the list `schedulers` take over the `lr`.
+      "torch.optim.lr_scheduler.OneCycleLR", ...}`: a class of PyTorch with its arguments. The
+      classes in the list `schedulers` have the same `lr` if they have none.
 
     Args:
-      config: The configuration. Numbers may be traced, but for the lengths of transformers, and
-        may be text, as YAML reads `1e-4`.
-      steps: Optimizer updates of the whole training, in place of `max_steps`: by `num_train_epochs`
-        alone it is not known.
+      config: The configuration. Numbers may be text, because YAML reads `1e-4` as text. They may be
+        traced, except for the lengths of transformers.
+      steps: Optimizer updates of the whole training, in place of `max_steps`. `num_train_epochs`
+        alone does not tell their number.
 
     Returns:
       A `Schedule`.
@@ -60,7 +60,7 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
     if "scheduler" in config or "class" in config:
         if steps is not None:
             raise ValueError(
-                f"`steps` must be None for a class of PyTorch, which says its own, got {steps}"
+                f"`steps` must be None for a class of PyTorch, whose arguments have it, got {steps}"
             )
         return _of_torch(config)
     if "lr_scheduler_type" in config or "learning_rate" in config:
@@ -173,7 +173,7 @@ _DEFAULTS = {
 
 
 def _specific(value: Any) -> Mapping[str, Any]:
-    """The arguments of the schedule's own, given as a dict or as JSON."""
+    """The schedule's own arguments, given as a dict or as JSON."""
     if isinstance(value, str):
         try:
             value = _with_numbers(json.loads(value))
@@ -213,7 +213,7 @@ def _called(
     name: str,
     own: Iterable[str] = (),
 ) -> Schedule:
-    """Calls a function with what a configuration says, or says what it must say."""
+    """Calls a function with the arguments of a configuration, or says which ones it must have."""
     parameters = inspect.signature(function).parameters
     takes = [key for key in parameters if key not in own]
     for key in keywords:

@@ -52,7 +52,7 @@ def create_learning_rate_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, a word is unknown, or a number
+      ValueError: if a concrete number is out of its range, an option is unknown, or a number
         that a duration needs is missing.
       TypeError: if an argument is unknown.
 

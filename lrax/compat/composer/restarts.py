@@ -27,10 +27,10 @@ def CosineAnnealingWarmRestartsScheduler(
     scale_schedule_ratio: ArrayLike = 1.0,
     horizon: Horizon | None = None,
 ) -> Schedule:
-    r"""Warm restarts forever, as `lrax.cosine_restarts`, of whole updates.
+    r"""Warm restarts forever: `lrax.cosine_restarts` with cycles of whole updates.
 
-    Every cycle is `t_mult` times the one before, its decimals cut off before the next one is made
-    of it. After 64 cycles they grow no further.
+    Every cycle is `t_mult` times as long as the one before, rounded down. The next cycle follows
+    from the rounded length. After 64 cycles they grow no further.
 
     Args:
       lr: The optimizer's rate, at least 0.

@@ -252,5 +252,5 @@ def _warmup(
 
 
 def _cut(line: Number, peak: Number, begin: Number, decay: Schedule) -> Schedule:
-    """A line to the peak that the decay cuts off, or that waits for it."""
+    """A line to the peak, and the decay from `begin` on: the line is cut off there, or held."""
     return join([linear(0, peak, line), decay], listed([begin]))

@@ -43,9 +43,9 @@ def OneCycle(
       decay_lr_rate: What is added to the divisor every `decay_step_size` updates after the cycle,
         at least 0.
       cycle_first_step_size: Updates of the climb, above 0.
-      cycle_second_step_size: Updates of the fall, at least 0; `None` is as many.
+      cycle_second_step_size: Updates of the fall, at least 0; `None` is as many as of the climb.
       cycle_first_stair_count: Stairs of the climb; 0 for a line.
-      cycle_second_stair_count: Stairs of the fall; `None` is as many.
+      cycle_second_stair_count: Stairs of the fall; `None` is as many as of the climb.
       decay_step_size: Updates per `decay_lr_rate`; 0 for no decay.
 
     Returns:

@@ -27,8 +27,7 @@ def WarmupLR(
     It is a `lrax.ramp` that begins at 1.
 
     Args:
-      lr: The optimizer's rate, which `warmup_max_lr` is where it is not given (before 0.19 its
-        default was 0.001).
+      lr: The optimizer's rate, the default of `warmup_max_lr` (which was 0.001 before 0.19).
       warmup_min_lr: Rate at the start, at least 0.
       warmup_max_lr: Rate after the warmup, at least 0; `None` is `lr`.
       warmup_num_steps: Length of the warmup in optimizer updates; at least 2 are taken.
@@ -61,12 +60,13 @@ def WarmupDecayLR(
     warmup_num_steps: ArrayLike = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    r"""A warmup as of `WarmupLR`, then a line back to `warmup_min_lr`, one update late.
+    r"""The warmup of `WarmupLR`, then a line back to `warmup_min_lr`, one update late.
 
-    Unlike there, the default of `warmup_max_lr` is a rate, and so overrides the optimizer's.
+    Unlike in `WarmupLR`, the default of `warmup_max_lr` is a rate, and so overrides the optimizer's
+    rate.
 
     Args:
-      lr: The optimizer's rate, which `warmup_max_lr` is where it is `None`.
+      lr: The optimizer's rate, used if `warmup_max_lr` is `None`.
       total_num_steps: Length of the whole in optimizer updates, at least 0.
       warmup_min_lr: Rate at the start and at the end, at least 0.
       warmup_max_lr: Rate after the warmup, at least 0; `None` is `lr`.
@@ -89,7 +89,7 @@ def WarmupDecayLR(
     """
     low, high, steps = _warmup(lr, warmup_min_lr, warmup_max_lr, warmup_num_steps)
     total = nonnegative(total_num_steps=total_num_steps)["total_num_steps"]
-    # DeepSpeed's constructor sets the rate of step -1, so that all is one update late.
+    # DeepSpeed's constructor sets the rate of step -1, so all rates are one update late.
     down = linear(high, low, largest(total - steps, 0))
     return join([_up(low, high, steps, warmup_type), down], listed([steps + 1]))
 

@@ -27,8 +27,8 @@ def CosineDecay(
 
     It is `lrax.cosine` or `lrax.warmup_cosine`.
 
-    `decay_steps` does not include the warmup, as it does in Optax, and `alpha` is the end in parts
-    of the peak. Without a `warmup_target` there is no warmup, whatever `warmup_steps` is.
+    In Keras `decay_steps` does not include the warmup; in Optax it does. `alpha` is the end as a
+    fraction of the peak. Without a `warmup_target` there is no warmup, whatever `warmup_steps` is.
 
     Args:
       initial_learning_rate: Rate at the start: of the warmup where there is one, of the decay
@@ -71,9 +71,9 @@ def CosineDecayRestarts(
 ) -> Schedule:
     r"""Warm restarts forever: `lrax.cosine_restarts`.
 
-    `m_mul` scales the distance to the floor and not the peak itself, so with it the floor is a term
-    of its own. Keras finds the cycle by a quotient of logarithms and may miss a restart by an
-    update; here every restart is exact.
+    `m_mul` scales the distance to the floor and not the peak itself, so with it the result is a sum
+    of the floor and restarts to 0. Keras finds the cycle by a quotient of logarithms and may miss a
+    restart by an update; here every restart is exact.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.

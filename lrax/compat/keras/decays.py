@@ -28,8 +28,8 @@ def ExponentialDecay(
 ) -> Schedule:
     r"""A factor of `decay_rate` every `decay_steps` updates: `lrax.exponential`.
 
-    A `decay_rate` of 0 leaves the rate of the update 0, with `staircase` that of the first
-    `decay_steps`, and 0 after it; the translation is then a decay so steep that nothing is left.
+    With a `decay_rate` of 0, the rate is 0 after update 0, or with `staircase` after the first
+    `decay_steps` updates. The translation is then a decay so steep that nothing is left.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
@@ -108,8 +108,8 @@ def PiecewiseConstantDecay(
 ) -> Schedule:
     r"""One rate after the other: `lrax.piecewise_constant`, one update later.
 
-    A boundary is the index of the last update at the old rate; everywhere else it is that of the
-    first at the new one. Keras cuts the decimals of a boundary off.
+    In Keras a boundary is the index of the last update at the old rate. In lrax it is that of the
+    first update at the new one. Keras rounds a boundary down.
 
     Args:
       boundaries: Indices of updates, at least 0, in ascending order; shape `[pieces - 1]`, at least

@@ -70,8 +70,8 @@ def lr_scheduler(
     warms up from the rate at which the one before ended.
 
     Each decay counts from its own start. `"inv_sqrt"` holds the highest rate until `timescale`
-    updates, the warmup included. `"inv"` is a line of the reciprocal, whose first two updates have
-    equal rates. The tokens of `"power"` count from the end of the warmup.
+    updates, the warmup included. `"inv"` is a straight line in 1 / rate, and its first two updates
+    have equal rates. The tokens of `"power"` count from the end of the warmup.
 
     Args:
       num_train_steps: Length of the whole in optimizer updates; concrete where there are cycles.
@@ -99,8 +99,8 @@ def lr_scheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, a word is unknown, or cycles are given
-        twice.
+      ValueError: if a concrete number is out of its range, an option is unknown, or cycles are
+        given twice.
       TypeError: if an argument is not a number where one is needed.
 
     Example:

@@ -38,7 +38,7 @@ def create_learning_rate_schedule(
     Args:
       learning_rate: Highest rate, at least 0.
       steps: Length of the run in optimizer updates; where it is above
-        `learning_rate_schedule_steps`, the rest is at 0. A literal -1 is no rest.
+        `learning_rate_schedule_steps`, the rest is at 0. With a literal -1 there is no rest.
       learning_rate_schedule_steps: Length of the schedule, above 0.
       warmup_steps_fraction: Warmup as a fraction of the schedule, from 0 to 1.
       learning_rate_final_fraction: Rate at the end as a fraction of `learning_rate`, at least 0.
@@ -46,16 +46,16 @@ def create_learning_rate_schedule(
       wsd_decay_steps_fraction: Cooldown of `"wsd"` as a fraction of the schedule; at most 1
         together with the warmup.
       wsd_decay_style: `"linear"` or `"cosine"`.
-      version: `"current"`, since pull request 3095; `"closed_warmup"`, the weeks before it, since
-        2883, in which the warmup was on a closed grid too and gave the peak twice; or
-        `"open_decay"`, before both: cosine alone, whose last update is one increment short of the
-        end.
+      version: `"current"` is the code since pull request 3095. `"closed_warmup"` is that from pull
+        request 2883 until then, in which the warmup was on a closed grid too and gave the peak
+        twice. `"open_decay"` is that before both, with a cosine only, whose last update is one
+        increment short of the end.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or an option is unknown.
 
     Example:
       >>> for version in ["open_decay", "closed_warmup", "current"]:
@@ -124,7 +124,7 @@ def _warmup(peak: Number, steps: Number, is_closed: bool) -> Schedule:
 
 
 def _decay(peak: Number, end: Number, increments: Number, *, is_line: bool) -> Schedule:
-    """A line, which then holds, or a half wave, which MaxText lets climb again."""
+    """A line whose end is held, or a half wave, which climbs again as in MaxText."""
     some = increments > 0
     if is_line:
         # As in Optax, a line of no increment stays where it begins.

@@ -29,11 +29,11 @@ def OptimizerParamScheduler(
     wsd_decay_steps: ArrayLike | None = None,
     lr_wsd_decay_style: str = "exponential",
 ) -> Schedule:
-    r"""A linear warmup, then by `lr_decay_style`: `lrax.warmup_cosine` and its kin, or `lrax.wsd`.
+    r"""A linear warmup, then a decay: `lrax.warmup_cosine` or another warmup, or `lrax.wsd`.
 
     `lr_decay_steps` includes the warmup. The inverse square root counts from the start of the
-    warmup, so that it goes on where that ends, and drops to `min_lr` after `lr_decay_steps`;
-    `"constant"` never does. `"exponential"` is $2 \cdot 2^{-p} - 1$.
+    warmup, so that it continues from the peak. It drops to `min_lr` after `lr_decay_steps`;
+    `"constant"` does not. `"exponential"` is $2 \cdot 2^{-p} - 1$ at the part $p$ of the decay.
 
     Args:
       init_lr: Rate at the start of the warmup, at least 0; at most `max_lr`.
@@ -50,8 +50,8 @@ def OptimizerParamScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, a word is unknown, or `wsd_decay_steps`
-        is missing.
+      ValueError: if a concrete number is out of its range, an option is unknown, or
+        `wsd_decay_steps` is missing.
 
     Example:
       >>> megatron = lrax.compat.megatron.OptimizerParamScheduler

@@ -35,7 +35,7 @@ def SquareAnnealing(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, and floor of the decay, at least 0.
+      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
 
     Returns:
       A `Schedule`.
@@ -69,7 +69,7 @@ def SquareRootAnnealing(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, and floor of the decay, at least 0.
+      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
 
     Returns:
       A `Schedule`.
@@ -100,9 +100,9 @@ def CosineAnnealing(
 ) -> Schedule:
     r"""A warmup, then half a cosine wave to `min_lr`; with a constant tail, `lrax.warmup_cosine`.
 
-    With `constant_steps` NeMo takes Megatron's code: the warmup then begins at a rate of 0, and the
-    wave ends that many updates earlier. Which of the two it is depends on whether the tail is asked
-    for, not on the value of a traced one.
+    With `constant_steps` NeMo uses Megatron's code: the warmup then begins at a rate of 0, and the
+    wave ends that many updates earlier. The choice depends on whether a tail is given, and not on
+    the value of a traced one.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -154,7 +154,7 @@ def WarmupAnnealing(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, and floor of the decay, at least 0.
+      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
 
     Returns:
       A `Schedule`.
@@ -187,7 +187,7 @@ def InverseSquareRootAnnealing(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, at least 0.
+      min_lr: Rate after `max_steps`, at least 0.
 
     Returns:
       A `Schedule`.
@@ -212,12 +212,12 @@ def T5InverseSquareRootAnnealing(
     constant_steps: ArrayLike,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""The inverse square root of the update itself, the first ones as at `constant_steps`.
+    r"""The inverse square root of the count, constant for the first `constant_steps` updates.
 
     $$\eta(t) = 1 / \sqrt{\max(t, \text{constant\_steps})}$$
 
     whatever the optimizer's `lr` is. `min_lr` is no floor: the rate drops to it after `max_steps`.
-    NeMo's `constant_ratio` fails there, and is not an argument here.
+    `constant_ratio` fails in NeMo, and is not an argument here.
 
     Args:
       lr: Not used.

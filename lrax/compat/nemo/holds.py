@@ -37,9 +37,9 @@ def WarmupHoldAnnealOneMinusSquareRoot(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      hold_steps: Length of the hold after it, at least 0.
+      hold_steps: Length of the hold after the warmup, at least 0.
       hold_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, and floor of the decay, at least 0.
+      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
 
     Returns:
       A `Schedule`.
@@ -77,9 +77,9 @@ def WarmupHoldAnnealLinear(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      hold_steps: Length of the hold after it, at least 0.
+      hold_steps: Length of the hold after the warmup, at least 0.
       hold_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, and floor of the decay, at least 0.
+      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
 
     Returns:
       A `Schedule`.
@@ -113,16 +113,16 @@ def PolynomialHoldDecayAnnealing(
 ) -> Schedule:
     r"""A warmup, a hold, then a power of the part left, to `min_lr`.
 
-    Without a hold, NeMo counts the decay from the update 0, over `max_steps - warmup` updates: the
-    rate jumps down after the warmup and is at its end one warmup too early; `cycle` then fills the
-    rest with part of a second tooth.
+    Without a hold, NeMo counts the decay from the update 0, over `max_steps - warmup` updates. So
+    the rate jumps down after the warmup, and is at its end one warmup too early. With `cycle`, part
+    of a second tooth fills the rest.
 
     Args:
       lr: The optimizer's rate, at least 0.
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      hold_steps: Length of the hold after it, at least 0.
+      hold_steps: Length of the hold after the warmup, at least 0.
       hold_ratio: The same as a fraction of `max_steps`.
       min_lr: Rate at the end, at least 0.
       power: Exponent of the part left, above 0.

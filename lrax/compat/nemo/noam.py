@@ -30,10 +30,10 @@ def NoamAnnealing(
 ) -> Schedule:
     r"""The schedule of the first transformer.
 
-    It is `lrax.noam` an update later, so that the updates 0 and 1 are equal.
+    It is `lrax.noam` one update later, so that updates 0 and 1 have equal rates.
 
     `lr` is a factor, not a rate. After the warmup, `min_lr` is a floor. There is no end:
-    `max_steps` is only what `warmup_ratio` is a fraction of.
+    `max_steps` only gives `warmup_ratio` a meaning.
 
     Args:
       lr: Factor on the whole, at least 0.
@@ -75,7 +75,7 @@ def NoamHoldAnnealing(
     min_lr: ArrayLike = 0.0,
     decay_rate: ArrayLike = 0.5,
 ) -> Schedule:
-    r"""A warmup, a hold, then a power of time, of Squeezeformer.
+    r"""A warmup, a hold, then a power of time, as for Squeezeformer.
 
     $$\eta(t) = \max\left(\text{lr}
     \left(\frac{\text{warmup}}{t - \text{hold}}\right)^{\text{decay\_rate}},
@@ -88,9 +88,9 @@ def NoamHoldAnnealing(
       max_steps: Index of the last update before `min_lr`, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      hold_steps: Length of the hold after it, at least 0.
+      hold_steps: Length of the hold after the warmup, at least 0.
       hold_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after it, and floor of the decay, at least 0.
+      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
       decay_rate: Exponent of the decay, at least 0: 0.5 is Noam's, 1 is Squeezeformer's.
 
     Returns:

@@ -22,14 +22,14 @@ def WarmupPolicy(
     max_steps: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A warmup to `lr`, which stays until `max_steps` if there is such: a `lrax.ramp`.
+    r"""A warmup to `lr`, which stays until `max_steps` if that is given: a `lrax.ramp`.
 
     Args:
       lr: The optimizer's rate, at least 0.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
       max_steps: Index of the last update before `min_lr`; `None` for none.
-      min_lr: Rate after it, at least 0.
+      min_lr: Rate after `max_steps`, at least 0.
 
     Returns:
       A `Schedule`.
@@ -46,7 +46,7 @@ def WarmupPolicy(
     up = ramp(0, given["lr"], warmup, inclusive="neither")
     if max_steps is None:
         return up
-    # NeMo asks for the warmup first, and for the end only after it.
+    # NeMo tests for the warmup first, and for the end only after it.
     last = nonnegative(max_steps=max_steps)["max_steps"]
     return join([up, given["min_lr"]], listed([largest(last + 1, after(warmup))]))
 
@@ -68,7 +68,7 @@ def WarmupHoldPolicy(
       max_steps: Index of the last update before `min_lr`.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      hold_steps: Length of the hold after it, at least 0.
+      hold_steps: Length of the hold after the warmup, at least 0.
       hold_ratio: The same as a fraction of `max_steps`.
       min_lr: Rate after `max_steps`, at least 0.
 

@@ -43,7 +43,7 @@ def polynomial_schedule(
 ) -> Schedule:
     r"""A power of the part left.
 
-    It is `lrax.polynomial`, behind `transition_begin` updates at `init_value`.
+    It is `lrax.polynomial`, after `transition_begin` updates at `init_value`.
 
     With `transition_steps` of 0 or less the rate is `init_value` forever, and not `end_value` from
     the start as in lrax; with a `power` of 0 as well. A negative `transition_begin` is 0.
@@ -82,7 +82,7 @@ def linear_schedule(
     transition_steps: ArrayLike,
     transition_begin: ArrayLike = 0,
 ) -> Schedule:
-    r"""A straight line: `lrax.linear`, behind `transition_begin` updates at `init_value`.
+    r"""A straight line: `lrax.linear`, after `transition_begin` updates at `init_value`.
 
     With `transition_steps` of 0 or less the rate is `init_value` forever, and not `end_value` from
     the start as in lrax. A negative `transition_begin` is 0.
@@ -128,7 +128,7 @@ def exponential_decay(
     r"""A factor of `decay_rate` every `transition_steps` updates: `lrax.exponential`.
 
     With `transition_steps` of 0 or less, or a `decay_rate` of 0, the rate is `init_value` forever,
-    `end_value` or not. With a `decay_rate` of 1, `end_value` is a ceiling. A negative
+    whatever `end_value` is. With a `decay_rate` of 1, `end_value` is a ceiling. A negative
     `transition_begin` is 0.
 
     Args:

@@ -19,8 +19,8 @@ from .warmups import warmup_cosine_decay_schedule
 def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) -> Schedule:
     r"""One schedule after the other, each counting from its own start: `lrax.join`.
 
-    Where a boundary is above a later one, the later schedule wins. Optax leaves out, without a
-    word, what has no boundary; here their numbers must agree.
+    If a boundary is above a later one, the later schedule wins. Optax silently leaves out schedules
+    or boundaries without a counterpart; here their numbers must agree.
 
     Args:
       schedules: At least one: each a `Schedule`, a number, or a function of the count such as

@@ -33,13 +33,13 @@ def piecewise_constant_schedule(
 ) -> Schedule:
     r"""The rate times a scale at each boundary: `lrax.multistep`.
 
-    The keys of a dict are known, so boundaries are the one kind of number that cannot be traced
-    here; in `lrax.multistep` they can, and one may be given twice.
+    The boundaries are keys of a dict, so they cannot be traced here. In `lrax.multistep` they can,
+    and one may be given twice.
 
     Args:
       init_value: Rate at the start, at least 0.
-      boundaries_and_scales: What the rate is multiplied by, at least 0, by the index of the first
-        update with it.
+      boundaries_and_scales: `{index: scale}`. The rate is multiplied by the scale, at least 0, from
+        the update with this index on.
 
     Returns:
       A `Schedule`.
@@ -65,14 +65,13 @@ def piecewise_interpolate_schedule(
 ) -> Schedule:
     r"""From boundary to boundary by lines or half cosine waves: `lrax.piecewise`.
 
-    At each boundary the rate is that at the one before times the boundary's scale; a boundary at 0
-    makes a jump.
+    A boundary at 0 makes a jump.
 
     Args:
       interpolate_type: `"linear"` or `"cosine"`.
       init_value: Rate at the start, at least 0.
-      boundaries_and_scales: What the rate is multiplied by until then, at least 0, by the index of
-        an update.
+      boundaries_and_scales: `{index: scale}`. At the update with this index, the rate is that at
+        the boundary before times the scale, at least 0.
 
     Returns:
       A `Schedule`.
@@ -120,8 +119,8 @@ def linear_onecycle_schedule(
     r"""One cycle in three lines: up to `peak_value`, down to where it began, and on to the end.
 
     The end is `peak_value / (div_factor * final_div_factor)`, whatever Optax's documentation says.
-    The turns are at whole updates, rounded down; where two fall on one update, the later one hides
-    the earlier, and its rate with it.
+    The turns are at whole updates, rounded down. If two fall on one update, the rate of the earlier
+    one is never reached.
 
     Args:
       transition_steps: Length of the whole in optimizer updates, above 0.
@@ -159,8 +158,8 @@ def cosine_onecycle_schedule(
 ) -> Schedule:
     r"""One cycle in two half cosine waves: up to `peak_value`, and down to the end.
 
-    The turn is at a whole update, rounded down: where `pct_start * transition_steps` is one, it is
-    `lrax.one_cycle`. At a `pct_start` of 1, the end hides the peak.
+    The turn is at a whole update, rounded down. If `pct_start * transition_steps` is whole, this is
+    `lrax.one_cycle`. With a `pct_start` of 1, the peak is never reached.
 
     Args:
       transition_steps: Length of the whole in optimizer updates, above 0.
@@ -201,7 +200,7 @@ def _onecycle(
         _require.at_most("`pct_start` must be at most `pct_final`", start, pct_final)
         _require.at_most("`pct_final` must be at most 1", pct_final, 1.0)
         boundaries, scales = [turn, floor(pct_final * steps), steps], [div, 1 / div, 1 / final]
-    # They are the keys of a dict in Optax: of equal ones, the last scale replaces the others.
+    # In Optax the boundaries are keys of a dict: of equal ones, only the last scale is kept.
     for i in reversed(range(len(scales) - 1)):
         same = boundaries[i] == boundaries[i + 1]
         scales[i] = where(same, scales[i + 1], scales[i])

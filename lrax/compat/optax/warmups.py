@@ -105,8 +105,8 @@ def warmup_exponential_decay_schedule(
     r"""A linear warmup, then a factor of `decay_rate` every `transition_steps` updates.
 
     The two schedules are joined as they are: the warmup leads to `peak_value` also where
-    `end_value` bounds what follows. The quirks of `exponential_decay` are those of its part, which
-    counts from the end of the warmup.
+    `end_value` bounds what follows. The decay counts from the end of the warmup, and has the quirks
+    of `exponential_decay`.
 
     Args:
       init_value: Rate at the start, at least 0.

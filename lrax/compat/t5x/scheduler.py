@@ -44,7 +44,8 @@ def create_learning_rate_scheduler(
 
     Args:
       factors: Names of factors, with `*` between them.
-      base_learning_rate: The rate that the factors are of, at least 0.
+      base_learning_rate: The value of the factor `constant`, and the rate at which `linear_decay`
+        begins, at least 0.
       warmup_steps: Length of the warmup in optimizer updates, at least 0; above 0 for the inverse
         square roots.
       decay_factor: Factor of `decay_every`, or slope of `linear_decay` per update; at least 0.

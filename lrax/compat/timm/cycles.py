@@ -39,7 +39,8 @@ def cycled(
 ) -> Any:
     """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both.
 
-    The warmup goes to `lr`; with `meets`, and on the clock of the cycles, to their rate at its end.
+    The warmup goes to `lr`. With `meets` and without `warmup_prefix`, it goes to the rate that the
+    cycles have at its end.
     """
 
     def cycles(count: Any) -> Any:
@@ -58,9 +59,9 @@ def cycled(
 
 def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
     """The index of the cycle at a count, the steps done and left of it, and its length."""
-    # As in `lrax.cosine_restarts`, by halving, in place of timm's floor of a logarithm, which
-    # misses some restarts by a cycle. Past the sum of cycles that shrink, where timm fails, they
-    # are short, and soon beyond any limit.
+    # The cycle is found by halving, as in `lrax.cosine_restarts`. timm's floor of a logarithm
+    # misses some restarts by a cycle. If cycles shrink, timm fails past their sum; here they are
+    # short there, and soon beyond `cycle_limit`.
     powers, sums = [mult], [jnp.ones_like(mult)]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
         sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))
@@ -76,8 +77,7 @@ def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
         index, start = jnp.where(fits, index + 2**i, index), jnp.where(fits, after, start)
         length = jnp.where(fits, length * powers[i], length)
     length = jnp.maximum(length, 1e-6)
-    # A remainder is exact at every count. It serves cycles that do not grow, or no
-    # longer.
+    # A remainder is exact at every count. It is used for cycles of equal lengths.
     done = count - start
     rest = lax.stop_gradient(lax.rem(jnp.where(mult == 1, count, done), length))
     more = lax.stop_gradient(jnp.round((done - rest) / length))

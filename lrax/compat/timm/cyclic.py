@@ -56,7 +56,7 @@ def CosineLRScheduler(
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
-      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
@@ -142,7 +142,7 @@ def PolyLRScheduler(
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
-      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
@@ -205,9 +205,9 @@ def TanhLRScheduler(
 ) -> Schedule:
     """Hyperbolic tangents: `lrax.tanh(lr, lr_min, t_initial, low=lb, high=ub)`, once or in cycles.
 
-    The first update has the rate `lr` itself, which the tangent only comes near to. Unless
-    `warmup_prefix`, the warmup takes the place of the first updates and goes to the tangent's rate
-    at its end, and not to `lr`.
+    The first update has the rate `lr` itself, which the tangent only approaches. Without
+    `warmup_prefix`, the warmup takes the place of the first updates, and goes to the tangent's rate
+    at its end, not to `lr`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -221,7 +221,7 @@ def TanhLRScheduler(
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
-      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.

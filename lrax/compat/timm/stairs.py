@@ -38,7 +38,7 @@ def StepLRScheduler(
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the clock of the falls begins after the warmup, and not with it.
-      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
@@ -79,8 +79,8 @@ def MultiStepLRScheduler(
 ) -> Schedule:
     """Falls at milestones, one count early: `lrax.multistep(lr, decay_t - 1, decay_rate)`.
 
-    timm compares its milestones with the next count, and says that this is to stay. The first
-    update has none.
+    timm compares its milestones with the next count, and documents that this will stay. The first
+    update has the rate `lr` whatever the milestones are.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -90,7 +90,7 @@ def MultiStepLRScheduler(
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the milestones are counted from the end of the warmup, and not from its
         start.
-      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.

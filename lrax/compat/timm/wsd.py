@@ -59,8 +59,8 @@ def WSDLRScheduler(
       lr: The optimizer's rate, at least 0.
       t_initial: Length of the stable phase and the decay, without the warmup, above 0.
       decay_t: Length of the decay, above 0 and at most `t_initial`.
-      lr_min: Rate at the end, at least 0; one above `lr` is the rate after the warmup, or after the
-        first update.
+      lr_min: Rate at the end, at least 0. If it is above `lr`, it is the rate of all updates after
+        the warmup, or after the first update.
       stable_fn: `"constant"`, `"rsqrt"`, the inverse square root of the time since the warmup, or
         `"power"`.
       stable_timescale: Steps in which `"rsqrt"` falls to 0.71, above 0; `None` is `warmup_t`.
@@ -68,11 +68,11 @@ def WSDLRScheduler(
       decay_fn: `"linear"`, `"1-sqrt"`, `"cosine"`, `"power"`, `"exp"`, or a function from the part
         done, an array, to the part left.
       decay_power: Exponent of the part done by `"power"`, above 0.
-      decay_ratio: Part of the rate that `"exp"` would leave, were it not moved to end at `lr_min`;
-        between 0 and 1.
+      decay_ratio: Part of the rate to which `"exp"` falls, before it is rescaled to end at
+        `lr_min`; between 0 and 1.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
-      noise_range_t: First count with noise, or that and the first without; `None` is no noise.
+      noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before it is cut, above 0.
       noise_seed: Seed of the noise.
@@ -81,7 +81,7 @@ def WSDLRScheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or an option is unknown.
 
     Example:
       >>> lrax.compat.timm.WSDLRScheduler(lr=0.1, t_initial=90, decay_t=20, warmup_t=10)

@@ -39,11 +39,11 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
     It is mostly `lrax.multiply`.
 
     Factors are multiplied. A scheduler that overwrites the rate (`LambdaLR`, `CyclicLR`,
-    `OneCycleLR`, warm restarts) undoes all before it in each update, and keeps of a later factor
-    only its latest step; `CyclicLR` after another one does so from update 1 on. A cosine that has
-    come down to zero climbs by itself again, whatever factors did to it before; one with a floor is
-    pulled to that, which has a closed form if the factors end (`LinearLR`, `ConstantLR`,
-    `MultiStepLR`) before the cosine does, and at steps that are known when it is built.
+    `OneCycleLR`, warm restarts) undoes all before it in each update. Of a factor after it, only the
+    latest step remains. A `CyclicLR` that is not the first scheduler overwrites from update 1 on. A
+    cosine that has come down to zero climbs to its own `lr` again, whatever factors did before. A
+    cosine with a floor pulls the rate to that floor. This has a closed form if the factors end
+    before the cosine does (`LinearLR`, `ConstantLR`, `MultiStepLR`), at concrete steps.
 
     Args:
       lr: The optimizer's rate, which its schedulers were given too; above 0.
@@ -57,7 +57,7 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
       ValueError: if a concrete number is out of its range, there is no scheduler, or PyTorch's
         recursion has no closed form: a `CosineAnnealingLR` with a floor beside a factor without
         end, two of them, a `SWALR`, or either of these after one that overwrites.
-      TypeError: if a scheduler is no `Schedule`.
+      TypeError: if a scheduler is not a `Schedule`.
 
     Example:
       >>> torch = lrax.compat.torch
@@ -170,7 +170,8 @@ def _restarted(count, lr, schedulers):
     steps = wave.hyperparams["steps"]
     climbs = count > steps
     waves = jnp.floor(jnp.maximum(count - steps - 1, 0) / (2 * steps))
-    # The first update of the climb, made after the factors before the cosine and before the others.
+    # The first update of the climb. In it the factors before the cosine multiply a rate of 0, so
+    # only the factors after it have an effect.
     begin = lax.stop_gradient(steps + 1 + 2 * steps * waves)
     rate = wave(count)
     for schedule in before:
@@ -183,10 +184,10 @@ def _restarted(count, lr, schedulers):
 def _floored(count, lr, schedulers, sums):
     r"""A cosine down to a floor with factors around it that end before it does.
 
-    With $c$ the cosine's part of the way and $w$ the product of the factors, the rate after the
-    cosine's own step is $y_k = e + c_k / c_{k-1} \, (w_k / w_{k-1} \, y_{k-1} - e)$. This is solved
-    by $y_t = c_t w_t (\text{lr} + e \sum_{k \le t} (1 / c_k - 1 / c_{k-1}) / w_k)$. The sums are in
-    a table, made when the schedule is built.
+    With $e$ the floor, $c$ the part of its way that the cosine has left, and $w$ the product of the
+    factors, the rate after the cosine's own step is $y_k = e + c_k / c_{k-1} \, (w_k / w_{k-1} \,
+    y_{k-1} - e)$. This is solved by $y_t = c_t w_t (\text{lr} + e \sum_{k \le t} (1 / c_k - 1 /
+    c_{k-1}) / w_k)$. The sums are in a table that is made when the schedule is built.
     """
     wave, _, after = _around(schedulers)
     cosine = _cosine_of(schedulers)

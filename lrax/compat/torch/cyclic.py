@@ -38,7 +38,7 @@ def CyclicLR(
     base_momentum: ArrayLike = 0.8,  # noqa: ARG001
     max_momentum: ArrayLike = 0.9,  # noqa: ARG001
 ) -> Schedule:
-    """Triangles.
+    """Triangles between `base_lr` and `max_lr`.
 
     It is `lrax.cyclic(base_lr, max_lr, step_size_up, step_size_down, mode=mode, gamma=gamma)`.
 
@@ -47,7 +47,7 @@ def CyclicLR(
     have a formula here.
 
     Args:
-      lr: Not used; the other schedulers take it.
+      lr: Not used: accepted because the other schedulers take it.
       base_lr: The rate at the start of each cycle, at least 0.
       max_lr: The rate in the middle of each cycle, at least 0.
       step_size_up: Updates from `base_lr` to `max_lr`, above 0.
@@ -65,7 +65,7 @@ def CyclicLR(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or an option is unknown.
 
     Example:
       >>> lrax.compat.torch.CyclicLR(base_lr=0.01, max_lr=0.1, step_size_up=10, mode="triangular2")
@@ -135,12 +135,12 @@ def CyclicMomentum(
       lr: Not used.
       base_lr: Not used.
       max_lr: Not used.
-      step_size_up: As of `CyclicLR`.
-      step_size_down: As of `CyclicLR`.
-      mode: As of `CyclicLR`; the amplitude of the momentum shrinks as that of the rate.
-      gamma: As of `CyclicLR`.
-      scale_fn: As of `CyclicLR`.
-      scale_mode: As of `CyclicLR`.
+      step_size_up: As in `CyclicLR`.
+      step_size_down: As in `CyclicLR`.
+      mode: As in `CyclicLR`; the amplitude of the momentum shrinks as that of the rate.
+      gamma: As in `CyclicLR`.
+      scale_fn: As in `CyclicLR`.
+      scale_mode: As in `CyclicLR`.
       cycle_momentum: Not used: PyTorch drives the momentum only where this is true.
       base_momentum: The momentum in the middle of each cycle, at least 0.
       max_momentum: The momentum at the start of each cycle, at least 0.
@@ -149,7 +149,7 @@ def CyclicMomentum(
       A `Schedule` of the momentum, or of Adam's first beta.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or a word is unknown.
+      ValueError: if a concrete number is out of its range, or an option is unknown.
 
     Example:
       >>> schedule = lrax.compat.torch.CyclicMomentum(base_lr=0.01, max_lr=0.1, step_size_up=2)

@@ -109,7 +109,7 @@ def LinearLR(
 def StepLR(lr: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0.1) -> Schedule:
     """A fall after every `step_size` updates: `lrax.step_decay(lr, step_size, gamma)`.
 
-    PyTorch steps at the whole counts that `step_size` divides: one of 2.5 steps at 5, 10, 15.
+    PyTorch steps at the whole counts that `step_size` divides: with 2.5 at 5, 10, 15.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -139,8 +139,8 @@ def MultiStepLR(
 ) -> Schedule:
     """A fall at each milestone: `lrax.multistep(lr, sorted(milestones), gamma)`.
 
-    In PyTorch a milestone given twice counts twice, and one that is no whole number is never met:
-    it is left out here.
+    In PyTorch a milestone that is given twice counts twice. One that is not whole is never met, and
+    is left out here.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -167,8 +167,8 @@ def MultiStepLR(
 def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
     """A factor per update: `lrax.exponential(lr, gamma)`.
 
-    A known `gamma` near 1 is given as its power over 10, 100, ... steps, for in float32 its own
-    last digits are lost, and the rate of thousands of steps shows it.
+    A concrete `gamma` near 1 is replaced by its power over 10, 100, ... steps. In float32 it would
+    lose its last digits, and the error would show after thousands of steps.
 
     Args:
       lr: The optimizer's rate, at least 0.

@@ -26,15 +26,15 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule:
     Args:
       lr: The optimizer's rate, at least 0.
       lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the
-        count as an integer array: `jnp.where` in place of `if`. For groups of parameters make a
-        schedule of each.
+        count as an integer array: `jnp.where` in place of `if`. For groups of parameters make one
+        schedule for each.
 
     Returns:
       A `Schedule`.
 
     Raises:
       ValueError: if a known `lr` is negative, infinite or NaN.
-      TypeError: if `lr_lambda` is no function.
+      TypeError: if `lr_lambda` is not a function.
 
     Example:
       >>> lrax.compat.torch.LambdaLR(lr=0.1, lr_lambda=lambda t: 1 / (1 + t)).values(2)
@@ -54,8 +54,7 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
 
     A function has no closed product, so each call multiplies all factors up to its count, 256 at
     once: cheap for thousands of steps, not for millions. Numbers inside of `lr_lambda` get no
-    gradient. Where the factor is the same at all steps, `ExponentialLR` is the same and free of
-    both.
+    gradient. If the factor is the same at all steps, use `ExponentialLR`, which has neither limit.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -67,7 +66,7 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
 
     Raises:
       ValueError: if a known `lr` is negative, infinite or NaN.
-      TypeError: if `lr_lambda` is no function.
+      TypeError: if `lr_lambda` is not a function.
 
     Example:
       >>> schedule = lrax.compat.torch.MultiplicativeLR(lr=1.0, lr_lambda=lambda t: t / (t + 1))

@@ -1,4 +1,4 @@
-"""What each scheduler of PyTorch does to the rate in use, read off the schedule that stands for it.
+"""What each scheduler of PyTorch does to the rate in use, by the formula of its lrax schedule.
 
 It follows torch/optim/lr_scheduler.py of PyTorch 2.13.0. A scheduler there changes the rate that it
 finds in the optimizer, so several of them at once, or one after the other, act on each other.
@@ -65,17 +65,17 @@ def _product_of_children(schedule, after, count):
     return math.prod(ratios[1:], start=ratios[0])
 
 
-def _late_exponential(schedule):
+def _first_step_of_exponential(schedule):
     return schedule.hyperparams["rate"] ** (1 / schedule.hyperparams["steps"])
 
 
-def _late_polynomial(schedule):
+def _first_step_of_polynomial(schedule):
     steps = schedule.hyperparams["steps"]
     return (steps / (steps + 1)) ** schedule.hyperparams["power"]
 
 
-def _late_children(schedule):
-    return math.prod(map(late, schedule.hyperparams["schedules"]))
+def _first_step_of_children(schedule):
+    return math.prod(map(first_step, schedule.hyperparams["schedules"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Kind:
       role: `"factor"` multiplies the rate that it finds. `"cosine"` and `"anneal"` (SWALR) move it
         between two rates. `"absolute"` overwrites it. `"sequence"` is a SequentialLR. None is a
         formula that only occurs inside of one with a role.
-      rates: Hyperparameters in proportion to the rate that the optimizer was made with.
+      rates: Hyperparameters that are proportional to the rate that the optimizer was made with.
       inside: The formula of the schedule inside.
       ratio: A factor's product over the updates after `after`, up to `count`.
-      late: The multiple of its rates that a factor has when another scheduler begins it by a step.
-        None is 1.
+      first_step: What a factor multiplies by in the initial step, if the scheduler around it makes
+        that step an ordinary one. None is 1.
       last: The hyperparameters with the count at which a factor ends, and with its rate there.
       writes: The rate that it writes into the optimizer when it is built.
       writes_first_only: Whether it writes only if it is built before all others.
@@ -100,7 +100,7 @@ class Kind:
     rates: tuple[str, ...] = ()
     inside: Formula | None = None
     ratio: Callable[[Schedule, Any, Any], Any] = _by_value
-    late: Callable[[Schedule], Any] | None = None
+    first_step: Callable[[Schedule], Any] | None = None
     last: tuple[str | None, str] | None = None
     writes: Callable[[dict[str, Any]], Any] | None = None
     writes_first_only: bool = False
@@ -111,26 +111,31 @@ KINDS: dict[Formula, Kind] = {
     values._constant: Kind("factor", ("value",), last=(None, "value")),
     pieces._piecewise_constant: Kind("factor", ("values",), last=("boundaries", "values")),
     decays._linear: Kind("factor", ("init", "end"), last=("steps", "end")),
-    decays._polynomial: Kind("factor", ("init", "end"), late=_late_polynomial),
+    decays._polynomial: Kind("factor", ("init", "end"), first_step=_first_step_of_polynomial),
     combinators._clip: Kind(
         "factor",
         ("schedule", "low"),
         inside=decays._polynomial,
-        late=lambda schedule: _late_polynomial(schedule.hyperparams["schedule"]),
+        first_step=lambda schedule: _first_step_of_polynomial(schedule.hyperparams["schedule"]),
     ),
     # ExponentialLR, StepLR, MultiStepLR, MultiplicativeLR
-    open_ended._exponential: Kind("factor", ("init",), ratio=_exponential, late=_late_exponential),
+    open_ended._exponential: Kind(
+        "factor", ("init",), ratio=_exponential, first_step=_first_step_of_exponential
+    ),
     pieces._step_decay: Kind("factor", ("init",), ratio=_step_decay),
     pieces._multistep: Kind("factor", ("init",), ratio=_multistep, last=("milestones", "factor")),
     functions._MultiplicativeLR: Kind(
         "factor",
         ("lr",),
         ratio=_product_of_function,
-        late=lambda schedule: schedule.hyperparams["lr_lambda"](0),
+        first_step=lambda schedule: schedule.hyperparams["lr_lambda"](0),
     ),
     # ChainedScheduler of factors
     values._multiply: Kind(
-        "factor", ("schedules",), ratio=_product_of_children, late=_late_children
+        "factor",
+        ("schedules",),
+        ratio=_product_of_children,
+        first_step=_first_step_of_children,
     ),
     # CosineAnnealingLR, SWALR
     combinators._repeat: Kind("cosine", ("schedule",), inside=decays._cosine),
@@ -179,9 +184,9 @@ def ratio(schedule: Schedule, after: Any, count: Any) -> Any:
     return KINDS[schedule.formula].ratio(schedule, after, count)
 
 
-def late(schedule: Schedule) -> Any:
-    """The multiple of its rates that a factor has when another scheduler begins it by a step."""
-    found = KINDS[schedule.formula].late
+def first_step(schedule: Schedule) -> Any:
+    """What a factor multiplies by in the initial step, if that is an ordinary one for it."""
+    found = KINDS[schedule.formula].first_step
     return found(schedule) if found else 1.0
 
 
@@ -209,7 +214,7 @@ def parts_of(schedulers: Sequence[Schedule]) -> tuple[Schedule, ...]:
         raise ValueError(f"`schedulers` must be a list of at least one schedule, got {schedulers}")
     for schedule in parts:
         role(schedule)
-    # An OneCycleLR keeps its rates in the optimizer, where the next one overwrites them.
+    # A OneCycleLR keeps its rates in the optimizer, where the next one overwrites them.
     inside = [child for schedule in parts for child in _all_in(schedule)]
     if sum(child.formula is one_cycle._OneCycleLR for child in inside) > 1:
         refuse("a second OneCycleLR, which writes its rates over the first one's,")

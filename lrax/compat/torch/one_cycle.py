@@ -39,33 +39,34 @@ def OneCycleLR(
 
     It ends at `max_lr / (div_factor * final_div_factor)`.
 
-    The peak is at the update with the index `pct_start * total_steps - 1`, the end at `total_steps
-    - 1`, each one earlier than that of `lrax.one_cycle`; with three phases the rate is back where
-    it began at `2 * pct_start * total_steps - 2`. PyTorch allows one update more, and overshoots
-    the end in it: it is reproduced here. PyTorch refuses the updates after that; here they have
-    the rate of the end.
+    The peak is at update `pct_start * total_steps - 1` and the end at update `total_steps - 1`,
+    each one update earlier than in `lrax.one_cycle`. With three phases, the rate is back at its
+    first value at update `2 * pct_start * total_steps - 2`. PyTorch allows one more update,
+    `total_steps`, in which the rate overshoots its end. That is reproduced here. PyTorch refuses
+    the updates after it; here they have the last rate.
 
     Args:
-      lr: Not used; the other schedulers take it.
+      lr: Not used: accepted because the other schedulers take it.
       max_lr: Highest rate, at least 0.
       total_steps: Length of the whole in optimizer updates, a whole number above 0.
       epochs: With `steps_per_epoch`, another way to give `total_steps`.
       steps_per_epoch: Updates in an epoch, a whole number above 0.
-      pct_start: Part of the steps on the way up, from 0 to 1.
+      pct_start: Fraction of the steps in which the rate climbs, from 0 to 1.
       anneal_strategy: `"cos"` or `"linear"`.
       cycle_momentum: Not used; `OneCycleMomentum` is the momentum.
       base_momentum: Not used.
       max_momentum: Not used.
       div_factor: `max_lr` divided by the first rate, above 0.
       final_div_factor: The first rate divided by the last one, above 0.
-      three_phase: Whether it falls to where it began as fast as it climbed, and then to its end.
+      three_phase: Whether the rate falls to its first value as fast as it climbed, and then to its
+        last one.
 
     Returns:
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, a word is unknown, or there is neither
-        `total_steps` nor both `epochs` and `steps_per_epoch`.
+      ValueError: if a concrete number is out of its range, an option is unknown, or there is
+        neither `total_steps` nor both `epochs` and `steps_per_epoch`.
       TypeError: if `three_phase` is not a bool.
 
     Example:
@@ -118,23 +119,23 @@ def OneCycleMomentum(
     Args:
       lr: Not used.
       max_lr: Not used.
-      total_steps: As of `OneCycleLR`.
-      epochs: As of `OneCycleLR`.
-      steps_per_epoch: As of `OneCycleLR`.
-      pct_start: As of `OneCycleLR`.
-      anneal_strategy: As of `OneCycleLR`.
+      total_steps: As in `OneCycleLR`.
+      epochs: As in `OneCycleLR`.
+      steps_per_epoch: As in `OneCycleLR`.
+      pct_start: As in `OneCycleLR`.
+      anneal_strategy: As in `OneCycleLR`.
       cycle_momentum: Not used: PyTorch drives the momentum only where this is true.
       base_momentum: The momentum at the highest rate, at least 0.
       max_momentum: The momentum at the start and at the end, at least 0.
       div_factor: Not used.
       final_div_factor: Not used.
-      three_phase: As of `OneCycleLR`; in the third phase the momentum is held.
+      three_phase: As in `OneCycleLR`; in the third phase the momentum is held.
 
     Returns:
       A `Schedule` of the momentum, or of Adam's first beta.
 
     Raises:
-      ValueError: as `OneCycleLR`.
+      ValueError: as in `OneCycleLR`.
       TypeError: if `three_phase` is not a bool.
 
     Example:
@@ -186,9 +187,9 @@ def _words(anneal_strategy: str, three_phase: bool) -> dict[str, Static]:
 
 
 def _phases(count, values, total_steps, pct_start, anneal_strategy):
-    # PyTorch takes the first phase whose end is not passed, so the second of three may last longer
-    # than the whole. It does not clip the last phase: the update `total_steps` overshoots its end.
-    # A phase without length is a jump.
+    # PyTorch takes the first phase whose end is not passed. So the second of three phases may go on
+    # until after `last`. PyTorch does not clip the last phase, and so update `total_steps`
+    # overshoots its end. A phase without length is a jump.
     last = total_steps - 1
     top = pct_start * total_steps - 1
     ends = [top, 2 * top, last] if len(values) == 4 else [top, last]
@@ -203,7 +204,7 @@ def _phases(count, values, total_steps, pct_start, anneal_strategy):
         close = jnp.where(here, ends[i], close)
         start = jnp.where(here, values[i], start)
         end = jnp.where(here, values[i + 1], end)
-    some = abs(close - begin) > 1e-6 * total_steps  # which is as exact as the ends are
+    some = abs(close - begin) > 1e-6 * total_steps  # the rounding error of the ends
     length = jnp.where(some, close - begin, 1)
     p = jnp.where(some, (count - begin) / length, 1)
     q = jnp.where(some, (close - count) / length, 0)

@@ -25,7 +25,7 @@ from ...schedules.counts import real
 from ...schedules.schedule import Schedule
 from ..arguments import is_concrete, nonnegative, vector, whole_numbers
 from .functions import _MultiplicativeLR
-from .kinds import bases, late, parts_of, rebased, refuse, role, with_rates, writes
+from .kinds import bases, first_step, parts_of, rebased, refuse, role, with_rates, writes
 
 FAR = 2.0**40  # no run has this many updates
 
@@ -165,7 +165,7 @@ def _in_sequence(lr, schedulers, milestones):
 
 
 def _at_its_end(schedule, lr, milestone):
-    """A ConstantLR that has ended at its milestone already, because it has no steps.
+    """The scheduler; a ConstantLR without steps has already ended at its milestone.
 
     At a milestone above 0 PyTorch calls the scheduler's closed form with the count 0. That of a
     ConstantLR without steps is the whole rate.
@@ -187,10 +187,10 @@ def _begun(schedule, lr, initial, is_written):
     # SequentialLR passes this on to its own schedulers as an ordinary step, so a factor is applied
     # once more. A SequentialLR also counts this step, so it meets its milestones one update early.
     if schedule.formula is values._multiply:
-        return _late(schedule)
+        return _with_first_step(schedule)
     if kind == "sequence":
         first, *rest = schedule.hyperparams["schedules"]
-        first = _late(first) if role(first) == "factor" else first
+        first = _with_first_step(first) if role(first) == "factor" else first
         return phases.join([first, *rest], schedule.hyperparams["boundaries"] - 1)
     if not is_written or kind == "absolute":
         return schedule
@@ -205,7 +205,7 @@ def _begun(schedule, lr, initial, is_written):
     return rebased(schedule, lr, initial)
 
 
-def _late(schedule):
-    """A factor that another scheduler begins by a step."""
-    factor = late(schedule)
+def _with_first_step(schedule):
+    """A factor that has made an ordinary step before update 0."""
+    factor = first_step(schedule)
     return with_rates(schedule, lambda rate: rate * factor)

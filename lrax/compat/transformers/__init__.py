@@ -4,8 +4,8 @@ It is `get_scheduler` and the functions behind it.
 
 The functions have their names, arguments and defaults, with the rate `lr` in place of the
 optimizer, and without `last_epoch`: a run that begins in the middle of a schedule takes
-`lrax.shift(schedule, steps)`. Parity is tested with transformers 5.23.0. Where it divides by the
-length of a phase, it takes 1 for one that is shorter.
+`lrax.shift(schedule, steps)`. Parity is tested with transformers 5.23.0. Where transformers divides
+by the length of a phase, it takes at least 1.
 """
 
 from .decays import (

@@ -1,4 +1,4 @@
-"""Hugging Face transformers' schedules that end, or never end, without waves.
+"""Hugging Face transformers' schedules without waves.
 
 They follow src/transformers/optimization.py of transformers 5.23.0.
 """
@@ -60,8 +60,8 @@ def get_linear_schedule_with_warmup(
 ) -> Schedule:
     """The same as `lrax.warmup_linear(lr, num_training_steps, num_warmup_steps)`.
 
-    A warmup longer than the training goes on after its end, to `lr`, and the rate is then 0 at
-    once.
+    A warmup that is longer than the training goes on to `lr` after the training's end. Then the
+    rate is 0 at once.
 
     Args:
       lr: Highest rate, at least 0.
@@ -96,9 +96,9 @@ def get_polynomial_decay_schedule_with_warmup(
 ) -> Schedule:
     """A warmup from 0, then `lrax.polynomial(lr, lr_end, steps, power)` over the steps left.
 
-    With a known `power` of 0 the rate is `lr` up to the update with the index
-    `num_training_steps` included, and then `lr_end`. Without steps after the warmup, where
-    transformers divides by zero, the rate is `lr_end` at once.
+    With a concrete `power` of 0 the rate is `lr` up to and including the update with the index
+    `num_training_steps`, and then `lr_end`. Without steps after the warmup, where transformers
+    divides by zero, the rate is `lr_end` at once.
 
     Args:
       lr: Highest rate, above `lr_end`.

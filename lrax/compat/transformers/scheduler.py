@@ -1,6 +1,6 @@
 """Hugging Face transformers' `get_scheduler`.
 
-They follow src/transformers/optimization.py of transformers 5.23.0.
+It follows src/transformers/optimization.py of transformers 5.23.0.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def get_scheduler(
     Raises:
       ValueError: if the name is unknown or no function of the count, a length that it needs is
         missing, or a concrete number is out of its range.
-      TypeError: if the function takes no such argument.
+      TypeError: if the function does not take an argument in `scheduler_specific_kwargs`.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_scheduler(

@@ -1,7 +1,7 @@
 """Hugging Face transformers' cosine waves.
 
-They follow src/transformers/optimization.py of transformers 5.23.0, which takes 1 for a phase that
-is shorter. The place in a wave is the remainder of steps times waves, because that is exact where
+They follow src/transformers/optimization.py of transformers 5.23.0, which takes each phase to be at
+least 1 long. The place in a wave is the remainder of steps times waves, because that is exact where
 the length of a wave is not whole.
 """
 
@@ -31,9 +31,9 @@ def get_cosine_schedule_with_warmup(
 
     The waves go on past the end: the rate climbs again.
 
-    With the half wave that is the default, the same as `lrax.warmup(lrax.repeat(lrax.cosine(lr,
-    steps), steps, mirror=True), num_warmup_steps)` with the `steps` after the warmup; otherwise a
-    formula of its own. To end at 0 and stay there, use `lrax.warmup_cosine`.
+    By default, with half a wave, it is `lrax.warmup(lrax.repeat(lrax.cosine(lr, steps), steps,
+    mirror=True), num_warmup_steps)` with the `steps` after the warmup. Otherwise it has a formula
+    of its own. To end at 0 and stay there, use `lrax.warmup_cosine`.
 
     Args:
       lr: Highest rate, at least 0.
@@ -170,9 +170,9 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
 ) -> Schedule:
     """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier.
 
-    The warmup is a line that comes to `lr` in its last step, from one step above 0 or from
-    `warmup_lr_rate`; the waves begin one step in. The line is not cut at `lr`, which it passes when
-    `num_warmup_steps` is not whole.
+    The warmup is a line that reaches `lr` in its last step, from one step above 0 or from
+    `warmup_lr_rate`. The waves begin at their second step. The line is not cut at `lr`, which it
+    passes when `num_warmup_steps` is not whole.
 
     Args:
       lr: Rate after the warmup, at least 0.
@@ -230,15 +230,15 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     p = \frac{t - \text{num\_warmup\_steps}}{\text{num\_training\_steps} -
     \text{num\_warmup\_steps}} < 1$$
 
-    A formula of its own: the restarts are exact where the length of a cycle is no whole number,
-    which `lrax.cosine_restarts` takes as a float.
+    It has a formula of its own, so that restarts are exact where the length of a cycle is not
+    whole. `lrax.cosine_restarts` would round that length.
 
     Args:
       lr: Highest rate, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_training_steps: Length of the whole, warmup included, at least 0.
-      num_cycles: Half waves in it, at least 0. Of 2.5, the last is cut in its middle, where the
-        rate falls to 0.
+      num_cycles: Half waves in it, at least 0. With 2.5, the last one is cut in its middle, where
+        the rate falls to 0.
 
     Returns:
       A `Schedule`.

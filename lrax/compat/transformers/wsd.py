@@ -30,11 +30,10 @@ def get_wsd_schedule(
 ) -> Schedule:
     """A warmup from the floor to `lr`, a plateau, and a decay to the floor.
 
-    With a linear warmup and no `num_cycles` the same as `lrax.wsd(lr, num_training_steps,
+    With a linear warmup and the default `num_cycles`, it is `lrax.wsd(lr, num_training_steps,
     num_warmup_steps, num_decay_steps, init=floor, end=floor, shape=decay_type)` with `floor = lr *
-    min_lr_ratio`; otherwise a formula of its own. The warmup begins at the floor, too. Where the
-    plateau is less than nothing, because the warmup and the decay are longer than the training, the
-    decay begins as far in.
+    min_lr_ratio`. Otherwise it has a formula of its own. If the warmup and the decay together are
+    longer than the training, the decay skips as many of its first updates as are missing.
 
     Args:
       lr: Rate of the plateau, at least 0.
@@ -52,8 +51,8 @@ def get_wsd_schedule(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, a word is unknown, or neither length is
-        given.
+      ValueError: if a concrete number is out of its range, an option is unknown, or neither length
+        is given.
 
     Example:
       >>> schedule = lrax.compat.transformers.get_wsd_schedule(
@@ -93,7 +92,7 @@ def get_wsd_schedule(
     return Schedule(_get_wsd_schedule, {**leaves, **words})
 
 
-# Their 1 - sqrt(1 - p) of the way up leaves sqrt(1 - p) of the way.
+# A warmup of transformers' "1-sqrt" has done 1 - sqrt(1 - p) of its climb: sqrt(1 - p) is left.
 _WARMUP_SHAPES = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
