@@ -34,6 +34,8 @@ import lrax
 from lrax.finders.range_test import RangeTest
 from lrax.finders.search import planned, search
 from lrax.finders.suggest import METHODS
+from lrax.finders.trials import trials
+from lrax.sweeps.optimum import optimum
 from lrax.sweeps.result import SweepResult
 from lrax.sweeps.stopping import Evidence
 from lrax.tasks import losses
@@ -48,6 +50,7 @@ SEEDS = 3  # of a search
 EPISODE = 60  # steps of the pole, and so its highest return
 SHARE = 0.5  # of the rates go on at the first look of a forecast that looks where the halving does
 CAP = 1.0  # regrets that are compared count as this at most
+NEAR = 0.03  # a regret up to which a range of good rates is called right
 APART = 0.01  # regrets differ by more than this, or are the same
 
 
@@ -583,6 +586,8 @@ class Answer(NamedTuple):
     certain: bool = True
     interval: tuple[float, float] | None = None
     why: str = ""
+    good: tuple[float, float] | None = None  # rates
+    sure: tuple[float, float] | None = None  # the same by `optimum`, with its confidence
     first: float = np.nan  # the cost of the first stage
     kept: bool = False  # whether the first stage trained the rate to its end that ends best there
 
@@ -598,6 +603,8 @@ class Row(NamedTuple):
     held: np.ndarray  # whether the interval holds the best rate
     width: np.ndarray  # of the interval, in octaves
     dense: np.ndarray  # the regret of the dense sweep with the same seeds
+    good: np.ndarray  # the worst regret of a good rate, NaN without good rates
+    sure: np.ndarray  # that of the rates that are good with confidence
     first: np.ndarray
     kept: np.ndarray
 
@@ -692,6 +699,8 @@ class Bench:
                     found.certain,
                     interval,
                     found.why,
+                    found.good,
+                    _sure(found),
                     first.stopped_at.sum() * plan.several / self.case.steps,
                     bool(first.stopped_at[np.argmin(ends)] == first.steps),
                 )
@@ -706,6 +715,16 @@ class Bench:
         return [
             Answer(keys[int(np.argmin(ends[:, chosen].mean(axis=1)))], cost) for chosen in draws
         ]
+
+    def worst(self, rates):
+        """The highest regret between two rates, where the truth is interpolated; NaN for None."""
+        if rates is None:
+            return np.nan
+        keys = np.array(sorted(self.true.scores))
+        means = self.true.means(keys)
+        places = np.linspace(*(LATTICE * np.log10(rates)), 9)
+        value = np.interp(places, keys[np.isfinite(means)], means[np.isfinite(means)]).max()
+        return (value - self.truth.value) / abs(self.truth.value)
 
     def judged(self, answers, dense):
         """The answers of a finder beside the truth."""
@@ -727,9 +746,21 @@ class Bench:
             held=(low - 0.5 <= best) & (best <= high + 0.5),
             width=(high - low) / octave,
             dense=regret([dense[i].key for i in told]),
+            good=np.array([self.worst(answer.good) for answer in kept]),
+            sure=np.array([self.worst(answer.sure) for answer in kept]),
             first=np.array([answer.first for answer in kept]),
             kept=np.array([answer.kept for answer in kept]),
         )
+
+
+def _sure(found):
+    """The range that `optimum` calls good, by the rates that have all seeds of a search."""
+    if found.confirmed is None:
+        return None
+    all_, few = trials(found.evidence, "rate"), trials(found.confirmed, "rate")
+    places = [int(np.argmin(abs(all_.x - x))) for x in few.x]
+    scores = np.concatenate([all_.scores[places], few.scores], axis=1)
+    return optimum(few.rates, scores).good if np.isfinite(scores).all(axis=1).any() else None
 
 
 def drawn(count, seeds):
@@ -791,6 +822,17 @@ def words(row):
     return cells
 
 
+def good_words(row):
+    """Cells of a table of good rates."""
+    there = ~np.isnan(row.sure)
+    return [
+        percent(np.median(row.good)),
+        f"{np.mean(row.good <= NEAR):.0%}",
+        f"{np.mean(~there):.0%}",
+        percent(np.median(row.sure[there])) if there.any() else "",
+    ]
+
+
 def compared(rows, others):
     """Cells of a table: a search beside another one on the same draws of the same combinations.
 
@@ -817,6 +859,7 @@ def compared(rows, others):
 
 
 HEAD = "octaves | regret | runs | interval holds, width | cannot tell"
+GOOD = "worst good rate | within 3 % | sure: empty | worst sure rate"
 COMPARED = "first stage | keeps the best | better / same / worse | difference"
 
 
@@ -868,6 +911,10 @@ def main(arguments=None):
         for finder in found[half[0]]:
             row = pooled([found[name][finder] for name in half if finder in found[name]])
             print(f"| {finder} | " + " | ".join(words(row)) + " |")
+        print(f"\n| finder | {GOOD} |")
+        for finder in (f"find, {runs} runs" for runs in RUNS):
+            row = pooled([found[name][finder] for name in half if finder in found[name]])
+            print(f"| {finder} | " + " | ".join(good_words(row)) + " |")
         if options.forecast:
             print(f"\n| finder | {COMPARED} |")
             for finder in found[half[0]]:
