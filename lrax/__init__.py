@@ -16,28 +16,30 @@
   look at it, `every` makes signals that feed back into it. In a loop of your own, `recorded` keeps
   monitors in the optimizer's state and `history` reads them.
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
-  `confirm` tests it. `sweep_over` is for structure, `sweep_function` for any function, `AskTell`
-  for Optuna, `Halving`, `Median` and `Forecast` stop early. As an experiment, the lanes of
-  `sweep_exchange` exchange states and rates, by `PopulationBasedTraining`, `FanOut` or `Rollback`.
+  `confirm` tests it. `sweep_over` compares optimizers of different structure, `sweep_function`
+  sweeps any function, and `AskTell` serves Optuna. `Halving`, `Median` and `Forecast` stop early.
+  In `sweep_exchange`, an experiment, lanes exchange states and rates, by
+  `PopulationBasedTraining`, `FanOut` or `Rollback`.
 - Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
-  from update to update, `suggest` reads one off the losses as other packages do or better,
-  `range_ramp` is for a loop of your own.
+  from update to update, `suggest` reads a rate off its losses, by lrax's rule or another package's,
+  and `range_ramp` is for a loop of your own.
 - Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
-  say what one measurement knows of the rate, as monitors too; `probes.smooth` and
+  say what one measurement tells about the rate, as monitors too; `probes.smooth` and
   `probes.diverged_at` look at a curve of losses.
 - Theory: `theory.last_iterate_bound` bounds the last loss under any schedule,
-  `theory.best_base_rate` has the rate that suits its shape, and `theory.refined_schedule` the shape
-  that suits the gradients of a run; `theory.annealing_law`, `theory.multi_power_law` and
-  `theory.functional_law` are laws of loss curves, `theory.fit_law` fits them to curves of yours,
-  and `theory.optimize_schedule` finds the schedule that they like best, which
-  `theory.functional_schedule` has in closed form; `theory.chebyshev` and `theory.silver` are step
-  sizes with a guarantee, `theory.smoothness` and `theory.strong_convexity` the numbers that they
-  need, and `theory.predicted_gap` and `theory.least_grad_norm` what they promise.
+  `theory.best_base_rate` scales a schedule so that this bound is least, and
+  `theory.refined_schedule` follows from the gradient norms of a run; `theory.annealing_law`,
+  `theory.multi_power_law` and `theory.functional_law` are laws of loss curves, `theory.fit_law`
+  fits them to your own curves, and `theory.optimize_schedule` finds the schedule with the least
+  loss by a law, for which `theory.functional_schedule` has a closed form; `theory.chebyshev` and
+  `theory.silver` are step sizes with a guarantee, `theory.smoothness` and
+  `theory.strong_convexity` measure the numbers that they need, and `theory.predicted_gap` and
+  `theory.least_grad_norm` give the guaranteed bounds.
 - Rates that transfer: `scaling.transfer` from one setting to another by published rules;
   `scaling.linear`, `scaling.adam_sde`, `scaling.complete_p` and others follow the batch, the width
   and the depth; `scaling.batch_ramp` grows the batch instead; `scaling.mup_multipliers`,
   `scaling.layer_multipliers` and `scaling.groups` make multipliers from shapes.
-- The doctor: `diagnose` says what went wrong with a run, from a result, a table or a file.
+- Diagnosis: `diagnose` says what went wrong with a run, from a result, a table or a file.
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
@@ -125,8 +127,8 @@ if _typing.TYPE_CHECKING:
     from .training.history import History, history
     from .training.recorded import recorded
 
-# Sweeps, probes, controllers, scaling, theory and tasks are loaded when one of their names is first
-# used: they are half of the package, and a training job that takes a schedule needs none of them.
+# These modules are loaded when one of their names is first used. They are more than half of the
+# package, and a training job that takes a schedule needs none of them.
 _MODULES = {
     "AskTell": "sweeps.ask_tell",
     "Confirmation": "sweeps.confirm",
@@ -292,7 +294,7 @@ def __getattr__(name: str) -> _typing.Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = _importlib.import_module(f".{_MODULES[name]}", __name__)
-    if name != _MODULES[name]:  # a name in a module, not a folder
+    if name != _MODULES[name]:  # a name inside of a module, not the module itself
         value = getattr(value, name)
     globals()[name] = value
     return value

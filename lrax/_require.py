@@ -20,7 +20,7 @@ from jax import numpy as jnp
 from jax.core import Tracer
 from jax.experimental import checkify
 
-MOST = 2**31 - 1  # the largest int32, which is how programs count
+MOST = 2**31 - 1  # the largest int32, because programs count in int32
 Unchecked = Any  # an argument as the caller gave it, before it is checked
 LONG = 2**63 - 1  # the limit for whole numbers that programs do not count: seeds and tokens
 
@@ -127,11 +127,11 @@ def number(name: str, value: Any) -> float:
 def held(name: str, numbers: np.ndarray) -> None:
     """Requires numbers whose rounding to the dtype of rates does not make them infinite.
 
-    NaN and infinity themselves may be tried: a run that diverges is a result.
+    NaN and infinity themselves are allowed: a run that diverges is a result.
     """
     dtype = float_dtype()
     if np.any(np.isfinite(numbers) & (np.abs(numbers) > np.finfo(dtype).max)):
-        raise ValueError(f"`{name}` must hold numbers that a {dtype} holds, got {numbers}")
+        raise ValueError(f"`{name}` must hold numbers that fit in {dtype}, got {numbers}")
 
 
 def finite(values: Mapping[str, Any], *names: str) -> None:

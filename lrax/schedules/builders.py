@@ -28,9 +28,8 @@ class Declaration:
       landmarks: Function that returns the counts where something happens, for pictures (see
         `landmarks.py`); with `None` they follow from the names of the hyperparameters.
       ranks: Number of axes of each hyperparameter. A hyperparameter that is not listed is a scalar,
-        with 0 axes. Further axes in front are lane axes. Instead of a number, the name of another
-        hyperparameter may be given. The value is then a scalar, or a list as long as that other
-        one.
+        with 0 axes. Further axes in front are lane axes. The name of another hyperparameter in
+        place of the number means: a scalar, or a list as long as that other one.
     """
 
     build: Callable[..., Any]

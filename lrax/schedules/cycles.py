@@ -19,7 +19,7 @@ from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import as_shape, between, pick, power, progress, whole_power
 
-DIFFERENT = 64  # restart cycles with a length of their own; later ones are as long as the last
+DIFFERENT = 64  # restart cycles whose lengths differ; later ones are as long as the 64th
 FAR = 2.0**40  # steps, more than any schedule has: the limit of a cycle's length
 
 
@@ -187,10 +187,10 @@ def _found(count, first, mult, cycles):
     done = real(count - begin)
     if len(begins) < DIFFERENT:
         return cycle, done, length
-    # Past the table all cycles have the same length. With `mult` of 1 they have it from the first
-    # on, and the remainder is taken of the count itself. The remainder of `count - begin` would be
-    # inexact near 2^24 if `begin` is fractional. The gradient is that of the count minus the
-    # lengths of the cycles before.
+    # Past the table all cycles have the same length. With `mult` of 1 this holds from the first
+    # cycle on, and the remainder is taken of the count itself. The remainder of `count - begin`
+    # would be inexact near 2^24 if `begin` is fractional. The gradient is that of the count minus
+    # the lengths of the cycles before.
     even = mult == 1
     more, rest = divided(jnp.where(even, real(count), done), length)
     more = jnp.where(even, more - cycle, more)

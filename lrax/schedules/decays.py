@@ -64,7 +64,7 @@ def polynomial(
     *,
     k: ArrayLike | None = None,
 ) -> Schedule:
-    r"""A power of the part left, from `init` to `end` over `steps` steps, then `end`.
+    r"""A power of the fraction left, from `init` to `end` over `steps` steps, then `end`.
 
     $$\eta(t) = \text{end} + (\text{init} - \text{end}) \, (1 - p^k)^{\text{power}},
     \quad p = \min(t / \text{steps}, 1)$$
@@ -76,9 +76,9 @@ def polynomial(
       init: Rate at the start, at least 0.
       end: Rate at the end, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
-      power: Exponent of the part left, above 0; 1 is `lrax.linear`.
-      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for
-        longer.
+      power: Exponent of the fraction left, above 0; 1 is `lrax.linear`.
+      k: Exponent of the fraction done, above 0, for k-decay; `None` is 1. A larger one keeps the
+        rate high for longer.
 
     Returns:
       A `Schedule`.
@@ -124,7 +124,7 @@ def _exponents(**given):
 
 
 def _left(p, q, k):
-    """The part left, `1 - p ** k`, where k-decay has `p ** k` as the part done."""
+    """The fraction left, `1 - p ** k`: k-decay takes `p ** k` as the fraction done."""
     if k is None:
         return q
     # Near the end, `1 - p ** k` loses digits, and a later power below 1 would magnify the error.
@@ -153,8 +153,8 @@ def cosine(
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
       end: Rate at the end, at least 0, absolute (Optax's `alpha` is `end / peak`).
       exponent: Power of the cosine shape, above 0; larger falls sooner. `None` is 1.
-      k: Exponent of the part done, above 0, for k-decay; `None` is 1. Larger holds the rate up for
-        longer.
+      k: Exponent of the fraction done, above 0, for k-decay; `None` is 1. A larger one keeps the
+        rate high for longer.
 
     Returns:
       A `Schedule`.
@@ -221,8 +221,8 @@ def tanh(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is infinite or NaN, or is negative and neither `low` nor
-        `high`.
+      ValueError: if a concrete number is infinite or NaN, or one other than `low` and `high` is
+        negative.
 
     Warns:
       UserWarning: if `steps` is a concrete 0 and so is `end`: nothing is trained.

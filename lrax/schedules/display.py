@@ -73,11 +73,11 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
       Lines of text: the count, the rate of each lane, and what happens there.
     """
     notes: dict[int, dict[str, list[str]]] = {}
-    alone = not any((landmarks(schedule) or Landmarks()).settled for schedule in schedules)
+    endless = not any((landmarks(schedule) or Landmarks()).settled for schedule in schedules)
     for schedule, lanes in zip(schedules, keys, strict=True):
-        for count, words in _events(schedule, steps, alone=alone):
-            heard = notes.setdefault(count, {}).setdefault(words, [])
-            heard += [key for key in lanes if key not in heard]
+        for count, words in _events(schedule, steps, endless=endless):
+            noted = notes.setdefault(count, {}).setdefault(words, [])
+            noted += [key for key in lanes if key not in noted]
         for key, count in zip(lanes, _peaks(schedule, steps), strict=True):
             if count is not None:
                 notes.setdefault(count, {}).setdefault("peak", []).append(key)
@@ -88,12 +88,12 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
     rows = [header]
     for i, count in enumerate(counts.tolist()):
         # A note names its lanes unless it holds for all.
-        said = [
-            words if len(who) == len(every) else f"{words} of {', '.join(who)}"
-            for words, who in notes[count].items()
+        texts = [
+            words if len(noted) == len(every) else f"{words} of {', '.join(noted)}"
+            for words, noted in notes[count].items()
         ]
         rows.append(
-            [str(count), *(number(float(column[i])) for column in columns), "; ".join(said)]
+            [str(count), *(number(float(column[i])) for column in columns), "; ".join(texts)]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -104,14 +104,14 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
     )
 
 
-def _events(schedule: Any, steps: int, *, alone: bool) -> list[tuple[int, str]]:
+def _events(schedule: Any, steps: int, *, endless: bool) -> list[tuple[int, str]]:
     found = landmarks(schedule) or Landmarks()
     marks = [(math.ceil(count - 1e-6), words) for count, words in found.marks]
     events = [(0, "first"), (1, "second"), *marks]
     if found.end is not None and found.settled:
         end = max(math.ceil(found.end - 1e-6), 1)
         return [*events, (end - 1, "last"), (end, "end"), (2 * end, "beyond")]
-    return [*events, (steps, "last shown")] if alone else events
+    return [*events, (steps, "last shown")] if endless else events
 
 
 def _peaks(schedule: Any, steps: int) -> list[int | None]:

@@ -48,7 +48,7 @@ class Horizon:
     | unit | a duration in | needs |
     |---|---|---|
     | none, `steps`, `ba` | optimizer updates | |
-    | `%`, `dur` | parts of `steps`: `"10%"` is `"0.1dur"` | |
+    | `%`, `dur` | fractions of `steps`: `"10%"` is `"0.1dur"` | |
     | `ep`, `epochs` | passes over the data | `dataset_size`, `batch_size` |
     | `sp`, `samples` | samples | `batch_size` |
     | `tok`, `tokens` | tokens | `tokens_per_step` |
@@ -83,7 +83,7 @@ class Horizon:
       A `Horizon`, with the length in updates as `.steps`.
 
     Raises:
-      ValueError: if no length is given or two that disagree, or a duration cannot be read, is
+      ValueError: if no length is given, two lengths disagree, or a duration cannot be read, is
         negative, above 2^31 - 1 steps, or needs an argument that was not given.
       TypeError: if a number has the wrong type.
 

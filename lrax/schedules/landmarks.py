@@ -20,20 +20,19 @@ _MARKS = 6  # the most marks of one kind: each is a row of the table that `lrax 
 class Landmarks(NamedTuple):
     """Where things happen in a schedule."""
 
-    end: float | None = (
-        None  # the count where it is over, or nearly; None if it has no time scale of its own
-    )
+    # The count where the schedule is over, or nearly; None if it has no time scale of its own.
+    end: float | None = None
     settled: bool = False  # whether the rate is constant from the end on
     marks: tuple[tuple[float, str], ...] = ()  # counts and what happens there
 
 
 class Known(NamedTuple):
-    """The hyperparameters of a schedule by kind. In place of each inner schedule, its landmarks."""
+    """The hyperparameters of a schedule by kind. Its landmarks stand for an inner schedule."""
 
     numbers: dict[str, np.ndarray]
     children: list[Landmarks]  # of all schedules among the hyperparameters
     words: dict[str, Any]
-    child: list[Landmarks]  # of the hyperparameter named `schedule` alone
+    child: list[Landmarks]  # only of the hyperparameter named `schedule`
 
     def longest(self, *names: str) -> float:
         """The largest finite value under these names, over all lanes and entries; 0 for none."""
@@ -96,11 +95,11 @@ def by_vocabulary(known: Known) -> Landmarks:
     return whole._replace(marks=(*marks, *whole.marks))
 
 
-def _first_to(part: float, factor: np.ndarray) -> float:
+def _times_to(part: float, factor: np.ndarray) -> float:
     """How many times a factor must be applied to change a rate by `part`, or by its reciprocal.
 
-    Of several lanes the largest number is taken. If no lane ever changes so far, as with a factor
-    of 1, the result is 10.
+    Of several lanes the largest number is taken. If no lane ever changes that far, as with a
+    factor of 1, the result is 10.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.abs(math.log(part) / np.log(np.asarray(factor, np.float64)))
@@ -111,7 +110,7 @@ def _first_to(part: float, factor: np.ndarray) -> float:
 def exponential(known):
     """The landmarks of `exponential`."""
     rate = known.numbers["rate"]
-    times = _first_to(_SMALL, rate)
+    times = _times_to(_SMALL, rate)
     # How many times the factor is applied until the bound `end` is reached; NaN without a bound.
     with np.errstate(divide="ignore", invalid="ignore"):
         floor = np.log(known.numbers.get("end", np.nan) / known.numbers["init"]) / np.log(rate)
@@ -132,7 +131,7 @@ def inverse_time(known):
 def step_decay(known):
     """The landmarks of `step_decay`."""
     # Less 1e-6, so that a rounding error does not add a drop.
-    drops = min(max(math.ceil(_first_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
+    drops = min(max(math.ceil(_times_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
     size = known.longest("step_size")
     return Landmarks(
         (drops + 1) * size,

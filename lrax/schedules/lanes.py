@@ -107,7 +107,7 @@ def _lanes(schedule: Any, leaves: list[Any], ranks: list[int]) -> tuple[int, ...
 
 
 def _arguments(schedule: Any, of: str = "") -> list[str]:
-    """For each leaf the argument that the caller gave; of inner schedules with their builder."""
+    """For each leaf, the argument that holds it; for inner schedules, also their builder."""
     is_inner = lambda node: node is not schedule and _is_schedule(node)
     found = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(schedule, is_leaf=is_inner)[0]:

@@ -45,7 +45,7 @@ def with_noise(
       limit: Largest change of the rate, as a fraction of the rate, from 0 to 1.
       kind: `"normal"` or `"uniform"`.
       begin: Index of the first update with noise, at least 0.
-      until: Index of the first update without noise again, at least 0; `None` is never.
+      until: Index of the first update without noise again, at least 0; with `None` there is none.
 
     Returns:
       A `Schedule`.

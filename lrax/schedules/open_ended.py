@@ -14,8 +14,8 @@ from .counts import divided, minus, real
 from .schedule import Schedule, Static
 from .shapes import between, most_power
 
-# The least length in steps that is divided by. A shorter one is as good as 0, and XLA takes the
-# smallest numbers of float32 for 0.
+# The least divisor in place of a length in steps. A shorter length is as good as 0, and XLA flushes
+# the smallest numbers of float32 to 0.
 SHORTEST = 2.0**-90
 
 
@@ -34,7 +34,7 @@ def exponential(
     \quad u = \max(t - \text{begin}, 0) / \text{steps}$$
 
     with $\lfloor u \rfloor$ in place of $u$ when `staircase`. Use it where the length of training
-    is open; a factor of 0.94 to 0.97 per epoch is common. With `rate` above 1 it is the sweep of a
+    is open; a factor of 0.94 to 0.97 per epoch is common. With `rate` above 1 it is the ramp of a
     range test. Once the rate has changed by a factor of $e^{80}$ it is held, because float32
     overflows soon after.
 
@@ -109,8 +109,8 @@ def inverse_time(
 
     $$\eta(t) = \frac{\text{init}}{1 + \text{rate} \cdot t / \text{steps}}$$
 
-    with $\lfloor t / \text{steps} \rfloor$ when `staircase`. Use it where theory asks for steps
-    that sum to infinity while their squares do not, as in stochastic approximation.
+    with $\lfloor t / \text{steps} \rfloor$ when `staircase`. Use it where theory asks for rates
+    with an infinite sum and a finite sum of squares, as in stochastic approximation.
 
     Args:
       init: Rate at the start, at least 0.
@@ -331,8 +331,9 @@ def power_law(
     $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch_size} \cdot n^{b}\right), \quad
     n = t \cdot \text{tokens_per_step}$$
 
-    Use it for language models in the maximal update parametrisation, behind `lrax.warmup` and
-    before `lrax.cooldown` as in the reference; `a` and `b` were fitted there on small models.
+    Use it for language models in the maximal update parametrisation, with a `lrax.warmup` in front
+    and a `lrax.cooldown` at the end as in the reference, where `a` and `b` were fitted on small
+    models.
 
     Args:
       peak: Highest rate, at least 0.

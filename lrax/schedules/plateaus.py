@@ -37,8 +37,8 @@ def wsd(
     \end{cases}
     \quad p = \min\left(\frac{t - \text{steps} + \text{cooldown}}{\text{cooldown}}, 1\right)$$
 
-    with the weight $s(p)$ of the peak by `shape`: $1 - p$ for `"linear"`, $(1 + \cos(\pi p)) / 2$
-    for `"cosine"`, $1 - \sqrt p$ for `"1-sqrt"`, $\sqrt{1 - p}$ for `"sqrt"`, $1 - p^2$ for
+    where `shape` decides the weight $s(p)$ of the peak: $1 - p$ for `"linear"`, $(1 + \cos(\pi p))
+    / 2$ for `"cosine"`, $1 - \sqrt p$ for `"1-sqrt"`, $\sqrt{1 - p}$ for `"sqrt"`, $1 - p^2$ for
     `"1-square"`, $(1 - p)^2$ for `"square"`, $2 \cdot 2^{-p} - 1$ for `"exp2"`, $(10^{-p} - 1/10) /
     (9/10)$ for `"exp10"`, $(1 - p) / (1 - p/2)$ for `"rex"`, $1 - \log(1 + p \, n) / \log(1 + n)$
     in a phase of $n$ steps for `"log"`. For `"geometric"` the logarithm of the rate is a straight
@@ -55,8 +55,8 @@ def wsd(
       init: Rate at the start, at least 0.
       end: Rate from the update with the index `steps` on, at least 0; above 0 for `"inverse"` and
         `"geometric"`.
-      shape: One of the words above, or a function from p in [0, 1] to the part done of the way to
-        `end`, which is $1 - s(p)$.
+      shape: One of the words above, or a function from p in [0, 1] to $1 - s(p)$, the fraction of
+        the way from `peak` to `end`.
 
     Returns:
       A `Schedule`.
@@ -180,10 +180,11 @@ def wsd_s(
       \left((1 - p) / \text{peak} + p / \text{end}\right)^{-1} & \text{otherwise}
     \end{cases} \quad p = \frac{t - b_i + c_i}{c_i}$$
 
-    where $b_i$ is the next boundary after $t$, and $c_i$ the length of its cooldown. Use it to have
-    good models at several budgets out of one run. Each boundary's model is the checkpoint to use,
-    and training goes on from it. After the last boundary the rate is `end`. In the reference, a
-    cooldown is 10 % of its boundary, and `end` is a tenth of `peak`.
+    where $b_i$ is the next boundary after $t$, and $c_i$ the length of its cooldown. The last case
+    is that of the default `shape`. Use it to have good models at several budgets out of one run.
+    Each boundary's model is the checkpoint to use, and training goes on from it. After the last
+    boundary the rate is `end`. In the reference, a cooldown is 10 % of its boundary, and `end` is a
+    tenth of `peak`.
 
     Args:
       peak: Rate of the plateaus, at least 0.
@@ -265,7 +266,7 @@ def infinite(
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
       stable: Rate of the stable phase, at least 0.
       warmup: Length of the warmup in optimizer updates, at least 0.
-      cooldown: Length of the way from `peak` to `stable` in optimizer updates, at least 0.
+      cooldown: Length of the cooldown from `peak` to `stable` in optimizer updates, at least 0.
       init: Rate at the start, at least 0.
       shape: Shape of the cooldown, as under `lrax.wsd`.
 

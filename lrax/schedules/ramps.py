@@ -31,8 +31,9 @@ def ramp(
     $$\eta(t) = \text{start} \cdot s(p) + \text{end} \cdot (1 - s(p)), \quad
     p = \frac{t - \text{begin} + a}{\text{steps} + b} \in [0, 1]$$
 
-    Frameworks differ most in whether the first step of a phase is at `start`, and whether the last
-    one is at `end`. Here one argument decides both, in pandas' words:
+    where the weight $s(p)$ falls from 1 to 0 by `shape`, as under `lrax.wsd`. Frameworks differ
+    most in whether the first step of a phase is at `start`, and whether the last one is at `end`.
+    Here one argument decides both, in pandas' words:
 
     | `inclusive` | (a, b) | rate of the first step | of the last step | as in |
     |---|---|---|---|---|

@@ -155,7 +155,7 @@ class Schedule:
 
         Returns:
           A dict with the entries "schedule" and "arguments". A schedule among the arguments is
-          such a dict again.
+          such a dict too.
 
         Raises:
           ValueError: if the schedule holds a function, a formula of your own, or a traced number.
@@ -256,8 +256,8 @@ def _as_counts(name: str, value: Any) -> jax.Array:
 def _is_schedule_like(value: Any) -> bool:
     """Whether a value is a `Schedule`, a real number or an array of them, or a function.
 
-    A `RateRule` is none of them, so that Python leaves `schedule * rule` to the rule. An array of
-    anything else than numbers is refused later, by `as_schedule`, with an error that names it.
+    A `RateRule` is none of them, so that Python leaves `schedule * rule` to the rule. An array that
+    does not hold numbers is refused later, by `as_schedule`, with an error that names it.
     """
     # The class `RateRule` cannot be imported here, because its package imports this one. So a rule
     # is recognized by its attributes.
@@ -269,7 +269,7 @@ def _is_schedule_like(value: Any) -> bool:
 
 
 def as_schedule(value: Any, name: str = "schedule") -> Schedule:
-    """A number as a `constant`, a function of the count as a schedule, a `Schedule` as it is."""
+    """Turns a number or a function of the count into a `Schedule`; a `Schedule` stays as it is."""
     if isinstance(value, Schedule):
         return value
     if callable(value):

@@ -13,12 +13,12 @@ from .concrete import known, library
 from .counts import reached as _reached, real
 from .schedule import Static
 
-SHORTEST = 2.0**-30  # the least length of a phase that is divided by, in place of 0
-FEW = 8  # joins that `pick` compares one by one
+SHORTEST = 2.0**-30  # the least divisor in place of a phase's length, which may be 0
+FEW = 8  # up to this many joins, `pick` compares the count with each one
 
 
 def progress(done: Any, left: Any, steps: Any) -> tuple[Any, Any]:
-    """The parts done and left of a phase of `steps` steps, from 0 to 1."""
+    """The fractions done and left of a phase of `steps` steps, from 0 to 1."""
     return _part_done(done, left, steps), _part_left(left, steps)
 
 
@@ -56,7 +56,7 @@ def between(
 
 
 def as_shape(name: str, shape: Any) -> Any:
-    """A shape as a hyperparameter: a word, or a function of the part of the steps done.
+    """A shape as a hyperparameter: a word, or a function of the fraction of steps done.
 
     The numbers that a `jax.tree_util.Partial` holds become leaves.
     """
@@ -68,7 +68,7 @@ def as_shape(name: str, shape: Any) -> Any:
 
 
 def half_wave(x: Any) -> Any:
-    """`(1 - cos(pi x)) / 2` for x from 0 to 1, with all digits near 0.
+    """`(1 - cos(pi x)) / 2` for x from 0 to 1, accurate near 0.
 
     The textbook form loses digits there: a power below 1 of it would be off by 2e-4.
     """
@@ -76,7 +76,7 @@ def half_wave(x: Any) -> Any:
 
 
 def _exp10(p, _):
-    return jnp.where(p < 1, (1 - 10**-p) / (1 - 0.1), 1)  # the quotient may miss 1 by its rounding
+    return jnp.where(p < 1, (1 - 10**-p) / (1 - 0.1), 1)  # rounded, the quotient may not be 1
 
 
 def _log(p, steps):
@@ -147,9 +147,9 @@ def pick(count: Any, joins: Any, *rows: Any) -> list[Any]:
 
 
 def most_power(x: Any) -> Any:
-    """The exponent that takes `x` to e^80 or e^-80, but at least 1. Powers are held there.
+    """The largest exponent that powers of `x` use. It gives e^80 or e^-80, and is at least 1.
 
-    An overflow to infinity would make a NaN from 0 * inf, for example in the gradient.
+    A larger one could overflow, and 0 * inf is NaN, for example in the gradient.
     """
     xp = library(x)
     most = xp.maximum(80 / xp.maximum(abs(xp.log(xp.where(x > 0, x, 2.0))), 1e-30), 1)
@@ -169,14 +169,14 @@ def whole_power(x: Any, n: Any) -> Any:
 
 
 def rest_of_power(rest: Any, exponent: Any) -> Any:
-    """`1 - x ** exponent` from `rest = 1 - x`, which has the digits that x loses near 1."""
+    """`1 - x ** exponent` from `rest = 1 - x`, which is more accurate than x near 1."""
     inside = rest < 1  # the rest of a long phase is rounded to 1 a few steps before its end
     safe = jnp.where(inside, rest, 0.5)
     return jnp.where(inside, -jnp.expm1(exponent * jnp.log1p(-safe)), 1)
 
 
-# From the part p of the steps done to the part of the way done. The names come from the wsd
-# literature. They name the weight of the start, which is 1 minus the part of the way.
+# From p, the fraction of steps done, to the fraction of the way from start to end. The names come
+# from the wsd literature. They describe the weight of the start, which is 1 minus that fraction.
 SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "linear": lambda p, _: p,
     "cosine": lambda p, _: half_wave(p),  # (1 - cos(pi p)) / 2
@@ -189,7 +189,7 @@ SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "log": _log,  # log(1 + p * steps) / log(1 + steps), the shape of DeepSpeed's warmup
 }
 
-# Shapes that depend on the two values themselves, or on the part left q.
+# Shapes that depend on the two values themselves, or on q, the fraction of steps left.
 CURVES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "sqrt": _sqrt,  # sqrt(1 - p) is the weight of the start
     "geometric": _geometric,  # start^(1 - p) * end^p: the logarithm is a straight line

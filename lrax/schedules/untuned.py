@@ -1,4 +1,4 @@
-"""`untuned_warmup`: Adam's warmup without a length to choose, which follows from `b2`."""
+"""`untuned_warmup`: a warmup for Adam whose length follows from `b2`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .counts import real
 from .schedule import Schedule, Static
 
 _KINDS = ("linear", "exponential", "radam")
-# For a smaller `b2`, the variance that radam's factor divides by is infinite at every step. The
-# limit is 0.6, but near it the factor begins arbitrarily late.
+# For `b2` up to 0.6, the variance that radam's factor divides by is infinite at every step. Near
+# 0.6, it is infinite for arbitrarily many steps.
 _LEAST_B2 = 0.65
 _LATEST = 8  # for `_LEAST_B2`, radam's factor is defined from this step on
 
@@ -34,12 +34,12 @@ def untuned_warmup(
     | `"radam"` | $\sqrt{\frac{(\rho_s - 4)(\rho_s - 2) \, \rho_\infty}
       {(\rho_\infty - 4)(\rho_\infty - 2) \, \rho_s}}$ |
 
-    In the last one, $\rho_\infty = 2 / (1 - b_2) - 1$ and
-    $\rho_s = \rho_\infty - 2 s \, b_2^s / (1 - b_2^s)$. It is real from the first $s$ with
-    $\rho_s > 4$ on, and that one is taken for the first update, as in pytorch_warmup.
+    In the last row, $\rho_\infty = 2 / (1 - b_2) - 1$ and
+    $\rho_s = \rho_\infty - 2 s \, b_2^s / (1 - b_2^s)$. The root is real where $\rho_s > 4$, so
+    $s$ begins at the first such step and not at 1, as in pytorch_warmup.
 
-    Use it for Adam and its kin if you do not want to tune a warmup. The default is as good a choice
-    as the other two: it lasts `2 / (1 - b2)` updates, 2000 for `b2=0.999`. With `peak=1.0` it is a
+    Use it for Adam and its kin if you do not want to tune a warmup. The default works as well as
+    the other two. It lasts `2 / (1 - b2)` updates, 2000 for `b2=0.999`. With `peak=1.0` it is a
     factor of another schedule, as in `lrax.cosine(1e-3, 10_000) * lrax.untuned_warmup()`.
 
     Args:
