@@ -9,6 +9,8 @@ import numpy as np
 import optax
 import pandas
 import pytest
+from jax import numpy as jnp
+from sklearn import datasets
 
 import lrax
 from lrax.cli.main import main
@@ -450,3 +452,65 @@ def test_the_benchmark_prints_both_halves(capsys):
     shown = capsys.readouterr().out
     assert "held back" in shown
     assert "lrax" in shown
+
+
+@pytest.fixture(scope="module")
+def whole_batches():
+    """A small network on some digits, by gradient descent with all of them in each batch."""
+    images, labels = datasets.load_digits(return_X_y=True)
+    batch = {"x": images[:200].astype(np.float32) / 16 - 0.3, "y": np.eye(10)[labels[:200]]}
+    batch = jax.tree.map(jnp.float32, batch)
+
+    def init(key):
+        first, last = jax.random.split(key)
+        return {
+            "first": jax.random.normal(first, (64, 32)) / 8,
+            "last": jax.random.normal(last, (32, 10)) / 6,
+        }
+
+    def loss(params, batch):
+        outputs = jnp.tanh(batch["x"] @ params["first"]) @ params["last"]
+        return jnp.mean(jnp.sum((outputs - batch["y"]) ** 2, axis=-1)) / 2
+
+    def stable_rate(step):
+        of_batch = lambda params: loss(params, step.batch)
+        sharpness = lrax.probes.sharpness(of_batch, step.params, key=jax.random.key(0), steps=12)
+        return lrax.probes.max_stable_rate(sharpness)
+
+    return lrax.sweep(
+        lrax.Task(init, loss, lambda index, key: batch),
+        lambda rate: lrax.scale_by_lr(rate),
+        [0.1, 0.4, 0.8],
+        steps=300,
+        seeds=1,
+        monitors={"stable_rate": stable_rate, "learning_rate": lrax.monitors.learning_rate},
+        record_every=5,
+        stop=None,
+        progress=False,
+    )
+
+
+@pytest.mark.parametrize(("point", "at_edge"), [(0, False), (1, True)])
+def test_training_at_the_edge_of_stability_is_no_fault(whole_batches, point, at_edge):
+    found = lrax.diagnose(whole_batches, lane=(point, 0))
+    assert not found
+    assert any("at the edge of stability" in note for note in found.notes) == at_edge
+
+
+def test_a_rate_above_the_largest_stable_one_is_evidence(whole_batches):
+    found = lrax.diagnose(whole_batches, lane=(2, 0))
+    assert found.names == ["diverging"]
+    assert found[0].evidence["above the largest stable rate since step"] == 0
+    assert 2 < found[0].evidence["rate, of the largest stable one then"] < 8
+
+
+def test_a_stable_rate_acquits_the_rate():
+    loss = np.concatenate([1 + np.exp(-np.arange(100) / 20), [np.nan]])
+    loss[:100] += 0.02 * np.random.default_rng(0).normal(size=100)
+    rates = np.full(101, 0.1)
+    found = lrax.diagnose(loss=loss, rates=rates, monitors={"stable_rate": np.full(21, 0.4)})
+    assert found[0].evidence["rate, of the largest stable one"] == pytest.approx(0.25)
+    # Without curvature every rate is stable.
+    unbounded = {"stable_rate": np.full(21, np.inf)}
+    found = lrax.diagnose(loss=loss, rates=rates, monitors=unbounded)
+    assert found[0].evidence["rate, of the largest stable one"] == 0

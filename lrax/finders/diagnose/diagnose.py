@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ... import _require
 from ...training.optimizer import Optimizer
 from ...training.run import Params, TaskLike
-from . import fit, inputs, progress, rates as schedules, replay, stability
+from . import edge, fit, inputs, progress, rates as schedules, replay, stability
 from .finding import Finding
 from .inputs import Given, Source
 from .lane import Lane
@@ -53,9 +53,11 @@ def diagnose(
     The training loss should have 30 records or more, and 150 are good. With fewer than 30, only a
     loss that is not finite, faults of the schedule, and over-fitting are found. The rates show
     faults of the schedule, and the validation loss shows over-fitting. The monitors `param_norm`,
-    `grad_norm` and `update_ratio` tell the other causes apart. `notes` say what was missing. The
-    edge of stability is not looked at: compare a recorded `lrax.probes.sharpness` with
-    `lrax.probes.max_stable_rate`.
+    `grad_norm` and `update_ratio` tell the other causes apart. With `stable_rate`, a monitor or
+    evaluation of yours that returns `lrax.probes.max_stable_rate` of a `lrax.probes.sharpness`, the
+    findings of an unstable loss say whether the rate was above the largest stable one, and since
+    when. A run that goes on at the edge of stability has a note, and no finding: with large batches
+    that is usual. `notes` also say what was missing.
 
     Args:
       source: A `SweepResult`, a pandas DataFrame, a dict of arrays, or the path of a CSV, a file of
@@ -69,8 +71,8 @@ def diagnose(
         the step such as a `Schedule`.
       steps: The step of each record: the name of its column, or an array. The default is a column
         named "step" or the like, or else 0, 1, 2, ...
-      monitors: `{name: column or array}` with the names "grad_norm", "update_norm", "update_ratio"
-        and "param_norm", if the columns have other names.
+      monitors: `{name: column or array}` with the names "grad_norm", "update_norm",
+        "update_ratio", "param_norm" and "stable_rate", if the columns have other names.
       lane: Which lane of a `SweepResult`: "best", or (point, seed).
       dtype: The dtype of the parameters, such as "bfloat16". For a `SweepResult` it is known.
       retry: The task, for a replay. If a finding depends on the height of the rate, the steps of
@@ -126,7 +128,7 @@ def diagnose(
     )
     replay.check(retry, optimizer, params, log)
     found = findings_of(log)
-    notes = [*log.notes, *_missing(log)]
+    notes = [*log.notes, *edge.notes(log), *_missing(log)]
     again = None
     if retry is not None and optimizer is not None:
         # A fault of the schedule's shape or of the data is the same at any rate.

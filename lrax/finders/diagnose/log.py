@@ -25,7 +25,7 @@ class Log:
       val_loss: The validation loss.
       rates: The learning rate.
       monitors: `{name: curve}` of the recorded ones among "grad_norm", "update_norm",
-        "update_ratio" and "param_norm", which the findings know.
+        "update_ratio", "param_norm" and "stable_rate", which the findings know.
       dtype: The dtype of the parameters, such as "bfloat16", or "" if it is not known.
       source: What was read, in words.
       cause: Why the run diverged, as a sweep recorded it; "" if it did not, or for other sources.

@@ -42,10 +42,11 @@ KNOWN = {
         *("param_norm", "params_norm", "parameter_norm", "weight_norm", "weights_norm"),
         *("train_param_norm", "global_param_norm", "params_total", "total_param_norm"),
     ),
+    "stable_rate": ("stable_rate", "max_stable_rate", "train_stable_rate"),
 }
 # Counts that start again or stand still during a run. They count updates only if they ascend.
 WITHIN = ("batch", "epoch")
-MONITORS = ("grad_norm", "update_norm", "update_ratio", "param_norm")
+MONITORS = ("grad_norm", "update_norm", "update_ratio", "param_norm", "stable_rate")
 
 # Lightning's LearningRateMonitor names the rate after the optimizer, such as "lr-Adam". The rate of
 # the first group of several is "lr-Adam/pg1".

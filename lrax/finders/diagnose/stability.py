@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import robust
+from . import edge, robust
 from .finding import Finding
 from .log import Log
 from .signs import LEAST, Signs
@@ -69,6 +69,7 @@ def _not_finite(log: Log) -> Finding | None:
     rate = log.at("rates", np.array([at]))
     if rate is not None:
         evidence["rate"] = float(rate[0])
+    evidence |= edge.evidence(log, at)
     from_start = end == 0
     return Finding(
         name="diverging",
@@ -311,5 +312,8 @@ def _spikes(signs: Signs) -> Finding | None:
 
 
 def _rate_at(signs: Signs, record: int) -> dict[str, float]:
-    """The rate at a record, if it is known."""
-    return {} if signs.rates is None else {"rate": float(signs.rates[record])}
+    """The rate at a record and whether it was stable, as far as they are known."""
+    if signs.rates is None:
+        return {}
+    at = float(signs.steps[record])
+    return {"rate": float(signs.rates[record]), **edge.evidence(signs.log, at)}
