@@ -88,7 +88,7 @@ class Law(NamedTuple):
         if optima[0].low is None:
             if not freedom:
                 return law
-            # The standard deviations were set to 1, so the residuals alone tell them.
+            # The standard deviations were set to 1, so they are estimated from the residuals alone.
             scale = misfit * freedom / random.chisquare(freedom, (DRAWS, 1))
             law = law._replace(misfit=math.nan)
         else:

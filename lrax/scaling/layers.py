@@ -43,7 +43,7 @@ def layer_multipliers(
       min_scale: The lowest multiplier, from 0 to 1.
 
     Returns:
-      A tree like `params`, of Python floats if the numbers are known to Python: for
+      A tree like `params`, of Python floats if the numbers are concrete: for
       `lrax.scale_by_multipliers`.
 
     Raises:

@@ -26,6 +26,6 @@ def numbers(**values: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Number:
-    """A Python float where all numbers were known to Python; else the array."""
+    """A Python float if all numbers were concrete scalars; else the array."""
     known = isinstance(value, (float, np.ndarray)) and not np.ndim(value)
     return float(value) if known else value

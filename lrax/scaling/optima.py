@@ -47,7 +47,7 @@ def _as_optimum(name: str, result: _require.Unchecked) -> Optimum:
     if isinstance(result, SweepResult):
         result = result.optimum()
     if isinstance(result, Tracer):
-        raise TypeError(f"`{name}` must be known to Python, got {result!r}")
+        raise TypeError(f"`{name}` must be concrete, got {result!r}")
     # An Optimum of a sweep, or what `lrax.find` returns, whose type this file may not import.
     if hasattr(result, "rate") and hasattr(result, "interval"):
         if result.at_edge is not None:

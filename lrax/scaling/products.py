@@ -56,7 +56,7 @@ def layer_outputs(function: Callable[..., Any], params: Params, *arguments: Any)
     Args:
       function: A function of `params` and `arguments`, such as a loss.
       params: The parameters.
-      arguments: All that is no parameter, such as a batch.
+      arguments: What else the function takes, such as a batch.
     """
     program = jax.make_jaxpr(function)(params, *arguments)
     weights = [_Value(leaf, frozenset([i])) for i, leaf in enumerate(jax.tree.leaves(params))]

@@ -118,7 +118,7 @@ def batch_ramp(
 def _rates(schedule: Any, steps: int) -> np.ndarray:
     values: ArrayLike = as_schedule(schedule).values(steps)
     if isinstance(values, Tracer):
-        raise TypeError("`schedule` must have numbers that are known to Python, got a traced one")
+        raise TypeError("`schedule` must have concrete numbers, got a traced one")
     rates = np.asarray(values, np.float64)
     if rates.shape != (steps,):
         raise ValueError(

@@ -30,7 +30,7 @@ class Setting:
 
     Raises:
       ValueError: if a number is not finite and positive.
-      TypeError: if an argument is neither a real number known to Python nor None.
+      TypeError: if an argument is neither a concrete real number nor None.
 
     Example:
       >>> small = lrax.scaling.Setting(width=256, depth=4, batch=64, tokens=2e8)

@@ -255,7 +255,7 @@ def _curve(schedule: Any, losses: Any, counts: Any) -> _Curve:
     at = _counts(counts, len(values))
     rates = rates_of("schedules", schedule, None, int(at[-1]) + 1 if len(at) else 1)
     if isinstance(rates, Tracer):
-        raise TypeError(f"`schedules` must be known before a program is traced, got {schedule!r}")
+        raise TypeError(f"`schedules` must be concrete, got {schedule!r}")
     rates = np.asarray(rates, np.float64)
     if len(at) and at[-1] >= len(rates):
         raise ValueError(

@@ -34,8 +34,8 @@ def create_learning_rate_schedule(
 
     A duration of the name `warmup`, `cooldown`, `timescale` or `shift` is given as one of
     `<name>_steps`, `<name>_examples`, `<name>_epochs` and `<name>_percent` (which is a fraction of
-    1), rounded to the nearest update and at least one. After `total_steps` the cooldown goes on
-    below 0, as in big_vision.
+    1). It is rounded to the nearest update, and is at least one update unless it is 0. After
+    `total_steps` the cooldown goes on below 0, as in big_vision.
 
     Args:
       total_steps: Length of the whole in optimizer updates, above the warmup.
@@ -128,7 +128,7 @@ def _decay(decay_type, rate, steps, kw, sizes):
 
 
 def _duration(name, kw, sizes):
-    """A duration in updates, or None where it is not given; a negative one counts as not given."""
+    """A duration in updates, or None where it is not given."""
     found = [suffix for suffix in _SUFFIXES if kw.get(f"{name}_{suffix}") is not None]
     if len(found) > 1:
         raise ValueError(

@@ -25,7 +25,7 @@ def constant_schedule(value: ArrayLike) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if `value` is known and negative, infinite or NaN.
+      ValueError: if a concrete `value` is negative, infinite or NaN.
 
     Example:
       >>> lrax.compat.optax.constant_schedule(0.1)

@@ -31,8 +31,9 @@ def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) ->
       A `Schedule`.
 
     Raises:
-      ValueError: if a known boundary is negative, infinite or NaN, or there is not one schedule
+      ValueError: if a concrete boundary is negative, infinite or NaN, or there is not one schedule
         more than boundaries.
+      TypeError: if `schedules` is not a list of schedules.
 
     Example:
       >>> up = lrax.compat.optax.linear_schedule(0.0, 0.1, transition_steps=10)

@@ -59,6 +59,7 @@ def create_learning_rate_scheduler(
 
     Raises:
       ValueError: if a concrete number is out of its range, or a factor is unknown.
+      TypeError: if `factors` is not a string.
 
     Example:
       >>> t5x = lrax.compat.t5x.create_learning_rate_scheduler

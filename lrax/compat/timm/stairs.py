@@ -28,7 +28,7 @@ def StepLRScheduler(
 ) -> Schedule:
     """Falls at equal distances: `lrax.step_decay(lr, decay_t, decay_rate)`.
 
-    A known `decay_t` that is not whole, such as the 2.4 of published recipes, is taken as the
+    A concrete `decay_t` that is not whole, such as the 2.4 of published recipes, is taken as the
     float32 just below it. The float32 above it would move some falls to the next count.
 
     Args:

@@ -53,7 +53,7 @@ def WSDLRScheduler(
     (\max(\text{lr} \cdot \text{stable}(t), \text{lr\_min}) - \text{lr\_min}) \,
     \text{decay}(p)$$
 
-    It has its own formula where the stable phase falls, or the decay is no shape of `lrax.wsd`.
+    It has its own formula where the stable phase falls, or the decay is not a shape of `lrax.wsd`.
 
     Args:
       lr: The optimizer's rate, at least 0.

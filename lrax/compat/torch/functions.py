@@ -33,7 +33,7 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule:
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `lr` is negative, infinite or NaN.
+      ValueError: if a concrete `lr` is negative, infinite or NaN.
       TypeError: if `lr_lambda` is not a function.
 
     Example:
@@ -65,7 +65,7 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
       A `Schedule`.
 
     Raises:
-      ValueError: if a known `lr` is negative, infinite or NaN.
+      ValueError: if a concrete `lr` is negative, infinite or NaN.
       TypeError: if `lr_lambda` is not a function.
 
     Example:

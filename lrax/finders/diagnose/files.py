@@ -33,7 +33,7 @@ def table(path: Path) -> Table:
     """The columns of a text file.
 
     Raises:
-      ValueError: if it is no table of numbers.
+      ValueError: if it is not a table of numbers.
       OSError: if it cannot be read.
     """
     # "utf-8-sig" drops a byte order mark. A byte that is not UTF-8 spoils its own cell only.
@@ -147,7 +147,7 @@ def _left_out(lines: list[int]) -> str:
 
 
 def _number(cell: Cell) -> float | None:
-    """A cell as a number; None if it is empty, a bool, or a text that is no number."""
+    """A cell as a number; None if it is empty, a bool, or a text that is not a number."""
     if isinstance(cell, bool) or cell is None:
         return None
     if isinstance(cell, (int, float, str)):
