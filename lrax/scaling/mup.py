@@ -84,8 +84,8 @@ def mup_multipliers(
 
     - the rate: `lrax.scale_by_multipliers(mup.lr)` after the optimizer's direction;
     - weight decay: with `decay="mup"`, `optax.add_decayed_weights` *after* these multipliers needs
-      no factor, as in the example. For other decays, add `0.1 * factor * param` to the updates
-      *before* them, with `factor` from `mup.weight_decay`;
+      no factor, as in the example. For other choices of `decay`, add `weight_decay * factor *
+      param` to the updates *before* these multipliers, with `factor` from `mup.weight_decay`;
     - the initial parameters: `jax.tree.map(jnp.multiply, params, mup.init)` with `init="fan_in"`,
       or, with `init="constant"`, draw each parameter with `mup.init` times the standard deviation
       of the base;
@@ -112,7 +112,7 @@ def mup_multipliers(
       base: The parameters of the network whose rate is known, or their shapes: a pytree of anything
         with a `shape`.
       target: The parameters of the wide network, or their shapes, with the same paths.
-      optimizer: "adam", also for RMSProp and Lion, "adamw", "sgd", with or without momentum, or
+      optimizer: "adam" (also for RMSProp and Lion), "adamw", "sgd" (with or without momentum) or
         "muon".
       layout: "in_out" for kernels (..., in, out), as in Flax and Haiku. "out_in" for (out, in, ...)
         as in Equinox and PyTorch. If a parameter has two widths, the first is the input side under
