@@ -510,7 +510,3 @@ def test_a_stable_rate_acquits_the_rate():
     rates = np.full(101, 0.1)
     found = lrax.diagnose(loss=loss, rates=rates, monitors={"stable_rate": np.full(21, 0.4)})
     assert found[0].evidence["rate, of the largest stable one"] == pytest.approx(0.25)
-    # Without curvature every rate is stable.
-    unbounded = {"stable_rate": np.full(21, np.inf)}
-    found = lrax.diagnose(loss=loss, rates=rates, monitors=unbounded)
-    assert found[0].evidence["rate, of the largest stable one"] == 0
