@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -380,13 +381,15 @@ def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, cap
     from tests.benchmarks import controllers
 
     names = ["auto_cooldown", "plateau, validation loss", "hypergradient, hdm", "kl"]
-    names += ["dog, its average", "schedule_free_sgd"]
+    names += ["dog, its average", "schedule_free_sgd", "prodigy, init_distance"]
+    names += ["no guard, Adam", "skip_spikes, Adam"]
     options = ["--smoke", "--cache", str(tmp_path), "--only", *names]
     found = controllers.main(options)
     shown = capsys.readouterr().out
     assert all(f"| {name} |" in shown for name in ["Adam", *names])
     assert set(found) == {"cancer", "pole"}
-    assert set(found["cancer"]) ^ set(found["pole"]) == {"kl", "hypergradient, hdm"}
+    alone = {"kl", "hypergradient, hdm", "no guard, Adam", "skip_spikes, Adam"}
+    assert set(found["cancer"]) ^ set(found["pole"]) == alone
     # The reference is the better of the two best constant rates.
     assert min(found["cancer"][name][0, 0] for name in ("Adam", "momentum")) == 1.0
     assert all(np.all((lost > 0) & (lost < 100)) for lost in found["pole"].values())
@@ -396,6 +399,14 @@ def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, cap
         ours, adam = table["auto_cooldown"][0, 0], table["Adam"][0, 0]
         np.testing.assert_allclose(ours, adam, rtol=1e-3)
     assert found["cancer"]["hypergradient, hdm"].shape == (3, 1)
+    assert found["cancer"]["prodigy, init_distance"].shape == (3, 2)
+    # The reference of the guards is the first world. Bad batches change what is trained, and 20
+    # losses are too few for a spike.
+    good, *bad = found["cancer"]["no guard, Adam"][:, 0]
+    assert good == 1.0
+    assert all(abs(np.log(ratio)) > 1e-3 for ratio in bad)
+    guarded = found["cancer"]["skip_spikes, Adam"][:, 0]
+    np.testing.assert_allclose(guarded, [good, *bad], rtol=1e-3)
     # The second time everything is read.
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = controllers.main(options)
@@ -403,6 +414,20 @@ def test_controllers_are_judged_beside_rates_that_were_swept(benchmark_path, cap
     np.testing.assert_array_equal(
         again["cancer"]["auto_cooldown"], found["cancer"]["auto_cooldown"]
     )
+
+
+def test_bad_batches_come_at_their_updates_alone(benchmark_path):
+    from tests.benchmarks import controllers
+
+    worlds = [controllers.spoiled(lrax.tasks.diabetes(), world, 20).batch for world in range(3)]
+    for step in range(20):
+        good, inputs, labels = (batch(step, jax.random.key(step)) for batch in worlds)
+        factor = 100 if step in (8, 11, 14, 16) else 1
+        np.testing.assert_allclose(inputs["inputs"], factor * good["inputs"], rtol=1e-6)
+        np.testing.assert_array_equal(inputs["targets"], good["targets"])
+        np.testing.assert_array_equal(labels["inputs"], good["inputs"])
+        rolled = np.roll(good["targets"], int(factor > 1))
+        np.testing.assert_array_equal(labels["targets"], rolled)
 
 
 @pytest.mark.slow

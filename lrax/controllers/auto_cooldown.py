@@ -56,7 +56,10 @@ def auto_cooldown(
     Use it as a factor of a warmup and a constant rate, when nobody knows how long the run should
     be: it ends a run as `lrax.cooldown` does, at a step that the loss decides. The length of the
     cooldown is 10 % to 20 % of a usual run. Let the loop go on for `steps` updates after it has
-    begun, which the field `since` of the state tells.
+    begun, which the field `since` of the state tells. It ends a run early, and hardly lowers its
+    loss: within 1500 updates of six small tasks at Adam's best rate it began in half of the runs,
+    which ended from 4 % below to 7 % above the whole run. A loss that falls slowly, at a rate that
+    is far too low, looks stalled to it (`python -m tests.benchmarks.controllers`).
 
     Args:
       steps: Length of the cooldown in optimizer updates, at least 0.

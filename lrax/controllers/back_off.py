@@ -50,7 +50,10 @@ def back_off(
     full, a finite measurement is never a spike.
 
     Use it as a factor of any schedule, for a run that has spikes at its highest rate. The update
-    whose loss is the spike is made too, at the lowered rate. To skip that update, put
+    whose loss is the spike is made too, at the lowered rate. So it is of little use against single
+    bad batches: with four of them the loss ended at 1.2 times that without them under Adam and 2.7
+    times under momentum, where no guard gave 1.3 and 3.9 (the median of six small tasks,
+    `python -m tests.benchmarks.controllers`). To skip that update, put
     `lrax.controllers.skip_spikes` around the transformations before the rate:
     `optax.chain(skip_spikes(optax.scale_by_adam()), lrax.scale_by_lr(schedule * back_off()))`.
 

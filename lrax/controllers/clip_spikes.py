@@ -46,8 +46,10 @@ def clip_spikes(
     They begin with those of the first `warmup` norms, which are not clipped.
 
     Use it in place of a clip to a fixed norm, which is too loose late in training or too tight
-    early. As the first link, its bound follows the gradient's own scale. ZClip also clips to a
-    fixed norm; for this put `optax.clip_by_global_norm(1.0)` after it. A gradient that is not
+    early. As the first link, its bound follows the gradient's own scale. With four bad batches in
+    300 it ended within 1 % of the loss without them in the median of six small tasks, with Adam and
+    with momentum (`python -m tests.benchmarks.controllers`). ZClip also clips to a fixed norm; for
+    this put `optax.clip_by_global_norm(1.0)` after it. A gradient that is not
     finite passes and changes nothing: `lrax.controllers.skip_spikes` around the chain leaves such
     an update out.
 

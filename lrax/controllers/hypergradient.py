@@ -59,7 +59,10 @@ def hypergradient(
     to find one: a rate that is far too small comes near the best one, and seldom reaches it. For
     the "multiplicative" kind `hyper_rate=0.02` is a good start, because it does not depend on the
     scale of the loss. The `hyper_rate` of the "additive" kind is in the unit of a rate divided by a
-    squared gradient.
+    squared gradient, or by a gradient under Adam. There 1e-5, the best of three values, brought a
+    rate that was 10 times too low to 1.04 times the loss of a swept one in the median of six small
+    tasks, where Adam alone ended at 2.2. The authors' 1e-7 does little in 300 updates
+    (`python -m tests.benchmarks.controllers`).
 
     "hdm" looks ahead. It evaluates the loss and the gradient of the update's batch at the point
     to which the step leads. If the loss is not lower there, the rate of this update is 0, which is

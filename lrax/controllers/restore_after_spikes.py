@@ -60,7 +60,8 @@ def restore_after_spikes(
     Use it for long runs that nobody watches, as the second level of safety:
     `lrax.controllers.skip_spikes` leaves out a bad batch, and this one undoes the harm of an update
     that was accepted. It costs a copy of the parameters and of the optimizer's state. The third
-    level, a checkpoint on disk, belongs to the training loop.
+    level, a checkpoint on disk, belongs to the training loop. What recovers within `patience`
+    updates is not undone, and Adam mostly does, because its steps are bounded.
 
     An update whose loss, gradient or result is not finite is left out, so that parameters never
     become NaN, from which no update leads back. The first update of a return is exact but for the

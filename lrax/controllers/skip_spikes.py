@@ -41,7 +41,8 @@ def skip_spikes(
     Mean and deviation are those of the last `window` updates. In an update that is left out, the
     parameters and the state of `optimizer` stay as they are. A loss or a gradient that is not
     finite is always a spike, and is no part of the mean. A finite spike is part of it, so a lasting
-    change of the loss is accepted in the end.
+    change of the loss is accepted in the end. But two or three spikes in a window also hide a later
+    one that is smaller. Against that, put `lrax.controllers.clip_spikes` inside.
 
     Use it for long runs in which single batches harm the model. The defaults are those of OLMo-core
     and Levanter, which skip one update in thousands. A schedule inside `optimizer` stands still

@@ -15,9 +15,15 @@ are trained once more under a cosine, at the same base rates.
 The pole is reinforcement learning, and has a table of its own. Every good rate ends at the highest
 return, so a ratio of final losses would be 0 / 0. A figure is there how many percent of the highest
 return were lost in the mean over 30 evaluations of a run, and over seeds.
+
+What guards against spikes has a table of its own too. Adam and momentum, each at its best constant
+rate, are trained on good batches, and on the same ones but for 4 bad batches: the inputs are 100
+times as large (text is read backwards), or the labels belong to other examples. A figure is the
+final validation loss divided by that without a guard and without a bad batch.
 """
 
 import argparse
+import dataclasses
 import json
 import time
 import warnings
@@ -27,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optax
+from jax import numpy as jnp
 
 import lrax
 from lrax import controllers, lr_free
@@ -45,6 +52,8 @@ TASKS = {  # a combination of the benchmark of finders whose task is taken
     "pole": "pole, Adam, constant",
 }
 EVALUATIONS = 30  # of the validation loss, by rules that follow it
+WORLDS = ("no bad batch", "inputs", "labels")
+BAD = (0.4, 0.55, 0.7, 0.8)  # when the bad batches come, in parts of the run
 
 
 class Entry(NamedTuple):
@@ -59,6 +68,7 @@ class Entry(NamedTuple):
       scheduled: Whether it is trained under a cosine too.
       needs: What only some tasks have: "batch" is a loss of the batch at any parameters, and "kl"
         the step of a policy.
+      worlds: Whether it is trained in all `WORLDS`, at the base rate alone.
     """
 
     make: Callable[[Any, Any, int], optax.GradientTransformation]
@@ -68,14 +78,24 @@ class Entry(NamedTuple):
     average: Callable[[Any, Any], Any] | None = None
     scheduled: bool = True
     needs: str = ""
+    worlds: bool = False
 
     @property
-    def decays(self):
-        return [0.0, 1.0] if self.scheduled else [0.0]
+    def factors(self):
+        return FACTORS if self.tuned and not self.worlds else FACTORS[:1]
+
+    @property
+    def grid(self):
+        """What is varied beside the rate."""
+        if self.worlds:
+            return {"world": np.arange(len(WORLDS))}
+        return {"decay": [0.0, 1.0] if self.scheduled else [0.0]}
 
     def runs_on(self, task):
         # The episodes of an update of the pole belong to the parameters that played them.
-        return self.needs != ("batch" if task == "pole" else "kl")
+        if task == "pole":
+            return self.needs != "batch" and not self.worlds
+        return self.needs != "kl"
 
 
 def following(rule):
@@ -94,6 +114,33 @@ def starting(rule, direction, part=1.0):
 
 def method(function):
     return lambda schedule, rate, steps: function(schedule)
+
+
+def of_distance(function, argument):
+    """A method whose base rate is its first distance."""
+    return lambda schedule, rate, steps: function(1 / rate * schedule, **{argument: rate})
+
+
+def guards(base, direction):
+    """Adam or momentum, without and with a guard against spikes."""
+    link = lambda guard: (
+        lambda schedule, rate, steps: optax.chain(guard(direction()), lrax.scale_by_lr(schedule))
+    )
+    makes = {
+        "no guard": link(lambda direction: direction),
+        "skip_spikes": link(controllers.skip_spikes),
+        "clip_spikes": link(lambda direction: optax.chain(controllers.clip_spikes(), direction)),
+        "clip_by_global_norm(1)": link(
+            lambda direction: optax.chain(optax.clip_by_global_norm(1.0), direction)
+        ),
+        "back_off": lambda schedule, rate, steps: optax.chain(
+            direction(), lrax.scale_by_lr(schedule * controllers.back_off())
+        ),
+        "restore_after_spikes": lambda schedule, rate, steps: controllers.restore_after_spikes(
+            optax.chain(direction(), lrax.scale_by_lr(schedule))
+        ),
+    }
+    return {f"{name}, {base}": Entry(make, base, worlds=True) for name, make in makes.items()}
 
 
 def averaging(function):
@@ -129,6 +176,17 @@ ENTRIES = {
     ),
     "velocity": Entry(following(lambda steps: controllers.velocity()), "Adam"),
     "auto_cooldown": Entry(following(lambda steps: controllers.auto_cooldown(steps // 5)), "Adam"),
+    # Its number has no default. The first is the authors' for Adam.
+    **{
+        f"hypergradient, additive, {hyper_rate:.0e}": Entry(
+            starting(
+                lambda rate, hyper_rate=hyper_rate: controllers.hypergradient(rate, hyper_rate),
+                optax.scale_by_adam,
+            ),
+            "Adam",
+        )
+        for hyper_rate in (1e-7, 1e-5, 1e-4)
+    },
     "hypergradient, multiplicative": Entry(
         starting(
             lambda rate: controllers.hypergradient(rate, 0.02, kind="multiplicative"),
@@ -155,30 +213,45 @@ ENTRIES = {
         1.0,
         tuned=False,
     ),
-    # Plain descent wants ten times the rate of momentum, and the first rate is to be a thousandth.
+    # Plain descent wants ten times the rate of momentum.
+    "polyak, SPS_max": Entry(
+        starting(lambda rate: controllers.polyak(rate, c=0.5), optax.identity, 10.0), "momentum"
+    ),
+    "polyak, ALI-G": Entry(
+        starting(lambda rate: controllers.polyak(rate, eps=1e-5), optax.identity, 10.0), "momentum"
+    ),
+    # Here the first rate is to be a thousandth of it.
     "adgd": Entry(starting(controllers.adgd, optax.identity, 0.01), "momentum", needs="batch"),
     "barzilai_borwein": Entry(
         starting(controllers.barzilai_borwein, optax.identity, 0.01), "momentum", needs="batch"
     ),
-    "prodigy": Entry(method(lr_free.prodigy), 1.0, tuned=False),
-    "dadapt_adam": Entry(method(lr_free.dadapt_adam), 1.0, tuned=False),
-    "dog": Entry(method(lr_free.dog), 1.0, tuned=False),
+    "prodigy": Entry(method(lr_free.prodigy), 1.0),
+    "prodigy, init_distance": Entry(of_distance(lr_free.prodigy, "init_distance"), 1e-6),
+    "dadapt_adam": Entry(method(lr_free.dadapt_adam), 1.0),
+    "dadapt_adam, init_distance": Entry(of_distance(lr_free.dadapt_adam, "init_distance"), 1e-6),
+    "dog": Entry(method(lr_free.dog), 1.0),
+    "dog, reps_rel": Entry(of_distance(lr_free.dog, "reps_rel"), 1e-6),
     "dog, its average": Entry(
-        averaging(lr_free.dog), 1.0, tuned=False, average=lambda state, params: state[1].average
+        averaging(lr_free.dog), 1.0, average=lambda state, params: state[1].average
     ),
     "momo": Entry(method(lr_free.momo), 1.0),
     "momo_adam": Entry(method(lr_free.momo_adam), 0.01),
     "schedule_free_sgd": Entry(method(lr_free.schedule_free_sgd), 1.0, average=averaged),
     "schedule_free_adamw": Entry(method(lr_free.schedule_free_adamw), 0.0025, average=averaged),
+    **guards("Adam", optax.scale_by_adam),
+    **guards("momentum", lambda: optax.trace(0.9)),
 }
 
 
 def trained(case, entry, rates, steps, seeds):
-    """Final validation losses `[rates, 2, seeds]`, constant and cosine; infinite if diverged."""
+    """Final validation losses `[rates, 2, seeds]`, constant and cosine; infinite if diverged.
+
+    With `entry.worlds` they are `[rates, worlds, seeds]`.
+    """
     if case.task is finders.pole:
         return balanced(entry, rates, steps, seeds)
     task = case.task
-    optimizer = lambda rate, decay: entry.make(scheduled(rate, decay, steps), rate, steps)
+    optimizer = lambda rate, decay=0.0: entry.make(scheduled(rate, decay, steps), rate, steps)
 
     def measured(params, state=None):
         return task.evaluate(params, state) if task.stateful else task.evaluate(params)
@@ -199,9 +272,9 @@ def trained(case, entry, rates, steps, seeds):
         # Monitors see the first update and the last one.
         options |= {"monitors": {"average": of_average}, "record_every": steps - 1}
     found = lrax.sweep(
-        task,
+        (lambda world: spoiled(task, world, steps)) if entry.worlds else task,
         optimizer,
-        {"rate": rates, "decay": entry.decays},
+        {"rate": rates, **entry.grid},
         steps=steps,
         seeds=seeds,
         objective="val_loss",
@@ -213,7 +286,9 @@ def trained(case, entry, rates, steps, seeds):
     values = found.metrics["val_loss"]
     if entry.average is not None:
         values = found.monitors["average"][..., -1]
-    whole = np.isfinite(found.losses).all(-1) & np.isfinite(values)
+    whole = np.isfinite(values)
+    if not entry.worlds:  # a guard may lead back from a loss that is not finite
+        whole &= np.isfinite(found.losses).all(-1)
     return np.where(whole, values, np.inf).reshape(len(rates), -1, seeds)
 
 
@@ -229,7 +304,7 @@ def balanced(entry, rates, steps, seeds):
 
     found = lrax.sweep_function(
         function,
-        {"rate": rates, "decay": entry.decays},
+        {"rate": rates, **entry.grid},
         seeds=seeds,
         objective="val_return",
         progress=False,
@@ -237,6 +312,27 @@ def balanced(entry, rates, steps, seeds):
     lost = 1 - found.curves["return_curve"].mean(axis=-1) / finders.EPISODE
     whole = np.isfinite(found.curves["loss"]).all(axis=-1)
     return np.where(whole, lost, np.inf).reshape(len(rates), -1, seeds)
+
+
+def spoiled(task, world, steps):
+    """A task some of whose batches are bad, in the worlds that have bad ones.
+
+    Batches are drawn anew in every update, not epoch by epoch.
+    """
+    draw = task.batch.at if hasattr(task.batch, "at") else task.batch
+    bad = np.array([int(part * steps) for part in BAD])
+
+    def batch(step, key):
+        good = draw(step, key)
+        inputs, targets = good["inputs"], good["targets"]
+        numbers = jnp.issubdtype(inputs.dtype, jnp.floating)
+        now = jnp.where(jnp.any(step == bad), world, 0)
+        return {
+            "inputs": jnp.where(now == 1, 100 * inputs if numbers else inputs[:, ::-1], inputs),
+            "targets": jnp.where(now == 2, jnp.roll(targets, 1, axis=0), targets),
+        }
+
+    return dataclasses.replace(task, batch=batch)
 
 
 def scheduled(rate, decay, steps):
@@ -282,20 +378,25 @@ class Bench:
 def measured(case, names, steps, seeds, path):
     """`{method: [factors, 2]}` of ratios to the reference, and the baselines' best rates.
 
-    On the pole the figures are percent, and no ratios.
+    On the pole the figures are percent, and no ratios. For guards they are `[worlds, 1]`, and the
+    reference is their optimizer without a guard and without a bad batch.
     """
     bench = Bench(case, steps, seeds, path)
     best, found = bench.baselines()
     reference = min((losses[0, 0] for losses in found.values()), key=np.mean)
+    references = {}
     for name in names:
         entry = ENTRIES[name]
         base = best[entry.base][0] if isinstance(entry.base, str) else entry.base
-        rates = [factor * base for factor in (FACTORS if entry.tuned else FACTORS[:1])]
-        found[name] = bench.need(name, entry, rates)
+        found[name] = bench.need(name, entry, [factor * base for factor in entry.factors])
+        if entry.worlds:
+            bare = f"no guard, {entry.base}"
+            references[name] = bench.need(bare, ENTRIES[bare], [base])[0, 0]
+            found[name] = found[name].swapaxes(0, 1)
     if case.task is finders.pole:
         return {name: 100 * lost.mean(axis=-1) for name, lost in found.items()}, best
-    ratio = lambda losses: np.exp(np.mean(np.log(losses / reference), axis=-1))
-    return {name: ratio(losses) for name, losses in found.items()}, best
+    ratio = lambda name: found[name] / references.get(name, reference)
+    return {name: np.exp(np.mean(np.log(ratio(name)), axis=-1)) for name in found}, best
 
 
 def number(value):
@@ -318,16 +419,23 @@ def words(figures):
     return cells
 
 
-def show(found, tasks):
-    """Prints the table of some tasks, of what `main` returns."""
+HEAD = ("as it is", "base rate / 10", "base rate x 10", "cosine", "/ 10", "x 10")
+
+
+def show(found, tasks, worlds=False):
+    """Prints the table of some tasks, of what `main` returns: of methods, or of guards."""
     chosen = [found[task] for task in tasks if task in found]
-    if not chosen:
+    is_guard = lambda name: name in ENTRIES and ENTRIES[name].worlds
+    names = [name for of in chosen[:1] for name in of if is_guard(name) == worlds]
+    if not names:
         return
+    head = WORLDS if worlds else HEAD
     print(f"\n{', '.join(task for task in tasks if task in found)}")
-    print("| method | as it is | base rate / 10 | base rate x 10 | cosine | / 10 | x 10 |")
-    print("|---|---|---|---|---|---|---|")
-    for name in chosen[0]:
-        print(f"| {name} | " + " | ".join(words(np.stack([of[name] for of in chosen]))) + " |")
+    print(f"| {'guard' if worlds else 'method'} | " + " | ".join(head) + " |")
+    print("|---" * (len(head) + 1) + "|")
+    for name in names:
+        cells = words(np.stack([of[name] for of in chosen]))[: len(head)]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def main(arguments=None):
@@ -363,8 +471,10 @@ def main(arguments=None):
             print(
                 f"  {name:32}" + " ".join(f"{number(v):>9}" for v in values.T.ravel()), flush=True
             )
-    show(found, [task for task in TASKS if task != "pole"])
+    others = [task for task in TASKS if task != "pole"]
+    show(found, others)
     show(found, ["pole"])
+    show(found, others, worlds=True)
     return found
 
 
