@@ -60,8 +60,8 @@ def dadapt_adam(
     `m` averages the gradients times $\eta_k d_k$, `v` the squared gradients, `s` is a slower
     average than `m`, and the inner product is divided by $\sqrt{v} + \text{eps}$. Prefer `prodigy`,
     which follows from it: this one's distance came out several times too large on small tasks. At
-    its defaults it ended at 1.7 times the loss of a swept rate in the median of six, at worst at
-    662 times, and with `lr=0.1` at 1.0 and 2.4 times (`python -m tests.benchmarks.controllers`).
+    its defaults it ended at 1.8 times the loss of a swept rate in the median of six, at worst at
+    663 times, and with `lr=0.1` at 1.0 and 2.4 times (`python -m tests.benchmarks.controllers`).
     Use it to repeat what others have done, with a schedule that decays from at most 1 and with
     `growth_rate=1.02`.
 

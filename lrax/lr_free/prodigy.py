@@ -65,7 +65,7 @@ def prodigy(
     a schedule that peaks at 1 and decays: `lrax.warmup_cosine(1.0, steps, warmup)`. The estimate
     never falls, so with a constant `lr` nothing mends one that is too large. To tune it, change
     `distance_coef`, from 0.5 to 2. If the warmup is long, set `safeguard_warmup`. With a cosine it
-    ended at 1.17 times the loss of a swept rate in the median of six small tasks, and at 15 times
+    ended at 1.18 times the loss of a swept rate in the median of six small tasks, and at 15 times
     on one of them; with a peak of 0.1 at 1.03 and 2.8 times
     (`python -m tests.benchmarks.controllers`).
 
