@@ -1,4 +1,4 @@
-"""The rate as a function of feedback: rules for `lrax.scale_by_lr`, and guards of an optimizer."""
+"""Rules that decide the rate from feedback, and transformations that guard against spikes."""
 
 from .adgd import adgd
 from .auto_cooldown import auto_cooldown, cooldown_on

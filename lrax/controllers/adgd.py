@@ -24,11 +24,11 @@ class AdgdState(NamedTuple):
 
     rate: jax.Array  # shape (), float32: the last rate
     ratio: jax.Array  # shape (), float32: the last rate over the one before
-    params: Params  # those of the last update
+    params: Params  # the parameters at the last update
 
 
 def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> RateRule:
-    r"""Adaptive gradient descent: half the inverse curvature along the last step, raised slowly.
+    r"""Adaptive gradient descent: half the inverse curvature along the last step, with slow growth.
 
     $$\eta_k = \min\left(\sqrt{1 + \theta_{k-1}} \; \eta_{k-1}, \; \frac{1}{2 L_k}\right), \quad
       L_k = \frac{\|\nabla f(x_k) - \nabla f(x_{k-1})\|}{\|x_k - x_{k-1}\|}, \quad
@@ -42,22 +42,22 @@ def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> 
     every convex function that is locally smooth. On small batches the noise of the gradient counts
     as curvature, and a schedule is better.
 
-    Both gradients are those of this update's batch. So an update costs a second gradient, and the
-    state a copy of the parameters. The rate is that of gradient descent: under momentum or Adam it
-    has no meaning.
+    Both gradients are taken on this update's batch, so each update computes a second gradient, and
+    the state holds a copy of the parameters. The formula is for gradient descent: with momentum or
+    Adam the rate has no meaning.
 
     Args:
       init_rate: Rate of the first update, above 0. A thousandth of the expected rate is a good
-        choice. It must be large enough to change the parameters in their dtype. In the variant of
-        2020 the second update has found the scale. In that of 2024 a rate grows by at most a half
-        from one update to the next.
+        choice. It must be large enough to change the parameters in their dtype. The variant of 2020
+        takes the second rate from the curvature alone. In that of 2024 a rate is at most 1.5 times
+        the one before.
       variant: `"2020"`, or `"2024"` with longer steps.
 
     Returns:
       A `RateRule` whose rate is absolute. `update` needs `params`, and `grad_fn` or `value_fn`: the
-      gradient or the loss of this batch, as functions of the parameters. It takes the gradient at
-      `params` from `grad`, if that is given. A run hands over all of them. `init_rate` may be
-      traced, and so be swept.
+      gradient or the loss of this batch, as functions of the parameters. If `update` is given
+      `grad`, the rule takes the gradient at `params` from it. A run gives all of them. `init_rate`
+      may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if `init_rate` is not finite and positive or no scalar, or `variant` is unknown.
@@ -85,7 +85,8 @@ def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> 
     numbers = _require.scalars(init_rate=init_rate)
     _require.positive(numbers, "init_rate")
     _require.choice("variant", variant, ("2020", "2024"))
-    # The authors' first ratios. With an infinite one, the second rate is that of the curvature.
+    # The authors' first ratios. An infinite one does not bound the second rate, which then follows
+    # from the curvature alone.
     first_ratio = np.inf if variant == "2020" else 1 / 3
 
     def init(params: Params) -> AdgdState:
@@ -101,8 +102,8 @@ def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> 
         count: jax.Array, state: AdgdState, /, **arguments: Argument
     ) -> tuple[jax.Array, AdgdState]:
         del count
-        # Before the first update the parameters have made no step. The curvature is 0/0 then, as
-        # after an update by 0, and the rate stays.
+        # In the first update, and after an update of 0, the parameters have not moved. The
+        # curvature is then 0/0, which is NaN, and the rate stays.
         found = secant(state.params, arguments, "adgd")
         curvature = jnp.sqrt(found.change / found.step)
         if variant == "2020":
@@ -112,7 +113,7 @@ def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> 
             longest = jnp.sqrt(2 / 3 + state.ratio) * state.rate
             local = state.rate / jnp.sqrt(jnp.maximum(2 * (state.rate * curvature) ** 2 - 1, 0))
         new = jnp.minimum(longest, local)
-        # Without curvature and with an infinite ratio, nothing bounds the rate.
+        # With no curvature and an infinite ratio the new rate is infinite, and the last one stays.
         sound = found.finite & jnp.isfinite(new) & (new > 0)
         return jnp.where(sound, new, state.rate), AdgdState(
             rate=jnp.where(sound, new, state.rate),

@@ -25,9 +25,9 @@ Shape = str | Callable[[Any], Any]
 class AutoCooldownState(NamedTuple):
     """State of `auto_cooldown`; every field has the shape ()."""
 
-    since: jax.Array  # int32: updates of the cooldown so far, -1 before it
+    since: jax.Array  # int32: index of the last update within the cooldown, -1 before it
     total: jax.Array  # float32: the decaying sum of the metric; negated for mode "max"
-    weight: jax.Array  # float32: that of the ones, by which the sum is divided
+    weight: jax.Array  # float32: the same sum of ones; the average is `total / weight`
     best: jax.Array  # float32: the best average, infinite before the first
     bad: jax.Array  # int32: measurements since the last better average
     measurement: jax.Array  # int32: the number of the last measurement that the rule has seen
@@ -47,39 +47,43 @@ def auto_cooldown(
 ) -> RateRule:
     r"""A cooldown that begins when a metric has stopped improving.
 
-    $$s = \text{end} + (1 - \text{end}) \, s(p), \qquad p = (t - b) / \text{steps}$$
+    $$\text{scale} = \text{end} + (1 - \text{end}) \, s(p), \qquad p = (t - b) / \text{steps}$$
 
-    $b$ is the first update in which the average of the metric has not been better for `patience`
-    measurements: below $\text{best} - (\text{rtol} \, |\text{best}| + \text{atol})$. The average is
-    exponential, with `decay`. Before $b$ the scale is 1. From $b + \text{steps}$ on it is `end`.
+    $t$ is the index of the update, and $s$ is `shape`, which falls from 1 to 0. The rule follows
+    an exponential average of the metric, with `decay`. The average is better if it is below
+    $\text{best} - (\text{rtol} \, |\text{best}| + \text{atol})$. The cooldown begins at $b$, the
+    update in which more than `patience` measurements in a row have not been better. Before $b$ the
+    scale is 1. From $b + \text{steps}$ on it is `end`.
 
     Use it as a factor of a warmup and a constant rate, when nobody knows how long the run should
-    be: it ends a run as `lrax.cooldown` does, at a step that the loss decides. The length of the
-    cooldown is 10 % to 20 % of a usual run. Let the loop go on for `steps` updates after it has
-    begun, which the field `since` of the state tells. It ends a run early, and hardly lowers its
-    loss: within 1500 updates of six small tasks at Adam's best rate it began in half of the runs,
-    which ended from 4 % below to 7 % above the whole run. A loss that falls slowly, at a rate that
-    is far too low, looks stalled to it (`python -m tests.benchmarks.controllers`).
+    be. It is a `lrax.cooldown` whose beginning depends on the loss. A usual length is 10 % to 20 %
+    of the run. The training loop may stop when the field `since` of the state reaches `steps`. It
+    ends a run early, and hardly lowers its loss: within 1500 updates of six small tasks at Adam's
+    best rate it began in half of the runs, which ended from 4 % below to 7 % above the whole run.
+    If the rate is far too low, the loss falls so slowly that the rule takes it for stalled
+    (`python -m tests.benchmarks.controllers`).
 
     Args:
       steps: Length of the cooldown in optimizer updates, at least 0.
       end: The scale at its end, at least 0, relative to the schedule.
-      shape: `"linear"`, `"1-sqrt"` or another one, as under `lrax.ramp`.
+      shape: `"linear"`, `"1-sqrt"` or another shape of `lrax.ramp`.
       patience: How many measurements may pass without a better average, at least 0.
       rtol: By which fraction of the best average a better one must improve on it, at least 0.
-      atol: By how much, in the unit of the metric, at least 0.
-      decay: Decay of the average, at least 0 and below 1. With 0 each measurement is compared, as
-        is right for a validation loss.
+      atol: By how much a better average must improve on the best one, in the unit of the metric, at
+        least 0. It is added to the margin of `rtol`.
+      decay: Decay of the average, at least 0 and below 1. With 0 each measurement is compared by
+        itself, which suits a validation loss.
       metric: Name of the extra argument of `update` to follow. "value" is the training loss.
       mode: "min" where lower is better, "max" where higher is.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
-      A measurement that is not finite is none. Every number may be traced, and so be swept.
+      A measurement that is not finite is ignored. Every number may be traced, so a sweep can vary
+      it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or a word is
-        unknown.
+      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `shape`
+        or `mode` is unknown.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 
     Example:
@@ -131,7 +135,7 @@ def auto_cooldown(
             bad=jnp.where(better, 0, state.bad + 1),
         )
         state = jax.tree.map(lambda old, then: jnp.where(new & finite, then, old), state, after)
-        since = _going(state.since, state.bad > numbers["patience"])
+        since = _next_index(state.since, state.bad > numbers["patience"])
         scale = _scale(since, numbers, curve)
         return scale, state._replace(since=since, measurement=number)
 
@@ -145,27 +149,28 @@ def cooldown_on(
 ) -> RateRule:
     r"""A cooldown that begins in the first update in which a signal is set.
 
-    $$s = \text{end} + (1 - \text{end}) \, s(p), \qquad p = (t - b) / \text{steps}$$
+    $$\text{scale} = \text{end} + (1 - \text{end}) \, s(p), \qquad p = (t - b) / \text{steps}$$
 
-    $b$ is the first update whose extra argument `signal` is true, or above 0. Before $b$ the scale
-    is 1, and from $b + \text{steps}$ on it is `end`. A signal that is set for one update is enough.
+    $t$ is the index of the update, and $s$ is `shape`, which falls from 1 to 0. The cooldown begins
+    at $b$, the first update whose extra argument `signal` is true, or above 0. The signal need not
+    stay set. Before $b$ the scale is 1, and from $b + \text{steps}$ on it is `end`.
 
-    Use it to end a run from outside of the compiled program: hand over
-    `update(..., stop=time_is_up)` from the loop, or `signals={"stop": lrax.every(100, function)}`
-    of a run. If the loss alone decides, use `lrax.controllers.auto_cooldown`; if the step is known,
+    Use it to end a run from outside the compiled program. In your own loop, call
+    `update(..., stop=time_is_up)`. In a run, pass `signals={"stop": lrax.every(100, function)}`. If
+    the loss alone decides, use `lrax.controllers.auto_cooldown`; if the step is known, use
     `lrax.cooldown`.
 
     Args:
-      signal: Name of the extra argument of `update`: a scalar. NaN, which a signal has before its
-        first measurement, is not set.
+      signal: Name of the extra argument of `update`, which must be a scalar. A NaN does not set it:
+        a signal of a run is NaN before its first measurement.
       steps: Length of the cooldown in optimizer updates, at least 0.
       end: The scale at its end, at least 0, relative to the schedule.
-      shape: `"linear"`, `"1-sqrt"` or another one, as under `lrax.ramp`.
+      shape: `"linear"`, `"1-sqrt"` or another shape of `lrax.ramp`.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
-      Its state is the number of updates of the cooldown so far, -1 before it. Both numbers may be
-      traced, and so be swept.
+      Its state is the index of the last update within the cooldown, -1 before it. Both numbers may
+      be traced, so a sweep can vary them.
 
     Raises:
       ValueError: if a concrete number is negative, infinite, NaN or no scalar, or `shape` is
@@ -194,7 +199,7 @@ def cooldown_on(
         count: jax.Array, state: jax.Array, /, **arguments: Argument
     ) -> tuple[jax.Array, jax.Array]:
         del count  # a cooldown counts its own updates
-        since = _going(state, measured(signal, arguments, "cooldown_on") > 0)
+        since = _next_index(state, measured(signal, arguments, "cooldown_on") > 0)
         return _scale(since, numbers, curve), since
 
     words = {"signal": signal, **numbers, "shape": shape}
@@ -207,9 +212,9 @@ def _curve(shape: Shape) -> Shape:
     return checked.value if isinstance(checked, Static) else checked
 
 
-def _going(since: jax.Array, due: jax.Array) -> jax.Array:
-    """The updates of a cooldown, one later: -1 before it, 0 in its first update."""
-    # It stops counting where no length of a cooldown ends.
+def _next_index(since: jax.Array, due: jax.Array) -> jax.Array:
+    """The index of this update within the cooldown, from that of the last; -1 before it."""
+    # The index stops at the largest number of steps that is allowed, and does not overflow.
     later = jnp.minimum(since, _require.MOST - 1) + 1
     return jnp.where(since >= 0, later, jnp.where(due, 0, -1)).astype(jnp.int32)
 

@@ -18,19 +18,19 @@ from .secant import kept, secant
 Params = Any
 Argument = Any  # an extra argument of `update`
 
-_MEASURED = 3  # the steps, after the first one, whose lengths bound all later steps
-# Published implementations differ in the part of it that a step may go: 0.2 or 1. With 0.2 the
-# method crawls through Rosenbrock's valley, with 1 it is out of it in 3000 updates.
+_MEASURED = 3  # how many steps after the first one are measured, to bound all later steps
+# The bound, in units of the shortest measured step. Published implementations use 0.2 or 1. With
+# 0.2 the method crawls through Rosenbrock's valley, with 1 it leaves the valley in 3000 updates.
 _REACH = 1.0
 
 
 class BarzilaiBorweinState(NamedTuple):
     """State of `barzilai_borwein`."""
 
-    rate: jax.Array  # shape (), float32: the last rate, before it was bounded
-    shortest: jax.Array  # shape (), float32: the shortest of the measured steps; infinite before
-    steps: jax.Array  # shape (), int32: steps along which the loss was convex
-    params: Params  # those of the last update
+    rate: jax.Array  # shape (), float32: the last rate, without the bound on the step
+    shortest: jax.Array  # shape (), float32: the shortest measured step, infinite before the first
+    steps: jax.Array  # shape (), int32: how many steps had a loss that was convex along them
+    params: Params  # the parameters at the last update
 
 
 def barzilai_borwein(
@@ -44,29 +44,30 @@ def barzilai_borwein(
 
     $s = x_k - x_{k-1}$ is the last step, $y = \nabla f(x_k) - \nabla f(x_{k-1})$ the change of the
     gradient along it, and $u_k$ the update that the rate multiplies. $\Delta$ is `reach` times the
-    shortest of the second, third and fourth step, and infinite before these are made.
+    shortest of the second, third and fourth step, and infinite before these are made. Only steps
+    along which the loss is convex are counted.
 
     Use it for gradient descent on the whole data of a smooth, ill-conditioned problem. It is often
     as fast as conjugate gradients, although the loss rises now and then. On small batches a
-    schedule is better: there it ended at 2.2 times the loss of a swept rate in the median of six
-    small tasks, at worst at 10 times (`python -m tests.benchmarks.controllers`).
+    schedule is better: there the rule ended at 2.2 times the loss of a swept rate in the median of
+    six small tasks, and at 10 times at worst (`python -m tests.benchmarks.controllers`).
 
-    Both gradients are those of this update's batch. So an update costs a second gradient, and the
-    state a copy of the parameters. Where the loss is not convex along the last step
+    Both gradients are taken on this update's batch, so each update computes a second gradient, and
+    the state holds a copy of the parameters. Where the loss is not convex along the last step
     ($s^\top y \le 0$), the last rate is kept.
 
     Args:
       init_rate: Rate of the first update, above 0. It must be large enough to change the
         parameters in their dtype.
-      variant: `"long"` or `"short"`, which is never longer.
-      reach: The bound of a step's length as a part of the shortest measured step, at least 0. A
-        smaller one is safer where the loss is not convex. Infinite for the method of 1988.
+      variant: `"long"`, or `"short"`, whose rate is never larger.
+      reach: The bound on a step's length, in units of the shortest measured step, at least 0. A
+        smaller bound is safer where the loss is not convex. Infinity gives the method of 1988.
 
     Returns:
       A `RateRule` whose rate is absolute. `update` needs `params`, and `grad_fn` or `value_fn`: the
-      gradient or the loss of this batch, as functions of the parameters. It takes the gradient at
-      `params` from `grad`, if that is given. A run hands over all of them. Both numbers may be
-      traced, and so be swept.
+      gradient or the loss of this batch, as functions of the parameters. If `update` is given
+      `grad`, the rule takes the gradient at `params` from it. A run gives all of them. Both numbers
+      may be traced, so a sweep can vary them.
 
     Raises:
       ValueError: if a concrete number is out of its range, NaN or no scalar, or `variant` is
@@ -110,7 +111,7 @@ def barzilai_borwein(
         count: jax.Array, state: BarzilaiBorweinState, /, **arguments: Argument
     ) -> tuple[jax.Array, BarzilaiBorweinState]:
         del count
-        # Before the first update the parameters have made no step, and the rate stays.
+        # In the first update the parameters have made no step yet, and the rate stays.
         found = secant(state.params, arguments, "barzilai_borwein")
         long, short = found.step / found.product, found.product / found.change
         fitted = long if variant == "long" else short
@@ -124,7 +125,7 @@ def barzilai_borwein(
         )
         longest = jnp.where(steps > _MEASURED, numbers["reach"] * shortest, jnp.inf)
         bound = longest / jnp.sqrt(square(arguments["updates"]))
-        # A bound that is NaN, as of updates that are, bounds nothing.
+        # Updates that are NaN give a bound of NaN, which is ignored.
         bounded = jnp.where(new > bound, bound, new)
         return bounded, BarzilaiBorweinState(
             rate=new,

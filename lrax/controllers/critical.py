@@ -1,4 +1,4 @@
-"""`critical`: a part of the smallest rate that would raise the loss of the batch."""
+"""`critical`: a fraction of the smallest rate that would raise the loss of the batch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CriticalState(NamedTuple):
     """State of `critical`; every field has the shape ()."""
 
     critical: jax.Array  # float32: the smoothed critical rate
-    last: jax.Array  # float32: the last answer of the probe, from which the next one searches
-    measured: jax.Array  # bool: whether there was a measurement
+    last: jax.Array  # float32: the last measured rate, where the next search starts
+    measured: jax.Array  # bool: whether there has been a usable measurement
 
 
 def critical(
@@ -35,42 +35,44 @@ def critical(
     every: ArrayLike | str = 20,
     decay: ArrayLike = 0.5,
 ) -> RateRule:
-    r"""A part of the critical rate, which is measured again every `every` updates.
+    r"""A fraction of the critical rate, which is measured again every `every` updates.
 
     $$\eta = \text{fraction} \cdot \eta_c, \qquad
       \eta_c = \min \{\eta > 0 : L(\theta - \eta u) > L(\theta)\}$$
 
-    $L$ is the loss of this update's batch and $u$ the update before the rate multiplies it, as of
-    Adam. Measurements are averaged: $\log \eta_c \leftarrow \text{decay} \log \eta_c +
-    (1 - \text{decay}) \log \eta_c^\text{new}$.
+    $L$ is the loss of this update's batch at the parameters $\theta$, and $u$ is the update before
+    the rate multiplies it, such as Adam's direction. Measurements are averaged:
+    $\log \eta_c \leftarrow \text{decay} \log \eta_c + (1 - \text{decay}) \log \eta_c^\text{new}$.
 
-    Use it where no rate is known, and for an optimizer whose updates have an unknown scale, as a
-    factor of a schedule that decays to 0: `lrax.cosine(1.0, steps) * critical()`. The critical rate
-    is small at initialisation and grows, so the rate warms up by itself. For gradient descent on
-    the whole data, `fraction=0.5` with `every=1` and `decay=0` goes to the minimum along the update
-    if the loss is quadratic; held for more updates, such a rate diverges where curvatures differ
-    much. On small batches it diverges, since an update suits its own batch best. The default
-    trained small networks with SGD and with Adam, if not as well as a rate that was searched for;
-    on a small table it ended at 74 times that loss without a decay, and at 6.5 times with a cosine
+    Use it where no rate is known, or where an optimizer's updates have an unknown scale. Multiply
+    it with a schedule that decays to 0: `lrax.cosine(1.0, steps) * critical()`. The critical rate
+    is small at initialisation and grows, so the rate warms up by itself. The defaults trained small
+    networks with SGD and with Adam, but not as well as a swept rate. On a small table they ended at
+    74 times the loss of a swept rate without a decay, and at 6.5 times with a cosine
     (`python -m tests.benchmarks.controllers`).
 
-    A measurement costs 5 to 9 losses. In a loop for one run, let `every` be a number. A sweep runs
-    all lanes in one program, where a branch on a lane's own count is computed in every update. Name
-    a signal there, and the rule measures when the run measures the signal:
-    `critical(every="probe")` with `signals={"probe": lrax.every(20, lambda params: 0.0)}`.
+    For gradient descent on the whole data and a quadratic loss, `fraction=0.5` with `every=1` and
+    `decay=0` goes to the minimum along each update. If such a rate is kept for several updates, it
+    diverges where curvatures differ much. `fraction=0.5` also diverges on small batches, because
+    an update lowers the loss of its own batch most.
+
+    A measurement evaluates the loss 5 to 9 times. In a loop for one run, let `every` be a number.
+    In a sweep, all lanes run in one program, and a branch on a lane's own count would measure in
+    every update. There let `every` be the name of a signal. The rule then measures when the run
+    does: `critical(every="probe")` with `signals={"probe": lrax.every(20, lambda params: 0.0)}`.
 
     Args:
       guess: The critical rate from which the first search starts, above 0. A guess that is off by a
-        factor of 100 costs 4 more losses, once.
-      fraction: The rate as a part of the critical rate, at least 0.
-      every: Updates between two measurements, at least 1; or the name of a signal of the run,
-        each of whose measurements is followed by one of this rule.
+        factor of 100 costs the first search 4 more evaluations of the loss.
+      fraction: The rate, as a fraction of the critical rate, at least 0.
+      every: Updates between two measurements, at least 1; or the name of a signal of the run. The
+        rule then measures in each update in which the signal is new.
       decay: Weight of the earlier measurements, at least 0 and below 1.
 
     Returns:
       A `RateRule` whose rate is absolute. `update` needs `params` and `value_fn`, the loss of this
-      batch as a function of the parameters. A run hands over both. A measurement that is 0,
-      infinite or NaN is dropped. Every number may be traced, and so be swept.
+      batch as a function of the parameters. A run gives both. A measurement that is 0,
+      infinite or NaN is dropped. Every number may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a concrete number is out of its range, infinite, NaN or no scalar.

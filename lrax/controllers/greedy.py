@@ -22,13 +22,13 @@ Argument = Any  # an extra argument of `update`: an array, or a dict of them
 class GreedyState(NamedTuple):
     """State of `greedy`; every field but `recent` has the shape ()."""
 
-    scale: jax.Array  # float32: what multiplies the schedule
+    scale: jax.Array  # float32: the factor on the schedule
     best: jax.Array  # float32: the best metric, infinite before the first; negated for mode "max"
     streak: jax.Array  # int32: good measurements in a row, or minus the bad ones in a row
-    pause: jax.Array  # int32: measurements that are still to be left out
+    pause: jax.Array  # int32: how many of the next measurements are ignored
     stuck: jax.Array  # int32: reductions that were due at the floor
     recent: jax.Array  # float32 [window]: the last metrics, the newest last
-    filled: jax.Array  # int32: how many of them have been measured
+    filled: jax.Array  # int32: how many entries of `recent` have been measured
     # int32: the number of the last measurement that the rule has seen, -1 before the first
     measurement: jax.Array
 
@@ -56,44 +56,44 @@ def greedy(
       \text{good in a row} > \text{patience} \\ \max(s \cdot \text{factor}, \text{floor}) &
       \text{bad in a row} > \text{patience} \end{cases}$$
 
-    `m` is the metric, `s` the scale. Use it if the rate is thought to be of the wrong size, in
-    either direction, and nothing is known of the length of the run. The defaults are those of the
-    method; set `floor` and `ceiling` to what may be tried, such as 0.01 and 10. The loss of a
-    minibatch is noisy: smooth it over `window=50` updates. A training loss that falls at every
-    update drives the rate up until it is too large, so a `ceiling` is advisable.
+    `m` is the metric, `s` the scale. Use it if the rate may be too low or too high, and the length
+    of the run is not known. The defaults are those of the method. Set `floor` and `ceiling` to the
+    range to be tried, such as 0.01 and 10. The loss of a minibatch is noisy: smooth it over
+    `window=50` updates. A training loss that falls at every update drives the rate up until it is
+    too large, so a `ceiling` is advisable.
 
-    The metric handed to an update decides the rate of that same update. Measurements are counted as
-    in `lrax.controllers.plateau`. In a pause, after a change of the rate, metrics are left out: the
-    best one too is not updated.
+    The metric given to an update decides the rate of that same update. Measurements are counted as
+    in `lrax.controllers.plateau`. After a change of the rate, the rule ignores `cooldown` or
+    `warmup` metrics. They do not become the best value either.
 
     It follows `GreedyLR` of transformers. Its `threshold` is `rtol` or `atol`, by its
     `threshold_mode`; its `min_lr`, `max_lr` and `eps`, divided by the base rate, are `floor`,
     `ceiling` and `eps`. Two things differ. For negative metrics its relative threshold accepts a
-    worse value; `rtol` here does not. With `smooth`, its moving sum is NaN for ever after one NaN;
-    the mean here is NaN, which is bad, while the NaN is in the window.
+    worse value; `rtol` here does not. With `smooth`, one NaN makes its moving sum NaN for ever.
+    Here the mean is NaN, and so counts as bad, only while the NaN is in the window.
 
     Args:
       factor: Factor of a reduction, above 0 and at most 1; 1 never changes the rate.
       patience: How many measurements in a row may be good, or bad, without a change, at least 0.
       metric: Name of the extra argument of `update` to follow. "value" is the training loss.
       mode: "min" where lower is better, "max" where higher is.
-      rtol: By which fraction of the best value a good one must improve on it, at least 0.
+      rtol: By which fraction of the best value a good value must improve on it, at least 0.
       atol: By how much a good value must improve on the best one, in the unit of the metric, at
-        least 0. It is added to the part of `rtol`.
-      cooldown: How many measurements are left out after a reduction, at least 0.
-      warmup: How many measurements are left out after an increase, at least 0.
+        least 0. It is added to the margin of `rtol`.
+      cooldown: How many measurements are ignored after a reduction, at least 0.
+      warmup: How many measurements are ignored after an increase, at least 0.
       floor: Lowest scale that a reduction gives, at least 0, relative to the schedule.
       ceiling: Highest scale that an increase gives, at least `floor`; infinite for none.
-      eps: A change of the scale by this or less is left out, at least 0.
-      window: How many measurements the mean that is compared is taken over, at least 1; None
-        compares the metric itself. It is the length of an array, so it cannot be traced.
+      eps: A change of the scale by this or less is not made, at least 0.
+      window: Length of the moving mean that is compared, in measurements, at least 1. None compares
+        the metric itself. It is the length of an array, so it cannot be traced.
       reset_after: How many reductions may be due at the floor before the scale starts again at 1
-        and the best value is forgotten, at least 0; infinite for no reset. An increase restarts
-        the count.
+        and the best value is forgotten, at least 0; infinite for no reset. An increase sets this
+        count to 0.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
-      Every number but `window` may be traced, and so be swept.
+      Every number but `window` may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `mode` is
@@ -159,8 +159,8 @@ def greedy(
         del count  # measurements are counted, not updates
         value = measured(metric, arguments, "greedy")
         new, number = is_new(metric, arguments, value, state.measurement)
-        # Computed in every update, and taken if there was a measurement. Under `vmap` a branch
-        # would compute both sides too.
+        # Computed in every update, and used if there was a measurement. Under `vmap` a branch would
+        # compute both sides too.
         after = _after(state, -value if mode == "max" else value, numbers)
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)
@@ -188,8 +188,8 @@ def _after(state: GreedyState, value: jax.Array, numbers: Numbers) -> GreedyStat
 
     stuck = state.stuck + (lowered & (scale <= numbers["floor"]))
     reset = lowered & (scale <= numbers["floor"]) & (stuck >= numbers["reset_after"])
-    # A number that is swept may be fractional; the state counts whole measurements. The pause
-    # after a reduction holds after a reset too.
+    # A swept number may be fractional; the state counts whole measurements. A reset is followed by
+    # the same pause as a reduction.
     rest = jnp.where(
         raised,
         jnp.ceil(numbers["warmup"]),
@@ -208,12 +208,12 @@ def _after(state: GreedyState, value: jax.Array, numbers: Numbers) -> GreedyStat
 
 
 def _smoothed(state: GreedyState, value: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The last metrics, how many there are, and their mean; the metric itself without a window."""
+    """The last metrics, how many there are, and their mean, or the metric if there is no window."""
     length = state.recent.shape[0]
     if length == 0:
         return state.recent, state.filled, value
     recent = jnp.append(state.recent[1:], value)
     filled = jnp.minimum(state.filled + 1, length)
-    # The sum is taken anew. A running one would keep a NaN, and the rounding of all that is past.
+    # Summed anew each time: a running sum would keep a NaN and all rounding errors.
     measured = jnp.arange(length) >= length - filled
     return recent, filled, jnp.sum(jnp.where(measured, recent, 0)) / filled

@@ -26,14 +26,14 @@ class HypergradientState(NamedTuple):
     """State of the kinds "additive" and "multiplicative"."""
 
     rate: jax.Array  # float32 []: the rate of the last update
-    direction: Params  # the last update before the rate multiplied it, like the parameters
+    direction: Params  # the last update, before the rate multiplied it
 
 
 class HdmState(NamedTuple):
     """State of the kind "hdm"; both fields have the shape ()."""
 
     rate: jax.Array  # float32: the rate that the next update tries
-    squares: jax.Array  # float32: the sum of the squared slopes
+    squares: jax.Array  # float32: the sum of the squares of s in the formula
 
 
 def hypergradient(
@@ -53,48 +53,50 @@ def hypergradient(
       \lVert u_t \rVert}
     \end{aligned}$$
 
-    `g` is the gradient, handed to `update` as `grad`; `u` are the updates that the rule is given,
-    such as Adam's direction; `beta` is `hyper_rate`. The inner product is minus the derivative of
-    the loss by the rate of the last step. Use it to correct a rate that is somewhat wrong, and not
-    to find one: a rate that is far too small comes near the best one, and seldom reaches it. For
-    the "multiplicative" kind `hyper_rate=0.02` is a good start, because it does not depend on the
-    scale of the loss. The `hyper_rate` of the "additive" kind is in the unit of a rate divided by a
-    squared gradient, or by a gradient under Adam. There 1e-5, the best of three values, brought a
-    rate that was 10 times too low to 1.04 times the loss of a swept one in the median of six small
-    tasks, where Adam alone ended at 2.2. The authors' 1e-7 does little in 300 updates
+    $g$ is the gradient, given to `update` as `grad`; $u$ is the update that the rule is given, such
+    as Adam's direction; $f$ is the loss of the update's batch at the parameters $x$; $\beta$ is
+    `hyper_rate`. $\langle g_t, u_{t-1} \rangle$ is minus the derivative of the loss with respect to
+    the rate of the last step. Use the rule to correct a rate that is somewhat wrong, not to find
+    one: a rate that is far too small comes near the best one, but seldom reaches it. For the
+    "multiplicative" kind `hyper_rate=0.02` is a good start, because it does not depend on the scale
+    of the loss. The `hyper_rate` of the "additive" kind has the unit of a rate divided by a squared
+    gradient, or by a gradient under Adam. There 1e-5, the best of three values, brought a rate that
+    was 10 times too low to 1.04 times the loss of a swept one in the median of six small tasks,
+    where Adam alone ended at 2.2 times. The authors' 1e-7 does little in 300 updates
     (`python -m tests.benchmarks.controllers`).
 
-    "hdm" looks ahead. It evaluates the loss and the gradient of the update's batch at the point
-    to which the step leads. If the loss is not lower there, the rate of this update is 0, which is
-    the null step of the method; the rate of the next one is corrected either way. This costs
-    another value and gradient per update, through the arguments `value_fn` and `grad_fn`, which a
-    run gives. It is meant for full batches, plain gradients and `scale_by_lr` at the end of the
-    chain; a product with another rate would apply a rate other than the one that was tried. Begin
-    with a rate that is low: 0 is what its authors use. `hyper_rate` is the size of the first
-    correction, such as 0.1; on small batches 0.01 was better. There it ended at 1.13 times the loss
-    of a swept rate in the median of six small tasks, at worst at 1.6 times
+    "hdm" looks ahead: it evaluates the loss and the gradient of the update's batch at the point to
+    which the step leads. If the loss is not lower there, the rate of this update is 0, the null
+    step of the method. The rate of the next update is corrected either way. Each update evaluates
+    one more loss and gradient, through the arguments `value_fn` and `grad_fn`, which a run gives.
+    "hdm" is meant for full batches, plain gradients and `scale_by_lr` at the end of the chain. Do
+    not multiply it with another rate: the step would then differ from the one that was tried. Start
+    from a low rate; its authors start from 0. `hyper_rate` is the size of the first correction,
+    such as 0.1. On small batches 0.01 was better: there "hdm" ended at 1.13 times the loss of a
+    swept rate in the median of six small tasks, and at 1.6 times at worst
     (`python -m tests.benchmarks.controllers`). The corrections are those of AdaGrad, as in both of
-    the authors' programs; their theory has a constant `hyper_rate` without the root, which must
-    then be below 2 / L. They also learn a matrix of rates and a momentum.
+    the authors' programs. Their theory has a constant `hyper_rate` without the root, which must
+    then be below 2 / L, where L is the smoothness of $f$. They also learn a matrix of rates and a
+    momentum.
 
-    The rate is held at 0 or above. A gradient or an update that is not finite changes nothing. Of
-    a step to a loss that is not finite there is no hypergradient: "hdm" then halves the rate.
+    The rate stays at 0 or above. A gradient or an update that is not finite changes nothing. If a
+    step leads to a loss that is not finite, it has no hypergradient, and "hdm" halves the rate.
 
     Args:
       learning_rate: The first rate, at least 0.
-      hyper_rate: The rate of the rate, at least 0; at 0 nothing is corrected.
-      kind: "additive" and "multiplicative" as Baydin et al. have them, or "hdm" as Chu et al.
+      hyper_rate: Step size of the correction of the rate, at least 0. At 0 the rate is constant.
+      kind: "additive" or "multiplicative" of Baydin et al., or "hdm" of Chu et al.
 
     Returns:
-      A `RateRule` whose rate is absolute. Both numbers may be traced, and so be swept. Its state
-      holds the last update, in the dtype of the parameters; that of "hdm" has two numbers.
+      A `RateRule` whose rate is absolute. Both numbers may be traced, so a sweep can vary them. The
+      state holds the last update, in the dtype of the parameters; that of "hdm" holds two numbers.
 
     Raises:
       ValueError: if a concrete number is negative, infinite, NaN or no scalar, or `kind` is
         unknown.
       TypeError: if an argument is not a real number, `update` was not given an argument that the
-        rule follows, or "hdm" is given the parameters of a group, on which it cannot evaluate the
-        loss.
+        rule follows, or "hdm" is used under `optax.masked` or `optax.partition`: the loss cannot be
+        evaluated on a part of the parameters.
 
     Example:
       >>> rule = lrax.controllers.hypergradient(0.01, 0.02, kind="multiplicative")
@@ -143,7 +145,7 @@ def hypergradient(
 def _followed(
     state: HypergradientState, arguments: Arguments, numbers: Numbers, kind: str
 ) -> HypergradientState:
-    """The state after an update whose gradient judges the update before it."""
+    """The state after an update whose gradient corrects the rate of the last step."""
     updates = arguments["updates"]
     gradient = given("grad", arguments, "hypergradient")
     agreement = inner(state.direction, gradient)
@@ -172,8 +174,8 @@ def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax
     reached = optax.apply_updates(params, steps)
     there = jnp.asarray(given("value_fn", arguments, "hypergradient")(reached), here.dtype)
     beyond = given("grad_fn", arguments, "hypergradient")(reached)
-    # The authors divide by the square of the gradient's norm, which is this product where the
-    # updates are the gradient. It makes the correction independent of the scale of the updates.
+    # The authors divide by the squared norm of the gradient. For plain gradients this product is
+    # the same. It makes the correction independent of the scale of the updates.
     scale = _norm(gradient) * _norm(updates)
     slope = _over(inner(updates, beyond), scale)
     squares = state.squares + slope**2
@@ -189,7 +191,7 @@ def _tried(state: HdmState, arguments: Arguments, numbers: Numbers) -> tuple[jax
 
 
 def _of_group(own: Params, tree: Params) -> Params:
-    """What belongs to the same group: the rest is left out, as `optax.masked` does."""
+    """`tree` without the leaves that `optax.masked` left out of `own`."""
     return jax.tree.map(
         lambda mask, leaf: mask if is_masked(mask) else leaf, own, tree, is_leaf=is_masked
     )
@@ -200,5 +202,5 @@ def _norm(tree: Params) -> jax.Array:
 
 
 def _over(agreement: jax.Array, scale: jax.Array) -> jax.Array:
-    """A number divided by its scale; 0 where that is 0."""
+    """The quotient; 0 where the scale is 0."""
     return jnp.where(scale == 0, 0, agreement / jnp.where(scale == 0, 1, scale))

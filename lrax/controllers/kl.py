@@ -20,7 +20,7 @@ Argument = Any  # an extra argument of `update`: an array, or a dict of them
 class KlState(NamedTuple):
     """State of `kl`; every field has the shape ()."""
 
-    scale: jax.Array  # float32: what multiplies the schedule
+    scale: jax.Array  # float32: the factor on the schedule
     # int32: the number of the last measurement that the rule has seen, -1 before the first
     measurement: jax.Array
 
@@ -35,29 +35,28 @@ def kl(
     ceiling: ArrayLike = 10.0,
     zero: Literal["ignore", "small"] = "ignore",
 ) -> RateRule:
-    r"""Lowers the rate where a policy moves too far in an update, and raises it where too little.
+    r"""Lowers the rate if a policy moves too far in an update, and raises it if too little.
 
     $$s \leftarrow \begin{cases}
       \max(s / \text{lr\_factor}, \text{floor}) & d > \text{kl\_factor} \cdot \text{target} \\
       \min(s \cdot \text{lr\_factor}, \text{ceiling}) & d < \text{target} / \text{kl\_factor}
     \end{cases}$$
 
-    `d` is the KL divergence of the policy from the one that gathered the data, `s` the scale. Use
-    it for PPO and its relatives, whose steps are unsafe where the policy moves far; `target=0.01`
-    is usual. The metric handed to an update decides the rate of that same update. There are two
-    places to measure it. Before the update on a minibatch, the divergence that earlier updates have
-    made is at hand: give it with every update. Once per pass over the data, as a mean, it is less
-    noisy: mark it by `fresh={metric: bool}` or `measurement={metric: number}`, as in
-    `lrax.controllers.plateau`.
+    `d` is the KL divergence between the policy and the one that gathered the data, `s` the scale.
+    Use it for PPO and its relatives, whose steps are unsafe if the policy moves far; `target=0.01`
+    is usual. The metric given to an update decides the rate of that same update. It can be measured
+    in two ways. Either measure the divergence on each minibatch before its update, and give it to
+    every update. Or take the mean once per pass over the data, which is less noisy, and mark it by
+    `fresh={metric: bool}` or `measurement={metric: number}`, as in `lrax.controllers.plateau`.
 
     Start from a low rate: it rises within some tens of updates. A rate that is far too high
     saturates the policy in the first update. The divergence is then near 0, and the rate rises
     further.
 
-    Its two published forms differ where the divergence is 0 or below. That is so in the first
-    minibatch after new data, where the policy has not moved yet; and an estimate from samples may
-    be negative. RSL-RL leaves such a value out, and rl_games and skrl raise the rate. The adaptive
-    penalty of the PPO paper is another method: it changes the weight of a term of the loss.
+    Published implementations differ if the divergence is 0 or below. It is 0 in the first minibatch
+    after new data, where the policy has not moved yet, and an estimate from samples may be
+    negative. RSL-RL ignores such a value; rl_games and skrl raise the rate. The adaptive penalty of
+    the PPO paper is another method: it changes the weight of a term of the loss.
 
     Args:
       target: The KL divergence that an update should have, above 0, in nats.
@@ -67,12 +66,12 @@ def kl(
       floor: Lowest scale that a reduction gives, at least 0, relative to the schedule.
       ceiling: Highest scale that an increase gives, at least `floor`; infinite for none. The
         defaults are the limits of RSL-RL, 1e-5 and 1e-2, relative to its rate of 1e-3.
-      zero: "ignore" leaves out a divergence of 0 or below, as RSL-RL does. "small" takes it for one
-        that is too small, as rl_games and skrl do. A NaN is always left out.
+      zero: "ignore" ignores a divergence of 0 or below, as RSL-RL does. "small" treats it as too
+        small, and raises the rate, as rl_games and skrl do. A NaN is always ignored.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
-      Every number may be traced, and so be swept.
+      Every number may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `zero` is

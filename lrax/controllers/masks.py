@@ -1,4 +1,4 @@
-"""What `optax.masked` and `optax.partition` leave out of a group's parameters."""
+"""The parameters that `optax.masked` and `optax.partition` leave out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ Params = Any
 
 
 def is_masked(leaf: Any) -> bool:
-    """Whether this stands in the place of a parameter of another group."""
+    """Whether a leaf is the placeholder of a parameter that was left out."""
     return isinstance(leaf, optax.MaskedNode)
 
 
 def require_whole(params: Params, rule: str) -> None:
-    """Requires all parameters of the loss."""
+    """Requires that no parameters are left out."""
     if any(map(is_masked, jax.tree.leaves(params, is_leaf=is_masked))):
         raise TypeError(
             f"`params` must be all parameters: `{rule}` evaluates the loss, which it cannot where"
-            " `optax.masked` or `optax.partition` leaves some out. Put it around them."
+            " `optax.masked` or `optax.partition` leaves some out. Put `lrax.scale_by_lr`"
+            " outside of both."
         )

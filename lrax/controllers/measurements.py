@@ -1,4 +1,4 @@
-"""What a rule reads of a metric: its value, and whether it has been measured anew."""
+"""Reading a metric in a rule: its value, and whether it has been measured anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from .. import _require
 
 Arguments = Mapping[str, Any]  # the extra arguments of `update`
-OF_A_RUN = ("value", "grad", "value_fn", "grad_fn")  # what a run hands over by itself
+FROM_RUN = ("value", "grad", "value_fn", "grad_fn")  # what a run gives without a signal
 
 
 def require_name(metric: Any, argument: str = "metric") -> None:
@@ -22,9 +22,9 @@ def require_name(metric: Any, argument: str = "metric") -> None:
 
 
 def given(name: str, arguments: Arguments, rule: str) -> Any:
-    """What `update` was given under this name."""
+    """The extra argument of this name, which `update` must have been given."""
     if arguments.get(name) is None:
-        signal = "" if name in OF_A_RUN else f", in a run as the signal {name!r}"
+        signal = "" if name in FROM_RUN else f", in a run as the signal {name!r}"
         raise TypeError(
             f"`{name}` must be given to `update`: `{rule}` follows it. Call"
             f" `optimizer.update(grads, state, params, {name}=...)`{signal}."
@@ -61,7 +61,7 @@ def is_new(
     if number is None:
         return fresh, last
     number = jnp.asarray(number, last.dtype)
-    # Before its first measurement, a run hands over NaN with the number 0, and not as fresh.
+    # Before the first measurement, a run gives NaN with the number 0, and not as fresh.
     unmeasured = (number == 0) & jnp.isnan(value) & ~fresh
     return (number != last) & ~unmeasured, number
 
@@ -69,8 +69,8 @@ def is_new(
 def is_better(value: jax.Array, best: jax.Array, numbers: Mapping[str, Any]) -> jax.Array:
     """Whether a value is lower than the best one by more than the margin of `rtol` and `atol`."""
     margin = numbers["rtol"] * jnp.abs(best) + numbers["atol"]
-    # Before the first measurement the best one is infinite. Infinity less infinity is NaN, and no
-    # value is below NaN.
+    # Before the first measurement the best value is infinite, and so is the margin of `rtol`. Their
+    # difference would be NaN, and no value is below NaN.
     target = jnp.where(jnp.isfinite(best), best - margin, best)
     return value < target
 
@@ -78,8 +78,8 @@ def is_better(value: jax.Array, best: jax.Array, numbers: Mapping[str, Any]) -> 
 def freshness(signal: str, arguments: Arguments, rule: str) -> jax.Array:
     """Whether a signal has been measured anew, by its flag alone.
 
-    The flag depends on nothing but the run's own index. Under `vmap` it has no batch axis, and a
-    branch on it stays a branch. The number of the last measurement has one.
+    The flag depends only on the run's own index, so it has no batch axis under `vmap`, and a branch
+    on it stays a branch. The number of the last measurement has a batch axis.
     """
     flag = _by_name("fresh", arguments).get(signal)
     if flag is None:
@@ -92,7 +92,7 @@ def freshness(signal: str, arguments: Arguments, rule: str) -> jax.Array:
 
 
 def _by_name(argument: str, arguments: Arguments) -> Mapping[str, ArrayLike]:
-    """An extra argument that is a dict by the names of metrics; empty if it was not given."""
+    """An extra argument that is a dict with names of metrics as keys; empty if it was not given."""
     given = arguments.get(argument)
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"`{argument}` must be a dict by the names of signals, got {given!r}")

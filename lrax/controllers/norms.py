@@ -16,8 +16,8 @@ Updates = Any  # a pytree of arrays
 def inner(left: Updates, right: Updates) -> jax.Array:
     """The inner product of two pytrees; of complex arrays its real part.
 
-    `optax.masked` leaves a `MaskedNode` in the place of what belongs to other groups. Where `left`
-    has one, `right` is left out too.
+    `optax.masked` puts a `MaskedNode` in the place of each parameter that it leaves out. Where
+    `left` has one, `right` is left out too.
     """
     products = jax.tree.map(_product, left, right, is_leaf=is_masked)
     return sum(jax.tree.leaves(products), jnp.zeros([], _require.float_dtype()))

@@ -12,6 +12,6 @@ Numbers = dict[str, Any]  # floats, or tracers
 
 
 def require_factor(numbers: Numbers) -> None:
-    """Requires a finite number from 0 to 1."""
+    """Requires that `factor` is from 0 to 1."""
     _require.nonnegative(numbers, "factor")
     _require.at_most("`factor` must be at most 1", numbers["factor"], np.float32(1))

@@ -22,9 +22,9 @@ Argument = Any  # an extra argument of `update`: an array, or a dict of them
 class PlateauState(NamedTuple):
     """State of `plateau`; every field has the shape ()."""
 
-    scale: jax.Array  # float32: what multiplies the schedule
-    # float32: the best metric, or that of the last spike; infinite before the first; negated for
-    # mode "max"
+    scale: jax.Array  # float32: the factor on the schedule
+    # float32: the best metric, or the metric of a later spike; infinite before the first; negated
+    # for mode "max"
     best: jax.Array
     bad: jax.Array  # int32: measurements since the last improvement or reduction
     cooldown: jax.Array  # int32: measurements of the cooldown that are left
@@ -58,12 +58,12 @@ def plateau(
     one. Use it if the length of the run is not known in advance, as a factor of a warmup and a
     constant rate. `factor=0.5` and `patience=5` measurements of a validation loss are a good start.
     The loss of a minibatch is noisy: with `metric="value"`, let `patience` be hundreds of updates.
-    There the default of 10 made Adam worse on six of six small tasks, with 1.7 times the loss of
-    a swept rate in the median; on the validation loss it did no harm
+    On that loss the default of 10 made Adam worse on six of six small tasks, with 1.7 times the
+    loss of a swept rate in the median. On the validation loss it did no harm
     (`python -m tests.benchmarks.controllers`). If the length is known, a schedule that decays to
     zero is usually better.
 
-    The metric handed to an update decides the rate of that same update. Patience and cooldown
+    The metric given to an update decides the rate of that same update. Patience and cooldown
     count measurements, not updates. A measurement is new if its number in
     `measurement={metric: number}` differs from the last one that the rule has seen. Without
     `measurement`, it is new if `fresh={metric: bool}` says so. Without both, every update has a new
@@ -74,10 +74,10 @@ def plateau(
     `eps`. For negative metrics PyTorch's relative threshold accepts a worse value; `rtol` here does
     not. Keras' `min_delta` is `atol` with `rtol=0`.
 
-    Two things are added to it. After a spike, a metric that falls back is not better than the best
-    one for a long time, and both frameworks take that for a plateau. With `spike=0.5`, a metric
-    more than 50 % worse than the best one takes its place, and what follows is compared with it.
-    With `restart=True`, a plateau at the lowest scale is answered by a warm restart.
+    Two options are new. After a spike, a metric that recovers may take long to reach the best value
+    again, and both frameworks see a plateau. With `spike=0.5`, a metric more than 50 % worse than
+    the best value replaces it, and later metrics are compared with the spike. With `restart=True`,
+    a plateau at the lowest scale leads to a warm restart.
 
     Args:
       factor: Factor of a reduction, from 0 to 1; 1 never reduces.
@@ -86,29 +86,29 @@ def plateau(
       mode: "min" where lower is better, "max" where higher is.
       rtol: By which fraction of the best value a better one must improve on it, at least 0.
       atol: By how much a better value must improve on the best one, in the unit of the metric, at
-        least 0. It is added to the part of `rtol`.
+        least 0. It is added to the margin of `rtol`.
       cooldown: How many measurements after a reduction do not count as bad, at least 0.
       floor: Lowest scale, at least 0, relative to the schedule.
-      eps: A reduction of the scale by this or less is left out, at least 0. Keras has no such rule,
+      eps: A reduction of the scale by this or less is not made, at least 0. Keras has no such rule,
         so `counting="keras"` does not use it.
       counting: "torch" reduces when the number of bad measurements exceeds `patience`. "keras"
         reduces when it reaches `patience`, for which 0 counts as 1, unless the scale is at the
         floor. After a reduction, "torch" ignores `cooldown` measurements, and "keras" one fewer.
       nan: "bad" counts a NaN as no improvement, "ignore" as no measurement. A NaN is never the
         best value.
-      spike: By which fraction of the best value a worse one is a spike, at least 0; infinite for
-        no spikes. A spike is bad, and it is the best value from then on.
-      restart: Whether the scale starts again at 1, and the best value is forgotten, when a
-        reduction is due and the scale is as low as it can be: at `floor`, or nearer to the next
-        scale than `eps`. Otherwise it stays there.
+      spike: A metric is a spike if it is worse than the best value by more than this fraction of
+        it, at least 0; infinite for no spikes. A spike counts as bad, and replaces the best value.
+      restart: Whether a reduction that is due at the lowest scale restarts the rule: the scale is 1
+        again, and the best value is forgotten. The lowest scale is `floor`, or one that the next
+        reduction would lower by `eps` or less. Without it, the scale stays there.
 
     Returns:
-      A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or
-      a number. Every number may be traced, and so be swept.
+      A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
+      Every number may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or a word is
-        unknown.
+      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `mode`,
+        `counting` or `nan` is unknown.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 
     Example:
@@ -163,8 +163,8 @@ def plateau(
         new, number = is_new(metric, arguments, value, state.measurement)
         if nan == "ignore":
             new = new & ~jnp.isnan(value)
-        # Computed in every update, and taken if there was a measurement. Under `vmap` a branch
-        # would compute both sides too.
+        # Computed in every update, and used if there was a measurement. Under `vmap` a branch would
+        # compute both sides too.
         after = _after(state, -value if mode == "max" else value, numbers, counting, restart)
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)
@@ -182,10 +182,10 @@ def _after(
     better = is_better(value, state.best, numbers)
     cooling = state.cooldown > 0
     cooldown = jnp.maximum(state.cooldown - 1, 0)
-    # The measurement that counts the cooldown down to 0 is the first one that may be bad in Keras.
-    # In PyTorch it is the last one that is ignored.
+    # When a measurement brings the cooldown down to 0, Keras already lets it count as bad. PyTorch
+    # ignores it as the last one.
     ignored = cooldown > 0 if counting == "keras" else cooling
-    # In a cooldown the count begins anew.
+    # The count of bad measurements starts again during a cooldown.
     bad = jnp.where(better | ignored, 0, jnp.where(cooling, 0, state.bad) + 1)
 
     lower = jnp.maximum(state.scale * numbers["factor"], numbers["floor"])
@@ -204,7 +204,7 @@ def _after(
     if restart:
         again = due & ~reduced
         scale, best = jnp.where(again, 1, scale), jnp.where(again, jnp.inf, best)
-    # A number that is swept may be fractional; the state counts whole measurements.
+    # A swept number may be fractional; the state counts whole measurements.
     rest = jnp.ceil(numbers["cooldown"])
     return PlateauState(
         scale=scale,

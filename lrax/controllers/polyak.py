@@ -38,22 +38,23 @@ def polyak(
     $$\eta_t = \min\left(\frac{\max(f_t - f_{\min}, 0)}{c \, \lVert g_t \rVert^2 + \text{eps}}, \;
       \text{growth} \cdot \eta_{t-1}, \; \text{max\_rate}\right)$$
 
-    `f` is the loss of the update's batch, handed to `update` as `value`, and `g` are the updates
-    that the rule is given: those of the group under `optax.masked` and `optax.partition`. Use it
-    with plain gradients, as `lrax.scale_by_lr(lrax.controllers.polyak())`, where the model can fit
+    $f_t$ is the loss of the update's batch, given to `update` as `value`, and $g_t$ are the updates
+    that the rule is given; under `optax.masked` and `optax.partition`, those of the group. Use it
+    with plain gradients, as `lrax.scale_by_lr(lrax.controllers.polyak())`, if the model can fit
     every batch, so that each batch's lowest loss is near `f_min`. Otherwise the rate does not fall
-    to zero, and `max_rate` must be set: without it, it ended at 1.3 times the loss of a swept rate
-    in the median of six small tasks, at worst at 3.8 times, and with a cosine at 1.13 and 2.7
-    (`python -m tests.benchmarks.controllers`). As ALI-G, with ten times too high a `max_rate`, it
-    ended at 1.2 and 1.8 times, and with the right one at 1.06 and 1.11.
+    to zero, and `max_rate` must be set. Without `max_rate`, the rule ended at 1.3 times the loss of
+    a swept rate in the median of six small tasks, and at 3.8 times at worst; multiplied with a
+    cosine, at 1.13 and 2.7 times. As ALI-G, it ended at 1.06 and 1.11 times with the swept rate as
+    `max_rate`, and at 1.2 and 1.8 times with ten times that rate
+    (`python -m tests.benchmarks.controllers`).
 
-    Its published forms are these. SPS is `c=0.5`, the default of its authors, and SPS_max adds
-    `max_rate`. They smooth with `growth=2 ** (batch_size / dataset_size)`, and take 1 for the rate
-    before the first. ALI-G is `c=1` with `max_rate` for its rate and `eps=1e-5`.
+    These arguments give the published forms. SPS is `c=0.5`, the default of its authors, and
+    SPS_max adds `max_rate`. The authors smooth with `growth=2 ** (batch_size / dataset_size)`, and
+    take 1 as the rate before the first. ALI-G is `c=1` with its rate as `max_rate` and `eps=1e-5`.
 
-    The rate is 0 where the loss is at or below `f_min`, where a gradient is zero and so is `eps`,
-    and where the loss or the gradient is not finite. Such an update does not count for `growth`:
-    a cap of 0 would hold the rate at 0 for ever.
+    The rate is 0 if the loss is at or below `f_min`, if the gradient and `eps` are both 0, or if
+    the loss or the gradient is not finite. `growth` ignores such an update: a limit of 0 would keep
+    the rate at 0 for ever.
 
     Args:
       max_rate: Highest rate, at least 0; infinite for none.
@@ -64,8 +65,8 @@ def polyak(
         Before the first rate there is no limit.
 
     Returns:
-      A `RateRule` whose rate is absolute; a product with a schedule scales it. Every number may be
-      traced, and so be swept. Before the first update the rate is NaN.
+      A `RateRule` whose rate is absolute; a product with a schedule scales it. Before the first
+      update the rate is NaN. Every number may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a concrete number is out of its range, NaN or no scalar.
@@ -109,7 +110,7 @@ def polyak(
         del count
         gap = jnp.maximum(measured("value", arguments, "polyak") - numbers["f_min"], 0)
         bound = numbers["c"] * square(arguments["updates"]) + numbers["eps"]
-        # 0 / 0 is NaN. Infinite is also the loss of a model that has diverged.
+        # The loss of a model that has diverged may be infinite, and a bound of 0 would give 0/0.
         usable = jnp.isfinite(gap) & jnp.isfinite(bound) & (bound > 0)
         polyaks = jnp.where(usable, gap / jnp.where(usable, bound, 1), 0)
         if growth is not None:

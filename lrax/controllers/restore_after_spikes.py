@@ -19,19 +19,19 @@ Argument = Any  # an extra argument of `update`
 
 
 class Shadow(NamedTuple):
-    """A copy of what was good."""
+    """The copy to return to."""
 
     params: optax.Params
-    # The leaves of the optimizer's state alone. As a state, it would hold a second learning rate,
-    # and `lrax.get_lr` could not tell which one is in use.
+    # Only the leaves of the optimizer's state. A whole state would hold a second learning rate, and
+    # `lrax.get_lr` could not tell which one is in use.
     leaves: list[jax.Array]
 
 
 class RestoreAfterSpikesState(NamedTuple):
     """State of `restore_after_spikes`."""
 
-    losses: History  # without spikes
-    spikes: jax.Array  # shape (), int32: how many of the last updates had one, without a gap
+    losses: History  # losses that were no spikes
+    spikes: jax.Array  # shape (), int32: spikes in a row, up to the last update
     age: jax.Array  # shape (), int32: updates since the copy was made
     restored: jax.Array  # shape (), bool: whether the last update was the first half of a return
     restores: jax.Array  # shape (), int32: returns so far
@@ -47,39 +47,40 @@ def restore_after_spikes(
     window: int = 128,
     sigmas: ArrayLike = 6.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Returns to a copy of good parameters if the loss stays high; around another optimizer.
+    r"""Wraps an optimizer, and returns to a copy of good parameters if the loss stays high.
 
     $$\text{spike} = v > \text{mean} + \text{sigmas} \cdot \text{deviation}, \qquad
       u = \theta_\text{good} - \theta \text{ after } \text{patience} \text{ spikes in a row}$$
 
-    A copy of the parameters and of the state of `optimizer` is made every `every` updates, in an
-    update whose loss is no spike. Mean and deviation are those of the last `window` losses without
-    a spike. After `patience` spikes in a row, two updates lead back to the copy. Training then goes
-    on with the next batches. The batches before the spike are not seen again.
+    $v$ is the loss, $\theta$ are the parameters and $u$ is the update. A copy of the parameters and
+    of the state of `optimizer` is made every `every` updates, in an update whose loss is no spike.
+    Mean and standard deviation are those of the last `window` losses that were no spikes. After
+    `patience` spikes in a row, two updates lead back to the copy. Training then goes on with the
+    next batches. The batches since the copy are not seen again.
 
-    Use it for long runs that nobody watches, as the second level of safety:
-    `lrax.controllers.skip_spikes` leaves out a bad batch, and this one undoes the harm of an update
-    that was accepted. It costs a copy of the parameters and of the optimizer's state. The third
-    level, a checkpoint on disk, belongs to the training loop. What recovers within `patience`
-    updates is not undone, and Adam mostly does, because its steps are bounded.
+    Use it for long runs that nobody watches, as the second level of safety.
+    `lrax.controllers.skip_spikes` skips a bad batch; this one undoes the harm of an update that was
+    accepted. It costs a copy of the parameters and of the optimizer's state. The third level, a
+    checkpoint on disk, belongs to the training loop. If training recovers by itself within
+    `patience` updates, nothing is undone. With Adam it mostly does, because its steps are bounded.
 
-    An update whose loss, gradient or result is not finite is left out, so that parameters never
-    become NaN, from which no update leads back. The first update of a return is exact but for the
-    rounding of a difference, and the second corrects that. A schedule goes back with the state of
-    `optimizer`, and so does a rate of `lrax.set_lr` that was set after the copy.
+    An update whose loss, gradient or result is not finite is skipped: no update leads back from
+    parameters that are NaN. The first of the two updates back is exact but for the rounding of a
+    difference, and the second corrects that. The count of a schedule in `optimizer` returns to that
+    of the copy. A rate that `lrax.set_lr` set after the copy is lost.
 
     Args:
       optimizer: The whole optimizer, with its rate, such as `optax.adam(1e-3)`.
       every: Updates between two copies, at least 1.
-      patience: Spikes in a row after which it returns, at least 1.
-      window: How many losses are looked back on, at least 2. Before half of them are known, only a
-        loss that is not finite is a spike.
+      patience: How many spikes in a row lead to a return, at least 1.
+      window: Number of losses whose mean and deviation are taken, at least 2. Before half of them
+        are known, only a loss that is not finite is a spike.
       sigmas: By how many standard deviations a spike is above the mean, at least 0.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose `update` needs `params` and the loss as
       `value`. The field `restores` of its state counts the returns. The numbers but `window` may be
-      traced, and so be swept.
+      traced, so a sweep can vary them.
 
     Raises:
       ValueError: if a number is out of its range or no scalar.
@@ -104,7 +105,7 @@ def restore_after_spikes(
 
     Reference:
       Chowdhery et al., "PaLM: scaling language modeling with pathways", 2022, arXiv:2204.02311,
-      section 5.1, restarts from a checkpoint and skips the batches.
+      section 5.1: restarts from a checkpoint, and skips the batches around the spike.
     """
     inner = require_optimizer(optimizer)
     window = _require.count("window", window, 2)

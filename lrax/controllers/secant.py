@@ -1,4 +1,4 @@
-"""Two gradients of one batch, from which a rule reads the curvature along the last step."""
+"""The curvature along the last step, from two gradients of one batch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Secant(NamedTuple):
 
     step: jax.Array  # squared length of the step
     change: jax.Array  # squared norm of the change of the gradient
-    product: jax.Array  # inner product of both
+    product: jax.Array  # inner product of the step and the change
 
     @property
     def finite(self) -> jax.Array:
-        """Whether both gradients are finite, and so are all squares."""
+        """Whether the step and the change are finite, and so are their squares."""
         return jnp.isfinite(self.step) & jnp.isfinite(self.change)
 
 
@@ -38,7 +38,7 @@ def secant(before: Params, arguments: Arguments, rule: str) -> Secant:
     gradient = _gradient(arguments, rule)
     now = arguments.get("grad")
     now = gradient(params) if now is None else now
-    # In float32 before the difference is taken: in bfloat16 a short step has few digits.
+    # Cast to float32 before the subtraction: in bfloat16 a short step has few digits.
     step = jax.tree.map(_difference, params, before)
     change = jax.tree.map(_difference, now, gradient(before))
     return Secant(square(step), square(change), inner(step, change))

@@ -1,4 +1,4 @@
-"""`skip_spikes`: leaves out an update whose loss or gradient is far above those before it."""
+"""`skip_spikes`: skips an update whose loss or gradient norm is far above those before it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SkipSpikesState(NamedTuple):
 
     losses: History
     norms: History  # of the gradients
-    skips: jax.Array  # shape (), int32: the updates that were left out
+    skips: jax.Array  # shape (), int32: how many updates were skipped
     inner_state: optax.OptState
 
 
@@ -33,32 +33,32 @@ def skip_spikes(
     sigmas: ArrayLike = 6.0,
     counting: Literal["olmo", "levanter"] = "olmo",
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Leaves out an update whose loss or gradient norm is a spike; an optimizer around another.
+    r"""Wraps an optimizer, and skips an update whose loss or gradient norm is a spike.
 
     $$\text{spike} = v > \text{mean} + \text{sigmas} \cdot \text{deviation}, \qquad
       v \in \{\text{loss}, \|g\|\}$$
 
-    Mean and deviation are those of the last `window` updates. In an update that is left out, the
-    parameters and the state of `optimizer` stay as they are. A loss or a gradient that is not
-    finite is always a spike, and is no part of the mean. A finite spike is part of it, so a lasting
-    change of the loss is accepted in the end. But two or three spikes in a window also hide a later
-    one that is smaller. Against that, put `lrax.controllers.clip_spikes` inside.
+    Mean and standard deviation are those of $v$ in the last `window` updates. In an update that is
+    skipped, the parameters and the state of `optimizer` stay as they are. A loss or a gradient that
+    is not finite is always a spike, and is left out of the mean. A finite spike enters the mean, so
+    a lasting change of the loss is accepted in the end. But two or three spikes in a window also
+    hide a later one that is smaller. Against that, put `lrax.controllers.clip_spikes` inside.
 
     Use it for long runs in which single batches harm the model. The defaults are those of OLMo-core
-    and Levanter, which skip one update in thousands. A schedule inside `optimizer` stands still
-    where an update is left out. Put `lrax.scale_by_lr` outside, and it goes on.
+    and Levanter, which skip one update in thousands. A skipped update does not advance a schedule
+    inside `optimizer`. To advance it, put `lrax.scale_by_lr` outside.
 
     Args:
       optimizer: The transformation, such as `optax.scale_by_adam()`.
-      window: How many updates are looked back on, at least 2.
+      window: Number of updates whose mean and deviation are taken, at least 2.
       sigmas: By how many standard deviations a spike is above the mean, at least 0.
       counting: "olmo" divides the sum of squares by one less than the number of values, "levanter"
-        by their number. "olmo" judges from the update on with which half of the window is full,
-        and "levanter" from the one after it.
+        by their number. "olmo" tests for spikes from the update that fills half of the window,
+        "levanter" from the one after it.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the loss as `value`. `skips`
-      in its state counts the updates left out. `sigmas` may be traced, and so be swept.
+      in its state counts the skipped updates. `sigmas` may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a number is out of its range or no scalar, or `counting` is unknown.
@@ -89,7 +89,7 @@ def skip_spikes(
 
     def init(params: optax.Params) -> SkipSpikesState:
         empty = no_history(window)
-        # Each history has buffers of its own: one that appears twice could not be donated.
+        # Each history has its own buffers: a buffer that appears twice cannot be donated.
         return SkipSpikesState(
             losses=empty,
             norms=jax.tree.map(jnp.copy, empty),

@@ -1,4 +1,4 @@
-"""What a spike is: a value far above those of a window before it."""
+"""Detection of spikes: values far above those of a window before them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .. import _require
 
 
 class History(NamedTuple):
-    """The last values of a metric, as a ring."""
+    """The last values of a metric, in a ring buffer."""
 
-    values: jax.Array  # shape (window,), float32; NaN where there is none yet, or it was not finite
-    seen: jax.Array  # shape (), int32: values so far, those included that were not finite
+    values: jax.Array  # shape (window,), float32; NaN for no value yet, or one that was not finite
+    seen: jax.Array  # shape (), int32: how many values have been seen, finite or not
 
 
 def no_history(window: int) -> History:
@@ -37,13 +37,15 @@ def is_spike(
 ) -> jax.Array:
     """Whether a value is more than `sigmas` standard deviations above the mean of earlier ones.
 
-    A value that is not finite always is one. Before half of the window is full, no other is.
+    A value that is not finite is always a spike. Before half of the window is full, no finite value
+    is one.
 
-    OLMo-core divides by one less than the number of values, and counts the new value to the half.
-    Levanter divides by their number, and lets no deviation be below 1e-6. One value that is not
-    finite would make its mean NaN, and would so have every update skipped for a window; here such
-    values are left out, as in OLMo-core. OLMo-core also skips where fewer than two finite values
-    are left in the window; here nothing can be judged then, and nothing finite is a spike.
+    OLMo-core divides the sum of squares by one less than the number of values, and counts the new
+    value when it tests whether half of the window is full. Levanter divides by the number of
+    values, and takes a deviation of at least 1e-6. In Levanter, one value that is not finite makes
+    the mean NaN, and every update of a window is skipped. Here such values are left out, as in
+    OLMo-core. OLMo-core also skips if fewer than two finite values are left in the window. Here a
+    finite value is then no spike.
     """
     finite = jnp.isfinite(history.values)
     count = jnp.sum(finite)

@@ -39,7 +39,7 @@ class VelocityState(NamedTuple):
     """
 
     scale: jax.Array  # float: the factor on the schedule
-    trying: jax.Array  # bool: whether the scale was raised and the raise is not decided yet
+    trying: jax.Array  # bool: whether a raise is under way, neither kept nor taken back yet
     before: jax.Array  # float: the scale before the raise
     speed: jax.Array  # float: how much the loss fell per measurement, before the raise
     error: jax.Array  # float: the standard error of `speed`
@@ -70,7 +70,7 @@ def velocity(
     Otherwise it takes the raise back, and the next raise is smaller: its factor is
     $\text{up}^{\text{shrink}^n}$ after $n$ raises were taken back. With no raise under way, it
     multiplies the scale by `down` if the loss has risen over the window
-    ($v < -\text{errors} \cdot e$, or an overflow of the sums). At `ceiling` it does not raise.
+    ($v < -\text{errors} \cdot e$) or the sums have overflowed. At `ceiling` it does not raise.
 
     Use it early in a long run, as a factor of a warmup and a constant rate that may be far too low.
     The rule sees only how fast the loss falls now. This favours rates that are too low for the
