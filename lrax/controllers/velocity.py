@@ -116,8 +116,9 @@ def velocity(
 
     Reference:
       Dong et al., "AdaLRS: loss-guided adaptive learning rate search for efficient foundation model
-      pretraining", 2025, arXiv:2506.13274. Its update is equation 1 of Yin et al., "SAIL-VL2
-      technical report", 2025, arXiv:2509.14033.
+      pretraining", 2025, arXiv:2506.13274. Its text could not be read: what is said of it here is
+      from its abstract and a summary of Yin et al., "SAIL-VL2 technical report", 2025,
+      arXiv:2509.14033.
     """
     numbers = _require.scalars(
         up=up,
