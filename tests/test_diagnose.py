@@ -510,3 +510,10 @@ def test_a_stable_rate_acquits_the_rate():
     rates = np.full(101, 0.1)
     found = lrax.diagnose(loss=loss, rates=rates, monitors={"stable_rate": np.full(21, 0.4)})
     assert found[0].evidence["rate, of the largest stable one"] == pytest.approx(0.25)
+
+
+def test_a_name_of_a_column_needs_a_source():
+    with pytest.raises(
+        ValueError, match="`rates` must be an array: no `source` is given, got 'lr'"
+    ):
+        lrax.diagnose(loss=np.ones(40), rates="lr")

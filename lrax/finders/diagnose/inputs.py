@@ -216,9 +216,12 @@ def _of_argument(
     argument = "monitors" if name in MONITORS else name
     if isinstance(value, str):
         if value not in columns:
-            raise ValueError(
-                f"`{argument}` must be a column of {sorted(columns)} or an array, got {value!r}"
+            allowed = (
+                f"a column of {sorted(columns)} or an array"
+                if columns
+                else "an array: no `source` is given"
             )
+            raise ValueError(f"`{argument}` must be {allowed}, got {value!r}")
         return columns[value]
     if name == "rates" and loss is not None:
         if callable(value):  # a Schedule, or any function of the count
