@@ -29,7 +29,7 @@ class BarzilaiBorweinState(NamedTuple):
 
     rate: jax.Array  # shape (), float32: the last rate, without the bound on the step
     shortest: jax.Array  # shape (), float32: the shortest measured step, infinite before the first
-    steps: jax.Array  # shape (), int32: how many steps had a loss that was convex along them
+    steps: jax.Array  # shape (), int32: number of steps along which the loss was convex
     params: Params  # the parameters at the last update
 
 

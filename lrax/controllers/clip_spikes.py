@@ -50,7 +50,7 @@ def clip_spikes(
     early. Put it first in the chain, where it sees the gradient itself. With four bad batches in
     300 updates, runs ended within 1 % of the loss without them in the median of six small tasks,
     with Adam and with momentum (`python -m tests.benchmarks.controllers`). ZClip also clips to a
-    fixed norm; for this put `optax.clip_by_global_norm(1.0)` after it. A gradient that is not
+    fixed norm; for this put `optax.clip_by_global_norm(1.0)` after it. A gradient whose norm is not
     finite passes unclipped and leaves the state unchanged. To skip such an update, put
     `lrax.controllers.skip_spikes` around the chain.
 

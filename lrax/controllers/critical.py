@@ -47,9 +47,9 @@ def critical(
     Use it where no rate is known, or where an optimizer's updates have an unknown scale. Multiply
     it with a schedule that decays to 0: `lrax.cosine(1.0, steps) * critical()`. The critical rate
     is small at initialisation and grows, so the rate warms up by itself. The defaults trained small
-    networks with SGD and with Adam, but not as well as a swept rate. On a small table they ended at
-    74 times the loss of a swept rate without a decay, and at 6.5 times with a cosine
-    (`python -m tests.benchmarks.controllers`).
+    networks with SGD and with Adam, but not as well as a swept rate. On a small table, without a
+    schedule that decays, they ended at 74 times the loss of a swept rate, and with a cosine at 6.5
+    times (`python -m tests.benchmarks.controllers`).
 
     For gradient descent on the whole data and a quadratic loss, `fraction=0.5` with `every=1` and
     `decay=0` goes to the minimum along each update. If such a rate is kept for several updates, it
@@ -71,8 +71,8 @@ def critical(
 
     Returns:
       A `RateRule` whose rate is absolute. `update` needs `params` and `value_fn`, the loss of this
-      batch as a function of the parameters. A run gives both. A measurement that is 0,
-      infinite or NaN is dropped. Every number may be traced, so a sweep can vary it.
+      batch as a function of the parameters. A run gives both. A measurement that is 0, infinite or
+      NaN is dropped. Every number may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a concrete number is out of its range, infinite, NaN or no scalar.

@@ -76,8 +76,8 @@ def hypergradient(
     swept rate in the median of six small tasks, and at 1.6 times at worst
     (`python -m tests.benchmarks.controllers`). The corrections are those of AdaGrad, as in both of
     the authors' programs. Their theory has a constant `hyper_rate` without the root, which must
-    then be below 2 / L, where L is the smoothness of $f$. They also learn a matrix of rates and a
-    momentum.
+    then be below 2 / L, where L is the smoothness constant of $f$. They also learn a matrix of
+    rates and a momentum.
 
     The rate stays at 0 or above. A gradient or an update that is not finite changes nothing. If a
     step leads to a loss that is not finite, it has no hypergradient, and "hdm" halves the rate.

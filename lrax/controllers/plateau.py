@@ -74,10 +74,10 @@ def plateau(
     `eps`. For negative metrics PyTorch's relative threshold accepts a worse value; `rtol` here does
     not. Keras' `min_delta` is `atol` with `rtol=0`.
 
-    Two options are new. After a spike, a metric that recovers may take long to reach the best value
-    again, and both frameworks see a plateau. With `spike=0.5`, a metric more than 50 % worse than
-    the best value replaces it, and later metrics are compared with the spike. With `restart=True`,
-    a plateau at the lowest scale leads to a warm restart.
+    Neither framework has `spike` and `restart`. After a spike, a metric that recovers may take long
+    to reach the best value again, and both frameworks take that for a plateau. With `spike=0.5`, a
+    metric more than 50 % worse than the best value replaces it, and later metrics are compared with
+    the spike. With `restart=True`, a plateau at the lowest scale leads to a warm restart.
 
     Args:
       factor: Factor of a reduction, from 0 to 1; 1 never reduces.
