@@ -2,21 +2,21 @@
 
 Which to choose:
 
-- `momo_adam`, or `momo` in place of momentum, if the least loss is near 0, as in most
-  classification. The given rate is only a limit, so one that is far too high does little harm.
-- `prodigy` if nothing is known of the rate of Adam, with a schedule that decays from 1.
-  `dadapt_adam` came before it, and is here to repeat what others have done.
+- `momo_adam`, or `momo` in place of SGD with momentum, if the lowest loss is near 0, as in most
+  classification. `lr` is only an upper limit, so one that is far too high does little harm.
+- `prodigy` in place of Adam if no rate is known, with a schedule that decays from 1. `dadapt_adam`
+  is its predecessor, for reproducing published results.
 - `schedule_free_adamw` or `schedule_free_sgd` if the length of the run is not known. They need a
-  rate, but no schedule. Evaluate `schedule_free_eval_params`.
+  rate, but no schedule. Evaluate the parameters from `schedule_free_eval_params`.
 - `dog` for fine-tuning without momentum. Evaluate its `polynomial_average`.
 
-A rate and a schedule that were searched for, as by `lrax.find`, were as good or better on most
-small tasks: `python -m tests.benchmarks.controllers`. All but the schedule-free methods and `dog`
-gain from a schedule as `lr`. `lrax.get_lr` reads the step size in use, the estimate times the
-schedule, and `lrax.set_lr` holds it. Numbers may be traced, and so be swept.
+A rate and a schedule found by search, as with `lrax.find`, were as good or better on most small
+tasks (`python -m tests.benchmarks.controllers`). All methods but the schedule-free ones and `dog`
+gain from a schedule as `lr`. `lrax.get_lr` reads the step size in use, which is the estimate times
+the schedule, and `lrax.set_lr` holds it. Numbers may be traced, so a sweep can vary them.
 
 The formulas and the defaults are those of the authors' packages. A comment above each function says
-what Optax's own method lacks.
+why Optax's own method is not used.
 """
 
 from .averaging import polynomial_average

@@ -1,4 +1,4 @@
-"""`polynomial_average`: the average of the parameters that `dog` is evaluated with."""
+"""`polynomial_average`: an average of the parameters, for evaluating `dog`."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ Params = Any
 class PolynomialAverageState(NamedTuple):
     """State of `polynomial_average`."""
 
-    # shape (), int32: the parameters averaged so far
+    # shape (), int32: how many parameters have been averaged
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     average: Params  # in at least float32
 
 
 def polynomial_average(gamma: ArrayLike = 8.0) -> optax.GradientTransformation:
-    r"""The average of the parameters of all updates, with polynomially falling weights.
+    r"""Polynomial-decay averaging: a mean of the parameters that weighs recent ones more.
 
     $$\bar x_t = \left(1 - \frac{1 + \gamma}{t + \gamma}\right) \bar x_{t-1}
       + \frac{1 + \gamma}{t + \gamma} \, x_t, \qquad t = 1, 2, \dots$$
 
-    Use it with a rate that does not decay, as that of `dog`: evaluate the average, and train on the
-    parameters. It reaches back over about the last 1 / (1 + gamma) of the updates, however many
-    there are, so `gamma` needs no tuning. Hand it the parameters after each update. It is an
-    average and no link of `optax.chain`, as `optax.ema` of the parameters.
+    $x_t$ are the parameters after update $t$. Use it with a rate that does not decay, such as that
+    of `dog`: train the parameters, and evaluate the average. The average covers about the last
+    1 / (1 + gamma) of the updates, however many there are, so `gamma` needs no tuning. Call it with
+    the parameters after each update, as you would call `optax.ema`. Do not put it in `optax.chain`.
 
     Args:
       gamma: How fast old parameters are forgotten, at least 0; 0 is the plain mean.
 
     Returns:
       An `optax.GradientTransformation`, a pair of functions. `init(params)` returns the state, and
-      `update(params, state)` the average, in the dtypes of the parameters, and the next state.
+      `update(params, state)` returns the average, in the dtypes of the parameters, and the next
+      state.
 
     Raises:
       ValueError: if `gamma` is concrete and negative, infinite, NaN or no scalar.
@@ -66,7 +67,7 @@ def polynomial_average(gamma: ArrayLike = 8.0) -> optax.GradientTransformation:
     def update(
         updates: Params, state: PolynomialAverageState, params: Params | None = None
     ) -> tuple[Params, PolynomialAverageState]:
-        del params  # Optax's name for what some transformations need besides
+        del params  # part of Optax's protocol; the parameters to average come as `updates`
         count = jnp.asarray(optax.safe_increment(state.count))
         weight = (1 + numbers["gamma"]) / (wide(count) + numbers["gamma"])
         wider = jax.tree.map(

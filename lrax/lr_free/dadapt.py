@@ -29,16 +29,16 @@ class DAdaptAdamState(NamedTuple):
     held: jax.Array  # bool: whether a rate from `lrax.set_lr` replaces it
     steps: jax.Array  # int32: the updates made, which the bias correction counts
     distance: jax.Array  # float32: the estimate, d in the paper
-    numerator: jax.Array  # float32
-    exp_avg: Params
-    exp_avg_sq: Params
-    grad_sum: Params
+    numerator: jax.Array  # float32: the numerator of the estimate
+    exp_avg: Params  # m in the formula
+    exp_avg_sq: Params  # v
+    grad_sum: Params  # s
 
 
 # `optax.contrib.dadapt_adamw` is the same method with `bias_correction=True, decoupled=True` and no
 # `growth_rate`. It gives NaN if the first rate or the first gradient is 0, and keeps its scalars in
-# the parameters' dtype. This file may go when Optax skips such updates, keeps float32 scalars and
-# says its rate.
+# the parameters' dtype. This file may go when Optax skips such updates, keeps its scalars in
+# float32 and has its rate in the state.
 def dadapt_adam(
     lr: Rate = 1.0,
     *,
@@ -57,34 +57,34 @@ def dadapt_adam(
         {\lVert s_{k+1} \rVert_1}, \quad d_{k+1} = \max(d_k, \hat d_k), \quad
       x \leftarrow x - \frac{m_k}{\sqrt{v_k} + \text{eps}}$$
 
-    `m` averages the gradients times $\eta_k d_k$, `v` the squared gradients, `s` is a slower
-    average than `m`, and the inner product is divided by $\sqrt{v} + \text{eps}$. Prefer `prodigy`,
-    which follows from it: this one's distance came out several times too large on small tasks. At
-    its defaults it ended at 1.8 times the loss of a swept rate in the median of six, at worst at
-    663 times, and with `lr=0.1` at 1.0 and 2.4 times (`python -m tests.benchmarks.controllers`).
-    Use it to repeat what others have done, with a schedule that decays from at most 1 and with
+    $g$ is the gradient, $\eta$ is `lr`, and $d$ is the estimate of the distance. $m$ averages the
+    gradients times $\eta_k d_k$, $s$ is a slower average of the same, and $v$ averages the squared
+    gradients. The inner product is divided by $\sqrt{v} + \text{eps}$. Prefer its successor
+    `prodigy`: the distance of `dadapt_adam` came out several times too large on small tasks. At its
+    defaults it ended at 1.8 times the loss of a swept rate in the median of six, and at 663 times
+    at worst; with `lr=0.1` at 1.0 and 2.4 times (`python -m tests.benchmarks.controllers`). Use it
+    to reproduce published results, with a schedule that decays from at most 1 and with
     `growth_rate=1.02`.
 
-    As long as all gradients were 0, or the rate is 0, an update changes neither the parameters, nor
-    the distance, nor the step count of the bias correction. The schedule goes on. `lrax.get_lr`
+    While all gradients have been 0, or if the rate is 0, an update changes neither the parameters,
+    nor the distance, nor the step count of the bias correction. The schedule goes on. `lrax.get_lr`
     reads the distance times the schedule, without the bias correction, and `lrax.set_lr` holds it.
-    A gradient that is not finite is skipped, state and parameters stay. State is float32 at least.
-    Under `optax.partition` each group has its own distance.
+    An update whose gradient is not finite is skipped: state and parameters stay. The state is in
+    float32 or wider. Under `optax.partition` each group has its own distance.
 
     Args:
-      lr: What multiplies the distance, at least 0: a number, a `Schedule` or any function of the
-        count.
+      lr: Factor of the distance, at least 0: a number, a `Schedule` or any function of the count.
       b1: Decay of the average of gradients, at least 0 and below 1.
       b2: Decay of the average of squared gradients, at least 0 and below 1.
       eps: Adam's epsilon, above 0.
-      init_distance: The first estimate, above 0. It should be too small.
+      init_distance: The first estimate, above 0. It should be below the true distance.
       growth_rate: By which factor the distance may grow per update, at least 1, or infinite. 1.02
         acts as a warmup.
-      weight_decay: Weight decay, at least 0, added to the gradient; with `decoupled` see there.
+      weight_decay: Weight decay, at least 0, added to the gradient unless `decoupled` is set.
       bias_correction: Whether the step has Adam's bias correction, as in Optax. The authors' code
         has it off.
       decoupled: Whether the weight decay is AdamW's: the rate times the parameters, outside of the
-        averages. Prefer it. The authors' code has it off.
+        averages. True is better; the authors' code has it off.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters.
@@ -150,8 +150,8 @@ def dadapt_adam(
         distance = state.distance
         rate = in_use(state, distance * schedule(state.count))
         step = rate * adam_correction(b1, b2, state.steps) if bias_correction else rate
-        # With a rate of 0 the authors' code leaves all of the state alone. A rate that is NaN is
-        # used, so that a bad schedule shows.
+        # At a rate of 0 the authors' code keeps the whole state. A rate that is NaN is used, so
+        # that a bad schedule shows.
         active = rate != 0
 
         def averaged(decay: Any, factor: Any, average: Params, terms: Params) -> Params:
@@ -167,19 +167,19 @@ def dadapt_adam(
         scaled = jax.tree.map(
             lambda total, square: total / (jnp.sqrt(square) + eps), state.grad_sum, state.exp_avg_sq
         )
-        gone = step * inner(grads, scaled)
-        numerator = slow * state.numerator + (1 - slow) * gone
+        product = step * inner(grads, scaled)
+        numerator = slow * state.numerator + (1 - slow) * product
         exp_avg = averaged(b1, step, state.exp_avg, grads)
         exp_avg_sq = averaged(b2, 1.0, state.exp_avg_sq, jax.tree.map(jnp.square, grads))
         grad_sum = averaged(slow, step, state.grad_sum, grads)
 
         denominator = (1 - slow) * absolute_sum(grad_sum)
-        # Until there is a gradient, there is no estimate: 0/0.
+        # Before the first gradient that is not 0, the estimate is 0/0.
         moving = active & (denominator != 0)
         estimate = numerator / jnp.where(moving, denominator, 1)
         grown = jnp.maximum(distance, jnp.minimum(estimate, distance * numbers["growth_rate"]))
 
-        # The rate is in the average: a step of an earlier update keeps the rate it was made with.
+        # The average contains the rates: each gradient was multiplied by its update's rate.
         updates = jax.tree.map(
             lambda average, square: jnp.where(moving, -average / (jnp.sqrt(square) + eps), 0),
             exp_avg,

@@ -30,9 +30,10 @@ class DogState(NamedTuple):
     init_params: Params
 
 
-# DoG decides the rate and nothing else, so it is a rule. `optax.contrib.dog` has the same formula.
-# It keeps the sum of squares in the parameters' dtype, and says no rate. For layers, the sign of
-# `optax.scale_by_distance_over_gradients` is that of ascent. The rule may go when both are mended.
+# DoG decides only the rate, so it is written as a rule. `optax.contrib.dog` has the same formula,
+# but keeps the sum of squares in the parameters' dtype, and has no rate in its state. The layerwise
+# `optax.scale_by_distance_over_gradients` has the sign of ascent. This rule may go when Optax
+# corrects both.
 def dog(
     lr: Rate = 1.0,
     *,
@@ -42,32 +43,35 @@ def dog(
     init_rate: ArrayLike | None = None,
     layerwise: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent whose rate is the distance walked over the root of all squared gradients.
+    r"""Gradient descent with DoG's rate: the distance walked, divided by the size of all gradients.
 
     $$\eta_t = \text{lr}_t \, \frac{\max_{i \le t} \lVert x_i - x_0 \rVert}
       {\sqrt{\sum_{i \le t} \lVert g_i \rVert^2 + \text{eps}}}, \qquad
       x \leftarrow x - \eta_t g_t$$
 
-    Use it in place of gradient descent without momentum if no rate is known, for fine-tuning above
-    all. Evaluate an average of the parameters, `polynomial_average`: without it the last parameters
-    are noisy, because the rate does not decay. The average ended at 1.12 times the loss of a swept
-    rate in the median of six small tasks, at worst at 1.4 times, the last ones at 1.15 and 1.5
-    (`python -m tests.benchmarks.controllers`). `layerwise` gives each array of parameters its own
-    rate (L-DoG), which suits transformers better.
+    $x_0$ are the first parameters, $x_t$ those of update $t$, and $g_t$ is the gradient. Use it in
+    place of gradient descent without momentum if no rate is known, especially for fine-tuning.
+    Evaluate an average of the parameters, `polynomial_average`: the last parameters are noisy,
+    because the rate does not decay. In the median of six small tasks the average ended at 1.12
+    times the loss of a swept rate, and the last parameters at 1.15 times; at worst, at 1.4 and 1.5
+    times (`python -m tests.benchmarks.controllers`). `layerwise` gives each array of parameters its
+    own rate (L-DoG), which suits transformers better.
 
-    `lrax.get_lr` reads the rate, and `lrax.set_lr` holds it. For layers it reads a dict by the
-    paths of the arrays, such as `"['w']"`. A gradient that is not finite is skipped, state and
-    parameters stay. Scalars are float32. Under `optax.partition` each group has its own distance.
+    `lrax.get_lr` reads the rate, and `lrax.set_lr` holds it. With `layerwise`, `lrax.get_lr`
+    returns a dict with the paths of the arrays as keys, such as `"['w']"`. An update whose gradient
+    is not finite is skipped: state and parameters stay. Scalars are float32. Under
+    `optax.partition` each group has its own distance.
 
     Args:
       lr: Factor of the rate, at least 0: a number, a `Schedule` or any function of the count. 1 is
         recommended: 0.1 hardly moved, and 10 diverged (`python -m tests.benchmarks.controllers`).
-      reps_rel: The first distance, relative to 1 + the norm of the parameters, above 0. 1e-4 with
-        batch normalisation. This is what to tune; 1e-5 ended as low as 1e-6 there, and 1e-7 higher.
-      eps: What is added to the sum of squares, at least 0.
+      reps_rel: The first distance, relative to 1 + the norm of the parameters, above 0. Use 1e-4
+        with batch norm. This is what to tune; in the same benchmark 1e-5 ended as low as 1e-6, and
+        1e-7 higher.
+      eps: A number added to the sum of squares, at least 0.
       weight_decay: Weight decay, at least 0, added to the gradient.
       init_rate: The rate until the parameters have moved, above 0, in place of `reps_rel`. `lr`
-        does not multiply it, but a rate of 0 stays 0.
+        does not multiply it, but where `lr` is 0, the rate is 0.
       layerwise: Whether each array of parameters has a distance and a rate of its own.
 
     Returns:
@@ -129,16 +133,16 @@ def _rule(lr: Rate, numbers: Numbers) -> RateRule:
         count: jax.Array, state: DogState, *, updates: Params, params: Params, **extra: Any
     ) -> tuple[jax.Array, DogState]:
         del extra
-        gone = jnp.sqrt(square(difference(params, state.init_params)))
-        distance = jnp.maximum(state.distance, gone)
+        walked = jnp.sqrt(square(difference(params, state.init_params)))
+        distance = jnp.maximum(state.distance, walked)
         squares = state.squares + square(updates)
         total = squares + numbers["eps"]
         ratio = distance / jnp.sqrt(jnp.where(total > 0, total, 1))
         factor = schedule(count)
         chosen = factor * ratio
         if init_rate is not None:
-            # The authors' code uses it in the first update only. If that has no gradient, the
-            # distance is 0 for ever after.
+            # The authors' code uses `init_rate` in the first update only. If its gradient is 0, the
+            # distance then stays 0 for ever.
             chosen = jnp.where(distance == 0, begin(factor), chosen)
         return chosen, state._replace(distance=distance, squares=squares)
 
@@ -153,7 +157,7 @@ def _rule(lr: Rate, numbers: Numbers) -> RateRule:
 
 
 def _by_leaf(optimizer: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
-    """The optimizer of each array alone, with states by the paths of the arrays."""
+    """The optimizer applied to each array alone, with a dict of states by the arrays' paths."""
 
     def leaves(tree: Params) -> dict[str, Any]:
         flat = jax.tree_util.tree_flatten_with_path(tree)[0]

@@ -1,4 +1,4 @@
-"""The model of the loss that `momo` and `momo_adam` share, and the step size that it gives."""
+"""The linear model of the loss in `momo` and `momo_adam`, and the step size that it gives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Params = Any
 
 
 class Model(NamedTuple):
-    """Averages over the batches so far: a linear model of the loss. Its scalars are float32."""
+    """A linear model of the loss: averages over the batches so far. Its scalars are float32."""
 
-    loss: jax.Array  # of the losses
-    inner: jax.Array  # of the inner products of gradient and parameters
-    lower_bound: jax.Array  # the estimate of the least loss
-    exp_avg: Params  # of the gradients
+    loss: jax.Array  # average of the losses
+    inner: jax.Array  # average of the inner products of gradient and parameters
+    lower_bound: jax.Array  # lower bound of the loss, given or estimated
+    exp_avg: Params  # average of the gradients
 
 
 def first_model(params: Params, numbers: Numbers) -> Model:
@@ -54,19 +54,19 @@ def step_size(
 ) -> tuple[jax.Array, Model]:
     """The adaptive step size, at most `rate / rho`, and the model with the next lower bound.
 
-    `norm` is the squared norm of the averaged gradient, in the preconditioner's metric, and `rho`
-    what the averages must be divided by.
+    `norm` is the squared norm of the averaged gradient, divided by the preconditioner if there is
+    one. `rho` is the bias correction, by which the averages are divided.
     """
     growth = 1 + rate * numbers["weight_decay"]
     here = inner(model.exp_avg, params)
     bound = model.lower_bound
     if adapt:
-        # A bound above the model of the loss is too high: begin again at half of the model's.
+        # A bound above the model's loss is too high. It starts again at half of that loss.
         least = growth * (model.loss - model.inner) + here
         reset = jnp.maximum(least / (2 * growth * rho), numbers["lower_bound"])
         bound = jnp.where(least < growth * rho * bound, reset, bound)
     gap = growth * (model.loss - rho * bound - model.inner) + here
-    # Without a gradient the model is flat, and any step is none.
+    # If the averaged gradient is 0, the model is flat and sets no limit to the step size.
     polyak = jnp.where(norm > 0, jnp.maximum(gap, 0) / jnp.where(norm > 0, norm, 1), jnp.inf)
     step = jnp.minimum(rate / rho, polyak)
     if adapt:

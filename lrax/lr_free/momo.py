@@ -29,10 +29,10 @@ class MomoState(NamedTuple):
     model: Model
 
 
-# `optax.contrib.momo` is the same method without weight decay: with it, Optax divides only the
-# parameters by 1 + rate * decay, and the paper the gradient's part too. It has no bias correction,
-# and keeps its scalars in the parameters' dtype. This file may go when Optax has all three, and
-# says its rate.
+# `optax.contrib.momo` is the same method if there is no weight decay. With weight decay, Optax
+# divides only the parameters by 1 + rate * decay, and the paper the gradient's part too. Optax has
+# no bias correction, and keeps its scalars in the parameters' dtype. This file may go when Optax
+# corrects all three, and has its rate in the state.
 def momo(
     lr: Rate = 1.0,
     *,
@@ -42,32 +42,32 @@ def momo(
     adapt_lower_bound: bool = False,
     weight_decay: ArrayLike = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Gradient descent with momentum and the step size that a model of the loss allows.
+    r"""SGD with momentum, whose step size follows from a linear model of the loss.
 
     $$\tau = \min\left(\text{lr}, \frac{[\bar f - f_* + \langle d, x \rangle - \bar\gamma]_+}
         {\lVert d \rVert^2}\right), \qquad
       x \leftarrow \frac{x - \tau d}{1 + \text{lr} \cdot \text{weight\_decay}}$$
 
-    `d`, $\bar f$ and $\bar\gamma$ average the gradients, the losses, and the inner products of
-    gradient and parameters. $f_*$ is `lower_bound`. With weight decay, the model in the numerator
-    has it too. Use it in place of momentum if the best rate is not known: `lr` is only the largest
-    step, and a rate that is up to 10 times too large does little harm. A warmup and a decay of `lr`
-    still help.
+    $d$, $\bar f$ and $\bar\gamma$ average the gradients, the losses, and the inner products of
+    gradient and parameters. $x$ are the parameters, $f_*$ is `lower_bound`, and $[z]_+$ is
+    $\max(z, 0)$. With weight decay, the model in the numerator includes it. Use it in place of SGD
+    with momentum if the best rate is not known: `lr` is only an upper limit of the step size, and
+    one that is up to 10 times too large does little harm. A warmup and a decay of `lr` still help.
 
     `update` needs the loss as `value=`, which a run of lrax gives. `lrax.get_lr` reads the step
-    size $\tau$; before the first update it is NaN. `lrax.set_lr` holds it, and weight decay goes on
-    by `lr`. If the gradient or the loss is not finite, state and parameters stay. State is float32
-    at least. Under `optax.partition` each group has its own step size.
+    size $\tau$; before the first update it is NaN. `lrax.set_lr` holds $\tau$, while weight decay
+    still uses `lr`. If the gradient or the loss is not finite, state and parameters stay. The state
+    is in float32 or wider. Under `optax.partition` each group has its own step size.
 
     Args:
       lr: The largest step size, at least 0: a number, a `Schedule` or any function of the count.
       beta: Decay of the averages, at least 0 and below 1.
       lower_bound: A lower bound of the loss, finite. 0 suits most losses.
       bias_correction: Whether the averages start at 0 and are corrected for it. If not, they start
-        at the first batch.
-      adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` up. For
-        losses whose least value is far above the bound. Without noise in the gradients, the
-        estimate can stop above the least loss, and the updates with it.
+        as the values of the first batch.
+      adapt_lower_bound: Whether the bound is estimated during training, from `lower_bound` up. Use
+        it if the lowest loss is far above the bound. Without noise in the gradients, the estimate
+        can stop above the lowest loss, and training stops there too.
       weight_decay: Weight decay, at least 0, in its proximal form.
 
     Returns:

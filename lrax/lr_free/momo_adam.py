@@ -30,9 +30,10 @@ class MomoAdamState(NamedTuple):
     exp_avg_sq: Params  # in at least float32
 
 
-# `optax.contrib.momo_adam` is the same method without weight decay: with it, Optax divides only the
-# parameters by 1 + rate * decay, and the paper the gradient's part too. It keeps its scalars in the
-# parameters' dtype. This file may go when Optax mends both, and says its rate.
+# `optax.contrib.momo_adam` is the same method if there is no weight decay. With weight decay, Optax
+# divides only the parameters by 1 + rate * decay, and the paper the gradient's part too. Optax also
+# keeps its scalars in the parameters' dtype. This file may go when Optax corrects both, and has its
+# rate in the state.
 def momo_adam(
     lr: Rate = 1e-2,
     *,
@@ -43,24 +44,25 @@ def momo_adam(
     adapt_lower_bound: bool = False,
     weight_decay: ArrayLike = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""AdamW with the step size that a model of the loss allows.
+    r"""AdamW whose step size follows from a linear model of the loss.
 
     $$\tau = \min\left(\frac{\text{lr}}{\rho},
         \frac{[\bar f - \rho f_* + \langle d, x \rangle - \bar\gamma]_+}
         {\lVert d \rVert^2_{D^{-1}}}\right), \qquad
       x \leftarrow \frac{x - \tau D^{-1} d}{1 + \text{lr} \cdot \text{weight\_decay}}$$
 
-    `D` is Adam's denominator with its bias correction, and $\rho = 1 - \text{b1}^k$ corrects the
-    averages `d`, $\bar f$ and $\bar\gamma$ of the gradients, the losses, and the inner products of
-    gradient and parameters. $f_*$ is `lower_bound`. With weight decay, the model in the numerator
-    has it too. Use it in place of Adam if the best rate is not known: `lr` is only the largest
-    step, and one that was 100 times too large did little harm on small tasks. It is the method of
-    this room to try first if the least loss is near 0. A warmup and a decay of `lr` still help.
+    $d$, $\bar f$ and $\bar\gamma$ average the gradients, the losses, and the inner products of
+    gradient and parameters. $\rho = 1 - \text{b1}^k$ is their bias correction in update $k$. $D$ is
+    Adam's denominator with its bias correction, $f_*$ is `lower_bound`, and $[z]_+$ is
+    $\max(z, 0)$. With weight decay, the model in the numerator includes it. Use it in place of Adam
+    if the best rate is not known: `lr` is only an upper limit of the step size, and one that was
+    100 times too large did little harm on small tasks. Of the methods in `lrax.lr_free`, try it
+    first if the lowest loss is near 0. A warmup and a decay of `lr` still help.
 
     `update` needs the loss as `value=`, which a run of lrax gives. `lrax.get_lr` reads the step
-    size $\tau$; before the first update it is NaN. `lrax.set_lr` holds it, and weight decay goes on
-    by `lr`. If the gradient or the loss is not finite, state and parameters stay. State is float32
-    at least. Under `optax.partition` each group has its own step size.
+    size $\tau$; before the first update it is NaN. `lrax.set_lr` holds $\tau$, while weight decay
+    still uses `lr`. If the gradient or the loss is not finite, state and parameters stay. The state
+    is in float32 or wider. Under `optax.partition` each group has its own step size.
 
     Args:
       lr: The largest step size, at least 0: a number, a `Schedule` or any function of the count.
@@ -68,9 +70,9 @@ def momo_adam(
       b2: Decay of the average of squared gradients, at least 0 and below 1.
       eps: Adam's epsilon, above 0.
       lower_bound: A lower bound of the loss, finite. 0 suits most losses.
-      adapt_lower_bound: Whether the bound is estimated on the way, from `lower_bound` up. For
-        losses whose least value is far above the bound. Without noise in the gradients, the
-        estimate can stop above the least loss, and the updates with it.
+      adapt_lower_bound: Whether the bound is estimated during training, from `lower_bound` up. Use
+        it if the lowest loss is far above the bound. Without noise in the gradients, the estimate
+        can stop above the lowest loss, and training stops there too.
       weight_decay: Decoupled weight decay, at least 0, in its proximal form.
 
     Returns:

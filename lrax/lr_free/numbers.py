@@ -1,4 +1,4 @@
-"""What the methods require of their numbers, and the rate by which they multiply their estimate."""
+"""The numbers of a method: what they must be, and the rate that multiplies the estimate."""
 
 from __future__ import annotations
 

@@ -30,16 +30,17 @@ class ProdigyState(NamedTuple):
     steps: jax.Array  # int32: the updates made, which the bias correction counts
     distance: jax.Array  # float32: the estimate, d in the paper
     largest: jax.Array  # float32: the largest estimate so far, before `growth_rate` limits it
-    numerator: jax.Array  # float32
-    exp_avg: Params
-    exp_avg_sq: Params
-    grad_sum: Params
-    init_params: Params
+    numerator: jax.Array  # float32: the numerator of the estimate
+    exp_avg: Params  # m in the formula
+    exp_avg_sq: Params  # v
+    grad_sum: Params  # the sum in the denominator
+    init_params: Params  # x_0
 
 
 # `optax.contrib.prodigy` is the same method with `bias_correction=True` and no `growth_rate`. It
 # gives NaN if the first rate or the first gradient is 0, and keeps its scalars in the parameters'
-# dtype. This file may go when Optax skips such updates, keeps float32 scalars and says its rate.
+# dtype. This file may go when Optax skips such updates, keeps its scalars in float32 and has its
+# rate in the state.
 def prodigy(
     lr: Rate = 1.0,
     *,
@@ -60,35 +61,35 @@ def prodigy(
         {\lVert \sum_i w_i g_i \rVert_1}, \quad d_{k+1} = \max(d_k, \hat d_k), \quad
       x \leftarrow x - \eta_k d_k \frac{m_k}{\sqrt{v_k} + d_{k+1} \, \text{eps}}$$
 
-    `m` and `v` are Adam's averages of the gradients, times the distance. The weights `w` grow with
-    the distance, and the sums forget by `beta3`. Use it in place of Adam if no rate is known, with
-    a schedule that peaks at 1 and decays: `lrax.warmup_cosine(1.0, steps, warmup)`. The estimate
-    never falls, so with a constant `lr` nothing mends one that is too large. To tune it, change
-    `distance_coef`, from 0.5 to 2. If the warmup is long, set `safeguard_warmup`. With a cosine it
-    ended at 1.18 times the loss of a swept rate in the median of six small tasks, and at 15 times
-    on one of them; with a peak of 0.1 at 1.03 and 2.8 times
+    $g$ is the gradient, $\eta$ is `lr`, and $d$ is the estimate of the distance. $m$ and $v$ are
+    Adam's averages, of the gradients times the distance. The weights $w$ grow with the distance,
+    and the sums are decayed by `beta3`. Use it in place of Adam if no rate is known, with a
+    schedule that peaks at 1 and decays: `lrax.warmup_cosine(1.0, steps, warmup)`. The estimate
+    never falls, so with a constant `lr` nothing corrects one that is too large. To tune the method,
+    set `distance_coef` between 0.5 and 2. If the warmup is long, set `safeguard_warmup`. With a
+    cosine it ended at 1.18 times the loss of a swept rate in the median of six small tasks, and at
+    15 times on one of them; with a peak of 0.1, at 1.03 and 2.8 times
     (`python -m tests.benchmarks.controllers`).
 
-    As long as all gradients were 0, or the rate is 0, an update changes neither the parameters, nor
-    the distance, nor the step count of the bias correction. The schedule goes on. `lrax.get_lr`
+    While all gradients have been 0, or if the rate is 0, an update changes neither the parameters,
+    nor the distance, nor the step count of the bias correction. The schedule goes on. `lrax.get_lr`
     reads the distance times the schedule, without the bias correction, and `lrax.set_lr` holds it.
-    A gradient that is not finite is skipped, state and parameters stay. State is float32 at least.
-    Under `optax.partition` each group has its own distance.
+    An update whose gradient is not finite is skipped: state and parameters stay. The state is in
+    float32 or wider. Under `optax.partition` each group has its own distance.
 
     Args:
-      lr: What multiplies the distance, at least 0: a number, a `Schedule` or any function of the
-        count.
+      lr: Factor of the distance, at least 0: a number, a `Schedule` or any function of the count.
       b1: Decay of the average of gradients, at least 0 and below 1.
       b2: Decay of the average of squared gradients, at least 0 and below 1.
       beta3: Decay of the sums of the estimate, at least 0 and below 1; None for the root of `b2`.
-      init_distance: The first estimate, above 0. It should be too small.
+      init_distance: The first estimate, above 0. It should be below the true distance.
       distance_coef: Factor of the estimate, above 0.
       growth_rate: By which factor the distance may grow per update, at least 1, or infinite. 1.02
         acts as a warmup.
       weight_decay: Decoupled weight decay, at least 0. The rate multiplies it.
       bias_correction: Whether the step has Adam's bias correction, as in Optax. The authors' code
         has it off.
-      safeguard_warmup: Whether the denominator of the estimate leaves out the rate.
+      safeguard_warmup: Whether the denominator of the estimate leaves out `lr`, for a long warmup.
       eps: Adam's epsilon, above 0. It is multiplied by the distance.
 
     Returns:
@@ -158,10 +159,11 @@ def prodigy(
         distance = state.distance
         rate = in_use(state, distance * schedule(state.count))
         step = rate * adam_correction(b1, b2, state.steps) if bias_correction else rate
-        # Relative to the first estimate: the products of small distances would be too small.
+        # The weights are relative to the first estimate, because the products of small distances
+        # would be too small.
         weight = distance / first
-        # With a rate of 0 the authors' code leaves all of the state alone. A rate that is NaN is
-        # used, so that a bad schedule shows.
+        # At a rate of 0 the authors' code keeps the whole state. A rate that is NaN is used, so
+        # that a bad schedule shows.
         active = rate != 0
 
         def averaged(decay: Any, factor: Any, average: Params, terms: Params) -> Params:
@@ -171,8 +173,8 @@ def prodigy(
                 terms,
             )
 
-        gone = inner(grads, difference(state.init_params, params))
-        numerator = slow * state.numerator + weight * step * gone
+        product = inner(grads, difference(state.init_params, params))
+        numerator = slow * state.numerator + weight * step * product
         grads = jax.tree.map(wide, grads)
         squares = jax.tree.map(lambda grad: (distance * grad) ** 2, grads)
         exp_avg = averaged(b1, (1 - b1) * distance, state.exp_avg, grads)
@@ -181,16 +183,16 @@ def prodigy(
         grad_sum = averaged(slow, factor, state.grad_sum, grads)
 
         denominator = absolute_sum(grad_sum)
-        # Until there is a gradient, there is no estimate: 0/0.
+        # Before the first gradient that is not 0, the estimate is 0/0.
         moving = active & (denominator != 0)
         estimate = numbers["distance_coef"] * numerator / jnp.where(moving, denominator, 1)
         largest = jnp.maximum(state.largest, estimate)
-        # The first estimate that is larger than `init_distance` is taken as it is.
+        # `growth_rate` does not limit the first estimate that is larger than `init_distance`.
         grown = jnp.where(distance == first, jnp.maximum(distance, estimate), distance)
         grown = jnp.minimum(largest, grown * numbers["growth_rate"])
 
-        # The step has the old distance, epsilon the new one. For `b1=0` alone, the authors' code
-        # multiplies the gradient by the new distance; the paper has the old one for every `b1`.
+        # The step uses the old distance, and epsilon the new one. For `b1=0` alone, the authors'
+        # code multiplies the gradient by the new distance; the paper uses the old one for any `b1`.
         updates = jax.tree.map(
             lambda average, square, param: jnp.where(
                 moving,

@@ -1,4 +1,4 @@
-"""What both schedule-free methods share, and `schedule_free_eval_params`."""
+"""The common part of the schedule-free methods, and `schedule_free_eval_params`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .sums import copied, scalar, wide
 
 Params = Any
 Moments = Any
-# `(grads, moments, params, number)` to the direction of the step, in at least float32, and the next
-# moments. The number of the update begins at 1, and is a float.
+# Function `(grads, moments, params, number) -> (direction of the step, next moments)`. The
+# direction is in float32 or wider. `number` is that of the update, a float that starts at 1.
 Direction = Callable[..., tuple[Params, Moments]]
 
 
@@ -28,35 +28,36 @@ class ScheduleFreeState(NamedTuple):
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     learning_rate: jax.Array  # float32: the rate of the last update, warmup included
     held: jax.Array  # bool: whether a rate from `lrax.set_lr` replaces it
-    b1: jax.Array  # float32: the weight of the average in the point where the gradient is taken
+    b1: jax.Array  # float32: the weight of x in y, where the gradient is taken
     largest: jax.Array  # float32: the largest rate so far
     weights: jax.Array  # float32: the sum of the weights of the average
-    z: Params  # what the gradient moves, in at least float32
-    # The average, in float32, where the parameters are narrower: see `_kept`. Else a `MaskedNode`.
+    z: Params  # the iterates of SGD or AdamW, in float32 or wider
+    # The average in float32 for parameters that are narrower, else a `MaskedNode`: see `_kept`.
     x: Params
     moments: Moments  # of Adam, else ()
 
 
 def schedule_free_eval_params(state: optax.OptState, params: optax.Params) -> optax.Params:
-    r"""The averaged parameters of a schedule-free method: those to evaluate and to save.
+    r"""The averaged parameters of a schedule-free method, which are to be evaluated and saved.
 
     $$x = \frac{y - (1 - \text{b1}) z}{\text{b1}}$$
 
-    `y` are the parameters in training, where gradients are taken. Training goes on from them. If
-    they are narrower than float32, the state holds `x` itself, and this only rounds it.
+    $y$ are the parameters in training, where gradients are taken, and $z$ are the iterates of SGD
+    or AdamW, which the state holds. Training goes on from $y$, not from the result $x$. If $y$ is
+    narrower than float32, the state holds $x$ itself, and this function only rounds it.
 
     Args:
       state: The state of `schedule_free_sgd` or `schedule_free_adamw`, or of any optimizer that
-        holds one, such as `optax.chain`. Under `optax.partition`, groups of another method stay as
-        they are. For lanes, go through `jax.vmap`.
-      params: The parameters that the last update gave, or the first ones.
+        holds one, such as `optax.chain`. Under `optax.partition`, the parameters of groups with
+        another method are returned unchanged. For a state with lanes, use `jax.vmap`.
+      params: The parameters after the last update, or the first ones.
 
     Returns:
       The averaged parameters, in the dtypes of `params`.
 
     Raises:
-      ValueError: if `state` holds no state of a schedule-free method, or `params` are not like the
-        parameters it belongs to.
+      ValueError: if `state` holds no state of a schedule-free method, or `params` do not have the
+        structure and shapes of the parameters that it belongs to.
 
     Example:
       >>> optimizer = lrax.lr_free.schedule_free_sgd(lr=0.3)
@@ -113,8 +114,8 @@ def _average(state: ScheduleFreeState, params: Params) -> Params:
 
 
 def _kept(param: Any) -> Any:
-    # In bfloat16, `y` stops where its moves are smaller than its rounding, and z goes on. The
-    # average that follows from both then leaves the minimum, further with every update.
+    # In bfloat16, y stops once its updates are smaller than its rounding, while z goes on. The
+    # average computed from both then moves away from the minimum with every update.
     narrow = jnp.result_type(param).itemsize < 4
     return copied(param) if narrow else optax.MaskedNode()
 
@@ -126,7 +127,7 @@ def schedule_free(
     init_moments: Callable[[Params], Moments],
     direction: Direction,
 ) -> optax.GradientTransformationExtraArgs:
-    """A schedule-free method that steps in a direction."""
+    """The schedule-free method whose steps follow `direction`."""
     b1 = numbers["b1"]
 
     def rate_at(count: jax.Array) -> jax.Array:
@@ -168,7 +169,7 @@ def schedule_free(
             if _is_masked(y):  # parameters of another group
                 return y
             if _is_masked(x):
-                # The average takes in `part` of z, and y moves with both. x is not computed.
+                # The change of y = (1 - b1) z + b1 x, written without x, which is not stored.
                 return part * (before - wide(y)) + rate * (b1 * (1 - part) - 1) * along
             return b1 * x + (1 - b1) * z - wide(y)
 

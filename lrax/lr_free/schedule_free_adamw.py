@@ -1,4 +1,4 @@
-"""`schedule_free_adamw`: AdamW whose average replaces the decay of the rate."""
+"""`schedule_free_adamw`: AdamW with averaged parameters in place of a decaying rate."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .sums import wide, zeros
 Params = Any
 
 
-# `optax.contrib.schedule_free_adamw` is the same method without warmup; see `schedule_free_sgd`.
-# This file may go with that one.
+# `optax.contrib.schedule_free_adamw` is the same method if there is no warmup. For the differences,
+# and for when this file may go, see `schedule_free_sgd`.
 def schedule_free_adamw(
     lr: Rate = 0.0025,
     *,
@@ -36,22 +36,21 @@ def schedule_free_adamw(
         + \text{weight\_decay} \cdot y\right), \qquad x \leftarrow (1 - c_k) x + c_k z$$
 
     $\hat v$ is Adam's average of squared gradients with its bias correction. $\eta_k$ is `lr` times
-    $\min(1, (k+1)/\text{warmup})$. The weight $c_k$ is the share of the largest rate so far, to the
-    power `weight_lr_power`, in the sum of these. The parameters in training are `y`; evaluate and
-    save `x`, by `schedule_free_eval_params`. Use it if the length of the run is not known, or to
-    evaluate good parameters at any time. The rate still matters: search near that of AdamW. Keep it
+    $\min(1, (k+1)/\text{warmup})$. $c_k = w_k / \sum_{i \le k} w_i$, where $w_k$ is the largest
+    rate so far to the power `weight_lr_power`. The parameters in training are $y$. Evaluate and
+    save $x$, from `schedule_free_eval_params`. Use it if the length of the run is not known, or to
+    have good parameters at any time. The rate still matters: search near that of AdamW. Keep it
     constant after a warmup of 1 to 5 percent of the updates.
 
-    `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. A gradient that is not
-    finite is skipped, state and parameters stay. State is float32 at least. Under `optax.partition`
-    each group has its own average.
+    `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. An update whose
+    gradient is not finite is skipped: state and parameters stay. The state is in float32 or wider.
+    Under `optax.partition` each group has its own average.
 
     Args:
       lr: The rate after the warmup, at least 0: a number, a `Schedule` or any function of the
-        count. While all rates were 0, nothing moves. Later, a rate of 0
-        stops z, and the average goes on towards it.
-      b1: The weight of the average in the parameters, above 0 and below 1. 0.95 and 0.98 suit long
-        runs.
+        count. While all rates have been 0, nothing moves. Later, a rate of 0 stops z, and the
+        average still moves towards z.
+      b1: The weight of the average x in y, above 0 and below 1. 0.95 and 0.98 suit long runs.
       b2: Decay of the average of squared gradients, at least 0 and below 1.
       eps: Adam's epsilon, above 0.
       warmup: Length of the linear warmup in updates, at least 0. The first rate is `lr / warmup`.
@@ -103,6 +102,5 @@ def schedule_free_adamw(
         )
         return jax.tree.map(along, grads, exp_avg_sq, params), exp_avg_sq
 
-    # Without a power of the update's number: the average then weighs all rates after the warmup
-    # alike, which is the authors' default.
+    # `r` is 0, the authors' default: the average gives all updates after the warmup equal weight.
     return schedule_free("schedule_free_adamw", schedule, {**numbers, "r": 0.0}, zeros, direction)

@@ -1,4 +1,4 @@
-"""`schedule_free_sgd`: gradient descent whose average replaces the decay of the rate."""
+"""`schedule_free_sgd`: SGD with averaged parameters in place of a decaying rate."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .sums import wide
 Params = Any
 
 
-# `optax.contrib.schedule_free_sgd` is the same method without warmup. Its average takes the rate of
-# one update later, its warmup begins at 0, and it keeps its scalars in the parameters' dtype. This
-# file and `schedule_free.py` may go when Optax mends these, and says its rate.
+# `optax.contrib.schedule_free_sgd` is the same method if there is no warmup. Its average is
+# weighted by the rate of the next update, its warmup begins at 0, and it keeps its scalars in the
+# parameters' dtype. This file and `schedule_free.py` may go when Optax corrects these, and has its
+# rate in the state.
 def schedule_free_sgd(
     lr: Rate = 1.0,
     *,
@@ -33,25 +34,25 @@ def schedule_free_sgd(
     $$y = (1 - \text{b1}) z + \text{b1} \, x, \qquad z \leftarrow z - \eta_k \nabla f(y), \qquad
       x \leftarrow (1 - c_k) x + c_k z$$
 
-    $\eta_k$ is `lr` times $\min(1, (k+1)/\text{warmup})$. The weight $c_k$ is the share of
-    $(k+1)^r$, times the largest rate so far to the power `weight_lr_power`, in their sum. The
-    parameters in training are `y`; evaluate and save `x`, by `schedule_free_eval_params`. Use it if
-    the length of the run is not known, or to evaluate good parameters at any time. The rate still
-    matters: search near 10 times that of `optax.sgd` with momentum 0.9. The default diverged on one
-    of six small tasks (`python -m tests.benchmarks.controllers`). Keep it constant.
+    $\eta_k$ is `lr` times $\min(1, (k+1)/\text{warmup})$. $c_k = w_k / \sum_{i \le k} w_i$, where
+    $w_k$ is $(k+1)^r$ times the largest rate so far to the power `weight_lr_power`. The parameters
+    in training are $y$. Evaluate and save $x$, from `schedule_free_eval_params`. Use it if the
+    length of the run is not known, or to have good parameters at any time. The rate still matters:
+    keep it constant, and search near 10 times that of `optax.sgd` with momentum 0.9. The default
+    diverged on one of six small tasks (`python -m tests.benchmarks.controllers`).
 
-    `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. A gradient that is not
-    finite is skipped, state and parameters stay. State is float32 at least. Under `optax.partition`
-    each group has its own average.
+    `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. An update whose
+    gradient is not finite is skipped: state and parameters stay. The state is in float32 or wider.
+    Under `optax.partition` each group has its own average.
 
     Args:
       lr: The rate after the warmup, at least 0: a number, a `Schedule` or any function of the
-        count. While all rates were 0, nothing moves. Later, a rate of 0
-        stops z, and the average goes on towards it.
-      b1: The weight of the average in the parameters, above 0 and below 1.
+        count. While all rates have been 0, nothing moves. Later, a rate of 0 stops z, and the
+        average still moves towards z.
+      b1: The weight of the average x in y, above 0 and below 1.
       warmup: Length of the linear warmup in updates, at least 0. The first rate is `lr / warmup`.
       weight_decay: Weight decay, at least 0, added to the gradient.
-      r: Power of the update's number in the weights of the average, at least 0.
+      r: Power of the update's number, k + 1, in the weights of the average, at least 0.
       weight_lr_power: Power of the largest rate so far in these weights, at least 0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The frame of every method: what it is given, the dtypes it returns, and gradients to skip."""
+"""`method`: what every method has in common: required arguments, dtypes, and updates to skip."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..controllers.measurements import measured
 from ..controllers.norms import square
 
 State = Any
-# `(updates, state, params, value)` to `(updates, state)`. The value is None if it is not asked for.
+# Function `(updates, state, params, value) -> (updates, state)`. `value` is None unless needed.
 Update = Callable[..., tuple[optax.Updates, State]]
 
 
 def method(
     name: str, init: optax.TransformInitFn, update: Update, *, needs_value: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """A whole optimizer from a method's functions.
+    """An optimizer from the `init` and the `update` of a method.
 
-    The method may compute in any dtype: the leaves of its state keep the dtypes that `init` gave
-    them, and updates get the dtypes of the gradients.
+    The method may compute in any dtype: the leaves of its state are cast to the dtypes that `init`
+    gave them, and updates to the dtypes of the gradients.
 
-    If the squared norm of the gradient is not finite, or the loss that the method asks for, then
-    the updates are 0 and the state stays. The methods estimate a distance from all gradients so
-    far, so a single NaN would stay in the estimate for the rest of the run.
+    If the squared norm of the gradient is not finite, or if the loss is needed and is not finite,
+    then the updates are 0 and the state stays. The methods keep sums over all gradients so far, so
+    a single NaN would stay in their estimates for the rest of the run.
     """
 
     def framed(

@@ -1,4 +1,4 @@
-"""Sums over all parameters, and arrays like the parameters, in float32 or wider.
+"""Sums over pytrees, and arrays like the parameters, in float32 or wider.
 
 Optax's methods keep their scalars in the narrowest dtype of the parameters. In bfloat16 a sum stops
 growing after 256 equal terms, and an average with the decay 0.999 never falls.
@@ -17,12 +17,12 @@ Tree = Any  # a pytree like the parameters
 
 
 def wide(leaf: Any) -> jax.Array:
-    """An array in the dtype of rates."""
+    """An array in the dtype of rates: float32, or float64 under x64."""
     return jnp.asarray(leaf, _require.float_dtype())
 
 
 def scalar(value: Any) -> jax.Array:
-    """A number as a scalar of a state: a new array without a weak type."""
+    """A number as a scalar of a state: a new array, not weakly typed."""
     return jnp.array(value, _require.float_dtype())
 
 
@@ -33,7 +33,7 @@ def absolute_sum(tree: Tree) -> jax.Array:
 
 
 def difference(left: Tree, right: Tree) -> Tree:
-    """A tree less another."""
+    """The difference of two trees."""
     return jax.tree.map(lambda a, b: wide(a) - wide(b), left, right)
 
 
@@ -43,7 +43,7 @@ def zeros(params: Tree) -> Tree:
 
 
 def copied(params: Tree) -> Tree:
-    """The parameters in at least float32, in new buffers: a buffer used twice cannot be donated."""
+    """The parameters in at least float32, in new buffers: a shared buffer cannot be donated."""
     return jax.tree.map(
         lambda leaf: jnp.array(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)), params
     )
