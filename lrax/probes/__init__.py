@@ -1,4 +1,4 @@
-"""Probes: pure functions that tell something about the learning rate, from one measurement each.
+"""Probes: pure functions, each of which measures one thing that bears on the learning rate.
 
 They take a loss and parameters, an optimizer state, gradients, or a curve of losses. All of them
 work under `jax.jit` and `jax.vmap`. None takes a `Step`. To use a probe as a monitor, write a

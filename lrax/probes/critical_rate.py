@@ -17,7 +17,7 @@ from .losses import Loss, Params, Tree, added, real_tree, rounded, same_shapes, 
 # The search ends when the bracket is at most this wide, in octaves. Its middle is then within 10 %
 # of either end.
 _WIDTH = 2 * math.log2(1.1)
-_FARTHEST = 63  # octaves from the guess, the last of 1, 3, 7, ...: a factor of 1e19
+_FARTHEST = 63  # octaves from the guess that are tried at most: a factor of 1e19
 
 
 class CriticalRate(NamedTuple):
@@ -38,15 +38,16 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
     units of the rate in use: if it is below 1, this update raises the loss of its batch. If
     `update` is an optimizer's update at rate 1, the answer is a rate. Before training it was above
     the best rate for the validation loss on 15 small tasks, by 1.8 to 1200 times, but no factor is
-    a sure bound (`python -m tests.benchmarks.curvature`). The probe computes losses only. So it
+    a sure bound (`python -m tests.benchmarks.curvature`). The probe only evaluates the loss, so it
     also works where second derivatives do not, as with fused attention kernels. On a quadratic loss
     and with `update=-grad`, the field `sharpness` equals `directional_sharpness`, which is at most
     the largest eigenvalue of the Hessian.
 
     From the guess, the rate is raised or lowered by 1, 2, 4, ... octaves until one rate raises the
     loss and another does not. Then this bracket is bisected. The answer is within 10 % of a rate
-    where the loss begins to exceed its value at `params`. It takes 5 losses if the guess is within
-    a factor of 2, 7 within 8 and 9 within 128. In a loop, pass the last answer as the guess.
+    where the loss begins to exceed its value at `params`. The search evaluates the loss 5 times if
+    the guess is within a factor of 2, 7 times within 8, and 9 times within 128. In a loop, pass the
+    last answer as the guess.
 
     It misleads in these cases. If the loss draws other random numbers, or another batch, in each
     call, differences of losses are noise: bind the key and the batch. If the loss rises and falls
@@ -60,9 +61,9 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
       params: The parameters, any pytree of floating-point arrays.
       update: What is *added* to the parameters at rate 1, with the structure and shapes of
         `params`. For gradient descent it is the negative gradient.
-      guess: The rate to begin with, a positive scalar. A bad guess costs more losses. 0 and
-        infinity, which an earlier call may have returned, count as 1. So does a traced guess that
-        is negative or NaN.
+      guess: The rate at which the search starts, a positive scalar. A bad guess costs more
+        evaluations of the loss. 0 and infinity, which an earlier call may have returned, count as
+        1. So does a traced guess that is negative or NaN.
 
     Returns:
       A `CriticalRate` of `rate`, `sharpness` and `evaluations`. The rate is infinite if the loss
@@ -82,7 +83,7 @@ def critical_rate(loss: Loss, params: Params, update: Tree, *, guess: ArrayLike)
       >>> bool(abs(found.rate - 0.5) < 0.05), int(found.evaluations)
       (True, 5)
 
-      As a monitor: the room that the rate of each update has.
+      As a monitor, in units of the rate of each update:
 
       >>> task = lrax.tasks.diabetes()
       >>> room = lambda step: lrax.probes.critical_rate(
@@ -124,14 +125,14 @@ class _Search(NamedTuple):
     stride: jax.Array  # how much farther to look if there is no bracket yet
     low: jax.Array  # the loss does not rise here; -inf if no such rate is known
     high: jax.Array  # the loss rises here; inf if no such rate is known
-    tried: jax.Array  # int32
+    tried: jax.Array  # int32: how many rates have been tried
 
 
 def _search(rises, dtype: np.dtype) -> _Search:
     """Looks for a bracket with strides that double, then bisects it.
 
-    One loop does both, and computes one loss in each turn. Under `vmap`, lanes may be in different
-    phases at the same time. A turn still costs only one loss for each lane.
+    One loop does both, and evaluates the loss once in each turn. Under `vmap`, some lanes may look
+    for a bracket while others bisect, and a turn still evaluates the loss once for each lane.
     """
     number = lambda value: jnp.asarray(value, dtype)
 
@@ -154,7 +155,7 @@ def _search(rises, dtype: np.dtype) -> _Search:
 
 
 def _start(guess: ArrayLike) -> jax.Array:
-    """The rate to begin with: the guess, or 1 where it is not positive and finite."""
+    """The rate at which the search starts: the guess, or 1 if it is not positive and finite."""
     value = _require.real(guess=guess)["guess"]
     if np.ndim(value):
         raise ValueError(f"`guess` must be a scalar, got one of shape {np.shape(value)}")

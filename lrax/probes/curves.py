@@ -28,16 +28,17 @@ def smooth(losses: ArrayLike, kind: str = "debiased", beta: float = 0.98) -> np.
     \text{zero\_phase:} \quad & s_t = \frac{\sum_i \beta^{|t - i|} \ell_i}{\sum_i \beta^{|t - i|}}
     \end{aligned}$$
 
-    Use `"zero_phase"` to find the minimum of a curve. It has no lag, because its weights are the
-    same on both sides. Away from the ends, it is a causal average forward and then one backward. A
-    causal average lags by beta / (1 - beta) updates. In a range test of 100 updates over 8 decades,
-    beta 0.98 moves the minimum by one to two decades. For `"zero_phase"`, a beta of 0.9 suits a
-    range test. Use the causal kinds to match other packages, or to decide during a run.
+    $\ell_t$ is the loss of update $t$. Use `"zero_phase"` to find the minimum of a curve. It has no
+    lag, because its weights are the same on both sides. Away from the ends, it equals a causal
+    average forward, and then one backward. A causal average lags by beta / (1 - beta) updates: in a
+    range test of 100 updates over 8 decades, a beta of 0.98 moves the minimum by one to two
+    decades. For `"zero_phase"`, a beta of 0.9 suits a range test. Use the causal kinds,
+    `"debiased"` and `"seeded"`, to match other packages, or to decide during a run.
 
     Args:
       losses: `[..., steps]`, at least one step. In a causal average, all values after a loss that
-        is not finite are not finite either. `"zero_phase"` leaves such a loss out of the means and
-        returns it unchanged.
+        is not finite are not finite either. `"zero_phase"` leaves such a loss out of the averages,
+        and returns it unchanged.
       kind: `"debiased"` as in fastai, `"seeded"` as in torch-lr-finder and ignite, or
         `"zero_phase"`.
       beta: The factor by which the weight of a loss falls with each step of distance, at least 0
@@ -111,9 +112,9 @@ def diverged_at(smoothed: ArrayLike, factor: float = 4.0) -> int | np.ndarray | 
 
 
 def as_curve(name: str, value: Any) -> tuple[ModuleType, Curve]:
-    """Requires curves with at least one step. Returns the library to compute with, and them.
+    """Requires curves with at least one step. Returns the module to compute with, and the curves.
 
-    Concrete numbers become float64 of NumPy, traced ones floats of JAX.
+    Concrete numbers become float64 arrays of NumPy, traced ones arrays of JAX.
     """
     traced = isinstance(value, Tracer)
     numbers = value if traced else _require.as_numbers(value)
@@ -127,10 +128,10 @@ def as_curve(name: str, value: Any) -> tuple[ModuleType, Curve]:
 
 
 def smoothed(xp: ModuleType, curve: Curve, kind: str, beta: float) -> Curve:
-    """What `smooth` returns, for checked arguments."""
+    """The smoothed curves, from arguments that are already checked."""
     steps = curve.shape[-1]
     if kind == "seeded":
-        # An average of the first loss with itself is that loss.
+        # Starting from the first loss, the first average is that loss.
         return _average(xp, curve, beta, curve[..., 0])
     if kind == "debiased":
         weights = 1 - beta ** np.arange(1, steps + 1)
@@ -138,7 +139,7 @@ def smoothed(xp: ModuleType, curve: Curve, kind: str, beta: float) -> Curve:
     there = xp.isfinite(curve)
     sums = _both_ways(xp, xp.where(there, curve, 0), beta)
     weights = _both_ways(xp, xp.where(there, xp.ones_like(curve), 0), beta)
-    # A weight may be 0 where a loss is left out. The quotient is not used there.
+    # Where a loss is left out, the weight may be 0. The quotient is not used there.
     return xp.where(there, sums / xp.where(weights > 0, weights, 1), curve)
 
 

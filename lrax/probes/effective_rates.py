@@ -48,14 +48,15 @@ def effective_rates(
     $$\text{rates}_i = \frac{\text{rate}}{\sqrt{\hat\nu_i + \text{eps\_root}} + \text{eps}}, \qquad
       \text{update}_i = -\text{rates}_i \, \hat m_i$$
 
-    in the case of Adam, where m is the bias-corrected mean of the gradients. Use it to see which
-    rate a layer really has, and to compare it with a rate of SGD. It also shows parameters whose
-    gradients vanish: their rates are enormous. The rates multiply the optimizer's direction:
+    in the case of Adam, where $\hat m$ and $\hat\nu$ are the bias-corrected means of the gradients
+    and of their squares. Use it to see which rate a layer really has, and to compare it with a rate
+    of SGD. It also shows parameters whose gradients vanish: their rates are enormous. The rates
+    multiply the optimizer's direction:
 
     - Adam, AdamW, AMSGrad, AdaBelief: the bias-corrected mean. AdEMAMix, Adan: their mixture.
     - RMSProp, Adagrad: the gradient, before any momentum. NovoGrad: the gradient of this update.
-    - Lion: the sign, so every rate is the plain one.
-    - Muon: the orthogonalised matrix. A rate is the plain one times Optax's factor for the shape.
+    - Lion: the sign, so every rate is the plain rate.
+    - Muon: the orthogonalised matrix. A rate is the plain rate times Optax's factor for the shape.
 
     Weight decay, trust ratios, clipping and `lrax.scale_by_multipliers` are not included. States
     are found under any nesting, and the limits of `lrax.probes.preconditioner` hold here too.
@@ -66,7 +67,7 @@ def effective_rates(
     optimizers without bias correction, and for Adan, `warmup` is 1.
 
     It misleads if you read it as the length of a step. A high rate times a mean near zero is a
-    short step. `lrax.monitors.update_ratio` has the lengths.
+    short step. For lengths see `lrax.monitors.update_ratio`.
 
     Args:
       opt_state: An optimizer state, after at least one update. In a monitor: `step.opt_state`.
@@ -79,8 +80,8 @@ def effective_rates(
         `optax.inject_hyperparams` keeps in the state, or else Optax's default.
       b2: Decay of the second moment, from 0 to 1: `decay` of RMSProp and `b3` of Adan. By default
         as for `b1`.
-      eps: What is added to the root, at least 0. By default as for `b1`.
-      eps_root: What is added inside of the root, at least 0: `eps` of RMSProp and Adagrad. By
+      eps: A number added to the root, at least 0. By default as for `b1`.
+      eps_root: A number added inside of the root, at least 0: `eps` of RMSProp and Adagrad. By
         default as for `b1`.
       consistent_rms: The argument of `optax.contrib.muon`, at least 0. By default as for `b1`.
 
@@ -90,8 +91,9 @@ def effective_rates(
       cost nothing. Rates are NaN before the first update if the optimizer corrects a bias.
 
     Raises:
-      ValueError: if the state holds nothing that is read here, the rate of a part cannot be told, a
-        state of Muon holds other arrays than matrices, or a concrete number is out of its range.
+      ValueError: if the state is of no optimizer in the list above, the plain rate is neither given
+        nor found, a state of Muon holds arrays that are not matrices, or a concrete number is out
+        of its range.
       TypeError: if an argument is not as described.
 
     Example:
@@ -124,7 +126,7 @@ def effective_rates(
     each = list(zip(found, plain, strict=True))
     rates = merged([_over(rate, part.divisors) for part, rate in each])
     ratios = merged([_over(jnp.ones([]), part.divisors) for part in found])
-    # One number for each leaf of the parameters, so that they can be grouped.
+    # One factor for each leaf of the parameters, so that the factors can be grouped.
     warmups = merged(
         [jax.tree.map(lambda _, part=part: part.warmup, part.divisors) for part in found]
     )
@@ -168,8 +170,8 @@ def _plain(opt_state: optax.OptState, rate: ArrayLike | None, found: list[Read])
         ) from None
     rates = []
     for part in found:
-        # The rate that multiplies a part is kept in the same chain, and so in the same group of a
-        # partition. The paths of other rates share fewer keys with the path of the part.
+        # The rate that multiplies a part is in the same chain, and so in the same group of a
+        # partition. Its path shares more keys with that of the part than the paths of other rates.
         shared = [_shared(part.path, group.path) for group in known]
         near = [group for group, length in zip(known, shared, strict=True) if length == max(shared)]
         if len(near) > 1:
@@ -182,7 +184,7 @@ def _plain(opt_state: optax.OptState, rate: ArrayLike | None, found: list[Read])
 
 
 def _shared(one: Path, other: Path) -> int:
-    """How many keys two paths have in common at their beginnings."""
+    """How many keys two paths share, from their beginnings."""
     length = 0
     for a, b in zip(one, other, strict=False):
         if a != b:

@@ -12,7 +12,7 @@ Group = Callable[[str], str]
 
 
 def grouped(tree: Tree, group: Group | None) -> dict[str, list[Any]]:
-    """The leaves of a tree by the names of their groups.
+    """The leaves of a tree, by the names of their groups.
 
     The function gets the path of a leaf, such as `"block_0/mlp/kernel"`. Without a function, all
     leaves form one group, whose name is empty.
@@ -32,5 +32,5 @@ def grouped(tree: Tree, group: Group | None) -> dict[str, list[Any]]:
 
 
 def ungrouped(values: dict[str, Any], group: Group | None) -> Any:
-    """The values by group, or the only one if there was no function."""
+    """The values by group, or the only value if there was no function."""
     return values[""] if group is None else values

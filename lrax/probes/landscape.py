@@ -26,9 +26,10 @@ def landscape(
 
     $$L(\theta + a_j d_i)$$
 
-    Use it to look at the neighbourhood of a minimum, or along an update: where the loss begins to
-    rise, the rate is at its limit. With `normalize="filter"`, distances are relative to the size of
-    the weights, so that networks whose weights differ in scale can be compared. For the line of an
+    $L$ is `loss`, $\theta$ are `params`, $a_j$ are `distances` and $d_i$ are `directions`. Use it
+    to look at the neighbourhood of a minimum, or along an update: where the loss begins to rise,
+    the rate is at its limit. With `normalize="filter"`, distances are relative to the size of the
+    weights, so that networks whose weights differ in scale can be compared. For the line of an
     update, use `normalize="none"`.
 
     It misleads in these cases. A few lines say little about a space of millions of dimensions:

@@ -36,7 +36,7 @@ def scalar(loss: Any) -> Callable[[Params], jax.Array]:
 
 
 def real_tree(name: str, tree: Any) -> Tree:
-    """Requires a pytree of real floating-point arrays, and makes them JAX arrays."""
+    """Requires a pytree of real floating-point arrays, and returns it with JAX arrays."""
     flat, structure = jax.tree_util.tree_flatten_with_path(tree)
     if not flat:
         raise ValueError(f"`{name}` must have at least one array, got {tree!r:.80}")

@@ -14,7 +14,7 @@ from .losses import Tree, real_tree
 
 
 class NoiseScale(NamedTuple):
-    """A measurement of `noise_scale`. It is a pytree: average both parts first, then read `scale`.
+    """A measurement of `noise_scale`, a pytree. Average both parts first, then read `scale`.
 
     `jax.tree.map(lambda part: part.mean(0), stacked)` is the average of several measurements.
     `optax.incremental_update(new, old, 0.1)` is one step of a moving average.
@@ -43,20 +43,21 @@ def noise_scale(
       \hat{S} = \frac{\overline{\|g_k\|^2} - \|\bar g\|^2}{1/b - 1/B}, \qquad
       \text{scale} = \hat{S} / \hat{G}^2$$
 
-    with K micro-batches of b examples and B = K b. Use it to judge a batch size: see
-    `critical_batch`. One measurement is very noisy. Average `grad_sq` and `trace` over tens of
-    measurements *separately*, and divide last: a mean of ratios is biased upwards. The estimate of
-    the squared gradient may be negative, and `scale` is NaN then. The estimate is not clipped,
-    because clipping would bias the average.
+    with K micro-batches of b examples and B = K b. $g_k$ is the gradient of a micro-batch, and the
+    bar is the mean over micro-batches. Use it to judge a batch size: see `critical_batch`. One
+    measurement is very noisy. Average `grad_sq` and `trace` over tens of measurements *separately*,
+    and divide last: a mean of ratios is biased upwards. The estimate of the squared gradient may be
+    negative, and `scale` is NaN then. The estimate is not clipped, because clipping would bias the
+    average.
 
     Per-example gradients are micro-batches of 1, and give the best estimate from the same examples.
     Gradients of micro-batches are what gradient accumulation computes anyway.
 
     It misleads in these cases. Gradients must be means over their examples, not sums, and not yet
     clipped. With batch norm the examples of a micro-batch are not independent. Examples drawn
-    without replacement from a small data set vary less. `scale` ignores curvature, so it tells
-    the batch size that matters only to within a factor of a few. Published work has further doubts:
-    see the references of `critical_batch`.
+    without replacement from a small data set vary less. `scale` ignores curvature, so it estimates
+    the critical batch size only to within a factor of a few. Published work has further doubts: see
+    the references of `critical_batch`.
 
     Args:
       micro_grads: Gradients like the parameters, each leaf with a leading axis of K micro-batches,
@@ -122,8 +123,9 @@ def critical_batch(noise: NoiseScale) -> jax.Array:
 
     It misleads in these cases. It grows during training, often by orders of magnitude, so it holds
     for the time of the measurements only. It assumes that the Hessian is a multiple of the
-    identity. It is about SGD: the critical batch of Adam is often larger, and depends on the data's
-    size rather than the model's. Before a costly decision, measure a few batch sizes in a sweep.
+    identity. It is derived for SGD: the critical batch of Adam is often larger, and depends on the
+    size of the data rather than of the model. Before a costly decision, measure a few batch sizes
+    in a sweep.
 
     Args:
       noise: One measurement of `noise_scale`, or several that are stacked by `jax.vmap` or
@@ -159,5 +161,5 @@ def _estimate(leaves: list[Any], b: jax.Array) -> NoiseScale:
     # but it would lose its digits where the gradients are nearly equal.
     pairs = zip(wide, means, strict=True)
     spread = sum(jnp.sum((leaf - mean) ** 2) for leaf, mean in pairs) / (count - 1)
-    # `large_sq` also has the noise of the mean, which is `spread / count` = trace / B.
+    # `large_sq` includes the noise of the mean, which is `spread / count` = trace / B.
     return NoiseScale(grad_sq=large_sq - spread / count, trace=b * spread)

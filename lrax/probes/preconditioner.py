@@ -24,11 +24,12 @@ def preconditioner(
     $$P = \sqrt{\hat\nu + \text{eps\_root}} + \text{eps}, \qquad
       \hat\nu = \nu / (1 - b_2^t)$$
 
-    in the case of Adam. Use it as the `preconditioner` of `lrax.probes.sharpness`. It reads the
-    states of Adam and AdamW, AMSGrad, AdaBelief, AdEMAMix, Adan, NovoGrad, RMSProp (also centered,
-    also with bias correction) and Adagrad, under any nesting of `chain`, `partition`, `masked`,
-    `MultiSteps`, `inject_hyperparams` and the like. It does not read Adafactor, whose second
-    moments are factored.
+    in the case of Adam, where $\nu$ is the moving average of the squared gradients after $t$
+    updates. Use it as the `preconditioner` of `lrax.probes.sharpness`. It reads the states of Adam
+    and AdamW, AMSGrad, AdaBelief, AdEMAMix, Adan, NovoGrad, RMSProp (also centered, also with bias
+    correction) and Adagrad, under any nesting of `chain`, `partition`, `masked`, `MultiSteps`,
+    `inject_hyperparams` and the like. It does not read Adafactor, whose second moments are
+    factored.
 
     It misleads if a constant is not the optimizer's own. A state does not hold `b2` and `eps`,
     unless it is one of `optax.inject_hyperparams`, whose values are read. Yogi, RAdam and Adamax
@@ -41,8 +42,8 @@ def preconditioner(
       opt_state: An optimizer state, after at least one update.
       b2: Decay of the second moment, from 0 to 1: `decay` of RMSProp and `b3` of Adan. By default
         the value that the state holds, or else Optax's default.
-      eps: What is added to the root, at least 0. By default as for `b2`.
-      eps_root: What is added inside of the root, at least 0: `eps` of RMSProp and Adagrad. By
+      eps: A number added to the root, at least 0. By default as for `b2`.
+      eps_root: A number added inside of the root, at least 0: `eps` of RMSProp and Adagrad. By
         default as for `b2`.
 
     Returns:

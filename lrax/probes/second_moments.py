@@ -1,4 +1,4 @@
-"""What Optax's optimizers divide their direction by, read from their states.
+"""The divisors of Optax's adaptive optimizers, read from their states.
 
 Each optimizer turns gradients into a direction (Adam: the bias-corrected mean of the gradients) and
 divides it by a number for each parameter (Adam: the root of their second moment). The divisor
@@ -35,7 +35,7 @@ class _Kind:
     divisors: Divisors
     defaults: Numbers  # Optax's own
     aliases: dict[str, str] = dataclasses.field(default_factory=dict)  # {name here: name in Optax}
-    corrects: tuple[str, ...] = ()  # the moments whose bias correction is in `warmup`
+    corrects: tuple[str, ...] = ()  # the moments whose bias Optax corrects, for `warmup`
     has_moments: bool = True
 
 
@@ -49,12 +49,12 @@ class Read(NamedTuple):
 
 
 def read(opt_state: optax.OptState, given: Numbers) -> list[Read]:
-    """What each part of a state divides by.
+    """The divisors of each part of a state.
 
     Args:
       opt_state: The state.
-      given: The constants that the caller gave. None for a constant that is read from the state, or
-        else is Optax's default.
+      given: The constants from the caller. None stands for the value in the state, or else for
+        Optax's default.
     """
     known = {name: kind.fields for name, kind in _KINDS.items()}
     found = []
@@ -73,7 +73,7 @@ def read(opt_state: optax.OptState, given: Numbers) -> list[Read]:
 
 
 def merged(trees: list[Tree]) -> Tree:
-    """One tree from several with holes, such as those of the groups of `optax.partition`."""
+    """One tree from several that `optax.partition` or `optax.masked` left holes in."""
     whole, *rest = trees
     for tree in rest:
         whole = _merge(whole, tree)
@@ -81,7 +81,7 @@ def merged(trees: list[Tree]) -> Tree:
 
 
 def checked(**settings: Any) -> Numbers:
-    """The constants that a caller gave; None where they are not given."""
+    """The constants from the caller, once they are checked; None for those not given."""
     given: Numbers = dict.fromkeys(settings)
     real = _require.real(**{name: value for name, value in settings.items() if value is not None})
     for name, value in real.items():
@@ -99,7 +99,7 @@ def _merge(one: Tree, other: Tree) -> Tree:
         return other
     if isinstance(other, optax.MaskedNode):
         return one
-    # The children of both, one level down.
+    # The children of a node, one level down.
     level = lambda tree: jax.tree.flatten(tree, is_leaf=lambda inner: inner is not tree)
     children, structure = level(one)
     others, same = level(other)
@@ -112,7 +112,7 @@ def _merge(one: Tree, other: Tree) -> Tree:
 
 
 def _corrected(moment: Tree, decay: Any, count: Any) -> Tree:
-    """A moment without the bias towards zero, where it began; computed as in Optax."""
+    """A moment without its bias towards zero, its initial value; computed as in Optax."""
     correction = 1 - decay ** _count(count)
     return jax.tree.map(lambda leaf: leaf / correction.astype(leaf.dtype), widened(moment))
 
@@ -148,7 +148,7 @@ def _amsgrad(part: Part, numbers: Numbers) -> Tree:
 
 
 def _belief(part: Part, numbers: Numbers) -> Tree:
-    # Optax adds `eps_root` to the moment before it keeps it.
+    # Optax has already added `eps_root` to the moment in the state.
     return _adam(part, {**numbers, "eps_root": 0.0})
 
 
@@ -183,7 +183,7 @@ def _variance(mean: Tree, square: Tree) -> Tree:
 
 def _rss(part: Part, numbers: Numbers) -> Tree:
     sums = widened(part.field("sum_of_squares"))
-    # Optax does not move a parameter while its sum is zero. So its divisor is infinite.
+    # Optax does not move a parameter while its sum is zero, so its divisor is infinite.
     return jax.tree.map(
         lambda total, root: jnp.where(total > 0, root, jnp.inf), sums, _root(sums, numbers)
     )
@@ -217,7 +217,7 @@ _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
 # Optax's `eps` of RMSProp and Adagrad is inside of the root by default, so it is `eps_root` here.
 _ROOTS = {"b2": 0.9, "eps": 0.0, "eps_root": 1e-8}
 _BOTH = ("first", "second")
-# The empty name is in no state: an `eps` outside of their root comes from the caller alone.
+# No state has the empty name, so an `eps` outside of their root comes only from the caller.
 _INSIDE = {"b2": "decay", "eps_root": "eps", "eps": ""}
 _KINDS = {
     "ScaleByAdamState": _Kind(frozenset({"count", "mu", "nu"}), _adam, _ADAM, corrects=_BOTH),

@@ -35,16 +35,16 @@ def sharpness(
     Gradient descent with a rate above 2 / sharpness is unstable; `max_stable_rate` has the limits
     of other optimizers. For Adam and other adaptive optimizers the preconditioned sharpness counts:
     pass `preconditioner=lrax.probes.preconditioner(opt_state)`. The limit is not a recommended
-    rate. Where the sharpness falls in training, the limit does not even bound a search. After the
-    first update of Adam, whose second moments are then those of one gradient, it was less than half
-    of the best rate on two small tasks (`python -m tests.benchmarks.curvature`).
+    rate. If the sharpness falls during training, the limit does not even bound a search: after the
+    first update of Adam, whose second moments are then those of one gradient, the limit was less
+    than half of the best rate on two small tasks (`python -m tests.benchmarks.curvature`).
 
     The method is Lanczos with full reorthogonalisation. It computes one gradient, and then in each
     step one product of the Hessian with a vector, which costs as much as 2 to 3 gradients. The
     default of 20 steps is exact to 1 % or better if the largest eigenvalue is well separated from
-    the others, as it is in training. The result is the largest eigenvalue; power iteration would
-    find that of largest magnitude, which may be negative. With few steps the estimate may be too
-    low, but never too high.
+    the others, as it is in training. Power iteration would find the eigenvalue of largest
+    magnitude, which may be negative. With few steps the estimate may be too low, but never too
+    high.
 
     It misleads in these cases. The sharpness of one batch is larger than that of all data: use a
     large batch. A loss that draws random numbers must use the same key in every call. The Hessian
@@ -64,7 +64,7 @@ def sharpness(
         Gauss-Newton matrix J^T (d2 loss / d outputs2) J. For a loss that is convex in the outputs,
         that matrix has no negative eigenvalues.
       low_memory: Whether to keep only 3 vectors of the size of the parameters, instead of `steps`
-        vectors. There is no reorthogonalisation then. The largest eigenvalue does not suffer.
+        vectors. There is no reorthogonalisation then, which the largest eigenvalue does not need.
 
     Returns:
       A scalar: NaN if the Hessian is not finite, 0 if all arrays of `params` are empty. It cannot
@@ -122,7 +122,7 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
     gradient, and twice that rate is the `critical_rate`. The best single step is greedy: a good
     rate for a whole run is often smaller.
 
-    It misleads as `sharpness` does: it is that of one batch, and does not see kinks.
+    It misleads as `sharpness` does: it is the curvature for one batch, and does not see kinks.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`.
@@ -160,8 +160,8 @@ def directional_sharpness(loss: Loss, params: Params) -> jax.Array:
 def _gradient(loss: Loss, params: Params) -> tuple[Tree, Product]:
     """The gradient, and the function that multiplies the Hessian by a vector."""
     value = scalar(loss)
-    # The product takes and returns vectors in float32 or better. The loss is written for parameters
-    # in their own dtypes, so these are rounded back for it.
+    # The product takes and returns vectors in float32 or better. The loss expects parameters in
+    # their own dtypes, so they are rounded back before it is called.
     return jax.linearize(jax.grad(lambda wide: value(rounded(wide, params))), widened(params))
 
 
@@ -190,9 +190,8 @@ def _positive(preconditioner: Any, params: Params) -> Tree:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, Tracer):
             continue
-        # Compared on the device, because the tree is as large as the parameters. Without the
-        # context, the comparison would be traced if the caller traces a function that closes over
-        # the tree.
+        # Compared on the device, because the tree is as large as the parameters. The context keeps
+        # the comparison concrete if the caller traces a function that closes over the tree.
         with jax.ensure_compile_time_eval():
             positive = bool(jnp.all(leaf > 0))
         if not positive:
@@ -238,16 +237,15 @@ def _largest(product: Product, start: Tree, steps: int, keep: bool) -> jax.Array
     nothing = jnp.zeros([], dtype)
     carry = (basis, unit, zero, nothing, nothing)
     diagonal, off_diagonal, alive = lax.scan(step, carry, jnp.arange(steps))[1]
-    # A step after the space is exhausted has the diagonal 0, which may be above all eigenvalues if
-    # these are negative. It gets the first diagonal instead: a value of the quadratic form at a
-    # unit vector is at most the largest eigenvalue.
+    # After the space is exhausted, the diagonal is 0, which is too large if all eigenvalues are
+    # negative. It is replaced by the first diagonal, the quadratic form at a unit vector, which is
+    # at most the largest eigenvalue.
     diagonal = jnp.where(alive, diagonal, diagonal[0])
     finite = jnp.all(jnp.isfinite(diagonal)) & jnp.all(jnp.isfinite(off_diagonal))
-    # `eigvalsh` calls LAPACK, in which sweeps hung that evaluated it in two calls at once (jaxlib
-    # 0.10.2).
+    # Not `eigvalsh`: it calls LAPACK, and sweeps hung when two calls ran at once (jaxlib 0.10.2).
     largest = jax.scipy.linalg.eigh_tridiagonal(
         jnp.where(finite, diagonal, 0.0),
-        jnp.where(finite, off_diagonal[:-1], 0.0),  # the last entry is beside no other step
+        jnp.where(finite, off_diagonal[:-1], 0.0),  # the last entry would need one more step
         eigvals_only=True,
         select="i",
         select_range=(steps - 1, steps - 1),

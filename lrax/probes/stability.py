@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from .states import parts
 
-_FACTORS = {  # of each kind, as a function of beta: the limit times the sharpness
+_FACTORS = {  # {kind: function of beta that returns the limit times the sharpness}
     "gd": lambda _: 2.0,
     "heavy_ball": lambda beta: 2 + 2 * beta,
     "nesterov": lambda beta: (2 + 2 * beta) / (1 + 2 * beta),
@@ -34,20 +34,21 @@ def max_stable_rate(
     upper end of a range of rates. For RMSProp, Adagrad and Adam, the sharpness must be the
     preconditioned one, `lrax.probes.sharpness(..., preconditioner=)`. With it, RMSProp and Adagrad
     without momentum are "gd". Adam is "ema_momentum" with `beta=b1`: at b1 = 0.9 the limit is 38
-    over the sharpness. Nesterov's variant of Adam is not covered, and its state is taken for that
-    of Adam.
+    over the sharpness. Nesterov's variant of Adam is not covered; its state is treated as that of
+    Adam.
 
     It misleads if you take it for the best rate. In training with small batches, the best rate was
-    found 1 to 15 times below the limit. With the full batch, training goes on at the limit, because
-    the sharpness falls until the rate is stable. Here, weight decay counts as a part of the loss.
+    1 to 15 times below the limit. With the full batch, training goes on at the limit, because the
+    sharpness falls until the rate is stable. Include weight decay in the loss whose sharpness you
+    pass.
 
     Args:
       sharpness: The largest eigenvalue of the Hessian, or of the preconditioned one. Any shape.
       kind: What multiplies the rate. "gd": the gradient. "heavy_ball": the trace beta * trace +
         gradient, as in `optax.sgd(rate, momentum=beta)`. "nesterov": the same with `nesterov=True`.
         "ema_momentum": the mean beta * mean + (1 - beta) * gradient, as in Adam. Or pass an
-        optimizer's state: it is "ema_momentum" if it has Adam's moments, and "gd" if it has no
-        momentum. A state with a trace is refused: it may be of heavy ball or of Nesterov.
+        optimizer's state: the kind is "ema_momentum" if it has Adam's moments, and "gd" if it has
+        no momentum. A state with a trace is refused: it may be of heavy ball or of Nesterov.
       beta: The decay of the momentum, at least 0 and below 1. Needed for every kind but "gd".
         If `optax.inject_hyperparams` keeps b1 in the state, it is read from there.
 
@@ -55,8 +56,8 @@ def max_stable_rate(
       The rate, in the shape of `sharpness`. Infinite where the sharpness is not positive.
 
     Raises:
-      ValueError: if the kind is unknown, the state does not tell it, or `beta` is missing, not
-        needed, or out of its range.
+      ValueError: if the kind is unknown or cannot be told from the state, or `beta` is missing,
+        not needed, or out of its range.
       TypeError: if an argument is not as described.
 
     Example:
@@ -73,7 +74,7 @@ def max_stable_rate(
         _require.held("sharpness", given)
     largest = jnp.asarray(given, _require.float_dtype())
     if not isinstance(kind, str):
-        kind, read = _told(kind)
+        kind, read = _kind_of(kind)
         beta = read if beta is None else beta
     _require.choice("kind", kind, _FACTORS)
     if kind == "gd":
@@ -98,8 +99,8 @@ def _decay(beta: ArrayLike, dtype: Any) -> jax.Array:
     return jnp.asarray(values["beta"], dtype)
 
 
-# {class of a state: (its fields, its kind)}. None: it may be heavy ball or Nesterov.
-_TOLD = {
+# {class of a state: (its fields, its kind)}. None stands for heavy ball or Nesterov.
+_STATES = {
     "TraceState": (frozenset({"trace"}), None),
     "ScaleByAdamState": (frozenset({"count", "mu", "nu"}), "ema_momentum"),
     "ScaleByAmsgradState": (frozenset({"count", "mu", "nu", "nu_max"}), "ema_momentum"),
@@ -114,22 +115,22 @@ _TOLD = {
 _KINDS = ", ".join(f'"{kind}"' for kind in _FACTORS)
 
 
-def _told(opt_state: Any) -> tuple[str, Any]:
-    """The kind that belongs to a state, and its beta if the state holds it."""
+def _kind_of(opt_state: Any) -> tuple[str, Any]:
+    """The kind of an optimizer's state, and its beta if the state holds it."""
     if _has_groups(opt_state):
         raise ValueError(
             f"`kind` must be {_KINDS} for each group of parameters, whose optimizers may differ,"
             " got the state of several groups"
         )
-    found = parts(opt_state, {name: fields for name, (fields, _) in _TOLD.items()})
+    found = parts(opt_state, {name: fields for name, (fields, _) in _STATES.items()})
     inside = sum(_arrays(part.node) for part in found)
-    # Arrays outside of the known parts may be momentum of an unknown kind.
+    # Arrays outside of the known parts may be a momentum of an unknown kind.
     if not found or inside < _arrays(opt_state):
         raise ValueError(
             f"`kind` must be {_KINDS}, or the state of an optimizer that tells one of them, got"
             f" {opt_state!r:.200}"
         )
-    kinds = {_TOLD[part.name][1] for part in found}
+    kinds = {_STATES[part.name][1] for part in found}
     momenta = kinds - {"gd"}
     if None in kinds or len(momenta) > 1:
         raise ValueError(
@@ -138,7 +139,7 @@ def _told(opt_state: Any) -> tuple[str, Any]:
         )
     if not momenta:
         return "gd", None
-    betas = [part.numbers.get("b1") for part in found if _TOLD[part.name][1] != "gd"]
+    betas = [part.numbers.get("b1") for part in found if _STATES[part.name][1] != "gd"]
     return momenta.pop(), betas[0]
 
 

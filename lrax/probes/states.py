@@ -16,14 +16,14 @@ Node = Any
 Path = tuple[Any, ...]
 Numbers = dict[str, Any]
 
-# The fields of a state of `optax.inject_hyperparams`. A mapping with these is taken for one.
+# The fields of a state of `optax.inject_hyperparams`. A mapping with these is treated as one.
 _INJECTED = {"count", "hyperparams", "inner_state"}
 
 
 class Part(NamedTuple):
     """One known part of a state."""
 
-    name: str  # of Optax's class
+    name: str  # the name of Optax's class
     node: Node
     path: Path
     numbers: Numbers  # from `optax.inject_hyperparams` around it: b1, b2, eps, ...
@@ -39,7 +39,7 @@ def parts(opt_state: Any, known: Mapping[str, frozenset[str]]) -> list[Part]:
     Args:
       opt_state: The state.
       known: `{name of a class: its fields}`. If several classes have the same fields, a mapping
-        with these fields is taken for the first of them.
+        with these fields is treated as the first of them.
     """
     return list(_walk(opt_state, (), {}, known))
 
@@ -55,7 +55,7 @@ def _walk(node: Node, path: Path, numbers: Numbers, known: Mapping[str, Any]) ->
         numbers = {**numbers, **{str(key): _array(value) for key, value in kept.items()}}
     children, _ = tree_flatten_with_path(node, is_leaf=lambda inner: inner is not node)
     for keys, child in children:
-        if keys:  # a leaf comes back as its own child, with an empty path, and has no others
+        if keys:  # a leaf is its only child, with an empty path
             yield from _walk(child, (*path, *keys), numbers, known)
 
 
@@ -73,6 +73,6 @@ def _fields(node: Node) -> set[Any]:
 
 
 def _array(value: Any) -> Any:
-    """The array in a value; Flax NNX wraps each in a pytree of one leaf."""
+    """The array in a value. Flax NNX wraps each array in a pytree of one leaf."""
     leaves = jax.tree.leaves(value)
     return leaves[0] if len(leaves) == 1 else value
