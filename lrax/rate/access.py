@@ -98,9 +98,8 @@ def set_lr(
 
     Raises:
       ValueError: if the state holds no learning rate, a group is unknown, a concrete rate is
-        negative, infinite or NaN, a rate has the wrong shape, `None` is given for a rate that is
-        not in a state of `lrax.scale_by_lr`, or `optax.inject_hyperparams` computes the rate from
-        a schedule at every update.
+        negative, infinite or NaN, a rate has the wrong shape, `None` is given for a rate in a state
+        of Optax, or `optax.inject_hyperparams` computes the rate from a schedule at every update.
       TypeError: if a rate is not a number, or the state holds shapes in place of values.
 
     Example:

@@ -25,7 +25,7 @@ class ScaleByHyperballState(NamedTuple):
     learning_rate: jax.Array
     held: jax.Array
     rule: RuleState
-    # like the parameters, float32: the first norm of each matrix, with its axes of length 1
+    # like the parameters, float32: the first norm of each matrix; its reduced axes have length 1
     radius: Tree
 
 
@@ -42,11 +42,11 @@ def scale_by_hyperball(
     `optax.contrib.scale_by_muon` MuonH. The rate is then the length of the step relative to the
     matrix: an update that is perpendicular to the matrix turns it by arctan(rate) radians. Such
     rates change little with width and depth. Rates of 0.005 to 0.02 are usual, with a schedule that
-    ends near 0. `lrax.scaling.decay_balance` has the angle at which AdamW turns its matrices, and
+    ends near 0. `lrax.scaling.decay_balance` gives the angle by which AdamW turns its matrices, and
     `lrax.scaling.transfer` has rules for such rates: "hyperp" and "completed_adamh".
 
-    No factor on the updates in front of it has an effect: not clipping, not Muon's factors for
-    shapes, not `lrax.scale_by_multipliers`. Weight decay in front of it only makes the angle
+    Factors on the updates in front of it have no effect: neither clipping, nor Muon's factors for
+    shapes, nor `lrax.scale_by_multipliers`. Weight decay in front of it only makes the angle
     smaller.
 
     It stops being valid where the norm of a parameter matters: for embeddings, for the scales and
@@ -55,7 +55,7 @@ def scale_by_hyperball(
     in the example.
 
     `lrax.get_lr` and `lrax.set_lr` find the rate in the state, as they do for `lrax.scale_by_lr`.
-    Norms are float32, or float64 for such parameters. The first norm is kept in the state, so
+    Norms are float32, or float64 for float64 parameters. The first norm is kept in the state, so
     that rounding in bfloat16 does not add up.
 
     Args:
@@ -63,7 +63,7 @@ def scale_by_hyperball(
         function of the count, or an `lrax.RateRule`.
       stacked: How many axes in front of each parameter count layers, each with a matrix of its own:
         1 for the parameters of a `jax.lax.scan` over layers. All other axes are those of the
-        matrix, those of a convolution's kernel too.
+        matrix, also for the kernel of a convolution.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`. Its `update` requires the parameters, and hands
@@ -153,8 +153,8 @@ def _turned(
     before = _wide(param)
     direction = _wide(update)
     length = _norm(direction, stacked)
-    # Where there is no direction, there is no step. The public code divides by at least 1e-10 or
-    # 1e-8, which would make short steps of small gradients without Adam or Muon.
+    # An update of 0 makes no step. The public code divides by at least 1e-10 or 1e-8. With
+    # neither Adam nor Muon in front, that would shorten the steps of small gradients.
     unit = direction / jnp.where(length == 0, 1.0, length)
     after = before - rate.astype(before.dtype) * radius * unit
     left = _norm(after, stacked)

@@ -31,10 +31,10 @@ def scale_by_multipliers(
     Args:
       multipliers: A pytree of factors, each dimensionless, finite and at least 0. It has the
         structure of the parameters or a prefix of it: a factor applies to the whole subtree at its
-        place. A factor may be an array that broadcasts to the shape of its parameters. Or a
-        function of the parameters that returns such a pytree. It is called in `init` and in every
-        `update`; if `update` gets no parameters, it is called with the updates. A factor of 0 gives
-        zeros, even if the update is NaN.
+        place. A factor may be an array that broadcasts to the shape of its parameters. A function
+        of the parameters that returns such a pytree is called in `init` and in every `update`; if
+        `update` gets no parameters, it is called with the updates. A factor of 0 gives zeros, even
+        if the update is NaN.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` with `optax.EmptyState`. Updates keep their dtypes.

@@ -77,7 +77,7 @@ def groups(
 
 
 def labels(paths: list[Path]) -> list[Label]:
-    """The labels of nodes by their paths: dict keys, or whole paths if those do not tell."""
+    """The labels of nodes: the dict keys on their paths, or whole paths if keys are not enough."""
     keys = [_keys(path) for path in paths]
     joined = [names[0] if len(names) == 1 else "/".join(map(str, names)) for names in keys]
     if len(set(joined)) < len(joined) or not all(keys):
@@ -104,7 +104,7 @@ def replaced(node: Node, **values: Any) -> Node:
 
 
 def is_ours(node: Node) -> bool:
-    """Whether a node is the state of `lrax.scale_by_lr`, which can hold a rate."""
+    """Whether a node is a state of lrax, as of `lrax.scale_by_lr`, which can hold a rate."""
     return _fields(node) >= _OURS
 
 
@@ -121,7 +121,8 @@ def _holds_rate(node: Node) -> bool:
         return False
     if isinstance(node, Mapping) and not (fields >= _OURS or fields >= _SEARCH):
         return False
-    # Others' states may hold a rate for each parameter under this name: no single rate to return.
+    # A state of another library may hold a rate for each parameter under this name. It has no
+    # single rate to return.
     return len(jax.tree.leaves(_field(node, "learning_rate"))) == 1
 
 

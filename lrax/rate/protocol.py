@@ -72,7 +72,7 @@ def decide(
     except Exception as error:
         # A wrong argument or state can raise anything inside the rule. If one of them explains the
         # error, say so. Otherwise the error is the rule's own.
-        words = _missing(rule, arguments) or _of_another(rule, state, arguments)
+        words = _missing(rule, arguments) or _foreign_state(rule, state, arguments)
         if words is None:
             raise
         raise Misfit(words) from error
@@ -99,7 +99,7 @@ def _missing(rule: Rule, arguments: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _of_another(rule: Rule, state: RuleState, arguments: Mapping[str, Any]) -> str | None:
+def _foreign_state(rule: Rule, state: RuleState, arguments: Mapping[str, Any]) -> str | None:
     """The message if the state does not look like one that this rule's `init` returns, or None."""
     about = arguments.get("params")
     about = arguments.get("updates") if about is None else about
