@@ -873,7 +873,7 @@ BOWL = lambda params: optax.tree.norm(params, squared=True)
         (
             lambda: probes.landscape(BOWL, jnp.ones(3), jnp.ones(3)),
             ValueError,
-            "`directions` must have the shapes of `params` after an axis of its own",
+            "`directions` must have the shapes of `params` behind a leading axis",
         ),
     ],
 )

@@ -209,6 +209,14 @@ def test_a_schedule_outside_goes_on_where_an_update_is_left_out():
     assert states[0].skips[-1] > 0
 
 
+def test_the_guarded_state_may_hold_a_random_key():
+    noisy = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.scale(-0.1))
+    plain, _, _ = walk(optax.with_extra_args_support(noisy), GRADIENTS[:8], LOSSES[:8])
+    for make in (controllers.skip_spikes, controllers.restore_after_spikes):
+        updates, _, _ = walk(make(noisy), GRADIENTS[:8], LOSSES[:8])
+        np.testing.assert_allclose(updates, plain, rtol=1e-6)
+
+
 def test_what_they_need_is_named():
     for make in (controllers.skip_spikes, controllers.restore_after_spikes):
         optimizer = make(optax.sgd(0.1))

@@ -167,4 +167,9 @@ def restore_after_spikes(
 
 
 def _select(condition: jax.Array, yes: Tree, no: Tree) -> Tree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b).astype(jnp.result_type(b)), yes, no)
+    def select(a: jax.Array, b: jax.Array) -> jax.Array:
+        chosen = jnp.where(condition, a, b)
+        dtype = jnp.result_type(b)
+        return chosen if chosen.dtype == dtype else chosen.astype(dtype)  # a PRNG key has no cast
+
+    return jax.tree.map(select, yes, no)

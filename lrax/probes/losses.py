@@ -73,7 +73,7 @@ def same_shapes(name: str, tree: Any, params: Params, lead: int = 0) -> Tree:
     front = leaves[0].shape[:lead]
     for leaf, like in zip(leaves, jax.tree.leaves(params), strict=True):
         if leaf.shape != (*front, *like.shape) or len(front) != lead:
-            axes = " after an axis of its own" if lead else ""
+            axes = " behind a leading axis" if lead else ""
             raise ValueError(
                 f"`{name}` must have the shapes of `params`{axes}, got {leaf.shape} for"
                 f" {like.shape}"

@@ -134,8 +134,8 @@ def _kind_of(opt_state: Any) -> tuple[str, Any]:
     momenta = kinds - {"gd"}
     if None in kinds or len(momenta) > 1:
         raise ValueError(
-            '`kind` must be "heavy_ball" or "nesterov" for a state with a trace, which does not'
-            " tell them apart, got the state"
+            '`kind` must be "heavy_ball" or "nesterov" for an optimizer with a trace, whose state'
+            " does not tell them apart, got that state"
         )
     if not momenta:
         return "gd", None

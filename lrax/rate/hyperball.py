@@ -71,8 +71,8 @@ def scale_by_hyperball(
 
     Raises:
       ValueError: if a concrete rate is negative, infinite or NaN, or `stacked` is negative. `init`
-        raises it if a parameter has no axes but stacked ones, or is 0; `update` raises it without
-        `params`.
+        raises it if a parameter has no axes but stacked ones, or its norm is 0 or not finite;
+        `update` raises it without `params`.
       TypeError: if `learning_rate` is none of the four, or `stacked` is not an int.
 
     Example:
@@ -139,8 +139,9 @@ def _radius(path: Any, leaf: Any, stacked: int) -> jax.Array:
             f" {stacked} stacked axes"
         )
     radius = _norm(_wide(leaf), stacked)
-    words = f"`{name}` must not be 0, because its norm stays as it is: its norm must be above 0"
-    _require.at_most(words, np.finfo(np.float32).tiny, radius)
+    # The norm stays as it is, so a parameter of 0 would stay 0.
+    norm = f"norm of {name}"
+    _require.positive({norm: radius}, norm)
     return radius
 
 
