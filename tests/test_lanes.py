@@ -119,6 +119,13 @@ def test_lanes_of_several_axes_and_of_parts_meet():
     np.testing.assert_allclose(cooled(COUNTS), wanted, rtol=1e-5, atol=1e-7)
 
 
+def test_noise_has_a_key_per_lane():
+    keys = jax.random.split(jax.random.key(0), 3)
+    noisy = lrax.with_noise(0.1, keys).replace(std=0.5)
+    wanted = [lrax.with_noise(0.1, key, std=0.5)(COUNTS) for key in keys]
+    np.testing.assert_array_equal(noisy(COUNTS), wanted)
+
+
 def test_lanes_of_different_numbers_are_named():
     with pytest.raises(
         ValueError, match=r"of the same length, got `peak` \(2,\) and `steps` \(3,\)"

@@ -43,6 +43,7 @@ BRAILLE = re.compile("[\u2801-\u28ff]")
         (lrax.cyclic(0.0, 1.0, 10, 15), 100),
         (lrax.cosine_restarts(1.0, 10, mult=2), 70),
         (lrax.cosine_restarts(1.0, 10, cycles=2), 22),
+        (lrax.cosine_restarts(1.0, 10, mult=0.5), 22),  # at 20 the last of infinitely many ends
         (lrax.cosine([0.1, 0.2], [50, 100]), 110),
         (0.5 * lrax.cosine(1.0, 50) + lrax.linear(1.0, 0.0, 100), 110),
         (lrax.join([lrax.linear(0.0, 1.0, 20), lrax.rex(1.0, 0.0, 30)], [70]), 110),

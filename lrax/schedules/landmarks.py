@@ -170,16 +170,15 @@ def open_ended(known):
 
 def cosine_restarts(known):
     """The landmarks of `cosine_restarts`."""
-    first, mult, limited = (
-        known.longest("first"),
-        max(known.longest("mult"), 1.0),
-        "cycles" in known.numbers,
-    )
+    first, mult = known.longest("first"), known.longest("mult")
+    limited = "cycles" in known.numbers
     cycles = max(min(int(known.longest("cycles")), 64), 1) if limited else 4 if mult < 1.5 else 3
     ends = np.cumsum(first * mult ** np.arange(cycles))
     # If the number of cycles is limited, there is no restart at the end of the last one.
     marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, _MARKS)])
-    return Landmarks(float(ends[-1]), limited, marks)
+    # Cycles that become shorter end, even if there are infinitely many.
+    end = first / (1 - mult) if mult < 1 and not limited else ends[-1]
+    return Landmarks(float(end), limited or mult < 1, marks)
 
 
 def cyclic(known):

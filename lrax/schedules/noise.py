@@ -38,8 +38,8 @@ def with_noise(
 
     Args:
       schedule: A `Schedule`, number or function of the count.
-      key: A seed, or a key of `jax.random`. It is stored as four floats of 16 bits each, so that it
-        is a leaf like any other.
+      key: A seed, or a key of `jax.random`, or an array of such keys, one per lane. A key is stored
+        as four floats of 16 bits each, so that it is a leaf like any other.
       std: Standard deviation of the normal noise before it is cut off, above 0. Uniform noise does
         not use it.
       limit: Largest change of the rate, as a fraction of the rate, from 0 to 1.
@@ -121,12 +121,12 @@ def _words(key: Any) -> Any:
     ):  # a key of JAX's old style
         return _halves(jnp if isinstance(key, jax.Array) else np, key)
     words = _require.real(key=key)["key"]
-    if np.shape(words) != (4,):
+    if np.shape(words)[-1:] != (4,):
         raise TypeError(f"`key` must be a seed or a key of jax.random, got {key!r}")
     return words
 
 
 def _halves(of: Any, words: Any) -> Any:
-    return of.stack([words[0] >> 16, words[0] & 0xFFFF, words[1] >> 16, words[1] & 0xFFFF]).astype(
-        np.float64 if of is np else _require.float_dtype()
-    )
+    first, second = words[..., 0], words[..., 1]  # lanes of keys have axes in front
+    halves = of.stack([first >> 16, first & 0xFFFF, second >> 16, second & 0xFFFF], axis=-1)
+    return halves.astype(np.float64 if of is np else _require.float_dtype())
