@@ -170,6 +170,12 @@ def at_least(values: Mapping[str, Any], low: float, *names: str) -> None:
         )
 
 
+def not_below(values: Mapping[str, Any], low: float, *names: str) -> None:
+    """Requires numbers of at least `low`, which may be infinite."""
+    for name in names:
+        _hold(lambda value: value >= low, f"at least {low}", name, values[name])
+
+
 def between(values: Mapping[str, Any], low: float, high: float, *names: str) -> None:
     """Requires numbers from `low` to `high`, both included."""
     for name in names:

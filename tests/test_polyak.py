@@ -174,7 +174,7 @@ def test_the_norm_is_that_of_the_group_and_of_complex_numbers():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"max_rate": -1.0}, "`max_rate` must be at least 0, got 0.0 and -1.0"),
+        ({"max_rate": -1.0}, "`max_rate` must be at least 0, got -1"),
         ({"max_rate": np.nan}, "`max_rate` must be at least 0"),
         ({"c": 0.0}, "`c` must be finite and positive, got 0"),
         ({"f_min": -np.inf}, "`f_min` must be finite, got -inf"),

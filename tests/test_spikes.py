@@ -228,3 +228,14 @@ def test_what_they_need_is_named():
             make(optax.sgd(0.1), window=1)
     with pytest.raises(TypeError, match="`params` must be given to `update`"):
         optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), value=1.0)
+
+
+@pytest.mark.parametrize("size", [1e18, 1e20, 1e30])
+def test_a_spike_whose_square_overflows_is_clipped_too(size):
+    clip = lrax.controllers.clip_spikes(warmup=3)
+    state = clip.init(jnp.zeros(2))
+    for norm in (1.0, 1.5, 2.0, 1.5):
+        updates, state = clip.update(jnp.array([norm, 0.0]), state)
+    updates, state = clip.update(jnp.array([size, size]), state)
+    assert 1 < float(jnp.linalg.norm(updates)) < 2
+    assert float(state.mean) < 2

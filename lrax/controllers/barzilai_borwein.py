@@ -94,7 +94,7 @@ def barzilai_borwein(
     """
     numbers = _require.scalars(init_rate=init_rate, reach=reach)
     _require.positive(numbers, "init_rate")
-    _require.at_most("`reach` must be at least 0", 0.0, numbers["reach"])
+    _require.not_below(numbers, 0, "reach")
     _require.choice("variant", variant, ("long", "short"))
 
     def init(params: Params) -> BarzilaiBorweinState:

@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _require
-from .norms import square
+from .norms import norm as norm_of
 
 Argument = Any  # an extra argument of `update`
 
@@ -105,7 +105,7 @@ def clip_spikes(
         **extra_args: Argument,
     ) -> tuple[optax.Updates, ClipSpikesState]:
         del params, extra_args
-        norm = jnp.sqrt(square(updates))
+        norm = norm_of(updates)
         finite = jnp.isfinite(norm)
         mean, deviation = state.mean, jnp.sqrt(state.variance)
         z = (norm - mean) / (deviation + numbers["eps"])

@@ -133,7 +133,7 @@ def greedy(
     _require.positive(numbers, "factor")
     require_factor(numbers)
     _require.at_most("`ceiling` must be at least `floor`", numbers["floor"], numbers["ceiling"])
-    _require.at_most("`reset_after` must be at least 0", 0.0, numbers["reset_after"])
+    _require.not_below(numbers, 0, "reset_after")
     _require.choice("mode", mode, ("min", "max"))
     require_name(metric)
     length = 0 if window is None else _require.count("window", window, 1)

@@ -28,6 +28,18 @@ def square(updates: Updates) -> jax.Array:
     return inner(updates, updates)
 
 
+def norm(updates: Updates) -> jax.Array:
+    """The norm of a pytree. The squares of its entries may overflow, as those of a spike do."""
+    sizes = jax.tree.map(lambda leaf: jnp.abs(_wide(leaf)), updates)
+    largest = jax.tree.reduce(
+        lambda most, leaf: jnp.maximum(most, jnp.max(leaf, initial=0)),
+        sizes,
+        jnp.zeros([], _require.float_dtype()),
+    )
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return unit * jnp.sqrt(square(jax.tree.map(lambda leaf: leaf / unit, sizes)))
+
+
 def _product(left: Any, right: Any) -> jax.Array | None:
     if is_masked(left):
         return None

@@ -137,7 +137,7 @@ def plateau(
         spike=spike,
     )
     _require.nonnegative(numbers, *(name for name in numbers if name != "spike"))
-    _require.at_most("`spike` must be at least 0", 0.0, numbers["spike"])
+    _require.not_below(numbers, 0, "spike")
     require_factor(numbers)
     _require.choice("mode", mode, ("min", "max"))
     _require.choice("counting", counting, ("torch", "keras"))

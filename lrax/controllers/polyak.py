@@ -93,7 +93,7 @@ def polyak(
     given = {"max_rate": max_rate, "c": c, "f_min": f_min, "eps": eps}
     given |= {} if growth is None else {"growth": growth}
     numbers = _require.scalars(**given)
-    _require.at_most("`max_rate` must be at least 0", 0.0, numbers["max_rate"])
+    _require.not_below(numbers, 0, "max_rate")
     _require.positive(numbers, "c")
     _require.finite(numbers, "f_min")
     _require.nonnegative(numbers, "eps")

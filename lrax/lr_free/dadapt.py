@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from ..controllers.norms import inner
 from .adam import bias_correction as adam_correction
-from .numbers import Rate, at_least_one, in_use, rate_of
+from .numbers import Rate, in_use, rate_of
 from .sound import method
 from .sums import absolute_sum, scalar, wide, zeros
 
@@ -122,7 +122,7 @@ def dadapt_adam(
     _require.below_one(numbers, "b1", "b2")
     _require.positive(numbers, "eps", "init_distance")
     _require.nonnegative(numbers, "weight_decay")
-    at_least_one(numbers, "growth_rate")
+    _require.not_below(numbers, 1, "growth_rate")
     _require.flag("bias_correction", bias_correction)
     _require.flag("decoupled", decoupled)
     schedule = rate_of(lr)

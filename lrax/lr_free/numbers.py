@@ -17,11 +17,6 @@ Numbers = dict[str, Any]  # float scalars, or tracers
 Rate = optax.ScalarOrSchedule | Schedule
 
 
-def at_least_one(numbers: Numbers, name: str) -> None:
-    """Requires a number of at least 1; it may be infinite."""
-    _require.at_most(f"1 must be at most `{name}`", 1.0, numbers[name])
-
-
 def rate_of(lr: Rate) -> Callable[[jax.Array], jax.Array]:
     """The function of the count that `lr` stands for, whose values are float scalars."""
     schedule = as_schedule(lr, "lr")
