@@ -490,6 +490,12 @@ def test_what_an_update_lacks_is_named():
                 optimizer.update(PARAMS, state, PARAMS)
 
 
+def test_a_distance_may_not_shrink():
+    for make in (free.prodigy, free.dadapt_adam):
+        with pytest.raises(ValueError, match=r"`growth_rate` must be from 1 to inf, got 0\.5"):
+            make(growth_rate=0.5)
+
+
 def test_a_rule_is_no_rate_of_a_method():
     with pytest.raises(TypeError, match="`lr` must be a number, a Schedule or a function"):
         free.prodigy(lrax.controllers.plateau())

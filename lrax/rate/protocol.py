@@ -21,7 +21,7 @@ _CALLS: dict[str, tuple[int, tuple[str, ...], str]] = {
 }
 
 
-class Misfit(TypeError):
+class RuleError(TypeError):
     """A rule breaks the protocol, or was given a state or arguments that do not fit it."""
 
 
@@ -67,7 +67,7 @@ def decide(
     """The rate of a rule and its next state."""
     try:
         decided = rule.rate(count, state, **arguments)
-    except Misfit:  # from a factor of a product: its message is nearer to the cause
+    except RuleError:  # from a factor of a product: its message is nearer to the cause
         raise
     except Exception as error:
         # A wrong argument or state can raise anything inside the rule. If one of them explains the
@@ -75,9 +75,9 @@ def decide(
         words = _missing(rule, arguments) or _foreign_state(rule, state, arguments)
         if words is None:
             raise
-        raise Misfit(words) from error
+        raise RuleError(words) from error
     if not isinstance(decided, (tuple, list)) or len(decided) != 2:
-        raise Misfit(
+        raise RuleError(
             "`learning_rate` must be a rule whose `rate` returns the rate and the next state, got"
             f" {decided!r} from {rule!r}"
         )
@@ -120,7 +120,7 @@ def require_numeric(words: str, leaf: Any) -> None:
     """
     # The dtype of an array is not checked, because a state may hold PRNG keys.
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float)):
-        raise Misfit(f"`learning_rate` must be a rule whose {words}, got {leaf!r}")
+        raise RuleError(f"`learning_rate` must be a rule whose {words}, got {leaf!r}")
 
 
 def described(leaf: Any) -> str:
