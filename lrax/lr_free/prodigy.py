@@ -62,13 +62,13 @@ def prodigy(
       x \leftarrow x - \eta_k d_k \frac{m_k}{\sqrt{v_k} + d_{k+1} \, \text{eps}}$$
 
     $g$ is the gradient, $\eta$ is `lr`, and $d$ is the estimate of the distance. $m$ and $v$ are
-    Adam's averages, of the gradients times the distance. The weights $w$ grow with the distance,
-    and the sums are decayed by `beta3`. Use it in place of Adam if no rate is known, with a
-    schedule that peaks at 1 and decays: `lrax.warmup_cosine(1.0, steps, warmup)`. The estimate
-    never falls, so with a constant `lr` nothing corrects one that is too large. To tune the method,
-    set `distance_coef` between 0.5 and 2. If the warmup is long, set `safeguard_warmup`. With a
-    cosine it ended at 1.18 times the loss of a swept rate in the median of six small tasks, and at
-    15 times on one of them; with a peak of 0.1, at 1.03 and 2.8 times
+    Adam's averages, of the gradients times the distance. Both sums have weights $w_i$ proportional
+    to $\eta_i d_i^2$, and are decayed by `beta3` per update. Use it in place of Adam if no rate is
+    known, with a schedule that peaks at 1 and decays: `lrax.warmup_cosine(1.0, steps, warmup)`. The
+    estimate never falls, so with a constant `lr` nothing corrects one that is too large. To tune
+    the method, set `distance_coef` between 0.5 and 2. If the warmup is long, set
+    `safeguard_warmup`. With a cosine it ended at 1.18 times the loss of a swept rate in the median
+    of six small tasks, and at 15 times on one of them; with a peak of 0.1, at 1.03 and 2.8 times
     (`python -m tests.benchmarks.controllers`).
 
     While all gradients have been 0, or if the rate is 0, an update changes neither the parameters,
