@@ -251,7 +251,7 @@ def test_products_of_functions_are_exact_over_blocks():
         ("CosineAnnealingWarmRestarts", dict(lr=0.1, T_0=2, T_mult=1.5), "`T_mult` must be whole"),
         ("CyclicLR", dict(base_lr=0.1, max_lr=0.2, mode="square"), "`mode` must be one of"),
         ("CyclicLR", dict(base_lr=0.1, max_lr=0.2, step_size_up=0), "`step_size_up` must be finite and positive"),
-        ("OneCycleLR", dict(max_lr=0.1), "`total_steps` must be given"),
+        ("OneCycleLR", dict(max_lr=0.1, epochs=3), "`total_steps` must be given, .* got None, 3 and None"),
         ("OneCycleLR", dict(max_lr=0.1, total_steps=2.5), "`total_steps` must be whole"),
         ("OneCycleLR", dict(max_lr=0.1, total_steps=9, pct_start=1.5), "`pct_start` must be at most 1"),
         ("OneCycleLR", dict(max_lr=0.1, total_steps=9, anneal_strategy="log"), "`anneal_strategy` must be one of"),

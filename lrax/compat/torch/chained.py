@@ -30,7 +30,7 @@ from .kinds import (
     writes,
 )
 
-LONGEST = 2**20  # entries of a table, which take 8 MB
+LONGEST = 2**20  # most entries of the table of sums, 8 MB in float64
 
 
 def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
@@ -39,11 +39,11 @@ def ChainedScheduler(lr: ArrayLike, schedulers: Sequence[Schedule]) -> Schedule:
     It is mostly `lrax.multiply`.
 
     Factors are multiplied. A scheduler that overwrites the rate (`LambdaLR`, `CyclicLR`,
-    `OneCycleLR`, warm restarts) undoes all before it in each update. Of a factor after it, only the
-    latest step remains. A `CyclicLR` that is not the first scheduler overwrites from update 1 on. A
-    cosine that has come down to zero climbs to its own `lr` again, whatever factors did before. A
-    cosine with a floor pulls the rate to that floor. This has a closed form if the factors end
-    before the cosine does (`LinearLR`, `ConstantLR`, `MultiStepLR`), at concrete steps.
+    `OneCycleLR`, warm restarts) undoes all before it in each update. A factor after it changes the
+    rate by its latest step only. A `CyclicLR` that is not the first scheduler overwrites from
+    update 1 on. A cosine that has come down to zero climbs to its own `lr` again, whatever factors
+    did before. A cosine with a floor pulls the rate to that floor. This has a closed form if the
+    factors end before the cosine does (`LinearLR`, `ConstantLR`, `MultiStepLR`), at concrete steps.
 
     Args:
       lr: The optimizer's rate, which its schedulers were given too; above 0.
@@ -127,7 +127,7 @@ def _is_product(schedulers: Sequence[Schedule], lr: Any) -> bool:
 
 
 def _product(schedulers, lr):
-    """The schedules multiplied: all but one become factors of 1."""
+    """The product of the schedules, all but one of them divided by `lr`."""
     kinds = [role(schedule) for schedule in schedulers]
     base = next((i for i, kind in enumerate(kinds) if kind != "factor"), 0)
     return multiply(
@@ -152,7 +152,7 @@ def end_of(schedule: Schedule) -> float | None:
 
 
 def _ends_at(schedule, lr):
-    """Whether a factor that ends is then known to be 1."""
+    """Whether a factor is known to be 1 once it has ended."""
     kind = KINDS[schedule.formula]
     if kind.last is None or kind.last[1] not in kind.rates:
         return False
@@ -184,10 +184,12 @@ def _restarted(count, lr, schedulers):
 def _floored(count, lr, schedulers, sums):
     r"""A cosine down to a floor with factors around it that end before it does.
 
-    With $e$ the floor, $c$ the part of its way that the cosine has left, and $w$ the product of the
-    factors, the rate after the cosine's own step is $y_k = e + c_k / c_{k-1} \, (w_k / w_{k-1} \,
-    y_{k-1} - e)$. This is solved by $y_t = c_t w_t (\text{lr} + e \sum_{k \le t} (1 / c_k - 1 /
-    c_{k-1}) / w_k)$. The sums are in a table that is made when the schedule is built.
+    Let $e$ be the floor, $c_k$ the fraction of the cosine's fall that is left at update $k$, and
+    $w_k$ the product of the factors. The rate after the cosine's own step is $y_k = e + c_k /
+    c_{k-1} \, (w_k / w_{k-1} \, y_{k-1} - e)$. The solution is $y_t = c_t w_t (\text{lr} + e
+    \sum_{k \le t} (1 / c_k - 1 / c_{k-1}) / w_k)$. The sums are in a table that is made when the
+    schedule is built. After its last index $i$ the factors are constant, and the rest of the sum is
+    $(1 / c_t - 1 / c_i) / w_i$.
     """
     wave, _, after = _around(schedulers)
     cosine = _cosine_of(schedulers)
@@ -220,12 +222,15 @@ def _sums(lr: Any, schedulers: Sequence[Schedule]) -> Any:
 
 
 def _part_left(count, steps):
-    """The part of its way that a cosine has left."""
+    """The fraction of a cosine's fall that is left."""
     return jnp.sin(np.pi / 2 * (steps - count) / steps) ** 2
 
 
 def _factors(count, lr, schedulers):
-    """The product of the factors in a chain when the cosine makes its step."""
+    """The product of the factors in a chain when the cosine makes its step.
+
+    The factors after the cosine have not yet made their step of this update.
+    """
     _, before, after = _around(schedulers)
     product = jnp.ones_like(count, _require.float_dtype())
     for schedule in before:
@@ -237,7 +242,7 @@ def _factors(count, lr, schedulers):
 
 
 def _overwritten(count, lr, schedulers):
-    """A scheduler that overwrites the rate, and the one step that each later one makes of it."""
+    """The rate of the last scheduler that overwrites, after one step of each later factor."""
     found, _ = bases(lr, schedulers)
     at = _last_absolute(schedulers)
     rate = rebased(schedulers[at], lr, found[at])(count)
@@ -276,5 +281,5 @@ def _around(schedulers):
 
 
 def _cosine_of(schedulers):
-    """The hyperparameters of the half wave in a chain."""
+    """The hyperparameters of the cosine in a chain."""
     return _around(schedulers)[0].hyperparams["schedule"].hyperparams

@@ -42,19 +42,19 @@ def CyclicLR(
 
     It is `lrax.cyclic(base_lr, max_lr, step_size_up, step_size_down, mode=mode, gamma=gamma)`.
 
-    PyTorch writes `base_lr` over the optimizer's rate, and uses `gamma` in the mode `"exp_range"`
-    only. `lrax.cyclic` has no `scale_fn`, no `base_lr` above `max_lr` and no `gamma` above 1; these
-    have a formula here.
+    PyTorch replaces the optimizer's rate by `base_lr`, and uses `gamma` in the mode `"exp_range"`
+    only. `lrax.cyclic` has no `scale_fn`, no `base_lr` above `max_lr` and no `gamma` above 1. With
+    one of them, this schedule has a formula of its own.
 
     Args:
-      lr: Not used: accepted because the other schedulers take it.
+      lr: Not used. It is accepted because the other schedulers have it.
       base_lr: The rate at the start of each cycle, at least 0.
       max_lr: The rate in the middle of each cycle, at least 0.
       step_size_up: Updates from `base_lr` to `max_lr`, above 0.
-      step_size_down: Updates back, above 0; `None` is `step_size_up`.
+      step_size_down: Updates from `max_lr` to `base_lr`, above 0; `None` is `step_size_up`.
       mode: `"triangular"`, `"triangular2"`, which halves the amplitude after each cycle, or
         `"exp_range"`, which multiplies it by `gamma` at each update. Not used with a `scale_fn`.
-      gamma: That factor, at least 0.
+      gamma: The factor of `"exp_range"`, at least 0.
       scale_fn: The amplitude as a function of the number of the cycle, from 1, or of the count.
       scale_mode: `"cycle"` or `"iterations"`: what `scale_fn` is a function of.
       cycle_momentum: Not used; `CyclicMomentum` is the momentum.
@@ -83,7 +83,7 @@ def CyclicLR(
         scale_fn = function_of_count("scale_fn", scale_fn)
     elif mode != "exp_range":
         factor = np.float64(1)  # PyTorch uses `gamma` in this mode only
-    if scale_fn is None and _may_hold(factor, 1) and _may_hold(low, high):
+    if scale_fn is None and _may_be_at_most(factor, 1) and _may_be_at_most(low, high):
         return cyclic(low, high, up, down, mode=mode, gamma=factor)
     leaves = _require.real(**{**given, "gamma": factor})
     leaves["step_size_down"] = None if down is None else _require.real(down=down)["down"]
@@ -129,7 +129,7 @@ def CyclicMomentum(
 ) -> Schedule:
     """The momentum of `CyclicLR`, low where the rate is high.
 
-    It is an `lrax.link` from triangles between 0 and 1.
+    It is `lrax.link` of triangles between 0 and 1.
 
     Args:
       lr: Not used.
@@ -137,11 +137,11 @@ def CyclicMomentum(
       max_lr: Not used.
       step_size_up: As in `CyclicLR`.
       step_size_down: As in `CyclicLR`.
-      mode: As in `CyclicLR`; the amplitude of the momentum shrinks as that of the rate.
+      mode: As in `CyclicLR`; the amplitude of the momentum shrinks as that of the rate does.
       gamma: As in `CyclicLR`.
       scale_fn: As in `CyclicLR`.
       scale_mode: As in `CyclicLR`.
-      cycle_momentum: Not used: PyTorch drives the momentum only where this is true.
+      cycle_momentum: Not used. PyTorch changes the momentum only if it is true.
       base_momentum: The momentum in the middle of each cycle, at least 0.
       max_momentum: The momentum at the start of each cycle, at least 0.
 
@@ -168,11 +168,11 @@ def CyclicMomentum(
         "scale_fn": scale_fn,
         "scale_mode": scale_mode,
     }
-    if scale_fn is None and (mode != "exp_range" or _may_hold(factor, 1)):
+    if scale_fn is None and (mode != "exp_range" or _may_be_at_most(factor, 1)):
         return link(CyclicLR(base_lr=0.0, max_lr=1.0, **same), at_low=high, at_high=low)
     return CyclicLR(base_lr=high, max_lr=low, **same)
 
 
-def _may_hold(low: Number, high: Number) -> bool:
+def _may_be_at_most(low: Number, high: Number) -> bool:
     """Whether `low <= high` is true, or is not known before the program runs."""
     return not (is_concrete(low) and is_concrete(high)) or bool(low <= high)

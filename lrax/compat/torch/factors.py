@@ -1,4 +1,4 @@
-"""PyTorch's schedulers that multiply the rate they find. Each is a schedule of lrax.
+"""PyTorch's schedulers that multiply the current rate by a factor. Each is a schedule of lrax.
 
 They follow torch/optim/lr_scheduler.py of PyTorch 2.13.0.
 """
@@ -30,18 +30,19 @@ from ..arguments import (
 
 
 def ConstantLR(lr: ArrayLike, factor: ArrayLike = 1.0 / 3, total_iters: ArrayLike = 5) -> Schedule:
-    """A part of the rate at first, then all of it.
+    """A fraction of the rate for `total_iters` updates, then the whole rate.
 
     It is `lrax.piecewise_constant([lr * factor, lr], [total_iters])`.
 
-    PyTorch divides by the factor when a count equals `total_iters`, so with 0 or a fraction of a
-    step it never does. With a factor of 0 it fails there, where this goes on with `lr`.
+    PyTorch divides the rate by `factor` when the count equals `total_iters`. If `total_iters` is 0
+    or not whole, this never happens, and the rate stays `lr * factor`. With a `factor` of 0 PyTorch
+    fails to divide; here the rate is then `lr`.
 
     Args:
       lr: The optimizer's rate, at least 0.
-      factor: Part of it at first, from 0 to 1.
-      total_iters: Updates until the whole, at least 0; a traced one is taken to be whole and above
-        0.
+      factor: The first rate as a fraction of `lr`, from 0 to 1.
+      total_iters: Updates with the first rate, at least 0; a traced one is taken to be whole and
+        above 0.
 
     Returns:
       A `Schedule`.
@@ -68,17 +69,17 @@ def LinearLR(
     end_factor: ArrayLike = 1.0,
     total_iters: ArrayLike = 5,
 ) -> Schedule:
-    """From one part of the rate to another.
+    """A line from one fraction of the rate to another.
 
     It is `lrax.linear(lr * start_factor, lr * end_factor, total_iters)`.
 
-    PyTorch refuses a start at zero. It stops at the last whole count, and without steps stays at
-    the start.
+    PyTorch refuses a start at zero. If `total_iters` is not whole, the line stops at the last whole
+    count before it. If it is 0, the rate stays at the start.
 
     Args:
       lr: The optimizer's rate, at least 0.
-      start_factor: Part of it at the start, above 0, at most 1.
-      end_factor: Part of it at the end, from 0 to 1.
+      start_factor: The first rate as a fraction of `lr`, above 0, at most 1.
+      end_factor: The last rate as a fraction of `lr`, from 0 to 1.
       total_iters: Updates from start to end, at least 0; a traced one is taken to be whole and
         above 0.
 
@@ -109,7 +110,7 @@ def LinearLR(
 def StepLR(lr: ArrayLike, step_size: ArrayLike, gamma: ArrayLike = 0.1) -> Schedule:
     """A fall after every `step_size` updates: `lrax.step_decay(lr, step_size, gamma)`.
 
-    PyTorch steps at the whole counts that `step_size` divides: with 2.5 at 5, 10, 15.
+    PyTorch lowers the rate at whole multiples of `step_size`: with 2.5, at the counts 5, 10, 15.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -139,8 +140,8 @@ def MultiStepLR(
 ) -> Schedule:
     """A fall at each milestone: `lrax.multistep(lr, sorted(milestones), gamma)`.
 
-    In PyTorch a milestone that is given twice counts twice. One that is not whole is never met, and
-    is left out here.
+    In PyTorch a milestone that is given twice counts twice. One that is not whole never equals a
+    count, and is left out here.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -167,8 +168,8 @@ def MultiStepLR(
 def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
     """A factor per update: `lrax.exponential(lr, gamma)`.
 
-    A concrete `gamma` near 1 is replaced by its power over 10, 100, ... steps. In float32 it would
-    lose its last digits, and the error would show after thousands of steps.
+    A concrete `gamma` near 1 is replaced by its power over 10, 100, ... steps. Rounded to float32,
+    `gamma` would lose its last digits, and the error would show after thousands of steps.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -199,8 +200,8 @@ def ExponentialLR(lr: ArrayLike, gamma: ArrayLike) -> Schedule:
 def PolynomialLR(lr: ArrayLike, total_iters: ArrayLike = 5, power: ArrayLike = 1.0) -> Schedule:
     """A power of the part left, to zero: `lrax.polynomial(lr, 0, total_iters, power)`.
 
-    PyTorch stops at the last whole count, short of zero where `total_iters` is no whole number, and
-    does nothing with 0 steps. A power of 0 is a constant.
+    If `total_iters` is not whole, PyTorch stops at the last whole count before it, above zero. If
+    `total_iters` or `power` is 0, the rate is constant.
 
     Args:
       lr: The optimizer's rate, at least 0.

@@ -25,9 +25,9 @@ def LambdaLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule:
 
     Args:
       lr: The optimizer's rate, at least 0.
-      lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the
-        count as an integer array: `jnp.where` in place of `if`. For groups of parameters make one
-        schedule for each.
+      lr_lambda: The factor of each update: a `Schedule`, or a function of the count, which is an
+        integer array. JAX must be able to trace the function: use `jnp.where` in place of `if`. For
+        several groups of parameters, make one schedule for each.
 
     Returns:
       A `Schedule`.
@@ -48,7 +48,7 @@ BLOCK = 256  # factors of MultiplicativeLR that are multiplied at once
 
 
 def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule:
-    r"""The rate times a product of factors, one per update; none at update 0.
+    r"""The rate times the product of one factor for each update, from update 1 on.
 
     $$\eta(t) = \text{lr} \prod_{j = 1}^{t} \text{lr\_lambda}(j)$$
 
@@ -58,8 +58,8 @@ def MultiplicativeLR(lr: ArrayLike, lr_lambda: Callable[[Any], Any]) -> Schedule
 
     Args:
       lr: The optimizer's rate, at least 0.
-      lr_lambda: The factor of each update: a `Schedule`, or a function that JAX can trace, of the
-        count as an integer array.
+      lr_lambda: The factor of each update: a `Schedule`, or a function of the count, which is an
+        integer array. JAX must be able to trace the function.
 
     Returns:
       A `Schedule`.

@@ -1,4 +1,4 @@
-"""What each scheduler of PyTorch does to the rate in use, by the formula of its lrax schedule.
+"""What each scheduler of PyTorch does to the current rate, listed by its formula in lrax.
 
 It follows torch/optim/lr_scheduler.py of PyTorch 2.13.0. A scheduler there changes the rate that it
 finds in the optimizer, so several of them at once, or one after the other, act on each other.
@@ -39,7 +39,7 @@ def _by_value(schedule, after, count):
 
 def _exponential(schedule, after, count):
     rate, steps = schedule.hyperparams["rate"], schedule.hyperparams["steps"]
-    # Held where float32 ends, as `lrax.exponential` is.
+    # The exponent has a limit, as in `lrax.exponential`, so that float32 does not overflow.
     most = lax.stop_gradient(80 / jnp.maximum(jnp.abs(jnp.log(rate)), 1e-30))
     return rate ** jnp.minimum(jnp.maximum(count - after, 0) / steps, most)
 
@@ -84,10 +84,10 @@ class Kind:
 
     Args:
       role: `"factor"` multiplies the rate that it finds. `"cosine"` and `"anneal"` (SWALR) move it
-        between two rates. `"absolute"` overwrites it. `"sequence"` is a SequentialLR. None is a
-        formula that only occurs inside of one with a role.
+        between two rates. `"absolute"` overwrites it. `"sequence"` is a SequentialLR. None: the
+        formula occurs only inside of another schedule.
       rates: Hyperparameters that are proportional to the rate that the optimizer was made with.
-      inside: The formula of the schedule inside.
+      inside: The formula that its inner schedule must have.
       ratio: A factor's product over the updates after `after`, up to `count`.
       first_step: What a factor multiplies by in the initial step, if the scheduler around it makes
         that step an ordinary one. None is 1.
@@ -159,7 +159,7 @@ KINDS: dict[Formula, Kind] = {
 
 
 def role(schedule: Any) -> Role:
-    """The role of a scheduler; `recursion` where no schedule of lrax stands for it."""
+    """The role of a scheduler; `recursion` for a composite that is no plain product or join."""
     if not isinstance(schedule, Schedule):
         raise TypeError(
             f"`schedulers` must be schedules that lrax.compat.torch makes, got {schedule!r}"
@@ -231,7 +231,7 @@ def _all_in(schedule: Schedule) -> Iterator[Schedule]:
 
 
 def writes(schedule: Schedule) -> bool:
-    """Whether building a scheduler may change the rate that others take for the optimizer's."""
+    """Whether building a scheduler may change the optimizer's rate, which the others start from."""
     return any(
         kind.writes is not None
         for child in _all_in(schedule)
@@ -240,7 +240,7 @@ def writes(schedule: Schedule) -> bool:
 
 
 def bases(lr: Any, schedulers: Sequence[Schedule]) -> tuple[list[Any], Any]:
-    """The optimizer's rate that each scheduler finds when it is built, and the one after all."""
+    """The optimizer's rate when each scheduler has been built, and when all have."""
     found = []
     initial = lr
     for i, schedule in enumerate(schedulers):

@@ -41,14 +41,14 @@ def OneCycleLR(
 
     The peak is at update `pct_start * total_steps - 1` and the end at update `total_steps - 1`,
     each one update earlier than in `lrax.one_cycle`. With three phases, the rate is back at its
-    first value at update `2 * pct_start * total_steps - 2`. PyTorch allows one more update,
-    `total_steps`, in which the rate overshoots its end. That is reproduced here. PyTorch refuses
-    the updates after it; here they have the last rate.
+    first value at update `2 * pct_start * total_steps - 2`. PyTorch allows one more update, with
+    the index `total_steps`, in which its curve runs past its end and the rate climbs. That is
+    reproduced here. PyTorch refuses all later updates; here they have the rate of the end.
 
     Args:
-      lr: Not used: accepted because the other schedulers take it.
+      lr: Not used. It is accepted because the other schedulers have it.
       max_lr: Highest rate, at least 0.
-      total_steps: Length of the whole in optimizer updates, a whole number above 0.
+      total_steps: Length of the schedule in optimizer updates, a whole number above 0.
       epochs: With `steps_per_epoch`, another way to give `total_steps`.
       steps_per_epoch: Updates in an epoch, a whole number above 0.
       pct_start: Fraction of the steps in which the rate climbs, from 0 to 1.
@@ -58,8 +58,8 @@ def OneCycleLR(
       max_momentum: Not used.
       div_factor: `max_lr` divided by the first rate, above 0.
       final_div_factor: The first rate divided by the last one, above 0.
-      three_phase: Whether the rate falls to its first value as fast as it climbed, and then to its
-        last one.
+      three_phase: Whether the rate falls to its first value in as many updates as it climbed, and
+        then to its last one.
 
     Returns:
       A `Schedule`.
@@ -124,7 +124,7 @@ def OneCycleMomentum(
       steps_per_epoch: As in `OneCycleLR`.
       pct_start: As in `OneCycleLR`.
       anneal_strategy: As in `OneCycleLR`.
-      cycle_momentum: Not used: PyTorch drives the momentum only where this is true.
+      cycle_momentum: Not used. PyTorch changes the momentum only if it is true.
       base_momentum: The momentum at the highest rate, at least 0.
       max_momentum: The momentum at the start and at the end, at least 0.
       div_factor: Not used.
@@ -169,7 +169,8 @@ def _lengths(
         lengths = numbers(total_steps=total_steps)
     elif epochs is None or steps_per_epoch is None:
         raise ValueError(
-            "`total_steps` must be given, or both `epochs` and `steps_per_epoch`, got neither"
+            "`total_steps` must be given, or both `epochs` and `steps_per_epoch`, got"
+            f" {total_steps}, {epochs} and {steps_per_epoch}"
         )
     else:
         lengths = numbers(epochs=epochs, steps_per_epoch=steps_per_epoch)
@@ -187,13 +188,13 @@ def _words(anneal_strategy: str, three_phase: bool) -> dict[str, Static]:
 
 
 def _phases(count, values, total_steps, pct_start, anneal_strategy):
-    # PyTorch takes the first phase whose end is not passed. So the second of three phases may go on
-    # until after `last`. PyTorch does not clip the last phase, and so update `total_steps`
-    # overshoots its end. A phase without length is a jump.
+    # PyTorch uses the first phase whose end is not before the count. So the second of three phases
+    # may go on past `last`. PyTorch does not clip the position in the last phase, so update
+    # `total_steps` is past its end. A phase of length 0 is a jump.
     last = total_steps - 1
     top = pct_start * total_steps - 1
     ends = [top, 2 * top, last] if len(values) == 4 else [top, last]
-    # PyTorch refuses the updates after `total_steps`. Here they have the last value.
+    # PyTorch refuses the updates after `total_steps`. Here they have the value of the end.
     count = jnp.maximum(count, 0)
     over = count > total_steps
     count = jnp.minimum(count, total_steps)
@@ -204,10 +205,10 @@ def _phases(count, values, total_steps, pct_start, anneal_strategy):
         close = jnp.where(here, ends[i], close)
         start = jnp.where(here, values[i], start)
         end = jnp.where(here, values[i + 1], end)
-    some = abs(close - begin) > 1e-6 * total_steps  # the rounding error of the ends
-    length = jnp.where(some, close - begin, 1)
-    p = jnp.where(some, (count - begin) / length, 1)
-    q = jnp.where(some, (close - count) / length, 0)
+    has_length = abs(close - begin) > 1e-6 * total_steps  # more than rounding
+    length = jnp.where(has_length, close - begin, 1)
+    p = jnp.where(has_length, (count - begin) / length, 1)
+    q = jnp.where(has_length, (close - count) / length, 0)
     if anneal_strategy == "cos":
         p, q = jnp.sin(np.pi / 2 * p) ** 2, jnp.sin(np.pi / 2 * q) ** 2
     return jnp.where(over, values[-1], start * q + end * p)

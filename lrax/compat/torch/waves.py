@@ -21,8 +21,8 @@ ANNEALS = {"cos": "cosine", "linear": "linear"}
 def CosineAnnealingLR(lr: ArrayLike, T_max: ArrayLike, eta_min: ArrayLike = 0.0) -> Schedule:
     """Cosine waves without end: `lrax.repeat(lrax.cosine(lr, T_max, eta_min), T_max, mirror=True)`.
 
-    Past `T_max` PyTorch climbs back up, where nearly all others hold: at `2 * T_max` the rate is
-    `lr` again. Without that it is `lrax.cosine(lr, T_max, eta_min)`.
+    Past `T_max` the rate climbs again, where most frameworks hold it: at `2 * T_max` it is `lr`
+    again. For a rate that stays at `eta_min`, use `lrax.cosine(lr, T_max, eta_min)`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -81,17 +81,17 @@ def CosineAnnealingWarmRestarts(
 def SWALR(
     lr: ArrayLike, swa_lr: ArrayLike, anneal_epochs: ArrayLike = 10, anneal_strategy: str = "cos"
 ) -> Schedule:
-    """From the rate in use to that of weight averaging.
+    """A change from the optimizer's rate to `swa_lr`, the rate of stochastic weight averaging.
 
     It is `lrax.ramp(lr, swa_lr, anneal_epochs, shape="cosine")`.
 
-    In PyTorch it begins at the rate that it finds: later in a `SequentialLR` that is the rate of
-    the update before.
+    It begins at the rate in use. If it is not the first scheduler of a `SequentialLR`, that is the
+    rate of the update before its milestone.
 
     Args:
       lr: The optimizer's rate, at least 0.
       swa_lr: The rate at the end, at least 0.
-      anneal_epochs: Updates until then, a whole number, at least 0.
+      anneal_epochs: Updates until `swa_lr`, a whole number, at least 0.
       anneal_strategy: `"cos"` or `"linear"`.
 
     Returns:
