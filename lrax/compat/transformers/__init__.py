@@ -1,11 +1,9 @@
-"""Hugging Face transformers' schedules of the step count.
+"""Hugging Face transformers' schedules of the step count: `get_scheduler` and its functions.
 
-It is `get_scheduler` and the functions behind it.
-
-The functions have their names, arguments and defaults, with the rate `lr` in place of the
+They have their own names, arguments and defaults, with the rate `lr` in place of the
 optimizer, and without `last_epoch`: a run that begins in the middle of a schedule takes
-`lrax.shift(schedule, steps)`. Parity is tested with transformers 5.23.0. Where transformers divides
-by the length of a phase, it takes at least 1.
+`lrax.shift(schedule, steps)`. The tests compare them with transformers 5.23.0. Where transformers
+divides by the length of a phase, it replaces a length below 1 by 1.
 """
 
 from .decays import (

@@ -83,7 +83,7 @@ def get_linear_schedule_with_warmup(
     """
     lengths = {"num_warmup_steps": num_warmup_steps, "num_training_steps": num_training_steps}
     rate, warmup_steps, steps = nonnegative(lr=lr, **lengths).values()
-    # transformers asks for the warmup first, also where it is longer than the training.
+    # transformers tests for the warmup first, also where it is longer than the training.
     return warmup_linear(rate, largest(steps, warmup_steps), warmup_steps)
 
 

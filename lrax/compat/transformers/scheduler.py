@@ -41,7 +41,7 @@ FUNCTIONS: dict[str, Callable[..., Schedule]] = {
     "warmup_stable_decay": get_wsd_schedule,
 }
 
-
+# The rates of these follow the loss, so they are no schedules.
 CONTROLLERS = ("reduce_lr_on_plateau", "greedy")
 
 
@@ -61,10 +61,10 @@ def get_scheduler(
         `"cosine_warmup_with_min_lr"` or `"warmup_stable_decay"`. The other two,
         `"reduce_lr_on_plateau"` and `"greedy"`, follow the loss: they are no functions of the step
         count.
-      lr: The optimizer's rate, which is the highest of nearly all of them.
-      num_warmup_steps: Length of the warmup in optimizer updates. All but `"constant"`, which
-        ignores it, need it.
-      num_training_steps: Length of the whole, warmup included. Those that end need it.
+      lr: The optimizer's rate, which is the highest rate of nearly all schedules.
+      num_warmup_steps: Length of the warmup in optimizer updates. All schedules need it but
+        `"constant"`, which ignores it.
+      num_training_steps: Length of the whole, warmup included. Schedules that have an end need it.
       scheduler_specific_kwargs: Further arguments of the function behind the name; `"constant"` and
         `"constant_with_warmup"` ignore them, as in transformers.
 

@@ -1,8 +1,8 @@
 """Hugging Face transformers' cosine waves.
 
 They follow src/transformers/optimization.py of transformers 5.23.0, which takes each phase to be at
-least 1 long. The place in a wave is the remainder of steps times waves, because that is exact where
-the length of a wave is not whole.
+least 1 long. The position in a wave is the remainder of `num_cycles` times the steps done. That is
+exact also where the length of a wave is not whole.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def get_cosine_schedule_with_warmup(
       lr: Highest rate, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_training_steps: Length of the whole, warmup included, at least 0.
-      num_cycles: Waves in it, at least 0.
+      num_cycles: Number of waves after the warmup, at least 0.
 
     Returns:
       A `Schedule`.
@@ -114,7 +114,7 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       lr: Rate after the warmup, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_training_steps: Length of the whole, warmup included, at least 0.
-      num_cycles: Waves in it, at least 0.
+      num_cycles: Number of waves after the warmup, at least 0.
       min_lr: The floor, at least 0.
       min_lr_rate: The floor as a fraction of `lr`, at least 0, in place of `min_lr`.
 
@@ -122,8 +122,8 @@ def get_cosine_with_min_lr_schedule_with_warmup(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is negative, infinite or NaN, or not one of `min_lr` and
-        `min_lr_rate` is given.
+      ValueError: if a concrete number is negative, infinite or NaN, or `min_lr` and
+        `min_lr_rate` are both given or both missing.
 
     Example:
       >>> get = lrax.compat.transformers.get_cosine_with_min_lr_schedule_with_warmup
@@ -148,7 +148,7 @@ def _get_cosine_with_min_lr_schedule_with_warmup(count, **hyperparams):
 
 
 def _floor(lr: Number, min_lr: ArrayLike | None, min_lr_rate: ArrayLike | None) -> Number:
-    """The floor as a rate: one of two ways to say it must be given, and not both."""
+    """The floor as a rate. Exactly one of the two arguments must be given."""
     if (min_lr is None) == (min_lr_rate is None):
         raise ValueError(
             f"one of `min_lr` and `min_lr_rate` must be given, got {min_lr} and {min_lr_rate}"
@@ -170,15 +170,15 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
 ) -> Schedule:
     """The waves of `get_cosine_with_min_lr_schedule_with_warmup`, one step earlier.
 
-    The warmup is a line that reaches `lr` in its last step, from one step above 0 or from
-    `warmup_lr_rate`. The waves begin at their second step. The line is not cut at `lr`, which it
-    passes when `num_warmup_steps` is not whole.
+    The warmup is a line from `lr / num_warmup_steps`, or from `lr * warmup_lr_rate`. Its last
+    update has the rate `lr`, and so the waves begin with their second update. If `num_warmup_steps`
+    is not whole, the line goes on above `lr`, as in transformers.
 
     Args:
       lr: Rate after the warmup, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_training_steps: Length of the whole, warmup included, at least 0.
-      num_cycles: Waves in it, at least 0.
+      num_cycles: Number of waves after the warmup, at least 0.
       min_lr: The floor, at least 0.
       min_lr_rate: The floor as a fraction of `lr`, at least 0, in place of `min_lr`.
       warmup_lr_rate: First rate as a fraction of `lr`, from 0 to 1; `None` is
@@ -188,8 +188,8 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is negative, infinite or NaN, not one of `min_lr` and
-        `min_lr_rate` is given, or `warmup_lr_rate` is above 1.
+      ValueError: if a concrete number is negative, infinite or NaN, `min_lr` and
+        `min_lr_rate` are both given or both missing, or `warmup_lr_rate` is above 1.
 
     Example:
       >>> get = lrax.compat.transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate
@@ -212,7 +212,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
         at_most_one(part, "warmup_lr_rate")
         first = part["warmup_lr_rate"]
         last = first + (1 - first) * steps / largest(steps - 1, 1)
-    # The end of the line is one step after the warmup's last.
+    # The last update of the warmup has the rate `lr`, and `linear` ends one update later.
     up = linear(rate * first, rate * last, steps)
     return join([up, shift(waves, 1)], listed([steps]))
 
@@ -237,8 +237,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
       lr: Highest rate, at least 0.
       num_warmup_steps: Length of the warmup in optimizer updates, at least 0.
       num_training_steps: Length of the whole, warmup included, at least 0.
-      num_cycles: Half waves in it, at least 0. With 2.5, the last one is cut in its middle, where
-        the rate falls to 0.
+      num_cycles: Number of half waves after the warmup, at least 0. With 2.5, the last one is cut
+        in its middle, where the rate falls to 0.
 
     Returns:
       A `Schedule`.

@@ -43,7 +43,7 @@ def get_wsd_schedule(
         otherwise not used.
       num_stable_steps: Length of the plateau; `None` is what is left of `num_training_steps`.
       warmup_type: `"linear"`, `"cosine"` or `"1-sqrt"`.
-      decay_type: One of the same words.
+      decay_type: One of the same three.
       min_lr_ratio: The floor as a fraction of `lr`, at least 0.
       num_cycles: Cosine waves in the decay, at least 0; after it the rate is at the floor at once.
 
@@ -92,7 +92,7 @@ def get_wsd_schedule(
     return Schedule(_get_wsd_schedule, {**leaves, **words})
 
 
-# A warmup of transformers' "1-sqrt" has done 1 - sqrt(1 - p) of its climb: sqrt(1 - p) is left.
+# transformers' "1-sqrt" warmup has climbed 1 - sqrt(1 - p) at the part p: the shape "sqrt" here.
 _WARMUP_SHAPES = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
