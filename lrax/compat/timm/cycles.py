@@ -37,10 +37,11 @@ def cycled(
     warmup_prefix: bool,
     meets: bool = False,
 ) -> Any:
-    """The rate in cycles from `lr * cycle_decay**i` to `lr_min`, by the weights of both.
+    """The rate in cycles, of which cycle `i` goes from `lr * cycle_decay**i` to `lr_min`.
 
-    The warmup goes to `lr`. With `meets` and without `warmup_prefix`, it goes to the rate that the
-    cycles have at its end.
+    `weight(p, q)` returns the weights of these two rates, for the part `p` of a cycle that is done
+    and the rest `q = 1 - p`. The warmup climbs to `lr`. With `meets` and without `warmup_prefix`,
+    it climbs to the rate that the cycles have at its end.
     """
 
     def cycles(count: Any) -> Any:
@@ -52,16 +53,16 @@ def cycled(
     count = jnp.maximum(count, 0)
     top = jnp.where(warmup_t > 0, cycles(warmup_t), lr) if meets and not warmup_prefix else lr
     up = between(warmup_lr_init, top, count, warmup_t - count, warmup_t)
-    # timm does not ask its formula for the rate of the first update: without a warmup, it is `lr`.
+    # timm's constructor sets the rate of the first update: `lr`, if there is no warmup.
     after = cycles(jnp.maximum(count - warmup_t, 0) if warmup_prefix else count)
     return jnp.where(count < jnp.where(warmup_t > 0, warmup_t, 1), up, after)
 
 
 def _cycle(count: Any, first: Any, mult: Any) -> tuple[Any, Any, Any, Any]:
     """The index of the cycle at a count, the steps done and left of it, and its length."""
-    # The cycle is found by halving, as in `lrax.cosine_restarts`. timm's floor of a logarithm
-    # misses some restarts by a cycle. If cycles shrink, timm fails past their sum; here they are
-    # short there, and soon beyond `cycle_limit`.
+    # The cycle is found by halving, as in `lrax.cosine_restarts`. timm takes the floor of a
+    # logarithm, which is a cycle off at some restarts. If cycles shrink, timm fails at counts above
+    # the sum of all lengths. Here such counts are in very short cycles, soon beyond `cycle_limit`.
     powers, sums = [mult], [jnp.ones_like(mult)]  # of 1, 2, 4, ... cycles
     for _ in range(LEVELS - 1):
         sums.append(jnp.minimum(sums[-1] * (1 + powers[-1]), FAR))

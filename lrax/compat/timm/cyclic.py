@@ -43,8 +43,8 @@ def CosineLRScheduler(
     It is `lrax.cosine(lr, t_initial, lr_min, k=k_decay)`, or `lrax.cosine_restarts` of several
     cycles.
 
-    Unless `warmup_prefix`, the warmup takes the place of the first updates, and the rate falls at
-    its end.
+    Without `warmup_prefix`, the warmup replaces the first updates of the cycle, so the rate drops
+    at the end of the warmup.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -58,7 +58,7 @@ def CosineLRScheduler(
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
-      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.
       noise_seed: Seed of the noise.
       k_decay: Exponent of the part done, above 0.
 
@@ -127,8 +127,8 @@ def PolyLRScheduler(
 
     It is `lrax.polynomial(lr, lr_min, t_initial, power, k=k_decay)`, once or in cycles.
 
-    Unless `warmup_prefix`, the warmup takes the place of the first updates, and the rate falls at
-    its end.
+    Without `warmup_prefix`, the warmup replaces the first updates of the cycle, so the rate drops
+    at the end of the warmup.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -144,7 +144,7 @@ def PolyLRScheduler(
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
-      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.
       noise_seed: Seed of the noise.
       k_decay: Exponent of the part done, above 0.
 
@@ -206,8 +206,8 @@ def TanhLRScheduler(
     """Hyperbolic tangents: `lrax.tanh(lr, lr_min, t_initial, low=lb, high=ub)`, once or in cycles.
 
     The first update has the rate `lr` itself, which the tangent only approaches. Without
-    `warmup_prefix`, the warmup takes the place of the first updates, and goes to the tangent's rate
-    at its end, not to `lr`.
+    `warmup_prefix`, the warmup replaces the first updates of the cycle, and climbs to the tangent's
+    rate at its end, not to `lr`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -223,7 +223,7 @@ def TanhLRScheduler(
       warmup_prefix: Whether the cycles begin after the warmup, and not with it.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
-      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.
       noise_seed: Seed of the noise.
 
     Returns:
@@ -278,7 +278,7 @@ def _checked(
     warmup_t: ArrayLike,
     warmup_lr_init: ArrayLike,
 ) -> dict[str, Number]:
-    """The numbers that all of them take."""
+    """The numbers that all three schedulers take."""
     return checked(
         lr=lr,
         t_initial=t_initial,

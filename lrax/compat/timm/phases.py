@@ -33,7 +33,7 @@ def checked(**values: ArrayLike) -> dict[str, Number]:
 def shifted(
     schedule: Schedule, lr: Any, warmup_t: Any, warmup_lr_init: Any, warmup_prefix: bool
 ) -> Schedule:
-    """A warmup to `lr` of a schedule that begins there."""
+    """A warmup to `lr`, then a schedule that begins at `lr`."""
     if is_known_as(warmup_t, 0):
         return schedule
     if warmup_prefix:
@@ -46,7 +46,7 @@ def shifted(
 def warmed(
     schedule: Schedule, lr: Any, warmup_t: Any, warmup_lr_init: Any, warmup_prefix: bool
 ) -> Schedule:
-    """A warmup to `lr`, whatever the schedule's rate is there. Without one, `lr` comes first."""
+    """A warmup to `lr`, then any schedule. Without a warmup, the first update has the rate `lr`."""
     none = is_known_as(warmup_t, 0)
     up = lr if none else linear(warmup_lr_init, lr, warmup_t)
     after = delay(schedule, warmup_t) if warmup_prefix and not none else schedule
@@ -56,7 +56,7 @@ def warmed(
 def noisy(
     schedule: Schedule, noise_range_t: Any, noise_pct: Any, noise_std: Any, noise_seed: int | None
 ) -> Schedule:
-    """The schedule with timm's noise. The first update never has noise; `None` is no range."""
+    """The schedule with timm's noise, or without if the range is `None`."""
     if noise_range_t is None:
         return schedule
     begin, end = noise_range_t, None

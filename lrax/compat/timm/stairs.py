@@ -26,21 +26,21 @@ def StepLRScheduler(
     noise_std: ArrayLike = 1.0,
     noise_seed: int | None = 42,
 ) -> Schedule:
-    """Falls at equal distances: `lrax.step_decay(lr, decay_t, decay_rate)`.
+    """A fall every `decay_t` updates: `lrax.step_decay(lr, decay_t, decay_rate)`.
 
     A concrete `decay_t` that is not whole, such as the 2.4 of published recipes, is taken as the
     float32 just below it. The float32 above it would move some falls to the next count.
 
     Args:
       lr: The optimizer's rate, at least 0.
-      decay_t: Distance of the falls, above 0.
+      decay_t: Updates between two falls, above 0.
       decay_rate: What the rate is multiplied by, at least 0.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
-      warmup_prefix: Whether the clock of the falls begins after the warmup, and not with it.
+      warmup_prefix: Whether `decay_t` counts from the end of the warmup, and not from its start.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
-      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.
       noise_seed: Seed of the noise.
 
     Returns:
@@ -86,13 +86,13 @@ def MultiStepLRScheduler(
       lr: The optimizer's rate, at least 0.
       decay_t: The milestones, at least 0, in ascending order.
       decay_rate: What the rate is multiplied by at each, at least 0.
-      warmup_t: Length of the warmup, at least 0. It goes to `lr`, whatever has fallen by then.
+      warmup_t: Length of the warmup, at least 0. It ends at `lr`, even after a milestone.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       warmup_prefix: Whether the milestones are counted from the end of the warmup, and not from its
         start.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
-      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.
       noise_seed: Seed of the noise.
 
     Returns:
@@ -111,7 +111,7 @@ def MultiStepLRScheduler(
     milestones = vector("decay_t", decay_t)
     _require.ascending({"decay_t": milestones}, "decay_t")
     prefix = _require.flag("warmup_prefix", warmup_prefix)
-    # timm bisects its milestones by `t + 1`, but the rate of the first update is its constructor's.
+    # timm looks up `t + 1` in its milestones. Its constructor sets the rate of the first update.
     if is_known_as(warmup_steps, 0):
         schedule = multistep(rate, largest(milestones - 1, 1), factor)
     else:

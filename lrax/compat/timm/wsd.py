@@ -53,7 +53,9 @@ def WSDLRScheduler(
     (\max(\text{lr} \cdot \text{stable}(t), \text{lr\_min}) - \text{lr\_min}) \,
     \text{decay}(p)$$
 
-    It has its own formula where the stable phase falls, or the decay is not a shape of `lrax.wsd`.
+    Here $p$ is the part of the decay that is done, $\text{stable}$ is `stable_fn`, and
+    $\text{decay}$ is `decay_fn`. The schedule has its own formula where the stable phase falls, or
+    the decay is not a shape of `lrax.wsd`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -68,13 +70,13 @@ def WSDLRScheduler(
       decay_fn: `"linear"`, `"1-sqrt"`, `"cosine"`, `"power"`, `"exp"`, or a function from the part
         done, an array, to the part left.
       decay_power: Exponent of the part done by `"power"`, above 0.
-      decay_ratio: Part of the rate to which `"exp"` falls, before it is rescaled to end at
-        `lr_min`; between 0 and 1.
+      decay_ratio: Fraction of the rate to which `"exp"` falls before it is rescaled to end at
+        `lr_min`, between 0 and 1.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
-      noise_std: Standard deviation of the noise before it is cut, above 0.
+      noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.
       noise_seed: Seed of the noise.
 
     Returns:
