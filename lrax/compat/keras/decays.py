@@ -29,7 +29,7 @@ def ExponentialDecay(
     r"""A factor of `decay_rate` every `decay_steps` updates: `lrax.exponential`.
 
     With a `decay_rate` of 0, the rate is 0 after update 0, or with `staircase` after the first
-    `decay_steps` updates. The translation is then a decay so steep that nothing is left.
+    `decay_steps` updates. The translation then has the factor 1e-30 in place of 0.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
@@ -71,8 +71,8 @@ def InverseTimeDecay(
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
-      decay_steps: Updates per `decay_rate`, above 0.
-      decay_rate: What is added to the divisor, at least 0.
+      decay_steps: Updates in which the divisor grows by `decay_rate`, above 0.
+      decay_rate: Growth of the divisor in `decay_steps` updates, at least 0.
       staircase: Whether the rate falls at once after every `decay_steps` updates.
       name: Not used.
 
@@ -158,8 +158,8 @@ def PolynomialDecay(
     \left(1 - \frac{t}{n \cdot \text{decay\_steps}}\right)^{\text{power}},
     \quad n = \max(\lceil t / \text{decay\_steps} \rceil, 1)$$
 
-    The tooth $n$ is the end of a decay over $n$ times `decay_steps`; its last update is at
-    `end_learning_rate`, and the next one jumps up. The `power` 0 holds the initial rate.
+    Tooth $n$ is the last part of a decay over $n$ times `decay_steps` updates. Its last update has
+    the rate `end_learning_rate`, and the next one jumps up. A `power` of 0 holds the initial rate.
 
     Args:
       initial_learning_rate: Rate at the start, at least 0.
