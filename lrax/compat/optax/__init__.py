@@ -1,8 +1,8 @@
 """The schedules of Optax (`optax.schedules`), whose numbers may all be traced here.
 
-Optax branches on some numbers in Python, and so fails if they are traced. Here such a branch is a
-choice between values. Before update 0, where some of Optax's formulas are not meant to be used, the
-first rate is held.
+Optax branches on some numbers in Python, and so fails if they are traced. Here `where` takes the
+place of such a branch. Before update 0, where some of Optax's formulas are not meant to be used,
+the first rate is held.
 """
 
 from .decays import (

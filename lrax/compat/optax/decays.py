@@ -46,14 +46,15 @@ def polynomial_schedule(
     It is `lrax.polynomial`, after `transition_begin` updates at `init_value`.
 
     With `transition_steps` of 0 or less the rate is `init_value` forever, and not `end_value` from
-    the start as in lrax; with a `power` of 0 as well. A negative `transition_begin` is 0.
+    the start as in lrax. With a `power` of 0 it is `init_value` too. A negative `transition_begin`
+    is taken as 0.
 
     Args:
       init_value: Rate at the start, at least 0.
       end_value: Rate at the end, at least 0.
       power: Exponent of the part left, at least 0.
       transition_steps: Length of the decay in optimizer updates, any number.
-      transition_begin: Updates before it, any number.
+      transition_begin: Updates before its start, any number.
 
     Returns:
       A `Schedule`.
@@ -85,13 +86,13 @@ def linear_schedule(
     r"""A straight line: `lrax.linear`, after `transition_begin` updates at `init_value`.
 
     With `transition_steps` of 0 or less the rate is `init_value` forever, and not `end_value` from
-    the start as in lrax. A negative `transition_begin` is 0.
+    the start as in lrax. A negative `transition_begin` is taken as 0.
 
     Args:
       init_value: Rate at the start, at least 0.
       end_value: Rate at the end, at least 0.
       transition_steps: Length of the line in optimizer updates, any number.
-      transition_begin: Updates before it, any number.
+      transition_begin: Updates before its start, any number.
 
     Returns:
       A `Schedule`.
@@ -129,7 +130,7 @@ def exponential_decay(
 
     With `transition_steps` of 0 or less, or a `decay_rate` of 0, the rate is `init_value` forever,
     whatever `end_value` is. With a `decay_rate` of 1, `end_value` is a ceiling. A negative
-    `transition_begin` is 0.
+    `transition_begin` is taken as 0.
 
     Args:
       init_value: Rate at the start, at least 0.
@@ -163,7 +164,7 @@ def exponential_decay(
     end = None
     if end_value is not None:
         end = nonnegative(end_value=end_value)["end_value"]
-        # Optax takes `end_value` for a ceiling unless the factor is below 1.
+        # Optax uses `end_value` as a ceiling unless the factor is below 1.
         init = where(decays & (rate == 1), smallest(init, end), init)
     rate = where(decays, rate, 1)
     return exponential(init, rate, steps, staircase=staircase, begin=largest(begin, 0), end=end)

@@ -19,8 +19,9 @@ from .warmups import warmup_cosine_decay_schedule
 def join_schedules(schedules: Sequence[Any], boundaries: Sequence[ArrayLike]) -> Schedule:
     r"""One schedule after the other, each counting from its own start: `lrax.join`.
 
-    If a boundary is above a later one, the later schedule wins. Optax silently leaves out schedules
-    or boundaries without a counterpart; here their numbers must agree.
+    If a boundary is above a later one in the list, the schedule of the later one wins. Optax
+    silently leaves out schedules or boundaries without a counterpart; here their numbers must
+    agree.
 
     Args:
       schedules: At least one: each a `Schedule`, a number, or a function of the count such as
@@ -69,6 +70,7 @@ def sgdr_schedule(cosine_kwargs: Sequence[Mapping[str, Any]]) -> Schedule:
 
     Raises:
       ValueError: if a concrete number is out of its range, or there is no schedule.
+      TypeError: if an argument of a schedule is missing or unknown.
 
     Example:
       >>> cycle = {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 1, "decay_steps": 3}
@@ -87,7 +89,7 @@ def sgdr_schedule(cosine_kwargs: Sequence[Mapping[str, Any]]) -> Schedule:
             waves.append(warmup_cosine_decay_schedule(**cycle))
         except (TypeError, ValueError) as error:
             if type(error) not in (TypeError, ValueError):
-                raise  # one of JAX's own, which says more than its text
+                raise  # a subclass, such as JAX's errors, which may not be made from a text alone
             raise type(error)(f"in `cosine_kwargs[{i}]`: {error}") from error
     lengths = [nonnegative(decay_steps=cycle["decay_steps"])["decay_steps"] for cycle in cycles]
     return join_schedules(waves, [sum(lengths[:i]) for i in range(1, len(cycles))])

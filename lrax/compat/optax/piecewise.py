@@ -63,7 +63,7 @@ def piecewise_interpolate_schedule(
     init_value: ArrayLike,
     boundaries_and_scales: Mapping[Any, ArrayLike] | None = None,
 ) -> Schedule:
-    r"""From boundary to boundary by lines or half cosine waves: `lrax.piecewise`.
+    r"""Lines or half cosine waves from boundary to boundary: `lrax.piecewise`.
 
     A boundary at 0 makes a jump.
 
@@ -118,15 +118,16 @@ def linear_onecycle_schedule(
 ) -> Schedule:
     r"""One cycle in three lines: up to `peak_value`, down to where it began, and on to the end.
 
-    The end is `peak_value / (div_factor * final_div_factor)`, whatever Optax's documentation says.
+    The end is `peak_value / (div_factor * final_div_factor)`, unlike Optax's documentation says.
     The turns are at whole updates, rounded down. If two fall on one update, the rate of the earlier
     one is never reached.
 
     Args:
       transition_steps: Length of the whole in optimizer updates, above 0.
       peak_value: Highest rate, at least 0.
-      pct_start: Fraction of `transition_steps` on the way up, from 0 to `pct_final`.
-      pct_final: Fraction after which the rate is back where it began, at most 1.
+      pct_start: Fraction of `transition_steps` in which the rate climbs, from 0 to `pct_final`.
+      pct_final: Fraction of `transition_steps` after which the rate is back at its first value, at
+        most 1.
       div_factor: `peak_value` divided by the first rate, above 0.
       final_div_factor: The first rate divided by the last one, above 0.
 
@@ -164,7 +165,7 @@ def cosine_onecycle_schedule(
     Args:
       transition_steps: Length of the whole in optimizer updates, above 0.
       peak_value: Highest rate, at least 0.
-      pct_start: Fraction of `transition_steps` on the way up, from 0 to 1.
+      pct_start: Fraction of `transition_steps` in which the rate climbs, from 0 to 1.
       div_factor: `peak_value` divided by the first rate, above 0.
       final_div_factor: The first rate divided by the last one, above 0.
 

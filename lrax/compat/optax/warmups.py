@@ -20,7 +20,7 @@ def warmup_constant_schedule(
 ) -> Schedule:
     r"""A linear warmup to a rate that then stays: `lrax.warmup_constant`.
 
-    Without warmup steps, 0 or less, the rate is `init_value` forever, and not `peak_value` as in
+    With `warmup_steps` of 0 or less, the rate is `init_value` forever, and not `peak_value` as in
     lrax.
 
     Args:
@@ -86,7 +86,7 @@ def warmup_cosine_decay_schedule(
     given |= positive(exponent=exponent)
     ordered(given, "warmup_steps", "decay_steps")
     init, peak, begin, steps, end, power = given.values()
-    end = where(peak > 0, end, 0)  # Optax divides by the peak to find the end's part of it
+    end = where(peak > 0, end, 0)  # Optax divides `end_value` by the peak
     if not is_given(exponent, 1):
         return warmup_cosine(peak, steps, begin, init=init, end=end)
     return warmup(cosine(peak, steps - begin, end, exponent=power), begin, init)
@@ -104,9 +104,8 @@ def warmup_exponential_decay_schedule(
 ) -> Schedule:
     r"""A linear warmup, then a factor of `decay_rate` every `transition_steps` updates.
 
-    The two schedules are joined as they are: the warmup leads to `peak_value` also where
-    `end_value` bounds what follows. The decay counts from the end of the warmup, and has the quirks
-    of `exponential_decay`.
+    The warmup leads to `peak_value` even if `end_value` bounds the decay to other rates. The decay
+    counts from the end of the warmup, and has the quirks of `exponential_decay`.
 
     Args:
       init_value: Rate at the start, at least 0.
