@@ -1,8 +1,9 @@
 r"""NeMo's schedulers (`nemo.core.optim.lr_scheduler`), with the optimizer's `lr` in front.
 
-Common to all: the warmup is $(t + 1) / (\text{warmup} + 1)$, so no update is made at the rate 0; it
-is given by `warmup_steps` or by `warmup_ratio`, a fraction of `max_steps` that is rounded down; and
-after `max_steps` the rate is `min_lr`, whatever the decay has come to.
+Unless a docstring says otherwise, the rate in the warmup is `lr` times $(t + 1) / (\text{warmup} +
+1)$, so no update has the rate 0. The warmup is given as `warmup_steps`, or as `warmup_ratio`, a
+fraction of `max_steps` that is rounded down. After `max_steps` the rate is `min_lr`, whatever the
+decay has come to.
 """
 
 from .annealings import (

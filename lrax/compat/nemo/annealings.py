@@ -151,10 +151,10 @@ def WarmupAnnealing(
 
     Args:
       lr: The optimizer's rate, at least 0.
-      max_steps: Index of the last update before `min_lr`, above the warmup.
+      max_steps: Index of the last update of the line, above the warmup.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      min_lr: Rate after `max_steps`, and floor of the decay, at least 0.
+      min_lr: Rate at the end of the line and after it, at least 0.
 
     Returns:
       A `Schedule`.
@@ -256,7 +256,7 @@ def PolynomialDecayAnnealing(
 ) -> Schedule:
     r"""A warmup, then a power of the part left, to `min_lr`.
 
-    `cycle` is accepted and without effect, as in NeMo: after `max_steps`, where cycles would begin,
+    `cycle` is accepted and has no effect, as in NeMo: after `max_steps`, where cycles would begin,
     the rate is `min_lr`.
 
     Args:

@@ -114,8 +114,8 @@ def PolynomialHoldDecayAnnealing(
     r"""A warmup, a hold, then a power of the part left, to `min_lr`.
 
     Without a hold, NeMo counts the decay from the update 0, over `max_steps - warmup` updates. So
-    the rate jumps down after the warmup, and is at its end one warmup too early. With `cycle`, part
-    of a second tooth fills the rest.
+    the rate jumps down after the warmup, and reaches `min_lr` as many updates before `max_steps` as
+    the warmup has. With `cycle`, part of a second tooth fills the rest.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -126,7 +126,7 @@ def PolynomialHoldDecayAnnealing(
       hold_ratio: The same as a fraction of `max_steps`.
       min_lr: Rate at the end, at least 0.
       power: Exponent of the part left, above 0.
-      cycle: Whether teeth follow, where there is no hold.
+      cycle: Whether the decay is repeated as in Keras' `PolynomialDecay`; used without a hold only.
 
     Returns:
       A `Schedule`.
@@ -144,7 +144,7 @@ def PolynomialHoldDecayAnnealing(
     power = positive(power=power)["power"]
     at, length, clock = hold(steps, warmup, hold_steps, hold_ratio)
     if clock == "global":
-        # NeMo's decay is one warmup short, and its teeth are Keras'.
+        # NeMo's decay ends early by the length of the warmup. Its teeth are those of Keras.
         decay = PolynomialDecay(lr, steps - warmup, end, power, cycle=cycle)
         return join([up, decay, end], listed([at, steps + 1]), clock=clock)
     return join([up, polynomial(lr, end, length, power)], listed([at]), clock=clock)

@@ -28,7 +28,7 @@ def NoamAnnealing(
     max_steps: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""The schedule of the first transformer.
+    r"""The schedule of the original Transformer.
 
     It is `lrax.noam` one update later, so that updates 0 and 1 have equal rates.
 
@@ -40,7 +40,7 @@ def NoamAnnealing(
       d_model: Width of the model, above 0.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      max_steps: What `warmup_ratio` is a fraction of.
+      max_steps: Length that `warmup_ratio` is a fraction of, in optimizer updates.
       min_lr: Floor after the warmup, at least 0.
 
     Returns:
@@ -55,7 +55,7 @@ def NoamAnnealing(
     """
     given = nonnegative(lr=lr, d_model=d_model, min_lr=min_lr)
     warmup = duration("warmup", warmup_steps, warmup_ratio, max_steps)
-    # NeMo takes 1 for the count 0, where the formula divides by zero.
+    # NeMo replaces the count 0 by 1, because the formula divides by zero there.
     whole_run = delay(noam(given["d_model"], warmup, given["lr"]), 1)
     if not is_given(min_lr, 0):
         return whole_run
@@ -75,7 +75,7 @@ def NoamHoldAnnealing(
     min_lr: ArrayLike = 0.0,
     decay_rate: ArrayLike = 0.5,
 ) -> Schedule:
-    r"""A warmup, a hold, then a power of time, as for Squeezeformer.
+    r"""A warmup, a hold, then a power of the update count, as for Squeezeformer.
 
     $$\eta(t) = \max\left(\text{lr}
     \left(\frac{\text{warmup}}{t - \text{hold}}\right)^{\text{decay\_rate}},

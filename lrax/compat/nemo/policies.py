@@ -22,13 +22,13 @@ def WarmupPolicy(
     max_steps: ArrayLike | None = None,
     min_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""A warmup to `lr`, which stays until `max_steps` if that is given: a `lrax.ramp`.
+    r"""A warmup to `lr`, which is held, until `max_steps` if that is given: `lrax.ramp`.
 
     Args:
       lr: The optimizer's rate, at least 0.
       warmup_steps: Length of the warmup in optimizer updates, at least 0.
       warmup_ratio: The same as a fraction of `max_steps`.
-      max_steps: Index of the last update before `min_lr`; `None` for none.
+      max_steps: Index of the last update before `min_lr`; `None` for no end.
       min_lr: Rate after `max_steps`, at least 0.
 
     Returns:
