@@ -1,9 +1,9 @@
 """Composer's schedulers (`composer.optim.scheduler`), with the optimizer's `lr` in front.
 
 A duration is a number of optimizer updates, or Composer's text in batches, epochs or parts of the
-run (`"100ba"`, `"10ep"`, `"0.1dur"`) together with `horizon`, a `lrax.Horizon`; as in Composer, its
-decimals are cut off. A `scale_schedule_ratio` is `lrax.stretch`, and a product of schedulers, as
-Composer makes of several, `lrax.multiply`.
+run (`"100ba"`, `"10ep"`, `"0.1dur"`) together with `horizon`, a `lrax.Horizon`. As in Composer, a
+duration that is text or scaled is rounded down to whole updates. Where Composer is given several
+schedulers, it multiplies them: that is `lrax.multiply`.
 """
 
 from .decays import (

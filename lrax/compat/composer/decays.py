@@ -105,7 +105,7 @@ def ConstantScheduler(
     Args:
       lr: The optimizer's rate, at least 0.
       alpha: The multiple, at least 0.
-      t_max: Updates at it, or as text.
+      t_max: Updates at this multiple, or as text.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -121,7 +121,7 @@ def ConstantScheduler(
     """
     rate, part = nonnegative(lr=lr, alpha=alpha).values()
     steps = duration("t_max", t_max, horizon, scale_schedule_ratio)
-    # After `t_max` Composer takes 1 for the multiple, as PyTorch's ConstantLR does.
+    # After `t_max` Composer's multiple is 1, as in PyTorch's ConstantLR.
     return piecewise_constant(listed([rate * part, rate]), listed([steps]))
 
 

@@ -66,7 +66,7 @@ def _CosineAnnealingWarmRestartsScheduler(count, lr, t_0, t_mult, alpha_f):
     count = jnp.maximum(count, 0)
     lengths = [t_0]
     for _ in range(63):
-        # Held from 2^28 on: a run that long has no use for another restart.
+        # Lengths stop growing before 2^28, so that sums do not overflow. No run is that long.
         longer = jnp.floor(lengths[-1] * t_mult)
         lengths.append(jnp.where(longer < 2**28, longer, lengths[-1]))
     lengths = jnp.stack(lengths)

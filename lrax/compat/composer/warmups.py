@@ -40,7 +40,7 @@ def MultiStepWithWarmupScheduler(
       milestones: Indices of updates, or as text; in any order.
       gamma: The factor, at least 0.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
-        Composer, the end of the warmup is not scaled: the line is cut off there, or held.
+        Composer, the end of the warmup is not scaled: the line is cut off there, or its end held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -72,7 +72,7 @@ def ConstantWithWarmupScheduler(
     scale_schedule_ratio: ArrayLike = 1.0,
     horizon: Horizon | None = None,
 ) -> Schedule:
-    r"""A linear warmup to a multiple of the rate, which stays: `lrax.warmup_constant`.
+    r"""A linear warmup to a multiple of the rate, which is then held: `lrax.warmup_constant`.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -80,7 +80,7 @@ def ConstantWithWarmupScheduler(
       alpha: The multiple, at least 0.
       t_max: Not used: the rate is the same before and after it.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
-        Composer, the end of the warmup is not scaled: the line is cut off there, or held.
+        Composer, the end of the warmup is not scaled: the line is cut off there, or its end held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -114,7 +114,7 @@ def LinearWithWarmupScheduler(
 ) -> Schedule:
     r"""A linear warmup, then a line between two multiples of the rate: `lrax.warmup_linear`.
 
-    Where `t_max` is no more than `t_warmup`, the rate stays after the warmup, as in Composer.
+    Where `t_max` is at most `t_warmup`, the rate is held after the warmup, as in Composer.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -123,7 +123,7 @@ def LinearWithWarmupScheduler(
       alpha_f: The last one, at least 0.
       t_max: Length of the whole in optimizer updates, or as text.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
-        Composer, the end of the warmup is not scaled: the line is cut off there, or held.
+        Composer, the end of the warmup is not scaled: the line is cut off there, or its end held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -141,7 +141,7 @@ def LinearWithWarmupScheduler(
     begin, line = _warmup(t_warmup, scale_warmup, scale_schedule_ratio, horizon)
     whole = largest(duration("t_max", t_max, horizon, scale_schedule_ratio), begin)
     peak = rate * first
-    # Composer's part of the way is 0 where nothing is left of `t_max`.
+    # Composer takes the part done as 0 where `t_max` leaves nothing after the warmup.
     end = where(whole > begin, rate * last, peak)
     if line is begin:
         return warmup_linear(peak, whole, begin, end=end)
@@ -160,7 +160,7 @@ def CosineAnnealingWithWarmupScheduler(
 ) -> Schedule:
     r"""A linear warmup, then half a cosine wave: `lrax.warmup_cosine`.
 
-    Where `t_max` is no more than `t_warmup`, the rate stays after the warmup, as in Composer.
+    Where `t_max` is at most `t_warmup`, the rate is held after the warmup, as in Composer.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -168,7 +168,7 @@ def CosineAnnealingWithWarmupScheduler(
       t_max: Length of the whole in optimizer updates, or as text.
       alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
-        Composer, the end of the warmup is not scaled: the line is cut off there, or held.
+        Composer, the end of the warmup is not scaled: the line is cut off there, or its end held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -206,7 +206,7 @@ def PolynomialWithWarmupScheduler(
 ) -> Schedule:
     r"""A linear warmup, then a power of the part left: `lrax.polynomial` in `lrax.warmup`.
 
-    Where `t_max` is no more than `t_warmup`, the rate stays after the warmup, as in Composer.
+    Where `t_max` is at most `t_warmup`, the rate is held after the warmup, as in Composer.
 
     Args:
       lr: The optimizer's rate, at least 0.
@@ -215,7 +215,7 @@ def PolynomialWithWarmupScheduler(
       t_max: Length of the whole in optimizer updates, or as text.
       alpha_f: Rate at the end as a fraction of `lr`, at least 0.
       scale_warmup: Whether `scale_schedule_ratio` scales the line of the warmup too. As in
-        Composer, the end of the warmup is not scaled: the line is cut off there, or held.
+        Composer, the end of the warmup is not scaled: the line is cut off there, or its end held.
       scale_schedule_ratio: Composer's factor on every duration in updates or epochs, above 0.
       horizon: The length of the run, for durations given as text.
 
@@ -244,7 +244,10 @@ def _warmup(
     scale_schedule_ratio: ArrayLike,
     horizon: Horizon | None,
 ) -> tuple[Number, Number]:
-    """The update at which the warmup ends, and the length of its line; mostly the same object."""
+    """The update at which the warmup ends, and the length of its line.
+
+    They are one and the same object unless the line is scaled.
+    """
     begin = duration("t_warmup", t_warmup, horizon)
     if not _require.flag("scale_warmup", scale_warmup) or not is_given(scale_schedule_ratio, 1):
         return begin, begin
@@ -252,5 +255,5 @@ def _warmup(
 
 
 def _cut(line: Number, peak: Number, begin: Number, decay: Schedule) -> Schedule:
-    """A line to the peak, and the decay from `begin` on: the line is cut off there, or held."""
+    """A line to the peak, and the decay from `begin` on, which may cut the line or come later."""
     return join([linear(0, peak, line), decay], listed([begin]))
