@@ -33,20 +33,19 @@ def OneCycle(
 
     It is `lrax.piecewise` and `lrax.inverse_time`, joined.
 
-    In stairs, each half holds the rate of the last whole stair. The momentum, which DeepSpeed
-    drives the other way, is `lrax.link(schedule, cycle_max_mom, cycle_min_mom, low=cycle_min_lr,
-    high=cycle_max_lr)` in the cycle.
+    With stairs, each half holds the rate of the last whole stair. The momentum, which DeepSpeed
+    changes in the other direction, is `lrax.link(schedule, cycle_max_mom, cycle_min_mom,
+    low=cycle_min_lr, high=cycle_max_lr)` during the cycle.
 
     Args:
       cycle_min_lr: Rate at the start and after the cycle, at least 0.
-      cycle_max_lr: Rate in between, at least 0.
-      decay_lr_rate: What is added to the divisor every `decay_step_size` updates after the cycle,
-        at least 0.
+      cycle_max_lr: Rate at the top of the cycle, at least 0.
+      decay_lr_rate: Growth of the divisor in `decay_step_size` updates after the cycle, at least 0.
       cycle_first_step_size: Updates of the climb, above 0.
       cycle_second_step_size: Updates of the fall, at least 0; `None` is as many as of the climb.
       cycle_first_stair_count: Stairs of the climb; 0 for a line.
       cycle_second_stair_count: Stairs of the fall; `None` is as many as of the climb.
-      decay_step_size: Updates per `decay_lr_rate`; 0 for no decay.
+      decay_step_size: Updates in which the divisor grows by `decay_lr_rate`; 0 for no decay.
 
     Returns:
       A `Schedule`.
@@ -128,13 +127,14 @@ def LRRangeTest(
 
     $$\eta(t) = \text{min\_lr} \, (1 + \text{rate} \cdot t / \text{step\_size})$$
 
-    with $\lfloor t / \text{step\_size} \rfloor$ in stairs. For a climb by factors, use
-    `lrax.exponential`.
+    With `lr_range_test_staircase`, $t / \text{step\_size}$ is rounded down. For a climb by factors,
+    use `lrax.exponential`.
 
     Args:
       lr_range_test_min_lr: Rate at the start, at least 0.
       lr_range_test_step_size: Updates per `lr_range_test_step_rate`, above 0.
-      lr_range_test_step_rate: What is added as a fraction of the first rate, at least 0.
+      lr_range_test_step_rate: Growth of the rate in `lr_range_test_step_size` updates, as a
+        fraction of the first rate; at least 0.
       lr_range_test_staircase: Whether the rate climbs at once after every `lr_range_test_step_size`
         updates.
 

@@ -22,7 +22,7 @@ def WarmupLR(
     warmup_num_steps: ArrayLike = 1000,
     warmup_type: str = "log",
 ) -> Schedule:
-    r"""A warmup by the logarithm of the step, or linear, to a rate that stays.
+    r"""A warmup, logarithmic or linear in the step, to a rate that is then held.
 
     It is a `lrax.ramp` that begins at 1.
 
@@ -30,7 +30,7 @@ def WarmupLR(
       lr: The optimizer's rate, the default of `warmup_max_lr` (which was 0.001 before 0.19).
       warmup_min_lr: Rate at the start, at least 0.
       warmup_max_lr: Rate after the warmup, at least 0; `None` is `lr`.
-      warmup_num_steps: Length of the warmup in optimizer updates; at least 2 are taken.
+      warmup_num_steps: Length of the warmup in optimizer updates; below 2, it is taken as 2.
       warmup_type: `"log"` or `"linear"`.
 
     Returns:
@@ -70,7 +70,7 @@ def WarmupDecayLR(
       total_num_steps: Length of the whole in optimizer updates, at least 0.
       warmup_min_lr: Rate at the start and at the end, at least 0.
       warmup_max_lr: Rate after the warmup, at least 0; `None` is `lr`.
-      warmup_num_steps: Length of the warmup in optimizer updates; at least 2 are taken.
+      warmup_num_steps: Length of the warmup in optimizer updates; below 2, it is taken as 2.
       warmup_type: `"log"` or `"linear"`.
 
     Returns:
@@ -111,7 +111,7 @@ def WarmupCosineLR(
       lr: The optimizer's rate, at least 0.
       total_num_steps: Length of the whole in optimizer updates, at least 0.
       warmup_min_ratio: Rate at the start of the warmup as a fraction of `lr`, at least 0.
-      warmup_num_steps: Length of the warmup in optimizer updates; at least 2 are taken.
+      warmup_num_steps: Length of the warmup in optimizer updates; below 2, it is taken as 2.
       cos_min_ratio: Rate at the end as a fraction of `lr`, at least 0.
       warmup_type: `"log"` or `"linear"`.
 
@@ -132,7 +132,7 @@ def WarmupCosineLR(
     given |= nonnegative(warmup_num_steps=warmup_num_steps, cos_min_ratio=cos_min_ratio)
     peak, steps = given["lr"], largest(given["warmup_num_steps"], 2)
     up = _up(given["warmup_min_ratio"] * peak, peak, steps, warmup_type, begin=0)
-    # The warmup is one update late and the wave is not, so it is one step down when it begins.
+    # The warmup is one update late and the wave is not, so the wave begins one step below its peak.
     length = largest(given["total_num_steps"] - steps, 1)
     down = ramp(peak, given["cos_min_ratio"] * peak, length, shape="cosine", inclusive="right")
     return join([0.0, up, down], listed([1, steps + 1]))
