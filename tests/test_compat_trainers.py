@@ -972,7 +972,7 @@ def test_durations():
             lambda: levanter.lr_scheduler(100, cycles=2, cycle_length=50),
             "`cycle_length` or `cycles`",
         ),
-        (lambda: levanter.lr_scheduler(100, lr_schedule="power"), "`batch_size` and `seq_length`"),
+        (lambda: levanter.lr_scheduler(100, lr_schedule="power", batch_size=8), "got 8 and None"),
         (lambda: levanter.lr_scheduler(100, lr_schedule="exp"), "`lr_schedule`"),
         (lambda: composer.LinearScheduler(0.1), "`horizon` must be given for `t_max`"),
         (

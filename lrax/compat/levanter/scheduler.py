@@ -38,7 +38,7 @@ Shape = Literal[
     "constant", "cosine", "linear", "inv_sqrt", "inv", "polynomial", "inv_sqrt_decay", "power"
 ]
 
-_MOST_CYCLES = 1024  # each is a part of the program that evaluates the schedule
+_MOST_CYCLES = 1024  # each cycle makes the compiled program longer
 
 
 def lr_scheduler(
@@ -80,7 +80,8 @@ def lr_scheduler(
       warmup: Warmup of the first cycle, at least 0.
       decay: The decay of every cycle, at least 0; `None` is all that the warmup leaves.
       rewarmup: Warmup of the other cycles, at least 0.
-      cooldown: A line to the lowest rate after all cycles, as a fraction of the whole.
+      cooldown: Length of a line to the lowest rate after all cycles; at most 1, it is a fraction of
+        the whole.
       cycle_length: Length of the cycles, or a list of lengths; at most 1024 cycles.
       cycles: Number of cycles, at most 1024, or a list of their ends.
       lr_schedule: `"constant"`, `"cosine"`, `"linear"`, `"inv_sqrt"`, `"inv"`, `"polynomial"`,
@@ -99,8 +100,8 @@ def lr_scheduler(
       A `Schedule`.
 
     Raises:
-      ValueError: if a concrete number is out of its range, an option is unknown, or cycles are
-        given twice.
+      ValueError: if a concrete number is out of its range, an option is unknown, or both
+        `cycle_length` and `cycles` are given.
       TypeError: if an argument is not a number where one is needed.
 
     Example:
@@ -194,7 +195,10 @@ def _power_law(
 ) -> dict[str, Number]:
     """The numbers of `"power"`."""
     if batch_size is None or seq_length is None:
-        raise ValueError("`batch_size` and `seq_length` must be given for 'power', got none")
+        raise ValueError(
+            "`batch_size` and `seq_length` must be given for 'power', got"
+            f" {batch_size} and {seq_length}"
+        )
     given = positive(batch_size=batch_size, seq_length=seq_length, a=a) | finite(b=b)
     if is_concrete(given["b"]) and not given["b"] < 0:
         raise ValueError(f"`b` must be below 0, got {b}")
