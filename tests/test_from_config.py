@@ -162,7 +162,7 @@ def test_numbers_may_be_texts():
         ({}, "`config` must have one of the keys 'scheduler', .*, got none"),
         (
             {"lr_schedular_type": "linear"},
-            "must have one of the keys .*; what is 'lr_schedular_type'?",
+            "must have one of the keys .*; is 'lr_schedular_type' misspelled",
         ),
         (
             {"learning_rate": 0.1, "lr_schedular_type": "cosine"},

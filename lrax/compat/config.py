@@ -20,18 +20,18 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
     There are two kinds of configuration:
 
     - the arguments of transformers' `TrainingArguments`, among any others: `lr_scheduler_type`
-      (`"linear"`), `learning_rate` (5e-5), `lr_scheduler_kwargs`, also as JSON, `max_steps`, and
-      the warmup as `warmup_steps`, which is a part of the whole when below 1, or else as
-      `warmup_ratio`. A part of an update is rounded up, as there;
+      (default `"linear"`), `learning_rate` (default 5e-5), `lr_scheduler_kwargs`, also as JSON,
+      `max_steps`, and the warmup: `warmup_steps`, which is a fraction of the training when below 1,
+      or `warmup_ratio`. A warmup that is a fraction is rounded up to whole updates, as there;
     - `{"scheduler": "OneCycleLR", "lr": 0.1, ...}` or `{"class":
       "torch.optim.lr_scheduler.OneCycleLR", ...}`: a class of PyTorch with its arguments. The
-      classes in the list `schedulers` have the same `lr` if they have none.
+      classes in the list `schedulers` get the same `lr` if they have none of their own.
 
     Args:
       config: The configuration. Numbers may be text, because YAML reads `1e-4` as text. They may be
         traced, except for the lengths of transformers.
       steps: Optimizer updates of the whole training, in place of `max_steps`. `num_train_epochs`
-        alone does not tell their number.
+        alone does not determine them.
 
     Returns:
       A `Schedule`.
@@ -60,21 +60,22 @@ def from_config(config: Mapping[str, Any], *, steps: int | None = None) -> Sched
     if "scheduler" in config or "class" in config:
         if steps is not None:
             raise ValueError(
-                f"`steps` must be None for a class of PyTorch, whose arguments have it, got {steps}"
+                "`steps` must be None for a class of PyTorch, which takes its length among its own"
+                f" arguments, got {steps}"
             )
         return _of_torch(config)
     if "lr_scheduler_type" in config or "learning_rate" in config:
         return _of_transformers(config, steps)
     keys = ("scheduler", "class", "lr_scheduler_type", "learning_rate")
     found = [match for key in keys for match in difflib.get_close_matches(key, map(str, config), 1)]
-    meant = f"; what is {found[0]!r}?" if found else ""
+    meant = f"; is {found[0]!r} misspelled?" if found else ""
     raise ValueError(
         f"`config` must have one of the keys {_quoted(keys)}, got {_quoted(config)}{meant}"
     )
 
 
 def _with_numbers(value: Any) -> Any:
-    """The configuration with numbers where it has the texts of numbers: YAML reads 1e-4 as text."""
+    """The configuration with text converted to numbers where it is one: YAML reads 1e-4 as text."""
     if isinstance(value, Mapping):
         return {key: _with_numbers(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -132,7 +133,7 @@ def _of_transformers(config: Mapping[str, Any], steps: int | None) -> Schedule:
     lengths = _lengths(given, steps, takes, specific)
     keywords = {"lr": given["learning_rate"]}
     keywords |= {key: value for key, value in lengths.items() if key in takes}
-    if name in ("constant", "constant_with_warmup"):  # transformers passes them no more than these
+    if name in ("constant", "constant_with_warmup"):  # transformers passes them no others
         specific = {}
     return _called(
         function, {**keywords, **specific}, "config['lr_scheduler_kwargs']", repr(name), keywords
@@ -145,7 +146,7 @@ def _training_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         others = [str(other) for other in config if other not in _DEFAULTS]
         for other in difflib.get_close_matches(key, others, 1, 0.85):
             raise ValueError(f"`config` has the unknown key {other!r}; did you mean {key!r}?")
-    # None is what a field that was not given has.
+    # A field that was not given may be None.
     given = {
         key: default if config.get(key) is None else config[key]
         for key, default in _DEFAULTS.items()
@@ -213,7 +214,10 @@ def _called(
     name: str,
     own: Iterable[str] = (),
 ) -> Schedule:
-    """Calls a function with the arguments of a configuration, or says which ones it must have."""
+    """Calls a function with the arguments of a configuration; errors name the key at fault.
+
+    The arguments `own` do not come from the part `where` of the configuration.
+    """
     parameters = inspect.signature(function).parameters
     takes = [key for key in parameters if key not in own]
     for key in keywords:
@@ -231,7 +235,7 @@ def _called(
         return function(**keywords)
     except (TypeError, ValueError) as error:
         if type(error) not in (TypeError, ValueError):
-            raise  # one of JAX's own, which says more than its text
+            raise  # a subclass, such as JAX's errors, which may not be made from a text alone
         raise type(error)(f"in `config`: {error}") from error
 
 
