@@ -68,7 +68,7 @@ def vector(name: str, values: Iterable[ArrayLike] | ArrayLike) -> Vector:
 
 
 def whole_numbers(values: dict[str, Number], *names: str) -> None:
-    """Requires concrete numbers without decimals. Traced ones are taken to be whole."""
+    """Requires that concrete numbers are whole. Traced ones are taken to be whole."""
     for name in names:
         if is_concrete(values[name]) and not is_whole(values[name]):
             raise ValueError(f"`{name}` must be whole, got {values[name]}")
@@ -81,7 +81,7 @@ def at_most_one(values: dict[str, Number], *names: str) -> None:
 
 
 def above(name: str, value: Number, words: str, low: Number) -> None:
-    """Requires a number above another one, which `words` name."""
+    """Requires that `value` is above `low`, which the error calls `words`."""
     if not is_concrete(value - low):
         _require.positive({f"{name} - {words}": value - low}, f"{name} - {words}")
     elif not value > low:
@@ -99,7 +99,7 @@ def is_concrete(value: Any) -> bool:
 
 
 def is_whole(value: Number) -> bool:
-    """Whether a concrete number, or each of an array, has no decimals."""
+    """Whether a concrete number, or each of an array, is whole."""
     return bool(np.all(np.asarray(value) % 1 == 0))
 
 
@@ -114,35 +114,35 @@ def is_known_as(value: Any, number: float) -> bool:
 def is_given(value: Any, default: float) -> bool:
     """Whether an argument is other than its literal default.
 
-    Only the structure of the translation depends on this, never a rate: a phase with its default is
-    left out. A tracer, an array or a NumPy number always counts as given.
+    This decides only whether a phase is left out of the translation. The rates are the same. A
+    tracer, an array or a NumPy number always counts as given.
     """
     return not (type(value) in (int, float) and value == default)
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
-    """A choice by a value."""
+    """`where` of NumPy if all arguments are concrete, or else of JAX."""
     return library(condition, x, y).where(condition, x, y)
 
 
 def largest(x: Any, y: Any) -> Any:
-    """The larger one of two numbers."""
+    """The larger of two numbers."""
     return library(x, y).maximum(x, y)
 
 
 def smallest(x: Any, y: Any) -> Any:
-    """The smaller one of two numbers."""
+    """The smaller of two numbers."""
     return library(x, y).minimum(x, y)
 
 
 def products(values: Iterable[Any]) -> Vector:
-    """The products of the first one, two, ... of some numbers."""
+    """The running products of some numbers."""
     array = listed(values)
     return library(array).cumprod(array)
 
 
 def floor(x: Any) -> Any:
-    """The number without its decimals, as Python's `int` of a number that is not negative."""
+    """The number rounded down, as Python's `int` does with a number that is not negative."""
     return library(x).floor(x)
 
 
@@ -163,7 +163,7 @@ def listed(values: Iterable[Any]) -> Vector:
 
 
 def shorter(steps: Number) -> Number:
-    """A length that float32 does not lengthen: five stairs of 2.4 steps must reach 12."""
+    """The length, rounded down to float32 if it would round up: 5 stairs of 2.4 must end by 12."""
     if isinstance(steps, Tracer):
         return steps
     rounded = steps.astype(_require.float_dtype())

@@ -32,10 +32,10 @@ def create_learning_rate_schedule(
 ) -> Schedule:
     r"""A decay that begins after the warmup, times a linear warmup, times a linear cooldown.
 
-    A duration of the name `warmup`, `cooldown`, `timescale` or `shift` is given as one of
-    `<name>_steps`, `<name>_examples`, `<name>_epochs` and `<name>_percent` (which is a fraction of
-    1). It is rounded to the nearest update, and is at least one update unless it is 0. After
-    `total_steps` the cooldown goes on below 0, as in big_vision.
+    The durations `warmup`, `cooldown`, `timescale` and `shift` are each given as one of
+    `<name>_steps`, `<name>_examples`, `<name>_epochs` and `<name>_percent` (a fraction of
+    `total_steps`: 0.1 is a tenth). A duration is rounded to the nearest update, and is at least one
+    update unless it is 0. After `total_steps` the cooldown goes on below 0, as in big_vision.
 
     Args:
       total_steps: Length of the whole in optimizer updates, above the warmup.

@@ -42,7 +42,7 @@ def OptimizerParamScheduler(
       lr_warmup_steps: Length of the warmup, at least 0 and below `lr_decay_steps`.
       lr_decay_steps: Length of the whole, above 0.
       lr_decay_style: `"constant"`, `"linear"`, `"cosine"`, `"inverse-square-root"` or `"WSD"`.
-      wsd_decay_steps: Length of the last phase of `"WSD"`; with the warmup at most
+      wsd_decay_steps: Length of the last phase of `"WSD"`; together with the warmup at most
         `lr_decay_steps`.
       lr_wsd_decay_style: Its shape: `"linear"`, `"cosine"`, `"exponential"` or `"minus_sqrt"`.
 
@@ -77,7 +77,7 @@ def OptimizerParamScheduler(
     if lr_decay_style == "cosine":
         return warmup_cosine(peak, steps, warm, init=init, end=end)
     if lr_decay_style == "inverse-square-root":
-        # Megatron's root is of the count itself, and `min_lr` follows above `lr_decay_steps`.
+        # Megatron takes the root of the count itself, and drops to `min_lr` after `lr_decay_steps`.
         some = largest(warm, 1)
         decay = inverse_sqrt(peak, 0, some, end=end)
         return join([linear(init, peak, warm), decay, end], listed([some, steps + 1]))

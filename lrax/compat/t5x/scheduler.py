@@ -29,7 +29,7 @@ def create_learning_rate_scheduler(
 ) -> Schedule:
     r"""A product of factors, not below `min_learning_rate`: `lrax.multiply` in `lrax.clip`.
 
-    | factor | |
+    | factor | value |
     |---|---|
     | `constant` | `base_learning_rate` |
     | `linear_warmup` | $\min(t / \text{warmup\_steps}, 1)$ |
@@ -39,8 +39,8 @@ def create_learning_rate_scheduler(
     | `decay_every` | `decay_factor` every `steps_per_decay` updates |
     | `cosine_decay` | half a cosine wave every `steps_per_cycle` updates after the warmup |
 
-    The floor is above 0 also at the start of a warmup. A `linear_decay` is held at 0, which the
-    floor hides.
+    The floor holds at the start of a warmup too. In t5x `linear_decay` falls below 0; here it stays
+    at 0, which is the same under the floor.
 
     Args:
       factors: Names of factors, with `*` between them.
@@ -51,7 +51,7 @@ def create_learning_rate_scheduler(
       decay_factor: Factor of `decay_every`, or slope of `linear_decay` per update; at least 0.
       steps_per_decay: Updates per factor of `decay_every`, above 0.
       steps_per_cycle: Length of a wave of `cosine_decay`, above 0.
-      step_offset: Updates before the schedule; negative ones are skipped.
+      step_offset: Update at which the schedule begins. If negative, so many updates are skipped.
       min_learning_rate: Floor of the product, at least 0.
 
     Returns:
