@@ -37,7 +37,7 @@ def StepLRScheduler(
       decay_rate: What the rate is multiplied by, at least 0.
       warmup_t: Length of the warmup, at least 0.
       warmup_lr_init: Rate at the start of the warmup, at least 0.
-      warmup_prefix: Whether `decay_t` counts from the end of the warmup, and not from its start.
+      warmup_prefix: Whether updates are counted from the end of the warmup, and not from its start.
       noise_range_t: First count with noise, or (first with, first without); `None` is no noise.
       noise_pct: Largest noise as a fraction of the rate, from 0 to 1.
       noise_std: Standard deviation of the noise before `noise_pct` limits it, above 0.

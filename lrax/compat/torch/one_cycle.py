@@ -42,8 +42,9 @@ def OneCycleLR(
     The peak is at update `pct_start * total_steps - 1` and the end at update `total_steps - 1`,
     each one update earlier than in `lrax.one_cycle`. With three phases, the rate is back at its
     first value at update `2 * pct_start * total_steps - 2`. PyTorch allows one more update, with
-    the index `total_steps`, in which its curve runs past its end and the rate climbs. That is
-    reproduced here. PyTorch refuses all later updates; here they have the rate of the end.
+    the index `total_steps`, in which the curve runs past its end: a cosine climbs, a line falls
+    below the end. That is reproduced here. PyTorch refuses all later updates; here they have the
+    rate of the end.
 
     Args:
       lr: Not used. It is accepted because the other schedulers have it.
