@@ -80,8 +80,8 @@ def lr_scheduler(
       warmup: Warmup of the first cycle, at least 0.
       decay: The decay of every cycle, at least 0; `None` is all that the warmup leaves.
       rewarmup: Warmup of the other cycles, at least 0.
-      cooldown: Length of a line to the lowest rate after all cycles; at most 1, it is a fraction of
-        the whole.
+      cooldown: Length of a line to the lowest rate after all cycles. A length of at most 1 is a
+        fraction of the whole.
       cycle_length: Length of the cycles, or a list of lengths; at most 1024 cycles.
       cycles: Number of cycles, at most 1024, or a list of their ends.
       lr_schedule: `"constant"`, `"cosine"`, `"linear"`, `"inv_sqrt"`, `"inv"`, `"polynomial"`,
