@@ -6,9 +6,9 @@ with: updates, or epochs if a run steps once per epoch. So there is no `t_in_epo
 with a warmup. After the last cycle `lr_min` is held. Noise has timm's distribution, but not its
 random numbers, which are PyTorch's.
 
-A schedule of lrax is returned where it is the same function. The others have a formula here. Parity
-is tested with timm 1.0.31. `PlateauLRScheduler` follows a metric, and is not a function of the
-count.
+A schedule of lrax is returned where it is the same function. The others have a formula here. The
+tests compare them with timm 1.0.31. `PlateauLRScheduler` follows a metric, and is not a function of
+the count.
 """
 
 from .cyclic import CosineLRScheduler, PolyLRScheduler, TanhLRScheduler

@@ -170,7 +170,8 @@ def _WSDLRScheduler(
     elif decay_fn == "power":
         of_min, of_stable = raised(p, q, decay_power)
     elif decay_fn == "exp":
-        # (r^p - r) / (1 - r), its numerator as one exponential for the digits near the end.
+        # (r^p - r) / (1 - r) with r = `decay_ratio`. `expm1` keeps the digits that the difference
+        # would lose near the end, where r^p is close to r.
         rate = jnp.log(decay_ratio)
         of_stable = decay_ratio * jnp.expm1(-rate * q) / (1 - decay_ratio)
         of_min = -jnp.expm1(rate * p) / (1 - decay_ratio)
