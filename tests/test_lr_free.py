@@ -492,7 +492,7 @@ def test_what_an_update_lacks_is_named():
 
 def test_a_distance_may_not_shrink():
     for make in (free.prodigy, free.dadapt_adam):
-        with pytest.raises(ValueError, match=r"`growth_rate` must be from 1 to inf, got 0\.5"):
+        with pytest.raises(ValueError, match=r"`growth_rate` must be at least 1, got 0\.5"):
             make(growth_rate=0.5)
 
 
