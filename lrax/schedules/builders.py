@@ -28,8 +28,8 @@ class Declaration:
       landmarks: Function that returns the counts where something happens, for pictures (see
         `landmarks.py`); with `None` they follow from the names of the hyperparameters.
       ranks: Number of axes of each hyperparameter. A hyperparameter that is not listed is a scalar,
-        with 0 axes. Further axes in front are lane axes. The name of another hyperparameter in
-        place of the number means: a scalar, or a list as long as that other one.
+        with 0 axes. Further axes in front are lane axes. If the name of another hyperparameter
+        stands in place of the number, the value is a scalar or a list as long as that one.
     """
 
     build: Callable[..., Any]
@@ -83,7 +83,7 @@ def declared(formula: Formula) -> Declaration | None:
 
 
 def named(name: str) -> Declaration | None:
-    """The declaration that prints under a name, if there is one."""
+    """The declaration of the builder that is printed as `name`, if there is one."""
     return _NAMED.get(name)
 
 

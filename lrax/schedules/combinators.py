@@ -1,4 +1,4 @@
-"""Schedules made of other schedules, by a change of their rates or of their counts."""
+"""Schedules that change the rates or the counts of other schedules."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def clip(schedule: Any, low: ArrayLike | None = None, high: ArrayLike | None = N
 
     $$\eta(t) = \min(\max(\eta_0(t), \text{low}), \text{high})$$
 
-    Use it to bound what a formula without bounds gives, such as `lrax.inverse_time`.
+    Use it to bound a formula that has no bounds of its own, such as `lrax.inverse_time`.
 
     Args:
       schedule: A `Schedule`, number or function of the count.
@@ -223,8 +223,8 @@ def stretch(schedule: Any, factor: ArrayLike) -> Schedule:
     $$\eta(t) = \eta_0(t / \text{factor})$$
 
     Use it to try a recipe at another length of training. The division rounds the count. The rate is
-    therefore off by up to 1e-6 of the peak, which is a larger part of a small rate. New durations
-    given to `replace` cause no such error.
+    therefore off by up to 1e-6 of the peak, which is a larger part of a small rate. `replace` with
+    new durations has no such error.
 
     Args:
       schedule: A `Schedule`, number or function of the count.

@@ -21,7 +21,7 @@ MOST = 2**31 - 1  # the largest int32
 
 
 def as_count(count: Number) -> jax.Array:
-    """A count as formulas take it: an integer of at least 32 bits as it is, or a float."""
+    """A count in a type that formulas take: int32, int64, or the float type of the rates."""
     array = jnp.asarray(count)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         return array.astype(_require.float_dtype())

@@ -19,8 +19,8 @@ from .pieces import along
 from .schedule import Schedule, Static
 from .shapes import as_shape, between, pick, power, progress, whole_power
 
-DIFFERENT = 64  # restart cycles whose lengths differ; later ones are as long as the 64th
-FAR = 2.0**40  # steps, more than any schedule has: the limit of a cycle's length
+DIFFERENT = 64  # only this many restart cycles differ in length; later ones are like the 64th
+FAR = 2.0**40  # the longest cycle in steps, longer than any schedule
 
 
 def cyclic(
@@ -201,7 +201,7 @@ def _found(count, first, mult, cycles):
 def _shrinking(count, peak, first, mult, end, decay):
     """The rate and the cycle for `mult` below 1, from the steps left until all cycles have ended.
 
-    With `mult` of at least 1 the result is valid, and not used.
+    With `mult` of at least 1 the result is finite, and not used.
     """
     # Where the result is not used, 0.5 stands in for `mult`. The lower bound keeps it a number that
     # float32 can hold.
@@ -239,14 +239,15 @@ def one_cycle(
     r"""One cycle: up from `peak / div` to `peak`, and down to `peak / (div * final_div)`.
 
     With `phases=2` the rate climbs for `pct_start * steps` updates and falls for the rest. With
-    `phases=3`, as in the reference, it falls in as many updates to where it began, and then to its
-    end in the updates left. Use it with a peak near the largest stable rate, for fast training;
-    `lrax.link` gives the momentum that runs the other way.
+    `phases=3`, as in the reference, it falls back to the first rate in as many updates as it
+    climbed, and then to the last rate in the remaining ones. Use it with a peak near the largest
+    stable rate, for fast training. `lrax.link` makes a momentum that falls while the rate climbs.
 
     Args:
       peak: Highest rate, at the update with the index `pct_start * steps`; at least 0.
       steps: Length of the whole in optimizer updates, at least 0.
-      pct_start: Fraction of `steps` on the way up, from 0 to 1; to 0.5 with three phases.
+      pct_start: Fraction of `steps` in which the rate climbs: from 0 to 1, or from 0 to 0.5 with
+        three phases.
       div: `peak` divided by the rate at the start, above 0.
       final_div: The rate at the start divided by the rate at the end, above 0.
       phases: 2 or 3.

@@ -70,7 +70,7 @@ def polynomial(
     \quad p = \min(t / \text{steps}, 1)$$
 
     Use it with a power of 0.9, as in semantic segmentation, or of 2 for a decay that falls early
-    and lands softly.
+    and is flat near its end.
 
     Args:
       init: Rate at the start, at least 0.
@@ -145,8 +145,8 @@ def cosine(
     \left(\frac{1 + \cos(\pi p^k)}{2}\right)^{\text{exponent}},
     \quad p = \min(t / \text{steps}, 1)$$
 
-    Use it when the length of training is known; `end` at 0 to 0.1 of `peak`. With a warmup in front
-    it is `lrax.warmup_cosine`.
+    Use it when the length of training is known, with an `end` of 0 to 0.1 of `peak`. With a warmup
+    in front it is `lrax.warmup_cosine`.
 
     Args:
       peak: Rate at the start, at least 0.
@@ -207,8 +207,8 @@ def tanh(
     \frac{1 - \tanh(\text{low} \, (1 - p) + \text{high} \, p)}{2}, \quad p = t / \text{steps}$$
 
     Use it as a decay that keeps the first rate for about half of the steps. As in timm, the curve
-    is a section of the tangent and meets its ends only nearly. With the defaults, 0.25 % of the way
-    is left when the rate jumps to `end`.
+    is a section of the hyperbolic tangent, which only comes near `init` and `end`. With the
+    defaults, 0.25 % of the way is left when the rate jumps to `end`.
 
     Args:
       init: Rate at the start, at least 0.

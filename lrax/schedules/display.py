@@ -57,7 +57,7 @@ def rates(schedule: Any, counts: np.ndarray) -> np.ndarray:
 
 def marked(schedule: Any) -> list[int]:
     """The counts at which something happens: the first update at or after each landmark."""
-    # Less 1e-6, so that a rounding error does not give the next update.
+    # 1e-6 is subtracted, so that a rounding error does not lead to the next update.
     return [math.ceil(count - 1e-6) for count, _ in (landmarks(schedule) or Landmarks()).marks]
 
 
@@ -67,7 +67,8 @@ def key_rates(schedules: Sequence[Any], keys: Sequence[Sequence[str]], steps: in
     Args:
       schedules: Schedules whose values are known.
       keys: For each schedule, the headings of its lanes.
-      steps: How many updates are looked at. If no schedule has an end, the table ends there.
+      steps: Number of updates in which peaks are searched. If no schedule has an end, the table
+        ends there.
 
     Returns:
       Lines of text: the count, the rate of each lane, and what happens there.
@@ -120,7 +121,8 @@ def _peaks(schedule: Any, steps: int) -> list[int | None]:
     peaks: list[int | None] = []
     values = rates(schedule, counts)
     for lane, coarse in enumerate(values):
-        # The first count within rounding of the peak; then the same among all counts around it.
+        # Search the sampled counts, and then all counts around the one found. A rate that differs
+        # from the highest only by rounding is a peak too.
         i = int(np.argmax(coarse >= coarse.max() * (1 - 1e-6)))
         near = np.arange(counts[max(i - 1, 0)], counts[min(i + 1, len(counts) - 1)] + 1)
         near = near if len(near) <= _POINTS else counts[i : i + 1]

@@ -227,7 +227,7 @@ def _read_unit(name: str, value: Any, default: str = "steps") -> tuple[Fraction,
                 f"`{name}` must be a whole number of steps, got {value}; a part of the run is"
                 f" '{value}dur'"
             )
-        # By its decimal text, so that 0.1 is exactly 1/10.
+        # The decimal text is read, so that 0.1 is exactly 1/10.
         return Fraction(str(value)), default
     example = (
         "300, '10%', '0.1dur', '5ep', '2e9tok', '20Btok' or '1e6sp'"

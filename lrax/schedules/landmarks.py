@@ -27,7 +27,7 @@ class Landmarks(NamedTuple):
 
 
 class Known(NamedTuple):
-    """The hyperparameters of a schedule by kind. Its landmarks stand for an inner schedule."""
+    """The hyperparameters of a schedule by kind, with the landmarks of each inner schedule."""
 
     numbers: dict[str, np.ndarray]
     children: list[Landmarks]  # of all schedules among the hyperparameters
@@ -130,7 +130,7 @@ def inverse_time(known):
 
 def step_decay(known):
     """The landmarks of `step_decay`."""
-    # Less 1e-6, so that a rounding error does not add a drop.
+    # 1e-6 is subtracted, so that a rounding error does not add a drop.
     drops = min(max(math.ceil(_times_to(_SMALL, known.numbers["factor"]) - 1e-6), 2), 8)
     size = known.longest("step_size")
     return Landmarks(
@@ -155,7 +155,7 @@ def after_warmup(times: float, scale: str = "warmup") -> Callable[[Known], Landm
 
 
 def untuned_warmup(known):
-    """The landmarks of `untuned_warmup`: the end of the linear one; others have none."""
+    """The landmarks of `untuned_warmup`: only the linear kind has an end."""
     with np.errstate(divide="ignore"):
         end = float(np.max(2 / (1 - known.numbers["b2"])))
     linear = known.words["kind"] == "linear"
@@ -261,5 +261,5 @@ def join(known):
 
 
 def children(known):
-    """The landmarks of all inner schedules. The builder does not change their count."""
+    """The landmarks of the inner schedules, for a builder that does not change their counts."""
     return latest(known.children)

@@ -31,7 +31,7 @@ def with_noise(
 
     $$\eta(t) = \eta_0(t) \, (1 + n_t), \quad \text{begin} \le t < \text{until}$$
 
-    where $n_t$ is normal with standard deviation `std`, cut off at `±limit`, or uniform between
+    where $n_t$ is normal with standard deviation `std`, truncated to `±limit`, or uniform between
     `-limit` and `limit`. Use it to escape sharp minima in small-data training. The noise depends on
     the key and the count alone. So a resumed run sees the noise of the uninterrupted one, and each
     lane of a sweep may have a key of its own.
@@ -40,12 +40,12 @@ def with_noise(
       schedule: A `Schedule`, number or function of the count.
       key: A seed, or a key of `jax.random`, or an array of such keys, one per lane. A key is stored
         as four floats of 16 bits each, so that it is a leaf like any other.
-      std: Standard deviation of the normal noise before it is cut off, above 0. Uniform noise does
+      std: Standard deviation of the normal noise before truncation, above 0. Uniform noise does
         not use it.
       limit: Largest change of the rate, as a fraction of the rate, from 0 to 1.
       kind: `"normal"` or `"uniform"`.
       begin: Index of the first update with noise, at least 0.
-      until: Index of the first update without noise again, at least 0; with `None` there is none.
+      until: Index of the first update after the noise, at least 0; with `None` it never ends.
 
     Returns:
       A `Schedule`.

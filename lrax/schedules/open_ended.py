@@ -14,8 +14,8 @@ from .counts import divided, minus, real
 from .schedule import Schedule, Static
 from .shapes import between, most_power
 
-# The least divisor in place of a length in steps. A shorter length is as good as 0, and XLA flushes
-# the smallest numbers of float32 to 0.
+# A length in steps that divides is raised to at least this. XLA flushes the smallest numbers of
+# float32 to 0, and a division by 0 would follow.
 SHORTEST = 2.0**-90
 
 
@@ -115,7 +115,7 @@ def inverse_time(
     Args:
       init: Rate at the start, at least 0.
       rate: What is added to the divisor every `steps` updates, at least 0.
-      steps: Updates per `rate`, above 0.
+      steps: Updates in which the divisor grows by `rate`, above 0.
       staircase: Whether the rate falls at once after every `steps` updates instead of smoothly.
 
     Returns:
@@ -193,7 +193,8 @@ def inverse_sqrt(
 
 @builder(inverse_sqrt, landmarks=landmarks.after_warmup(10, "timescale"))
 def _inverse_sqrt(count, peak, warmup, timescale, end):
-    # Others differ: Levanter holds the peak for 10000 steps in any case, and NeMo counts from 1.
+    # Other libraries differ: Levanter holds the peak for 10000 steps in any case, and NeMo counts
+    # from 1.
     tau = library(warmup).where(warmup > 0, warmup, 10_000) if timescale is None else timescale
     since, warming = real(jnp.maximum(minus(count, warmup), 0)), minus(warmup, count)
     decay = jnp.maximum(peak * jnp.sqrt(tau / (tau + since)), end)
@@ -226,7 +227,7 @@ def cosine_inverse_sqrt(
     Args:
       peak: Highest rate, first reached at the update with the index `warmup`; at least 0.
       warmup: Length of the warmup in optimizer updates, at least 0.
-      wave: Length of the cosine's part in optimizer updates, a quarter of its period, above 0.
+      wave: Length of the cosine phase in optimizer updates, a quarter of a period; above 0.
       init: Rate at the start, at least 0.
       end: Rate that the cosine heads for, and does not reach; from 0 to `peak`.
 
@@ -277,8 +278,8 @@ def noam(d_model: ArrayLike, warmup: ArrayLike, scale: ArrayLike = 1.0) -> Sched
     \min\left(s^{-1/2},\; s \cdot \text{warmup}^{-3/2}\right),
     \quad s = t + 1$$
 
-    Use it to rerun published recipes. `lrax.inverse_sqrt` is given by the peak rate instead, which
-    is `scale / sqrt(d_model * warmup)` here.
+    Use it to rerun published recipes. `lrax.inverse_sqrt` takes the peak rate instead, which here
+    is `scale / sqrt(d_model * warmup)`.
 
     Args:
       d_model: Width of the model, above 0.
@@ -328,8 +329,8 @@ def power_law(
 
     It transfers over batch size and horizon.
 
-    $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch_size} \cdot n^{b}\right), \quad
-    n = t \cdot \text{tokens_per_step}$$
+    $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch\_size} \cdot n^{b}\right), \quad
+    n = t \cdot \text{tokens\_per\_step}$$
 
     Use it for language models in the maximal update parametrisation, with a `lrax.warmup` in front
     and a `lrax.cooldown` at the end as in the reference, where `a` and `b` were fitted on small

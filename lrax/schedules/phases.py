@@ -90,7 +90,7 @@ def warmup(
     r"""A warmup in front of any schedule.
 
     Use it for a schedule that begins at its highest rate, with optimizers whose first updates are
-    not to be trusted, such as Adam; 1 % to 10 % of the updates are a good length.
+    unreliable, such as Adam; 1 % to 10 % of the updates are a good length.
 
     $$\eta(t) = \begin{cases}
       \text{init} \cdot s(p) + \eta_0(0) \, (1 - s(p)) & t < \text{steps} \\

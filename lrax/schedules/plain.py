@@ -1,7 +1,7 @@
-"""The form of a schedule in JSON: the name of its builder and the arguments.
+"""Schedules as dicts for JSON: the name of a builder and its arguments.
 
-Only public builders that were declared with `@builder` are found by name. A function has no such
-form. So no code is stored, and reading a form runs only code that came with lrax. This file does
+Only public builders that were declared with `@builder` are found by name, and functions are
+refused. So no code is stored, and reading a dict runs only code that came with lrax. This file does
 not import `Schedule`, whose methods call it.
 """
 
@@ -24,7 +24,7 @@ _NAME = "schedule"  # the entry of a dict that names the builder
 
 
 def to_dict(schedule: Any) -> dict[str, Plain]:
-    """The form of a schedule; see `Schedule.to_dict`."""
+    """The dict of a schedule; see `Schedule.to_dict`."""
     return _described(schedule, 0)
 
 
@@ -60,7 +60,7 @@ def _described_value(name: str, value: Any, depth: int) -> Plain:
 
 
 def from_dict(described: Any) -> Any:
-    """The schedule of a form; see `Schedule.from_dict`."""
+    """The schedule that a dict describes; see `Schedule.from_dict`."""
     return _restored(described, 0)
 
 

@@ -181,10 +181,10 @@ def wsd_s(
     \end{cases} \quad p = \frac{t - b_i + c_i}{c_i}$$
 
     where $b_i$ is the next boundary after $t$, and $c_i$ the length of its cooldown. The last case
-    is that of the default `shape`. Use it to have good models at several budgets out of one run.
-    Each boundary's model is the checkpoint to use, and training goes on from it. After the last
-    boundary the rate is `end`. In the reference, a cooldown is 10 % of its boundary, and `end` is a
-    tenth of `peak`.
+    is that of the default `shape`. Use it to get good models at several budgets from one run. The
+    checkpoint at a boundary is the model of that budget, and training continues from it. After the
+    last boundary the rate is `end`. In the reference, a cooldown is 10 % of its boundary, and `end`
+    is a tenth of `peak`.
 
     Args:
       peak: Rate of the plateaus, at least 0.
@@ -303,6 +303,6 @@ def _infinite(count, peak, stable, warmup, cooldown, init, shape):
 
 
 def _require_end(hyperparams: dict[str, Any], shape: Any) -> None:
-    """Requires an `end` above 0 where the curve to 0 would be 0 from its first step on."""
+    """Requires an `end` above 0 for shapes whose curve to 0 would be 0 right after its start."""
     if isinstance(shape, str) and shape in ("geometric", "inverse"):
         _require.positive(hyperparams, "end")

@@ -30,7 +30,7 @@ from .span import span
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A word, a flag or a function as a hyperparameter: part of the structure, without leaves."""
+    """A string, a flag or a function as a hyperparameter: pytree structure, and not a leaf."""
 
     value: Any
 
@@ -61,7 +61,7 @@ class Schedule:
     Args:
       formula: Function of `(count, **hyperparams)` that returns the rate. `count` is an array of
         any shape: of integers if the caller passes integers, otherwise of floats.
-      hyperparams: Its hyperparameters by name: numbers, arrays, tracers, or schedules.
+      hyperparams: The formula's hyperparameters by name: numbers, arrays, tracers, or schedules.
 
     Example:
       >>> schedule = lrax.warmup_cosine(peak=1e-3, steps=1000, warmup=100)
@@ -85,12 +85,11 @@ class Schedule:
     def __call__(self, count: ArrayLike) -> jax.Array:
         """The rate of the update with this 0-based index; rates for an array of counts."""
         count = as_count(_as_counts("count", count))
-        # This is None for a schedule without lanes. Only then is the formula called below.
-        rates = lanes.mapped_over(self, count)
+        rates = lanes.mapped_over(self, count)  # None for a schedule without lanes
         if rates is not None:
             return rates
-        # Concrete numbers are NumPy's. It evaluates both branches of a `where`, and would warn of a
-        # division by zero or an overflow in the branch that is not taken.
+        # Concrete hyperparameters are NumPy arrays, and NumPy evaluates both branches of a `where`.
+        # It would warn of a division by zero or an overflow in the branch that is not taken.
         with np.errstate(all="ignore"):
             rate = self.formula(count, **_plain(self.hyperparams))
             rate = jnp.asarray(rate, _require.float_dtype())
@@ -149,7 +148,7 @@ class Schedule:
         return jnp.moveaxis(jax.vmap(self)(jnp.asarray(counts)), 0, -1)
 
     def to_dict(self) -> dict[str, Any]:
-        """The schedule in values of JSON: the builder's name and its arguments.
+        """The schedule as a dict for JSON: the builder's name and its arguments.
 
         `json.dumps` takes the dict, and `Schedule.from_dict` gives the schedule back.
 
@@ -193,7 +192,7 @@ class Schedule:
     def span(self) -> int | None:
         """The number of updates that a picture shows; None if a hyperparameter is traced.
 
-        If the rate is constant after the end of the schedule, a tenth more than the whole is shown.
+        If the rate stays constant after the schedule's end, the picture extends a tenth beyond it.
         """
         return span(self)
 
@@ -387,7 +386,7 @@ def several(name: str, schedules: tuple[Any, ...]) -> tuple[Schedule, ...]:
 
 
 def _function(hyperparams):
-    # `as_schedule`, the builder, calls the function `value`.
+    # The builder is `as_schedule`, whose argument is named `value`.
     return {"value": hyperparams["function"]}
 
 

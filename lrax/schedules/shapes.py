@@ -13,7 +13,7 @@ from .concrete import known, library
 from .counts import reached as _reached, real
 from .schedule import Static
 
-SHORTEST = 2.0**-30  # the least divisor in place of a phase's length, which may be 0
+SHORTEST = 2.0**-30  # a phase's length is raised to at least this, because it divides
 FEW = 8  # up to this many joins, `pick` compares the count with each one
 
 
@@ -23,8 +23,8 @@ def progress(done: Any, left: Any, steps: Any) -> tuple[Any, Any]:
 
 
 def _part_done(done, left, steps):
-    # The end is chosen by `where` and not divided: XLA may multiply by the reciprocal of a known
-    # length, and 41 * (1 / 41) is not 1. A phase of length 0 is a jump.
+    # `where` gives the 1 at the end, and not the division: XLA may multiply by the reciprocal of a
+    # known length, and 41 * (1 / 41) is not 1. A phase of length 0 is a jump.
     length = library(steps).maximum(steps, SHORTEST)
     return jnp.where(left > 0, jnp.maximum(real(done) / length, 0), 1)
 
