@@ -74,15 +74,15 @@ def set_lr(
     """An optimizer state with another learning rate, used from the next update on.
 
     In a state of `lrax.scale_by_lr` or of a method of `lrax.lr_free` the rate is held: it replaces
-    the rate of the schedule, rule or method until another is set. `None` ends the hold. Meanwhile
-    the schedule keeps counting and the rule sees every update, so both are up to date when the hold
-    ends. `lrax.get_lr` then reads their rate from the next update on. Shapes and dtypes stay, so
-    nothing recompiles.
+    the rate of the schedule, rule or method until another is set. `None` ends the hold. During
+    the hold the schedule keeps counting and the rule sees every update, so both are up to date when
+    it ends. `lrax.get_lr` reads their rate from the first update after the hold on. Shapes and
+    dtypes stay, so nothing recompiles.
 
-    `lrax.get_lr` of the new state returns `rate`. For this, in a chain with a `reduce_on_plateau`,
-    the stored rate is `rate` divided by the present `scale`; the rounding of that division may
-    remain. If the scale is 0, `lrax.get_lr` returns 0. Later reductions multiply a held rate like
-    any other.
+    `lrax.get_lr` of the new state returns `rate`. To make this true in a chain with a
+    `reduce_on_plateau`, the stored rate is `rate` divided by the present `scale`. The result may
+    then differ from `rate` by a rounding error. If the scale is 0, `lrax.get_lr` returns 0. Later
+    reductions multiply a held rate like any other.
 
     With Flax NNX write `optimizer.opt_state = lrax.set_lr(optimizer.opt_state, rate)`, or
     `nnx.update(optimizer, lrax.set_lr(nnx.state(optimizer), rate))`.

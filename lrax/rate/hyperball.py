@@ -32,21 +32,22 @@ class ScaleByHyperballState(NamedTuple):
 def scale_by_hyperball(
     learning_rate: optax.ScalarOrSchedule | Schedule | RateRule, *, stacked: int = 0
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Turns each matrix by an angle, the learning rate, and keeps its first norm.
+    r"""Turns each matrix by an angle that the learning rate sets, and keeps its first norm.
 
     $$W \leftarrow R \, \frac{V}{\|V\|_F}, \qquad
       V = W - \eta_t R \, \frac{u}{\|u\|_F}, \qquad R = \|W_0\|_F$$
 
-    Use it as the last link of a chain for the matrices of a network with normalisation layers, in
-    place of `lrax.scale_by_lr` and of weight decay: after `optax.scale_by_adam` it is AdamH, after
+    where $u$ is the update of the matrix $W$, and $W_0$ the matrix that `init` was given. Use it as
+    the last link of a chain for the matrices of a network with normalisation layers, in place of
+    `lrax.scale_by_lr` and of weight decay: after `optax.scale_by_adam` it is AdamH, after
     `optax.contrib.scale_by_muon` MuonH. The rate is then the length of the step relative to the
     matrix: an update that is perpendicular to the matrix turns it by arctan(rate) radians. Such
     rates change little with width and depth. Rates of 0.005 to 0.02 are usual, with a schedule that
     ends near 0. `lrax.scaling.decay_balance` gives the angle by which AdamW turns its matrices, and
     `lrax.scaling.transfer` has rules for such rates: "hyperp" and "completed_adamh".
 
-    Factors on the updates in front of it have no effect: neither clipping, nor Muon's factors for
-    shapes, nor `lrax.scale_by_multipliers`. Weight decay in front of it only makes the angle
+    Factors on the updates in front of it have no effect: neither clipping, nor Muon's shape
+    factors, nor `lrax.scale_by_multipliers`. Weight decay in front of it only makes the angle
     smaller.
 
     It stops being valid where the norm of a parameter matters: for embeddings, for the scales and
@@ -59,9 +60,9 @@ def scale_by_hyperball(
     that rounding in bfloat16 does not add up.
 
     Args:
-      learning_rate: The angle, at least 0: a number, which may be traced, a `Schedule`, any
-        function of the count, or an `lrax.RateRule`.
-      stacked: How many axes in front of each parameter count layers, each with a matrix of its own:
+      learning_rate: The length of the step relative to the matrix, at least 0: a number, which may
+        be traced, a `Schedule`, any function of the count, or an `lrax.RateRule`.
+      stacked: Number of leading axes of each parameter that index layers, each with its own matrix:
         1 for the parameters of a `jax.lax.scan` over layers. All other axes are those of the
         matrix, also for the kernel of a convolution.
 
@@ -158,8 +159,8 @@ def _turned(
     # neither Adam nor Muon in front, that would shorten the steps of small gradients.
     unit = direction / jnp.where(length == 0, 1.0, length)
     after = before - rate.astype(before.dtype) * radius * unit
-    left = _norm(after, stacked)
-    return (after * (radius / jnp.where(left == 0, 1.0, left)) - before).astype(update.dtype)
+    norm = _norm(after, stacked)
+    return (after * (radius / jnp.where(norm == 0, 1.0, norm)) - before).astype(update.dtype)
 
 
 def _norm(leaf: jax.Array, stacked: int) -> jax.Array:

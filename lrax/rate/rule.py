@@ -1,4 +1,4 @@
-"""`RateRule`: who decides the learning rate, as three pure functions."""
+"""`RateRule`: a rule that decides the learning rate, as three pure functions."""
 
 import dataclasses
 import numbers
@@ -138,7 +138,7 @@ class _Product(RateRule):
 
 def _factor_text(factor: Factor, *, nested: bool = False) -> str:
     if isinstance(factor, RateRule):
-        # Brackets matter: the state of `a * (b * c)` is `(a, (b, c))`, not `((a, b), c)`.
+        # Parentheses matter: the state of `a * (b * c)` is `(a, (b, c))`, not `((a, b), c)`.
         return f"({factor!r})" if nested and isinstance(factor, _Product) else repr(factor)
     if isinstance(factor, Schedule) or not callable(factor):
         return leaf_text(factor)
