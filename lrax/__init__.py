@@ -18,7 +18,7 @@
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` compares optimizers of different structure, `sweep_function`
   sweeps any function, and `AskTell` serves Optuna. `Halving`, `Median` and `Forecast` stop early.
-  In `sweep_exchange`, an experiment, lanes exchange states and rates, by
+  In `sweep_exchange`, which is experimental, lanes exchange states and rates, by
   `PopulationBasedTraining`, `FanOut` or `Rollback`.
 - Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
   from update to update, `suggest` reads a rate off its losses, by lrax's rule or another package's,

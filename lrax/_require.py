@@ -117,7 +117,7 @@ def unfit_dtypes(arrays: Any) -> list[str]:
 
 
 def number(name: str, value: Any) -> float:
-    """Requires one real number known to Python, in double precision. It may be infinite or NaN."""
+    """Requires one concrete real number, and returns a float. It may be infinite or NaN."""
     array = as_numbers(value)
     if array is None or array.ndim:
         raise TypeError(f"`{name}` must be a real number, got {value!r}")
@@ -220,7 +220,7 @@ def at_most(words: str, low: Any, high: Any) -> None:
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> None:
-    """Requires one of some words."""
+    """Requires one of the given strings."""
     options = list(options)
     # Check the type first: `array in options` would compare the array entry by entry.
     if not isinstance(value, str) or value not in options:
@@ -278,7 +278,7 @@ def seconds(name: str, value: Any) -> float:
 
 
 def listed(name: str, value: Any) -> list[Any]:
-    """Requires a list, a tuple, an array, or another iterable that is no text and no dict."""
+    """Requires an iterable other than a string or a mapping, and returns it as a list."""
     if isinstance(value, (str, bytes, Mapping)) or not np.iterable(value):
         raise TypeError(f"`{name}` must be a list, got {value!r}")
     return list(value)
