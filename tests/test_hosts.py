@@ -378,6 +378,10 @@ def check_find(folder):
     assert "the search was ended early" in ended.why
     told = hosts.Hosts().tell(found.rate, ended.rate, ended.evidence.done)
     np.testing.assert_array_equal(told[0], told[1])
+    # The first stages would be the same, so the sweeps themselves cannot see another call.
+    for name in ("runs", "seeds"):
+        with pytest.raises(ValueError, match="all processes must make the same call"):
+            find(**{name: {"runs": 12, "seeds": 2}[name] + ME})
 
 
 def check_one_is_slow(folder):

@@ -19,6 +19,7 @@ import optax
 
 from .. import _require
 from ..sweeps.direction import Mode, mode_of
+from ..sweeps.engine.hosts import Hosts, together
 from ..sweeps.events import OnEvent
 from ..sweeps.grid import Grid
 from ..sweeps.result import SweepResult
@@ -40,6 +41,7 @@ LONG = 10_000  # in runs of more updates, lanes are trained side by side on a CP
 MANY = 3  # the most rates: the coarse grid grows exponentially with their number
 
 
+@together
 def find(
     task: TaskLike,
     optimizer: Optimizer,
@@ -153,6 +155,12 @@ def find(
         raise TypeError(f"`schedule` must be a function of (peak, steps), got {schedule!r}")
     if checkpoint is not None:
         _require.path("checkpoint", checkpoint)
+    # The stages check themselves, but with another `runs`, for instance, processes would train
+    # different numbers of equal stages, and wait for each other. All else that decides between
+    # stages is what a stage returns, which is the same in all processes: its budget too ends it in
+    # all of them.
+    same = (steps, runs, seeds, objective, mode, limits, schedule is None, checkpoint is None)
+    Hosts().check("`runs`, `seeds` or other arguments", repr(same))
     # The bounds that the caller gave for a single rate.
     given = limits[rates[0]] if names is None and bounds is not None else None
     plan = planned(steps, runs=runs, seeds=seeds, bounds=given, schedule=schedule)
