@@ -1,5 +1,7 @@
 """`controllers.auto_cooldown` and `cooldown_on`: the cooldown of `lrax.cooldown`, begun by a rule."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -140,6 +142,9 @@ def test_lanes_cool_down_at_steps_of_their_own():
 def test_bad_words_are_named():
     with pytest.raises(ValueError, match="`shape` must be"):
         auto_cooldown(10, shape="steep")
+    for rule in (auto_cooldown, functools.partial(cooldown_on, "stop")):
+        with pytest.raises(ValueError, match="`end` must be finite and positive, got 0"):
+            rule(10, shape="geometric")
     with pytest.raises(TypeError, match="`signal` must be the name of an argument"):
         cooldown_on("a b", 10)
     with pytest.raises(ValueError, match="`decay` must be at least 0 and below 1"):

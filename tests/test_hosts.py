@@ -342,16 +342,8 @@ def check_find(folder):
     """The stages of a search are sweeps of all processes, which take the same decisions."""
 
     def find(**options):
-        return lrax.find(
-            TASK,
-            optax.adam,
-            steps=20,
-            runs=12,
-            seeds=2,
-            bounds=(1e-3, 1),
-            progress=False,
-            **options,
-        )
+        call = dict(steps=20, runs=12, seeds=2, bounds=(1e-3, 1), progress=False) | options
+        return lrax.find(TASK, optax.adam, **call)
 
     found = find()
     with changed(sweeping, "Hosts", Alone), changed(hosts, "_calls", 1):

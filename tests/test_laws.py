@@ -57,7 +57,9 @@ gradients = jax.jit(jax.vmap(jax.grad(rate), in_axes=(None, 0)))
 SIGNED = {("shift", "steps"), ("tanh", "low"), ("tanh", "high"), ("power_law", "b")}
 # Of which the rate is no continuous function: another key is other noise, and no warmup another
 # timescale.
+# A repetition more or less holds another rate.
 JUMPS = {("with_noise", "key"), ("inverse_sqrt", "warmup"), ("cosine_restarts", "cycles")}
+JUMPS |= {("repeat", "times")}
 # Valid values of hyperparameters for which 2 is none.
 VALID = {"steps": 9, "pct_start": 0, "gamma": 1, "limit": 1, "low": 1, "first": 9, "b2": 0}
 
@@ -552,6 +554,16 @@ BAD_CALLS = [
         "`low` must be at most `high`, got 0.2.* and 0.1",
     ),
     ("repeat", dict(schedule=1.0, steps=0), "`steps` must be finite and positive, got 0"),
+    (
+        "cooldown",
+        dict(schedule=1.0, at=2, steps=4, shape="geometric"),
+        "`end` must be finite and positive, got 0",
+    ),
+    (
+        "infinite",
+        dict(peak=1.0, stable=0.0, warmup=2, cooldown=4, shape="inverse"),
+        "`stable` must be finite and positive, got 0",
+    ),
     ("stretch", dict(schedule=1.0, factor=0), "`factor` must be finite and positive, got 0"),
     (
         "link",

@@ -600,3 +600,15 @@ def test_a_curve_that_would_be_zero_at_once_is_refused(shape):
 def test_a_count_that_does_not_fit_is_refused(count):
     with pytest.raises(ValueError, match="`count` must fit in int32, got"):
         lrax.cosine(0.1, 100)(count)
+
+
+@pytest.mark.parametrize("steps", [2.0, 2.5, 4.0])
+@pytest.mark.parametrize("times", [1.0, 1.25, 1.5, 2.0, 2.75])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_last_repetition_that_is_cut_short_holds_the_rate_where_it_stops(steps, times, mirror):
+    line = lrax.linear(1.0, 0.0, 4)
+    held = lrax.repeat(line, steps, times=times, mirror=mirror)(100)
+    # The rate just before the end, or at it: the line is continuous within a repetition.
+    within = (times * steps - 1e-4) % (2 * steps if mirror else steps)
+    within = min(within, 2 * steps - within) if mirror else within
+    np.testing.assert_allclose(held, 1 - within / 4, atol=1e-4)

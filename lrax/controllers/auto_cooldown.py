@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from .. import _require
 from ..rate.rule import RateRule
 from ..schedules.schedule import Static
-from ..schedules.shapes import as_shape, between
+from ..schedules.shapes import as_shape, between, require_end
 from .calls import call_text
 from .measurements import is_better, is_new, measured, require_name
 from .numbers import Numbers
@@ -103,6 +103,7 @@ def auto_cooldown(
     _require.choice("mode", mode, ("min", "max"))
     require_name(metric)
     curve = _curve(shape)
+    require_end(numbers, "end", shape)
 
     def init(params: Params) -> AutoCooldownState:
         del params
@@ -190,6 +191,7 @@ def cooldown_on(
     _require.nonnegative(numbers, "steps", "end")
     require_name(signal, "signal")
     curve = _curve(shape)
+    require_end(numbers, "end", shape)
 
     def init(params: Params) -> jax.Array:
         del params

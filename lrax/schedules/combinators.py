@@ -264,7 +264,7 @@ def repeat(
     Args:
       schedule: A `Schedule`, number or function of the count.
       steps: Length of one repetition in optimizer updates, above 0.
-      times: Number of repetitions, at least 1. Afterwards the rate at the end of the last one is
+      times: Number of repetitions, at least 1. Afterwards the rate at which the last one stops is
         held. `None` repeats without limit.
       mirror: Whether every second repetition runs backwards.
 
@@ -299,8 +299,9 @@ def _repeat(count, schedule, steps, times, mirror):
     if mirror:
         step = jnp.minimum(step, minus(period, step))
     elif times is not None:
-        # At the end the remainder is 0, but the rate to hold is that of step `steps`.
-        step, last = alike(step, steps)
+        # At the end of a whole repetition the remainder is 0, but the rate to hold is that of step
+        # `steps`. A fractional last repetition stops on its way.
+        step, last = alike(step, steps * (times - jnp.ceil(times) + 1))
         step = jnp.where(reached(count, times * steps), last, step)
     return schedule(step)
 

@@ -172,7 +172,9 @@ def cosine_restarts(known):
     """The landmarks of `cosine_restarts`."""
     first, mult = known.longest("first"), known.longest("mult")
     limited = "cycles" in known.numbers
-    cycles = max(min(int(known.longest("cycles")), 64), 1) if limited else 4 if mult < 1.5 else 3
+    cycles = 4 if mult < 1.5 else 3
+    if limited:  # a cycle that has begun runs to its end
+        cycles = max(min(math.ceil(known.longest("cycles")), 64), 1)
     ends = np.cumsum(first * mult ** np.arange(cycles))
     # If the number of cycles is limited, there is no restart at the end of the last one.
     marks = tuple((float(end), "restart") for end in ends[: min(cycles - limited, _MARKS)])

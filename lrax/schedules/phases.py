@@ -13,7 +13,7 @@ from . import landmarks
 from .builders import builder
 from .counts import alike, minus, reached
 from .schedule import Schedule, Static, as_schedule, several
-from .shapes import as_shape, between
+from .shapes import as_shape, between, require_end
 
 
 def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local") -> Schedule:
@@ -186,9 +186,11 @@ def cooldown(
     """
     hyperparams = _require.real(at=at, steps=steps, end=end)
     _require.nonnegative(hyperparams, "at", "steps", "end")
+    form = as_shape("shape", shape)
+    require_end(hyperparams, "end", shape)
     return Schedule(
         _cooldown,
-        {"schedule": as_schedule(schedule), **hyperparams, "shape": as_shape("shape", shape)},
+        {"schedule": as_schedule(schedule), **hyperparams, "shape": form},
     )
 
 

@@ -15,7 +15,7 @@ from .builders import builder
 from .counts import alike, minus, real
 from .lengths import warn_if_empty
 from .schedule import Schedule
-from .shapes import as_shape, between, reached
+from .shapes import as_shape, between, reached, require_end
 
 
 def wsd(
@@ -83,7 +83,7 @@ def wsd(
     phases = (hyperparams["warmup"], hyperparams["cooldown"])
     _require.at_most("`warmup + cooldown` must be at most `steps`", phases, hyperparams["steps"])
     form = as_shape("shape", shape)
-    _require_end(hyperparams, shape)
+    require_end(hyperparams, "end", shape)
     warn_if_empty(hyperparams["steps"], hyperparams["end"])
     return Schedule(_wsd, {**hyperparams, "shape": form})
 
@@ -225,7 +225,7 @@ def wsd_s(
     if not np.shape(hyperparams["boundaries"])[0]:
         raise ValueError("`boundaries` must hold at least one, got none")
     form = as_shape("shape", shape)
-    _require_end(hyperparams, shape)
+    require_end(hyperparams, "end", shape)
     return Schedule(_wsd_s, {**hyperparams, "shape": form})
 
 
@@ -290,7 +290,9 @@ def infinite(
         peak=peak, stable=stable, warmup=warmup, cooldown=cooldown, init=init
     )
     _require.nonnegative(hyperparams, "peak", "stable", "warmup", "cooldown", "init")
-    return Schedule(_infinite, {**hyperparams, "shape": as_shape("shape", shape)})
+    form = as_shape("shape", shape)
+    require_end(hyperparams, "stable", shape)
+    return Schedule(_infinite, {**hyperparams, "shape": form})
 
 
 @builder(infinite, landmarks=landmarks.open_ended)
@@ -300,9 +302,3 @@ def _infinite(count, peak, stable, warmup, cooldown, init, shape):
     up = between(init, peak, count, warming, warmup)
     down = between(peak, stable, since, minus(cooldown, since), cooldown, shape)
     return jnp.where(warming > 0, up, down)
-
-
-def _require_end(hyperparams: dict[str, Any], shape: Any) -> None:
-    """Requires an `end` above 0 for shapes whose curve to 0 would be 0 right after its start."""
-    if isinstance(shape, str) and shape in ("geometric", "inverse"):
-        _require.positive(hyperparams, "end")

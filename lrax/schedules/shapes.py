@@ -1,6 +1,6 @@
 """Shapes: how a phase goes from its start value to its end value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -65,6 +65,12 @@ def as_shape(name: str, shape: Any) -> Any:
     if not callable(shape):
         _require.choice(name, shape, [*SHAPES, *CURVES])
     return Static(shape)
+
+
+def require_end(hyperparams: Mapping[str, Any], name: str, shape: Any) -> None:
+    """Requires an end above 0 for shapes whose curve to 0 would be 0 right after its start."""
+    if isinstance(shape, str) and shape in ("geometric", "inverse"):
+        _require.positive(hyperparams, name)
 
 
 def half_wave(x: Any) -> Any:
