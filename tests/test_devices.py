@@ -443,17 +443,6 @@ def check_shardings_are_kept(folder):
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
-def check_find(folder):
-    options = dict(steps=20, runs=12, seeds=2, bounds=(1e-3, 1), progress=False)
-    one, eight = (lrax.find(TASK, optax.adam, devices=n, **options) for n in (1, 8))
-    assert "spread over 8 devices" in eight.evidence.info["plan"]
-    np.testing.assert_allclose(
-        eight.evidence.hyperparams["learning_rate"], one.evidence.hyperparams["learning_rate"]
-    )
-    np.testing.assert_allclose(eight.rate, one.rate, rtol=1e-4)
-    np.testing.assert_allclose(eight.interval, one.interval, rtol=1e-3)
-
-
 CHECKS = children.names(globals())
 
 

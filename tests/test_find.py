@@ -1,5 +1,6 @@
 """`lrax.find` on tasks whose best rate is known, and whose first updates mislead."""
 
+import os
 import signal
 
 import jax
@@ -292,28 +293,66 @@ def test_a_search_that_is_ended_says_so():
     assert "the search was ended early" in found.why
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_ctrl_c_ends_a_stage_and_the_same_call_goes_on(stage, tmp_path, monkeypatch):
-    params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
-    whole = find(params, runs=20)
-    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)  # every segment is one update
+def interrupting(stage, at):
+    """An `on_event` that presses Ctrl-C in a stage, after `at` updates."""
     begun = []
 
-    def interrupt(kind, facts):
-        begun.extend([kind] if kind == "start" else [])
-        if kind == "segment" and len(begun) == stage and facts["done"] == STEPS // 2:
-            signal.raise_signal(signal.SIGINT)
+    def on_event(kind, facts):
+        if kind == "start":
+            begun.append(facts)
+        if kind == "segment" and len(begun) == stage and facts["done"] == at:
+            os.kill(os.getpid(), signal.SIGINT)
 
-    part = find(params, runs=20, checkpoint=tmp_path / "search.npz", on_event=interrupt)
-    assert len(begun) == stage
+    return on_event
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_ctrl_c_in_a_stage_ends_the_search_and_the_same_call_goes_on(stage, tmp_path, monkeypatch):
+    params = curved(lambda x, part: 1 + (x + 2.1) ** 2, noise=0.05, tilt=0.02)
+    options = dict(runs=20, checkpoint=tmp_path / "search.npz")
+    whole = find(params, runs=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
+        part = find(params, on_event=interrupting(stage, at=7), **options)
     assert part.ended
     assert not part.certain
     assert "the search was ended early" in part.why
-    assert part.rate > 0
-    monkeypatch.undo()
-    again = find(params, runs=20, checkpoint=tmp_path / "search.npz")
-    assert not again.ended
+    assert ("of 60 updates" in part.why) == (stage == 1)
+    assert part.runs < whole.runs
+    assert part.confirmed is None
+    assert len(list(tmp_path.iterdir())) == stage
+    begun = []
+    seen = lambda kind, facts: begun.append(facts["done"]) if kind == "start" else None
+    again = find(params, on_event=seen, **options)
+    # Earlier stages are read, and the interrupted one goes on near where it was.
+    assert begun[: stage - 1] == [STEPS] * (stage - 1)
+    assert 7 <= begun[stage - 1] < STEPS
     assert str(again) == str(whole)
+    np.testing.assert_array_equal(again.evidence.losses, whole.evidence.losses)
+    np.testing.assert_array_equal(again.evidence.scores, whole.evidence.scores)
+    np.testing.assert_array_equal(again.confirmed.scores, whole.confirmed.scores)
+
+
+def test_ctrl_c_while_the_power_of_the_horizon_is_measured_keeps_the_rate(monkeypatch):
+    task = lrax.tasks.diabetes()
+    options = dict(steps=48, runs=60, seeds=2, bounds=(1e-4, 1.0), progress=False)
+    options |= dict(schedule=lambda peak, steps: lrax.constant(peak))
+    lengths = []
+    whole = lrax.find(
+        task,
+        optax.adam,
+        **options,
+        on_event=lambda kind, facts: kind == "start" and lengths.append(facts["steps"]),
+    )
+    assert whole.horizon_exponent is not None
+    stage = lengths.index(12) + 1
+    monkeypatch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
+    with pytest.warns(RuntimeWarning, match="not measured: the search was ended early") as told:
+        part = lrax.find(task, optax.adam, **options, on_event=interrupting(stage, at=4))
+    assert told[0].filename == __file__
+    assert part.ended
+    assert part.horizon_exponent is None
+    assert (part.rate, part.interval, part.why) == (whole.rate, whole.interval, whole.why)
 
 
 def test_it_goes_on_from_trained_parameters_with_state_and_batches_of_the_host():

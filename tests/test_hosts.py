@@ -338,44 +338,6 @@ def check_other_calls_are_refused(folder):
     assert_close(swept(), alone())
 
 
-def check_find(folder):
-    """The stages of a search are sweeps of all processes, which take the same decisions."""
-
-    def find(**options):
-        call = dict(steps=20, runs=12, seeds=2, bounds=(1e-3, 1), progress=False) | options
-        return lrax.find(TASK, optax.adam, **call)
-
-    found = find()
-    with changed(sweeping, "Hosts", Alone), changed(hosts, "_calls", 1):
-        wanted = find()
-    assert found.evidence.hyperparams["learning_rate"].tolist() == pytest.approx(
-        wanted.evidence.hyperparams["learning_rate"].tolist()
-    )
-    assert found.runs == wanted.runs
-    np.testing.assert_allclose(found.rate, wanted.rate, rtol=1e-4)
-    np.testing.assert_allclose(found.interval, wanted.interval, rtol=1e-3)
-    # Only the first process writes, and a second call reads what it wrote.
-    path = folder / f"search-of-{ME}.npz"
-    assert str(find(checkpoint=path)) == str(found)
-    names = [file.name for file in folder.iterdir() if file.name.startswith("search-of")]
-    assert names
-    assert all(name.startswith("search-of-0") for name in names)
-    again = find(checkpoint=path)
-    assert str(again) == str(found)
-    assert again.evidence.info["resumed_at"] == 20
-    # The clock of one process ends the search in both.
-    with one_step_segments():
-        ended = find(budget=0 if ME else 1e9)
-    assert ended.ended
-    assert "the search was ended early" in ended.why
-    told = hosts.Hosts().tell(found.rate, ended.rate, ended.evidence.done)
-    np.testing.assert_array_equal(told[0], told[1])
-    # The first stages would be the same, so the sweeps themselves cannot see another call.
-    for name in ("runs", "seeds"):
-        with pytest.raises(ValueError, match="all processes must make the same call"):
-            find(**{name: {"runs": 12, "seeds": 2}[name] + ME})
-
-
 def check_one_is_slow(folder):
     """To compile, and at every step: the other one waits for it."""
     if ME == 1:

@@ -219,13 +219,14 @@ def find(
         _warn(f"in runs of {part} steps, {error}")
         return found
     if shorter.ended:
-        return found
+        _warn("the search was ended early. The same call with more time would measure it")
+        return dataclasses.replace(found, ended=True, runs=found.runs + shorter.runs / SHORTER)
     return dataclasses.replace(found, shorter=shorter, runs=found.runs + shorter.runs / SHORTER)
 
 
 def _warn(why: str) -> None:
     message = f"`horizon_exponent` was not measured: {why}"
-    warnings.warn(message, RuntimeWarning, stacklevel=3)  # at the call of `find`
+    warnings.warn(message, RuntimeWarning, stacklevel=4)  # at the call of `find`, past `together`
 
 
 @dataclasses.dataclass

@@ -56,7 +56,8 @@ class Found:
       certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
       why: Why the rate is not certain, and what would help; empty if it is certain.
       runs: What the search cost, in whole runs.
-      ended: Whether the search was ended early, by Ctrl-C or the budget.
+      ended: Whether the search was ended early, by Ctrl-C or the budget. The rate is certain all the
+        same if only `horizon_exponent` was still to be measured.
       hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
       objective: The name of the objective that decided.
       value: The mean of the objective over seeds, at the best of the rates that were trained.
@@ -279,10 +280,11 @@ def _doubts(
     # The command line turns names in backquotes into its options.
     again = f"`lrax.find` with `seeds` {seeds} and `runs` {2 * math.ceil(runs)}"
     if ended:
-        return (
-            f"the search was ended early; its first runs had {evidence.done} of {evidence.steps}"
-            " updates. The same call with more time would tell"
-        )
+        # In a later stage the first runs have had all their updates, and count.
+        part = ""
+        if evidence.done < evidence.steps:
+            part = f"; its first runs had {evidence.done} of {evidence.steps} updates"
+        return f"the search was ended early{part}. The same call with more time would tell"
     if evidence.steps < asked:
         return (
             f"the runs were {evidence.steps} steps long, not {asked}, so the answer is a range;"
