@@ -101,7 +101,7 @@ def hosts_check_clocks_may_differ(folder):
     for late in (0, 1):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(segments, "SECONDS_PER_SEGMENT", 0.0)
-            found = find(budget=0 if ME == late else 1e9)
+            found = find(budget=0 if late == ME else 1e9)
         assert found.ended
         assert found.evidence.done < STEPS
         assert_same_in_both(found)

@@ -56,8 +56,8 @@ class Found:
       certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
       why: Why the rate is not certain, and what would help; empty if it is certain.
       runs: What the search cost, in whole runs.
-      ended: Whether the search was ended early, by Ctrl-C or the budget. The rate is certain all the
-        same if only `horizon_exponent` was still to be measured.
+      ended: Whether the search was ended early, by Ctrl-C or the budget. The rate may be certain all
+        the same, if only `horizon_exponent` was still to be measured.
       hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
       objective: The name of the objective that decided.
       value: The mean of the objective over seeds, at the best of the rates that were trained.
