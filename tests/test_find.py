@@ -89,6 +89,20 @@ def test_the_best_of_a_smooth_curve_is_found(best, runs):
     assert found.runs <= runs
 
 
+def test_rates_are_surely_good_where_the_seeds_tell():
+    params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
+    found = find(params, runs=20)
+    # The truly good rates are within a tenth of a decade.
+    low, high = np.log10(found.surely_good)
+    assert -2.1 <= low < -2 < high <= -1.9
+    for fewer in (dict(seeds=1), dict(seeds=2), dict(runs=2), dict(budget=0)):
+        assert find(params, **{"runs": 20, **fewer}).surely_good is None
+    # Seeds that tilt the curve to different sides leave fewer rates that are surely good.
+    tilted = find(curved(lambda x, part: 1 + (x + 2) ** 2, tilt=0.05), runs=40, seeds=4)
+    ends = tilted.surely_good
+    assert ends is None or np.log10(ends[1] / ends[0]) < 0.9 * (high - low)
+
+
 def test_a_few_runs_give_a_range_that_says_so():
     params = curved(lambda x, part: 1 + (x + 2) ** 2, noise=0.05)
     found = find(params, runs=2)

@@ -26,6 +26,7 @@ WIDE = 2.0
 # chance would give a narrower one. By the benchmark of finders, such an interval holds too seldom.
 LEAST = 2 ** (1 / 3)
 GOOD = 0.01  # rates are called good if their score is worse than the best by at most this share
+SURE = 3  # seeds, from which on a range of good rates has a confidence
 # The best rate is taken to move, in either direction, by at most this power of the ratio of two
 # horizons. That is twice the exponent of most measurements, because short runs often mislead.
 EXPONENT = 0.5
@@ -45,19 +46,22 @@ class Found:
         seeds, or a wider one. At 15 runs it held the best rate in 82 to 93 % of the searches of
         `python -m tests.benchmarks.finders`, because few rates have all the seeds. If the best rate
         is the lowest or the highest that was tried, that end of the interval is 0 or infinity.
-      good: The lowest and the highest of the rates around `rate` whose mean objective is within
-        1 % of the best one's. It is an estimate without a confidence, unlike that of
-        `lrax.SweepResult.optimum`: at 15 runs, its worst rate was truly 1.6 % worse than the best
-        in the median, and at most 3 % in 62 to 75 % of the searches of
-        `python -m tests.benchmarks.finders`. With a confidence of 95 %, the few rates that have
-        three seeds would mostly leave no range at all.
+      good: The least and the highest of the rates around `rate` whose mean objective is within 1 %
+        of the best one's. It has no confidence: other seeds may draw its ends elsewhere. On draws
+        of a known curve, with 3 seeds, all its rates were truly good in 47 to 58 % of the searches
+        (`python -m tests.benchmarks.good_rates`).
+      surely_good: The range of the rates that are, with 95 % confidence, at most 1 % worse than the
+        best, as in `lrax.SweepResult.optimum`. On the same draws, all its rates were truly good in
+        95 to 100 %, and it is narrower. It is None if no rate is surely so good (half of the draws
+        at the higher noise), with fewer than 3 seeds (with 2, it held in 87 % there), and if the
+        runs were shorter than `steps` or were ended early.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
         else None.
       certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
       why: Why the rate is not certain, and what would help; empty if it is certain.
       runs: What the search cost, in whole runs.
-      ended: Whether the search was ended early, by Ctrl-C or the budget. The rate may be certain all
-        the same, if only `horizon_exponent` was still to be measured.
+      ended: Whether the search was ended early, by Ctrl-C or the budget. The rate may be certain
+        all the same, if only `horizon_exponent` was still to be measured.
       hyperparams: The arguments for the optimizer: `optimizer(**found.hyperparams)`.
       objective: The name of the objective that decided.
       value: The mean of the objective over seeds, at the best of the rates that were trained.
@@ -70,6 +74,7 @@ class Found:
     rate: float
     interval: tuple[float, float]
     good: tuple[float, float]
+    surely_good: tuple[float, float] | None
     at_edge: Literal["low", "high"] | None
     certain: bool
     why: str
@@ -222,10 +227,15 @@ def found_by(
     interval = low / shift, high * shift
     why = _doubts(found, known, interval, evidence, asked, runs, ended)
     sign = 1.0 if evidence.mode == "min" else -1.0
+    # Of the scores themselves: 1 % of a logarithm would be another share.
+    surely_good = None
+    if known.scores.shape[1] >= SURE and not ended and evidence.steps == asked:
+        surely_good = optimum(known.rates[tried], known.scores[tried]).good
     return Found(
         rate=rate,
         interval=interval,
         good=(known.rates[0], known.rates[-1]) if flat else good(known, rate),
+        surely_good=surely_good,
         at_edge=found.at_edge,
         certain=not why,
         why=why,

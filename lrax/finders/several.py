@@ -66,6 +66,11 @@ class FoundSeveral:
         return {name: found.good for name, found in self.slices.items()}
 
     @property
+    def surely_good(self) -> dict[str, tuple[float, float] | None]:
+        """The same with 95 % confidence, as in `Found.surely_good`; None where there is none."""
+        return {name: found.surely_good for name, found in self.slices.items()}
+
+    @property
     def at_edge(self) -> dict[str, Literal["low", "high"] | None]:
         """`"low"` or `"high"` if the best value is the lowest or highest that was tried."""
         return {name: found.at_edge for name, found in self.slices.items()}
