@@ -35,6 +35,7 @@ def drawn(rng, seeds, noise):
     if seeds == 1:
         return known, known, best
     at = known.best
+    assert at is not None
     near = np.arange(max(at - 1, 0), min(at + 2, len(x)))
     few = Trials(known.rates[near], scores[near, 1:])
     return completed(known, few), Trials(known.rates[near], scores[near]), best
