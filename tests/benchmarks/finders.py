@@ -34,8 +34,6 @@ import lrax
 from lrax.finders.range_test import RangeTest
 from lrax.finders.search import planned, search
 from lrax.finders.suggest import METHODS
-from lrax.finders.trials import trials
-from lrax.sweeps.optimum import optimum
 from lrax.sweeps.result import SweepResult
 from lrax.sweeps.stopping import Evidence
 from lrax.tasks import losses
@@ -587,7 +585,7 @@ class Answer(NamedTuple):
     interval: tuple[float, float] | None = None
     why: str = ""
     good: tuple[float, float] | None = None  # rates
-    sure: tuple[float, float] | None = None  # the same by `optimum`, with its confidence
+    sure: tuple[float, float] | None = None  # the same with confidence
     first: float = np.nan  # the cost of the first stage
     kept: bool = False  # whether the first stage trained the rate to its end that ends best there
 
@@ -700,7 +698,7 @@ class Bench:
                     interval,
                     found.why,
                     found.good,
-                    _sure(found),
+                    found.surely_good,
                     first.stopped_at.sum() * plan.several / self.case.steps,
                     bool(first.stopped_at[np.argmin(ends)] == first.steps),
                 )
@@ -751,16 +749,6 @@ class Bench:
             first=np.array([answer.first for answer in kept]),
             kept=np.array([answer.kept for answer in kept]),
         )
-
-
-def _sure(found):
-    """The range that `optimum` calls good, by the rates that have all seeds of a search."""
-    if found.confirmed is None:
-        return None
-    all_, few = trials(found.evidence, "rate"), trials(found.confirmed, "rate")
-    places = [int(np.argmin(abs(all_.x - x))) for x in few.x]
-    scores = np.concatenate([all_.scores[places], few.scores], axis=1)
-    return optimum(few.rates, scores).good if np.isfinite(scores).all(axis=1).any() else None
 
 
 def drawn(count, seeds):
@@ -830,6 +818,9 @@ def good_words(row):
         f"{np.mean(row.good <= NEAR):.0%}",
         f"{np.mean(~there):.0%}",
         percent(np.median(row.sure[there])) if there.any() else "",
+        f"{np.mean(row.sure[there] <= 0.01):.0%}, {np.mean(row.sure[there] <= NEAR):.0%}"
+        if there.any()
+        else "",
     ]
 
 
@@ -859,7 +850,7 @@ def compared(rows, others):
 
 
 HEAD = "octaves | regret | runs | interval holds, width | cannot tell"
-GOOD = "worst good rate | within 3 % | sure: empty | worst sure rate"
+GOOD = "worst good rate | within 3 % | sure: none | its worst rate | within 1 %, 3 %"
 COMPARED = "first stage | keeps the best | better / same / worse | difference"
 
 
