@@ -1,8 +1,8 @@
 """Requirements on arguments: a concrete bad value raises an error.
 
 A traced value has no number yet. It is not checked, unless the program is traced inside of
-`with lrax.checks():`. Each check states what must hold (`value >= 0`), and not what is wrong
-(`value < 0`). A comparison with NaN is false, so a NaN fails every check.
+`with lrax.checks():`. Checks of ranges state what must hold (`value >= 0`), and not what is wrong
+(`value < 0`). A comparison with NaN is false, so a NaN fails them; `held` and `number` allow it.
 """
 
 import contextlib
@@ -260,17 +260,17 @@ def ascending(values: Mapping[str, Any], *names: str) -> None:
 
 
 def seconds(name: str, value: Any) -> float:
-    """Requires a duration of at least 0: seconds, or a text such as "90s", "10min" or "2h"."""
+    """Requires a duration of at least 0: seconds, or a string such as "90s", "10min" or "2h"."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*([\d.]+)\s*(s|min|h)\s*", value)
         if not match or match[1].count(".") > 1 or not match[1].strip("."):
             raise ValueError(
-                f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}'
+                f'`{name}` must be seconds, or a str such as "90s", "10min" or "2h", got {value!r}'
             )
         return float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]]
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(
-            f'`{name}` must be seconds, or a text such as "90s", "10min" or "2h", got {value!r}'
+            f'`{name}` must be seconds, or a str such as "90s", "10min" or "2h", got {value!r}'
         )
     if not value >= 0:
         raise ValueError(f"`{name}` must be at least 0, got {value}")
@@ -289,7 +289,7 @@ def path(name: str, value: Any) -> str | os.PathLike[str]:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"`{name}` must be a path, a str or an os.PathLike, got {value!r}")
     if not os.fspath(value):
-        raise ValueError(f"`{name}` must be a path, got an empty text")
+        raise ValueError(f"`{name}` must be a path, got an empty string")
     return value
 
 

@@ -316,7 +316,7 @@ def test_a_budget_ends_the_sweep(budget, whole):
 
 def test_bad_durations_are_named():
     for bad in ("10 minutes", "1.2.3s", "", "."):
-        with pytest.raises(ValueError, match='`budget` must be seconds, or a text such as "90s"'):
+        with pytest.raises(ValueError, match='`budget` must be seconds, or a str such as "90s"'):
             swept(budget=bad)
     with pytest.raises(ValueError, match="`budget` must be at least 0, got -1"):
         swept(budget=-1)

@@ -573,7 +573,7 @@ BAD_CALLS = [
     (
         "join",
         dict(schedules=[1.0, 2.0], boundaries=[1, 2]),
-        "`schedules` must be one more than .* got 2 and 2",
+        "`schedules` must have one entry more than .* got 2 and 2",
     ),
     (
         "join",

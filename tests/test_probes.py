@@ -729,7 +729,7 @@ def test_parameters_without_gradients_have_enormous_rates():
         ),
         (
             optax.chain(optax.scale_by_adam(), optax.scale_by_rms(), lrax.scale_by_lr(0.1)),
-            "must divide the update of each parameter once",
+            "must have one adaptive state for each parameter",
         ),
     ],
 )
@@ -740,7 +740,7 @@ def test_states_whose_rates_are_not_told_are_refused(optimizer, words):
 
 def test_muon_refuses_what_a_state_does_not_say():
     state = optax.contrib.scale_by_muon().init(jnp.ones((2, 3, 4)))
-    with pytest.raises(ValueError, match="must have matrices under Muon"):
+    with pytest.raises(ValueError, match="must have nothing but matrices under Muon"):
         probes.effective_rates(state, 0.1)
 
 

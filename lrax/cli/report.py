@@ -10,7 +10,7 @@ from ..sweeps.optimum import Optimum
 from ..sweeps.result import SweepResult
 
 ROWS = 60  # the most rows of a table
-WIDTH = 100  # the most characters of a line
+WIDTH = 100  # the characters of a line at which long texts are wrapped
 INDENT = " " * 9  # as wide as a label such as "device:  "
 Extension = Callable[[str, str], str | None]
 
@@ -127,7 +127,8 @@ def _edges(result: SweepResult, extension: Extension) -> list[str]:
 def _has_optimum(result: SweepResult, name: str) -> bool:
     """Whether an optimum can be interpolated between the values, on a logarithmic scale.
 
-    This takes three positive values: of two, each is at an edge.
+    All values must be positive and finite, and at least three must differ: of two, each is at an
+    edge.
     """
     values = result.hyperparams[name]
     numeric = name not in result.labels

@@ -54,13 +54,13 @@ def adgd(init_rate: ArrayLike, *, variant: Literal["2020", "2024"] = "2020") -> 
       variant: `"2020"`, or `"2024"` with longer steps.
 
     Returns:
-      A `RateRule` whose rate is absolute. `update` needs `params`, and `grad_fn` or `value_fn`: the
-      gradient or the loss of this batch, as functions of the parameters. If `update` is given
-      `grad`, the rule takes the gradient at `params` from it. A run gives all of them. `init_rate`
-      may be traced, so a sweep can vary it.
+      A `RateRule` that returns the rate itself, and not a factor for another one. `update` needs
+      `params`, and `grad_fn` or `value_fn`: the gradient or the loss of this batch, as functions of
+      the parameters. If `update` is given `grad`, the rule takes the gradient at `params` from it.
+      `lrax.train` and sweeps give all of these. `init_rate` may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if `init_rate` is not finite and positive or no scalar, or `variant` is unknown.
+      ValueError: if `init_rate` is not a finite and positive scalar, or `variant` is unknown.
       TypeError: if `init_rate` is not a number, `update` lacks an argument, or some parameters are
         left out by `optax.masked` or `optax.partition`: the loss cannot be evaluated on the rest.
 

@@ -47,15 +47,15 @@ def clip_spikes(
     `warmup` norms, which are not clipped.
 
     Use it in place of a clip to a fixed norm, which is too loose late in training or too tight
-    early. Put it first in the chain, where it sees the gradient itself. With four bad batches in
-    300 updates, runs ended within 1 % of the loss without them in the median of six small tasks,
-    with Adam and with momentum (`python -m tests.benchmarks.controllers`). ZClip also clips to a
-    fixed norm; for this put `optax.clip_by_global_norm(1.0)` after it. A gradient whose norm is not
-    finite passes unclipped and leaves the state unchanged. To skip such an update, put
+    early. Put it first in the chain, where it sees the gradient itself. In a benchmark with four
+    bad batches in 300 updates, the median final loss of six small tasks was within 1 % of that
+    without them, with Adam and with momentum (`python -m tests.benchmarks.controllers`). ZClip also
+    clips to a fixed norm; for this put `optax.clip_by_global_norm(1.0)` after it. A gradient whose
+    norm is not finite passes unclipped and leaves the state unchanged. To skip such an update, put
     `lrax.controllers.skip_spikes` around the chain.
 
     Args:
-      threshold: The z-score of a spike, above 0.
+      threshold: The z-score above which a gradient is clipped, above 0.
       decay: Decay of the averages, at least 0 and below 1.
       warmup: Updates before the first clip, at least 1.
       kind: "adaptive", "mean" or "sigmas", as in the table.
@@ -66,8 +66,8 @@ def clip_spikes(
       it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `kind` is
-        unknown.
+      ValueError: if a concrete number is out of its range, infinite, NaN or not a scalar, or `kind`
+        is unknown.
       TypeError: if an argument is not a number.
 
     Example:
@@ -127,8 +127,8 @@ def clip_spikes(
         seen = (state.seen + 1).astype(norm.dtype)
         weight = jnp.where(warming, 1 / seen, 1 - numbers["decay"])
         new_mean = mean + weight * (clipped - mean)
-        # ZClip squares the difference to the new mean. Welford's recurrence multiplies those to the
-        # old and to the new mean.
+        # ZClip squares the difference from the new mean. Welford's recurrence multiplies it by the
+        # difference from the old mean.
         from_old = jnp.where(warming, clipped - mean, clipped - new_mean)
         square_now = from_old * (clipped - new_mean)
         new_variance = state.variance + weight * (square_now - state.variance)

@@ -39,14 +39,15 @@ def skip_spikes(
       v \in \{\text{loss}, \|g\|\}$$
 
     Mean and standard deviation are those of $v$ in the last `window` updates. In an update that is
-    skipped, the parameters and the state of `optimizer` stay as they are. A loss or a gradient that
-    is not finite is always a spike, and is left out of the mean. A finite spike enters the mean, so
-    a lasting change of the loss is accepted in the end. But two or three spikes in a window also
-    hide a later one that is smaller. Against that, put `lrax.controllers.clip_spikes` inside.
+    skipped, the updates are 0, and the state of `optimizer` stays as it is. A loss or a gradient
+    that is not finite is always a spike, and is left out of the mean. A finite spike enters the
+    mean, so a lasting change of the loss is accepted in the end. But two or three spikes in a
+    window also hide a later one that is smaller. To limit the harm of that one, put
+    `lrax.controllers.clip_spikes` into `optimizer`, as its first link.
 
     Use it for long runs in which single batches harm the model. The defaults are those of OLMo-core
-    and Levanter, which skip one update in thousands. A skipped update does not advance a schedule
-    inside `optimizer`. To advance it, put `lrax.scale_by_lr` outside.
+    and Levanter: about one update in thousands is skipped. A skipped update does not advance a
+    schedule inside `optimizer`. To advance it, put `lrax.scale_by_lr` outside.
 
     Args:
       optimizer: The transformation, such as `optax.scale_by_adam()`.
@@ -61,7 +62,7 @@ def skip_spikes(
       in its state counts the skipped updates. `sigmas` may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a number is out of its range or no scalar, or `counting` is unknown.
+      ValueError: if a number is out of its range or not a scalar, or `counting` is unknown.
       TypeError: if an argument is not of its type, or `update` was not given `value`.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a search for a rate knows: a sweep of some rates, and which rates would tell more."""
+"""The results of a search for a rate so far, and which rates to train next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from ..sweeps.result import SweepResult
 
-# Neighbours of the best rate are trained at this distance, a quarter of a decade. Over it, the loss
-# near an optimum changes by a few percent. A smaller change is lost in the noise of the seeds.
+# Neighbours of the best rate are trained at this distance, a quarter of a decade. Across it, the
+# loss near an optimum changes by a few percent. A smaller change is lost in the noise of the seeds.
 STEP = np.log(10) / 4
 # Rates closer than this are one rate with different roundings. Distances are in logarithms.
 SAME = 1e-3
@@ -60,8 +60,8 @@ class Trials:
     def disagree(self) -> bool:
         """Whether the seeds have their best rates in different basins.
 
-        Then a rate between the lowest and the highest of these best rates is worse than both with
-        every seed, diverged, or was stopped early.
+        They do if the lowest and the highest of these best rates are far apart, and a rate between
+        them diverged, was stopped early, or is worse than both with every seed.
         """
         if not self.whole.any():
             return False
@@ -89,11 +89,11 @@ def trials(result: SweepResult, name: str) -> Trials:
 
 
 def completed(known: Trials, few: Trials) -> Trials:
-    """The scores of all rates with all seeds, where only a few rates have the last seeds.
+    """Fills in the scores for the last seeds, with which only a few rates were trained.
 
-    For the last seeds, each other rate gets its own mean plus the effect of the seed. This effect
+    For these seeds, every remaining rate gets its own mean plus the effect of the seed. This effect
     is the mean difference that the seed makes for the few rates. With common random numbers, a seed
-    moves all rates by about the same.
+    changes the scores of all rates by about the same amount.
     """
     places = np.array([int(np.argmin(np.abs(known.x - x))) for x in few.x])
     usable = np.all(np.isfinite(few.scores), axis=1) & known.whole[places]
@@ -110,8 +110,8 @@ def vertex(known: Trials, logs: bool) -> float:
     """The vertex of the parabola through the best rate and its neighbours; else the best rate.
 
     It goes through these three alone. The curve is steeper on one side of its optimum, so a
-    parabola through rates that are farther off is pulled to the other side. A neighbour that
-    diverged, or was stopped early, has no place on a parabola.
+    parabola through rates that are farther off is pulled to the other side. Rates that were
+    stopped early are passed over. If a neighbour diverged or is missing, it is the best rate.
 
     Args:
       known: What was trained.
@@ -129,8 +129,8 @@ def vertex(known: Trials, logs: bool) -> float:
     below, at, above = (np.log(y) if logs else y).mean(axis=1)
     down, up = known.x[near[::2]] - known.x[best]
     # Slopes of the lines to both neighbours. The best rate has the least mean score, but a
-    # neighbour may have a lower mean of logarithms. The slope to it would have the wrong sign, and
-    # is 0.
+    # neighbour may have a lower mean of logarithms. The slope to it would have the wrong sign,
+    # so it is set to 0.
     left = min((below - at) / down, 0.0)
     right = max((above - at) / up, 0.0)
     if left == right:
@@ -154,14 +154,14 @@ def wanted(known: Trials, low: float, high: float, *, step: float = STEP) -> np.
     """The rates to train next, so that the best one has known neighbours on both sides.
 
     A neighbour is at a distance of `step` at most. A diverged rate is a neighbour too. But if it is
-    farther than half a step, one more rate is wanted, halfway to it. If the best rate lies right
-    below the cliff of divergence, a grid that is too coarse costs most.
+    farther than half a step, one more rate is wanted, halfway to it: a coarse grid misses the
+    optimum by most if that lies just below the rates that diverge.
 
     Args:
       known: What was trained.
       low: The least rate allowed.
       high: The highest one.
-      step: The distance, of logarithms.
+      step: The largest distance of neighbours, in the logarithm of the rate.
     """
     best = known.best
     if best is None:
@@ -191,7 +191,10 @@ def wanted(known: Trials, low: float, high: float, *, step: float = STEP) -> np.
 
 
 def _below_all(known: Trials, low: float) -> np.ndarray:
-    """A rate a decade below all others, if `low` allows it, where no rate came to its end."""
+    """The rate a decade below the lowest one, unless it is below `low`.
+
+    It is for a search in which no rate was trained to the end.
+    """
     rate = known.rates[0] / 10
     return np.array([rate] if rate >= low * (1 - SAME) else [])
 

@@ -33,7 +33,7 @@ class _Kind:
 
     fields: frozenset[str]
     divisors: Divisors
-    defaults: Numbers  # Optax's own
+    defaults: Numbers  # of Optax's `scale_by_*`
     aliases: dict[str, str] = dataclasses.field(default_factory=dict)  # {name here: name in Optax}
     corrects: tuple[str, ...] = ()  # the moments whose bias Optax corrects, for `warmup`
     has_moments: bool = True
@@ -105,8 +105,8 @@ def _merge(one: Tree, other: Tree) -> Tree:
     others, same = level(other)
     if structure != same or jax.tree_util.treedef_is_leaf(structure):
         raise ValueError(
-            "`opt_state` must divide the update of each parameter once, got two states with second"
-            " moments of the same parameters"
+            "`opt_state` must have one adaptive state for each parameter, got two whose parameters"
+            " overlap, or whose structures differ"
         )
     return structure.unflatten([_merge(a, b) for a, b in zip(children, others, strict=True)])
 
@@ -201,8 +201,8 @@ def _muon(part: Part, numbers: Numbers) -> Tree:
     def divisor(leaf: jax.Array) -> jax.Array:
         if leaf.ndim != 2:
             raise ValueError(
-                "`opt_state` must have matrices under Muon, because a state does not say how other"
-                f" arrays are reshaped, got an array of shape {leaf.shape}"
+                "`opt_state` must have nothing but matrices under Muon, because it does not say how"
+                f" other arrays are reshaped, got an array of shape {leaf.shape}"
             )
         rows, columns = leaf.shape
         wide = math.sqrt(max(1.0, columns / rows))
@@ -217,7 +217,7 @@ _ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
 # Optax's `eps` of RMSProp and Adagrad is inside of the root by default, so it is `eps_root` here.
 _ROOTS = {"b2": 0.9, "eps": 0.0, "eps_root": 1e-8}
 _BOTH = ("first", "second")
-# No state has the empty name, so an `eps` outside of their root comes only from the caller.
+# No hyperparameter has the empty name, so only the caller can set an `eps` outside of the root.
 _INSIDE = {"b2": "decay", "eps_root": "eps", "eps": ""}
 _KINDS = {
     "ScaleByAdamState": _Kind(frozenset({"count", "mu", "nu"}), _adam, _ADAM, corrects=_BOTH),

@@ -25,14 +25,15 @@ class ScaleByHyperballState(NamedTuple):
     learning_rate: jax.Array
     held: jax.Array
     rule: RuleState
-    # like the parameters, float32: the first norm of each matrix; its reduced axes have length 1
+    # a tree like the parameters: the initial norm of each matrix, float32 or wider, with axes of
+    # length 1 where it was reduced
     radius: Tree
 
 
 def scale_by_hyperball(
     learning_rate: optax.ScalarOrSchedule | Schedule | RateRule, *, stacked: int = 0
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Turns each matrix by an angle that the learning rate sets, and keeps its first norm.
+    r"""Turns each matrix by an angle that the learning rate sets, at its initial Frobenius norm.
 
     $$W \leftarrow R \, \frac{V}{\|V\|_F}, \qquad
       V = W - \eta_t R \, \frac{u}{\|u\|_F}, \qquad R = \|W_0\|_F$$
@@ -46,17 +47,17 @@ def scale_by_hyperball(
     ends near 0. `lrax.scaling.decay_balance` gives the angle by which AdamW turns its matrices, and
     `lrax.scaling.transfer` has rules for such rates: "hyperp" and "completed_adamh".
 
-    Factors on the updates in front of it have no effect: neither clipping, nor Muon's shape
-    factors, nor `lrax.scale_by_multipliers`. Weight decay in front of it only makes the angle
-    smaller.
+    A positive factor on the whole update of a matrix has no effect: clipping by the norm right in
+    front of it, Muon's shape factors and `lrax.scale_by_multipliers` do nothing. Weight decay in
+    front of it does not shrink the matrix; mostly it makes the angle smaller.
 
-    It stops being valid where the norm of a parameter matters: for embeddings, for the scales and
+    Do not use it where the norm of a parameter matters: for embeddings, for the scales and
     biases of normalisation layers, and for a network without normalisation. A parameter that starts
     at 0 would stay there, and is refused. Leave these to another optimizer by `optax.partition`, as
     in the example.
 
     `lrax.get_lr` and `lrax.set_lr` find the rate in the state, as they do for `lrax.scale_by_lr`.
-    Norms are float32, or float64 for float64 parameters. The first norm is kept in the state, so
+    Norms are float32, or float64 for float64 parameters. The initial norm is kept in the state, so
     that rounding in bfloat16 does not add up.
 
     Args:
@@ -114,7 +115,7 @@ def scale_by_hyperball(
     ) -> tuple[optax.Updates, ScaleByHyperballState]:
         if params is None:
             raise ValueError(
-                "`params` must be given to `update`, because the updates keep their norms: call"
+                "`params` must be given to `update`, which keeps their norms: call"
                 " `optimizer.update(grads, state, params)`"
             )
         before = ScaleByLrState(*state[:-1])

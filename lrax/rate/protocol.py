@@ -26,7 +26,7 @@ class RuleError(TypeError):
 
 
 def require_takes(name: str, function: Callable[..., Any]) -> None:
-    """Requires that a function accepts the arguments of a rule's function of this name."""
+    """Requires that a function can be called as the `init`, `rate` or `first` of a rule."""
     signature = _signature(function)
     if signature is None:
         return
@@ -40,15 +40,15 @@ def require_takes(name: str, function: Callable[..., Any]) -> None:
         unknown = keywords and inspect.Parameter.VAR_KEYWORD not in kinds
         lacks = ", without `**extra` for the arguments that it does not know" if unknown else ""
         raise TypeError(
-            f"`{name}` must be a function of {words}, got one of {signature}{lacks}"
+            f"`{name}` must have the signature {words}, got {signature}{lacks}"
         ) from None
 
 
 def require_no_lookalike(name: str, value: Any) -> None:
     """Refuses an object that has functions of a rule but is not a `RateRule`, and says why."""
     has = [part for part in _CALLS if callable(getattr(value, part, None))]
-    # A callable with only one of `init` and `rate` is taken for a function of the count, such as a
-    # callable object that has an `init`.
+    # A callable that lacks `init` or `rate` is taken for a function of the count, which may have an
+    # `init` of its own.
     if not has or (callable(value) and not {"init", "rate"} <= set(has)):
         return
     lacks = [f"`{part}`" for part in ("init", "rate") if part not in has]
@@ -67,7 +67,7 @@ def decide(
     """The rate of a rule and its next state."""
     try:
         decided = rule.rate(count, state, **arguments)
-    except RuleError:  # from a factor of a product: its message is nearer to the cause
+    except RuleError:  # of a rule within this one, as in a product: it is nearer to the cause
         raise
     except Exception as error:
         # A wrong argument or state can raise anything inside the rule. If one of them explains the
@@ -93,7 +93,7 @@ def _missing(rule: Rule, arguments: Mapping[str, Any]) -> str | None:
         required = parameter.default is inspect.Parameter.empty
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and required and name not in arguments:
             return (
-                f"`{name}` must be given to `update`: {rule!r} follows it. Call"
+                f"`{name}` must be given to `update`: {rule!r} needs it. Call"
                 f" `optimizer.update(grads, state, params, {name}=...)`."
             )
     return None
@@ -108,7 +108,7 @@ def _foreign_state(rule: Rule, state: RuleState, arguments: Mapping[str, Any]) -
     if made == given:
         return None
     return (
-        f"`state` must be of the same rule as `learning_rate`, {rule!r}, whose state is {made},"
+        f"`state` must come from the rule of `learning_rate`, {rule!r}, whose state is {made},"
         f" got {given}"
     )
 

@@ -26,7 +26,7 @@ def linear(lr: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
 
     Use it for SGD with or without momentum, and keep the momentum and the number of epochs. For
     large batches begin with a gradual warmup, from the old rate to the new one over about 5 epochs,
-    as in the example. A whole schedule scales too: `linear(1.0, batch=..., base_batch=...) *
+    as in the example. A `Schedule` scales as a whole: `linear(1.0, batch=..., base_batch=...) *
     schedule`.
 
     It stops being valid near the critical batch, `lrax.probes.critical_batch`: above it, the best
@@ -112,15 +112,16 @@ def adam_sde(
       1 - \kappa (1 - \text{b2}), \quad \text{eps} / \sqrt\kappa, \qquad
       \kappa = \frac{\text{batch}}{\text{base\_batch}}$$
 
-    Training then follows the same stochastic differential equation, with 1 / kappa times the
+    Training then follows the same stochastic differential equation, in 1 / kappa times as many
     updates. The averages reach back over the same number of examples, and epsilon keeps its size
     relative to the gradient's noise. Use it when the batch changes by a factor of 2 to 8. Divide
     the steps of warmup and schedule by kappa.
 
-    It stops being valid where kappa (1 - b1) reaches 1: then no average is left, and b1 would be
-    negative. At b1 = 0.9 that is a factor of 10. It assumes that the gradient is mostly noise, so
-    it fails near the critical batch too. Weight decay is not part of the rule: for AdamW, keep the
-    timescale of `decay_timescale` in epochs. Gradients are means over the examples of a batch.
+    It stops being valid where kappa (1 - b1) reaches 1: b1 is 0 there, an average of one gradient,
+    and would be negative beyond. At b1 = 0.9 that is a factor of 10. It assumes that the gradient
+    is mostly noise, so it fails near the critical batch too. Weight decay is not part of the rule:
+    for AdamW, choose it so that its `decay_timescale` in epochs stays the same. Gradients are means
+    over the examples of a batch.
 
     Args:
       lr: The rate that is good at `base_batch`, at least 0.
@@ -128,7 +129,7 @@ def adam_sde(
       b2: The decay of the second moment at `base_batch`, at least 0 and below 1.
       eps: Adam's epsilon at `base_batch`, at least 0.
       batch: The new batch size, in examples, above 0.
-      base_batch: The batch size of the others, in the same unit, above 0.
+      base_batch: The batch size at which the four numbers are good, in the same unit, above 0.
 
     Returns:
       An `AdamSde` of `lr`, `b1`, `b2` and `eps` for `batch`.
@@ -169,10 +170,10 @@ def ema(decay: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
     $$\text{decay}^\kappa, \qquad \kappa = \frac{\text{batch}}{\text{base\_batch}}$$
 
     The average then reaches back over the same number of examples. Use it for averages of weights,
-    teachers of self-supervised learning included, together with the rule for the rate. Use it for
-    Adam's b2 too, to keep the half-life of the second moment in tokens: with b1 unchanged, that is
-    a rule of its own for language models, down to a batch of one sequence. `adam_sde` has the same
-    b2 to first order in 1 - decay.
+    teachers of self-supervised learning included, together with the rule for the rate. For Adam's
+    b2 it keeps the half-life of the second moment in tokens. With b1 unchanged, that is another
+    rule for language models, used down to a batch of one sequence. `adam_sde` has the same b2 to
+    first order in 1 - decay.
 
     It stops being valid where decay^kappa is far from 1, such as below 0.5: the average then
     follows single updates. The rate must be scaled too, or the weights themselves move differently.

@@ -1,4 +1,4 @@
-"""`horizon`: the rate for a longer run, by a power of the tokens that the caller chooses."""
+"""`horizon`: the rate for a longer run, by a power law in tokens with a given exponent."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ def horizon(
     | name | exponent | optimizer | condition | source |
     |---|---|---|---|---|
     | completed | -0.5 | AdamW | b1, b2, eps, decay follow too | Complete(d)P, arXiv 2512.22382 |
-    | scion | -0.56 | Scion | the batch is fixed; times batch^0.62 | arXiv 2510.03871 |
+    | scion | -0.56 | Scion | fixed batch; else times batch^0.62 | arXiv 2510.03871 |
     | bjorck | -0.32 | AdamW | batch and model are fixed | Bjorck et al., arXiv 2409.19913 |
     | hyperp | -0.32 | Muon on a hyperball | times batch^0.5 | HyperP, arXiv 2603.28743 |
     | marin | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | completed_adamh.py |
     | step_law | +0.31 | AdamW | the batch grows as tokens^0.57 | arXiv 2503.04715 |
 
+    "Times batch^x" means that the rate also scales by that power of the ratio of the batches.
     `lrax.scaling.fit` takes the name in its `priors`.
 
-    Use it to centre a search, with two exponents that differ as the ends of the range, as in the
-    example. Better, measure it: take the best rate at two or three short horizons with the same
-    cooldown in updates, and read the exponent off them.
+    Use it to choose the range of a search: its ends are the rates for two different exponents, as
+    in the example. Better, measure the exponent: take the best rate at two or three short horizons
+    with the same cooldown in updates, and read it off them.
 
-    It stops being valid away from its condition, above all on the batch: +0.31 is for a batch that
+    An exponent is valid only under its condition, above all on the batch: +0.31 is for a batch that
     grows with the tokens, and -0.32 for a fixed one. Independent replications of such laws were off
     by factors of 4 to 10 on other architectures. A run of few updates may also need a smaller rate
     than the law says, because the rate has less time to decay.

@@ -15,7 +15,7 @@ Axes = Mapping[str, tuple[int | Sequence[int], int | Sequence[int]]]
 
 
 class Matrix(NamedTuple):
-    """The axes of a parameter. Axes on neither side count matrices in a stack."""
+    """The axes of a parameter. Axes on neither side index the matrices of a stack."""
 
     shape: tuple[int, ...]
     inputs: tuple[int, ...]
@@ -33,7 +33,7 @@ class Matrix(NamedTuple):
 
     @property
     def stacked(self) -> tuple[int, ...]:
-        """The axes that count matrices."""
+        """The axes that index the matrices of a stack."""
         sides = {*self.inputs, *self.outputs}
         return tuple(axis for axis in range(len(self.shape)) if axis not in sides)
 
@@ -43,7 +43,8 @@ def matrices(found: Parameters, layout: str, axes: Axes | None) -> list[Matrix]:
 
     Args:
       found: The parameters.
-      layout: "in_out" for kernels (..., in, out), "out_in" for (out, in, ...).
+      layout: "in_out" for kernels (*window, in, out), "out_in" for (out, in, *window). Neither has
+        axes of a stack: give those by `axes`.
       axes: `{pattern: (input axes, output axes)}` for parameters that the layout does not fit.
     """
     _require.choice("layout", layout, LAYOUTS)
@@ -62,7 +63,7 @@ def _by_layout(path: str, shape: tuple[int, ...], layout: str) -> Matrix:
     every = tuple(range(len(shape)))
     if len(shape) < 2 or "bias" in path.split("/"):
         return Matrix(shape, (), every)
-    # Convolutions are flattened: a window of all inputs makes one output.
+    # The window of a convolution belongs to its input side.
     if layout == "in_out":
         return Matrix(shape, every[:-1], every[-1:])
     return Matrix(shape, every[1:], every[:1])
@@ -70,7 +71,7 @@ def _by_layout(path: str, shape: tuple[int, ...], layout: str) -> Matrix:
 
 def _by_axes(pattern: str, path: str, shape: tuple[int, ...], given: object) -> Matrix:
     name = f"axes[{pattern!r}]"
-    words = f"`{name}` must be a pair of input axes and output axes, each an int or several"
+    words = f"`{name}` must be a tuple (input axes, output axes), each an int or a list of ints"
     if not isinstance(given, tuple) or len(given) != 2:
         raise TypeError(f"{words}, got {given!r}")
     sides = []
@@ -86,5 +87,5 @@ def _by_axes(pattern: str, path: str, shape: tuple[int, ...], given: object) -> 
         sides.append(tuple(axis % len(shape) for axis in several))
     inputs, outputs = sides
     if len({*inputs, *outputs}) < len(inputs) + len(outputs):
-        raise ValueError(f"`{name}` must name each axis once, got {given!r} for shape {shape}")
+        raise ValueError(f"`{name}` must not name an axis twice, got {given!r} for shape {shape}")
     return Matrix(shape, inputs, outputs)

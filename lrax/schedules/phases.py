@@ -22,8 +22,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     $$\eta(t) = \eta_i(t - b_i), \quad i = \#\{k: \text{boundaries}_k \le t\},
     \quad b = (0, \text{boundaries})$$
 
-    Use it for any sequence of phases. The boundaries may be traced, and no phase is evaluated
-    outside its own steps, where some formulas are NaN.
+    Use it for any sequence of phases. The boundaries may be traced. No phase is evaluated before
+    its start or beyond its end, because some formulas are NaN there.
 
     Args:
       schedules: Two or more: each a `Schedule`, number or function of the count.
@@ -49,8 +49,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
     joins = _require.vector(hyperparams, "boundaries")
     if not len(pieces) == joins + 1 > 1:
         raise ValueError(
-            "`schedules` must be one more than `boundaries`, which must be one or more, got"
-            f" {len(pieces)} and {joins}"
+            "`schedules` must have one entry more than `boundaries`, which must have one at least,"
+            f" got {len(pieces)} and {joins}"
         )
     _require.nonnegative(hyperparams, "boundaries")
     _require.ascending(hyperparams, "boundaries")
@@ -60,8 +60,8 @@ def join(schedules: Sequence[Any], boundaries: ArrayLike, *, clock: str = "local
 
 @builder(join, landmarks=landmarks.join, ranks={"boundaries": 1})
 def _join(count, schedules, boundaries, clock):
-    # `where` evaluates every phase at every count. So each phase gets a count clamped to its own
-    # steps, because its rate might be NaN outside of them.
+    # `where` evaluates every phase at every count. So each phase gets a count clamped to its start
+    # and its end, because its rate might be NaN beyond them.
     rate = schedules[0](_at_most(count, boundaries[0]))
     for i, schedule in enumerate(schedules[1:]):
         begin = boundaries[i]

@@ -59,7 +59,7 @@ def exchanged(
     hyperparams: dict[str, list[Values]] = {label: [] for label in now}
     scores: list[Values] = []
     moves: list[Answer] = []
-    # The state from which the lanes begin the next segment, and the one of a segment earlier.
+    # The state from which the lanes begin the next segment, then the one of a segment earlier.
     kept = [_trained(loop, None, 0, report).state()] * 2
     kept_values = [np.full((len(points), seeds), np.inf)] * 2
     choices = {label: len(choice.items) for label, choice in points.choices.items()}
@@ -104,7 +104,10 @@ def exchanged(
 
 
 def _trained(loop: Loop, state: State | None, until: int, report: Callable[[int], None]) -> Loop:
-    """A loop that has trained from a state to the update `until`, and evaluated the objective."""
+    """A loop that has trained from a state to the update `until`.
+
+    It has also evaluated the objective there, if that is a metric and anything was trained.
+    """
     # After the last exchange nothing is trained. `Loop.metrics` then evaluates the lanes.
     is_end = state is not None and state.facts["done"] == until
     evaluated = loop.settings.objective != "train_loss" and not is_end
@@ -118,7 +121,7 @@ def _trained(loop: Loop, state: State | None, until: int, report: Callable[[int]
 
 
 def _scores(loop: Loop, hosts: Hosts, points: int, segment: Values, finite: Mask) -> Values:
-    """The objective of a segment, lower is better; infinite for a lane that is not finite."""
+    """The objective of a segment, lower is better; infinite for a lane with a NaN or infinity."""
     finite = finite & np.isfinite(segment).all(axis=-1)
     with np.errstate(invalid="ignore", over="ignore"):
         found = segment.mean(axis=-1)
@@ -130,7 +133,7 @@ def _scores(loop: Loop, hosts: Hosts, points: int, segment: Values, finite: Mask
 
 
 def _moved_state(loop: Loop, states: Sequence[State], move: Answer) -> State:
-    """The state from which the lanes go on, put together from the earlier ones, newest first."""
+    """The state from which the lanes go on, put together from `states`, the newest first."""
     now = states[0]
     arrays = dict(now.arrays)
     lanes = loop.engine.lanes
@@ -151,7 +154,7 @@ def _moved(had: Sequence[np.ndarray], move: Answer, *, averages: bool) -> np.nda
     Args:
       had: The array now, a segment ago, and so on. A lane that goes back further gets the oldest.
       move: The exchange.
-      averages: Whether all lanes of a seed get the mean over its lanes in `move.averaged`.
+      averages: Whether to set all lanes of a seed to the mean of its lanes in `move.averaged`.
     """
     averaged = move.averaged
     column = np.arange(had[0].shape[1])

@@ -26,9 +26,9 @@ class Views(Frames):
         """A text table of the points: hyperparameters, training loss, metrics and status.
 
         Losses and metrics are means over seeds; the number after ± is half their range. `*` marks
-        `best`. The status of a diverged lane comes with the cause. The status of a pruned point
-        comes with its number of updates; its losses and metrics are those at that time. If `select`
-        is not `"last"`, the values that rank the points have their own column.
+        `best`. The status of a diverged lane comes with the cause. For a pruned point, the status
+        has the number of updates, and losses and metrics are those after them. The values that rank
+        the points have their own column if no other column shows them.
 
         Returns:
           The text, one line for each point.
@@ -39,8 +39,8 @@ class Views(Frames):
         """The cells of `table()`, row by row: the first row holds the names of the columns."""
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
-        # The values that rank the points get a column if no other column shows them. The others
-        # show the metrics and the training loss at the end.
+        # The columns above show the metrics and the training loss at the end. The values that rank
+        # the points may be others: of a curve, or of other evaluations.
         if self.objective in self.curves or (
             self.select != "last" and self.objective != "train_loss"
         ):
@@ -72,11 +72,11 @@ class Views(Frames):
     def plot(self, name: str | None = None) -> "Figure":
         """A figure of the objective against one hyperparameter, and of the curves.
 
-        If the points are a product, the points drawn are those that share all other hyperparameters
-        with the best point. The spread over seeds is shaded, and diverged lanes are marked. The
-        star and the bold curve belong to `best`, the best point of the grid. The green line and
-        band are the interpolated `optimum()`. The right panel has the curve that `plot_curves`
-        draws by default.
+        If the points are a product of axes, only those are drawn that share all other
+        hyperparameters with the best point. The spread over seeds is shaded, and diverged lanes are
+        marked. The star and the bold curve belong to `best`, the best point of the grid. The green
+        line and band are the interpolated `optimum()`. The right panel has the curve that
+        `plot_curves` draws by default.
 
         Args:
           name: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -116,14 +116,14 @@ class Views(Frames):
         return swept.sweep(points, curves and curves._replace(values=curves.values[line]))
 
     def plot_curves(self, curve: str | None = None, *, by: str | None = None) -> "Figure":
-        """A figure of one curve of all points, averaged over seeds; the best point's is bold.
+        """A figure with a curve for each point, averaged over seeds; the best point's is bold.
 
         Training losses of single batches are noisy. If there are 100 records or more, each value
         drawn is the mean over a window of a fiftieth of the records, and the label of the axis says
         so. Other curves are drawn as they were recorded. The axis is logarithmic if low values are
-        good, as the name of the curve says, and linear if high ones are. If the name says neither,
-        it is logarithmic where the curve spans more than a factor of ten. No axis with a value of 0
-        or below is logarithmic.
+        good, and linear if high ones are. For the objective, `mode` says which; for another curve,
+        its name. If the name says neither, the axis is logarithmic if the curve spans more than a
+        factor of ten. No axis with a value of 0 or below is logarithmic.
 
         Args:
           curve: `"train_loss"`, or the name of a monitor, an evaluation, an aux or a curve. If it
@@ -157,8 +157,8 @@ class Views(Frames):
     def plot_heatmap(self, x: str | None = None, y: str | None = None) -> "Figure":
         """A figure of the objective over two hyperparameters, brighter where it is better.
 
-        If there are more hyperparameters, a cell shows their best point. Points that are not a
-        product are drawn as dots.
+        If there are more than two hyperparameters, a cell shows the best point over the others.
+        Points that are not a product of axes are drawn as dots.
 
         Args:
           x: The hyperparameter of the horizontal axis; by default the first numeric one.
@@ -245,10 +245,10 @@ class Views(Frames):
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture, with the direction that decides on a logarithmic axis."""
+        """A series for a picture, with the direction, by which its axis is logarithmic or not."""
         # The direction of the objective is known. For another curve it is guessed from the name.
         mode: Mode | None = self.mode if series.name == self.objective else None
-        with contextlib.suppress(ValueError):  # the name, as that of a monitor, tells no direction
+        with contextlib.suppress(ValueError):  # a name that tells no direction
             mode = mode_of(series.name, mode)
         if series.at is self.evaluated_at:
             # With a stop rule, the evaluation at the end is not one of those along the way.
@@ -262,8 +262,8 @@ class Views(Frames):
 
         A pruned point has the value at which it was stopped.
         """
-        # Lanes without a finite value are set to 0 for the mean: a mean with infinities may warn.
-        # Their points get NaN afterwards.
+        # Points with a lane that has no finite value are set to 0 for the mean, because a mean with
+        # infinities may warn. They get NaN afterwards.
         whole = np.all(np.isfinite(self.reached), axis=1)
         values = np.where(whole[:, None], self.values, 0).mean(axis=1, dtype=np.float64)
         return np.where(whole, values, np.nan)

@@ -29,11 +29,12 @@ def OptimizerParamScheduler(
     wsd_decay_steps: ArrayLike | None = None,
     lr_wsd_decay_style: str = "exponential",
 ) -> Schedule:
-    r"""A linear warmup, then a decay: `lrax.warmup_cosine` or another warmup, or `lrax.wsd`.
+    r"""A linear warmup, then a phase of the style `lr_decay_style`, as a schedule of lrax.
 
     `lr_decay_steps` includes the warmup. The inverse square root counts from the start of the
     warmup, so that it continues from the peak. It drops to `min_lr` after `lr_decay_steps`;
-    `"constant"` does not. `"exponential"` is $2 \cdot 2^{-p} - 1$ at the part $p$ of the decay.
+    `"constant"` does not. By `"exponential"`, the share of the way from `max_lr` to `min_lr` that
+    is left at the fraction $p$ of the decay is $2 \cdot 2^{-p} - 1$.
 
     Args:
       init_lr: Rate at the start of the warmup, at least 0; at most `max_lr`.

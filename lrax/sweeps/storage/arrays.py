@@ -21,7 +21,7 @@ def raw(array: np.ndarray) -> np.ndarray:
             f"an array of Python objects cannot be stored without pickle, got {array!r}"
         )
     if array.dtype.kind in _STORED:
-        # Always in the byte order of this machine: `npz` reads no other.
+        # Always in the byte order of this machine: the reader in `npz.py` accepts no other.
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.view(raw_dtype(array.dtype.name))
 
@@ -30,13 +30,14 @@ def dtype_of(name: str) -> np.dtype:
     """The dtype with this name, if arrays of it can be stored.
 
     Raises:
-      ValueError: if they cannot, or no dtype has this name.
+      ValueError: if they cannot.
+      TypeError: if no dtype has this name.
     """
     # NumPy's name of a dtype of text is "str" and its bits: 32 for each character.
     dtype = np.dtype(f"U{int(name[3:]) // 32}") if name.startswith("str") else jnp.dtype(name)
     # `jnp.dtype` also takes texts such as "O" and "f4,f4", which no array has as `dtype.name`.
     if dtype.name != name or dtype.kind in "OMmS":
-        raise ValueError(f"it has the dtype {name!r:.100}")
+        raise ValueError(f"it has the dtype {name!r:.100}, of which no array can be stored")
     return dtype
 
 
@@ -50,8 +51,8 @@ def from_raw(array: np.ndarray, name: str) -> np.ndarray:
     """The reverse of `raw`: the array in the dtype with this name.
 
     Raises:
-      ValueError: if the array does not have the dtype in which `raw` stores that one. Bytes of a
-        wrong dtype are never reinterpreted.
+      ValueError: if the array's dtype is not `raw_dtype(name)`. Bytes of a wrong dtype are never
+        reinterpreted.
     """
     if array.dtype != raw_dtype(name):
         raise ValueError(f"it holds {array.dtype.name} in place of {name}")

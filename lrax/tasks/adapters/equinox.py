@@ -32,10 +32,11 @@ def from_equinox(
 ) -> Task:
     """A task that trains an Equinox model.
 
-    Use it with any `equinox.Module`. A run starts from `model(key)`, and the floating-point arrays
-    of that module are trained. So `equinox.combine(params, model(key))` is the model with the
-    parameters that a sweep has found. `equinox.nn.inference_mode` switches the model between
-    training and evaluation.
+    Use it with any `equinox.Module`. A run starts from `model(key)`, and the floating-point and
+    complex arrays of that module are trained. So `equinox.combine(params, module)` is the model
+    with the parameters that a sweep has found, where `module` is `model(key)`, or its first entry
+    if that is `(module, state)`. `equinox.nn.inference_mode` switches the model between training
+    and evaluation.
 
     The task is stateful if the model has other arrays, or if `model` returns
     `equinox.nn.make_with_state(...)`. Its state is then `{"arrays": ..., "state": ...}`: the other
@@ -48,8 +49,9 @@ def from_equinox(
       loss: `loss(outputs, batch) -> scalar`, or `(scalar, aux)` as in the loss of a `lrax.Task`.
       batch: The batches, in any form that the `batch` of a `lrax.Task` may have.
       inputs: Which part of a batch the model takes: a key, an index, or a function of the batch.
-        The entries of a tuple are passed as separate arguments. By default the model takes
-        `"inputs"` of a dict, the first entry of a tuple or list, and the whole of any other batch.
+        If the part is a tuple, its entries are passed as separate arguments. By default the model
+        takes `"inputs"` of a dict, the first entry of a tuple or list, and the whole of any other
+        batch.
       held_out: Held-out data: one batch, which the model sees whole, or `lrax.minibatches(arrays,
         size=...)`. The latter is evaluated in batches, in order and without a transform; use it if
         the whole does not fit the device's memory. With `None` there is no evaluation.
@@ -63,10 +65,10 @@ def from_equinox(
       training: Keyword arguments of the model in training, in addition to its mode.
       evaluation: Keyword arguments of the model in evaluation, in addition to its mode.
       batched: Whether the model takes whole batches. Otherwise it takes one example, as Equinox's
-        layers do, and is mapped by `jax.vmap`. If it has an argument `key`, a model of whole
-        batches gets the key of the step, and a mapped one gets one of `jax.random.split(key,
-        examples)` for each example. In evaluation `jax.random.key(0)` takes the place of the step's
-        key.
+        layers do, and is mapped by `jax.vmap`. If the model has an argument `key`, it gets the key
+        of the step, or, if it is mapped, a key of its own for each example, by
+        `jax.random.split(key, examples)`. In evaluation `jax.random.key(0)` takes the place of the
+        step's key.
       axis_name: Name of the batch axis, for layers that reduce over it, such as batch norm. It is
         used if `jax.vmap` maps the model.
 
@@ -75,8 +77,8 @@ def from_equinox(
 
     Raises:
       ImportError: without Equinox, the extra `lrax[equinox]`.
-      ValueError: if `inputs` is not in a batch, there is no data to evaluate on, or nothing to
-        train.
+      ValueError: if `inputs` is not in a batch, `evaluate` is given without `held_out`, or there
+        is nothing to train.
       TypeError: if an argument is not as described.
 
     Example:
@@ -112,13 +114,13 @@ def from_equinox(
         found.append(parts.static)
         return parts.params, parts.others, parts.state
 
-    # Only shapes are computed: no device is used, and a traced function may build a task.
+    # Only shapes are computed: no device is used, and a task can be built while JAX is tracing.
     params, others, state = jax.eval_shape(arrays)
     if not jax.tree.leaves(params):
         raise ValueError("`model` must have floating-point arrays to train, got none")
     call = type(found[0]).__call__
     recipe.calls.check(call)
-    # Leaves that are no arrays, such as activation functions, are kept beside the structure. As a
+    # Leaves that are not arrays, such as activation functions, are kept beside the structure. As a
     # tuple they can be compared and hashed.
     leaves, structure = jax.tree.flatten(found[0])
     adapted = _Model(
@@ -165,8 +167,8 @@ class _Model:
         static = jax.tree.unflatten(self.structure, self.leaves)
         module = equinox.combine(params, static, *([] if others is None else [others]))
         module = equinox.nn.inference_mode(module, value=not training)
-        # Equinox allows each `State` to be used only once. But a line search calls the loss several
-        # times with the same one, so each call gets a copy.
+        # A `State` of Equinox is invalid once it has been updated. But a line search calls the loss
+        # several times with the same one, so each call gets a copy.
         held = jax.tree.map(lambda leaf: leaf, held)
         keywords = self.calls.keywords(training=training)
         arguments = self.calls.arguments(batch)
@@ -196,7 +198,7 @@ class _Parts(NamedTuple):
 
     params: Params
     others: Any  # arrays that are not trained
-    static: Any  # leaves that are no arrays
+    static: Any  # leaves that are not arrays
     state: Any  # an equinox.nn.State, or None
 
 

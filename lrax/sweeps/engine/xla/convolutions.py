@@ -25,8 +25,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from .equations import equations
 
 # A convolution that needs more slices than this is left to XLA, because slices take memory and time
-# to compile. On a CPU, 11 by 11 taps compile about 5 times as long as XLA's convolution and take 12
-# times its temporary memory; 31 by 31 taps compile 10 times as long and take 35 times the memory.
+# to compile. On a CPU, 11 by 11 taps take about 5 times as long to compile as XLA's convolution,
+# and 12 times its temporary memory; 31 by 31 taps take 10 times as long and 35 times the memory.
 MAX_SLICES = 128
 
 Tree = Any
@@ -45,8 +45,9 @@ def as_products(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function with slices and matrix products in place of convolutions.
 
     Apply it to the computation of one lane, inside of `jax.vmap`: `jax.grad(as_products(loss))` or
-    `as_products(jax.value_and_grad(loss))`. The second form also rewrites the convolutions of the
-    backward pass and those inside custom derivative rules. A convolution stays as it is if it would
+    `as_products(jax.value_and_grad(loss))`. The first form differentiates the products. The second
+    one rewrites the convolutions of both passes, also those inside custom derivative rules. A
+    convolution stays as it is if it would
     need too many slices, or has an unusual type or sharding. A function without convolutions keeps
     its jaxpr.
 
@@ -105,9 +106,9 @@ def _rewrite(jaxpr: AnyJaxpr) -> AnyJaxpr:
             inner = _rewrite(jaxpr.jaxpr)
             _rewritten[jaxpr] = None if inner is jaxpr.jaxpr else jaxpr.replace(jaxpr=inner)
         else:
-            # A kernel gradient slices the input of a convolution, and the cotangent, which the
-            # gradient with respect to the input slices too. All must slice the same array in the
-            # same way, so that XLA does it once.
+            # A kernel gradient slices two arrays: the input, which the forward convolution slices
+            # too, and the cotangent, which the gradient with respect to the input slices too. Each
+            # must be sliced in the same way both times, so that XLA does it once.
             gradients = [
                 equation.invars for equation in jaxpr.eqns if _is_kernel_gradient(equation)
             ]
@@ -127,8 +128,8 @@ def _rewrite_equation(equation: JaxprEqn, roles: Mapping[Any, str]) -> JaxprEqn:
 
     Args:
       equation: The equation.
-      roles: For the convolutions whose kernel has a gradient in this jaxpr: `"forward"` by the
-        variable of the input, and `"backward"` by that of the cotangent.
+      roles: `{variable: role}`: `"forward"` for the input of a kernel gradient in this jaxpr,
+        `"backward"` for its cotangent.
     """
     if equation.primitive is lax.conv_general_dilated_p:
         return _as_product(equation, roles.get(equation.invars[0], ""))
@@ -161,9 +162,10 @@ def _differ(new: Iterable[Param], old: Iterable[Param]) -> bool:
 
 
 def _is_kernel_gradient(equation: JaxprEqn) -> bool:
-    """Whether an equation is the gradient of a convolution with respect to its kernel.
+    """Whether an equation looks like the gradient of a convolution with respect to its kernel.
 
-    That is a convolution whose kernel is the cotangent, so its window is larger than its output.
+    That is a convolution whose kernel is the cotangent, so its window is larger than its output. A
+    forward convolution with a large kernel and a small output passes too, and is right as well.
     """
     if equation.primitive is not lax.conv_general_dilated_p:
         return False
@@ -218,7 +220,7 @@ def _spatial(shape: tuple[int, ...], params: dict[str, Any], operand: int) -> tu
 def _call(
     lhs: Aval, rhs: Aval, out: tuple[int, ...], params: tuple[tuple[str, Any], ...], role: str
 ) -> JaxprEqn:
-    """The equation that calls the product of a convolution, with variables to be replaced.
+    """The equation that computes a convolution by products. Its variables are placeholders.
 
     A call of a jitted function is one equation, as a convolution is. It is cached, so that equal
     convolutions call the same function.
@@ -247,8 +249,8 @@ def _product(
 ) -> jax.Array:
     """A convolution, computed in one of the three ways below.
 
-    Here the dimensions are put into the order that the way wants, and groups become one more
-    dimension, over which it is mapped.
+    Here the dimensions are put into the order that the chosen function takes, and groups become
+    one more dimension, over which that function is mapped.
     """
     specs = params["dimension_numbers"]
     names = ("window_strides", "padding", "lhs_dilation", "rhs_dilation")
@@ -257,8 +259,8 @@ def _product(
     )
     groups = max(params["feature_group_count"], params["batch_group_count"])
     # Letters of an order: "n" is the dimension of examples (for the kernel, of output features),
-    # "c" that of input features, "." the spatial dimensions. The orders are those of the input, the
-    # kernel and the output.
+    # "c" that of features (for the kernel, of input features), "." the spatial ones. The orders are
+    # those of the input, the kernel and the output.
     if math.prod(window.places) < math.prod(window.taps):
         way = _by_place
         orders = ("n.c", "n.c", ".nc")
@@ -290,7 +292,7 @@ def _product(
     lhs = lax.transpose(lhs, axes[0])
     rhs = lax.transpose(rhs, axes[1])
     if groups > 1:
-        # Features are split into groups, or examples in a `batch_group_count`.
+        # The features are split into groups, or, with a `batch_group_count`, the examples.
         split = specs[0][1] if params["feature_group_count"] > 1 else specs[0][0]
         at = [axes[0].index(split), axes[1].index(specs[1][0]), axes[2].index(specs[2][1])]
         lhs = _split(lhs, at[0], groups)
@@ -303,13 +305,13 @@ def _product(
 
 
 def _split(array: jax.Array, axis: int, groups: int) -> jax.Array:
-    """An axis as two: the groups, and the entries of each group."""
+    """Splits an axis into two: the groups, and the entries of each group."""
     shape = array.shape
     return lax.reshape(array, (*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :]))
 
 
 def _merge(array: jax.Array, axis: int) -> jax.Array:
-    """An axis and the next one as one."""
+    """Merges an axis with the next one."""
     shape = array.shape
     return lax.reshape(array, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
 
@@ -327,9 +329,9 @@ def _by_tap(
 
     `out[o, p, n] = sum_(t, c) rhs[o, t, c] lhs[c, strides p + rhs_dilation t, n]`
 
-    A slice of the input for each tap multiplies the data that the product reads. A sum over taps
-    multiplies the data that it writes. With few features, most of the time goes into this memory
-    traffic, so a mixture of both is best.
+    With a slice of the input for each tap, the product reads several times as much data. With a sum
+    over taps, it writes several times as much. With few features, most of the time goes into this
+    memory traffic, so a mixture of both is best.
 
     Args:
       lhs: The input, `[features, *sizes, examples]`.
@@ -343,8 +345,8 @@ def _by_tap(
     outputs = rhs.shape[0]
     # Dimensions with slices are True, those with a sum False.
     if role == "backward":
-        # The kernel gradient slices the cotangent, the input here, where it does not slice the
-        # input of the forward convolution.
+        # The input here is the cotangent. The kernel gradient slices it along the dimensions along
+        # which it does not slice the input of the forward convolution.
         forward = window._replace(strides=window.lhs_dilation, lhs_dilation=window.strides)
         cut = _complement(_cut(forward, outputs, features))
     elif not role and math.prod(window.lhs_dilation) > math.prod(window.strides):
@@ -360,7 +362,7 @@ def _by_tap(
     rows = math.prod(summed.taps) * outputs
     rhs = lax.reshape(lax.transpose(rhs, order), (rows, rhs.size // rows))
     dtype = lhs.dtype if dtype is None else dtype
-    # The parts of a sum are added in at least 32 bits.
+    # The parts of a sum in half precision are added in float32.
     wide = dtype if all(cut) else _wide(dtype)
     contract = (((1,), (0,)), ((), ()))
     parts = lax.dot_general(rhs, views, contract, precision=precision, preferred_element_type=wide)
@@ -377,7 +379,7 @@ def _by_tap(
         part = _pad(lax.index_in_dim(parts, index, keepdims=False), config)
         part = lax.slice(part, (0,) * part.ndim, part.shape, (1, *summed.strides, 1))
         total = part if total is None else lax.add(total, part)
-    # Without this, XLA would compute a forward result that is a sum once for each use.
+    # Without this, XLA would compute the sum of a forward result anew for each use.
     if role == "forward" and not all(cut):
         total = _computed_once(total)
     return lax.convert_element_type(total, dtype)
@@ -438,7 +440,7 @@ def _by_place(
     result = lax.dot_general(
         views, cotangents, contract, precision=precision, preferred_element_type=dtype
     )
-    # The order in which the product has the dimensions of (features, *taps, output features).
+    # The axes of (features, *taps, output features), in the order in which the product has them.
     order = [*_axes(cut), 0, *_axes(_complement(cut)), lhs.ndim - 1]
     sizes = (lhs.shape[0], *forward.taps, rhs.shape[0])
     result = lax.reshape(result, tuple(sizes[axis] for axis in order))
@@ -452,8 +454,9 @@ def _by_place(
 def _cut(forward: _Window, features: int, outputs: int) -> tuple[bool, ...]:
     """For each dimension, whether a kernel gradient slices the input; else it slices the cotangent.
 
-    The input is sliced along all dimensions if the cotangent has many more features. Otherwise the
-    cotangent is sliced along the first dimension, and the input along the others.
+    The cotangent is sliced along the first dimension, and the input along the others, if that is
+    less data and the first dimension has neither strides nor dilation. Otherwise the input is
+    sliced along all dimensions.
 
     Args:
       forward: The window of the forward convolution.
@@ -570,7 +573,7 @@ def _pad(array: jax.Array, config: Sequence[tuple[int, int, int]]) -> jax.Array:
 
 
 def _wide(dtype: DType) -> np.dtype:
-    """The dtype for sums of many terms: at least 32 bits."""
+    """The dtype for sums of many terms: float32 for half precision, else the same."""
     return (
         np.dtype(np.float32) if np.dtype(dtype).name in ("float16", "bfloat16") else np.dtype(dtype)
     )
