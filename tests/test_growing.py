@@ -244,7 +244,9 @@ class Keeping(Unnamed):
 
 def test_a_rule_that_no_checkpoint_can_recognise_is_refused(tmp_path):
     for rule in (Unnamed(), Keeping(by=lambda: None)):
-        with pytest.raises(ValueError, match=r"`stop` must have a `repr` .*Make the rule a frozen datac"):
+        with pytest.raises(
+            ValueError, match=r"`stop` must have a `repr` .*Make the rule a frozen datac"
+        ):
             swept(checkpoint=tmp_path / "a", stop=rule)
         swept(RATES[:1], steps=4, stop=rule)
     assert not list(tmp_path.iterdir())
