@@ -545,9 +545,9 @@ def by_keyword(*, count, state, **extra):
     ("functions", "message"),
     [
         ((steady, without_extra), r"`rate` .* \(count, state, \*, .*\), without `\*\*extra`"),
-        ((steady, by_keyword), r"`rate` must be a function of \(count, state, \*, updates"),
-        ((lambda: (), halved), r"`init` must be a function of \(params\), got one of \(\)"),
-        ((steady, halved, lambda: 0.1), r"`first` must be a function of \(state\), got"),
+        ((steady, by_keyword), r"`rate` must have the signature \(count, state, \*, updates"),
+        ((lambda: (), halved), r"`init` must have the signature \(params\), got \(\)"),
+        ((steady, halved, lambda: 0.1), r"`first` must have the signature \(state\), got"),
     ],
 )
 def test_what_a_rules_functions_must_take_is_said_when_it_is_made(functions, message):
@@ -620,7 +620,7 @@ def test_what_a_rule_must_return_is_said_at_the_first_update(rule, message, fact
 def test_a_state_of_another_rule_is_named():
     own = lrax.scale_by_lr(plateau())
     state = lrax.scale_by_lr(lrax.RateRule(lambda _: jnp.ones(2), halved)).init(PARAMS)
-    message = r"`state` must be of .* controllers\.plateau\(\), whose .*, got float32\[2\]"
+    message = r"`state` must come from .* controllers\.plateau\(\), whose .*, got float32\[2\]"
     with pytest.raises(TypeError, match=message):
         own.update(PARAMS, state, PARAMS, value=1.0)
     broken = lrax.scale_by_lr(lrax.RateRule(steady, lambda *_, **__: (1 / 0, ())))

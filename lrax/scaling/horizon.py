@@ -21,7 +21,7 @@ def horizon(
     | name | exponent | optimizer | condition | source |
     |---|---|---|---|---|
     | completed | -0.5 | AdamW | b1, b2, eps, decay follow too | Complete(d)P, arXiv 2512.22382 |
-    | scion | -0.56 | Scion | fixed batch; else times batch^0.62 | arXiv 2510.03871 |
+    | scion | -0.56 | Scion | the batch is fixed; times batch^0.62 | arXiv 2510.03871 |
     | bjorck | -0.32 | AdamW | batch and model are fixed | Bjorck et al., arXiv 2409.19913 |
     | hyperp | -0.32 | Muon on a hyperball | times batch^0.5 | HyperP, arXiv 2603.28743 |
     | marin | -0.3 | Adam on a hyperball | times batch^0.5, b2 by half-life | completed_adamh.py |
