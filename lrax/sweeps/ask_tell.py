@@ -33,30 +33,30 @@ Hyperparameter = Any  # a tracer, or a pytree of tracers
 
 
 class Outcome(NamedTuple):
-    """The result of one point, as the proposing library is told it."""
+    """The result of one point, as it is reported to the proposing library."""
 
     # The mean objective over seeds. For a diverged point it is the worst value known, or NaN if
-    # none is. For a pruned point it is the value when it was stopped.
+    # none is known or with `diverged="failed"`. For a pruned point it is the value at its stop.
     value: float
-    status: str  # "done", or what happened to one of its lanes, such as "diverged"
+    status: str  # "done", or the worst status of its lanes, such as "diverged"
 
 
 class AskTell:
     """Trains points that another library such as Optuna proposes, a batch of them in one program.
 
     Use it for three hyperparameters or more, where a grid is too large; for one or two,
-    `lrax.sweep` over a grid says more. Batches are filled up to one size, so that only the first
-    one compiles. For each seed, all points of all batches start with the same parameters and see
-    the same data and random numbers. So the value of a point does not depend on the others in its
-    batch.
+    `lrax.sweep` over a grid shows more. Every batch is filled up to `size` points, so that only the
+    first one compiles. For each seed, all points of all batches start with the same parameters and
+    see the same data and random numbers. So the value of a point does not depend on the others in
+    its batch.
 
     A point that diverges with some seed has no value of its own. If it were reported as failed,
     most libraries would learn nothing and propose points near it again. So its value is the worst
     one of the points that have finished so far. If the training loss is the objective, the
-    losses before the first update count among them.
+    losses before the first update count as well.
 
     With `stop=lrax.Median()` or another rule, points that are worse than others of their batch are
-    stopped early. Their status is `"pruned"`, and Optuna is told so.
+    stopped early. Their status is `"pruned"`, and `optimize` reports them to Optuna as pruned.
 
     Args:
       task: What is trained: a `Task`, or a function of hyperparameters that returns one.
@@ -77,8 +77,8 @@ class AskTell:
       options: Further arguments of `lrax.sweep`.
 
     Raises:
-      ValueError: if `steps` or `size` is below 1, `mode` or `diverged` is another word, or
-        `choices` has an empty dict.
+      ValueError: if `steps` or `size` is below 1, `mode` or `diverged` is not one of these words,
+        or `choices` has an empty dict.
       TypeError: if an argument is not as described.
 
     Example:
@@ -127,7 +127,7 @@ class AskTell:
         self._optimizer = _choosing(optimizer, self._choices)
         self._diverged = diverged
         self._best: tuple[float, Best] | None = None
-        self._worst = -math.inf  # of the scores, for which lower is better; no score is known yet
+        self._worst = -math.inf  # the highest score so far, where lower is better; none yet
 
     @property
     def best(self) -> Best:
@@ -154,8 +154,8 @@ class AskTell:
           the end are `"interrupted"`, with the value NaN.
 
         Raises:
-          ValueError: if the points name different hyperparameters, or others than the optimizer's,
-            or a label is unknown.
+          ValueError: if the points name different hyperparameters, or one that the optimizer does
+            not have, or a label is unknown.
           TypeError: if a point is not a dict of real numbers and labels.
         """
         checked = _checked_points(points, self._choices)
@@ -173,11 +173,11 @@ class AskTell:
     def optimize(self, study: Study, space: Callable[[Trial], Point], *, trials: int) -> None:
         """Lets an Optuna study propose points, and tells it the outcomes.
 
-        `size` trials are asked for before the first is told. So take a sampler that spreads them:
-        `optuna.samplers.TPESampler(constant_liar=True)`, `GPSampler` or `QMCSampler`. Points that
-        the sweep's `stop` rule stopped are reported as pruned. Optuna's own pruners are not asked,
-        because all lanes of a batch are trained at once. After Ctrl-C this returns, and trials that
-        have not finished are reported as failed.
+        `size` trials are requested before the first outcome is reported. So take a sampler that
+        spreads them: `optuna.samplers.TPESampler(constant_liar=True)`, `GPSampler` or `QMCSampler`.
+        Points that the sweep's `stop` rule stopped are reported as pruned. Optuna's own pruners are
+        not used, because all lanes of a batch are trained at once. After Ctrl-C this returns, and
+        trials that have not finished are reported as failed.
 
         Args:
           study: An `optuna.Study` with one objective whose direction is `mode`, or another object
@@ -220,7 +220,7 @@ class AskTell:
 
     def _tell(self, study: Study, trial: Trial, outcome: Outcome) -> None:
         """Tells a study one outcome."""
-        # Optuna alone has states for the other outcomes, so other studies need no Optuna.
+        # A plain value is reported before Optuna is imported: other studies do not need Optuna.
         if math.isfinite(outcome.value) and outcome.status != "pruned":
             study.tell(trial, outcome.value)
             return
@@ -235,8 +235,8 @@ class AskTell:
 
     def _evaluate(self, points: list[Point]) -> list[Outcome]:
         """The outcomes of one batch, at most `size` points."""
-        # All batches have one size, and so one program. Copies of the last point fill up a batch;
-        # lanes do not depend on each other.
+        # All batches have the same size, so they share one program. Copies of the last point fill
+        # up a batch. They do not change how the other lanes train, but a stop rule counts them.
         filled = points + points[-1:] * (self.size - len(points))
         columns = {
             name: [self._number(name, point[name]) for point in filled] for name in points[0]
@@ -279,8 +279,8 @@ class AskTell:
     ) -> None:
         """Updates the worst score known, which is the value of diverged points."""
         known = scores[np.array(done, bool)].tolist()
-        # The losses before the first update are scores too, so the first batch has a worst one even
-        # if all of its points diverge.
+        # The losses before the first update are scores too. So a worst score is known even if all
+        # points of the first batch diverge.
         if result.objective == "train_loss" and "interrupted" not in result.status:
             starts = sign * result.losses[: len(done), :, 0].mean(axis=1)
             known += starts[np.isfinite(starts)].tolist()
@@ -308,9 +308,9 @@ def _choosing(
 ) -> Callable[..., Tree]:
     """A function that is called with the index of a choice, and calls `function` with the choice.
 
-    So a batch has numbers alone, and batches with other choices share a program.
+    So a batch contains only numbers, and batches with different choices share a program.
     """
-    # A function that cannot be called is left to the sweep, which raises the error.
+    # An object that cannot be called is passed on to the sweep, which raises the error.
     if not choices or not callable(function):
         return function
     stacked = {name: _stacked(name, list(options.values())) for name, options in choices.items()}
@@ -351,7 +351,7 @@ def _worst_status(lanes: np.ndarray) -> str:
 
 
 def _check_direction(study: Study, mode: Mode) -> None:
-    """Requires one objective in the direction of `mode`, if the study has these attributes."""
+    """Requires one objective in the direction of `mode`, if the study shows its directions."""
     directions = getattr(study, "directions", None)
     if directions is not None and len(directions) > 1:
         raise ValueError(

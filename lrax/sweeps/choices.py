@@ -37,16 +37,16 @@ class Choices:
         return jax.tree.map(lambda leaf: np.asarray(leaf)[indices], self.stacked)
 
     def fingerprints(self) -> list[str]:
-        """A text that identifies each choice, whatever the other choices of the axis are.
+        """A text that identifies each choice, also on another axis with the same formulas.
 
-        A function of the count is identified by its index among the formulas of the axis. What the
-        function computes is in the program's text, which a checkpoint compares too.
+        A formula is identified by its index among the formulas of the axis. What the formulas
+        compute is in the program's text, which a checkpoint compares too.
         """
         if not isinstance(self.stacked, Schedule):
             lanes = range(len(self.items))
             return [digest(self.lanes(np.array(i))) for i in lanes]
-        # In a stack, every lane has numbers for every formula. Only those of its own formula
-        # identify it. The others are copied from other lanes.
+        # In a stack, every lane has numbers for every formula. Only the numbers of its own formula
+        # identify the lane. The rest is copied from other lanes.
         kinds = self.stacked.hyperparams["schedules"]
         index = self.stacked.hyperparams["index"]
         own = [(int(kind), jax.tree.leaves(kinds[int(kind)])) for kind in np.asarray(index)]
@@ -95,7 +95,7 @@ class Points:
         return found
 
     def at(self, point: int) -> dict[str, Any]:
-        """One point: numbers as floats, and the user's own objects."""
+        """One point: numbers as floats, and choices as the user's own objects."""
         found: dict[str, Any] = {}
         for name, values in self.columns.items():
             value = float(values[point])
@@ -131,8 +131,8 @@ def as_choices(name: str, values: _require.Unchecked) -> Choices | None:
     if not isinstance(values, (list, tuple)) or not values or all(map(_is_number, values)):
         return None
     items = tuple(values)
-    # These are not arrays and cannot be traced, so each needs a program of its own. A
-    # transformation would pass for a pytree, because it is a NamedTuple.
+    # Strings, bools, None and transformations select code, so each value needs its own program.
+    # A transformation would pass for a pytree, because it is a NamedTuple.
     refused = [item for item in items if isinstance(item, (str, bytes, bool)) or item is None]
     refused += [item for item in items if _is_transformation(item)]
     if refused:
@@ -192,13 +192,14 @@ def _lane(schedule: Schedule, i: int, lanes: int) -> Schedule:
 
 
 def _labels(items: Sequence[Choice]) -> tuple[str, ...]:
-    """A short text for each choice: its name, or all of its `repr` if two have the same name."""
+    """A short text for each choice: its name, or the whole `repr` of a Schedule if names repeat."""
     names = [_name(item, i) for i, item in enumerate(items)]
     labels = [
         repr(item) if isinstance(item, Schedule) and names.count(name) > 1 else name
         for item, name in zip(items, names, strict=True)
     ]
-    # Two lambdas, for instance. Labels must differ, because merged results match choices by them.
+    # Two lambdas have the same label, for instance. Labels must differ, because merged results
+    # match choices by them.
     if len(set(labels)) < len(labels):
         labels = [f"{label} #{i}" for i, label in enumerate(labels)]
     return tuple(labels)
@@ -226,5 +227,5 @@ def _is_transformation(item: Item) -> bool:
 
 def _number(name: str, leaf: Item) -> np.ndarray:
     """A leaf of a choice as an array of real numbers."""
-    # The keyword is the name that stands in the error.
+    # The keyword becomes the name in the error message.
     return np.asarray(_require.real(**{f"grid[{name!r}]": leaf})[f"grid[{name!r}]"])

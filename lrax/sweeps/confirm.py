@@ -27,7 +27,7 @@ FAR = 1_000_000
 class Confirmation(NamedTuple):
     """The best points of a sweep, measured on seeds that had no part in choosing them."""
 
-    hyperparams: list[dict[str, Value]]  # of the points, in the sweep's ranking
+    hyperparams: list[dict[str, Value]]  # of the points, in the order of the sweep's ranking
     mean: np.ndarray  # [points], of the objective over the fresh seeds; NaN if a lane diverged
     interval: np.ndarray  # [points, 2], of the mean, by Student's t
     claimed: np.ndarray  # [points], the mean objective over the sweep's own seeds
@@ -63,8 +63,8 @@ def confirm(
     is (the winner's curse). The bias grows with the number of points and falls with the number of
     seeds. Use this for the numbers to report, and to settle which of the first few points is best.
     The fresh seeds differ from all seeds of the sweep. Steps, objective, `select` and the sharing
-    of random numbers are those of the sweep. But a sweep without `eval_every` evaluated its points
-    only where some were stopped: then both are measured at the end.
+    of random numbers are those of the sweep. But a sweep without `eval_every` has no evaluations
+    along the way to select from: then `mean` and `claimed` are both measured at the end.
 
     Args:
       task: The sweep's task.
@@ -72,7 +72,7 @@ def confirm(
       result: What `lrax.sweep` returned.
       seeds: Number of fresh seeds, at least 2, or the seeds themselves, none of them the sweep's.
       top: Number of points to take from the top of the ranking, at least 1. Points with a diverged
-        or a pruned lane are left out.
+        or a pruned lane are skipped.
       confidence: Coverage of the intervals, in (0, 1).
       progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
 
@@ -107,8 +107,8 @@ def confirm(
             "`result` must come from `lrax.sweep`, and not from `sweep_function`: call that again,"
             " with other `seeds`, on `lrax.points` of the best points"
         )
-    # `done` alone does not tell: with thinned losses it is also below `steps` if every point was
-    # stopped early. Such a sweep has no best point, which is the next error.
+    # `done` alone does not show an interruption: with thinned losses it is also below `steps` if
+    # every point was stopped early. Such a sweep has no best point, which is the next error.
     if result.done != result.steps and np.any(result.status == "interrupted"):
         raise ValueError(
             f"`result` must be of a whole sweep, got one interrupted at {result.done} of"
@@ -116,7 +116,7 @@ def confirm(
         )
     if result.why_no_best:
         raise ValueError(f"there is no point to confirm: {result.why_no_best}")
-    # Pruned points are left out too: their scores are infinite.
+    # Points with a diverged or a pruned lane are skipped: their scores are infinite.
     known = np.all(np.isfinite(result.scores[result.ranking]), axis=1)
     chosen = result.ranking[known][:top]
     rows = [{name: result.value(name, point) for name in result.hyperparams} for point in chosen]
@@ -162,7 +162,7 @@ def _selection(result: SweepResult) -> dict[str, Any]:
     # The last evaluation and the training loss need no evaluations along the way.
     if result.select == "last" or result.objective == "train_loss":
         return {}
-    # `evaluated_at` does not tell `eval_every`: points were evaluated when they were stopped too.
+    # `eval_every` cannot be read from `evaluated_at`: points were also evaluated at their stop.
     every = result.info.get("eval_every")
     return {} if every is None else {"select": result.select, "eval_every": every}
 

@@ -5,10 +5,11 @@ from typing import Literal
 
 Mode = Literal["min", "max"]
 
-# Words that say which way an objective is better; `mode_of` lists them for users.
+# Words that say in which direction an objective improves; `mode_of` lists them for users.
 LOW = frozenset(["loss", "error", "perplexity", "bits", "nll", "mse", "mae", "rmse", "ppl"])
 HIGH = frozenset(["accuracy", "acc", "return", "reward", "score", "auc", "f1", "r2"])
-# Beside one of these, a word may mean its opposite: `neg_loss` is to be high. So they are refused.
+# Beside one of these, a word may mean its opposite: `neg_loss` is to be high. So `mode_of` refuses
+# names that contain one.
 NEGATIONS = frozenset(["neg", "negative", "negated", "minus", "inverse"])
 
 
@@ -27,9 +28,9 @@ def mode_of(objective: str, mode: Mode | None = None) -> Mode:
       `"min"` or `"max"`.
 
     Raises:
-      TypeError: if `objective` is no text.
-      ValueError: if `mode` is another word, or it is `None` and the name holds no known word, or
-        words of both directions, as `reward_loss` does.
+      TypeError: if `objective` is not a string.
+      ValueError: if `mode` is none of these; or if it is `None` and the name contains no known
+        word, words of both directions as in `reward_loss`, or a negation as in `neg_loss`.
     """
     if not isinstance(objective, str):
         raise TypeError(f"`objective` must be a name, got {objective!r}")

@@ -41,8 +41,8 @@ class Segment(TypedDict):
 
     done: int
     losses: np.ndarray  # [points, seeds, records] since the last segment; NaN for stopped points
-    # The hyperparameters of the point with the least training loss: a mean over its seeds and over
-    # the last tenth of the updates so far. {} if no point has a finite one.
+    # The hyperparameters of the point with the least training loss, averaged over its seeds and
+    # over the last tenth of the updates so far. {} if no point has a finite average.
     best: dict[str, Any]
     loss: float  # that training loss, or NaN
     alive: int  # lanes that are still trained and have not diverged

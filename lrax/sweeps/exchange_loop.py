@@ -17,7 +17,7 @@ class Exchanged(NamedTuple):
     """The lanes at the end of the training, and the history of their exchanges.
 
     Attributes:
-      record: What the rule was told after the last segment.
+      record: What the rule was given after the last segment.
       moves: What the rule returned after each segment.
       values: `[points, seeds]`, the objective of the lanes at the end, lower is better.
       metrics: `{name: [points, seeds]}`, what the task's `evaluate` returned at the end.
@@ -42,7 +42,7 @@ def exchanged(
     every: int,
     report: Callable[[int], None],
 ) -> Exchanged:
-    """Trains all lanes to the end, and lets them exchange after each segment.
+    """Trains all lanes to the end; after each segment they exchange states and hyperparameters.
 
     Args:
       loop: The sweep before its first update.
@@ -106,7 +106,7 @@ def exchanged(
 def _trained(loop: Loop, state: State | None, until: int, report: Callable[[int], None]) -> Loop:
     """A loop that has trained from a state to the update `until`.
 
-    It has also evaluated the objective there, if that is a metric and anything was trained.
+    It has also evaluated the objective there, if the objective is a metric and there were updates.
     """
     # After the last exchange nothing is trained. `Loop.metrics` then evaluates the lanes.
     is_end = state is not None and state.facts["done"] == until

@@ -25,18 +25,18 @@ class ExchangeResult:
       name: The hyperparameter that the rule changed, as a rule the learning rate.
       losses: `[points, seeds, updates]`, the training loss before each update that a lane made,
         also in segments that were undone.
-      scores: `[points, seeds, segments]`, what the rule was told of each segment, lower is better:
-        see `Population.objective`.
+      scores: `[points, seeds, segments]`, the objective of each segment that the rule was given.
+        Lower is better: see `Population.objective`.
       source: `[segments, points, seeds]`, the point from which a lane took its state after a
         segment.
       back: `[segments, points, seeds]`, by how many segments the lane went back after a segment;
         0 where it did not.
       averaged: `[segments, points, seeds]`, whether the lane's parameters were part of a mean, from
         which all lanes of the seed went on.
-      values: `[points, seeds]`, the objective of the lanes as they are at the end. A training loss
-        is the mean over the last segment of the lane that the state comes from.
+      values: `[points, seeds]`, the objective of the lanes as they are at the end. If it is the
+        training loss, it is the mean over the last segment, in the lane whose state was taken.
       metrics: `{name: [points, seeds]}`, what `evaluate` returned at the end.
-      objective: Name of what ranks the lanes.
+      objective: Name of what ranks the lanes: `"train_loss"` or one of `metrics`.
       mode: Whether a low or a high objective is good: `"min"` or `"max"`.
       steps: Updates of each lane.
       every: Updates of a segment.
@@ -76,12 +76,12 @@ class ExchangeResult:
         """The points in which the states at the end were trained, `[segments, points, seeds]`.
 
         Entry `[k, p, s]` is the point whose lane trained the final state of point `p` in segment
-        `k`. It is -1 if that training was undone. A mean counts as the state of the lane itself.
+        `k`. It is -1 if that training was undone. Averaging parameters does not change the entries.
         """
         found = np.full(self.source.shape, -1)
         column = np.arange(len(self.seeds))
         at = np.tile(np.arange(len(self.values))[:, None], len(self.seeds))
-        further = np.zeros_like(at)  # how many of the segments before are undone as well
+        further = np.zeros_like(at)  # how many of the earlier segments are undone as well
         for k in reversed(range(len(found))):
             # A lane can go back no further than this.
             back = np.minimum(self.back[k, at, column] + further, FURTHEST)
@@ -109,7 +109,7 @@ class ExchangeResult:
 
     @property
     def best(self) -> Best:
-        """The best lane: its hyperparameters in the last segment, its parameters and states.
+        """The best lane: its parameters and states, and the hyperparameters that trained it last.
 
         Raises:
           ValueError: if no lane has a finite objective.

@@ -1,6 +1,6 @@
-"""The protocol of the rules by which lanes of a sweep exchange states and rates: an experiment.
+"""The protocol of the rules by which lanes of a sweep exchange states and rates; experimental.
 
-A rule is a pure function of the record. `sweep_exchange` asks it after every segment of updates.
+A rule is a pure function of the record. `sweep_exchange` calls it after every segment of updates.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from .. import _require
 Values = np.ndarray  # [points, seeds]
 Mask = np.ndarray  # [points, seeds], bool
 Indices = np.ndarray  # [points, seeds], int
-FURTHEST = 2  # a lane can go back by so many segments at most: older states are not kept
+FURTHEST = 2  # a lane can go back by at most this many segments: older states are not kept
 
 
 class Population(NamedTuple):
-    """What an exchange rule is told of the lanes; experimental.
+    """What an exchange rule is given; experimental.
 
     The points of a seed are one population. A segment is `every` updates; the last one may be
     shorter.
@@ -26,8 +26,9 @@ class Population(NamedTuple):
       losses: Training losses up to now, `[points, seeds, updates]`, each of the parameters before
         its update.
       objective: One number for each lane and segment, `[points, seeds, segments]`. Lower is better.
-        It is the mean loss of the segment, or else the metric at its end, negated where high is
-        good. It is infinite where it, a loss of the segment or a parameter is not finite.
+        It is the mean loss of the segment, or the metric at its end if that is the objective,
+        negated where high is good. It is infinite where this number, a loss of the segment or a
+        parameter is not finite.
       hyperparams: `{name: [segments, points, seeds]}`, the values that each segment was trained
         with; on an axis of choices the index of the choice.
       name: The hyperparameter that the rule changes, as a rule the learning rate.
@@ -124,12 +125,12 @@ def as_rule(exchange: _require.Unchecked) -> Exchange:
 def asked(
     rule: Exchange, record: Population, rng: np.random.Generator, choices: Mapping[str, int]
 ) -> Answer:
-    """What the rule returns, once it is checked, with entries for all hyperparameters.
+    """Calls the rule, and returns its checked move with entries for all hyperparameters.
 
     Args:
       rule: The rule.
-      record: What it is told.
-      rng: Its random numbers.
+      record: The record that it is given.
+      rng: The rule's random numbers.
       choices: For each axis of choices, how many there are.
     """
     move = rule.move(record, rng)

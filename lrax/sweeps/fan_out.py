@@ -12,7 +12,7 @@ FALL = 0.5  # one exchange multiplies the base rate by this or more, so that it 
 
 @dataclasses.dataclass(frozen=True)
 class FanOut:
-    r"""Fan out and converge (HDET): rates spread around a base, parameters averaged; experimental.
+    r"""Fan out and converge (HDET): spreads the rates, averages the parameters; experimental.
 
     $$\theta \leftarrow \frac{1}{n} \sum_r \theta_r, \qquad \Delta = \sum_r w_r \eta_r - \bar\eta,
     \qquad w_r \propto e^{(\bar\ell - \ell_r) / \text{temperature}}$$
@@ -27,11 +27,11 @@ class FanOut:
     of a seed are one model after each exchange. Each lane keeps its optimizer's state. In the
     authors' data-parallel training all replicas take steps along one averaged gradient; here each
     lane follows its own gradient of the same batch. A lane that is not finite goes on from the mean
-    of the others, with the optimizer's state of the best one.
+    of the finite lanes, with the optimizer's state of the best lane.
 
     Args:
       spread: How far the rates spread, as a fraction of the base rate, between 0 and 1.
-      step: How fast the base rate follows the velocity, at least 0; 0 leaves it where it is.
+      step: How fast the base rate follows the velocity, at least 0; with 0 it does not.
       momentum: Of the velocity, at least 0 and below 1.
       temperature: The difference in the objective that changes a lane's weight by a factor of e,
         above 0. With a low temperature the best lane alone decides.
@@ -58,7 +58,7 @@ class FanOut:
       Exploration for Large Models (2026), arXiv:2604.24708, sections 3.2 to 3.4.
     """
 
-    # The defaults are those of the authors' code, and the spread that of its example.
+    # The defaults are those of the authors' code; `spread` is that of its example.
     spread: float = 1 / 9
     step: float = 0.5
     momentum: float = 0.9
@@ -76,7 +76,7 @@ class FanOut:
         _require.positive({"temperature": temperature}, "temperature")
 
     def fan(self, base: float, points: int) -> np.ndarray:
-        """The rates around a base, the grid to begin with.
+        """The rates around a base, as the grid for `sweep_exchange`.
 
         Args:
           base: The base rate, above 0.

@@ -40,28 +40,28 @@ class Forecast:
     0.4 of the full grid's work.
 
     The law behind it: the loss depends on the sum of the rates so far, $S$, and hardly on the rates
-    themselves. So a point will change as faster points did between the same values of $S$. These
-    are weighted by how well their losses agree with the point's own at the same $S$. The fastest
-    point has no faster ones to be forecast from, and is forecast to keep its present loss. If $S$
-    will exceed that of the best point, part of the loss is noise that goes as the rate falls. The
-    forecast is lowered by it, in proportion to the fall of the rate and to the part of $S$ still to
-    come. Points are ranked by the sum of two ranks, of the present loss and of the forecast,
-    because each of these misleads in its own way.
+    themselves. So the loss of a point will change as that of faster points did between the same
+    values of $S$. The faster points are weighted by how well their losses agree with the point's
+    own at the same $S$. The fastest point has no faster ones to be forecast from, and is forecast
+    to keep its present loss. If the final $S$ of a point exceeds that of the best point, part of
+    its loss is noise that vanishes as the rate falls. So its forecast is lowered, in proportion to
+    the fall of the rate and to the part of $S$ still to come. Points are ranked by the sum of two
+    ranks, of the present loss and of the forecast, because each of these misleads in its own way.
 
     At a look after a fraction `f` of the updates, the best `share` (f / first)^-3/4 of the points
     go on. The best point's neighbours on the grid always go on, as with `Halving`. A point that
     diverged with some seed is dropped.
 
-    On 12 tasks that were held out, with four sweeps of each, it kept the full grid's best point in
-    48 of 48 sweeps for 0.38 of the work; `Halving()` in 43 for 0.32, `Halving(eta=1.5)` in 46 for
-    0.37: `python -m tests.benchmarks.stopping --held-out`. If the training loss is the objective,
-    `Halving(eta=1.5)` is as good.
+    On 12 tasks that were held out, with four sweeps of each, `Forecast` kept the full grid's best
+    point in 48 of 48 sweeps for 0.38 of the work; `Halving()` in 43 for 0.32, `Halving(eta=1.5)` in
+    46 for 0.37: `python -m tests.benchmarks.stopping --held-out`. If the training loss is the
+    objective, `Halving(eta=1.5)` is as good.
 
     Args:
       rates: Function of the hyperparameters by name that returns the `Schedule` of a point, as the
         optimizer has it: `lambda learning_rate: lrax.cosine(learning_rate, 1000)`. A checkpoint
         identifies it by its name alone.
-      first: When points are stopped first, as a fraction of the steps, between 0 and 1. Before that
+      first: When points are first stopped, as a fraction of the steps, between 0 and 1. Before that
         the objective is evaluated a few times.
       share: Which share of the points goes on then, between 0 and 1.
 
@@ -134,9 +134,10 @@ class Forecast:
 
 
 def forecasts(record: Evidence) -> tuple[Values, Values]:
-    """The present and the predicted final losses of all points, `[points]`, as `_means` has them.
+    """The present and the predicted final losses of all points, `[points]`.
 
-    They are infinite for points that are not alive or whose present loss is not finite.
+    They are logarithms where `_means` returns logarithms. They are infinite for points that are not
+    alive or whose present loss is not finite.
     """
     assert record.rates is not None
     curves, at = _means(record)
@@ -165,7 +166,8 @@ def forecasts(record: Evidence) -> tuple[Values, Values]:
         changes += weight * np.minimum(after - before, 0)
         weights += weight
     then = now + np.where(weights > 0, changes / np.where(weights > 0, weights, 1), 0)
-    # The fraction of its present rate that a point will lose, and that of its sum still to come.
+    # The fraction of its present rate that a point will lose, and the fraction of its sum of rates
+    # that is still to come.
     present = np.maximum(record.rates[:, record.done - 1], 1e-300)
     falling = 1 - np.clip(record.rates[:, -1] / present, 0, 1)
     left = 1 - sums[:, record.done - 1] / sums[:, -1]
@@ -182,7 +184,7 @@ def _means(record: Evidence) -> tuple[np.ndarray, np.ndarray]:
     if at is None:
         objective, at = _binned(objective, record.loss_every)
     else:
-        # Evaluations after a lane's last finite loss are left out: it was stopped or diverged.
+        # Evaluations after a lane's last finite loss are dropped: it was stopped or diverged.
         trained = np.sum(np.isfinite(record.losses[:, 0]), axis=-1) * record.loss_every
         objective = np.where(at <= trained[:, None, None] + record.loss_every, objective, np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -192,7 +194,10 @@ def _means(record: Evidence) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _binned(losses: Curves, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the last tenth up to each of at most `BINS` records, and each tenth's middle."""
+    """Means over the last tenth of the losses up to each of at most `BINS` records; their times.
+
+    A time is the update in the middle of the tenth.
+    """
     count = losses.shape[-1]
     ends = np.unique(np.round(np.geomspace(min(2, count), count, BINS)).astype(int))
     starts = np.minimum((0.9 * ends).astype(int), ends - 1)

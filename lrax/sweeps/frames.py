@@ -54,7 +54,7 @@ class Frames(WithSeries):
         return pandas.DataFrame(columns)
 
     def _lanes(self) -> dict[str, np.ndarray]:
-        """The columns that tell the lane of a row: its hyperparameters and its seed."""
+        """The columns that identify the lane of a row: its hyperparameters and its seed."""
         points, seeds = self.status.shape
         columns = {name: np.repeat(self._plain(name), seeds) for name in self.hyperparams}
         # Points vary slowest, as in `values.ravel()` of arrays `[points, seeds]`.
@@ -73,9 +73,9 @@ class Frames(WithSeries):
 
         The hyperparameters are its dimensions if the points are a product; otherwise there is one
         dimension `point`. Beside `seed` it has `losses` and `aux/...` over `step`, `monitors/...`
-        over `record`, `evaluations/...` over `evaluated_at`, `curves/...` over a dimension of each
-        curve's own, and `train_loss`, metrics, `status` and `cause`. A choice is given by its
-        label. The coordinates `step` and `record` count updates.
+        over `record`, `evaluations/...` over `evaluated_at`, `curves/...` each over its own
+        dimension, and `train_loss`, metrics, `status` and `cause`. A choice is given by its label.
+        The coordinates `step` and `record` count updates.
 
         Returns:
           The Dataset.

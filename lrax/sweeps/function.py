@@ -63,10 +63,11 @@ def sweep_function(
 ) -> SweepResult:
     """Runs any pure training function with every point of a grid and every seed, side by side.
 
-    Use it where training is no `lrax.Task`: a reinforcement-learning run with its environments in
-    one `lax.scan`, a training loop of your own, a simulation. One program is compiled, which runs
-    a chunk of lanes by `jax.vmap`. All cores or devices run chunks at the same time. For each seed
-    all points get the same key, so that they differ by their hyperparameters alone.
+    Use it where training is not a `lrax.Task`: a reinforcement-learning run with its environments
+    in one `lax.scan`, a training loop of your own, a simulation. One program is compiled, which
+    runs a chunk of lanes by `jax.vmap`. On a CPU all cores run chunks at the same time; several
+    devices share each chunk. For each seed all points get the same key, so that they differ by
+    their hyperparameters alone.
 
     Ctrl-C ends the sweep between two chunks and returns what is done. A lane that did not run is
     `"interrupted"`. A lane with a scalar output that is not finite is `"diverged"`.
@@ -81,10 +82,11 @@ def sweep_function(
       seeds: How many seeds (0, 1, ...), or the seeds themselves, or an array of keys.
       objective: The name of the scalar output that ranks the points.
       mode: Whether a low or a high objective is good, `"min"` or `"max"`. None reads it from the
-        objective's name (loss, error: min; accuracy, return: max) and refuses to guess others.
+        objective's name (loss, error: min; accuracy, return: max) and raises for other names.
       execution: How many lanes a call runs: `"auto"`; `"vmap"`, all; `"loop"`, one; or a number.
-      devices: Over which of this process's devices lanes are spread: None, all of them or
-        `jax.config.jax_default_device`; a number of them; or a list.
+      devices: The devices of this process over which lanes are spread: None, for
+        `jax.config.jax_default_device` if it is set and all devices otherwise; `"all"`; a number
+        of them; or a list.
       budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`,
         `"2h"`, compiling included. At least one chunk is run.
       checkpoint: A file, or a directory of Orbax, that keeps the outputs, as in `lrax.sweep`. If it
@@ -92,7 +94,7 @@ def sweep_function(
       checkpoint_every: Seconds between two saves, at least 0.
       progress: Whether to show a progress bar. By default one is shown in a terminal or a notebook.
       on_event: Called as `on_event(kind, facts)`: `"start"`, `"segment"` after chunks (`done` of
-        how many `lanes`), `"checkpoint"` and `"end"`.
+        all `lanes`), `"checkpoint"` and `"end"`.
 
     Returns:
       A `SweepResult` whose `.metrics` are the scalar outputs, `[points, seeds]`, and whose
@@ -100,7 +102,7 @@ def sweep_function(
 
     Raises:
       ValueError: if an argument is out of its range, the function returns arrays of two axes or
-        more or complex numbers, or the objective is no scalar output.
+        more or complex numbers, or the objective is not a scalar output.
       TypeError: if an argument is not as described.
       OSError: if the checkpoint's place cannot be written to.
 
@@ -144,7 +146,7 @@ def sweep_function(
                 "objective": objective,
                 "mode": mode,
                 "processes": hosts.count,
-                # It is identified by what it computes, which is the same in a new process.
+                # A function is identified by what it computes, which is the same in a new process.
                 "function": digest(runner.text, *runner.constants),
                 "jax": jax.__version__,
             }
@@ -197,13 +199,13 @@ def _check_arguments(
     checkpoint: _require.Unchecked,
     on_event: _require.Unchecked,
 ) -> None:
-    """Requires what can be told of the arguments before the function is traced."""
+    """Checks the arguments as far as possible before the function is traced."""
     if not callable(function):
         raise TypeError(f"`function` must be a function of (hyperparams, key), got {function!r}")
     if not isinstance(grid, Mapping) or not grid:
         raise TypeError(f"`grid` must be {{name: values}} with at least one name, got {grid!r}")
     planning.check(execution, "auto")
-    # The plans of `lrax.sweep` that need a step: a function has none to call or to time.
+    # These plans of `lrax.sweep` call or time single updates, which a function does not have.
     if execution in ("steps", "tune"):
         raise ValueError(
             f"`execution` must be 'auto', 'vmap', 'loop' or a number, got {execution!r}"
@@ -237,8 +239,9 @@ def _result(
     ran = arrays["ran"]
     metrics = {name: arrays[f"outputs/{name}"] for name in runner.scalars}
     finite = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
-    # A lane that did not run has NaN, which is no divergence. Every point counts as run here. Lanes
-    # that did not run get their status below, because some seeds of a point may have run alone.
+    # A lane that did not run has NaN, which is not a divergence. `statuses` marks whole points, but
+    # only some seeds of a point may have run. So here every point counts as run, and lanes that did
+    # not run get their status below.
     everywhere = np.ones(len(points), int)
     status, causes = statuses(None, finite | ~ran, everywhere, whole=True, objective=objective)
     status[~ran] = "interrupted"
@@ -249,7 +252,7 @@ def _result(
         labels={name: list(choice.labels) for name, choice in points.choices.items()},
         seeds=seeds,
         losses=None,  # pyright: ignore[reportArgumentType]
-        steps=1,  # a whole function counts as one update, made or not
+        steps=1,  # a call of the function counts as one update
         metrics=metrics,
         curves={name: arrays[f"outputs/{name}"] for name in curves},
         status=status,
@@ -269,7 +272,7 @@ class _Runner:
       scalars: Names of the outputs that are scalars.
       ran: `[points, seeds]`, whether a lane has run.
       text: What the function computes, as text, by which a checkpoint recognises it.
-      constants: The arrays that it closes over.
+      constants: The arrays that the function closes over.
       devices: The devices of this process that lanes are spread over.
       threads: How many chunks run at once.
       reasons: Why a call has this number of lanes, in words.
@@ -288,7 +291,8 @@ class _Runner:
         self._bits = bits
         self._mesh = hardware.mesh(devices)
         on_cpu = devices[0].platform == "cpu"
-        # Several devices train a part of every chunk, so one chunk keeps all of them busy.
+        # If there are several devices, each runs a part of every chunk, so one chunk at a time
+        # keeps all of them busy.
         self.threads = hardware.cores() if on_cpu and len(devices) == 1 else 1
         # Lanes of a call; 0 is all of them.
         widths: dict[Execution, int] = {"vmap": 0, "loop": 1, "auto": CPU_LANES if on_cpu else 0}
@@ -441,7 +445,7 @@ def _compiled(
         key = jax.random.wrap_key_data(bits, impl="threefry2x32")
         return _checked(function(hyperparams, key))
 
-    # Over the groups, and over the members of a group, which share its key.
+    # Mapped over the groups, and over the members of a group, which share its key.
     chunk = each(each(lane, (0, None)), (0, 0))
     options: dict[str, Any] = {}
     if mesh is not None:

@@ -31,7 +31,7 @@ def log_grid(
     Args:
       low: Smallest rate, above 0.
       high: Largest rate, at least `low`.
-      n: How many, at least 1; with 1 it is `low`.
+      n: How many rates, at least 1; a single one is `low`.
       per_decade: In place of `n`: how many steps make a factor of ten, above 0. The number of steps
         from `low` to `high` is rounded to a whole one.
 
@@ -121,7 +121,7 @@ def product(grid: Mapping[str, Any]) -> Points:
 
 
 def _check_names(names: list[str], optimizer: Optimizer, task: _require.Unchecked) -> None:
-    """Requires that every name has a parameter, and every parameter without a default a name."""
+    """Requires that every name is a parameter, and that parameters without a default are named."""
     functions = {"optimizer": parameters(optimizer)}
     if callable(task) and not isinstance(task, Task):
         functions["task's function"] = parameters(task)

@@ -168,7 +168,7 @@ def _only(state: State, points: Mask) -> State:
 def _joined(state: State, part: State, points: Mask) -> State:
     """A state, with the entries of some points taken from the state of a loop of their own.
 
-    An evaluation that only that loop made is left out. It makes one when it stops a diverged point.
+    Evaluations that only that loop made are dropped: it makes one when it stops a diverged point.
 
     Args:
       state: The state of all points.

@@ -29,7 +29,7 @@ class Lanes(NamedTuple):
 def lanes_of(kept: Kept, like: Lanes) -> Lanes:
     """The lanes in the state that a sweep kept, with the structure of one lane."""
     structure = jax.tree.structure(like)
-    # The kept state has the run's signals too, as the last leaves. They are left out.
+    # The kept state also has the run's signals, as its last leaves. They are not read.
     leaves = [kept.arrays[f"lanes/{i}"] for i in range(structure.num_leaves)]
     # There is a row for each point in `placed`. Some of these points may have been stopped.
     rows = np.flatnonzero(kept.arrays["placed"])

@@ -1,4 +1,4 @@
-"""Several results as one."""
+"""Merges several results into one."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def merged(a: Result, b: Result) -> Result:
     # other. NaN is a possible value too, and equals itself here.
     close = np.isclose(columns[1][:, None], columns[0], rtol=1e-6, atol=0, equal_nan=True)
     known = np.any(np.all(close, axis=2), axis=1)
-    # The points of `b` that `a` has already are left out.
+    # The points of `b` that `a` already has are dropped.
     join = lambda x, y: np.concatenate([x, y[~known]])
     joined: dict[str, Any] = {
         field: join(getattr(a, field), getattr(b, field))
@@ -52,7 +52,7 @@ def merged(a: Result, b: Result) -> Result:
     }
     info = {**a.info, **seconds}
     # `kept` holds the lanes of one sweep, and `resume=` needs those of all points. The merged
-    # result has points of two sweeps, so it keeps none.
+    # result has points of two sweeps, so its `kept` is None.
     both = replaced(a, **joined, labels=labels, choices=choices, info=info, kept=None)
     # The parameters are those of the best lane of both results. If that is a lane of `b`, its
     # parameters take the place of those of `a`.

@@ -116,8 +116,8 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
 
     where $\bar s_i$ is the mean score, $x_i$ the distance from the vertex, which is found by
     iteration, and $h$ the reach, a third of a decade or more. $e_i$ is the excess over the least
-    score, in units of twice the median excess within the reach. It gives little weight to points on
-    the steep rise before divergence. The vertex lies at most half of the way to the best point's
+    score, in units of twice the median excess within the reach. So points on the steep rise before
+    divergence get little weight. The vertex lies at most half of the way to the best point's
     neighbours, or 2/9 of a decade if this is more.
 
     The interval ends where the curve rises significantly. The same fit around any rate $v$ gives
@@ -128,10 +128,11 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     $$|\bar b(v)| > t_{1.5 (n - 1)} \, \hat\sigma(v) / \sqrt n, \qquad
     \hat\sigma^2 = \left((n - 1) \, \mathrm{sd}(b)^2 + \tilde\sigma^2\right) / n$$
 
-    where the mean slope $\bar b$ rises away from the vertex. $\tilde\sigma$ pools the standard
-    deviations at the rates around $v$. Their noise is only partly correlated, so together they tell
-    more about $\sigma$ than one rate: hence 1.5 times the degrees of freedom. With one seed, the
-    noise is estimated from the residuals of the parabola. How seeds differ is then unknown.
+    where the curve, whose mean slope is $\bar b$, rises away from the vertex. $\tilde\sigma$ pools
+    the standard deviations at the rates around $v$. Their noise is only partly correlated, so
+    together they tell more about $\sigma$ than one rate: hence 1.5 times the degrees of freedom.
+    With one seed, the noise is estimated from the residuals of the parabola. How seeds differ is
+    then unknown.
 
     On a coarse grid the vertex of the parabola is biased, and more so if one side is steeper.
     Therefore the interval reaches at least $\Delta \min(\Delta / \log 10, 1/2)$ to either side of
@@ -158,7 +159,7 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
       Fieller, Some Problems in Interval Estimation (1954), for the set of the rates at which the
       slope may be 0. Smyth, Linear Models and Empirical Bayes Methods (2004), for pooled variances.
     """
-    # A grid may contain NaN or infinity as values. They have no place on a logarithmic axis.
+    # A grid may contain NaN or infinity as values. A logarithmic axis cannot show them.
     usable = np.isfinite(rates)
     rates = np.asarray(rates, np.float64)[usable]
     scores = np.asarray(scores, np.float64)[usable]
@@ -170,8 +171,8 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     rates, which = np.unique(rates, return_inverse=True)
     scores = np.stack([scores[which == i].mean(axis=0) for i in range(len(rates))])
     log_rates = np.log(rates)
-    # A rate is left out if one of its lanes has no finite score: the mean of its other lanes would
-    # look too good.
+    # A rate counts as unknown if one of its lanes has no finite score: the mean of its other lanes
+    # would look too good.
     known = np.all(np.isfinite(scores), axis=1)
     means = np.where(known, scores.mean(axis=1), np.inf)
     if not np.any(known):
@@ -193,8 +194,8 @@ def optimum(rates: np.ndarray, scores: np.ndarray) -> Optimum:
     lost = log_rates[~known]
     lowest = max(log_rates[0], *lost[lost < log_rates[best]], -np.inf)
     highest = min(log_rates[-1], *lost[lost > log_rates[best]], np.inf)
-    # The parabola was fitted through the rates that are known, and may have its vertex beyond one
-    # that is lost.
+    # The parabola was fitted through the known rates alone. So its vertex may lie beyond a rate
+    # that diverged or was pruned.
     within = x[(x >= lowest) & (x <= highest)]
     if not within[0] <= fitted.center <= within[-1]:
         fitted = fitted._replace(center=float(log_rates[best]), height=np.zeros(seeds), noise=None)
@@ -309,8 +310,8 @@ def _parabolas(
     middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)
     middle = np.minimum(middle, len(x) - 1)
     unit = soft * np.take_along_axis(y, middle, axis=1).mean(axis=1)
-    # If many scores are equal, the median may be 0 and is no unit. Then the unit is infinite, which
-    # means that no point loses weight by its excess.
+    # If many scores are equal, the median may be 0, which cannot be the unit. Then the unit is
+    # infinite, so that no point loses weight by its excess.
     unit = np.where((unit > 0) & np.isfinite(unit), unit, np.inf)[:, None]
     u = np.where(near, u, 0.0)
     height = np.where(near, curve - least[:, None], 0.0) / unit

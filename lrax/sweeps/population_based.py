@@ -28,7 +28,7 @@ class PopulationBasedTraining:
 
     Raises:
       ValueError: if an argument is out of its range.
-      TypeError: if an argument is not of real numbers.
+      TypeError: if `quantile` is not a real number, or `perturb` not a tuple of them.
 
     Example:
       >>> task = lrax.tasks.diabetes()
@@ -45,8 +45,9 @@ class PopulationBasedTraining:
     """
 
     # The paper replaces a fifth and perturbs by 0.8 or 1.2. Ray Tune replaces a quarter, perturbs
-    # by the same, and sometimes draws a value anew. Ours is a quarter, by 0.8 or 1.25: the product
-    # of 0.8 and 1.2 is below 1, so that the rates of many copies drift down whatever the losses.
+    # by the same, and sometimes draws a value anew. The defaults here are a quarter, and 0.8 or
+    # 1.25: the product of 0.8 and 1.2 is below 1, which makes the rates of many copies drift down
+    # whatever the losses are.
     quantile: float = 0.25
     perturb: tuple[float, ...] = (0.8, 1.25)
 
@@ -58,7 +59,7 @@ class PopulationBasedTraining:
         """How the lanes go on after a segment."""
         scores = record.scores
         points, seeds = scores.shape
-        # A share of 4.0000000001 is 4 with a rounding error, and not 5.
+        # A count of 4.0000000001 is 4 with a rounding error, and must not become 5.
         count = min(math.ceil(self.quantile * points - 1e-9), points // 2)
         source = np.tile(np.arange(points)[:, None], seeds)
         factors = np.ones((points, seeds))

@@ -114,8 +114,8 @@ def _clock(seconds: float) -> str:
 
 def _is_watched() -> bool:
     """Whether a person sees stderr: a terminal, or a notebook."""
-    # A notebook has IPython loaded, so it need not be imported. It may be loaded elsewhere too, in
-    # a terminal for instance; then its settings name no kernel.
+    # A notebook has IPython loaded, so IPython need not be imported here. It may also be loaded in
+    # a terminal; then its settings do not name a kernel.
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and "IPKernelApp" in getattr(
         ipython.get_ipython(), "config", {}

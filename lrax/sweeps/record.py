@@ -86,7 +86,8 @@ class Record:
         """Updates made, below `steps` if the sweep was interrupted."""
         if self.has_losses and self.loss_every == 1:
             return self.losses.shape[-1]
-        # Thinned losses do not tell the last update. The points that were never stopped do.
+        # Thinned losses do not show the last update. The points that were never stopped have it in
+        # `stopped_at`.
         return int(self.stopped_at.max())
 
     @property
@@ -104,7 +105,8 @@ class Record:
         """The objective of every lane, as `select` says; `[points, seeds]`."""
         if self.objective == "train_loss":
             return self.final_losses
-        # A curve of a `sweep_function` may be the objective too: its last, best or tail value.
+        # A curve of a `sweep_function` may be the objective too: then its last, best or tail value
+        # counts.
         if self.objective in self.curves:
             return self._selected(self.curves[self.objective])
         if self.select == "last" or self.objective not in self.evaluations:
@@ -116,15 +118,15 @@ class Record:
         values = self.evaluations[name]
         if self.evaluated_at[-1] >= self.done:
             return values
-        # The evaluation at the end is in `metrics`. A point that was stopped before has there what
-        # was measured when it stopped, which is among its `evaluations` already.
+        # The evaluation at the end is in `metrics`. For a point that was stopped before, `metrics`
+        # has what was measured at its stop, which its `evaluations` already have.
         last = np.where(
             self.stopped_at[:, None] > self.evaluated_at[-1], self.metrics[name], np.nan
         )
         return np.concatenate([values, last[..., None]], axis=-1)
 
     def _selected(self, values: np.ndarray) -> np.ndarray:
-        """One number of each lane's evaluations `[points, seeds, evaluations]`."""
+        """One number for each lane, from its evaluations `[points, seeds, evaluations]`."""
         if self.select == "best":
             # `fmin` and `fmax` skip NaN, which stands where a lane was not evaluated.
             better = np.fmin if self.mode == "min" else np.fmax
@@ -198,8 +200,8 @@ class Record:
           A result of the same type; this one is not changed.
 
         Raises:
-          ValueError: if there is no such objective, an argument is another word, or `mode` is not
-            given and the name tells no direction.
+          ValueError: if there is no such objective, `mode` or `select` is another word, or `mode`
+            is not given and the objective's name does not tell a direction.
 
         Example:
           >>> task = lrax.tasks.diabetes()
@@ -292,7 +294,7 @@ class Record:
             )
         if not self.has_losses:
             return "every point has an output that is not finite with some seed"
-        # The first loss is that before any update, so no rate has had a part in it.
+        # The first loss is that before any update, so the rate has not affected it.
         if not np.isfinite(self.losses[lost][:, 0]).any():
             return (
                 "every point diverged with some seed, and the loss is not finite before the first"
@@ -341,10 +343,10 @@ class Record:
           `Optimum(value, interval, at_edge, point, seeds, good)`. The interval holds the best value
           with 95 % confidence. Take three seeds or more: then it spans about an octave, unless the
           curve is flat. `good` is the range of the values that are surely within 1 % of the best
-          score, or `None` where the seeds do not tell. `flat` says whether that is a factor of 2 or
-          more. `at_edge` is `"low"` or `"high"` if the best point is the grid's lowest or highest:
-          then `value` is that point, the interval is open on that side (0 or infinity), and
-          `extend()` is the grid to try next; else it is `None`.
+          score, or `None` if the seeds cannot show this. `flat` says whether it spans a factor of 2
+          or more. `at_edge` is `"low"` or `"high"` if the best point is the grid's lowest or
+          highest: then `value` is that point, the interval is open on that side (0 or infinity),
+          and `extend()` is the grid to try next; else it is `None`.
 
         Raises:
           ValueError: if `name` is unknown or an axis of choices, a value is not positive, there is
@@ -364,13 +366,13 @@ class Record:
     def _line(
         self, name: str | None, *, numeric: bool = False, scattered: bool = False
     ) -> tuple[str, np.ndarray]:
-        """A hyperparameter, and the points that differ from the best one in it alone.
+        """A hyperparameter, and the points that differ from the best one in nothing else.
 
         Args:
           name: The hyperparameter; by default the first numeric one, or the first if none is.
           numeric: Whether an axis of choices is refused.
-          scattered: Whether a line of the best point alone will do, as in points that are not a
-            product.
+          scattered: Whether the line may hold the best point alone, as it does if the points are
+            not a product.
         """
         numbers = [other for other in self.hyperparams if other not in self.labels]
         if name is None:
@@ -409,11 +411,11 @@ def replaced(record: R, **fields: Field) -> R:
 def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
     """The objective with the sign that makes lower better.
 
-    It is infinite where a lane diverged or has no number.
+    It is infinite where a lane diverged or the objective is not finite.
     """
     values = values if mode == "min" else -values
-    # Infinity ranks last, where NaN would have no place. In double precision, because the mean of
-    # two losses of 3e38 overflows in single precision.
+    # Infinity ranks last; NaN cannot be ranked. In double precision, because the mean of two losses
+    # of 3e38 overflows in single precision.
     values = values.astype(np.float64)
     return np.where((status == "diverged") | ~np.isfinite(values), np.inf, values)
 
@@ -421,7 +423,7 @@ def scores(values: np.ndarray, status: np.ndarray, mode: Mode) -> np.ndarray:
 def _by_length(
     curves: np.ndarray, lengths: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """`reduce` of curves `[points, seeds, time]`, each point's cut to its own length."""
+    """Applies `reduce` to curves `[points, seeds, time]`, each cut to the length of its point."""
     found = np.empty(curves.shape[:2], curves.dtype)
     # A loop over the few times at which points were stopped, not over the points.
     for length in np.unique(lengths):

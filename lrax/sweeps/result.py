@@ -33,7 +33,7 @@ class SweepResult(Views):
         was stopped. A result of `sweep_function` has `curves` in its place, and reading `losses`
         raises a ValueError.
       loss_every: The number of updates from one recorded loss to the next, 1 unless asked for.
-      steps: Updates that were asked for.
+      steps: Updates that were requested.
       aux: `{name: [points, seeds, records]}`, the scalars of the loss's `aux`, as often as losses.
       monitors: `{name: [points, seeds, records]}`, what the monitors returned at the updates 0,
         `record_every`, `2 * record_every`, ...
@@ -42,7 +42,7 @@ class SweepResult(Views):
         `sweep_function`.
       curves: `{name: [points, seeds, time]}`, the curves of a `sweep_function`.
       evaluations: `{name: [points, seeds, evaluations]}`, what `evaluate` returned along the way.
-      evaluated_at: `[evaluations]`, after how many updates that was.
+      evaluated_at: `[evaluations]`, after how many updates each of these was made.
       status: `[points, seeds]`: `"done"`, `"diverged"`, `"interrupted"`, or `"pruned"` for a lane
         of a point that the `stop` rule stopped.
       stopped_at: `[points]`, after how many updates a point was stopped or came to its end.
@@ -50,7 +50,7 @@ class SweepResult(Views):
       objective: Name of what ranks the points: `"train_loss"` or one of `metrics` or `curves`.
       mode: Whether a low or a high objective is good: `"min"` or `"max"`.
       select: Which evaluation of a lane ranks it: `"last"`, `"best"`, or `"tail"`, the mean of the
-        last tenth. A training loss that ranks is always the mean of its last tenth.
+        last tenth. If the training loss is the objective, it is always the mean of its last tenth.
       info: Device, plan, versions, steps, and the seconds that compiling and running took.
       best_params: The parameters at the end of the best lane, or `None`. `best` has them too.
       best_state: The model's state of that lane, or `None`.
@@ -110,10 +110,11 @@ class SweepResult(Views):
         $$\mathbb{E}_\eta [\ell(\eta)] - \min_\eta \ell(\eta), \qquad
         \ell(\eta) = \frac{1}{n} \sum_s \min(\ell_s(\eta), \ell_{s0})$$
 
-        with the objective $\ell_s(\eta)$ of seed $s$ of $n$, and $\ell_{s0}$ before the first
-        update. A diverged lane counts as $\ell_{s0}$. Use it to compare optimizers, warmups or
-        models over the same range of rates: one with a small sensitivity needs little tuning. The
-        rate is uniform on the logarithmic scale, and the other hyperparameters are at their best.
+        with the objective $\ell_s(\eta)$ of seed $s$ of $n$, and its value $\ell_{s0}$ before the
+        first update. A diverged lane counts as $\ell_{s0}$. Use it to compare optimizers, warmups
+        or models over the same range of rates: one with a small sensitivity needs little tuning.
+        The rate is uniform on the logarithmic scale, and the other hyperparameters are at their
+        best.
 
         Args:
           name: The hyperparameter; by default the first numeric one of the grid.
@@ -179,7 +180,7 @@ class SweepResult(Views):
         )
 
     def paired(self, reference: int | None = None, *, confidence: float = 0.95) -> Paired:
-        r"""Every point against the best one, seed by seed.
+        r"""Compares every point with the best one, seed by seed.
 
         $$d_{ps} = s_{ps} - s_{bs}, \qquad \bar d_p \pm t_{n-1} \, \mathrm{sd}(d_p) / \sqrt n$$
 
@@ -188,14 +189,14 @@ class SweepResult(Views):
         the luck that all points of a seed share cancels in the differences, so the intervals are
         much narrower than those of the points' own means. Positive is worse. The p-value is
         Fisher's exact one, over all flips of sign. With n seeds it is never below $2^{1-n}$, so
-        take six seeds or more to get below 0.05. Neither it nor the interval corrects for the
-        choice of the best point among many. `lrax.confirm` trains the first ones again for that.
-        Measured 95 % intervals hold the truth in 94 to 96 % of sweeps next to a smooth optimum, but
-        in 75 to 90 % at rates where only a few seeds fail: few seeds do not show that.
+        take six seeds or more to get below 0.05. Neither the p-value nor the interval corrects for
+        the choice of the best point among many; for that, `lrax.confirm` trains the first points
+        again. Measured 95 % intervals hold the truth in 94 to 96 % of sweeps next to a smooth
+        optimum, but in 75 to 90 % at rates where only a few seeds fail: few seeds do not show that.
 
         A difference is infinite where one of the two lanes diverged, and NaN where both did.
-        Nothing is known of a point that was pruned or interrupted: its differences, mean and
-        p-value are NaN, and its interval is unbounded. `status` says so.
+        Nothing is known of a point that was pruned, or interrupted before the others: its
+        differences, mean and p-value are NaN, and its interval is unbounded. `status` says so.
 
         Args:
           reference: Index of the point to compare to; by default the best one.
@@ -249,8 +250,8 @@ class SweepResult(Views):
 
         Raises:
           ValueError: if the best point is inside the grid and `edge` is not given, `name` is
-            unknown or an axis of choices, `edge` is another word, or there are fewer than two
-            values or one that is not positive.
+            unknown or an axis of choices, `edge` is neither "low" nor "high", or there are fewer
+            than two values or one that is not positive.
           TypeError: if `n` is not an int.
 
         Example:
@@ -333,13 +334,13 @@ class SweepResult(Views):
         return [self.choices[name][int(value)] for value in values]
 
     def merge(self, *others: "SweepResult") -> "SweepResult":
-        """Joins results of the same task, optimizer, seeds and steps to one of all their points.
+        """Joins results of the same task, optimizer, seeds and steps into one with all points.
 
         `a | b` is `a.merge(b)`. With common random numbers, the first losses show whether the tasks
-        and seeds are the same, and other results are refused.
+        and seeds are the same; if the losses differ, this raises an error.
 
         Args:
-          others: Results of other points. A point that is there already is left out.
+          others: Results of other points. A point that an earlier result already has is dropped.
 
         Returns:
           A `SweepResult` with the points of all results, this one's first. Its seconds are sums;
@@ -350,7 +351,7 @@ class SweepResult(Views):
           TypeError: if one is not a `SweepResult`.
         """
         merged = self
-        # In order, so that a point that two results have is taken from the first of them.
+        # In order, so that a point that is in two results is taken from the earlier one.
         for i, other in enumerate(others):
             if not isinstance(other, SweepResult):
                 raise TypeError(f"`others[{i}]` must be a SweepResult, got {type(other).__name__}")

@@ -25,12 +25,12 @@ class Rollback:
     What ruined the lane may be older than its spike: bad batches at the very end of a segment show
     only in the next one. So a lane that spikes again at once goes back to where it was another
     segment earlier. Damage that takes longer to show is not undone. Take segments of a hundred
-    updates and more: the loss of few batches may exceed the limit by chance, and the segment is
-    then lost.
+    updates or more: the mean loss of a few batches may exceed the limit by chance, and the segment
+    is then lost.
 
     The optimizer's state goes back too, and with it the count of its schedule: the lane ends as
-    many updates short of the schedule's end as it went back. `controllers.restore_after_spikes` is
-    the same for one run, inside of the optimizer.
+    many updates short of the schedule's end as it went back. `controllers.restore_after_spikes`
+    does the same for one run, inside the optimizer.
 
     Args:
       factor: A loss above this many times the least one is a spike; above 1.
@@ -53,7 +53,7 @@ class Rollback:
 
     Reference:
       Chowdhery et al., PaLM (2022), arXiv:2204.02311, section 5.1: training went back to a
-      checkpoint before the spike and passed over the batches of the spike.
+      checkpoint before the spike and skipped the batches of the spike.
     """
 
     factor: float = 4.0

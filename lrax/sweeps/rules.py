@@ -39,17 +39,18 @@ class Halving:
     the updates done. A point that diverged with some seed is dropped. The plain rule is softened in
     two ways. First, the best point's neighbours on the grid always go on, on both sides of every
     numeric hyperparameter, because the best rate after few updates is not the best one after many.
-    Second, points go on that are worse than the last one of the plain rule by less than `margin`
-    standard errors of the difference; these are at most half as many again.
+    Second, points also go on if they are worse than the last point that the plain rule keeps by
+    less than `margin` standard errors of the difference; at most half as many as the plain rule
+    keeps.
 
     All lanes follow the schedule of the whole sweep, never one shortened to a rung. So a rate that
     decays to zero at `steps` is still high at the rungs. Choose `first` past the warmup, during
     which the rates are not yet those of the grid.
 
     Args:
-      eta: One point of `eta` goes on at each rung, above 1. A value so close to 1 that it makes
+      eta: At each rung one of `eta` points goes on; above 1. A value so close to 1 that it makes
         more than 100 rungs is increased. Without margins the training up to the first rung costs
-        `first` of the full grid's work, and that between two rungs or after the last one less.
+        `first` of the full grid's work, and each later part of the training costs less.
       first: Where the first rung is, as a fraction of the steps, between 0 and 1. Earlier is
         cheaper and riskier.
       margin: In standard errors of the paired difference, at least 0; 0 is the plain rule with
@@ -107,15 +108,15 @@ class Halving:
         history = curves_of(record)
         scores = smoothed(history)
         order, sound = ranking(scores)
-        # A share of the points at the start: points that went on by a margin do not raise it.
+        # A share of all points of the sweep: points that went on by a margin do not raise it.
         share = len(record.alive) / self._eta(record.steps) ** (record.look + 1)
-        # A share of 4.0000000001 is 4 with a rounding error, and not 5.
+        # A share of 4.0000000001 is 4 with a rounding error, and must not become 5.
         count = max(math.ceil(share - 1e-9), 1)
         if not np.any(sound):
             # All have diverged with some seed. Those with the fewest such seeds go on.
             return among(record, _mask(len(order), order[:count]))
         order = order[: int(sound.sum())]  # the diverged come last
-        # Neighbours take places of the share first, and the best of the rest fill it up.
+        # The neighbours take their places in the share first, and the best other points fill it up.
         survive = with_neighbours(record, order[0], sound)
         rest = order[~survive[order]]
         survive[rest[: max(count - int(survive.sum()), 0)]] = True
@@ -135,9 +136,9 @@ class Median:
 
     over the points `q` still running. Use it where the best point must not be lost: it stops only
     the hopeless points, and costs half of the full grid's work. Losses are means over seeds. The
-    least one on the left is taken over means of tenths of the updates done, so that a lucky batch
+    minimum on the left is taken over the means of tenths of the updates done, so that a lucky batch
     does not count. A point that diverged with some seed is dropped. The best point's neighbours
-    always go on, and always three points in all.
+    always go on, and at least three points in all.
 
     Args:
       first: When the rule is first asked, as a fraction of the steps, between 0 and 1: Optuna's
@@ -210,7 +211,7 @@ def smoothed(history: Curves) -> np.ndarray:
 def neighbours(
     coordinates: np.ndarray, point: int, unordered: tuple[int, ...] | list[int] = ()
 ) -> Mask:
-    """The points next to one on the grid, as a mask.
+    """The points next to a point on the grid, as a mask.
 
     They are the nearest points above and below in every numeric hyperparameter. The distance of two
     points is the number of grid values from one to the other, summed over hyperparameters. So on a
@@ -274,7 +275,7 @@ def with_neighbours(record: Evidence, best: int, sound: Mask) -> Mask:
     columns = [values[record.alive] for values in record.hyperparams.values()]
     coordinates = np.stack(columns, axis=1)
     unordered = [i for i, name in enumerate(record.hyperparams) if name in record.choices]
-    # Diverged points are left out first, so that the nearest point that trains is a neighbour.
+    # Diverged points are removed first, so that the nearest point that trains is a neighbour.
     rows = np.flatnonzero(sound)
     near = neighbours(coordinates[rows], int(np.searchsorted(rows, best)), unordered)
     return _mask(len(sound), rows[near]) | _mask(len(sound), best)

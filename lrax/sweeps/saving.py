@@ -25,7 +25,7 @@ Result = Any  # a `SweepResult`, which this file must not import
 
 def save(result: Result, path: str | os.PathLike[str]) -> None:
     """Writes a result to a file; see `SweepResult.save`."""
-    # `kept` is left out: its lanes have the structure of the optimizer's state, which is made of
+    # `kept` is not stored: its lanes have the structure of the optimizer's state, which is made of
     # the optimizer's own classes. A file without code cannot restore these.
     arrays = {name: getattr(result, name) for name in ARRAYS}
     if result.has_losses:
@@ -161,9 +161,9 @@ def _restored(described: dict[str, list[Any]]) -> dict[str, list[Choice]]:
     """The axes of choices whose entries were all stored and can all be read."""
     choices: dict[str, list[Choice]] = {}
     for name, entries in described.items():
-        # Entries are looked up by index, so an axis with a missing entry (None) is left out.
-        # An axis is also left out if a schedule cannot be built, for instance one that another
-        # version of lrax stored. The numbers and the labels of the result are read all the same.
+        # Entries are looked up by index, so an axis with a missing entry (None) is dropped. An axis
+        # is also dropped if a schedule cannot be built, for instance one that another version of
+        # lrax stored. The numbers and the labels of the result are read all the same.
         with contextlib.suppress(TypeError, ValueError):
             choices[name] = [Schedule.from_dict(entry) for entry in entries]
     return choices

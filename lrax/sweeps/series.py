@@ -24,7 +24,7 @@ class WithSeries(Record):
         Args:
           curve: `"train_loss"`, or a name among `curves`, `monitors`, `evaluations` or `aux`. By
             default the objective's evaluations, if there were some along the way, or the training
-            loss; of a `sweep_function` the objective's curve, or the first.
+            loss; of a `sweep_function` the curve whose name is most like the objective's.
 
         Returns:
           `Series(name, at, values)`: values `[points, seeds, time]` at the updates `at` `[time]`.
@@ -47,8 +47,8 @@ class WithSeries(Record):
     def _groups(self) -> list[tuple[dict[str, np.ndarray], int | None]]:
         """All curves in the order in which a name is looked up.
 
-        With each group comes the number of updates from one record to the next; None for those of
-        `evaluated_at`.
+        Each group comes with the number of updates from one record to the next, or with None for
+        the evaluations, whose times are in `evaluated_at`.
         """
         return [
             ({"train_loss": self.losses} if self.has_losses else {}, self.loss_every),

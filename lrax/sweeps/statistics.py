@@ -39,7 +39,7 @@ def paired(
 
     A difference is infinite where one of its two lanes diverged, with the sign that says which. It
     is NaN where both did, and so is the mean of a point with such a seed, or with infinite
-    differences of both signs. To the p-value, a seed in which both diverged is a tie. Nothing is
+    differences of both signs. For the p-value, a seed in which both diverged is a tie. Nothing is
     known of a point that was not trained to the end: its differences, mean and p-value are NaN.
     Without a finite mean, the standard error is infinite and the interval unbounded.
 
@@ -72,16 +72,16 @@ def paired(
         differences[unknown] = np.nan
         mean = differences.mean(axis=1)
     known = np.all(np.isfinite(differences), axis=1)
-    # Zeros stand in for the others, because a deviation from infinity is NaN.
+    # Rows with a difference that is not finite become zeros, because their deviation would be NaN.
     finite = np.where(known[:, None], differences, 0.0)
     error = np.where(known, finite.std(axis=1, ddof=1) / np.sqrt(n), np.inf)
     half = stats.t.ppf((1 + confidence) / 2, n - 1) * error
     center = finite.mean(axis=1)
     interval = np.stack([center - half, center + half], axis=1)
-    # The infinite differences are included, because that a lane diverged is evidence too.
+    # The infinite differences are included, because a divergence is evidence too.
     p_values = np.array([_sign_flips(row) for row in differences])
     p_values[unknown] = np.nan
-    # A diverged lane of the reference is in every pair.
+    # If a lane of the reference diverged, that lane is in every pair.
     labels[~known & ~unknown] = "diverged"
     return Paired(reference, differences, mean, error, interval, p_values, labels)
 
@@ -90,7 +90,8 @@ def _labels(scores: np.ndarray, status: np.ndarray) -> np.ndarray:
     """Why a point has a lane without a score, or "done"; `[points]`."""
     lost = ~np.isfinite(scores)
     labels = np.where(lost.any(axis=1), "diverged", "done").astype("U11")
-    # A diverged lane does not make up for one that was not trained to the end.
+    # If one lane of a point diverged and another was not trained to the end, the point counts as
+    # not trained to the end.
     for word in ("pruned", "interrupted"):
         labels[np.any(lost & (status == word), axis=1)] = word
     return labels
@@ -164,9 +165,9 @@ def sensitivity(rates: np.ndarray, scores: np.ndarray, initial: np.ndarray | flo
 
     $$\mathbb{E}_\eta [\bar s(\eta)] - \min_\eta \bar s(\eta)$$
 
-    where $\bar s$ is the mean over seeds of scores of which none is above the initial one, over
-    rates that are uniform on the logarithmic scale. The weight of a rate of the grid is the
-    length of the scale that is nearer to it than to other rates. For the first and the last rate
+    where $\bar s$ is the mean over seeds of the scores, each clipped at the initial score, and
+    $\eta$ is uniform on the logarithmic scale. The weight of a rate of the grid is the length of
+    the scale that is nearer to it than to other rates. For the first and the last rate
     that length reaches as far outside of the grid as inside. So a grid of equal ratios gives the
     plain mean.
 

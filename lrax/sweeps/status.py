@@ -16,7 +16,7 @@ RECOVERED = 0.8
 # may be four times that of another. Each stretch has `LEAST` records or more.
 STRETCHES = 20
 LEAST = 5
-# The usual size of a loss is read from this many first records, because one batch may mislead.
+# The usual size of a loss is read from the first `EARLY` records, because one batch may mislead.
 EARLY = 10
 
 LossCurves = np.ndarray  # [points, seeds, records]
@@ -60,8 +60,8 @@ def statuses(
       objective: Name of the objective.
       diverged: One of: the factor $d$, above 1; a function of losses `[points, seeds, n]` that
         returns a mask `[points, seeds]`, called once for all points that were stopped at the same
-        time; `None`, for lanes that are not finite alone; `"auto"`, which is 4 for the training
-        loss and `None` for other objectives.
+        time; `None`, if only lanes that are not finite have diverged; `"auto"`, which is 4 for the
+        training loss and `None` for other objectives.
       loss_every: Number of updates from one recorded loss to the next.
       done: Updates made; by default the number of losses times `loss_every`.
 
@@ -141,7 +141,7 @@ def _causes(
             else:  # the start is near zero or negative, so a multiple of it means nothing
                 causes[lane] = f"loss rose by {_times(float(risen / scale))} its usual size"
     causes[~finite] = "parameters are not finite"
-    # Last, and so in place of other causes, because it says when it began.
+    # Set last, so that it replaces other causes: this one says when the divergence began.
     broken = ~np.isfinite(curves)
     for lane in np.argwhere(broken.any(axis=-1)):
         first = int(np.argmax(broken[tuple(lane)]))

@@ -1,6 +1,6 @@
 """The protocol of the rules that stop points of a sweep early.
 
-A rule is a pure function of the sweep's record. The sweep asks it between two segments.
+A rule is a pure function of the sweep's record. The sweep calls it between two segments.
 """
 
 import re
@@ -16,7 +16,7 @@ Mask = np.ndarray  # [points], bool
 
 
 class Evidence(NamedTuple):
-    """What a stop rule is told of a sweep under way.
+    """What a stop rule is given of a sweep under way.
 
     Arrays have all points of the grid, also the stopped ones; `alive` tells them apart.
 
@@ -65,8 +65,8 @@ class Stopping(Protocol):
     """A rule that stops points of a sweep early: `Halving`, `Median`, `Forecast`, or your own.
 
     Any object with these two methods is a rule. Both must be pure functions of their arguments, so
-    that a sweep that resumes from a checkpoint decides the same. The `repr` must tell all settings,
-    as that of a dataclass does, because a checkpoint identifies the rule by it. With a
+    that a sweep that resumes from a checkpoint decides the same. The `repr` must show all settings,
+    as that of a dataclass does, because a checkpoint identifies the rule by its `repr`. With a
     `checkpoint`, a `repr` with an address in memory is an error.
 
     Example:

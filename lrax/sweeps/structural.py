@@ -137,7 +137,7 @@ class StructuralResult:
         Raises:
           ValueError: if a name is unknown, or no choice has these values.
         """
-        # First each value alone, so that the error can name the argument.
+        # First each value is checked alone, so that the error can name the argument.
         for name, value in choice.items():
             _require.choice("name", name, self.choices[0])
             known = [own[name] for own in self.choices]
@@ -172,11 +172,12 @@ class StructuralResult:
     def paired(
         self, reference: tuple[int, int] | None = None, *, confidence: float = 0.95
     ) -> list[tuple[dict[str, Structural], Paired]]:
-        """Every point of every choice against one point, seed by seed: `SweepResult.paired`.
+        """Compares all points of all choices with one point, seed by seed: `SweepResult.paired`.
 
         Use it to see whether a choice, such as an optimizer, is better than another beyond the
-        noise of the seeds. A seed gives all choices the same key. What they share by that, such as
-        the order of the batches if they have one batch size, cancels in the differences.
+        noise of the seeds. A seed gives all choices the same key. What the choices share by this
+        key, such as the order of the batches if the batch size is the same, cancels in the
+        differences.
 
         Args:
           reference: `(choice, point)`, the indices of the point to compare to, as in `ranking`; by
@@ -247,8 +248,8 @@ class StructuralResult:
         structure = list(self.choices[0])
         tables = [result.rows() for result in self.results]
         # Choices may have grids and metrics of their own. The columns are the union of all, and a
-        # dict keeps them in order: hyperparameters first. The first and the last entry of a head
-        # are left out: the mark and the status have columns of their own below.
+        # dict keeps them in order: hyperparameters first. The first and the last entry of a head,
+        # the mark and the status, are skipped here and added below.
         names = dict.fromkeys(name for result in self.results for name in result.hyperparams)
         names |= dict.fromkeys(name for head, *_ in tables for name in head[1:-1])
         rows = [["", *structure, *names, "status"]]
@@ -309,7 +310,7 @@ class StructuralResult:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> StructuralResult:
-        """Reads a folder that `save` wrote. Loading runs no code: it holds arrays and JSON.
+        """Reads a folder that `save` wrote. Loading runs no code: the files hold arrays and JSON.
 
         Args:
           path: The folder.
@@ -319,7 +320,7 @@ class StructuralResult:
           FileNotFoundError: if there is no such folder.
         """
         text = (Path(_require.path("path", path)) / "choices.json").read_text()
-        # A file of another program may be JSON of any shape, or no JSON at all.
+        # A file of another program may be JSON of any shape, or not JSON at all.
         try:
             facts = json.loads(text)
             choices = facts["choices"] if facts["format"] == FORMAT else None
@@ -366,8 +367,8 @@ def sweep_over(
         Choices for which it returns the same functions share a compiled program.
       grid: As in `lrax.sweep`, or a function `grid(**choice)` that returns one, for optimizers with
         other hyperparameters or widths with other rates.
-      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns them; use
-        one to give all batch sizes the same number of examples.
+      steps: Optimizer updates of each lane, or a function `steps(**choice)` that returns their
+        number; use a function to give all batch sizes the same number of examples.
       options: Further arguments of `lrax.sweep`, the same for all.
 
     Returns:
@@ -421,7 +422,7 @@ def sweep_over(
         try:
             results.append(sweep(task, optimizer, own, steps=count, **options))
         except KeyboardInterrupt:
-            # It came between two sweeps, or is a second one. The finished sweeps are kept.
+            # Ctrl-C came between two sweeps, or twice within one. The finished sweeps are kept.
             if not results:
                 raise
             break
@@ -467,7 +468,7 @@ def _same(value: Structural, known: Structural) -> bool:
 
 
 def _plain(value: Structural) -> bool | int | float | str | None:
-    """A value that JSON holds as it is, or the label of another one."""
+    """The value itself if JSON can hold it, else its label."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else _label(value)
 
 

@@ -128,9 +128,9 @@ def sweep(
       select: Which evaluation ranks a lane: `"last"`, `"best"`, or `"tail"`, the mean of the last
         tenth. If the training loss is the objective, it is always the mean over the last tenth.
       diverged: Which lanes have diverged, besides those with losses or parameters that are not
-        finite: a factor, for lanes whose loss rose by it; a function of losses `[points, seeds, n]`
-        that returns a mask `[points, seeds]`; or None, for no others. `"auto"` is the factor 4 for
-        the training loss, and None for other objectives.
+        finite: those whose loss rose by a factor, given as a number; those in the mask `[points,
+        seeds]` that a function of losses `[points, seeds, n]` returns; or with None, no others.
+        `"auto"` is the factor 4 for the training loss, and None for other objectives.
       monitors: Functions of a `Step` whose values are recorded, or `{name: function}`: see
         `lrax.monitors`.
       record_every: Updates between two calls of the monitors, at least 1.
@@ -162,8 +162,9 @@ def sweep(
       convolutions: `"products"` computes convolutions as slices and matrix products, which differ
         only in the order of additions; `"xla"` leaves them to XLA; `"auto"` takes products on CPUs,
         where they are several times faster.
-      devices: Over which of this process's devices lanes are spread: None, all of them or
-        `jax.config.jax_default_device`; a number of them; or a list.
+      devices: The devices of this process over which lanes are spread: None, for
+        `jax.config.jax_default_device` if it is set and all devices otherwise; `"all"`; a number
+        of them; or a list.
       budget: Time after which the sweep ends as by Ctrl-C, in seconds or as `"90s"`, `"10min"`,
         `"2h"`. The time to compile counts.
       checkpoint: A file to keep the sweep's state in, or to go on from if it is there; `.npz` is
@@ -245,8 +246,8 @@ def sweep(
     hosts.check("grid, seeds or other arguments", digest(repr(points.described()), bits, what))
     own = hosts.own(len(points))
     if checkpoint is not None and hosts.is_first:
-        # An unwritable place is found before anything is compiled. A probe needs no configuration,
-        # which is only known after that.
+        # A path that cannot be written to is found before anything is compiled. The probe needs no
+        # configuration, which is known only after compiling.
         Checkpoint(checkpoint, every, {}).probe()
     notify = guarded(on_event if hosts.is_first else None)
     with tracers_explained():
@@ -373,8 +374,8 @@ def _report(
 ) -> Callable[[Loop], growing.Report]:
     """A function that makes, for a loop, the function that reports its segments.
 
-    A report goes to the progress bar and, as the event "segment", to `notify`. To rank the points
-    takes longer than some segments, so it is left out where nobody sees it.
+    A report goes to the progress bar and, as the event "segment", to `notify`. Ranking the points
+    takes longer than some segments, so it is skipped where nobody sees the report.
     """
 
     def report(loop: Loop, done: int, losses: np.ndarray) -> None:
@@ -454,7 +455,7 @@ def _result(
     )
     point, seed = result.best_lane
     if not alive[point] and not loop.settings.keep_best:
-        return result  # its lanes are gone
+        return result  # the state of a stopped point is not kept
     each = len(loop.alive)  # points of a process, the same number in all
     lane = hosts.given(loop.lane(point - hosts.index * each, seed), point // each)
     return dataclasses.replace(
@@ -525,8 +526,8 @@ def _kept(before: SweepResult, points: Points, seeds: list[str], engine: Engine)
 def _followed(plan: planning.Plan, hosts: Hosts) -> planning.Plan:
     """The plan of the first process, which all processes take.
 
-    A checkpoint stores one plan, with which all processes resume, and another plan adds in another
-    order.
+    A checkpoint stores one plan, with which all processes resume. Another plan would add numbers in
+    another order.
     """
     if hosts.count == 1:
         return plan

@@ -1,4 +1,4 @@
-"""`lrax.sweep_exchange`: a sweep whose lanes exchange states and rates, as an experiment."""
+"""`lrax.sweep_exchange`: a sweep whose lanes exchange states and rates; experimental."""
 
 # Annotations stay text, so that `help` shows the names of the aliases, not what they stand for.
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sweep_exchange(
     Seeds never exchange, so that each repeats the experiment. After each segment of `every`
     updates, also after the last one, the rule says from where each lane takes its state and which
     hyperparameters it goes on with. The counts of optimizers and schedules are part of the state:
-    a cosine goes on where it is, and its new peak holds for the rest of it.
+    a cosine goes on where it is, and the new peak holds for the rest of the cosine.
 
     All segments run the same compiled programs. The states pass through the host's memory between
     two segments, and the host keeps three of them, so take segments of many updates. A rule that

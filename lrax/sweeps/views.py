@@ -27,8 +27,8 @@ class Views(Frames):
 
         Losses and metrics are means over seeds; the number after ± is half their range. `*` marks
         `best`. The status of a diverged lane comes with the cause. For a pruned point, the status
-        has the number of updates, and losses and metrics are those after them. The values that rank
-        the points have their own column if no other column shows them.
+        gives the update at which it was stopped, and losses and metrics are those at that update.
+        The values that rank the points have their own column if no other column shows them.
 
         Returns:
           The text, one line for each point.
@@ -40,7 +40,7 @@ class Views(Frames):
         columns = {"train loss": self.final_losses} if self.has_losses else {}
         columns |= self.metrics
         # The columns above show the metrics and the training loss at the end. The values that rank
-        # the points may be others: of a curve, or of other evaluations.
+        # the points may come from elsewhere: from a curve, or from other evaluations.
         if self.objective in self.curves or (
             self.select != "last" and self.objective != "train_loss"
         ):
@@ -168,8 +168,8 @@ class Views(Frames):
           A matplotlib Figure.
 
         Raises:
-          ValueError: if a name is unknown, or they are the same, or the grid has one hyperparameter
-            only.
+          ValueError: if a name is unknown, `x` and `y` are the same, or the grid has only one
+            hyperparameter.
           ImportError: if matplotlib is not installed.
         """
         names = list(self.hyperparams)
@@ -236,7 +236,7 @@ class Views(Frames):
         # Choices have no order to interpolate in, and a single point has no neighbour.
         if name in self.labels or self._best is None or len(line) < 2:
             return None
-        # `optimum` interpolates in the logarithm of the values. It leaves out NaN and infinity, and
+        # `optimum` interpolates in the logarithm of the values. It ignores NaN and infinity, and
         # raises an error for values that are not positive.
         values = self.hyperparams[name][line]
         if not np.all(values[np.isfinite(values)] > 0):
@@ -245,7 +245,7 @@ class Views(Frames):
         return Band(found.value, *found.interval)
 
     def _curves(self, series: Series) -> Curves:
-        """A series for a picture, with the direction, by which its axis is logarithmic or not."""
+        """A series for a picture, with the direction that decides if its axis is logarithmic."""
         # The direction of the objective is known. For another curve it is guessed from the name.
         mode: Mode | None = self.mode if series.name == self.objective else None
         with contextlib.suppress(ValueError):  # a name that tells no direction
