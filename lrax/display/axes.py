@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-# The most decades on a logarithmic axis. Below them, a decay to zero is only a line straight down.
+# The most decades on a logarithmic axis. Below these, a decay to zero is only a vertical line.
 _DECADES = 5
 
 
@@ -35,7 +35,7 @@ class Axis:
 
 def counts_axis(low: float, high: float, ticks: int) -> Axis:
     """The axis of counts, with at most this number of ticks."""
-    high = max(high, low + 1)  # an axis of no length has no place for a curve
+    high = max(high, low + 1)  # an axis of length 0 cannot show a curve
     # Counts are whole, so the step is a whole 1, 2 or 5 times a power of ten.
     exponent = math.floor(math.log10((high - low) / ticks))
     steps = (

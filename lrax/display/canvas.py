@@ -2,7 +2,7 @@
 
 A matplotlib Figure that pyplot did not make prints as `<Figure size ...>` in Jupyter and Colab,
 because only pyplot registers how a notebook draws one. A Figure that pyplot made would be drawn
-twice and kept in memory. So the figures here have a `_repr_png_` of their own.
+twice and kept in memory. So the class of the figures here defines `_repr_png_`.
 """
 
 import base64

@@ -49,7 +49,7 @@ def heatmap(
     Raises:
       ImportError: if matplotlib is not installed.
     """
-    # A sweep may try infinity or NaN. Such a value has no place on an axis.
+    # A sweep may try infinity or NaN. An axis cannot show such a value.
     placed = np.isfinite(x.values) & np.isfinite(y.values)
     columns, rows = np.unique(x.values[placed]), np.unique(y.values[placed])
     cells = np.full((len(rows), len(columns)), np.nan)
@@ -60,7 +60,7 @@ def heatmap(
         at = np.searchsorted(rows, y.values[point]), np.searchsorted(columns, x.values[point])
         tried[at] = True
         cells[at] = better(cells[at], values[point])
-    # A random search has hardly any value twice. As cells, its points would leave most cells empty.
+    # A random search has hardly any value twice. Drawn as cells, it would leave most cells empty.
     lattice = tried.size > 0 and tried.mean() > 0.5
     width, height = 6.4, 4.8
     if lattice:
@@ -201,8 +201,8 @@ def parallel(
     lost = np.isnan(values)
     heights[lost, -1] = 1.08  # above the axis: a diverged point has no objective
     colors = _colors(values, mode)
-    # `order` goes from best to worst, with diverged points last. It is drawn in reverse, so that
-    # good points lie over bad ones.
+    # `order` goes from best to worst, with diverged points last. The lines are drawn in reverse
+    # order, so that good points lie over bad ones.
     order = np.argsort(np.where(lost, np.inf, values if mode == "min" else -values), kind="stable")
     places = np.arange(len(columns))
     for point in order[::-1]:
@@ -213,7 +213,7 @@ def parallel(
     if best is not None:
         line = heights[best]
         axes.plot(places, line, "o-", color=BEST, lw=2.6, ms=5, zorder=5)
-        # Right of the ticks' texts, which stand beside the last axis.
+        # To the right of the ticks' texts, which stand beside the last axis.
         style: dict[str, Any] = {"color": BEST, "va": "center", "fontweight": "bold"}
         axes.text(places[-1] + 0.22, line[-1], "best", **style)
     if note:
@@ -295,6 +295,6 @@ def _colors(values: np.ndarray, mode: str) -> Any:
     known = values[np.isfinite(values)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
     scale = matplotlib.colors.LogNorm if _by_ratio(known, mode) else matplotlib.colors.Normalize
-    # Equal ends would leave the scale without a length.
+    # Equal ends would give the scale a length of 0.
     norm = scale(low, high if high > low else low + 1)
     return matplotlib.cm.ScalarMappable(norm, "viridis_r" if mode == "min" else "viridis")

@@ -28,8 +28,8 @@ def range_test(
     Args:
       rates: `[steps]`, the rate of each update.
       losses: `[seeds, steps]`; NaN where a lane was frozen.
-      smoothed: `[seeds, steps]`, averages of the losses along the steps, which are clipped at the
-        highest of the first ones. Of several seeds, the median and the range are drawn.
+      smoothed: `[seeds, steps]`, running averages of the losses, after these were clipped at the
+        highest of the first losses. Of several seeds, the median and the range are drawn.
       diverged_at: `[seeds]`, the update at which a lane was frozen, -1 for none.
       suggested: The suggested rate, or None.
       note: The title, such as why there is no suggestion.
@@ -78,7 +78,10 @@ def range_test(
 
 
 def _limit(axes: "Axes", losses: np.ndarray) -> None:
-    """Ends the axis of losses above the first ones, so that diverged ones do not hide the rest."""
+    """Ends the axis of losses just above the first losses.
+
+    On an axis up to the losses of diverged lanes, all other losses would look alike.
+    """
     start = losses[:, : max(losses.shape[1] // 10, 5)]
     known, early = losses[np.isfinite(losses)], start[np.isfinite(start)]
     if not early.size:

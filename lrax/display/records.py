@@ -42,12 +42,12 @@ def _panel(axes: "Axes", name: str, at: np.ndarray, lanes: np.ndarray) -> None:
     import matplotlib
 
     shown = np.linspace(0, len(lanes) - 1, min(len(lanes), DRAWN)).round().astype(int)
-    # The brightest tenth is left out, because it is hard to see on white.
+    # The brightest tenth is not used, because it is hard to see on white.
     colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(lanes)))
-    # A few records get dots, because a line between two of them is easily overlooked.
+    # If there are few records, each gets a dot, because short lines are easily overlooked.
     style: dict[str, Any] = {"lw": 0.9, "marker": "." if len(at) < 30 else "", "ms": 4}
     for lane in shown:
-        # The updates at which this lane has no record are no gap in its line.
+        # The updates at which this lane has no record do not leave a gap in its line.
         known = ~np.isnan(lanes[lane])
         color = "C0" if len(lanes) == 1 else colors[lane]
         axes.plot(at[known], lanes[lane][known], color=color, **style)

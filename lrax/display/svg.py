@@ -8,13 +8,13 @@ import numpy as np
 
 from .axes import Axis, counts_axis, number, rates_axis
 
-# Each has a contrast of at least 3 to 1 against both white and #111.
+# Each color has a contrast of at least 3 to 1 against both white and #111.
 _COLORS = ("#2f7fd8", "#d9660f", "#1a936f", "#d1477a", "#8a63d2", "#a07a0b", "#0b8aa8", "#c24a3a")
 # The pattern of the lines changes to the next one each time the colors start over.
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 40
-_HOVERS = 60  # places along the axis with a tooltip of their own
-_LEGEND = 12  # the most entries
+_HOVERS = 60  # parts of the horizontal axis, each with its own tooltip
+_LEGEND = 12  # the most entries of the legend
 
 
 def svg(
@@ -29,7 +29,7 @@ def svg(
     """Curves over the same counts as one `<svg>` element.
 
     Text and axes take the color of the page's text, so they are legible on light and on dark pages.
-    A tooltip under the pointer tells the count and the rates, and on a curve its label.
+    A tooltip at the pointer shows the count and the rates, and on a curve the label of the curve.
 
     Args:
       counts: Ascending counts, `[n]`.
@@ -111,7 +111,7 @@ def _axes(x: Axis, y: Axis, width: int, bottom: int) -> list[str]:
 def _path(across: np.ndarray, down: np.ndarray) -> str:
     """The line through points in tenths of a pixel.
 
-    Points on a straight line between their neighbours are left out.
+    Points on a straight line between their neighbours are dropped.
     """
     # Tenths of a pixel: finer digits would only make the text of a page longer.
     points = np.round(np.stack([across, down], axis=1), 1)
@@ -158,5 +158,5 @@ def _stroke(i: int) -> str:
 
 
 def _escape(text: str) -> str:
-    # Characters that XML does not allow at all, such as control characters, are left out.
+    # Characters that XML does not allow at all, such as control characters, are removed.
     return html.escape("".join(c for c in text if c.isprintable() or c == " "), quote=False)

@@ -54,7 +54,7 @@ class Curves(NamedTuple):
 
 
 class Band(NamedTuple):
-    """The interpolated optimum and its interval. An open end of it is 0 or infinity."""
+    """The interpolated optimum and its interval. An open end of the interval is 0 or infinity."""
 
     value: float
     low: float
@@ -140,7 +140,7 @@ def slices(several: Sequence[Slice]) -> "Figure":
 
 
 def _sorted(points: Slice) -> tuple[Slice, np.ndarray]:
-    """The points along the axis, because a line joins them in their order; and that order."""
+    """The points sorted along the axis, so that a line can join them; and that order of indices."""
     order = np.argsort(points.swept.values, kind="stable")
     fields = {name: getattr(points, name)[order] for name in ("values", "diverged", "pruned")}
     swept = points.swept._replace(values=points.swept.values[order])
@@ -266,8 +266,8 @@ def _against(
         mean = runs.mean(axis=1)
         style = {"color": "C0", "ms": 3.5, "lw": 1.2, "label": "mean" if seeds > 1 else None}
         axes.plot(rates[whole], mean, "o-" if joined else "o", **style)
-        # An accuracy or a return is read by differences, never by ratios. The points that were
-        # stopped early are drawn too, and often far above.
+        # An accuracy or a return is read by differences, never by ratios. Points that were stopped
+        # early count too: they are drawn, and often lie far above the others.
         drawn = values[known]
         if mode == "min" and drawn.min() > 0 and drawn.max() > 10 * drawn.min():
             axes.set_yscale("log")
@@ -332,7 +332,7 @@ def _panel(
     # A monitor is drawn unsmoothed, because its jumps matter, such as those of a rate.
     window = max(len(curves.at) // 50, 1) if curves.name == "train_loss" else 1
     means = [_running_mean(_mean(runs), window) for runs in curves.values]
-    # A few measurements get dots, because a line between two of them is easily overlooked.
+    # If there are few measurements, each gets a dot, because short lines are easily overlooked.
     dots = "." if len(curves.at) < 30 else ""
     shown = np.linspace(0, len(means) - 1, min(len(means), DRAWN)).round().astype(int)
     for point in np.unique([*shown, *([] if best is None else [best])]):
@@ -399,7 +399,7 @@ class _Colors:
         import matplotlib.colors
 
         self._swept = swept
-        # The brightest tenth is left out, because it is hard to see on white.
+        # The brightest tenth is not used, because it is hard to see on white.
         viridis = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, 256))
         finite = swept.values[np.isfinite(swept.values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 1.0)
@@ -450,8 +450,8 @@ def _is_narrow(values: np.ndarray) -> bool:
 def _threshold(values: np.ndarray) -> float | None:
     """Where the linear part of a symlog axis ends; `None` if a plain axis will do.
 
-    It is the least positive value. A symlog axis is for values that include 0, none below it, and
-    whose positive ones span more than a factor of ten.
+    It is the least positive value. A symlog axis is for values of which none is negative and the
+    positive ones span more than a factor of ten.
     """
     positive = values[values > 0]
     if np.any(values < 0) or not positive.size or positive.max() <= 10 * positive.min():

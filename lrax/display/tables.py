@@ -34,7 +34,7 @@ def summary(
     text = str(words[0])
     if len(words) > 1:
         text = ", ".join(f"{count} {word}" for word, count in zip(words, counts, strict=True))
-    # Lanes of a point diverge for much the same reason, so one says enough.
+    # Lanes of a point diverge for much the same reason, so one cause is enough.
     known = [str(cause) for cause in ([] if causes is None else causes) if cause]
     return f"{text}: {known[0]}" if known else text
 
@@ -54,7 +54,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_html(rows: Sequence[Sequence[str]], bold: int | None = None) -> str:
-    """An HTML table of rows of cells. The first row is its head; `bold` is the row in bold type."""
+    """An HTML table of rows of cells; the first row is its head.
+
+    `bold` is the index of the row in bold type, counted from the first row below the head.
+    """
     # A label may be "<lambda>", which a browser would take for a tag.
     head, *body = [[html.escape(cell, quote=False) for cell in row] for row in rows]
     cells = "".join(f"<th>{cell}</th>" for cell in head)

@@ -11,7 +11,7 @@ from .axes import Axis, counts_axis, rates_axis
 # The bit of each dot in a braille character, by row and column of the dot.
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 _KEYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# Indices of those of a terminal's 256 colors that are legible on light and on dark backgrounds.
+# Indices, among a terminal's 256 colors, of some that are legible on light and dark backgrounds.
 _COLORS = (33, 208, 35, 170, 141, 37, 178, 203)
 
 
@@ -147,7 +147,7 @@ def _place_letters(text: list[list[str]], codes: list[np.ndarray]) -> None:
                     np.nanmin(np.abs(others[:, c] - middles[i, c]), initial=99.0) for c in free
                 ]
                 centered = [-abs(c - begin - every * (i + 1) / (len(codes) + 1)) for c in free]
-                # Two rows apart is far enough; among such columns, the most central one is taken.
+                # A distance of two rows is enough; among such columns, the most central is taken.
                 column = free[
                     max(range(len(free)), key=lambda k: (min(apart[k], 2.0), centered[k]))
                 ]
