@@ -32,7 +32,7 @@ def extended(
     if len(values) < 2 or values[0] <= 0:
         return None
     # Apart from the rate, extend only values at equal ratios. Others may have a natural limit: a
-    # momentum ends at 1.
+    # momentum must be below 1.
     if name != rate and spacing != "log":
         return None
     inner = values[:2] if edge == "low" else values[-2:]
@@ -58,15 +58,15 @@ def extended(
 
 
 def again(words: Sequence[str], changes: Mapping[str, str | None]) -> str:
-    """The command with some options changed or left out.
+    """The command with some options changed or removed.
 
     The files that it writes get new names. Under the old names, the checkpoint would be refused
     because it is of another grid, and pictures would be overwritten.
 
     Args:
       words: The words of the command that was run.
-      changes: The new value of each option, or `None` to leave it out. `"--grid NAME"` stands for
-        the `--grid` option of one hyperparameter.
+      changes: The new value of each option, or `None` to remove the option. `"--grid NAME"` stands
+        for the `--grid` option of one hyperparameter.
 
     Returns:
       The command, quoted for a shell.

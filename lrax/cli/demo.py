@@ -17,7 +17,7 @@ from .errors import with_flags
 # not certain.
 FLAGS = {name: f"--{name}" for name in ("steps", "seeds", "runs")}
 FLAGS["bounds"] = "--low and --high"
-BOUNDS = (1e-5, 10.0)  # if the user gives only one of them, the other one is taken from here
+BOUNDS = (1e-5, 10.0)  # if the user gives only one bound, the other one is taken from here
 NEXT = """\
 next:    train with optax.adam(lrax.warmup_cosine({rate:.3g}, {steps}, {warmup})), in a script
          found = lrax.find(...), then optax.adam(**found.hyperparams). For a task of your own:
@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _bounds(options: argparse.Namespace) -> tuple[float, float] | None:
-    """The bounds, if one of them is given. Only without bounds may the search go beyond them."""
+    """The bounds, or None if neither is given: then the search may go beyond `BOUNDS`."""
     if options.low is None and options.high is None:
         return None
     low, high = BOUNDS

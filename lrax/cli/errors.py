@@ -19,8 +19,8 @@ class Mistake(ValueError):
 def is_refusal(error: BaseException) -> bool:
     """Whether the message of an error is enough, without a traceback.
 
-    It is if lrax itself raised the error, or the operating system did. An error raised in other
-    code, such as the user's, must be corrected there, and needs its whole traceback.
+    The message is enough if lrax itself or the operating system raised the error. An error raised
+    in other code, such as the user's, must be corrected there, and needs its whole traceback.
     """
     if isinstance(error, (Mistake, OSError)):
         return True
@@ -33,7 +33,7 @@ def with_flags(message: str, flags: Mapping[str, str]) -> str:
     """The message of a Python function, with options of the command line in place of arguments.
 
     Args:
-      message: It names arguments in backticks, such as `eval_every` or `mode=`.
+      message: The message, which names arguments in backticks, such as `eval_every` or `mode=`.
       flags: The option of each argument that the command passes on.
 
     Returns:

@@ -8,8 +8,8 @@ from ..sweeps.result import SweepResult
 def write(result: SweepResult, name: Path) -> list[str]:
     """Writes the result, its picture and the table of its lanes.
 
-    The picture and the table need packages that may be missing. If one is, a line says so, and the
-    other files are still written.
+    The picture and the table need packages that may be missing. If a package is missing, a line
+    says so, and the other files are still written.
 
     Args:
       result: The result.

@@ -8,7 +8,7 @@ from ..schedules.parse import parse
 from ..schedules.schedule import Schedule
 from .names import ScheduleNames
 
-STEPS = 1000  # the length of the pictures, so that they can be compared
+STEPS = 1000  # updates in a picture: the same for all, so that pictures can be compared
 SHORT = 50  # an example that is shorter than this has a picture of its own length
 # An example of each builder. A combinator shows what it does to a cosine.
 EXAMPLES = {
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
       name: Its name under `lrax`.
       schedule: An example.
       steps: Updates of its picture.
-      line: What it is.
+      line: The first line of its docstring.
       formula: Its formula in LaTeX, or "" if it has none.
       use: When to use it, or "" if its docstring does not say so.
     """
@@ -98,7 +98,7 @@ def _entry(names: ScheduleNames, name: str, text: str) -> Entry:
     return Entry(
         name,
         schedule,
-        # A table of a few rates is no longer than itself.
+        # A short schedule, such as a table of a few rates, is drawn at its own length.
         span if span is not None and span < SHORT else STEPS,
         told.partition("\n")[0],
         " ".join(formula[1].split()) if formula else "",

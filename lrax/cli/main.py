@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: The words of the command; by default those of this process.
 
     Returns:
-      The exit status: 0 if it did what was asked, 1 after an error, 2 for a wrong command, 130
-      after Ctrl-C.
+      The exit status: what the command returns if it runs to its end, 1 after an error, 2 for a
+      wrong command, 130 after Ctrl-C.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)

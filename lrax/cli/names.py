@@ -18,10 +18,10 @@ FRAMEWORKS = tuple(module.name for module in pkgutil.iter_modules(compat.__path_
 class ScheduleNames(Mapping[str, Builder]):
     """The builders and combinators of lrax, and the schedules of other frameworks.
 
-    Those of a framework have its name in front: `torch.OneCycleLR`. A framework is imported when
-    one of its names is looked up. Longer forms are accepted too: `compat.torch.OneCycleLR`, as the
-    schedule prints it, and `lrax.cosine`, as code has it. Iteration gives each name once, in its
-    short form.
+    A schedule of a framework has the framework's name in front: `torch.OneCycleLR`. A framework is
+    imported when one of its names is looked up. Longer forms are accepted too:
+    `compat.torch.OneCycleLR`, as the schedule prints it, and `lrax.cosine`, as code has it.
+    Iteration gives each name once, in its short form.
     """
 
     def __getitem__(self, name: str) -> Builder:

@@ -127,8 +127,8 @@ def _edges(result: SweepResult, extension: Extension) -> list[str]:
 def _has_optimum(result: SweepResult, name: str) -> bool:
     """Whether an optimum can be interpolated between the values, on a logarithmic scale.
 
-    All values must be positive and finite, and at least three must differ: of two, each is at an
-    edge.
+    All values must be positive and finite, and at least three must differ: if there are only two,
+    the best one is always at an edge.
     """
     values = result.hyperparams[name]
     numeric = name not in result.labels

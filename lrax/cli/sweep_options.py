@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_optimizer(add: Any) -> None:
-    """Adds the options that make the optimizer and its first parameters."""
+    """Adds the options for the optimizer, its schedule and the initial parameters."""
     add(
         "--optimizer",
         default="optax:adam",

@@ -132,7 +132,7 @@ def grid(
 ) -> dict[str, Axis]:
     """The axes by name: that of the optimizer's first parameter, and the others.
 
-    If neither `rates` nor `others` has values of the first parameter, they are `RATES`.
+    If neither `rates` nor `others` has values of the first parameter, its values are `RATES`.
     """
     first = first_parameter(optimizer)
     names = [name for name, _ in others]
