@@ -342,6 +342,18 @@ def test_a_stop_rule_prunes_trials(optuna):
     assert study.best_params == pytest.approx(search.best.hyperparams)
 
 
+def test_copies_that_fill_a_batch_do_not_decide_what_is_pruned():
+    rates = [0.1, 1e-4, 3e-2, 1e-5]
+    call = dict(steps=STEPS, stop=lrax.Halving(eta=2, first=0.25, margin=0))
+    wanted = lrax.sweep(problems.regression(), optax.adam, rates, seeds=1, **call)
+    search = lrax.AskTell(problems.regression(), optax.adam, size=16, **call)
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):  # the last one is copied
+        outcomes = search.evaluate([{"learning_rate": rates[i]} for i in order])
+        pruned = [wanted.status[i, 0] for i in order]
+        assert [outcome.status for outcome in outcomes] == pruned
+    assert 0 < pruned.count("pruned") < 4
+
+
 def test_several_objectives_are_refused(optuna):
     study = optuna.create_study(directions=["minimize", "maximize"])
     search = lrax.AskTell(valley(), optax.sgd, steps=1, objective="error")

@@ -19,8 +19,10 @@ from ..training.task import Task
 from ..training.train import check_task
 from .best import Best, Choice
 from .direction import Mode, mode_of
+from .first_points import FirstPoints
 from .points import PointList, as_rows
 from .result import SweepResult
+from .stopping import Stopping
 from .sweep import sweep
 
 Point = Mapping[str, float | str]  # for each hyperparameter a number, or the label of a choice
@@ -236,13 +238,17 @@ class AskTell:
     def _evaluate(self, points: list[Point]) -> list[Outcome]:
         """The outcomes of one batch, at most `size` points."""
         # All batches have the same size, so they share one program. Copies of the last point fill
-        # up a batch. They do not change how the other lanes train, but a stop rule counts them.
+        # up a batch. They change neither how the other lanes train, nor what a stop rule sees.
         filled = points + points[-1:] * (self.size - len(points))
+        rule = self._arguments.get("stop")
+        arguments = dict(self._arguments)
+        if isinstance(rule, Stopping) and len(filled) > len(points):
+            arguments["stop"] = FirstPoints(rule, len(points))
         columns = {
             name: [self._number(name, point[name]) for point in filled] for name in points[0]
         }
         grid = PointList({name: np.array(values, np.float64) for name, values in columns.items()})
-        result = sweep(self._task, self._optimizer, grid, **self._arguments)
+        result = sweep(self._task, self._optimizer, grid, **arguments)
         count = len(points)
         sign = 1.0 if self._mode == "min" else -1.0
         status = [_worst_status(lanes) for lanes in result.status[:count]]
