@@ -37,7 +37,7 @@ def back_off(
     sigmas: ArrayLike = 6.0,
     metric: str = "value",
 ) -> RateRule:
-    r"""Multiplies the rate by `factor` at each spike of a metric, and raises it back to 1 slowly.
+    r"""Multiplies the scale of the rate by `factor` at each spike, and slowly raises it back to 1.
 
     $$s \leftarrow \begin{cases}
       \max(s \cdot \text{factor}, \text{floor}) & \text{at a spike} \\
@@ -45,15 +45,15 @@ def back_off(
     \end{cases}, \qquad
     \text{spike} = m > \text{mean} + \text{sigmas} \cdot \text{deviation}$$
 
-    The mean and the standard deviation are those of the last `window` measurements of `m`. A
-    measurement that is not finite is a spike, and is left out of both. Before half of the window is
-    full, a finite measurement is never a spike.
+    `s` is the scale, and `m` the metric. The mean and the standard deviation are those of the last
+    `window` measurements. A measurement that is not finite is a spike, and enters neither. Before
+    half of the window is full, a finite measurement is never a spike.
 
     Use it as a factor of any schedule, for a run that has spikes at its highest rate. The update
-    whose loss is the spike is made too, at the lowered rate. So it is of little use against single
-    bad batches: with four of them the loss ended at 1.2 times that without them under Adam and 2.7
-    times under momentum, where no guard gave 1.3 and 3.9 (the median of six small tasks,
-    `python -m tests.benchmarks.controllers`). To skip that update, put
+    whose loss is the spike is made too, at the lowered rate. So the rule is of little use against
+    single bad batches. With four bad batches, the loss ended at 1.2 times the loss without them
+    under Adam, and at 2.7 times under momentum. Without a guard it ended at 1.3 and 3.9 times (the
+    median of six small tasks, `python -m tests.benchmarks.controllers`). To skip the update, put
     `lrax.controllers.skip_spikes` around the transformations before the rate:
     `optax.chain(skip_spikes(optax.scale_by_adam()), lrax.scale_by_lr(schedule * back_off()))`.
 

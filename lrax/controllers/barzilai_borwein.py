@@ -70,7 +70,7 @@ def barzilai_borwein(
       may be traced, so a sweep can vary them.
 
     Raises:
-      ValueError: if a concrete number is out of its range, NaN or no scalar, or `variant` is
+      ValueError: if a concrete number is out of its range, NaN or an array, or `variant` is
         unknown.
       TypeError: if an argument is not a number, `update` lacks an argument, or some parameters are
         left out by `optax.masked` or `optax.partition`: the loss cannot be evaluated on the rest.

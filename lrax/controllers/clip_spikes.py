@@ -48,11 +48,11 @@ def clip_spikes(
 
     Use it in place of a clip to a fixed norm, which is too loose late in training or too tight
     early. Put it first in the chain, where it sees the gradient itself. In a benchmark with four
-    bad batches in 300 updates, the median final loss of six small tasks was within 1 % of that
-    without them, with Adam and with momentum (`python -m tests.benchmarks.controllers`). ZClip also
-    clips to a fixed norm; for this put `optax.clip_by_global_norm(1.0)` after it. A gradient whose
-    norm is not finite passes unclipped and leaves the state unchanged. To skip such an update, put
-    `lrax.controllers.skip_spikes` around the chain.
+    bad batches in 300 updates, the median final loss of six small tasks was within 1 % of the loss
+    without bad batches, with Adam and with momentum (`python -m tests.benchmarks.controllers`).
+    ZClip also clips to a fixed norm; for this put `optax.clip_by_global_norm(1.0)` next in the
+    chain. A gradient whose norm is not finite passes unclipped and leaves the state unchanged. To
+    skip such an update, put `lrax.controllers.skip_spikes` around the chain.
 
     Args:
       threshold: The z-score above which a gradient is clipped, above 0.

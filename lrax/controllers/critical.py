@@ -47,19 +47,20 @@ def critical(
     Use it where no rate is known, or where an optimizer's updates have an unknown scale. Multiply
     it with a schedule that decays to 0: `lrax.cosine(1.0, steps) * critical()`. The critical rate
     is small at initialisation and grows, so the rate warms up by itself. The defaults trained small
-    networks with SGD and with Adam, but not as well as a swept rate. On a small table, without a
-    schedule that decays, they ended at 74 times the loss of a swept rate, and with a cosine at 6.5
-    times (`python -m tests.benchmarks.controllers`).
+    networks with SGD and with Adam, but not as well as a swept rate. On a small tabular data set
+    they ended at 74 times the loss of a swept rate without a schedule that decays, and at 6.5 times
+    with a cosine (`python -m tests.benchmarks.controllers`).
 
     For gradient descent on the whole data and a quadratic loss, `fraction=0.5` with `every=1` and
-    `decay=0` goes to the minimum along each update. If such a rate is kept for several updates, it
-    diverges where curvatures differ much. `fraction=0.5` also diverges on small batches, because
-    an update lowers the loss of its own batch most.
+    `decay=0` goes to the minimum along each update. If such a rate is kept for several updates,
+    training diverges where curvatures differ much. With `fraction=0.5` training also diverges on
+    small batches, because an update lowers the loss of its own batch most.
 
     A measurement evaluates the loss 5 to 9 times. In a loop for one run, let `every` be a number.
     In a sweep, all lanes run in one program, and a branch on a lane's own count would measure in
     every update. There let `every` be the name of a signal. The rule then measures when the run
-    does: `critical(every="probe")` with `signals={"probe": lrax.every(20, lambda params: 0.0)}`.
+    measures the signal, as in `critical(every="probe")` with
+    `signals={"probe": lrax.every(20, lambda params: 0.0)}`.
 
     Args:
       guess: The critical rate from which the first search starts, above 0. A guess that is off by a
@@ -75,7 +76,7 @@ def critical(
       NaN is dropped. Every number may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar.
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array.
       TypeError: if an argument is not of its type, `update` lacks an argument, or some parameters
         are left out by `optax.masked` or `optax.partition`: the loss cannot be evaluated on the
         rest.

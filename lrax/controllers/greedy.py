@@ -26,7 +26,7 @@ class GreedyState(NamedTuple):
     best: jax.Array  # float32: the best metric, infinite before the first; negated for mode "max"
     streak: jax.Array  # int32: good measurements in a row, or minus the bad ones in a row
     pause: jax.Array  # int32: how many of the next measurements are ignored
-    stuck: jax.Array  # int32: reductions that were due at the floor
+    stuck: jax.Array  # int32: reductions with the scale at the floor, since an increase or a reset
     recent: jax.Array  # float32 [window]: the last metrics, the newest last
     filled: jax.Array  # int32: how many entries of `recent` have been measured
     # int32: the number of the last measurement that the rule has seen, -1 before the first
@@ -63,8 +63,9 @@ def greedy(
     too large, so a `ceiling` is advisable.
 
     The metric given to an update decides the rate of that same update. Measurements are counted as
-    in `lrax.controllers.plateau`. After a change of the rate, the rule ignores `cooldown` or
-    `warmup` metrics. They do not become the best value either.
+    in `lrax.controllers.plateau`. The rule ignores `cooldown` metrics after a reduction, and
+    `warmup` metrics after an increase, even if a bound kept the rate from changing. Ignored metrics
+    do not become the best value either.
 
     It follows `GreedyLR` of transformers. Its `threshold` is `rtol` or `atol`, by its
     `threshold_mode`; its `min_lr`, `max_lr` and `eps`, divided by the base rate, are `floor`,
@@ -87,16 +88,16 @@ def greedy(
       eps: A change of the scale by this or less is not made, at least 0.
       window: Length of the moving mean that is compared, in measurements, at least 1. None compares
         the metric itself. It is the length of an array, so it cannot be traced.
-      reset_after: How many reductions may be due at the floor before the scale starts again at 1
-        and the best value is forgotten, at least 0; infinite for no reset. An increase sets this
-        count to 0.
+      reset_after: After this many reductions that leave the scale at the floor, the scale starts
+        again at 1 and the best value is forgotten; at least 0, infinite for no reset. An increase
+        sets the count of such reductions to 0.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1. Multiply it with a schedule or a number.
       Every number but `window` may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `mode` is
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `mode` is
         unknown.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 
@@ -159,8 +160,8 @@ def greedy(
         del count  # measurements are counted, not updates
         value = measured(metric, arguments, "greedy")
         new, number = is_new(metric, arguments, value, state.measurement)
-        # Computed in every update, and used if there was a measurement. Under `vmap` a branch would
-        # compute both sides too.
+        # The next state is computed in every update, and used if there was a measurement. Under
+        # `vmap` a branch would compute both sides too.
         after = _after(state, -value if mode == "max" else value, numbers)
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)

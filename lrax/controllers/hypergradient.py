@@ -60,10 +60,10 @@ def hypergradient(
     one: a rate that is far too small comes near the best one, but seldom reaches it. For the
     "multiplicative" kind `hyper_rate=0.02` is a good start, because it does not depend on the scale
     of the loss. The `hyper_rate` of the "additive" kind has the unit of a rate divided by a squared
-    gradient, or by a gradient under Adam. There 1e-5, the best of three values, brought a rate that
-    was 10 times too low to 1.04 times the loss of a swept one in the median of six small tasks,
-    where Adam alone ended at 2.2 times. The authors' 1e-7 does little in 300 updates
-    (`python -m tests.benchmarks.controllers`).
+    gradient, or by a gradient under Adam. With Adam and a first rate that was 10 times too low,
+    1e-5, the best of three values, ended at 1.04 times the loss of a swept rate in the median of
+    six small tasks, and the constant rate at 2.2 times. The authors' 1e-7 does little in 300
+    updates (`python -m tests.benchmarks.controllers`).
 
     "hdm" looks ahead: it evaluates the loss and the gradient of the update's batch at the point to
     which the step leads. If the loss is not lower there, the rate of this update is 0, the null
@@ -76,8 +76,8 @@ def hypergradient(
     swept rate in the median of six small tasks, and at 1.6 times at worst
     (`python -m tests.benchmarks.controllers`). The corrections are those of AdaGrad, as in both of
     the authors' programs. Their theory has a constant `hyper_rate` without the root, which must
-    then be below 2 / L, where L is the smoothness constant of $f$. They also learn a matrix of
-    rates and a momentum.
+    then be below 2 / L, where L is the smoothness constant of $f$. The authors also learn a matrix
+    of rates and a momentum.
 
     The rate stays at 0 or above. A gradient or an update that is not finite changes nothing. If a
     step leads to a loss that is not finite, it has no hypergradient, and "hdm" halves the rate.
@@ -92,7 +92,7 @@ def hypergradient(
       state holds the last update, in the dtype of the parameters; that of "hdm" holds two numbers.
 
     Raises:
-      ValueError: if a concrete number is negative, infinite, NaN or no scalar, or `kind` is
+      ValueError: if a concrete number is negative, infinite, NaN or an array, or `kind` is
         unknown.
       TypeError: if an argument is not a real number, `update` was not given an argument that the
         rule follows, or "hdm" is used under `optax.masked` or `optax.partition`: the loss cannot be

@@ -63,9 +63,10 @@ def kl(
       metric: Name of the extra argument of `update` to follow.
       kl_factor: By which factor the divergence may differ from the target, at least 1.
       lr_factor: By which factor the scale changes, at least 1.
-      floor: Lowest scale that a reduction gives, at least 0, relative to the schedule.
-      ceiling: Highest scale that an increase gives, at least `floor`; infinite for none. The
-        defaults are the limits of RSL-RL, 1e-5 and 1e-2, relative to its rate of 1e-3.
+      floor: Lowest scale that a reduction gives, at least 0, relative to the schedule. It should be
+        at most 1, the first scale.
+      ceiling: Highest scale that an increase gives, at least `floor`; infinite for none. `floor`
+        and `ceiling` are by default RSL-RL's limits, 1e-5 and 1e-2, divided by RSL-RL's rate, 1e-3.
       zero: "ignore" ignores a divergence of 0 or below, as RSL-RL does. "small" treats it as too
         small, and raises the rate, as rl_games and skrl do. A NaN is always ignored.
 
@@ -74,7 +75,7 @@ def kl(
       Every number may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `zero` is
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `zero` is
         unknown.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 

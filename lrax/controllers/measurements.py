@@ -50,8 +50,8 @@ def is_new(
 
     Args:
       metric: Name of the metric.
-      arguments: The extra arguments of `update`: `measurement`, else `fresh`. Without both, every
-        update has a new measurement.
+      arguments: The extra arguments of `update`. `measurement` decides if it is given, else
+        `fresh`. Without both, every update has a new measurement.
       value: The value of the metric in this update.
       last: The number of the last measurement that the rule has seen.
     """

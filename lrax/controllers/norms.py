@@ -14,10 +14,10 @@ Updates = Any  # a pytree of arrays
 
 
 def inner(left: Updates, right: Updates) -> jax.Array:
-    """The inner product of two pytrees; of complex arrays its real part.
+    """The inner product of two pytrees; for complex arrays, its real part.
 
     `optax.masked` puts a `MaskedNode` in the place of each parameter that it leaves out. Where
-    `left` has one, `right` is left out too.
+    `left` has a `MaskedNode`, the leaf of `right` is ignored.
     """
     products = jax.tree.map(_product, left, right, is_leaf=is_masked)
     return sum(jax.tree.leaves(products), jnp.zeros([], _require.float_dtype()))
@@ -29,7 +29,7 @@ def square(updates: Updates) -> jax.Array:
 
 
 def norm(updates: Updates) -> jax.Array:
-    """The norm of a pytree. The squares of its entries may overflow, as those of a spike do."""
+    """The norm of a pytree, correct even if the squares of its entries overflow, as at a spike."""
     sizes = jax.tree.map(lambda leaf: jnp.abs(_wide(leaf)), updates)
     largest = jax.tree.reduce(
         lambda most, leaf: jnp.maximum(most, jnp.max(leaf, initial=0)),

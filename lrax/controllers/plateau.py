@@ -92,7 +92,7 @@ def plateau(
       eps: A reduction of the scale by this or less is not made, at least 0. Keras has no such rule,
         so `counting="keras"` does not use it.
       counting: "torch" reduces when the number of bad measurements exceeds `patience`. "keras"
-        reduces when it reaches `patience`, for which 0 counts as 1, unless the scale is at the
+        reduces when the number reaches `patience` (0 counts as 1), unless the scale is at the
         floor. After a reduction, "torch" ignores `cooldown` measurements, and "keras" one fewer.
       nan: "bad" counts a NaN as no improvement, "ignore" as no measurement. A NaN is never the
         best value.
@@ -107,7 +107,7 @@ def plateau(
       Every number may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `mode`,
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `mode`,
         `counting` or `nan` is unknown.
       TypeError: if an argument is not of its type, or `update` was not given the metric.
 
@@ -163,8 +163,8 @@ def plateau(
         new, number = is_new(metric, arguments, value, state.measurement)
         if nan == "ignore":
             new = new & ~jnp.isnan(value)
-        # Computed in every update, and used if there was a measurement. Under `vmap` a branch would
-        # compute both sides too.
+        # The next state is computed in every update, and used if there was a measurement. Under
+        # `vmap` a branch would compute both sides too.
         after = _after(state, -value if mode == "max" else value, numbers, counting, restart)
         state = jax.tree.map(lambda old, then: jnp.where(new, then, old), state, after)
         return state.scale, state._replace(measurement=number)

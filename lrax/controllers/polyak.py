@@ -50,7 +50,8 @@ def polyak(
 
     These arguments give the published forms. SPS is `c=0.5`, the default of its authors, and
     SPS_max adds `max_rate`. The authors smooth with `growth=2 ** (batch_size / dataset_size)`, and
-    take 1 as the rate before the first. ALI-G is `c=1` with its rate as `max_rate` and `eps=1e-5`.
+    count 1 as the rate before the first update. ALI-G is `c=1` with its rate as `max_rate` and
+    `eps=1e-5`.
 
     The rate is 0 if the loss is at or below `f_min`, if the gradient and `eps` are both 0, or if
     the loss or the gradient is not finite. `growth` ignores such an update: a limit of 0 would keep
@@ -61,15 +62,15 @@ def polyak(
       c: Factor of the squared norm, above 0. A smaller one gives larger steps.
       f_min: Lower bound of a batch's loss, finite.
       eps: Added to the denominator, at least 0, in the unit of the squared norm.
-      growth: How many times larger than the last rate a rate may be, above 0; None for no limit.
-        Before the first rate there is no limit.
+      growth: Largest ratio of a rate to the last rate that was not 0; above 0, None for no limit.
+        The first rate has no limit.
 
     Returns:
       A `RateRule` whose rate is absolute; a product with a schedule scales it. Before the first
       update the rate is NaN. Every number may be traced, so a sweep can vary it.
 
     Raises:
-      ValueError: if a concrete number is out of its range, NaN or no scalar.
+      ValueError: if a concrete number is out of its range, NaN or an array.
       TypeError: if an argument is not a real number, or `update` was not given `value`.
 
     Example:

@@ -30,10 +30,10 @@ class Shadow(NamedTuple):
 class RestoreAfterSpikesState(NamedTuple):
     """State of `restore_after_spikes`."""
 
-    losses: History  # losses that were no spikes
+    losses: History  # losses that were not spikes
     spikes: jax.Array  # shape (), int32: spikes in a row, up to the last update
     age: jax.Array  # shape (), int32: updates since the copy was made
-    restored: jax.Array  # shape (), bool: whether the last update was the first half of a return
+    restored: jax.Array  # shape (), bool: whether the last update was the first of two back
     restores: jax.Array  # shape (), int32: returns so far
     shadow: Shadow
     inner_state: optax.OptState
@@ -53,21 +53,22 @@ def restore_after_spikes(
       u = \theta_\text{good} - \theta \text{ after } \text{patience} \text{ spikes in a row}$$
 
     $v$ is the loss, $\theta$ are the parameters and $u$ is the update. A copy of the parameters and
-    of the state of `optimizer` is made every `every` updates, in an update whose loss is no spike.
-    Mean and standard deviation are those of the last `window` losses that were no spikes. After
+    of the state of `optimizer` is made every `every` updates, but not in an update with a spike.
+    Mean and standard deviation are those of the last `window` losses that were not spikes. After
     `patience` spikes in a row, two updates lead back to the copy. Training then goes on with the
     next batches. The batches since the copy are not seen again.
 
     Use it for long runs that nobody watches, as the second level of safety.
-    `lrax.controllers.skip_spikes` skips a bad batch; this one undoes the harm of an update that was
-    accepted. It costs a copy of the parameters and of the optimizer's state. The third level, a
+    `lrax.controllers.skip_spikes` skips a bad batch; this wrapper undoes the harm of an update that
+    was accepted. It costs a copy of the parameters and of the optimizer's state. The third level, a
     checkpoint on disk, belongs to the training loop. If training recovers by itself within
-    `patience` updates, nothing is undone. With Adam it mostly does, because its steps are bounded.
+    `patience` updates, nothing is undone. With Adam it mostly recovers, because Adam's steps are
+    bounded.
 
     An update whose loss, gradient or result is not finite is skipped: no update leads back from
     parameters that are NaN. The first of the two updates back is exact but for the rounding of a
-    difference, and the second corrects that. The count of a schedule in `optimizer` returns to that
-    of the copy. A rate that `lrax.set_lr` set after the copy is lost.
+    difference, and the second corrects this error. The count of a schedule in `optimizer` returns
+    to that of the copy. A rate that `lrax.set_lr` set after the copy is lost.
 
     Args:
       optimizer: The whole optimizer, with its rate, such as `optax.adam(1e-3)`.
@@ -79,11 +80,11 @@ def restore_after_spikes(
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose `update` needs `params` and the loss as
-      `value`. The field `restores` of its state counts the returns. The numbers but `window` may be
+      `value`. The field `restores` of its state counts the returns. All numbers but `window` may be
       traced, so a sweep can vary them.
 
     Raises:
-      ValueError: if a number is out of its range or no scalar.
+      ValueError: if a number is out of its range or an array.
       TypeError: if an argument is not of its type, or `update` was not given `value` or `params`.
 
     Example:

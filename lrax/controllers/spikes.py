@@ -45,7 +45,7 @@ def is_spike(
     values, and takes a deviation of at least 1e-6. In Levanter, one value that is not finite makes
     the mean NaN, and every update of a window is skipped. Here such values are left out, as in
     OLMo-core. OLMo-core also skips if fewer than two finite values are left in the window. Here a
-    finite value is then no spike.
+    finite value is then not a spike.
     """
     finite = jnp.isfinite(history.values)
     count = jnp.sum(finite)

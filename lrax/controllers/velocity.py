@@ -81,9 +81,9 @@ def velocity(
     This is the search of AdaLRS with four changes. AdaLRS also restores the model's parameters when
     it takes a raise back; a rule decides only the rate. AdaLRS lowers the rate where the loss fell
     more slowly after a raise, by more than the error; here only a rising loss lowers it. AdaLRS
-    raises the rate once the loss has slowed; here every window without a raise under way ends in
-    one, unless the loss has risen. And the factors of AdaLRS shrink with time, here with raises
-    taken back.
+    raises the rate once the loss has slowed; here every window without a raise under way ends with
+    a raise, unless the loss has risen. The factors of AdaLRS shrink with time; here they shrink
+    each time that a raise is taken back.
 
     Args:
       up: Factor of a raise, at least 1.
@@ -92,15 +92,15 @@ def velocity(
         number for it.
       errors: By how many standard errors $v$ must have changed, or the loss must have risen, at
         least 0.
-      shrink: Factor on the logarithm of later raises after one was taken back, from 0 to 1.
+      shrink: Factor on the logarithm of later raises, for each raise taken back, from 0 to 1.
       metric: Name of the extra argument of `update` to follow. "value" is the training loss.
       floor: Lowest scale, at least 0 and at most `ceiling`, relative to the schedule.
       ceiling: Highest scale, relative to the schedule; infinite for none.
 
     Returns:
       A `RateRule` whose rate is a scale that starts at 1, or at the bound nearest to 1. Multiply it
-      with a schedule or a number. A loss that is not finite takes a raise under way back at once;
-      with no raise under way it is ignored. Every number may be traced, so a sweep can vary it.
+      with a schedule or a number. At a loss that is not finite, a raise under way is taken back at
+      once; without one, the loss is ignored. Every number may be traced, so a sweep can vary it.
 
     Raises:
       ValueError: if a concrete number is out of its range or NaN, or a number is not a scalar.
@@ -116,8 +116,8 @@ def velocity(
 
     Reference:
       Dong et al., "AdaLRS: loss-guided adaptive learning rate search for efficient foundation model
-      pretraining", 2025, arXiv:2506.13274. Its text could not be read: what is said of it here is
-      from its abstract and a summary of Yin et al., "SAIL-VL2 technical report", 2025,
+      pretraining", 2025, arXiv:2506.13274. Its full text could not be read. The description above
+      follows its abstract and the summary in Yin et al., "SAIL-VL2 technical report", 2025,
       arXiv:2509.14033.
     """
     numbers = _require.scalars(
@@ -160,7 +160,7 @@ def velocity(
         new, number = is_new(metric, arguments, value, state.measurement)
         finite = jnp.isfinite(value)
         after = _after(state, jnp.where(finite, value, 0), finite, numbers)
-        # A loss that is not finite is ignored, except that it takes a raise under way back.
+        # A loss that is not finite is ignored, unless a raise is under way, which is taken back.
         new = new & (finite | state.trying)
         state = jax.tree.map(lambda old, updated: jnp.where(new, updated, old), state, after)
         return state.scale, state._replace(measurement=number)
