@@ -1,4 +1,4 @@
-"""Learning-rate-free methods: whole optimizers that estimate the size of their step.
+"""Learning-rate-free methods: whole optimizers that estimate their step size, or need no schedule.
 
 Which to choose:
 
@@ -12,11 +12,11 @@ Which to choose:
 
 A rate and a schedule found by search, as with `lrax.find`, were as good or better on most small
 tasks (`python -m tests.benchmarks.controllers`). All methods but the schedule-free ones and `dog`
-gain from a schedule as `lr`. `lrax.get_lr` reads the step size in use, which is the estimate times
-the schedule, and `lrax.set_lr` holds it. Numbers may be traced, so a sweep can vary them.
+gain from a schedule as `lr`. `lrax.get_lr` reads the step size in use, and `lrax.set_lr` holds it.
+Numbers may be traced, so a sweep can vary them.
 
-The formulas and the defaults are those of the authors' packages. A comment above each function says
-why Optax's own method is not used.
+The formulas and the defaults are those of the authors' packages. A comment above each optimizer
+says why Optax's own method is not used.
 """
 
 from .averaging import polynomial_average

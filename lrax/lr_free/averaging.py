@@ -18,7 +18,7 @@ Params = Any
 class PolynomialAverageState(NamedTuple):
     """State of `polynomial_average`."""
 
-    # shape (), int32: how many parameters have been averaged
+    # shape (), int32: how many updates' parameters have been averaged
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     average: Params  # in at least float32
 
@@ -31,8 +31,9 @@ def polynomial_average(gamma: ArrayLike = 8.0) -> optax.GradientTransformation:
 
     $x_t$ are the parameters after update $t$. Use it with a rate that does not decay, such as that
     of `dog`: train the parameters, and evaluate the average. The average covers about the last
-    1 / (1 + gamma) of the updates, however many there are, so `gamma` needs no tuning. Call it with
-    the parameters after each update, as you would call `optax.ema`. Do not put it in `optax.chain`.
+    1 / (1 + gamma) of the updates, however many there are, so `gamma` needs no tuning. After each
+    update, call the `update` below with the new parameters, as you would with `optax.ema`. Do not
+    put this transformation in `optax.chain`.
 
     Args:
       gamma: How fast old parameters are forgotten, at least 0; 0 is the plain mean.
@@ -43,7 +44,7 @@ def polynomial_average(gamma: ArrayLike = 8.0) -> optax.GradientTransformation:
       state.
 
     Raises:
-      ValueError: if `gamma` is concrete and negative, infinite, NaN or no scalar.
+      ValueError: if `gamma` is concrete and negative, infinite, NaN or an array.
       TypeError: if `gamma` is not a number.
 
     Example:

@@ -58,13 +58,13 @@ def dadapt_adam(
       x \leftarrow x - \frac{m_k}{\sqrt{v_k} + \text{eps}}$$
 
     $g$ is the gradient, $\eta$ is `lr`, and $d$ is the estimate of the distance. $m$ averages the
-    gradients times $\eta_k d_k$, $s$ averages the same with the decay $\sqrt{\text{b2}}$, and $v$
-    averages the squared gradients. The inner product is divided by $\sqrt{v} + \text{eps}$. Prefer
-    its successor `prodigy`: the distance of `dadapt_adam` came out several times too large on small
-    tasks. At its defaults it ended at 1.8 times the loss of a swept rate in the median of six, and
-    at 663 times at worst; with `lr=0.1` at 1.0 and 2.4 times (`python -m
-    tests.benchmarks.controllers`). Use it to reproduce published results, with a schedule that
-    decays from at most 1 and with `growth_rate=1.02`.
+    gradients times $\eta_k d_k$, $s$ averages the same products with the decay $\sqrt{\text{b2}}$,
+    and $v$ averages the squared gradients. The terms of the inner product are divided by
+    $\sqrt{v} + \text{eps}$. Prefer the successor `prodigy`: the distance of `dadapt_adam` came out
+    several times too large on small tasks. At its defaults `dadapt_adam` ended at 1.8 times the
+    loss of a swept rate in the median of six tasks, and at 663 times at worst; with `lr=0.1`, at
+    1.0 and 2.4 times (`python -m tests.benchmarks.controllers`). Use it to reproduce published
+    results, with a schedule that decays from at most 1 and with `growth_rate=1.02`.
 
     While all gradients have been 0, or if the rate is 0, an update changes neither the parameters,
     nor the distance, nor the step count of the bias correction. The schedule goes on. `lrax.get_lr`
@@ -90,7 +90,7 @@ def dadapt_adam(
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters.
 
     Raises:
-      ValueError: if a concrete number is out of its range, NaN or no scalar, or `update` gets no
+      ValueError: if a concrete number is out of its range, NaN or an array, or `update` gets no
         parameters.
       TypeError: if an argument is not of its type.
 

@@ -33,7 +33,7 @@ class DogState(NamedTuple):
 # DoG decides only the rate, so it is written as a rule. `optax.contrib.dog` has the same formula,
 # but keeps the sum of squares in the parameters' dtype, and has no rate in its state. The layerwise
 # `optax.scale_by_distance_over_gradients` has the sign of ascent. This rule may go when Optax
-# corrects both.
+# corrects all three.
 def dog(
     lr: Rate = 1.0,
     *,
@@ -57,17 +57,17 @@ def dog(
     times (`python -m tests.benchmarks.controllers`). `layerwise` gives each array of parameters its
     own rate (L-DoG), which suits transformers better.
 
-    `lrax.get_lr` reads the rate, and `lrax.set_lr` holds it. With `layerwise`, `lrax.get_lr`
-    returns a dict with the paths of the arrays as keys, such as `"['w']"`. An update whose gradient
-    is not finite is skipped: state and parameters stay. Scalars are float32. Under
+    `lrax.get_lr` reads the rate, and `lrax.set_lr` holds it. With `layerwise` and several arrays,
+    `lrax.get_lr` returns a dict with the paths of the arrays as keys, such as `"['w']"`. An update
+    whose gradient is not finite is skipped: state and parameters stay. Scalars are float32. Under
     `optax.partition` each group has its own distance.
 
     Args:
       lr: Factor of the rate, at least 0: a number, a `Schedule` or any function of the count. 1 is
         recommended: 0.1 hardly moved, and 10 diverged (`python -m tests.benchmarks.controllers`).
       reps_rel: The first distance, relative to 1 + the norm of the parameters, above 0. Use 1e-4
-        with batch norm. This is what to tune; in the same benchmark 1e-5 ended as low as 1e-6, and
-        1e-7 higher.
+        with batch norm. This is the argument to tune. In the same benchmark the loss with 1e-5
+        ended as low as with 1e-6, and higher with 1e-7.
       eps: A number added to the sum of squares, at least 0.
       weight_decay: Weight decay, at least 0, added to the gradient.
       init_rate: The rate until the parameters have moved, above 0, in place of `reps_rel`. `lr`
@@ -78,7 +78,7 @@ def dog(
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `update`
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `update`
         gets no parameters.
       TypeError: if an argument is not of its type.
 

@@ -63,8 +63,9 @@ def momo(
       lr: The largest step size, at least 0: a number, a `Schedule` or any function of the count.
       beta: Decay of the averages, at least 0 and below 1.
       lower_bound: A lower bound of the loss, finite. 0 suits most losses.
-      bias_correction: Whether the averages start at 0 and are corrected for it. If not, they start
-        as the values of the first batch.
+      bias_correction: Whether the averages start at 0 and are corrected for it; the correction also
+        raises the limit `lr` in the first updates. If not, they start as the values of the first
+        batch.
       adapt_lower_bound: Whether the bound is estimated during training, from `lower_bound` up. Use
         it if the lowest loss is far above the bound. Without noise in the gradients, the estimate
         can stop above the lowest loss, and training stops there too.
@@ -74,7 +75,7 @@ def momo(
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters and the loss.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `update`
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `update`
         gets no parameters.
       TypeError: if an argument is not of its type, or `update` gets no `value`.
 

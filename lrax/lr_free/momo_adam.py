@@ -65,7 +65,8 @@ def momo_adam(
     is in float32 or wider. Under `optax.partition` each group has its own step size.
 
     Args:
-      lr: The largest step size, at least 0: a number, a `Schedule` or any function of the count.
+      lr: The largest step size, before the division by $\rho$, at least 0: a number, a `Schedule`
+        or any function of the count.
       b1: Decay of the averages, at least 0 and below 1.
       b2: Decay of the average of squared gradients, at least 0 and below 1.
       eps: Adam's epsilon, above 0.
@@ -79,7 +80,7 @@ def momo_adam(
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters and the loss.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `update`
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `update`
         gets no parameters.
       TypeError: if an argument is not of its type, or `update` gets no `value`.
 

@@ -67,9 +67,9 @@ def prodigy(
     known, with a schedule that peaks at 1 and decays: `lrax.warmup_cosine(1.0, steps, warmup)`. The
     estimate never falls, so with a constant `lr` nothing corrects one that is too large. To tune
     the method, set `distance_coef` between 0.5 and 2. If the warmup is long, set
-    `safeguard_warmup`. With a cosine it ended at 1.18 times the loss of a swept rate in the median
-    of six small tasks, and at 15 times on one of them; with a peak of 0.1, at 1.03 and 2.8 times
-    (`python -m tests.benchmarks.controllers`).
+    `safeguard_warmup`. With a cosine, `prodigy` ended at 1.18 times the loss of a swept rate in the
+    median of six small tasks, and at 15 times on one of them; with a peak of 0.1, at 1.03 and 2.8
+    times (`python -m tests.benchmarks.controllers`).
 
     While all gradients have been 0, or if the rate is 0, an update changes neither the parameters,
     nor the distance, nor the step count of the bias correction. The schedule goes on. `lrax.get_lr`
@@ -89,14 +89,15 @@ def prodigy(
       weight_decay: Decoupled weight decay, at least 0. The rate multiplies it.
       bias_correction: Whether the step has Adam's bias correction, as in Optax. The authors' code
         has it off.
-      safeguard_warmup: Whether the denominator of the estimate leaves out `lr`, for a long warmup.
+      safeguard_warmup: Whether the weights in the denominator of the estimate are without `lr`, for
+        a long warmup.
       eps: Adam's epsilon, above 0. It is multiplied by the distance.
 
     Returns:
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters.
 
     Raises:
-      ValueError: if a concrete number is out of its range, NaN or no scalar, or `update` gets no
+      ValueError: if a concrete number is out of its range, NaN or an array, or `update` gets no
         parameters.
       TypeError: if an argument is not of its type.
 
@@ -160,7 +161,7 @@ def prodigy(
         rate = in_use(state, distance * schedule(state.count))
         step = rate * adam_correction(b1, b2, state.steps) if bias_correction else rate
         # The weights are relative to the first estimate, because the products of small distances
-        # would be too small.
+        # would be too small for float32.
         weight = distance / first
         # At a rate of 0 the authors' code keeps the whole state. A rate that is NaN is used, so
         # that a bad schedule shows.

@@ -57,7 +57,7 @@ def schedule_free_eval_params(state: optax.OptState, params: optax.Params) -> op
 
     Raises:
       ValueError: if `state` holds no state of a schedule-free method, or `params` do not have the
-        structure and shapes of the parameters that it belongs to.
+        structure and shapes of the parameters that the state belongs to.
 
     Example:
       >>> optimizer = lrax.lr_free.schedule_free_sgd(lr=0.3)

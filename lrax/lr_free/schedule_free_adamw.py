@@ -39,8 +39,8 @@ def schedule_free_adamw(
     $\min(1, (k+1)/\text{warmup})$. $c_k = w_k / \sum_{i \le k} w_i$, where $w_k$ is the largest
     rate so far to the power `weight_lr_power`. The parameters in training are $y$. Evaluate and
     save $x$, from `schedule_free_eval_params`. Use it if the length of the run is not known, or to
-    have good parameters at any time. The rate still matters: search near that of AdamW. Keep it
-    constant after a warmup of 1 to 5 percent of the updates.
+    have good parameters at any time. The rate still matters: search near the best rate of AdamW.
+    Keep it constant after a warmup of 1 to 5 percent of the updates.
 
     `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. An update whose
     gradient is not finite is skipped: state and parameters stay. The state is in float32 or wider.
@@ -61,7 +61,7 @@ def schedule_free_adamw(
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `update`
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `update`
         gets no parameters.
       TypeError: if an argument is not of its type.
 

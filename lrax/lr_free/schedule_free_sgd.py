@@ -16,10 +16,10 @@ from .sums import wide
 Params = Any
 
 
-# `optax.contrib.schedule_free_sgd` is the same method if there is no warmup. Its average is
-# weighted by the rate of the next update, its warmup begins at 0, and it keeps its scalars in the
-# parameters' dtype. This file and `schedule_free.py` may go when Optax corrects these, and has its
-# rate in the state.
+# `optax.contrib.schedule_free_sgd` is the same method if there is no warmup. Optax weights the
+# average by the rate of the next update, begins its warmup at 0, and keeps its scalars in the
+# parameters' dtype. This file and `schedule_free.py` may go when Optax corrects all three, and has
+# its rate in the state.
 def schedule_free_sgd(
     lr: Rate = 1.0,
     *,
@@ -38,8 +38,8 @@ def schedule_free_sgd(
     $w_k$ is $(k+1)^r$ times the largest rate so far to the power `weight_lr_power`. The parameters
     in training are $y$. Evaluate and save $x$, from `schedule_free_eval_params`. Use it if the
     length of the run is not known, or to have good parameters at any time. The rate still matters:
-    keep it constant, and search near 10 times that of `optax.sgd` with momentum 0.9. The default
-    diverged on one of six small tasks (`python -m tests.benchmarks.controllers`).
+    keep it constant, and search near 10 times the best rate of `optax.sgd` with momentum 0.9. The
+    default diverged on one of six small tasks (`python -m tests.benchmarks.controllers`).
 
     `lrax.get_lr` reads the rate with its warmup, and `lrax.set_lr` holds it. An update whose
     gradient is not finite is skipped: state and parameters stay. The state is in float32 or wider.
@@ -59,7 +59,7 @@ def schedule_free_sgd(
       An `optax.GradientTransformationExtraArgs`, whose `update` needs the parameters.
 
     Raises:
-      ValueError: if a concrete number is out of its range, infinite, NaN or no scalar, or `update`
+      ValueError: if a concrete number is out of its range, infinite, NaN or an array, or `update`
         gets no parameters.
       TypeError: if an argument is not of its type.
 
