@@ -38,8 +38,8 @@ def get_lr(opt_state: optax.OptState) -> jax.Array | dict[Label, jax.Array]:
     multiply the gradients, Adam's normalization would cancel it, and the rate read here would be
     too low.
 
-    It also reads the state of a `flax.nnx.Optimizer` (`optimizer.opt_state` or
-    `nnx.state(optimizer)`), and the nested dicts and lists that Orbax restores without a target.
+    The state of a `flax.nnx.Optimizer` (`optimizer.opt_state` or `nnx.state(optimizer)`) is read
+    too, as are the nested dicts and lists that Orbax restores without a target.
 
     Args:
       opt_state: An optimizer state. Its leaves may have any shape: a vmapped state gives one rate
@@ -76,7 +76,7 @@ def set_lr(
     In a state of `lrax.scale_by_lr` or of a method of `lrax.lr_free` the rate is held: it replaces
     the rate of the schedule, rule or method until another is set. `None` ends the hold. During
     the hold the schedule keeps counting and the rule sees every update, so both are up to date when
-    it ends. `lrax.get_lr` reads their rate from the first update after the hold on. Shapes and
+    the hold ends. From the next update on, `lrax.get_lr` returns their rate again. Shapes and
     dtypes stay, so nothing recompiles.
 
     `lrax.get_lr` of the new state returns `rate`. To make this true in a chain with a

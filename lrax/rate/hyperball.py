@@ -25,15 +25,15 @@ class ScaleByHyperballState(NamedTuple):
     learning_rate: jax.Array
     held: jax.Array
     rule: RuleState
-    # a tree like the parameters: the initial norm of each matrix, float32 or wider, with axes of
-    # length 1 where it was reduced
+    # a tree like the parameters: the initial norm of each matrix, float32 or wider; the axes of the
+    # matrix are kept with length 1
     radius: Tree
 
 
 def scale_by_hyperball(
     learning_rate: optax.ScalarOrSchedule | Schedule | RateRule, *, stacked: int = 0
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Turns each matrix by an angle that the learning rate sets, at its initial Frobenius norm.
+    r"""Turns each matrix by an angle that the learning rate sets, and keeps its Frobenius norm.
 
     $$W \leftarrow R \, \frac{V}{\|V\|_F}, \qquad
       V = W - \eta_t R \, \frac{u}{\|u\|_F}, \qquad R = \|W_0\|_F$$
@@ -42,14 +42,14 @@ def scale_by_hyperball(
     the last link of a chain for the matrices of a network with normalisation layers, in place of
     `lrax.scale_by_lr` and of weight decay: after `optax.scale_by_adam` it is AdamH, after
     `optax.contrib.scale_by_muon` MuonH. The rate is then the length of the step relative to the
-    matrix: an update that is perpendicular to the matrix turns it by arctan(rate) radians. Such
+    norm: an update that is perpendicular to the matrix turns it by arctan(rate) radians. Such
     rates change little with width and depth. Rates of 0.005 to 0.02 are usual, with a schedule that
     ends near 0. `lrax.scaling.decay_balance` gives the angle by which AdamW turns its matrices, and
     `lrax.scaling.transfer` has rules for such rates: "hyperp" and "completed_adamh".
 
-    A positive factor on the whole update of a matrix has no effect: clipping by the norm right in
-    front of it, Muon's shape factors and `lrax.scale_by_multipliers` do nothing. Weight decay in
-    front of it does not shrink the matrix; mostly it makes the angle smaller.
+    A positive factor on the whole update of a matrix has no effect. Directly before this link of
+    the chain, clipping by the norm, Muon's shape factors and `lrax.scale_by_multipliers` therefore
+    do nothing. Weight decay there does not shrink the matrix; it mostly makes the angle smaller.
 
     Do not use it where the norm of a parameter matters: for embeddings, for the scales and
     biases of normalisation layers, and for a network without normalisation. A parameter that starts
@@ -61,7 +61,7 @@ def scale_by_hyperball(
     that rounding in bfloat16 does not add up.
 
     Args:
-      learning_rate: The length of the step relative to the matrix, at least 0: a number, which may
+      learning_rate: The length of the step relative to the norm, at least 0: a number, which may
         be traced, a `Schedule`, any function of the count, or an `lrax.RateRule`.
       stacked: Number of leading axes of each parameter that index layers, each with its own matrix:
         1 for the parameters of a `jax.lax.scan` over layers. All other axes are those of the

@@ -33,7 +33,7 @@ def scale_by_multipliers(
         structure of the parameters or a prefix of it: a factor applies to the whole subtree at its
         place. A factor may be an array that broadcasts to the shape of its parameters. A function
         of the parameters that returns such a pytree is called in `init` and in every `update`; if
-        `update` gets no parameters, it is called with the updates. A factor of 0 gives zeros, even
+        `update` gets no parameters, the function gets the updates. A factor of 0 gives zeros, even
         if the update is NaN.
 
     Returns:

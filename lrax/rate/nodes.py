@@ -104,7 +104,7 @@ def replaced(node: Node, **values: Any) -> Node:
 
 
 def is_ours(node: Node) -> bool:
-    """Whether a node is a state of lrax, as of `lrax.scale_by_lr`, which can hold a rate."""
+    """Whether a node is a state of lrax that can hold a rate, such as that of `scale_by_lr`."""
     return _fields(node) >= _OURS
 
 

@@ -22,7 +22,7 @@ _CALLS: dict[str, tuple[int, tuple[str, ...], str]] = {
 
 
 class RuleError(TypeError):
-    """A rule breaks the protocol, or was given a state or arguments that do not fit it."""
+    """A rule breaks the protocol, or was given a state or arguments that do not fit the rule."""
 
 
 def require_takes(name: str, function: Callable[..., Any]) -> None:
@@ -67,7 +67,7 @@ def decide(
     """The rate of a rule and its next state."""
     try:
         decided = rule.rate(count, state, **arguments)
-    except RuleError:  # of a rule within this one, as in a product: it is nearer to the cause
+    except RuleError:  # from a factor, if this rule is a product: its message names the factor
         raise
     except Exception as error:
         # A wrong argument or state can raise anything inside the rule. If one of them explains the

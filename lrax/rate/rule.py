@@ -33,13 +33,14 @@ class RateRule:
     states.
 
     A rule obeys three laws. Its state is a pytree of arrays whose shapes and dtypes never change;
-    its scalars are float32 (float64 under x64), whatever the dtype of the parameters. Its functions
+    its float scalars are float32 (float64 under x64), even if the parameters are not. Its functions
     are pure, so that `jax.jit` and `jax.vmap` take them. Its `rate` accepts keyword arguments that
     it does not know.
 
     Args:
-      init: Function of the parameters that returns the first state; `()` for none. It must run
-        under `jax.eval_shape`, so it may look at shapes and dtypes but not at concrete values.
+      init: Function of the parameters that returns the first state, `()` for a rule without state.
+        It must run under `jax.eval_shape`, so it may look at shapes and dtypes but not at concrete
+        values.
       rate: Function `(count, state, *, updates, params, **extra) -> (rate, state)`. `count` is the
         0-based index of the update, an int32 scalar; it is passed by position, and so is `state`.
         `updates` are the updates before the rate multiplies them; under `optax.masked` and
@@ -48,8 +49,8 @@ class RateRule:
         their names.
       first: Function of the state that returns the rate to report before the first update. Without
         it, that rate is NaN.
-      name: How the rule is printed, such as "halve(above=1.0)". Without it, it is printed by the
-        names of its functions. A product is printed as it is written.
+      name: How the rule is printed, such as "halve(above=1.0)". A rule without a name is printed
+        with the names of its functions. A product is printed as it is written.
 
     Raises:
       TypeError: if one of the three is not a function of these arguments, or `name` is not a str.

@@ -1,4 +1,4 @@
-"""`scale_by_lr`: the transformation that applies a rule's rate and keeps it in its state."""
+"""`scale_by_lr`: the transformation that applies the rate of a rule and stores it in its state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ScaleByLrState(NamedTuple):
     that was written under one can be resumed under another.
     """
 
-    # shape (), int32: the updates made. The field hides `tuple.count`, which nobody needs here.
+    # shape (), int32: how many updates were made. The field hides `tuple.count`, which is not used.
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     # shape (), float32 (float64 under x64): the rate of the last update, or the one that `set_lr`
     # has set since. Before the first update it is what the rule's `first` returns.
