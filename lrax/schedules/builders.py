@@ -88,7 +88,7 @@ def named(name: str) -> Declaration | None:
 
 
 def name_of(formula: Formula) -> str:
-    """How a formula is printed: as its builder, or under its own qualified name."""
+    """How a formula is printed: by the name of its builder, or by its own qualified name."""
     declaration = declared(formula)
     if declaration is not None:
         return declaration.name

@@ -300,7 +300,7 @@ def _repeat(count, schedule, steps, times, mirror):
         step = jnp.minimum(step, minus(period, step))
     elif times is not None:
         # At the end of a whole repetition the remainder is 0, but the rate to hold is that of step
-        # `steps`. A fractional last repetition stops on its way.
+        # `steps`. A fractional last repetition stops before that.
         step, last = alike(step, steps * (times - jnp.ceil(times) + 1))
         step = jnp.where(reached(count, times * steps), last, step)
     return schedule(step)

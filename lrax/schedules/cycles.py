@@ -113,9 +113,9 @@ def cosine_restarts(
     Args:
       peak: Rate at the start of the first cycle, at least 0.
       first: Length of the first cycle in optimizer updates, above 0.
-      mult: Length of a cycle divided by the length of the one before, above 0. From the 64th cycle
-        on, all cycles have the same length. With `mult` below 1, all cycles together take
-        `first / (1 - mult)` updates, and then `end` is held.
+      mult: Length of a cycle divided by the length of the one before, above 0. With `mult` above 1,
+        all cycles from the 64th on have the same length. With `mult` below 1, all cycles together
+        take `first / (1 - mult)` updates, and then `end` is held.
       end: Rate that each cycle falls to, at least 0.
       decay: Peak of a cycle divided by the peak of the one before, at least 0. (Keras' `m_mul`
         scales the distance to `end` instead:
@@ -203,8 +203,8 @@ def _shrinking(count, peak, first, mult, end, decay):
 
     With `mult` of at least 1 the result is finite, and not used.
     """
-    # Where the result is not used, 0.5 stands in for `mult`. The lower bound keeps it a number that
-    # float32 can hold.
+    # Where the result is not used, 0.5 stands in for `mult`. The lower bound keeps `mult` a number
+    # that float32 can hold.
     xp = library(mult)
     mult = xp.maximum(xp.where(mult < 1, mult, 0.5), 2.0**-90)
     total = first / (1 - mult)

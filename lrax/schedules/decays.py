@@ -115,7 +115,7 @@ def _polynomial(count, init, end, steps, power, k):
 def _exponents(**given):
     """Requires exponents above 0. `None` stands for 1 and stays `None`.
 
-    The power is then left out, because it would cost time at every step for nothing.
+    For `None` no power is computed, because it would cost time at every step for nothing.
     """
     kept = {name: value for name, value in given.items() if value is not None}
     hyperparams = _require.real(**kept)
@@ -152,7 +152,8 @@ def cosine(
       peak: Rate at the start, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
       end: Rate at the end, at least 0, absolute (Optax's `alpha` is `end / peak`).
-      exponent: Power of the cosine shape, above 0; larger falls sooner. `None` is 1.
+      exponent: Power of the cosine shape, above 0; `None` is 1. With a larger one the rate falls
+        sooner.
       k: Exponent of the fraction done, above 0, for k-decay; `None` is 1. A larger one keeps the
         rate high for longer.
 
@@ -214,8 +215,8 @@ def tanh(
       init: Rate at the start, at least 0.
       end: Rate from the update with the index `steps` on, at least 0.
       steps: Length in optimizer updates, at least 0; with 0 the rate is `end` from the start.
-      low: Where the curve is cut on the left, any number; timm's `lb`.
-      high: Where it is cut on the right, any number; timm's `ub`.
+      low: Argument of the tangent at the start, any number; timm's `lb`.
+      high: Argument of the tangent at the end, any number; timm's `ub`.
 
     Returns:
       A `Schedule`.

@@ -31,7 +31,8 @@ _ROUNDING = {
     "ceil": math.ceil,
 }
 _MOST = 2**31 - 1
-# Python refuses to read a number of more than 4300 digits, in an error that names no argument.
+# The longest text that is read. Python refuses a number of more than 4300 digits, with an error
+# that does not name the argument.
 _CHARACTERS = 64
 
 
@@ -72,11 +73,12 @@ class Horizon:
         accumulates.
       accumulate: Batches in one optimizer update. As in `optax.MultiSteps`, an update may take
         batches of two epochs.
-      drop_last: What happens to the last, partial batch of an epoch. `None`: there is none. The
-        epochs follow one another without a break, and a batch may take samples of two, as in
-        `lrax.minibatches`. The batches of an epoch are the exact fraction `dataset_size /
-        batch_size`. `True`: it is dropped, as by PyTorch's `drop_last`; the fraction is rounded
-        down. `False`: it is a batch of its own; the fraction is rounded up.
+      drop_last: What happens to the last, partial batch of an epoch. `None`: no batch is partial,
+        because the epochs follow one another without a break, and a batch may take samples of two
+        epochs, as in `lrax.minibatches`. The number of batches in an epoch is the exact fraction
+        `dataset_size / batch_size`. `True`: the partial batch is dropped, as by PyTorch's
+        `drop_last`, and the fraction is rounded down. `False`: the partial batch counts as a batch,
+        and the fraction is rounded up.
       rounding: `"nearest"` (halves up), `"floor"` or `"ceil"`.
 
     Returns:

@@ -80,7 +80,7 @@ def _rank(declaration: Declaration | None, name: str, hyperparams: dict[str, Any
     if isinstance(rank, int):
         return rank
     # `rank` names another argument. The value is a scalar, or a list as long as that argument; it
-    # is a list if it has at least as many axes.
+    # is a list if it has at least as many axes as the argument.
     same = np.ndim(hyperparams[name]) >= np.ndim(hyperparams[rank])
     return int(same)
 

@@ -39,13 +39,13 @@ def with_noise(
     Args:
       schedule: A `Schedule`, number or function of the count.
       key: A seed, or a key of `jax.random`, or an array of such keys, one per lane. A key is stored
-        as four floats of 16 bits each, so that it is a leaf like any other.
+        as four floats, each with 16 bits of the key, so that it is a leaf like any other.
       std: Standard deviation of the normal noise before truncation, above 0. Uniform noise does
         not use it.
       limit: Largest change of the rate, as a fraction of the rate, from 0 to 1.
       kind: `"normal"` or `"uniform"`.
       begin: Index of the first update with noise, at least 0.
-      until: Index of the first update after the noise, at least 0; with `None` it never ends.
+      until: Index of the first update after the noise, at least 0; `None` is noise without end.
 
     Returns:
       A `Schedule`.
@@ -101,13 +101,13 @@ def _uniform(count, key):
     whole = random.wrap_key_data((words[0::2] << 16) | words[1::2], impl="threefry2x32")
     keys = jax.vmap(random.fold_in, in_axes=(None, 0))(whole, count.ravel().astype(jnp.uint32))
     drawn = jax.vmap(lambda key: random.uniform(key, (), jnp.float32))(keys).reshape(count.shape)
-    # A float32 drawn from [0, 1) is a multiple of 2^-23. So this is symmetric around 0, and never
-    # 1 or -1, where `erf_inv` may be infinite.
+    # A float32 drawn from [0, 1) is a multiple of 2^-23. So the result is symmetric around 0, and
+    # never 1 or -1, where `erf_inv` may be infinite.
     return (2 * drawn - (1 - 2.0**-23)).astype(_require.float_dtype())
 
 
 def _words(key: Any) -> Any:
-    """A key as four floats of 16 bits: a leaf that can be stored and mapped; its gradient is 0."""
+    """A key as four floats with 16 of its bits each: a leaf to store and map, with gradient 0."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if "threefry" not in str(random.key_impl(key)):
             raise ValueError(f"`key` must be a threefry key, got {random.key_impl(key)}")

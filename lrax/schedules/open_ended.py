@@ -14,8 +14,8 @@ from .counts import divided, minus, real
 from .schedule import Schedule, Static
 from .shapes import between, most_power
 
-# A length in steps that divides is raised to at least this. XLA flushes the smallest numbers of
-# float32 to 0, and a division by 0 would follow.
+# A length in steps is raised to at least this before it divides. XLA flushes the smallest numbers
+# of float32 to 0, and a division by 0 would follow.
 SHORTEST = 2.0**-90
 
 
@@ -327,7 +327,7 @@ def power_law(
 ) -> Schedule:
     r"""The power scheduler: a power law in the tokens seen, bounded by `peak`.
 
-    It transfers over batch size and horizon.
+    Its hyperparameters transfer across batch sizes and lengths of training.
 
     $$\eta(t) = \min\left(\text{peak},\; a \cdot \text{batch\_size} \cdot n^{b}\right), \quad
     n = t \cdot \text{tokens\_per\_step}$$

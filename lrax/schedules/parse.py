@@ -129,7 +129,7 @@ def _too_large(value: Value) -> bool:
 def _walk(tree: ast.AST) -> Iterator[tuple[ast.AST, int, int]]:
     """All nodes, each with its depth and with the number of lists around and including it.
 
-    A call begins a new count of lists, because a schedule in a list is no axis of an array.
+    A call begins a new count of lists, because a list of schedules does not become an array.
     """
     stack = [(tree, 0, 0)]
     while stack:

@@ -193,7 +193,8 @@ def wsd_s(
       cooldown: Length of the cooldown before each boundary, at least 0: one number for all, or one
         per boundary.
       init: Rate at the start, at least 0.
-      end: Rate at the end of each cooldown, at least 0; above 0 for `"inverse"` and `"geometric"`.
+      end: Rate towards which each cooldown falls, at least 0; above 0 for `"inverse"` and
+        `"geometric"`. Only the updates from the last boundary on have this rate.
       shape: Shape of the cooldowns, as under `lrax.wsd`. The default is the reference's.
 
     Returns:

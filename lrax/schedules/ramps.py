@@ -33,7 +33,7 @@ def ramp(
 
     where the weight $s(p)$ falls from 1 to 0 by `shape`, as under `lrax.wsd`. Frameworks differ
     most in whether the first step of a phase is at `start`, and whether the last one is at `end`.
-    Here one argument decides both, in pandas' words:
+    Here one argument decides both, in pandas' words ("one" in the table is one step of the ramp):
 
     | `inclusive` | (a, b) | rate of the first step | of the last step | as in |
     |---|---|---|---|---|

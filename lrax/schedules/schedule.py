@@ -179,8 +179,8 @@ class Schedule:
           A `Schedule`.
 
         Raises:
-          ValueError: if `described` is no such dict, names no builder of lrax, is deeper than 50
-            levels, or has an argument that the builder refuses.
+          ValueError: if `described` is not such a dict, does not name a builder of lrax, is deeper
+            than 50 levels, or has an argument that the builder refuses.
           TypeError: if an argument has the wrong type.
 
         Example:
@@ -255,8 +255,9 @@ def _as_counts(name: str, value: Any) -> jax.Array:
 def _is_schedule_like(value: Any) -> bool:
     """Whether a value is a `Schedule`, a real number or an array of them, or a function.
 
-    A `RateRule` is none of them, so that Python leaves `schedule * rule` to the rule. An array that
-    does not hold numbers is refused later, by `as_schedule`, with an error that names it.
+    For a `RateRule` the result is False, so that Python leaves `schedule * rule` to the rule. An
+    array that does not hold numbers is refused later, by `as_schedule`, with an error that shows
+    it.
     """
     # The class `RateRule` cannot be imported here, because its package imports this one. So a rule
     # is recognized by its attributes.

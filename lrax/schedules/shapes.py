@@ -13,7 +13,7 @@ from .concrete import known, library
 from .counts import reached as _reached, real
 from .schedule import Static
 
-SHORTEST = 2.0**-30  # a phase's length is raised to at least this, because it divides
+SHORTEST = 2.0**-30  # a phase's length is raised to at least this before it divides
 FEW = 8  # up to this many joins, `pick` compares the count with each one
 
 
@@ -23,8 +23,8 @@ def progress(done: Any, left: Any, steps: Any) -> tuple[Any, Any]:
 
 
 def _part_done(done, left, steps):
-    # `where` gives the 1 at the end, and not the division: XLA may multiply by the reciprocal of a
-    # known length, and 41 * (1 / 41) is not 1. A phase of length 0 is a jump.
+    # The 1 at the end comes from `where`, not from the division: XLA may multiply by the reciprocal
+    # of a known length, and 41 * (1 / 41) is not 1. A phase of length 0 is a jump.
     length = library(steps).maximum(steps, SHORTEST)
     return jnp.where(left > 0, jnp.maximum(real(done) / length, 0), 1)
 
@@ -76,7 +76,8 @@ def require_end(hyperparams: Mapping[str, Any], name: str, shape: Any) -> None:
 def half_wave(x: Any) -> Any:
     """`(1 - cos(pi x)) / 2` for x from 0 to 1, accurate near 0.
 
-    The textbook form loses digits there: a power below 1 of it would be off by 2e-4.
+    The form with the cosine loses digits there: its power with an exponent below 1 would be off by
+    2e-4.
     """
     return jnp.sin(np.pi / 2 * x) ** 2
 

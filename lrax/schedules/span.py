@@ -25,7 +25,7 @@ class _UnknownError(Exception):
 
 
 def span(schedule: Any) -> int | None:
-    """How many updates a picture of a schedule should show: all of it and a tenth more.
+    """How many updates a picture shows: all, and a tenth more if the last rate is then held.
 
     Args:
       schedule: A `Schedule`.
@@ -84,7 +84,7 @@ def _children(value: Any) -> Iterator[Any]:
 
 
 def _number(value: Any) -> np.ndarray | None:
-    """A hyperparameter as an array, also one of lanes or a table; `None` for structure."""
+    """A hyperparameter as an array, whose axes may be lanes or a table; `None` for structure."""
     value = getattr(value, "value", value)  # unwraps a Static
     if value is None or isinstance(value, (str, bool)) or callable(value):
         return None

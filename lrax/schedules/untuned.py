@@ -35,8 +35,8 @@ def untuned_warmup(
       {(\rho_\infty - 4)(\rho_\infty - 2) \, \rho_s}}$ |
 
     In the last row, $\rho_\infty = 2 / (1 - b_2) - 1$ and
-    $\rho_s = \rho_\infty - 2 s \, b_2^s / (1 - b_2^s)$. The root is real where $\rho_s > 4$, so
-    $s$ begins at the first such step and not at 1, as in pytorch_warmup.
+    $\rho_s = \rho_\infty - 2 s \, b_2^s / (1 - b_2^s)$. The root is real where $\rho_s > 4$. As in
+    pytorch_warmup, $s$ therefore begins at the first such step, and not at 1.
 
     Use it for Adam and its kin if you do not want to tune a warmup. The default works as well as
     the other two. It lasts `2 / (1 - b2)` updates, 2000 for `b2=0.999`. With `peak=1.0` it is a
