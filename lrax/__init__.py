@@ -1,34 +1,36 @@
 """lrax: everything about the learning rate, as pure JAX functions.
 
-`help(lrax.warmup_cosine)` and the like have a formula, when to use it, and an example.
+The help of a function, such as `help(lrax.warmup_cosine)`, gives its formula, its use and an
+example.
 
 - Schedules: `warmup_cosine`, `wsd`, `cosine`, `one_cycle`, `inverse_sqrt`, `constant` and others
-  make a `Schedule`; `Horizon` counts steps in epochs and tokens.
+  make a `Schedule`; `Horizon` converts epochs and tokens into steps.
 - Schedules of schedules: `*`, `+`, `join`, `warmup`, `cooldown`, `clip`, `repeat`, `stack`.
 - The rate: `scale_by_lr` applies a schedule or a rule, `get_lr` and `set_lr` read and set the rate,
-  `scale_by_multipliers` gives layers their own, `scale_by_hyperball` makes it an angle.
+  `scale_by_multipliers` multiplies it for each layer, `scale_by_hyperball` makes it an angle.
 - Rules from feedback: `controllers.plateau`, `controllers.auto_cooldown`, `controllers.adgd` and
   others, or a `RateRule` of your own; `schedule * rule`. `controllers.skip_spikes`,
   `controllers.clip_spikes` and `controllers.restore_after_spikes` guard an optimizer.
-- No rate at all: `lr_free.prodigy`, `lr_free.momo_adam`, `lr_free.schedule_free_adamw` and others
-  are whole optimizers that estimate the size of their step; `get_lr` reads it.
-- Training: `Task`, `minibatches` and `Stream` say what is trained, `train` is one run; `monitors`
-  look at it, `every` makes signals that feed back into it. In a loop of your own, `recorded` keeps
-  monitors in the optimizer's state and `history` reads them.
+- No rate to tune: `lr_free.prodigy`, `lr_free.momo_adam` and others are whole optimizers that
+  estimate the size of their step; `get_lr` reads it. `lr_free.schedule_free_adamw` needs a rate,
+  but no schedule.
+- Training: `Task`, `minibatches` and `Stream` say what is trained, and `train` makes one run.
+  `monitors` record values during a run, and `every` makes signals that its rules can follow. In a
+  loop of your own, `recorded` keeps monitors in the optimizer's state and `history` reads them.
 - Sweeps: `sweep` over a `log_grid`, `sobol` or `random_points`; a `SweepResult` has the best rate;
   `confirm` tests it. `sweep_over` compares optimizers of different structure, `sweep_function`
   sweeps any function, and `AskTell` serves Optuna. `Halving`, `Median` and `Forecast` stop early.
   In `sweep_exchange`, which is experimental, lanes exchange states and rates, by
   `PopulationBasedTraining`, `FanOut` or `Rollback`.
-- Which rate: `find` searches at full length and says how sure it is; `range_test` raises the rate
-  from update to update, `suggest` reads a rate off its losses, by lrax's rule or another package's,
-  and `range_ramp` is for a loop of your own.
+- Which rate: `find` searches by runs of full length and says how sure it is. `range_test` raises
+  the rate from update to update, `suggest` reads a rate off the losses of this test, by lrax's rule
+  or another package's, and `range_ramp` is for a loop of your own.
 - Probes: `probes.critical_rate`, `probes.sharpness`, `probes.noise_scale`, `probes.effective_rates`
-  say what one measurement tells about the rate, as monitors too; `probes.smooth` and
+  each measure one thing that bears on the rate, and a monitor can call them; `probes.smooth` and
   `probes.diverged_at` look at a curve of losses.
 - Theory: `theory.last_iterate_bound` bounds the last loss under any schedule,
-  `theory.best_base_rate` scales a schedule so that this bound is least, and
-  `theory.refined_schedule` follows from the gradient norms of a run; `theory.annealing_law`,
+  `theory.best_base_rate` gives the factor of a schedule that makes this bound least, and
+  `theory.refined_schedule` computes rates from the gradient norms of a run; `theory.annealing_law`,
   `theory.multi_power_law` and `theory.functional_law` are laws of loss curves, `theory.fit_law`
   fits them to your own curves, and `theory.optimize_schedule` finds the schedule with the least
   loss by a law, for which `theory.functional_schedule` has a closed form; `theory.chebyshev` and
@@ -43,7 +45,8 @@
 - Tasks: `tasks.digits`, `tasks.char_lm`, `tasks.diabetes`, and models of Flax and Equinox by
   `tasks.from_nnx`, `tasks.from_linen`, `tasks.from_equinox`.
 - Other frameworks: `compat.torch.OneCycleLR` and the like; `compat.from_config` reads a config.
-- Pictures and errors: `display.schedules` draws, `checks` finds the bad number in a program.
+- Pictures and errors: `display.schedules` draws schedules, `checks` finds the bad number in a
+  compiled program.
 - Command line: `python -m lrax show`, `python -m lrax sweep`, `python -m lrax demo`,
   `python -m lrax find`, `python -m lrax diagnose`.
 """

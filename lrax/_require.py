@@ -22,7 +22,7 @@ from jax.experimental import checkify
 
 MOST = 2**31 - 1  # the largest int32, because programs count in int32
 Unchecked = Any  # an argument as the caller gave it, before it is checked
-LONG = 2**63 - 1  # the limit for whole numbers that programs do not count: seeds and tokens
+LONG = 2**63 - 1  # the largest int64: the limit for numbers outside of programs, such as tokens
 
 _CHECKING = contextvars.ContextVar("lrax.checks", default=False)
 
@@ -33,8 +33,8 @@ def checks() -> Iterator[None]:
 
     Use it to find out why a compiled program gives NaN. Outside of it, a traced argument is not
     checked and costs nothing. A checked program has an effect, which makes each of its calls
-    several times slower. JAX keeps compiled programs and would use one again that was traced
-    without checks, so the context clears JAX's caches on entry and on exit.
+    several times slower. JAX caches compiled programs and would reuse one that was traced without
+    checks, so the context clears JAX's caches on entry and on exit.
 
     Returns:
       A context manager.
@@ -199,7 +199,7 @@ def below_one(values: Mapping[str, Any], *names: str) -> None:
 
 
 def at_most(words: str, low: Any, high: Any) -> None:
-    """Requires `low <= high`.
+    """Requires `low <= high`, up to a rounding error of a millionth of `high`.
 
     `words` begins the error message, in the caller's names: "`warmup` must be at most `steps`". If
     `low` is a tuple, the sum of its values is compared.
@@ -210,7 +210,7 @@ def at_most(words: str, low: Any, high: Any) -> None:
         return
     *parts, high = values if traced else map(np.asarray, values)
     low = sum(parts)
-    # Tolerate rounding: phases given as fractions of a whole may add up to slightly more than it.
+    # Phases that are given as fractions of a run may add up to slightly more than the run.
     holds = low <= high * (1 + 1e-6)
     if traced:
         message = words + ", got {low} and {high}"
@@ -326,8 +326,8 @@ def key(name: str, value: Any) -> jax.Array:
 
 
 def _hold(holds: Callable[[Any], Any], words: str, name: str, value: Any) -> None:
-    # Test the value itself, and not the result of the comparison: under `jax.jit`, comparing a
-    # concrete JAX array gives a tracer too. Below, NumPy compares concrete values, on the host.
+    # Test whether the value is a tracer, not whether its comparison is: under `jax.jit`, comparing
+    # a concrete JAX array gives a tracer too. Below, NumPy compares concrete values, on the host.
     if isinstance(value, Tracer):
         if _CHECKING.get():
             message = f"`{name}` must be {words}, got " + "{value}"
