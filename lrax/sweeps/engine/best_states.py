@@ -18,7 +18,8 @@ class BestStates:
 
     Attributes:
       leaves: The leaves of the lanes, `[points, seeds, ...]`, zeros before the first evaluation.
-      values: `[points, seeds]`, the objective then, lower is better; infinite before the first one.
+      values: `[points, seeds]`, the objective at these evaluations, lower is better; infinite
+        before the first evaluation.
     """
 
     leaves: list[np.ndarray]
@@ -51,7 +52,7 @@ class BestStates:
 
 
 def no_states(engine: Engine) -> BestStates:
-    """Before the first evaluation."""
+    """The best states before the first evaluation: zeros."""
     own, seeds = len(engine.feed.points), engine.feed.seeds
     leaves = jax.tree.leaves(engine.lanes)
     blank = [np.zeros((own, seeds, *leaf.shape[2:]), leaf.dtype) for leaf in leaves]

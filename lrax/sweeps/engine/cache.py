@@ -71,8 +71,9 @@ class Reference:
 def reference(function: Function) -> KeyPart:
     """The part of a key that stands for a function.
 
-    It is a `Reference`. But a `functools.partial` is often made anew for each call, so it is taken
-    apart: two of them are equal if their functions and arguments are.
+    It is a `Reference`, with these exceptions. A `functools.partial` is often made anew for each
+    call, so it is taken apart: two of them are equal if their functions and arguments are. A tuple
+    is taken apart too. A plain value is represented by its type and its text.
     """
     if isinstance(function, PLAIN):
         # By its text, because 1 == 1.0 == True.
@@ -169,7 +170,7 @@ def _held(token: _Token) -> None:
     """Does nothing. JAX keeps its static argument until its caches are cleared."""
 
 
-# A weak reference to the token. Before the first token, a function that returns None as well.
+# A weak reference to the token; before the first token, a function that returns None.
 _token: Callable[[], _Token | None] = lambda: None
 
 

@@ -61,7 +61,7 @@ class Chunks:
           count: Updates.
 
         Returns:
-          The result of each chunk, which may not be there yet.
+          A future for the result of each chunk.
         """
         pool = threads(self.engine.plan.threads)
 
@@ -98,11 +98,11 @@ class Chunks:
         return Trained(jax.device_get(found), np.asarray(finite))
 
     def seconds_per_update(self, done: int, count: float) -> float:
-        """The time that an update of one chunk takes, by a call of about `count` updates.
+        """The seconds that an update of one chunk takes, measured in a call of some updates.
 
         Args:
-          done: Updates made. The timed ones are not kept.
-          count: Updates to time.
+          done: Updates made. What the timed updates compute is dropped.
+          count: About how many updates to time.
         """
         layout, chunk, feed = self.layout, self.parts[0], self.engine.feed
         block = done // feed.block
@@ -119,7 +119,7 @@ class Chunks:
         """The metrics of all lanes, `{name: [points, seeds]}`; NaN for points without lanes.
 
         Args:
-          points: The points of this process.
+          points: The number of points of this process.
         """
         evaluate = self.engine.programs.evaluate
         if evaluate is None or not self.parts:
@@ -137,7 +137,7 @@ class Chunks:
         return jax.tree.map(lambda *leaves: self.layout.gather(leaves, points), *parts)
 
     def fetch(self) -> list[np.ndarray]:
-        """The leaves of the lanes on the host, `[points, seeds, ...]`, by the order of points."""
+        """The leaves of the lanes on the host, `[points, seeds, ...]`, with the layout's points."""
         return self.engine.fetch(self.layout, [chunk.lanes for chunk in self.parts])
 
     def lane(self, point: int, seed: int) -> Tree:

@@ -24,7 +24,7 @@ def chosen(wanted: str | int | Sequence[Device] | None) -> list[Device]:
 
     Args:
       wanted: None or `"all"` for all devices, a number of them, or a list. If
-        `jax.config.jax_default_device` is set, None means that one.
+        `jax.config.jax_default_device` is set, None means that device.
     """
     here = jax.local_devices()
     if wanted is None:
@@ -81,7 +81,8 @@ def memory(devices: Sequence[Device]) -> float | None:
 
 def cores() -> int:
     """The number of CPU cores that this process may use."""
-    # A scheduler may give the process fewer cores than the machine has. Only Linux tells.
+    # A scheduler may give the process fewer cores than the machine has. Only some systems, such as
+    # Linux, report this.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

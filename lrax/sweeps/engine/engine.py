@@ -40,11 +40,11 @@ class Programs(NamedTuple):
     draw: Executable | None  # None where batches come from the host
     train: Executable
     evaluate: Executable | None  # None where the task has no `evaluate`
-    seconds: float  # that compiling took; a sweep that finds them in the cache spends none
+    seconds: float  # spent on compiling, which a sweep that finds the programs in the cache skips
 
     @property
     def bytes(self) -> int:
-        """Bytes that they take while they are kept."""
+        """Bytes that the programs take while they are kept."""
         return sum(part.bytes for part in self if isinstance(part, Executable))
 
 
@@ -120,8 +120,7 @@ class Engine:
         )
         if self.plan.scanned:
             return call(chunk.lanes, first, count)
-        # One call for each update. Without updates there would be no result; a segment has one at
-        # least.
+        # One call for each update. `count` is at least 1, so there is a result.
         lanes = chunk.lanes
         finite: Any = None
         kept = []
@@ -181,7 +180,7 @@ def prepared(
       problem: What is trained.
       feed: The arguments of the programs.
       plan: How the sweep is run.
-      shape: The chunks to try first; by default those of the plan.
+      shape: The shape of a chunk to try first; by default that of the plan.
     """
     points = len(feed.points)
     seeds = feed.seeds
@@ -202,7 +201,7 @@ def prepared(
                 raise
             width = chunk_shape[0] * chunk_shape[1] // 2
         else:
-            # The other compilers only tell afterwards how much memory the program takes.
+            # XLA's other compilers report only afterwards how much memory the program takes.
             width = _fitting(engine, points * seeds, free)
         if engine is not None and width >= chunk_shape[0] * chunk_shape[1]:
             return engine
@@ -224,7 +223,8 @@ def shape_for(plan: Plan, feed: Feed, points: int) -> Shape:
 def reshaped(engine: Engine, chunk_shape: Shape) -> Engine:
     """The engine with chunks of another shape.
 
-    It is the engine itself if the shape is its own, or cannot be divided among the devices.
+    Returns the same engine if its chunks have this shape already, or if the shape cannot be divided
+    among the devices.
     """
     if chunk_shape == engine.shape or chunk_shape[spread_axis(chunk_shape)] % len(
         engine.feed.devices
@@ -245,9 +245,9 @@ def replanned(engine: Engine, plan: Plan) -> Engine:
 def compacted(engine: Engine, before: Layout, points: np.ndarray) -> tuple[Engine, Layout]:
     """The engine and the layout for the points that go on after others were stopped.
 
-    If they fit into fewer chunks, they move there. If they fill at most half of a chunk, they move
-    to smaller chunks, whose programs are compiled anew. This pays because points are stopped early
-    in a sweep.
+    If these points fit into fewer chunks, they move into those. If they fill at most half of a
+    chunk, they move to smaller chunks, whose programs are compiled anew. This pays because points
+    are stopped early in a sweep.
 
     Args:
       engine: The engine until now.
@@ -349,7 +349,7 @@ def _compiled(problem: Problem, feed: Feed, build: Build, chunk_shape: Shape) ->
     order = sorted(traced, key=lambda name: name != "train")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         # Each one compiles on a thread of its own while the next one is lowered on this thread,
-        # for lowering follows the settings of the thread that it runs on.
+        # because lowering follows the settings of the thread that it runs on.
         running = {
             name: pool.submit(lower(traced[name], **functions[name].options)) for name in order
         }

@@ -92,8 +92,8 @@ def lower(
     """Lowers a traced function, under the settings of this thread.
 
     A function may close over arrays, such as a validation set. `jax.jit` would turn them into
-    constants of the program. Then there is one copy in the text to compile, and another one in the
-    executable. Here they become arguments instead.
+    constants of the program, with one copy in the program's text and another one in the executable.
+    Here they become arguments instead.
 
     Args:
       traced: The traced function.
@@ -150,7 +150,7 @@ def signature(args: Tree) -> Signature:
 
 
 def _shape(leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of an array. Its sharding is left out: later calls may have another."""
+    """The shape and dtype of an array, without its sharding: later calls may use another one."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

@@ -202,8 +202,8 @@ class Feed:
         steps = min(self.block, self._steps - block * self.block)
         if not self._stream.ready(steps, timeout):
             return False
-        # At the end of the run fewer batches are needed. Copies fill the block up, because the
-        # program takes blocks of one size; they are not trained on.
+        # At the end of the run fewer batches are needed. The program takes blocks of one size, so
+        # copies of the last batch fill the block up; nothing is trained on these copies.
         more = self.block - steps
         fill = lambda leaf: np.concatenate([leaf, np.repeat(leaf[-1:], more, axis=0)])
         batches = jax.tree.map(fill, self._stream.take(steps))
@@ -218,7 +218,7 @@ class Feed:
 
     def shapes(self, chunk_shape: tuple[int, int]) -> tuple[Tree, Tree, Tree, Tree]:
         """Shapes of data, hyperparameters, key data and given parameters of a chunk."""
-        # Of point 0 and seed 0: all have the same shapes.
+        # The shapes for point 0 and seed 0 are those for every point and seed.
         blank = self.points.lanes(np.zeros(chunk_shape, int), np.zeros(chunk_shape, int))
         groups = np.zeros(chunk_shape[0], int)
         given = jax.tree.map(lambda leaf: np.asarray(leaf)[groups], self.given)

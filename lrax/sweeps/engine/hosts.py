@@ -19,8 +19,8 @@ Tree = Any
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# Bytes of the head of a message: 8 say whether the process has failed, 8 are the size of the
-# message, and the rest is its beginning. So a short message needs no second round.
+# Bytes of the head of a message: 8 say whether the process has failed, 8 hold the size of the
+# message, and the rest holds its first bytes. So a short message needs no second round.
 HEAD = 512
 INLINE = HEAD - 16
 # Bytes that a process sends in one round. Every device holds the pieces of all processes.
@@ -36,8 +36,8 @@ class Hosts:
     """The processes that share a sweep. With one process, nothing is exchanged.
 
     A program never waits for lanes of another process. What stop rules and results need is
-    exchanged between segments, by an all-gather of JAX's runtime. It travels as bytes, so that
-    arrays of every type arrive unchanged.
+    exchanged between segments, by an all-gather of JAX's runtime. The data are sent as bytes, so
+    that arrays of every type arrive unchanged.
 
     All processes must make the same exchanges in the same order. The head of each message says
     whether its process has failed, so that an error in one process is raised in all: see
@@ -52,13 +52,13 @@ class Hosts:
     def own(self, points: int) -> np.ndarray:
         """Indices of the points that this process trains.
 
-        All processes have the same number, so the last ones may be copies of the last point.
+        All processes get the same number of indices, so the last ones may repeat the last point.
         """
         each = -(-points // self.count)
         return np.minimum(np.arange(self.index * each, (self.index + 1) * each), points - 1)
 
     def gather(self, tree: Tree, points: int, axis: int = 0) -> Tree:
-        """Joins the arrays of all processes along the axis of points; every process gets them.
+        """Joins the arrays of all processes along the axis of points, in every process.
 
         Args:
           tree: Arrays of this process's points, of the same shapes in all processes.
@@ -203,14 +203,15 @@ _calls = 0  # depth of nested calls: a function of `together` may call another
 def together(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Makes an error in one process an error in all. All processes must call the function.
 
-    Otherwise the others would wait forever. A process that is killed can tell the others nothing.
-    Then their next exchange ends in a `HostError`, or JAX's runtime ends them.
+    Without this, the other processes would wait forever for the one that failed. A process that is
+    killed sends no message. Then the next exchange of the others ends in a `HostError`, or JAX's
+    runtime ends them.
     """
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         global _calls
-        # An inner call leaves the failure to the outermost one, which tells it once.
+        # Only the outermost call reports a failure to the other processes, so it is sent once.
         if _calls or jax.process_count() == 1:
             return function(*args, **kwargs)
         hosts = Hosts()

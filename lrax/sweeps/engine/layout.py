@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The number of chunks, unless it is one, is a multiple of this: two cores then have equal work.
+# On one device, the number of chunks, unless it is one, is a multiple of this if there are enough
+# lanes. Two cores then have equal work.
 PARTS = 2
 
 
@@ -57,7 +58,7 @@ class Layout:
         return len(self.chunks) * self.shape[0] * self.shape[1]
 
     def gather(self, values: Sequence[Any], points: int) -> np.ndarray:
-        """Joins arrays `[..., groups, members]` of the chunks to one `[..., points, seeds]`.
+        """Joins arrays `[..., groups, members]` of the chunks into one `[..., points, seeds]`.
 
         Args:
           values: An array for each chunk.
@@ -77,9 +78,9 @@ class Layout:
         return whole
 
     def collect(self, leaves: Sequence[np.ndarray]) -> np.ndarray:
-        """Joins arrays `[groups, members, ...]` of the chunks to one `[points, seeds, ...]`.
+        """Joins arrays `[groups, members, ...]` of the chunks into one `[points, seeds, ...]`.
 
-        It has only the points of this layout.
+        The result has only the points of this layout.
         """
         whole = np.empty((len(self.points), self.seeds, *leaves[0].shape[2:]), leaves[0].dtype)
         for chunk, leaf in zip(self.chunks, leaves, strict=True):
@@ -100,7 +101,7 @@ class Layout:
     def among(self, other: "Layout") -> list[int] | None:
         """The indices that this layout's chunks have in another layout, or None if one is missing.
 
-        If every chunk is one lane, for instance, a layout of fewer points has chunks of the other.
+        For instance, if every chunk is one lane, the chunks of fewer points are all in the other.
         """
         if self.shape != other.shape:
             return None
@@ -118,7 +119,7 @@ class Layout:
 
 
 def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tuple[int, int]:
-    """Groups and members of a chunk, so that few places are filled up with copies.
+    """Groups and members of a chunk, chosen so that few places are filled up with copies.
 
     One of the two is a multiple of the number of devices, because each device trains a part of
     every chunk. They do not depend on the number of threads, so that the same call gives the same
@@ -128,7 +129,7 @@ def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tup
       points: The number of points.
       seeds: The number of seeds.
       rng: `"common"` or `"independent"` random numbers.
-      width: Lanes of a chunk at most; more if there is not one for each device.
+      width: Lanes of a chunk at most, before rounding up to a multiple of `devices`.
       devices: The number of devices.
     """
     up = lambda number: devices * math.ceil(number / devices)
@@ -140,9 +141,9 @@ def shape(points: int, seeds: int, rng: str, *, width: int, devices: int) -> tup
         # Every lane is a group. The groups are divided among the devices.
         return up(_share(points * seeds, width, 1, parts)), 1
     if devices == 1 and (in_one or points <= width // 2):
-        # All points to a group, and as many groups as there is room for.
+        # All points in each group, and as many groups as there is room for.
         return _share(seeds, width // points, 1, parts), points
-    # One group to a chunk, with all points or a part of them. The devices share its members.
+    # One group in each chunk, with all points or a part of them. The devices share its members.
     return 1, up(_share(points, width, seeds, parts))
 
 

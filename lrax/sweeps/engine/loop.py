@@ -31,8 +31,8 @@ from .segments import first_length, next_length, updates
 # A sweep that stops diverged points looks for them `LOOKS - 1` times, at equal distances, if these
 # distances are at least `LOOK_STEPS` updates.
 LOOKS, LOOK_STEPS = 8, 32
-# `WAIT` is the seconds to wait for batches from the host before asking whether to end. A sweep that
-# is asked to end gives up its very first batches after `FIRST_WAIT` seconds in all.
+# The loop waits `WAIT` seconds for batches from the host before it asks whether to end. A sweep
+# that is asked to end stops waiting for its very first batches after `FIRST_WAIT` seconds in all.
 WAIT, FIRST_WAIT = 0.1, 5.0
 
 Tree = Any
@@ -102,9 +102,9 @@ class Loop:
       alive: `[points]`, whether a point is still trained.
       stopped_at: `[points]`, after how many updates a point was stopped; the number of steps for a
         point that was not stopped.
-      behind: `[points]`, whether a point has fewer updates than `done`: a point that was added to
-        the grid, if the sweep ended before it had caught up with the others. This loop must not
-        train such a point, because `done` counts the updates of all points.
+      behind: `[points]`, whether a point has made fewer than `done` updates, because it was added
+        to the grid and the sweep ended before the point had caught up with the others. This loop
+        must not train such a point, because `done` counts the updates of all points.
       finite: `[points, seeds]`, whether a lane's parameters are finite. For a stopped point, the
         answer is that of the time when it was stopped.
       records: The recorded values.
@@ -138,7 +138,8 @@ class Loop:
         self.records = Records(engine, steps)
         self.evaluations: list[tuple[int, dict[str, np.ndarray]]] = []
         self.failure: Exception | None = None
-        # They are part of a saved state in every process or in none, so only the settings decide.
+        # Best states must be part of a saved state in every process or in none, so only the
+        # settings decide.
         self._best = no_states(engine) if settings.keep_best else None
         self.chunks = Chunks(engine, engine.arrange(np.flatnonzero(self.alive)))
         self._saved: State | None = None
@@ -157,7 +158,7 @@ class Loop:
         """A new loop of the same sweep, before its first update, with other values in its lanes.
 
         Args:
-          points: As many points, of all processes, with the new values.
+          points: The points of all processes, as many as before, with the new values.
         """
         feed = self.engine.feed.having(points[self._hosts.own(len(points))])
         engine = dataclasses.replace(self.engine, feed=feed)
@@ -250,7 +251,7 @@ class Loop:
             self.chunks.wait()  # after an error some chunks may still be in training
 
     def metrics(self) -> dict[str, np.ndarray]:
-        """The metrics after the last update of each point, which may have been stopped earlier."""
+        """The metrics of each point after its own last update: a point may have been stopped."""
         if self.evaluations and self.evaluations[-1][0] == self.done:
             now = {name: values.copy() for name, values in self.evaluations[-1][1].items()}
         else:
@@ -400,8 +401,8 @@ class Loop:
                 self._look()
             if due and checkpoint is not None:
                 self._save(checkpoint)
-            # The time of this work is not time of the next segment. A long evaluation would
-            # otherwise make the segment seem slow, and the one after it far too short.
+            # The time of this work must not count for the next segment. A long evaluation would
+            # make that segment seem slow, and the one after it would be far too short.
             since = time.perf_counter()
         if pending is not None:
             self._read(pending, report)
@@ -435,7 +436,7 @@ class Loop:
                     return False
         except Exception as error:
             # With several processes the error must be raised at once, in all of them: see
-            # `hosts.together`. Before the first update there is no state to save first.
+            # `hosts.together`. Before the first update there is no state to save.
             if self._hosts.count > 1 or self.done == 0:
                 raise
             self.failure = error  # the sweep raises it after the state is saved
@@ -443,13 +444,13 @@ class Loop:
         return True
 
     def _train(self, length: float) -> Segment:
-        """Gives the threads a segment of about a length, which ends before the host's next work."""
+        """Gives the threads about `length` updates, at most those up to the host's next work."""
         first, settings, feed = self.done, self.settings, self.engine.feed
         ends = [settings.until]
         ends += [at for at in settings.times if at > first][:1]
         ends += [look for look in self._looks if look > first][:1]
-        # Batches from the host are loaded in blocks of updates. All chunks must have used a block
-        # before the next block is loaded, so a segment ends where a block ends.
+        # Batches from the host are loaded in blocks of updates, one block before each segment that
+        # needs it. So a segment ends where a block ends.
         if feed.streamed:
             ends.append(first + feed.block - first % feed.block)
         count = updates(length, max(min(ends) - first, 1))
@@ -472,7 +473,7 @@ class Loop:
         return bool(self._hosts.gather(self.alive, self._points).any())
 
     def _evaluated(self) -> dict[str, np.ndarray]:
-        """Evaluates all lanes, and keeps their states if these are their best ones.
+        """Evaluates all lanes, and keeps the state of each lane whose evaluation is its best one.
 
         The metrics of stopped points are NaN.
         """
@@ -485,7 +486,7 @@ class Loop:
         return found
 
     def _evaluate(self) -> None:
-        """Evaluates all lanes and keeps the metrics, unless that was done after this update."""
+        """Evaluates all lanes and keeps the metrics, unless this update is evaluated already."""
         if not self.engine.metrics:
             return
         if self.evaluations and self.evaluations[-1][0] == self.done:
@@ -504,7 +505,7 @@ class Loop:
             leaving |= self._given_up(leaving)
         stopped, alive = self._hosts.gather((leaving, self.alive & ~leaving), self._points)
         if stopped.any():
-            # These are the metrics of the stopped points, whose lanes are dropped below. All
+            # The last metrics of the stopped points, because their lanes are dropped below. All
             # processes evaluate, even if only one of them stops points.
             self._evaluate()
         self.stopped_at[leaving] = self.done

@@ -25,8 +25,8 @@ TOGETHER = 8
 # On a TPU, the lanes of a call may have this many bytes of parameters in all, a small part of the
 # memory on the chip: moments, gradients and padding take several times as many. With more lanes,
 # the compiler's estimate of the time per lane no longer falls and later rises, and compiling takes
-# longer, as `python -m tests.benchmarks.tpu` shows. But a call has at least `FILLING` lanes on each
-# device, because that estimate is at its lowest there.
+# longer, as `python -m tests.benchmarks.tpu` shows. But a call may have at least `FILLING` lanes on
+# each device, because with that many lanes the estimate is at its lowest.
 ON_CHIP = 4 * 2**20
 FILLING = 256
 
@@ -73,7 +73,7 @@ class Plan:
       products: Whether convolutions are computed as slices and matrix products.
       scanned: Whether the program loops over updates, or is called for each of them.
       devices: Over how many devices the lanes of a call are spread.
-      reasons: Why it is this plan, for the user; two plans are equal whatever their reasons.
+      reasons: Why this plan was chosen, for the user. They are ignored when plans are compared.
     """
 
     width: int
@@ -148,7 +148,7 @@ def plan(execution: str | int, convolutions: str, facts: Facts) -> Plan:
 
 
 def check(execution: _require.Unchecked, convolutions: _require.Unchecked) -> None:
-    """Requires a known word for both, or for `execution` a number of lanes."""
+    """Requires a known word for each; `execution` may also be a number of lanes."""
     _require.choice("convolutions", convolutions, CONVOLUTIONS)
     if isinstance(execution, (int, np.integer)) and not isinstance(execution, bool):
         _require.count("execution", execution, 1)
@@ -180,7 +180,7 @@ def fitting(
       device: The device's name, for the error.
 
     Raises:
-      ValueError: if the states of all lanes and one lane's temporary memory do not fit.
+      ValueError: if the data, the states of all lanes and one lane's temporary memory do not fit.
     """
     if free is None:
         return width
@@ -203,7 +203,7 @@ def _all_lanes(facts: Facts) -> Plan:
 
 
 def _with_convolutions(plan: Plan, convolutions: str, facts: Facts) -> Plan:
-    """The plan with the way in which convolutions are computed."""
+    """The plan, with `products` set as `convolutions` asks."""
     _require.choice("convolutions", convolutions, CONVOLUTIONS)
     if convolutions == "products":
         return plan.because("as asked for", products=True)

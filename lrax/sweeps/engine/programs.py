@@ -45,7 +45,7 @@ Program = Callable[..., Any]
 
 
 class Problem(NamedTuple):
-    """What the programs of a sweep are built from. The grid's values are arguments of them."""
+    """What the programs of a sweep are built from. They take the grid's values as arguments."""
 
     task: TaskLike  # a task, or a function of hyperparameters that returns one
     example: Task  # the task, or what the task's function returned for the first point
@@ -65,7 +65,7 @@ class Problem(NamedTuple):
 
         A function that returns tasks is returned as it is.
         """
-        # The arrays of the tasks that it returns are not known before it is called.
+        # The arrays of the tasks that a function returns are not known before it is called.
         if not isinstance(self.task, Task):
             return self.task
         arrays = iter(data)
@@ -99,11 +99,11 @@ class Problem(NamedTuple):
         """The task's functions, as a pytree.
 
         A function may be a pytree, such as a `Partial`, whose arguments are its leaves: arrays, or
-        other functions. A function that is no pytree is itself a leaf.
+        other functions. A function that is not a pytree is itself a leaf.
         """
         task = self.example
         # Batches from the host are arguments of `train`. Their source is not part of a program, so
-        # every source stands for the same programs.
+        # all sources share the same programs.
         batch = FROM_HOST if source(task.batch).streamed else task.batch
         return task.init, task.loss, batch, task.evaluate
 
@@ -122,7 +122,7 @@ class Build(NamedTuple):
     products: bool = False  # whether convolutions become slices and matrix products
     scanned: bool = True  # whether the program loops over updates, or is called for each of them
     block: int = BLOCK  # updates whose batches are drawn together
-    streamed: bool = False  # whether batches come from the host; all groups then have the same
+    streamed: bool = False  # whether batches come from the host, the same ones for all groups
     mesh: Mesh | None = None  # the devices that lanes are spread over; None for the default device
     spread: int = 1  # the axis of a chunk that is divided among devices: 0 groups, 1 members
 
@@ -251,7 +251,7 @@ def _train(problem: Problem, build: Build) -> Program:
     """The program `train`."""
     everything = lambda step: measured(problem.monitors, step)
     nothing = lambda _: {}
-    # For a program of one update: monitors are called if the update is due, in a branch.
+    # For a program of one update: a branch calls the monitors if the update is due.
     sometimes = lambda step: when(step.index % problem.record_every == 0, lambda: everything(step))
 
     def train(
@@ -318,8 +318,8 @@ def _train(problem: Problem, build: Build) -> Program:
             if every == 1 or not problem.monitors:
                 carry = lax.fori_loop(0, count, measured_body, carry)
             else:
-                # No branch in every update: XLA copies the arrays that a branch reads, such as
-                # gradients and parameters, and that would cost more than the monitors.
+                # A branch in every update would cost more than the monitors: XLA copies the arrays
+                # that a branch reads, such as gradients and parameters.
                 _, carry = lax.while_loop(lambda at: at[0] < count, turn, (jnp.int32(0), carry))
             lanes, records = carry
         return lanes, records, each(each(_is_finite, (0,)), (0,))(lanes)
@@ -376,7 +376,7 @@ def specs(spread: int) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
 
 
 def each(function: Program, axes: tuple[int | None, ...]) -> Program:
-    """`jax.vmap`, except that for a batch of one `function` is called without a batch axis.
+    """`jax.vmap`, except that a batch of size 1 is passed to `function` without a batch axis.
 
     XLA compiles faster code without the axis.
 

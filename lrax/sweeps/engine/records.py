@@ -64,7 +64,7 @@ class Records:
         )
 
     def losses(self, first: int, end: int) -> np.ndarray:
-        """The losses of the updates from `first` to `end`, `[points, seeds, records]`."""
+        """The losses of the updates `first` to `end - 1`, `[points, seeds, records]`."""
         every = self.every[0]
         return self.parts[0]["loss"][..., count(first, every) : count(end, every)]
 
@@ -80,7 +80,7 @@ class Records:
         """Sets the first records of each leaf to those that were saved.
 
         Args:
-          saved: Gives them by the index of the leaf.
+          saved: Returns the saved records of a leaf, by its index.
         """
         for i, leaf in enumerate(jax.tree.leaves(self.parts)):
             values = saved(i)
@@ -88,5 +88,5 @@ class Records:
 
 
 def count(updates: int, every: int) -> int:
-    """How many of the first updates are recorded: the updates 0, `every`, 2 * `every` ..."""
+    """How many of the first `updates` updates are recorded: 0, `every`, 2 * `every` and so on."""
     return -(-updates // every)

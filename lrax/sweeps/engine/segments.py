@@ -1,6 +1,6 @@
 """How many updates a segment has: as many as take a short time, by the clock.
 
-The results do not depend on it.
+The results of a sweep do not depend on this number.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from .chunks import Chunks
 # factor of at most `LONGEST`, so that the call of each chunk does not become too short.
 SECONDS_PER_SEGMENT, CHUNKS, LONGEST = 0.3, 5, 16
 STRETCH = 1.5  # a segment may be longer by this factor, to end where the host has work to do
-FEW = 2  # if a thread has more chunks than this, one is timed before the first segment
+FEW = 2  # if a thread has more chunks than this, one chunk is timed before the first segment
 SLOW = 2e9  # operations a second: a low guess for any device, to size the first segment
 
 
 def first_length(chunks: Chunks, done: int, until: int) -> float:
     """Updates of the first segment, for which there is no earlier segment to time.
 
-    They are estimated from XLA's count of operations. Without a count, the first segment has one
-    update, and each later one at most 8 times as many as the one before. Such short segments would
+    Their number is estimated from XLA's count of operations. Without a count, the first segment has
+    one update, and each later one at most 8 times as many as the one before. Such short segments
     take much of the time of a short sweep.
 
     Args:
@@ -29,7 +29,7 @@ def first_length(chunks: Chunks, done: int, until: int) -> float:
       until: After how many updates the training ends.
     """
     engine = chunks.engine
-    # Of one update, because XLA counts the body of the loop over updates once.
+    # The operations of one update, because XLA counts the body of the loop over updates once.
     operations = engine.programs.train.flops
     if operations is None:
         return 1.0
@@ -54,7 +54,7 @@ def next_length(chunks: Chunks, count: int, length: float, took: float) -> float
       length: What this function, or `first_length`, returned last.
       took: Seconds that the segment took.
     """
-    if not chunks.parts:  # this process has no points left: the others set the length
+    if not chunks.parts:  # this process has no points left: other processes set the length
         return np.inf
     # At most 8 times the updates of the last segment, because the first segments include work that
     # is done only once and makes them slow. If the last segment was cut short, by an evaluation for
@@ -64,7 +64,7 @@ def next_length(chunks: Chunks, count: int, length: float, took: float) -> float
 
 
 def updates(length: float, left: int) -> int:
-    """Updates of a segment of about a length, which must end after `left` updates at the latest."""
+    """How many updates a segment has: about `length`, and at most `left`."""
     # If few updates remain, they join this segment: a segment of their own would cost one more call
     # of each chunk.
     return left if left < STRETCH * length else max(int(length), 1)

@@ -29,7 +29,7 @@ class Estimate:
     Attributes:
       seconds: From the first update to the last, without compiling, evaluations and checkpoints.
       compile_seconds: The time that compiling took. The sweep itself need not compile again.
-      lanes: The number of lanes.
+      lanes: The number of lanes of this process.
       bytes: The most memory that this process's devices use, by XLA's account.
       available: Memory that may be used, or None if that is not known.
       plan: How the sweep is run, in words.
@@ -131,6 +131,6 @@ def _others(engine: Engine) -> Iterator[Plan]:
             yield dataclasses.replace(plan, width=width)
     if plan.products:
         yield dataclasses.replace(plan, products=False)
-        # XLA runs convolutions slowly within a loop on a CPU, so also with a call for each update.
+        # On a CPU, XLA runs convolutions in a loop slowly, so a call for each update may be faster.
         if on_cpu:
             yield dataclasses.replace(plan, products=False, scanned=False, width=0)

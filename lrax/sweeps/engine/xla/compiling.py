@@ -12,9 +12,9 @@ from .equations import equations
 # For programs that run once. LLVM takes longer to optimise the code that draws random numbers than
 # all other code of a sweep. XLA's other backends ignore this option or do not know it.
 HASTY = {"xla_backend_optimization_level": 0}
-# Since jaxlib 0.9, XLA computes sums with a library. It is fast for sums over columns, such as
-# gradients of biases. For sums over rows, such as those of a softmax, it is several times slower
-# than XLA's own code. With this option the library computes matrix products only.
+# Since jaxlib 0.9, XLA computes sums with a library. The library is fast for sums over columns,
+# such as gradients of biases. For sums over rows, such as those of a softmax, it is several times
+# slower than XLA's own code. With this option the library computes matrix products only.
 OWN_SUMS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
 
 
@@ -49,7 +49,8 @@ def sums(jaxpr: Jaxpr) -> tuple[int, int]:
 @functools.cache
 def _is_known(*options: tuple[str, Any]) -> bool:
     """Whether this jaxlib knows these options."""
-    # An unknown option is an error, and there is no list of them: so a small program is compiled.
+    # JAX has no list of the options, but raises an error for one that it does not know. So a small
+    # program is compiled with them.
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=dict(options))
     except jax.errors.JaxRuntimeError:

@@ -57,8 +57,8 @@ def _parameter(key: str, value: Param) -> Iterator[str]:
         for i, item in enumerate(value):
             yield from _parameter(f"{key}[{i}]", item)
     elif callable(value):
-        # A derivative rule, for instance, which is no part of what is computed here. Its `repr` may
-        # differ between processes.
+        # A derivative rule, for instance, which is not part of what is computed here. Its `repr`
+        # may differ between processes.
         yield f"{key} a function"
     else:
         yield f"{key} {ADDRESS.sub('', repr(value))}"
