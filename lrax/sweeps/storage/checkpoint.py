@@ -69,8 +69,10 @@ class Checkpoint:
     def probe(self) -> None:
         """Checks that a state can be saved here, before hours of training depend on it.
 
+        A saved state is not changed.
+
         Raises:
-          OSError: if it cannot. A state that is there is not changed.
+          OSError: if no state can be saved here.
         """
         try:
             if self._in_orbax:
@@ -96,8 +98,8 @@ class Checkpoint:
         """
 
         def checked(facts: Facts) -> Mapping[str, Kind] | None:
-            # Compared before the arrays are checked: those of another sweep have other shapes, but
-            # the error must tell how the sweeps differ.
+            # The configurations are compared before the arrays are checked. Arrays of another sweep
+            # have other shapes, but the error must say how the sweeps differ.
             differences = _differences(
                 facts.get("configuration"), self._configuration, self._comparisons
             )
@@ -138,7 +140,7 @@ class Checkpoint:
           write: Whether this process writes it. Otherwise only the time of the save is noted.
 
         Raises:
-          OSError: if the state cannot be written. The one that was there is kept.
+          OSError: if the state cannot be written. The state saved before is kept.
         """
         # The time is noted before the write too. If the write fails, the next save is due after a
         # whole interval.

@@ -16,7 +16,7 @@ STALE_SECONDS = 3600.0
 
 
 def replace(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file under a temporary name and then gives it its own name.
+    """Writes a file under a temporary name and then renames it to the path.
 
     If the path is a symbolic link, it stays a link, and the file that it points to is replaced. The
     new file gets the mode of the old one.

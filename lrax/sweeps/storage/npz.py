@@ -86,7 +86,7 @@ def read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _header(stream: IO[bytes], info: zipfile.ZipInfo) -> Header:
-    # Later versions of the format allow headers of gigabytes. `store` never writes them.
+    # Later versions of the format allow headers of gigabytes. `store` writes only this version.
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError(f"its member {info.filename!r:.100} has an unexpected version")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=10_000)

@@ -67,7 +67,7 @@ def save(
 
 
 def probe(path: str | os.PathLike[str]) -> None:
-    """Checks that `save` can write here. For a bucket, it only checks that it can be reached.
+    """Checks that `save` can write here, or for a bucket only that the bucket can be reached.
 
     Raises:
       OSError: if it cannot.
@@ -92,7 +92,7 @@ def load(
 
     Raises:
       FileNotFoundError: if no version was ever written completely.
-      ValueError: if it is damaged, of another format, or not what is expected.
+      ValueError: if the directory is damaged, of another format, or does not hold what is expected.
     """
     ocp = _require.extra("orbax.checkpoint", "orbax")
     directory, what = _directory(path), format.split("/")[0]
@@ -146,8 +146,8 @@ def load(
                 raise ValueError(f"its {name} is damaged")
             arrays[name] = kinds_of.from_raw(raw, dtype)
     except FileNotFoundError as error:
-        # The one raised above names the directory: nothing was saved. Any other one means that a
-        # part is missing.
+        # An error that names the directory was raised above: nothing was saved. Any other one means
+        # that a part is missing.
         if error.filename == str(directory):
             raise
         raise ValueError(_spoiled(what, directory, error)) from error
@@ -198,7 +198,7 @@ def _directory(path: str | os.PathLike[str]) -> Any:
 
 
 def _manager(directory: Any, *, cleaning: bool = False) -> Any:
-    """Orbax's manager of a directory, which works in this process without the others."""
+    """Orbax's manager of a directory, which runs in this process and does not wait for others."""
     ocp = _require.extra("orbax.checkpoint", "orbax")
     here = jax.process_index()
     processes = ocp.options.MultiprocessingOptions(
