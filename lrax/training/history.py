@@ -1,4 +1,4 @@
-"""`history`: what monitors have recorded in an optimizer's state, as arrays, a table, a picture."""
+"""`history`: what monitors recorded in an optimizer's state, as arrays, a table or a picture."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class History:
     Attributes:
       at: `[records]`, the updates that were recorded, 0-based and ascending.
       monitors: `{name: [*lanes, records]}`, the values of `lrax.recorded`; NaN where a lane has no
-        record of an update that others recorded. A state that was not vmapped has no axis of lanes.
+        record of an update that another lane has. A state that was not vmapped has no such axes.
       snapshots: `{name: array}`, what `optax.snapshot` and `optax.monitor` keep: the value of the
         last update.
     """
@@ -54,10 +54,10 @@ class History:
     snapshots: dict[str, Tree]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A pandas DataFrame of the monitors: a row for each record, and for each lane.
+        """A pandas DataFrame of the monitors, with a row for each record of each lane.
 
-        Its columns are `step` and the names of the monitors. Before them is `lane`, or `lane_0`,
-        `lane_1`, ... if there are several axes of lanes. `lrax.diagnose` takes such a table.
+        Its columns are `step` and the names of the monitors. If there are lanes, `lane` comes
+        first, or `lane_0`, `lane_1`, ... for several axes. `lrax.diagnose` takes such a table.
 
         Returns:
           The DataFrame.
@@ -80,8 +80,8 @@ class History:
         """A figure of the monitors over the updates, a panel for each.
 
         Args:
-          name: A monitor; one that returned a dict has a panel for each entry. By default all of
-            them, or the first 12.
+          name: A monitor; one that returned a dict has a panel for each entry. By default all
+            monitors are drawn, in at most 12 panels.
 
         Returns:
           A matplotlib Figure. A notebook shows it if it is the value of a cell;
@@ -141,7 +141,7 @@ def history(opt_state: optax.OptState) -> History:
     `inject_hyperparams`, `apply_if_finite` and the like, in a `TrainState` of Flax, in the state of
     an `nnx.Optimizer` (`optimizer.opt_state` or `nnx.state(optimizer)`), and in the nested dicts
     and lists that Orbax restores without a target. In such dicts, and in an `nnx.State`, a
-    `snapshot` cannot be told from parameters called "measurement", and is not read.
+    `snapshot` looks the same as parameters called "measurement", so it is not read.
 
     Args:
       opt_state: An optimizer state, or a pytree with one in it. A vmapped state gives values with
@@ -252,7 +252,7 @@ def _host(value: Any) -> np.ndarray:
 
 
 def _range(values: np.ndarray) -> str:
-    """The lowest and the highest of some values as text; a dash if none is finite."""
+    """The lowest and the highest finite value as text; a dash if none is finite."""
     known = values[np.isfinite(values)]
     if not known.size:
         return "-"

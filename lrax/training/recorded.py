@@ -89,7 +89,7 @@ def recorded(
       like: Examples of the extra arguments of `update` that monitors read, of which only the shapes
         matter: `{"batch": batch}` if a monitor reads `step.batch`. The arguments `key`, `batch`,
         `aux` and `model_state` become the fields `key`, `batch`, `aux` and `state` of a `Step`. In
-        `init` a field without an example is None; `aux` is then an empty dict.
+        `init` a field without an example is None, except that `aux` is an empty dict.
 
     Returns:
       An `optax.GradientTransformationExtraArgs` whose state is plain arrays. `update` requires
@@ -222,7 +222,7 @@ def _shapes(
     inner_state: optax.OptState,
     examples: Mapping[str, Example],
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """What the monitors return, by name. Nothing is computed."""
+    """Shapes and dtypes of what the monitors return, by name. Nothing is computed."""
 
     def first(params: Any, inner_state: Any, extra_args: Any) -> dict[str, jax.Array]:
         # The parameters stand in for gradients and updates. These may have another dtype, which

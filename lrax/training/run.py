@@ -208,7 +208,7 @@ def bound(
     """The run of a task, or of a function that returns one, with these hyperparameters.
 
     A hyperparameter goes to the optimizer, to the task's function, or to both: to each that has a
-    parameter of this name.
+    parameter of this name, or takes `**kwargs`.
     """
     if not isinstance(task, Task):
         task = built_task(task, hyperparams)

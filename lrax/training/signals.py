@@ -1,7 +1,7 @@
 """Signals: values that are measured every n updates and handed to the optimizer's `update`.
 
-The lane holds the last value of each signal, and every `update` gets it. So a rule that follows the
-validation loss works inside one compiled program.
+The lane holds the last value of each signal, and every `update` gets these values. So a rule that
+follows the validation loss works inside one compiled program.
 """
 
 import dataclasses
@@ -47,8 +47,8 @@ def every(n: int, function: Callable[..., Any]) -> Every:
 
     Use it to let a rule follow the validation loss: `lrax.controllers.plateau(metric="val_loss")`
     with `signals={"val_loss": lrax.every(100, val_loss)}`. The function is called only in every
-    n-th update. `fresh[name]` is true in an update that gets a new value. All other updates get the
-    last value again.
+    n-th update. `update` also gets `fresh`: `fresh[name]` is true in an update that gets a new
+    value. All other updates get the last value again.
 
     Args:
       n: Updates between two measurements, at least 1.
@@ -106,8 +106,8 @@ def as_signals(signals: Any) -> dict[str, Every]:
 def unmeasured(signal: Every, params: Any, state: Any) -> Signal:
     """A signal before its first measurement.
 
-    A function of a step cannot be evaluated for its shape before there is a step, so its value must
-    be a scalar.
+    The shape that a function of a step returns is not known before the first step, so its value
+    must be a scalar.
     """
     count = jnp.zeros([], jnp.int32)
     if signal.of_step:

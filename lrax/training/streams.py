@@ -84,7 +84,7 @@ class Stream:
     def ready(self, n: int, timeout: float | None = None) -> bool:
         """Waits for the next `n` batches, and returns whether they are there.
 
-        With a `timeout`, use it to wait in short intervals and do something else in between.
+        Use it with a `timeout` to wait in short intervals and do something else in between.
 
         Args:
           n: The number of batches, at least 1.

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 # The loss of one update depends mostly on its random batch. The mean over a tenth of the run is
-# less noisy, and a tenth is short enough to leave out the earlier part of the curve.
+# less noisy, and a tenth is short enough to exclude the earlier part of the curve.
 PART = 10
 
 Losses = TypeVar("Losses", np.ndarray, jax.Array)
