@@ -37,8 +37,8 @@ def digits(
       batch_size: Examples per step, from 1 to the number of examples to train on (1437 by
         default).
       held_out: Fraction of the examples of each class that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. Parameters and batches do not depend on it, but
-        on the key of a run.
+      seed: Seed of that split, from 0 to 2^32 - 1. The initial parameters and the order of the
+        examples depend on the key of a run instead.
 
     Returns:
       A `lrax.Task`. A batch is `{"inputs": [batch_size, 64] | [batch_size, 8, 8, 1], "targets":

@@ -180,7 +180,7 @@ Network = MLP | CNN | Transformer
 
 
 def sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    """Requires a sequence of layers' sizes, which are ints from 1 on. It may be empty."""
+    """Requires a sequence of layer sizes, each an int of at least 1. It may be empty."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise TypeError(f"`{name}` must be a sequence of ints, got {values!r}")
     return tuple(_require.count(f"{name}[{i}]", value, 1) for i, value in enumerate(values))

@@ -42,7 +42,7 @@ def split(
 
 
 def batch_size(value: int, examples: int) -> int:
-    """Requires a size of batches from 1 to the number of examples to train on."""
+    """Requires a batch size from 1 to the number of examples to train on."""
     value = _require.count("batch_size", value, 1)
     if value > examples:
         words = f"`batch_size` must be at most the number of examples to train on, {examples}"

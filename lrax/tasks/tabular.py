@@ -26,8 +26,8 @@ def diabetes(
       widths: Widths of the MLP's hidden layers, with ReLU; `()` makes it linear.
       batch_size: Examples per step, from 1 to the number of examples to train on (331 by default).
       held_out: Fraction of the examples that is kept for `evaluate`, between 0 and 1.
-      seed: Seed of that split, from 0 to 2^32 - 1. Parameters and batches do not depend on it, but
-        on the key of a run.
+      seed: Seed of that split, from 0 to 2^32 - 1. The initial parameters and the order of the
+        examples depend on the key of a run instead.
 
     Returns:
       A `lrax.Task`. A batch is `{"inputs": [batch_size, 10], "targets": [batch_size]}`,

@@ -15,8 +15,8 @@ from ..training.task import Task
 from .losses import cross_entropy, evaluate_language, init
 from .networks import Transformer
 
-# Large modules of Python's standard library that have had these paths from 3.11 to 3.14. One that
-# is not there is skipped.
+# Large modules of Python's standard library that have had these paths from 3.11 to 3.14. A missing
+# module is skipped.
 _MODULES = [
     "argparse", "ast", "asyncio/base_events", "calendar", "collections/__init__", "configparser",
     "contextlib", "dataclasses", "difflib", "doctest", "email/message", "enum", "fractions",
@@ -55,8 +55,8 @@ def char_lm(
 
     Args:
       width: Width of the model, a multiple of `heads`.
-      layers: Blocks, at least 1: pre-norm attention and a GELU layer four times as wide, with
-        learned positions.
+      layers: The number of blocks, at least 1. Each is pre-norm attention and a GELU layer four
+        times as wide. Positions are learned.
       heads: Attention heads, at least 1.
       context: The number of characters that the model sees at once, at least 1.
       batch_size: Windows of `context` characters per step, at least 1.
@@ -68,8 +68,8 @@ def char_lm(
       A `lrax.Task`. A batch is `{"inputs": [batch_size, context], "targets": [batch_size,
       context]}`: windows drawn at random, with targets one character ahead of the inputs. There are
       97 tokens: 1 for the newline, `ord(character) - 30` for a printable character of ASCII, and 0
-      for any other. `evaluate` gives `{"val_loss", "val_bits_per_char"}` of 64 windows that are
-      spread evenly over the held-out part.
+      for any other byte. `evaluate` gives `{"val_loss", "val_bits_per_char"}` of 64 windows that
+      are spread evenly over the held-out part.
 
     Raises:
       FileNotFoundError: if this Python comes without the source of its standard library, because it
