@@ -295,3 +295,9 @@ def test_bad_arguments_are_named():
     )
     with pytest.raises(TypeError, match="with a state like that of `init`"):
         lrax.train(stateful, optax.sgd, steps=2)(0.1, KEY)
+
+
+def test_an_optimizer_of_keywords_alone_has_no_first_parameter():
+    task = lrax.tasks.diabetes()
+    with pytest.raises(TypeError, match="`optimizer` must take at least one named parameter"):
+        lrax.train(task, lambda **keywords: optax.sgd(**keywords), steps=1)(0.1, jax.random.key(0))

@@ -11,7 +11,8 @@ Optimizer = Callable[..., optax.GradientTransformation]
 
 def first_parameter(optimizer: Optimizer) -> str:
     """The name of the optimizer's first parameter, its learning rate."""
-    names = list(parameters(optimizer))
+    known = parameters(optimizer).items()
+    names = [name for name, parameter in known if parameter.kind is not parameter.VAR_KEYWORD]
     if not names:
         raise TypeError(f"`optimizer` must take at least one named parameter, got {optimizer!r}")
     return names[0]
