@@ -59,8 +59,8 @@ def read(xp: ModuleType, curve: Curve) -> Reading:
     low = xp.where(inside, average, np.inf)
     high = xp.where(inside, average, -np.inf)
     lowest, index = xp.min(low), xp.argmin(low)
-    # The noise is read up to the lowest loss, but from at least twice the start. Beyond the lowest
-    # loss, a run may swing by far more than its noise.
+    # The noise is read from the losses up to the lowest one, and always from the first
+    # `2 * first`. Beyond the lowest loss, a run may swing by far more than its noise.
     first = max(n // EARLY, FEWEST)
     calm = inside & (losses <= ceiling) & (np.arange(n) <= xp.maximum(index, 2 * first))
     noise = _noise(xp, xp.where(calm, losses, np.nan), beta)
@@ -90,7 +90,7 @@ def read(xp: ModuleType, curve: Curve) -> Reading:
 
 
 def averaged(xp: ModuleType, losses: Any, inside: Any) -> tuple[Any, Any, float]:
-    """Averages a curve without a lag, after it was lowered to its ceiling.
+    """Clips a curve at its ceiling, then averages it without a lag.
 
     Args:
       xp: The library.

@@ -65,8 +65,8 @@ def find(
 
     The search begins with rates at half decades over the whole range, which are trained side by
     side with common random numbers. At the updates $T / 6, T / 3, \dots$ (from $T / 12$ on if
-    `runs` is below 12) the worse half of the rates is stopped. It is never more than half at once,
-    so that a second basin is not lost early. Then neighbours of the best rate, a quarter of a
+    `runs` is below 12) the worse half of the rates is stopped. Never more than half are stopped at
+    once, so that a second basin is not lost early. Then neighbours of the best rate, a quarter of a
     decade away, are trained to the end, until the best rate has a worse or diverged neighbour on
     each side. At the end, the best few rates are trained with the other seeds. The result is the
     vertex of a parabola through the scores of the best rate and its neighbours, over the logarithm
@@ -91,16 +91,17 @@ def find(
       objective: What decides: a name that the task's `evaluate` returns, or `"train_loss"`.
       mode: `"min"` or `"max"`; None reads it from the objective's name.
       bounds: The least and the highest rate allowed, or `{name: (low, high)}` with `names`. By
-        default the search begins with the range from 1e-5 to 10, and leaves it at an end where the
-        best rate is.
+        default the search begins with the range from 1e-5 to 10, and goes beyond an end at which
+        the best rate lies.
       runs: What the search may cost, in units of one whole run of `steps` updates. About 15 is
         careful. Below 25, all stages but the last have one seed. Below 7, the runs are shorter than
         `steps`. From 25 on, the cost that is left over is spent to measure `horizon_exponent`, if
         there is a `schedule`.
       names: Names of two or three parameters of the optimizer that are rates, such as
         `("muon_rate", "adam_rate")`. A coarse grid of all of them comes first. Then points are
-        trained that differ from the best one in one rate. The distance to it is halved until it is
-        about a quarter of a decade. Give narrow `bounds` for each rate, and 15 `runs` per rate.
+        trained that differ from the best one in one rate. Their distance to the best point is
+        halved until it is about a quarter of a decade. Give narrow `bounds` for each rate, and 15
+        `runs` per rate.
       params: Parameters that all runs start from, for fine-tuning.
       schedule: Function `(peak, steps) -> Schedule`, for an optimizer that takes a schedule. The
         search is then for the peak, and a shorter run has a shorter schedule. Without it, a shorter
@@ -116,7 +117,7 @@ def find(
     Returns:
       A `Found`: `.rate`, `.interval`, `.good` (the rates within 1 % of the best), `.at_edge`,
       `.certain` and `.why`, `.runs`, `.evidence`, `.plot()`. `optimizer(**found.hyperparams)`
-      builds the optimizer. With `names` it is a `FoundSeveral`, whose fields are dicts by name. A
+      builds the optimizer. With `names` it is a `FoundSeveral`, whose rates are dicts by name. A
       `RuntimeWarning` tells why if `horizon_exponent` was to be measured and could not be.
 
     Raises:
@@ -155,10 +156,10 @@ def find(
         raise TypeError(f"`schedule` must be a function of (peak, steps), got {schedule!r}")
     if checkpoint is not None:
         _require.path("checkpoint", checkpoint)
-    # The stages check themselves, but with another `runs`, for instance, processes would train
-    # different numbers of equal stages, and wait for each other. All else that decides between
-    # stages is what a stage returns, which is the same in all processes: its budget too ends it in
-    # all of them.
+    # Each stage checks its own arguments. But processes with different `runs`, for instance, would
+    # train different numbers of equal stages, and wait for each other. Apart from these arguments,
+    # the search depends only on what its stages return, which is the same in all processes. The
+    # budget, too, ends a stage in all of them.
     same = (steps, runs, seeds, objective, mode, limits, schedule is None, checkpoint is None)
     Hosts().check("`runs`, `seeds` or other arguments", repr(same))
     # The bounds that the caller gave for a single rate.
@@ -240,7 +241,7 @@ class _Trainer:
       call: Arguments that all stages share.
       checkpoint: The name of the stages' files, or None.
       deadline: When the search ends, by the clock of `time.perf_counter`, or None.
-      stages: How many stages were trained.
+      stages: How many stages have begun.
     """
 
     task: TaskLike

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # which rate to take.
 WIDE = 2.0
 # An interval reaches at least by this factor to both sides of the rate. Three seeds that agree by
-# chance would give a narrower one. By the benchmark of finders, such an interval holds too seldom.
+# chance would give a narrower one, which contains the best rate too seldom in the benchmark of
+# finders.
 LEAST = 2 ** (1 / 3)
 GOOD = 0.01  # rates are called good if their score is worse than the best by at most this share
 SURE = 3  # the fewest seeds for a range of good rates with confidence
@@ -43,21 +44,22 @@ class Found:
     Attributes:
       rate: The rate to use.
       interval: Where the best rate lies: `(low, high)`. It is the 95 % interval by the noise of the
-        seeds, or a wider one. At 15 runs it held the best rate in 82 to 93 % of the searches of
-        `python -m tests.benchmarks.finders`, because few rates have all the seeds. If the best rate
-        is the lowest or the highest that was tried, that end of the interval is 0 or infinity.
+        seeds, or a wider one. At 15 runs it held the best rate in only 82 to 93 % of the searches
+        of `python -m tests.benchmarks.finders`, because few rates have all the seeds. If the best
+        rate is the lowest that was tried, the low end is 0; if it is the highest, the high end is
+        infinity.
       good: The lowest and the highest of the rates around `rate` whose mean objective is within
-        1 % of the best one's: an estimate. At 15 runs, its worst rate was truly 1.6 % worse than
-        the best in the median, and at most 3 % in 62 to 75 % of the searches of
-        `python -m tests.benchmarks.finders`.
+        1 % of the best one's. This is an estimate: at 15 runs, the worst rate of the range was
+        truly 1.6 % worse than the best in the median search, and at most 3 % worse in 62 to 75 % of
+        the searches of `python -m tests.benchmarks.finders`.
       surely_good: The range of the rates that are, with 95 % confidence over seeds, at most 1 %
-        worse than the best, as in `lrax.SweepResult.optimum`. In the same searches 70 % had none;
-        of the others, all its rates were truly within 1 % in 71 to 85 %, and within 3 % in 98 % or
-        more. It is None if no rate is surely so good, with fewer than 3 seeds, and if the runs were
-        shorter than `steps` or were ended early.
+        worse than the best, as in `lrax.SweepResult.optimum`. Of the same searches, 70 %
+        had no such range. In 71 to 85 % of the others, all rates of the range were truly within
+        1 %, and in 98 % or more within 3 %. It is None if no rate is surely so good, if there are
+        fewer than 3 seeds, or if the runs were shorter than `steps` or were ended early.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
         else None.
-      certain: Whether the evidence tells the rate within an octave, and gives no other doubt.
+      certain: Whether the interval is within an octave, and nothing else is in doubt.
       why: Why the rate is not certain, and what would help; empty if it is certain.
       runs: What the search cost, in whole runs.
       ended: Whether the search was ended early, by Ctrl-C or the budget. The rate may be certain
@@ -68,7 +70,7 @@ class Found:
       steps: The updates of the run that the rate is for.
       evidence: The sweep of all rates that were tried, with the seeds that they have in common.
       confirmed: The sweep of the best rates with further seeds, or None.
-      shorter: The same search at a part of the horizon, or None if `runs` did not pay for it.
+      shorter: The same search over a shorter horizon, or None if `runs` did not pay for it.
     """
 
     rate: float
@@ -90,7 +92,7 @@ class Found:
 
     @property
     def horizon_exponent(self) -> float | None:
-        """The measured power of the horizon by which the best rate moves, or None.
+        """The measured power of the horizon to which the best rate is proportional, or None.
 
         It is None if it was not measured, or if the best rate of one of the two horizons is at the
         edge of the rates that were tried.
@@ -145,8 +147,8 @@ class Found:
         """A figure of the evidence: the objective against the rate.
 
         Rates that were stopped early are hollow, diverged ones are crosses, and the green line and
-        band are the rate and its interval. The figure has the seeds that all rates were trained
-        with; the interval also rests on the further seeds of the best ones.
+        band are the rate and its interval. The figure shows the seeds that all rates were
+        trained with; the interval also rests on the further seeds of the best rates.
 
         Returns:
           A matplotlib Figure.

@@ -1,7 +1,7 @@
 """How other packages read a rate off a range test: the same choices, by the same arithmetic.
 
-Every rule gets one curve without the skipped points, and returns the index of a rate in it. Only
-the first `count` losses are those of the package; the losses after them have no meaning. An index
+Every rule gets one curve without the skipped points, and returns the index of a rate in it. The
+package would see only the first `count` losses; those after them have no meaning. An index
 below 0 means that the package refuses. All rules work on arrays of NumPy and of JAX; `xp` is the
 library.
 """
@@ -61,7 +61,7 @@ def valley(xp: ModuleType, curve: Curve) -> Index:
         for i in range(1, n):
             runs = longest(i, runs)
     end, run = xp.argmax(runs), xp.max(runs)
-    # fastai computes the begin of the run as if its losses were neighbours: the end minus the
+    # fastai computes the start of the run as if its losses were neighbours: the end minus the
     # length. It goes on from there by a third and a sixth of the length. The result may be -1.
     index = xp.where(run > 1, end - run + run // 3 + run // 6, 0)
     index = xp.where(index < 0, curve.count - 1, index)  # as a Python list reads -1
@@ -80,8 +80,8 @@ def slide(xp: ModuleType, curve: Curve) -> Index:
     inside = back <= count - 1 - APART
     differ = inside & (abs(slopes[right] - slopes[left]) > ALIKE)
     moves = xp.argmin(xp.append(differ, False))
-    # fastai keeps the rate of the last interval before that whose slopes differ, or else of the
-    # first interval.
+    # fastai keeps the rate of the last interval whose slopes still differ; if those of the first
+    # interval are alike, the rate of the first.
     index = count - 1 - APART - xp.maximum(moves - 1, 0)
     return xp.where(count > APART, index, -1)
 

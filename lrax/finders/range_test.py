@@ -298,9 +298,8 @@ def range_test(
     Use it for a first guess of a rate, for the price of 100 updates. It is often off by a factor of
     two and sometimes by more, because the best rate of a whole run depends on its length and its
     schedule: let a `lrax.sweep` around it decide. Several seeds are trained side by side, and give
-    a band in place of one noisy curve; 5 are a good number. The task, the parameters and the random
-    numbers of the caller stay as they are, because all of them are values. Only an iterator of
-    batches on the host is advanced.
+    a band in place of one noisy curve; 5 seeds are a good number. The caller's task, parameters and
+    random numbers are not changed. Only an iterator of batches on the host is advanced.
 
     A lane has diverged once its loss is not finite, or once the average of its losses is above four
     times the lowest average and above the first loss. From then on its parameters stay as they are.

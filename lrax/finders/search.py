@@ -1,4 +1,4 @@
-"""The search for a rate: which rates are trained, with how many seeds. Others do the training."""
+"""The search for a rate: which rates are trained, with how many seeds. A `Train` trains them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Train = Callable[[Grid, range, Stop], SweepResult]
 BOUNDS = (1e-5, 10.0)
 PER_DECADE = 2  # rates of the first sweep
 FEWEST, MOST = 5, 25  # rates of the first sweep
-# The first rung, as a fraction of the horizon: early where `runs` is small. A late one loses fewer
-# good rates that begin slowly.
+# The first rung, as a fraction of the horizon: early where `runs` is small. A late rung loses
+# fewer good rates that begin slowly.
 FIRST, LATE = 1 / 12, 1 / 6
 CAREFUL = 12  # the `runs` from which on the first rung is late
 # With a smaller `runs`, all rates but the best ones have one seed. One seed rules out the rest of
 # the range, and further seeds are worth most where the rates are close.
 SEVERAL = 25
-# What a search with one seed costs. With a smaller `runs`, the horizon is shortened, so that the
-# search costs this number of the shorter runs.
+# What a search with one seed costs, in whole runs. With a smaller `runs`, the horizon is shortened,
+# so that the search costs this number of the shorter runs.
 WHOLE = 7
 SHORTEST = 10  # updates of a shortened horizon, at least
 CONFIRMED = 2  # rates that get the same further seeds, at least
@@ -118,12 +118,12 @@ def search(
         rates = wanted(known, *plan.limits)[: max(int(left // plan.several), 0)]
         if len(rates):
             more = stages.train({name: rates}, several)
-            # The scores of runs that were ended early are no scores of whole runs. If a rate is in
-            # both, `|` keeps the run of `more`, where a rate that was stopped early is now whole.
+            # A stage that was ended early has no scores of whole runs. If a rate is in both sweeps,
+            # `|` keeps the run of `more`, which is whole even if the old one was not.
             if not stages.ended:
                 first = more | first
             continue
-        # The best rate has its neighbours. Other seeds may say that another one is the best.
+        # The best rate has its neighbours. With other seeds, another rate may be the best.
         if others is None:
             further = min(plan.seeds - plan.several, int(left // CONFIRMED))
         else:
@@ -157,8 +157,8 @@ class Stages:
 
     Attributes:
       trainer: What trains them.
-      ended: Whether one was ended early, by Ctrl-C or the budget.
-      spent: What they cost, in runs of their steps.
+      ended: Whether a stage was ended early, by Ctrl-C or the budget.
+      spent: What they cost, in units of one of their own runs, trained to its end.
     """
 
     trainer: Train
@@ -187,12 +187,13 @@ def _rungs(first: float, schedule: Shape | None, steps: int) -> Stop:
     if schedule is not None:
         values = np.asarray(schedule(1.0, steps).values(np.arange(steps)))
         first = max(first, 1.5 * float(np.argmax(values)) / steps)
-    # It is not a `Forecast`. That keeps the best rate of the grid more often, but with the same
-    # `runs` the searches ended no better beyond noise (`python -m tests.benchmarks.finders --half
-    # first --forecast`). And it needs the future rates, which are unknown without a `schedule`.
+    # The rule is not a `Forecast`. A forecast keeps the best rate of the grid more often, but with
+    # the same `runs` the searches ended no better beyond noise (`python -m tests.benchmarks.finders
+    # --half first --forecast`). And a forecast needs the future rates, which are unknown without a
+    # `schedule`.
     #
-    # The rung is that late if there are only a few updates, or if most of them are a warmup. Losses
-    # before it tell nothing, so all rates are trained to the end.
+    # A first rung at half of the run or later means that there are few updates, or that many of
+    # them are a warmup. Earlier losses tell nothing then, so all rates are trained to the end.
     return Halving(eta=2, first=first) if first < 0.5 else "diverged"
 
 

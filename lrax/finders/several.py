@@ -1,4 +1,4 @@
-"""A search for two or three rates: a coarse grid of all of them, then each along its own line."""
+"""A search for two or three rates: first a coarse grid, then one rate at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ Bounds = Mapping[str, tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FoundSeveral:
-    """The rates that `lrax.find` found for several names. Its fields are those of `Found`, by name.
+    """The rates that `lrax.find` found for several names.
+
+    What belongs to one rate in `Found` (`rate`, `interval`, `good`, ...) is a dict by name here.
 
     Attributes:
       slices: `{name: Found}`: for each rate, the search along its own line. There the other rates
@@ -67,17 +69,17 @@ class FoundSeveral:
 
     @property
     def surely_good(self) -> dict[str, tuple[float, float] | None]:
-        """The same with 95 % confidence, as in `Found.surely_good`; None where there is none."""
+        """The rates that are surely good, as in `Found.surely_good`; None where no rate is."""
         return {name: found.surely_good for name, found in self.slices.items()}
 
     @property
     def at_edge(self) -> dict[str, Literal["low", "high"] | None]:
-        """`"low"` or `"high"` if the best value is the lowest or highest that was tried."""
+        """`"low"` or `"high"` if the best rate is the lowest or highest tried, else None."""
         return {name: found.at_edge for name, found in self.slices.items()}
 
     @property
     def certain(self) -> bool:
-        """Whether the evidence tells every rate within an octave, and gives no other doubt."""
+        """Whether every interval is within an octave, and nothing else is in doubt."""
         return not self.why
 
     @property
@@ -184,8 +186,8 @@ class Search:
             affordable = max(int(runs - stages.spent), 0)
             if rows[:affordable]:
                 more = stages.train(points(rows[:affordable]), range(1))
-                # The scores of runs that were ended early are no scores of whole runs. If a point
-                # is in both, `|` keeps the run of `more`, where one stopped early is now whole.
+                # A stage that was ended early has no scores of whole runs. If a point is in both
+                # sweeps, `|` keeps the run of `more`, which is whole even if the old one was not.
                 if not stages.ended:
                     self.evidence = more | self.evidence
             elif rows or step < 1.5 * STEP:  # nothing can be paid for, or nothing is wanted
@@ -196,7 +198,7 @@ class Search:
         if seeds == 1 or center is None or stages.ended:
             return
         few = self._nearest(center)[: int((runs - stages.spent) // (seeds - 1))]
-        # A point alone would not tell how seeds differ between points.
+        # One point alone would not show whether the effect of a seed differs between points.
         if len(few) > 1:
             seen = stages.train(points(few), range(1, seeds))
             self.others = None if stages.ended else seen
@@ -219,7 +221,7 @@ class Search:
         return found
 
     def _nearest(self, center: Point) -> list[Point]:
-        """The best point, then its nearest neighbours along each line, from good to bad."""
+        """The best point, then its nearest neighbours along each line, better ones first."""
         near = []
         for name in self.names:
             known = trials(along(self.evidence, name, center), name)
@@ -292,7 +294,7 @@ def best(result: SweepResult) -> Point | None:
 
 
 def along(result: SweepResult, name: str, center: Point) -> SweepResult:
-    """The points that differ from `center` in one rate alone, as a sweep of that rate."""
+    """The points that differ from `center` at most in the rate `name`, as a sweep of it."""
     same = np.ones(len(result.status), bool)
     for other, values in result.hyperparams.items():
         if other != name:

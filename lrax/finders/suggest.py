@@ -23,11 +23,11 @@ class Method(NamedTuple):
     Attributes:
       rule: Chooses the index of a rate.
       words: What the package needs, for the error message if it refuses.
-      divisor: The chosen rate is divided by it.
-      drops: True if only the losses that are not finite are left out; False if the curve is cut
+      divisor: What the chosen rate is divided by.
+      drops: True if only the losses that are not finite are dropped; False if the curve is cut
         off at the first of them.
-      shifts: Whether the package uses the index among the losses that are left as one among all
-        losses. Its rate is then too low if losses before it were dropped.
+      shifts: Whether the package applies an index among the kept losses to the list of all rates.
+        Its rate is then too low if earlier losses were dropped.
       ends: Whether the package needs a `skip_end` of at least 1. Lightning slices the losses by
         `[skip_begin:-skip_end]`, which leaves none if `skip_end` is 0.
     """
@@ -90,7 +90,7 @@ def suggest(
     Args:
       rates: `[n]`, rates in ascending order, above 0.
       losses: `[n]`, the loss at each rate. After the skips, the curve is cut off at the first loss
-        that is not finite. Lightning's methods leave out such losses only.
+        that is not finite. Lightning's methods only drop such losses.
       method: A name from the table.
       skip_start: Points to leave out at the start, at least 0. The packages' defaults are `n // 10`
         (fastai) and 10 (Lightning, torch-lr-finder).
@@ -164,7 +164,7 @@ def refusal(found: descent.Reading, curve: Curve) -> str:
 
 
 def valid(xp: ModuleType, curve: Curve, drops: bool) -> tuple[Curve, Any]:
-    """Puts the losses that count in front. Traced, the length of an array cannot depend on them.
+    """Puts the losses that count in front. The length stays: a traced one cannot vary.
 
     Returns:
       The curve, and `[n]`, the old index of each of its losses. The losses that do not count are 0,

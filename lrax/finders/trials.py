@@ -109,9 +109,10 @@ def completed(known: Trials, few: Trials) -> Trials:
 def vertex(known: Trials, logs: bool) -> float:
     """The vertex of the parabola through the best rate and its neighbours; else the best rate.
 
-    It goes through these three alone. The curve is steeper on one side of its optimum, so a
-    parabola through rates that are farther off is pulled to the other side. Rates that were
-    stopped early are passed over. If a neighbour diverged or is missing, it is the best rate.
+    The parabola goes through these three points alone. The curve is steeper on one side of its
+    optimum, so a parabola through rates that are farther off is pulled to the other side. Rates
+    that were stopped early are passed over. If a neighbour diverged or is missing, the result is
+    the best rate.
 
     Args:
       known: What was trained.
@@ -155,12 +156,12 @@ def wanted(known: Trials, low: float, high: float, *, step: float = STEP) -> np.
 
     A neighbour is at a distance of `step` at most. A diverged rate is a neighbour too. But if it is
     farther than half a step, one more rate is wanted, halfway to it: a coarse grid misses the
-    optimum by most if that lies just below the rates that diverge.
+    optimum by most if the optimum lies just below the rates that diverge.
 
     Args:
       known: What was trained.
       low: The least rate allowed.
-      high: The highest one.
+      high: The highest rate allowed.
       step: The largest distance of neighbours, in the logarithm of the rate.
     """
     best = known.best

@@ -1,4 +1,4 @@
-"""`lrax.diagnose`: finds out from its curves what went wrong with a run."""
+"""`lrax.diagnose`: finds out what went wrong with a run, from its curves."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def diagnose(
 
     so a finding depends neither on a factor of the loss nor on the interval of the logger. Use it
     after a run that disappoints, and in CI: `python -m lrax diagnose PATH` exits with 1 if there is
-    a finding. A healthy run has no findings. It looks for `diverging`, `spiking`, `rate_too_high`,
-    `rate_too_low`, `plateau`, `warmup_too_short`, `warmup_too_long`, `schedule_ended_early`,
+    a finding. A healthy run has no findings. The possible findings are `diverging`, `spiking`,
+    `rate_too_high`, `rate_too_low`, `plateau`, `warmup_too_short`, `warmup_too_long`, `schedule_ended_early`,
     `schedule_climbs_back`, `count_fault`, `decay_too_strong`, `over_fitting` and
     `updates_too_small`.
 
@@ -56,7 +56,7 @@ def diagnose(
     `grad_norm` and `update_ratio` tell the other causes apart. With `stable_rate`, a monitor or
     evaluation of yours that returns `lrax.probes.max_stable_rate` of a `lrax.probes.sharpness`, the
     findings of an unstable loss say whether the rate was above the largest stable one, and since
-    when. A run that goes on at the edge of stability has a note, and no finding: with large batches
+    when. A run that goes on at the edge of stability gets a note, not a finding: with large batches
     that is usual. `notes` also say what was missing.
 
     Args:
@@ -77,8 +77,8 @@ def diagnose(
       dtype: The dtype of the parameters, such as "bfloat16". For a `SweepResult` it is known.
       retry: The task, for a replay. If a finding depends on the height of the rate, the steps of
         the finding are trained again at several multiples of the run's rates, side by side in one
-        program. The report says which multiples would have helped. It needs `optimizer` and the
-        rates.
+        program. The report says which multiples would have helped. A replay needs `optimizer` and
+        the rates.
       optimizer: For `retry`, a function of the rate that returns an `optax.GradientTransformation`.
         It gets a number if the rate is constant, else a `Schedule`.
       params: For `retry`, the parameters at the first step of the finding, from a checkpoint.
@@ -89,7 +89,7 @@ def diagnose(
         or a notebook.
 
     Returns:
-      A `Findings`, with the surest finding first. It is true if there is one, and `print` shows it.
+      A `Findings`, with the surest finding first. It is true if there is any, and `print` shows it.
       See also `.findings`, `.notes`, `.retry`, `.to_dict()` and `.plot()`.
 
     Raises:

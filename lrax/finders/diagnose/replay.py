@@ -108,8 +108,8 @@ def replay(
 ) -> Retry:
     """Trains the suspect stretch in lanes at several multiples of the run's own rates.
 
-    Without `params` the stretch begins at the first update, because the task can make only those
-    parameters. With `params` it begins at the finding's first step. The optimizer's state is new in
+    Without `params` the stretch begins at the first update, because the task makes only the
+    initial parameters. With `params` it begins at the finding's first step. The optimizer's state is new in
     both cases.
     """
     first, last = finding.at

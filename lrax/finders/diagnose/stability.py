@@ -19,7 +19,7 @@ CLIMB_PART = 0.15
 # The least height of a spike: in units of the noise around it, in units of the 95 % quantile of all
 # deviations, and as a part of the fall. Late in training, a single hard example in a batch is tens
 # of standard deviations high, but a small part of the fall. If there are few records while the loss
-# falls fast, single ones are up to a third of the fall above the trend.
+# falls fast, single records are up to a third of the fall above the trend.
 SPIKE = 12.0
 SPIKE_OF_TAIL = 3.0
 SPIKE_PART = 0.5
@@ -42,7 +42,7 @@ def findings(signs: Signs) -> list[Finding]:
     # The findings below are of a run that recovered and went on, at a cost.
     spikes = _spikes(signs)
     climb = _climb(signs) or _falls_with_the_rate(signs)
-    # If a spike lies within a climb or just before it, what it did to the parameters is the cause.
+    # If a spike lies within a climb or just before it, the spike's effect on the parameters caused it.
     reach = signs.width * float(np.median(np.diff(signs.steps)))
     if spikes and climb and climb.at[0] - reach <= spikes.at[0] <= climb.at[1]:
         climb = None
@@ -223,7 +223,7 @@ def _climb(signs: Signs) -> Finding | None:
 
 
 def _falls_with_the_rate(signs: Signs) -> Finding | None:
-    """The loss stood at its noise while the rate was high, and fell when the rate decayed."""
+    """The loss stood still while the rate was high, and fell when the rate decayed."""
     rates = signs.rates
     if rates is None or rates.max() <= 0 or rates[-1] > 0.2 * rates.max():
         return None
@@ -273,7 +273,7 @@ def _spikes(signs: Signs) -> Finding | None:
     """Short spikes: records far above the trend, after the start of the run."""
     rest = signs.loss - signs.trend
     around = robust.NORMAL * robust.running_median(np.abs(rest), 2 * signs.width + 1)
-    # Heavy tails are no spikes. The 95 % quantile of the deviations shows how heavy the tails are.
+    # Heavy tails are not spikes. The 95 % quantile of the deviations shows how heavy the tails are.
     tail = float(np.quantile(np.abs(rest[signs.width :]), 0.95))
     height = np.maximum(SPIKE * around, max(SPIKE_OF_TAIL * tail, SPIKE_PART * signs.fall))
     spikes = np.flatnonzero(rest > height)
