@@ -117,7 +117,7 @@ def find(
     Returns:
       A `Found`: `.rate`, `.interval`, `.good` (the rates within 1 % of the best), `.at_edge`,
       `.certain` and `.why`, `.runs`, `.evidence`, `.plot()`. `optimizer(**found.hyperparams)`
-      builds the optimizer. With `names` it is a `FoundSeveral`, whose rates are dicts by name. A
+      builds the optimizer. With `names` it is a `FoundSeveral`, with dicts by name. A
       `RuntimeWarning` tells why if `horizon_exponent` was to be measured and could not be.
 
     Raises:

@@ -53,10 +53,10 @@ class Found:
         truly 1.6 % worse than the best in the median search, and at most 3 % worse in 62 to 75 % of
         the searches of `python -m tests.benchmarks.finders`.
       surely_good: The range of the rates that are, with 95 % confidence over seeds, at most 1 %
-        worse than the best, as in `lrax.SweepResult.optimum`. Of the same searches, 70 %
-        had no such range. In 71 to 85 % of the others, all rates of the range were truly within
-        1 %, and in 98 % or more within 3 %. It is None if no rate is surely so good, if there are
-        fewer than 3 seeds, or if the runs were shorter than `steps` or were ended early.
+        worse than the best, as in `lrax.SweepResult.optimum`. Of the same searches, 70 % had no
+        such range. In 71 to 85 % of the others, all rates of the range were truly within 1 %, and
+        in 98 % or more within 3 %. It is None if no rate is surely so good, if there are fewer than
+        3 seeds, or if the runs were shorter than `steps` or were ended early.
       at_edge: `"low"` or `"high"` if the best rate is at that end of the rates that were tried,
         else None.
       certain: Whether the interval is within an octave, and nothing else is in doubt.

@@ -164,7 +164,7 @@ def refusal(found: descent.Reading, curve: Curve) -> str:
 
 
 def valid(xp: ModuleType, curve: Curve, drops: bool) -> tuple[Curve, Any]:
-    """Puts the losses that count in front. The length stays: a traced one cannot vary.
+    """Puts the losses that count in front, and keeps the length, which tracing requires.
 
     Returns:
       The curve, and `[n]`, the old index of each of its losses. The losses that do not count are 0,

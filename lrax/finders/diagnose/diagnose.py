@@ -46,9 +46,9 @@ def diagnose(
     so a finding depends neither on a factor of the loss nor on the interval of the logger. Use it
     after a run that disappoints, and in CI: `python -m lrax diagnose PATH` exits with 1 if there is
     a finding. A healthy run has no findings. The possible findings are `diverging`, `spiking`,
-    `rate_too_high`, `rate_too_low`, `plateau`, `warmup_too_short`, `warmup_too_long`, `schedule_ended_early`,
-    `schedule_climbs_back`, `count_fault`, `decay_too_strong`, `over_fitting` and
-    `updates_too_small`.
+    `rate_too_high`, `rate_too_low`, `plateau`, `warmup_too_short`, `warmup_too_long`,
+    `schedule_ended_early`, `schedule_climbs_back`, `count_fault`, `decay_too_strong`,
+    `over_fitting` and `updates_too_small`.
 
     The training loss should have 30 records or more, and 150 are good. With fewer than 30, only a
     loss that is not finite, faults of the schedule, and over-fitting are found. The rates show

@@ -52,7 +52,7 @@ def _ratios(log: Log) -> tuple[np.ndarray, np.ndarray] | None:
     if stable is None or log.rates is None:
         return None
     rates = log.at("rates", stable.steps)
-    good = stable.values > 0  # not NaN, which is that of a loss that is not finite
+    good = stable.values > 0  # not NaN, which stands for a loss that is not finite
     if rates is None or not good.any():
         return None
     return stable.steps[good], rates[good] / stable.values[good]

@@ -20,7 +20,7 @@ SLOW = 0.4
 # Parameters whose path is shorter than this part of their norm have hardly moved.
 UNMOVED = 0.01
 FLAT = 0.04  # of the fall: the most that a plateau may still gain, the error included
-FLAT_OF_LEVEL = 0.1  # of the loss that is left: the most that it may gain, in the same way
+FLAT_OF_LEVEL = 0.1  # of the loss that is left: a second bound on the same gain
 STALL = 0.03  # of the fall: the most that a run with too strong a decay gains in its last 60 %
 SHRUNK = 0.75  # of the first norm: the parameters have shrunk if they end below it
 HIGHER = "lrax.sweep(task, optimizer, lrax.log_grid(peak, 100 * peak, 9), steps=...)"
@@ -213,8 +213,8 @@ def _decays(signs: Signs) -> Finding | None:
         "gain in the last 60 %": gain,
     }
     if grads is not None:
-        # At a minimum of the loss the gradient is noise. If weight decay balances the gradient, it
-        # is as large as before.
+        # At a minimum of the loss the gradient is noise. If weight decay balances the gradient,
+        # the gradient is as large as before.
         before = float(np.median(grads[first // 2 : first]))
         after = float(np.median(grads[-signs.width :]))
         if after < 0.7 * before:

@@ -7,7 +7,8 @@ from .log import Log
 
 # The rate jumps between two records if it moves by more than a fifth of the peak, and by more than
 # ten times its median move. The second condition is for coarse logs. With 30 records, a triangle
-# whose sides take 10 % of the run moves by a third of the peak at a time, but so do all its moves.
+# whose sides take 10 % of the run moves by a third of the peak at a time, but all its
+# moves are that large.
 JUMP = 0.2
 UNUSUAL = 10.0
 # A one-cycle schedule reaches its peak after 30 to 45 % of the run (Smith 2018), and a single
@@ -46,7 +47,7 @@ def findings(log: Log) -> list[Finding]:
 def _went_back(log: Log) -> list[Finding]:
     """The recorded steps go back to the beginning: the count of the steps was lost."""
     steps = log.loss.steps
-    # A resume from the last checkpoint goes back a little, which is no fault.
+    # A resume from the last checkpoint goes back a little, which is not a fault.
     lost = [(old, new) for old, new in log.restarts if old > steps[0] and new <= steps[0]]
     if not lost:
         return []
@@ -78,8 +79,8 @@ def _jumps(rates: np.ndarray) -> np.ndarray:
 def _count_fault(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
     """In the middle of its decay the rate jumps up, or begins again like the start of the run.
 
-    Jumps by design are no fault. A restart comes when a cycle is over and the rate is at its floor,
-    or at intervals that grow by a constant factor. A step decay jumps down and stays there.
+    Jumps by design are not faults. A restart comes when a cycle is over and the rate is at its
+    floor, or at intervals that grow by a constant factor. A step decay jumps down and stays there.
     """
     jumps = _jumps(rates)
     for place, jump in enumerate(jumps):
@@ -155,7 +156,7 @@ def _climbs_back(steps: np.ndarray, rates: np.ndarray) -> Finding | None:
     # than rounding, and more than one odd record at the end.
     if bottom > 0.2 * top or last < bottom + 0.1 or not smooth:
         return None
-    # A schedule that has risen more than once before is one of cycles, and rises by design.
+    # A schedule that has risen more than once before is cyclic, and rises by design.
     if _rises(rates[: low + 1]) > 1:
         return None
     return Finding(

@@ -109,8 +109,8 @@ def replay(
     """Trains the suspect stretch in lanes at several multiples of the run's own rates.
 
     Without `params` the stretch begins at the first update, because the task makes only the
-    initial parameters. With `params` it begins at the finding's first step. The optimizer's state is new in
-    both cases.
+    initial parameters. With `params` it begins at the finding's first step. The optimizer's state
+    is new in both cases.
     """
     first, last = finding.at
     start = 0 if params is None else first

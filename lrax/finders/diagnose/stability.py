@@ -42,7 +42,8 @@ def findings(signs: Signs) -> list[Finding]:
     # The findings below are of a run that recovered and went on, at a cost.
     spikes = _spikes(signs)
     climb = _climb(signs) or _falls_with_the_rate(signs)
-    # If a spike lies within a climb or just before it, the spike's effect on the parameters caused it.
+    # If a spike lies within a climb or just before it, what the spike did to the parameters is the
+    # cause of the climb.
     reach = signs.width * float(np.median(np.diff(signs.steps)))
     if spikes and climb and climb.at[0] - reach <= spikes.at[0] <= climb.at[1]:
         climb = None
