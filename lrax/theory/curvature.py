@@ -37,7 +37,7 @@ def smoothness(
     estimate from below, because between the points the curvature may be larger.
 
     With up to 256 parameters the Hessian is computed as a whole, and the eigenvalue is exact. With
-    more it is that of `lrax.probes.sharpness`, which may be too low and never too high.
+    more it is that of `lrax.probes.sharpness`, which may be too low but is never too high.
 
     Args:
       loss: Function of the parameters that returns a scalar, or `(scalar, aux)`, with two

@@ -63,9 +63,9 @@ class FittedLaw:
       interval: `(low, high)`: with a confidence of 95 %, the loss at the end of another schedule is
         between these multiples of the prediction. It follows from the errors on the given curves,
         which are about half of those at the ends of others, and from the number of schedules. With
-        one schedule it is `(0, inf)`, because one curve tells nothing of others. It assumes that
-        the given schedules differ, and that the others are much like them. On published curves, of
-        `python -m tests.benchmarks.laws`, the interval of two curves held more than 99 % of the
+        one schedule it is `(0, inf)`, because one curve says nothing about others. It assumes that
+        the given schedules differ, and that the others are much like them. On the published curves
+        of `python -m tests.benchmarks.laws`, the interval of two curves held more than 99 % of the
         other ends for "annealing" and 96 % for "multi_power" and "fsl".
       steps: The updates of the longest given curve, up to its last measured loss.
     """
@@ -128,13 +128,12 @@ def fit_law(
     that differ: a constant rate, a cosine, and a rate that drops in one step are the authors'
     choice. One schedule alone does not tell what a fall of the rate gains. `"annealing"` has five
     numbers; `"fsl"` has six and `"multi_power"` seven, and both are better if the curves are
-    smooth. Curves hardly tell the `beta` of `"fsl"`, which stays near 2 unless they leave no
-    choice; its `D` is left at 0, because curves do not tell the noise of the signal from the
-    signal.
+    smooth. Curves hardly determine the `beta` of `"fsl"`, which stays near 2 unless they
+    force another value. Its `D` is kept at 0, because curves do not show it apart from the signal.
 
     The laws hold after the warmup, and not for the first updates, when the loss falls from that of
-    random parameters: leave these out, by NaN or by `steps`. The warmup still belongs to the
-    schedules. The least squares of SciPy search from several starting points.
+    random parameters: exclude these, by NaN or by `steps`. The warmup still belongs to the
+    schedules. SciPy's least squares searches from several starting points.
 
     Args:
       name: The law: "annealing" for `annealing_law`, "multi_power" for `multi_power_law`, "fsl" for
@@ -439,7 +438,7 @@ def _interval(name: str, curves: list[_Curve], theta: np.ndarray) -> tuple[float
     schedules = len({curve.rates.tobytes() for curve in curves})
     if schedules == 1:
         return 0.0, np.inf
-    # A spike of the loss, which reaches over two stretches at most, is no error of the law.
+    # A spike of the loss, which reaches over two stretches at most, is not an error of the law.
     errors = np.concatenate([_smoothed(_residuals(name, theta, [curve])[0]) for curve in curves])
     # As in a regression, each fitted number takes one degree of freedom.
     size = np.sqrt(np.sum(errors**2) / (len(errors) - len(theta)))

@@ -87,9 +87,10 @@ def functional_law(
     # is t^-s. The integral becomes minus the sum of (c3 + t_i^-s) (1 - (1 + c4 (t - t_i))^-gamma)
     # over the falls of the rate: it is integrated by parts with a constant signal. The form here is
     # the theorem's, because its exponents have a meaning and its optimum a closed form. With D = 0
-    # and rates from 0 the integral is that of the multi-power law with gamma = 0. A test fits it to
-    # the exact expected loss of SGD on features with power laws: it finds the source exponent
-    # within 15 %, and the end under other schedules within 0.25 %.
+    # and rates that begin at 0 the integral is that of the multi-power law with gamma = 0. A
+    # test fits the law to the exact expected loss of SGD on features with power
+    # laws: it finds the source exponent within 15 %, and the end under other schedules within
+    # 0.25 %.
     given = _require.real(rates=rates, L0=L0, A=A, alpha=alpha, B=B, C=C, beta=beta, D=D)
     steps = rates_of(given)
     law_numbers(given, "L0", "A", "alpha", "B", "C", "beta", "D")

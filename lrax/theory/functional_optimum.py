@@ -40,21 +40,21 @@ def functional_schedule(
     simulated regressions the schedule of a law fitted to three curves had a final loss 4 % and 7 %
     below the best of 84 tuned schedules (tests/test_fitted_laws.py).
 
-    The noise `D` of the law is left out, because it is forgotten by the end. The schedule has no
+    The law's noise `D` is neglected, because it is forgotten by the end. The schedule has no
     warmup: add one with `lrax.warmup`. `optimize_schedule` searches without these limits.
 
     Args:
       peak: The largest rate with which training is stable, above 0.
       steps: Number of updates, an int of at least 1.
-      A: The loss that is still to be learned at first, above 0. It and the next arguments are those
-        of `functional_law`.
+      A: The loss that is still to be learned at first, above 0. This and the arguments below
+        are those of `functional_law`.
       alpha: The source exponent, above 0.
       B: Noise of a constant rate, divided by the rate, above 0.
       C: Scale of the intrinsic time, above 0.
       beta: The capacity exponent, at least 1.
 
     Returns:
-      A `Schedule`: `lrax.polynomial`, or the `lrax.minimum` of `peak` and one.
+      A `Schedule`: `lrax.polynomial`, or the `lrax.minimum` of `peak` and a polynomial.
 
     Raises:
       ValueError: if a number is out of its range.
@@ -70,8 +70,8 @@ def functional_schedule(
 
     Reference:
       Li, Wang, Chen, Zhao, Zheng, Wu. Optimal Learning-Rate Schedules under Functional Scaling
-      Laws: Power Decay and Warmup-Stable-Decay. 2026, arXiv:2602.06797. Only its abstract could be
-      read in the original, which has the power and both regimes up to factors. The exact form is
+      Laws: Power Decay and Warmup-Stable-Decay. 2026, arXiv:2602.06797. Only the abstract was
+      read in the original. It has the power and both regimes up to factors. The exact form is
       derived in the source.
     """
     given = {"peak": peak, "A": A, "alpha": alpha, "B": B, "C": C, "beta": beta}

@@ -39,11 +39,12 @@ def last_iterate_bound(
         shape `[steps]`.
 
     Returns:
-      The bound, a scalar, or `[...]` for many schedules. Infinite if every rate is 0.
+      The bound, a scalar, or `[...]` for many schedules. Infinite if traced rates are all 0.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` has no axis of at least one
-        number, or `grad_norm` is neither a number nor a list as long as `rates`.
+      ValueError: if a concrete number is out of its range, a concrete schedule has no rate above 0,
+        `rates` has no axis of at least one number, or `grad_norm` is neither a number nor a list as
+        long as `rates`.
       TypeError: if an argument holds no real numbers.
 
     Example:
@@ -86,8 +87,9 @@ def best_base_rate(
       are 0, the factor is infinite.
 
     Raises:
-      ValueError: if a concrete number is out of its range, or `rates` has no axis of at least one
-        number, or `grad_norm` is neither a number nor a list as long as `rates`.
+      ValueError: if a concrete number is out of its range, a concrete schedule has no rate above 0,
+        `rates` has no axis of at least one number, or `grad_norm` is neither a number nor a list as
+        long as `rates`.
       TypeError: if an argument holds no real numbers.
 
     Example:

@@ -29,10 +29,10 @@ def annealing_law(
       S_2 = \sum_{i=1}^{s} \sum_{k=1}^{i} (\eta_{k-1} - \eta_k) \, \text{decay}^{\,i-k}$$
 
     for `rates` $\eta$. The first area $S_1$ is the sum of the rates so far, and the second area
-    $S_2$ is what falls of the rate gain. Use it to predict the loss curves of other schedules from
-    one or two that
-    were run; it was found to hold for language models. It has fewer numbers to fit than
-    `multi_power_law` and is less exact. The decay is seldom fitted: 0.99 to 0.9999 were found.
+    $S_2$ is the gain from falls of the rate. Use it to predict the loss curves of other schedules
+    from one or two that were run; it was found to hold for language models. It has fewer numbers to
+    fit than `multi_power_law` and is less exact. The decay is seldom fitted: values of 0.99 to
+    0.9999 were found.
 
     The cost is linear in the number of updates.
 
@@ -45,7 +45,7 @@ def annealing_law(
       decay: The share of a fall of the rate that counts after one more update, from 0 to 1.
 
     Returns:
-      The losses, shape `[steps]`. The loss is infinite as long as every rate is 0.
+      The losses, shape `[steps]`. The loss is infinite before the first rate above 0.
 
     Raises:
       ValueError: if a concrete number is out of its range, or `rates` is not a list of at least one
@@ -119,7 +119,7 @@ def multi_power_law(
       gamma: Power by which a lower rate saturates sooner, a real number; mostly 0 to 1.
 
     Returns:
-      The losses, shape `[steps]`. The loss is infinite as long as every rate is 0.
+      The losses, shape `[steps]`. The loss is infinite before the first rate above 0.
 
     Raises:
       ValueError: if a concrete number is out of its range, or `rates` is not a list of at least one

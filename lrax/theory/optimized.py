@@ -41,11 +41,11 @@ def optimize_schedule(
     an upper limit for what a run will show, because the search also exploits the law's errors. If
     the gain is within the uncertainty of `law.interval`, train with both schedules.
 
-    Do not search with a law of `"annealing"`. By it each rate has a weight: a gain from further
-    training, less a cost that grows towards the end. So the best rate is the peak or 0, and it
-    falls at once when about as many updates are left as `decay` remembers. Runs do not gain what
-    this law predicts. By `"multi_power"` and `"fsl"` a fall gains more the larger the sum of the
-    rates after it, so their best schedule decays smoothly.
+    Do not search with a law of `"annealing"`. Under this law each rate has a weight: a gain
+    from further training, less a cost that grows towards the end. So the best rate is the peak or
+    0, and falls at once when about as many updates are left as `decay` remembers. Runs do not
+    gain what this law predicts. Under `"multi_power"` and `"fsl"` a fall gains more the larger
+    the sum of the rates after it, so their best schedule decays smoothly.
 
     Args:
       law_or_bound: A `FittedLaw`, or a differentiable function of the rates `[steps]`, such as

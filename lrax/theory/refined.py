@@ -39,8 +39,8 @@ def refined_schedule(
     Args:
       grad_norms: Norm of the gradient at each update, above 0; shape `[steps]`, `steps >= 2`.
       norm: Which norms these are: "l2" or "l1".
-      window: Width of the median, an odd number of updates; 1 does not filter. `None` is the
-        authors': about a tenth of the updates.
+      window: Width of the median, an odd number of updates; 1 does not filter. `None` takes
+        the authors' width, about a tenth of the updates.
       normalize: Whether the largest rate is 1. Otherwise the rates are on the scale of the formula,
         which is that of the authors' program; their paper divides by the sum of all weights
         instead of the last one.
@@ -49,8 +49,8 @@ def refined_schedule(
       The rates, shape `[steps]`.
 
     Raises:
-      ValueError: if a concrete norm is not positive, there are less than two, `norm` is unknown, or
-        `window` is not odd and at least 1.
+      ValueError: if a concrete norm is not positive, there are fewer than two, `norm` is unknown,
+        or `window` is not odd and at least 1.
       TypeError: if `grad_norms` holds no real numbers, `window` is not an int, or `normalize` is
         not a bool.
 
