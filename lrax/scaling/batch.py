@@ -29,10 +29,10 @@ def linear(lr: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
     as in the example. A `Schedule` scales as a whole: `linear(1.0, batch=..., base_batch=...) *
     schedule`.
 
-    It stops being valid near the critical batch, `lrax.probes.critical_batch`: above it, the best
-    rate grows more slowly and then not at all (`lrax.scaling.noise_scale`). It also fails if the
-    base rate is already close to the limit of stability, `lrax.probes.max_stable_rate`. It is wrong
-    for Adam.
+    The rule stops being valid near the critical batch, `lrax.probes.critical_batch`: above
+    that batch, the best rate grows more slowly and then not at all (`lrax.scaling.noise_scale`).
+    The rule also fails if the base rate is already close to the limit of stability,
+    `lrax.probes.max_stable_rate`. It is wrong for Adam.
 
     Args:
       lr: The rate that is good at `base_batch`, at least 0.
@@ -65,12 +65,12 @@ def sqrt(lr: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
 
     $$\text{lr} \cdot \sqrt\kappa, \qquad \kappa = \frac{\text{batch}}{\text{base\_batch}}$$
 
-    Use it for Adam and others that normalise the gradient, when the batch changes by a factor of at
-    most about 4 and the other hyperparameters stay. For larger factors, the betas and epsilon
-    matter: see `adam_sde`.
+    Use it for Adam and similar optimizers that normalise the gradient, when the batch changes
+    by a factor of at most about 4 and the other hyperparameters stay. For larger factors, the betas
+    and epsilon matter: see `adam_sde`.
 
-    It stops being valid where the gradient is no longer mostly noise: above the noise scale the
-    best rate stops growing, and in theory falls (`lrax.scaling.surge`).
+    The rule stops being valid where the gradient is no longer mostly noise: above the noise scale
+    the best rate stops growing, and in theory falls (`lrax.scaling.surge`).
 
     Args:
       lr: The rate that is good at `base_batch`, at least 0.
@@ -117,11 +117,11 @@ def adam_sde(
     relative to the gradient's noise. Use it when the batch changes by a factor of 2 to 8. Divide
     the steps of warmup and schedule by kappa.
 
-    It stops being valid where kappa (1 - b1) reaches 1: b1 is 0 there, an average of one gradient,
-    and would be negative beyond. At b1 = 0.9 that is a factor of 10. It assumes that the gradient
-    is mostly noise, so it fails near the critical batch too. Weight decay is not part of the rule:
-    for AdamW, choose it so that its `decay_timescale` in epochs stays the same. Gradients are means
-    over the examples of a batch.
+    The rule stops being valid where kappa (1 - b1) reaches 1: there the new b1 is 0, and
+    beyond it would be negative. At b1 = 0.9 that is a factor of 10. The rule assumes that the
+    gradient is mostly noise, so it fails near the critical batch too. Weight decay is not part of
+    the rule: for AdamW, choose it so that its `decay_timescale` in epochs stays the same. Gradients
+    are means over the examples of a batch.
 
     Args:
       lr: The rate that is good at `base_batch`, at least 0.
@@ -175,7 +175,7 @@ def ema(decay: ArrayLike, *, batch: ArrayLike, base_batch: ArrayLike) -> Number:
     rule for language models, used down to a batch of one sequence. `adam_sde` has the same b2 to
     first order in 1 - decay.
 
-    It stops being valid where decay^kappa is far from 1, such as below 0.5: the average then
+    The rule stops being valid where decay^kappa is far from 1, such as below 0.5: the average then
     follows single updates. The rate must be scaled too, or the weights themselves move differently.
 
     Args:

@@ -131,14 +131,14 @@ def coord_check(
 
     By default layers are read from the program of the loss. A layer is a product of a parameter
     with an activation, and its name is the path of the parameter. Products of two activations, as
-    in attention, are "product", "product (2)" and so on. A constant factor after a product belongs
-    to it. Products inside of a loop or a branch are not seen, except for a `lax.scan` over the
+    in attention, are "product", "product (2)" and so on. A constant factor after a product is
+    part of it. Products inside of a loop or a branch are not seen, except for a `lax.scan` over the
     parameters of several layers. Give `activations` for such networks.
 
     Args:
       make_task: Function from a width to the `lrax.Task` of that width. Its batches are drawn by
         `lrax.minibatches` or a function of (step, key). Initialisation and forward multipliers that
-        depend on the width belong to it.
+        depend on the width belong in the task.
       widths: At least two widths.
       steps: Updates to train, at least 1.
       optimizer: An Optax transformation, or a function from the width to one, where the rates of

@@ -43,9 +43,9 @@ def corrected_decay(
     controller may lower it, and `lrax.set_lr` may set it. `lrax.get_lr` and `lrax.set_lr` find the
     rate in the state.
 
-    It stops being valid for parameters that no normalisation follows, such as the output layer:
-    there decay is a true regulariser. Leave them out of `normalized`. The correction hardly matters
-    in runs shorter than the time of `decay_timescale`.
+    The correction is wrong for parameters that no normalisation follows, such as the output layer:
+    there decay is a true regulariser. Mark them as False in `normalized`. The correction
+    hardly matters in runs shorter than the time of `decay_timescale`.
 
     Args:
       learning_rate: A number, which may be traced, a `Schedule`, any function of the count, or an

@@ -30,9 +30,9 @@ def decay_timescale(
     weight decay with the batch, and lower it with the data. The best value is often a fraction of
     the run, so for a run of one epoch `epochs` is near 0.1 to 1.
 
-    It stops being valid where the decay is not multiplied by the rate: for an independent decay, as
-    in the paper of AdamW, pass `lr=1`. It is not about L2 regularisation, which Adam divides by its
-    second moment. With a schedule the time is that of the peak rate. For parameters that no
+    The formula assumes that the decay is multiplied by the rate: for an independent decay, as in
+    the paper of AdamW, pass `lr=1`. It does not hold for L2 regularisation, which Adam divides by
+    its second moment. With a schedule the time is that of the peak rate. For parameters that no
     normalisation follows, decay is also a regulariser, which this timescale does not describe.
 
     Args:

@@ -48,7 +48,7 @@ def decay_forms(
     which weights are forgotten stays, and with that of "adamw" it changes with the rate.
     "corrected" is AdamC, for layers that a normalisation follows.
 
-    It stops being valid as follows. Away from the peak, "corrected" decays less than the others do.
+    The conversion has limits. Away from the peak, "corrected" decays less than the others do.
     "l2" is for SGD, with heavy-ball momentum as in `optax.sgd(schedule, momentum)`, and for
     `lr * weight_decay` far below 1 - momentum. L2 regularisation under Adam has no equivalent here,
     because Adam divides it by the second moment. The paper of AdamW has the independent form;
@@ -112,9 +112,9 @@ def decay_balance(lr: ArrayLike, weight_decay: ArrayLike, *, b1: ArrayLike = 0.9
     rate falls, so does `rms`, and gradients grow by its inverse. `lrax.scaling.corrected_decay`
     keeps `rms` constant.
 
-    It stops being valid where gradients of successive updates point the same way: `rms` is then
-    larger, and weights that are not followed by a normalisation do not balance like this. It needs
-    `lr * weight_decay` far below 1. With a schedule, the balance follows only if the rate changes
+    The formulas do not hold where gradients of successive updates point the same way (`rms` is
+    then larger), nor for weights that no normalisation follows. They need `lr * weight_decay` far
+    below 1. With a schedule, the balance follows only if the rate changes
     more slowly than the weights are forgotten (`decay_timescale`).
 
     Args:

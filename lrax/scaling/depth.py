@@ -46,8 +46,8 @@ def complete_p(
     output layer is multiplied by 1 / m_N, and attention uses 1 / head size:
     `lrax.scaling.mup_multipliers` has these for width.
 
-    It stops being valid for networks without residual blocks that end in a sum, and for other
-    optimizers than Adam's family. It says nothing of the batch size and of the length of the run,
+    The rules do not hold for networks without residual blocks that end in a sum, nor for optimizers
+    outside Adam's family. They say nothing about the batch size and the length of the run,
     which usually grow with the model. At `alpha` below 1 depth transfers less well.
 
     Args:

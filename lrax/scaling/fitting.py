@@ -60,7 +60,7 @@ class Fit:
     def predict(self, setting: Setting) -> Predicted:
         """The best rate in another setting, with its interval.
 
-        The interval holds if the law does. `warnings(setting)` has what speaks against the law.
+        The interval holds if the law does. `warnings(setting)` lists what speaks against the law.
 
         Args:
           setting: The setting, with a value for each field of `exponents`. Other fields must be as
@@ -70,7 +70,7 @@ class Fit:
           `(rate, low, high)`: the rate and the ends of its 95 % interval.
 
         Raises:
-          ValueError: if a field is missing, or is other than in all results.
+          ValueError: if a field is missing, or a fixed one differs from the results.
           TypeError: if `setting` is not a `Setting`.
         """
         row = self._law.row(as_setting("setting", setting))
@@ -136,15 +136,15 @@ def fit(
     grow, with at least three seeds, and predict the large one. Take the rate, and train at `low`
     and `high` too if that can be paid for.
 
-    It stops being valid where the best rate follows no power law: near the critical batch, at the
-    limit of stability, in very narrow networks. `warnings(setting)` says what the results show of
-    that.
+    The fit is not valid where the best rate does not follow a power law: near the critical batch,
+    at the limit of stability, in very narrow networks. `warnings(setting)` says what the results
+    show of that.
 
     Args:
       results: Pairs of a `lrax.scaling.Setting` and the best rate in it: the `SweepResult` of a
         sweep over the rate alone, what `lrax.find` returned, an `Optimum`, a tuple `(rate, low,
-        high)` with the 95 % interval, or a bare number. If numbers are bare, all must be: then
-        their errors are taken as equal, and estimated from the residuals.
+        high)` with the 95 % interval, or a bare number. If one is a bare number, all must be:
+        then their errors are taken as equal, and estimated from the residuals.
       priors: Exponents from elsewhere, `{field: (mean, standard deviation)}`, such as `{"tokens":
         (-0.3, 0.1)}`. They count like a measurement of the exponent. A field with a prior need not
         vary in the results. For tokens, the name of a published law in the table of

@@ -30,7 +30,7 @@ def layer_multipliers(
     0.65 to 0.85 are usual for vision transformers, 0.9 to 0.95 for small changes to language
     models.
 
-    It stops being useful when training starts from scratch. Count the head as a layer of its own,
+    It is of no use when training starts from scratch. Count the head as a layer of its own,
     one above the last block; otherwise the last block gets the whole rate. Print
     `lrax.scaling.table(multipliers, params)` to see that every layer was recognised.
 

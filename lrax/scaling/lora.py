@@ -48,7 +48,7 @@ def lora(
     - `alpha` 32 with `scaling="rank"`. The best rate then hardly depends on the rank. With another
       `alpha`, keep `alpha * b_lr`, which decides the first updates. With "sqrt_rank" the best rate
       may fall with the rank;
-    - A starts random, with a variance of 1 / (3 in), and B with zeros;
+    - A starts with random numbers of the variance 1 / (3 in), and B with zeros;
     - runs of some hundred updates or more. Below 100, a `ratio` of 15 was better: B begins at zero
       and has a way to go;
     - batches that are not large: adapters lose more by large batches than full fine-tuning does.

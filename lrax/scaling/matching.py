@@ -41,14 +41,14 @@ def matching_rate(
     AdamW to Muon or Lion, and as the middle of a search. Record some 20 to 100 gradients of a
     training run, after its warmup, so that the moving averages of both optimizers settle.
 
-    It is exact for optimizers whose updates are proportional to the rate: SGD, momentum, Adam,
-    RMSProp, Adagrad, Lion, Muon, Shampoo and others, with weight decay or without. It says nothing
-    about the direction, so the best rate may be off by a factor of a few. It stops being valid in
-    these cases. For SGD and Adagrad, the answer is about this part of training alone: the updates
-    of SGD shrink with the gradients, and those of Adagrad with time. With a signal-to-noise ratio
-    that differs from that of the recorded gradients, as in another batch size, averages of
-    gradients shrink by another factor. The parameters stay where they are, so weight decay pulls
-    at `params`, and a schedule inside of an optimizer starts from its beginning.
+    The match is exact for optimizers whose updates are proportional to the rate: SGD, momentum,
+    Adam, RMSProp, Adagrad, Lion, Muon, Shampoo and others, with weight decay or without. It does
+    not account for the direction of updates, so the best rate may differ by a factor of a few.
+    There are further limits. For SGD and Adagrad, the answer is about this part of training alone:
+    the updates of SGD shrink with the gradients, and those of Adagrad with time. With a
+    signal-to-noise ratio that differs from that of the recorded gradients, as in another batch
+    size, averages of gradients shrink by another factor. The parameters stay where they are, so
+    weight decay pulls at `params`, and a schedule inside of an optimizer starts from its beginning.
 
     Args:
       optimizer_a: The optimizer whose rate is known. A function of the rate, its first parameter,
@@ -69,7 +69,7 @@ def matching_rate(
 
     Raises:
       ValueError: if `rate` is not positive, `skip` leaves no step, `gradients` do not have the
-        shapes of `params` after an axis of their own, or an optimizer does not move a group. When
+        shapes of `params` after the axis of steps, or an optimizer does not move a group. When
         traced, the rate of such a group is NaN or infinite.
       TypeError: if an argument is not as described.
 

@@ -46,7 +46,7 @@ def muon_multipliers(
     as AdamW's does. "spectral" keeps the best rate over widths. "original" is in between: it equals
     "spectral" where out >= in.
 
-    It stops being valid for embeddings and output layers, which Muon is not meant for, and for
+    The table does not apply to embeddings and output layers, which Muon is not meant for, and for
     kernels of attention with an axis of heads, unless `axes` tells which side the heads are on.
     Newton-Schulz iterations leave singular values between 0.7 and 1.2, so norms differ from those
     of the table by up to 30 %.
@@ -115,8 +115,8 @@ def muon_rate(
     a rate from one library to another. The factor depends on the shape, so take the shape that most
     parameters have. `muon_multipliers` with `relative_to` is exact for all of them.
 
-    It says nothing of the weight decay, which libraries multiply by the rate without the
-    multiplier. To keep rate times decay, multiply the decay by `lr` / the new rate.
+    The weight decay is not converted. Libraries multiply it by the rate without the multiplier. To
+    keep rate times decay, multiply the decay by `lr` / the new rate.
 
     Args:
       lr: The rate in the convention `from_`, at least 0.

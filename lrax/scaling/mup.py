@@ -96,9 +96,9 @@ def mup_multipliers(
     multiply the logits by sqrt(d_base) / d, and not by 1 / sqrt(d). If the number of heads grows
     instead, nothing changes.
 
-    It stops being valid in these cases. Depth, batch size and the length of the run are not part of
-    it: see `complete_p` and the rules of the batch. The rules are limits for large widths, so very
-    narrow networks follow them less well. Under weight decay, weights leave their initial size
+    The rules do not cover depth, batch size and the length of the run: see `complete_p` and the
+    rules of the batch. They are limits for large widths, so very narrow networks follow them less
+    well. Under weight decay, weights leave their initial size
     after a while. From then on the decay decides how well rates transfer, and the literature has
     three answers: the choices of `decay`. An embedding that is tied to the output layer has both
     roles: apply `forward` only where it is used as the output layer.

@@ -18,9 +18,9 @@ def noise_scale(max_lr: ArrayLike, *, batch: ArrayLike, noise_scale: ArrayLike) 
     of `lrax.probes.critical_batch`. To scale a known rate, take the ratio of two values, as in the
     example: `max_lr` then cancels.
 
-    It stops being valid as training goes on: the noise scale grows, often by orders of magnitude.
-    It assumes one step on a quadratic loss, and a noise scale within a factor of a few is all that
-    can be measured. It is about SGD; for Adam see `surge`.
+    The result stops being valid as training goes on: the noise scale grows, often by orders of
+    magnitude. The formula assumes one step on a quadratic loss, and the noise scale can be measured
+    only to within a factor of a few. It is about SGD; for Adam see `surge`.
 
     Args:
       max_lr: The best rate without noise, as with the whole data as the batch; at least 0.
@@ -60,7 +60,7 @@ def surge(max_lr: ArrayLike, *, batch: ArrayLike, noise_scale: ArrayLike) -> Num
     far `sqrt` may be trusted, for Adam, Lion and others whose update is close to the gradient's
     sign. To scale a known rate, take the ratio of two values.
 
-    It stops being valid in several ways. It is derived for the sign of the gradient, without
+    The formula has several limits. It is derived for the sign of the gradient, without
     momentum, for normal noise, and for batches that are not far above the peak. For larger batches,
     the paper's rate levels off above 0. If most of the curvature is in the diagonal of the Hessian,
     there is no peak at all. The noise scale grows during training, and the peak with it. The peak

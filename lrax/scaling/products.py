@@ -18,7 +18,7 @@ from .parameters import parameters
 Params = Any
 Outputs = dict[str, jax.Array]
 
-DATA = -1  # the source of all values that are no parameters: the batch, a key, a state
+DATA = -1  # the source of all values that are not parameters: the batch, a key, a state
 PRODUCTS = ("dot_general", "conv_general_dilated")
 # Calls whose inner program is run in their place. A loop or a branch is not among them.
 CALLS = ("pjit", "jit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
@@ -50,7 +50,7 @@ def layer_outputs(function: Callable[..., Any], params: Params, *arguments: Any)
     second is its path and " (2)". Products of two activations, as in attention, are "product",
     "product (2)". Constant factors that follow a product belong to it.
 
-    Not seen are products inside of a loop or a branch, except for a `scan` over the parameters of
+    Products inside of a loop or a branch are not seen, except for a `scan` over the parameters of
     several layers, which is unrolled.
 
     Args:

@@ -56,12 +56,12 @@ def batch_ramp(
     rate of each update makes up for the rounding: it is the mean of the old rates over the examples
     of the batch, times (B / batch)^p. Where `max_batch` is reached, the rate decays again.
 
-    It stops being valid above the critical batch, `lrax.probes.critical_batch`: set `max_batch` to
-    it. It grows during training, so measure it late. Both equivalences are for a rate that is small
-    against the limit of stability. That for Adam is proved for normalised SGD while the gradient is
-    mostly noise; a batch that grows faster than here can make Adam diverge. Momentum and betas are
-    kept, so they average over more examples as the batch grows. Then the new run follows the old
-    one less closely.
+    The ramp stops being valid above the critical batch, `lrax.probes.critical_batch`: set
+    `max_batch` to that. The critical batch grows during training, so measure it late. Both
+    equivalences are for a rate that is small against the limit of stability. The one
+    for Adam is proved for normalised SGD while the gradient is mostly noise; a batch that grows
+    faster than here can make Adam diverge. Momentum and betas are kept, so they average over more
+    examples as the batch grows. Then the new run follows the old one less closely.
 
     Args:
       schedule: The rates of the run with a fixed batch: a `Schedule`, or a function of the count.

@@ -15,9 +15,9 @@ class Setting:
 
     $$m = \frac{\text{to.width}}{\text{from\_.width}}, \quad \text{and so for each field}$$
 
-    Rules use such ratios alone. So any unit will do that is the same in both settings. Use one
-    setting for the run whose hyperparameters are known, and one for the run that is planned. Leave
-    out what does not change: it is taken as equal.
+    Rules use only such ratios, so any unit will do if it is the same in both settings. Use one
+    setting for the run whose hyperparameters are known, and one for the run that is planned. Omit
+    what does not change: it is taken as equal.
 
     Args:
       width: The width of the network, such as the size of the residual stream; above 0.

@@ -42,17 +42,18 @@ def spectral_condition(
     $$\frac{\|W\|_2}{\sqrt{\text{out} / \text{in}}}, \qquad
       \frac{\|\Delta W\|_2}{\sqrt{\text{out} / \text{in}}}$$
 
-    with the spectral norm and a matrix of `in` inputs and `out` outputs. The condition: in all
-    layers and at all widths, both numbers stay of one order, the first near 1. Then features and
-    their changes have entries of one size, which is what muP asks for. Use it as a check of an
-    initialisation, of multipliers or of a new optimizer: print it for a narrow and for a wide
-    network, after the first update and after some ten. A number that falls or rises with the width
-    belongs to a layer whose rate needs a factor. `lrax.scaling.mup_multipliers` has the factors.
+    with the spectral norm and a matrix of `in` inputs and `out` outputs. The condition is: in all
+    layers and at all widths, both numbers keep their order of magnitude, and the first is near 1.
+    Then features and their changes have entries of one size, which is what muP asks for. Use it
+    as a check of an initialisation, of multipliers or of a new optimizer: print it for a narrow and
+    for a wide network, after the first update and after some ten. A number that falls or rises with
+    the width belongs to a layer whose rate needs a factor. `lrax.scaling.mup_multipliers` has the
+    factors.
 
     It is a condition of sizes alone: a network may meet it and still have a rate that is too high.
     The second number is proportional to the rate, so compare networks at one rate. A token reads
     one row of a table of embeddings: with `axes={"embed": ((), 1)}` each row is a vector. The
-    output layer meets it only with the factors of `mup.forward`, or if it starts small.
+    output layer meets the condition only with the factors of `mup.forward`, or if it starts small.
 
     Args:
       params: The parameters, any pytree of floating-point arrays.

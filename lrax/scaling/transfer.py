@@ -82,18 +82,21 @@ def transfer(
     | "power_lines" | adamw | | | yes | yes | 1, and the decay by batch tokens^-0.48 |
     | "linear" | sgd | | | yes | | batch |
 
+    For "completed_adamh" the last column is the rate of hidden matrices. The
+    rate of all other parameters, as in `hyperparams`, moves by batch^0.5 tokens^-0.5.
+
     Use it to tune a small run and to train a big one, and print the result before training.
     `hyperparams` are for all parameters. Where the rules for width or depth differ by kind of
     parameter, `multipliers` have further factors: "hidden" for matrices in the residual blocks,
     "vector" for biases and normalisation in the blocks, "qk_norm", "input" for embeddings, "output"
     for the matrix of the output layer, "final" for the last normalisation and the output's bias. A
-    kind that is not named has 1. For width, `lrax.scaling.mup_multipliers` gives the factors of
-    "mup" as trees.
+    kind that is not named has the factor 1. For width, `lrax.scaling.mup_multipliers` gives the
+    factors of "mup" as trees.
 
-    It stops being valid where `.warnings` and the text of `explain()` say so. Rules are starting
-    points: they disagree with each other most about the tokens (`lrax.scaling.horizon`). After a
-    transfer, try the rate, half of it and twice it if that can be paid for. Rules are powers. So
-    two transfers in a row equal one over both, and one rule may follow another for other fields.
+    Where the rules stop being valid, `.warnings` and the text of `explain()` say so. Rules are
+    starting points: they disagree with each other most about the tokens (`lrax.scaling.horizon`).
+    After a transfer, try the rate, half of it and twice it if that can be paid for. Rules are
+    powers, so two transfers in a row equal one, and other rules may then change other fields.
 
     Args:
       hyperparams: The known ones, by name: "lr" or "learning_rate", "weight_decay" as the rate
