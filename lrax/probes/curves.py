@@ -30,8 +30,8 @@ def smooth(losses: ArrayLike, kind: str = "debiased", beta: float = 0.98) -> np.
 
     $\ell_t$ is the loss of update $t$. Use `"zero_phase"` to find the minimum of a curve. It has no
     lag, because its weights are the same on both sides. Away from the ends, it equals a causal
-    average forward, and then one backward. A causal average lags by beta / (1 - beta) updates: in a
-    range test of 100 updates over 8 decades, a beta of 0.98 moves the minimum by one to two
+    average, applied forward and then backward. A causal average lags by beta / (1 - beta) updates:
+    in a range test of 100 updates over 8 decades, a beta of 0.98 moves the minimum by one to two
     decades. For `"zero_phase"`, a beta of 0.9 suits a range test. Use the causal kinds,
     `"debiased"` and `"seeded"`, to match other packages, or to decide during a run.
 

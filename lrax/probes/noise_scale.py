@@ -53,7 +53,7 @@ def noise_scale(
     Per-example gradients are micro-batches of 1, and give the best estimate from the same examples.
     Gradients of micro-batches are what gradient accumulation computes anyway.
 
-    It misleads in these cases. Gradients must be means over their examples, not sums, and not yet
+    The estimate has limits. Gradients must be means over their examples, not sums, and not yet
     clipped. With batch norm the examples of a micro-batch are not independent. Examples drawn
     without replacement from a small data set vary less. `scale` ignores curvature, so it estimates
     the critical batch size only to within a factor of a few. Published work has further doubts: see
@@ -121,11 +121,11 @@ def critical_batch(noise: NoiseScale) -> jax.Array:
     it to choose a batch size to within a factor of 2 or 3, from 20 or more measurements around the
     time of interest.
 
-    It misleads in these cases. It grows during training, often by orders of magnitude, so it holds
-    for the time of the measurements only. It assumes that the Hessian is a multiple of the
-    identity. It is derived for SGD: the critical batch of Adam is often larger, and depends on the
-    size of the data rather than of the model. Before a costly decision, measure a few batch sizes
-    in a sweep.
+    It misleads in these cases. The critical batch grows during training, often by orders of
+    magnitude, so a value holds only for the time of its measurements. The formula assumes that the
+    Hessian is a multiple of the identity. It is derived for SGD: the critical batch of Adam is
+    often larger, and depends on the size of the data rather than of the model. Before a costly
+    decision, measure a few batch sizes in a sweep.
 
     Args:
       noise: One measurement of `noise_scale`, or several that are stacked by `jax.vmap` or
@@ -133,7 +133,7 @@ def critical_batch(noise: NoiseScale) -> jax.Array:
 
     Returns:
       A scalar, in examples. NaN if the mean of `grad_sq` is not positive: then there are too few
-      measurements, or the gradient is too small to be told from noise.
+      measurements, or the gradient is too small to be distinguished from noise.
 
     Raises:
       TypeError: if `noise` is not a `NoiseScale`.

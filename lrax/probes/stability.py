@@ -150,5 +150,5 @@ def _has_groups(opt_state: Any) -> bool:
 
 
 def _arrays(tree: Any) -> int:
-    """How many arrays with axes there are. Counts and rates, which have none, are left out."""
+    """How many arrays with axes there are. Counts and rates have no axes, and do not count."""
     return sum(jnp.ndim(leaf) > 0 for leaf in jax.tree.leaves(tree) if hasattr(leaf, "ndim"))
