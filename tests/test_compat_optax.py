@@ -172,7 +172,7 @@ def test_a_traced_peak_of_zero(peak):
         (lambda: compat.sgdr_schedule([]), "`cosine_kwargs`"),
         (
             lambda: compat.join_schedules([0.1, 0.2], []),
-            "`schedules` must have one entry more than `boundaries`",
+            "`schedules` must be one more than `boundaries`",
         ),
     ],
 )

@@ -164,7 +164,7 @@ def test_low_precision_is_measured_in_single_precision(x64):
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
-        ({"gradients": PARAMS}, ValueError, "`gradients` must have the shapes of `params` after"),
+        ({"gradients": PARAMS}, ValueError, "`gradients` must have the shapes of `params` behind"),
         ({"skip": STEPS}, ValueError, f"`skip` must be at most {STEPS - 1}"),
         ({"optimizer_b": lambda rate: rate}, TypeError, "`optimizer_b` must return an optax"),
         ({"optimizer_a": 0.1}, TypeError, "`optimizer_a` must be a function of the rate"),

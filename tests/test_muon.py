@@ -142,7 +142,7 @@ def test_mup_meets_the_spectral_condition_where_plain_adam_does_not():
         ({"convention": "kimi"}, ValueError, "`convention` must be one of"),
         ({"axes": {"w": (0, 2)}}, ValueError, r"`axes\['w'\]` must be axes of 'w', whose shape"),
         ({"axes": {"w": (0, 0)}}, ValueError, r"`axes\['w'\]` must not name an axis twice"),
-        ({"axes": {"w": 1}}, TypeError, r"`axes\['w'\]` must be a pair"),
+        ({"axes": {"w": 1}}, TypeError, r"`axes\['w'\]` must be a tuple"),
         ({"axes": {"v": (0, 1)}}, ValueError, "`axes` must have patterns that catch a parameter"),
         ({"params": {"w": np.empty((0, 2))}}, ValueError, "`params` must have no axis of length 0"),
     ],

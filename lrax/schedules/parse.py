@@ -62,14 +62,14 @@ def parse(text: str, names: Mapping[str, Builder]) -> Schedule:
             f"the text of a schedule must have at most {_LONGEST} characters, got {len(text)}"
         )
     try:
-        tree = ast.parse(text, mode="eval").body
+        tree = _parsed(text)
         _require_small(tree)
         value = _Reader(text, names).value(tree)
     except SyntaxError as error:
         message = f"cannot read `{_short(text)}`: {error.msg}{_position(text, error)}"
     except (RecursionError, MemoryError):
         message = f"`{_short(text)}` is nested too deeply"
-    except ValueError as error:  # from the parser, as for a null byte, or from `_Reader`
+    except ValueError as error:
         message = str(error)
     else:
         return _as_schedule(text, value)
@@ -120,6 +120,13 @@ def _require_small(tree: ast.AST) -> None:
     for what, count, limit in (("calls", calls, _CALLS), ("list elements", elements, _ELEMENTS)):
         if count > limit:
             raise ValueError(f"the text must have at most {limit} {what}, got {count}")
+
+
+def _parsed(text: str) -> ast.expr:
+    try:
+        return ast.parse(text, mode="eval").body
+    except ValueError as error:  # a null byte; from Python 3.11.4 on it is a SyntaxError
+        raise ValueError(f"cannot read `{_short(text)}`: {error}") from None
 
 
 def _too_large(value: Value) -> bool:
