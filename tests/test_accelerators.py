@@ -76,7 +76,7 @@ def assert_chunks(name, lanes, memory):
     chunks = len(made.arrange(np.arange(lanes // tpu.SEEDS)).chunks)
     needed = made.programs.train.memory
     assert chunks > 1
-    assert "what the memory holds" in made.plan.reasons[-1]
+    assert "the memory holds" in made.plan.reasons[-1]
     # All lanes lie on the device, and one chunk is trained there at a time.
     assert chunks * needed.alias_size_in_bytes + needed.temp_size_in_bytes < memory
 
