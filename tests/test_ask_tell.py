@@ -418,3 +418,16 @@ def test_bad_arguments_are_named():
         make().optimize(Study([]), lambda trial: {}, trials=0)
     with pytest.raises(TypeError, match="`space` must be a function"):
         make().optimize(Study([]), {"learning_rate": (0.1, 1.0)}, trials=1)
+
+
+def test_a_rule_without_a_mask_is_refused_in_a_batch_that_is_not_full():
+    class Wrong:
+        def looks(self, steps):
+            return (1,)
+
+        def keep(self, record):
+            return True
+
+    search = lrax.AskTell(problems.regression(), optax.adam, steps=STEPS, size=4, stop=Wrong())
+    with pytest.raises(ValueError, match="`stop` must have `keep` return a mask"):
+        search.evaluate([{"learning_rate": 0.1}, {"learning_rate": 0.2}])

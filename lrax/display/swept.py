@@ -450,8 +450,8 @@ def _is_narrow(values: np.ndarray) -> bool:
 def _threshold(values: np.ndarray) -> float | None:
     """Where the linear part of a symlog axis ends; `None` if a plain axis will do.
 
-    It is the least positive value. A symlog axis is for values of which none is negative and the
-    positive ones span more than a factor of ten.
+    It is the least positive value. A symlog axis is for values at or above 0, if the positive ones
+    span more than a factor of ten.
     """
     positive = values[values > 0]
     if np.any(values < 0) or not positive.size or positive.max() <= 10 * positive.min():

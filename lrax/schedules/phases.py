@@ -181,8 +181,8 @@ def cooldown(
       Array([0.4, 0.4, 0.4, 0.3, 0.2, 0.1, 0. , 0. ], dtype=float32)
 
     Reference:
-      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024,
-      arXiv:2405.18392.
+      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations.
+      2024, arXiv:2405.18392.
     """
     hyperparams = _require.real(at=at, steps=steps, end=end)
     _require.nonnegative(hyperparams, "at", "steps", "end")

@@ -73,8 +73,8 @@ def wsd(
       Array([0.   , 0.05 , 0.1  , 0.1  , 0.1  , 0.075, 0.05 , 0.025, 0.   ],      dtype=float32)
 
     Reference:
-      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations. 2024,
-      arXiv:2405.18392.
+      Hägele et al. Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations.
+      2024, arXiv:2405.18392.
     """
     hyperparams = _require.real(
         peak=peak, steps=steps, warmup=warmup, cooldown=cooldown, init=init, end=end

@@ -28,7 +28,7 @@ class FirstPoints:
     def keep(self, record: Evidence) -> Mask:
         """What the rule keeps of the first points, with the last of them repeated."""
         first = lambda values: {name: array[: self.count] for name, array in values.items()}
-        kept = self.rule.keep(
+        found = self.rule.keep(
             record._replace(
                 losses=record.losses[: self.count],
                 objective=record.objective[: self.count],
@@ -38,6 +38,9 @@ class FirstPoints:
                 rates=None if record.rates is None else record.rates[: self.count],
             )
         )
+        kept = np.asarray(found)
+        if kept.shape != (self.count,):
+            return kept  # no mask of these points: the sweep refuses it
         return np.concatenate([kept, np.repeat(kept[-1:], len(record.alive) - self.count)])
 
     @property

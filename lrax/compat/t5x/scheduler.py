@@ -51,7 +51,7 @@ def create_learning_rate_scheduler(
       decay_factor: Factor of `decay_every`, or slope of `linear_decay` per update; at least 0.
       steps_per_decay: Updates per factor of `decay_every`, above 0.
       steps_per_cycle: Length of a wave of `cosine_decay`, above 0.
-      step_offset: Update at which the schedule begins. If negative, so many updates are skipped.
+      step_offset: Update at which the schedule begins. A negative one skips updates.
       min_learning_rate: Floor of the product, at least 0.
 
     Returns:

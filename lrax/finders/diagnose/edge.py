@@ -40,8 +40,9 @@ def notes(log: Log) -> list[str]:
     if np.mean(there) < SHARE:
         return []
     low, high = np.quantile(ratios[there], [0.1, 0.9])
+    first, last = steps[there][[0, -1]]
     return [
-        f"from step {steps[np.argmax(there)]:.0f} on, the rate is at the edge of stability, mostly"
+        f"between steps {first:.0f} and {last:.0f} the rate is at the edge of stability, mostly"
         f" {low:.2f} to {high:.2f} of the largest stable one: usual for large batches, and no fault"
     ]
 

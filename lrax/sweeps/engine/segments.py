@@ -8,9 +8,9 @@ import numpy as np
 from .chunks import Chunks
 
 # Seconds that a segment should take: the time between two progress reports, and until Ctrl-C is
-# answered. If a thread has more than `CHUNKS` chunks, a segment takes longer in proportion, by a
+# answered. If a thread has more than `MANY` chunks, a segment takes longer in proportion, by a
 # factor of at most `LONGEST`, so that the call of each chunk does not become too short.
-SECONDS_PER_SEGMENT, CHUNKS, LONGEST = 0.3, 5, 16
+SECONDS_PER_SEGMENT, MANY, LONGEST = 0.3, 5, 16
 STRETCH = 1.5  # a segment may be longer by this factor, to end where the host has work to do
 FEW = 2  # if a thread has more chunks than this, one chunk is timed before the first segment
 SLOW = 2e9  # operations a second: a low guess for any device, to size the first segment
@@ -72,7 +72,7 @@ def updates(length: float, left: int) -> int:
 
 def _seconds(chunks: Chunks) -> float:
     """The seconds that a segment should take."""
-    return SECONDS_PER_SEGMENT * min(max(_of_thread(chunks) / CHUNKS, 1), LONGEST)
+    return SECONDS_PER_SEGMENT * min(max(_of_thread(chunks) / MANY, 1), LONGEST)
 
 
 def _of_thread(chunks: Chunks) -> float:

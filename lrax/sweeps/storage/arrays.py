@@ -37,7 +37,7 @@ def dtype_of(name: str) -> np.dtype:
     dtype = np.dtype(f"U{int(name[3:]) // 32}") if name.startswith("str") else jnp.dtype(name)
     # `jnp.dtype` also takes texts such as "O" and "f4,f4", which no array has as `dtype.name`.
     if dtype.name != name or dtype.kind in "OMmS":
-        raise ValueError(f"it has the dtype {name!r:.100}, of which no array can be stored")
+        raise ValueError(f"it has the dtype {name!r:.100}, and such arrays cannot be stored")
     return dtype
 
 
